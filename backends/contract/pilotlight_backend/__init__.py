@@ -1,0 +1,61 @@
+"""The contract between Pilotlight and its backends: hook, protocols, values, errors."""
+
+from pilotlight_backend.errors import (
+    BackendError,
+    ContextLengthExceeded,
+    EngineClosed,
+    InferenceFailed,
+    InsufficientMemory,
+    InvalidParameter,
+    LoadFailed,
+    ModelFileInvalid,
+)
+from pilotlight_backend.hookspec import PROJECT, hookimpl, hookspec
+from pilotlight_backend.protocols import Backend, Engine, Ticket
+from pilotlight_backend.types import (
+    EngineEvent,
+    EngineStats,
+    Failed,
+    Finish,
+    FinishReason,
+    GenerateRequest,
+    LoadOptions,
+    LoadProgress,
+    ModelFacts,
+    SamplingParams,
+    Started,
+    Timings,
+    Token,
+    Usage,
+)
+
+__all__ = [
+    "PROJECT",
+    "Backend",
+    "BackendError",
+    "ContextLengthExceeded",
+    "Engine",
+    "EngineClosed",
+    "EngineEvent",
+    "EngineStats",
+    "Failed",
+    "Finish",
+    "FinishReason",
+    "GenerateRequest",
+    "InferenceFailed",
+    "InsufficientMemory",
+    "InvalidParameter",
+    "LoadFailed",
+    "LoadOptions",
+    "LoadProgress",
+    "ModelFacts",
+    "ModelFileInvalid",
+    "SamplingParams",
+    "Started",
+    "Ticket",
+    "Timings",
+    "Token",
+    "Usage",
+    "hookimpl",
+    "hookspec",
+]

@@ -1,0 +1,71 @@
+"""What a backend raises.
+
+    BackendError
+    ├── ModelFileInvalid         the file is damaged or of an unknown kind; loading it again is useless
+    ├── LoadFailed               loading went wrong for a reason that may pass
+    │   └── InsufficientMemory   it needs more memory than there is
+    ├── InvalidParameter         a value of the request cannot be honoured
+    │   └── ContextLengthExceeded
+    ├── InferenceFailed          the engine broke while it worked on a request
+    └── EngineClosed             the engine was closed before the request ended
+
+`Backend.probe` and `Backend.load` raise the first two kinds, `Engine.submit` the next; the last two
+also arrive in a `Failed` event. Messages name the thing and the value, and are fit to show a client.
+"""
+
+from pathlib import Path
+
+
+class BackendError(Exception):
+    """Anything a backend can say went wrong."""
+
+
+class ModelFileInvalid(BackendError):
+    """A model file cannot be read as what it claims to be."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path.name}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class LoadFailed(BackendError):
+    """A load did not succeed; a later one may."""
+
+
+class InsufficientMemory(LoadFailed):
+    """A model needs more memory than is available. Both figures are bytes."""
+
+    def __init__(self, required: int, available: int) -> None:
+        super().__init__(f"the model needs {required} bytes of memory, {available} are available")
+        self.required = required
+        self.available = available
+
+
+class InvalidParameter(BackendError):
+    """A request's value is out of range or not supported; *param* is the contract's field name."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class ContextLengthExceeded(InvalidParameter):
+    """A prompt does not leave room for one more token in the context. Both figures are tokens."""
+
+    def __init__(self, prompt_tokens: int, context_length: int) -> None:
+        super().__init__(
+            "prompt",
+            f"the prompt has {prompt_tokens} tokens, the context holds {context_length}"
+            " (prompt and answer together)",
+        )
+        self.prompt_tokens = prompt_tokens
+        self.context_length = context_length
+
+
+class InferenceFailed(BackendError):
+    """The engine failed while it worked on a request."""
+
+
+class EngineClosed(BackendError):
+    """The engine was closed while the request waited or ran."""

@@ -1,0 +1,87 @@
+"""What a backend implements. Engines know no asyncio, no HTTP and no OpenAI."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from pilotlight_backend.types import (
+    EngineEvent,
+    EngineStats,
+    GenerateRequest,
+    LoadOptions,
+    LoadProgress,
+    ModelFacts,
+)
+
+
+class Ticket(Protocol):
+    """One submitted request."""
+
+    def cancel(self) -> None:
+        """End the request at the next step; a no-op once it has ended.
+
+        Any thread. Its last event is then `Finish("cancelled")`, unless another one came first.
+        """
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A loaded model. Every method may be called from any thread."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """The model's facts, with the context length that is in force."""
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return the token ids of *text*; with *special*, special tokens' names become their ids.
+
+        Adds nothing at either end.
+        """
+
+    def submit(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Ticket:
+        """Queue *request* and return at once.
+
+        *emit* is called on the engine's thread, in order, and must return quickly. Raises
+        `InvalidParameter` or `ContextLengthExceeded` for a request that can never run, and
+        `EngineClosed` after `close`; *emit* is then never called.
+        """
+
+    def stats(self) -> EngineStats:
+        """Return a snapshot; never waits for a step."""
+
+    def close(self) -> None:
+        """End every request with `Failed(EngineClosed)`, and give all memory back; waits for that.
+
+        A second call does nothing.
+        """
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One way to run models."""
+
+    @property
+    def name(self) -> str:
+        """The backend's name, that of its entry point: `llama_cpp`."""
+
+    def probe(self, path: Path) -> ModelFacts | None:
+        """Return what the files at *path* say, or None where they are not this backend's kind.
+
+        Milliseconds, headers only, no native library. Raises `ModelFileInvalid` for files of
+        this kind that are damaged.
+        """
+
+    def load(
+        self,
+        facts: ModelFacts,
+        options: LoadOptions,
+        progress: Callable[[LoadProgress], None],
+    ) -> Engine:
+        """Load a model; blocks, so it runs in a thread of the caller's.
+
+        *progress* is called on that thread, and what it raises ends the load and passes through.
+        Raises `ModelFileInvalid`, `LoadFailed` or `InsufficientMemory`, and then holds nothing.
+        """
+
+    def embedded(self) -> Path | None:
+        """Return the small model that ships inside this plugin, if one does."""

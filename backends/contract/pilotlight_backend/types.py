@@ -1,0 +1,156 @@
+"""The values that pass between the service and a backend: immutable, plain, free of HTTP."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from msgspec import Struct, field
+
+from pilotlight_backend.errors import BackendError
+
+
+class ModelFacts(Struct, frozen=True, kw_only=True):
+    """What a model's files say about it, read from headers alone."""
+
+    path: Path
+    architecture: str
+    """The field's lower-case word for the family: `qwen3`, `llama`, `gemma3`."""
+    name: str | None = None
+    context_length: int
+    """Tokens one sequence may hold: as trained when probed, as configured on a loaded engine."""
+    chat_template: str | None = None
+    """Jinja source, or None where the model is no chat model."""
+    bos_token: str = ""
+    eos_token: str = ""
+    add_bos: bool = False
+    """Whether a prompt that is plain text (not rendered by the template) starts with `bos_token`."""
+    size_bytes: int
+    """What a load reads from disk."""
+    kv_bytes_per_token: int = 0
+    """KV cache per token of one sequence; 0 where unknown."""
+
+
+class LoadOptions(Struct, frozen=True, kw_only=True):
+    """How to load a model. The defaults suit a small model on a small machine."""
+
+    parallel: int = 4
+    """Slots: sequences that decode together."""
+    context_length: int | None = None
+    """Tokens for each slot; None means what was trained, at most 4096."""
+    threads: int | None = None
+    """Threads for computing; None leaves the choice to the backend."""
+    gpu_layers: int = 0
+    """Layers to place on a GPU where the build has one; -1 means all."""
+    chunk: int = 512
+    """Prompt tokens evaluated in one step at the most: the longest that a running stream waits."""
+
+
+class LoadProgress(Struct, frozen=True):
+    """How far a load is. *bytes_read* of *bytes_total* are in memory; *phase* says what runs."""
+
+    phase: Literal["read", "load", "warm"]
+    bytes_read: int
+    bytes_total: int
+
+
+class SamplingParams(Struct, frozen=True, kw_only=True):
+    """How the next token is chosen. A neutral value switches its stage off."""
+
+    temperature: float = 1.0
+    """0 is greedy: the most likely token, whatever the other stages say."""
+    top_k: int = 0
+    """0 keeps every token."""
+    top_p: float = 1.0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repeat_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    """Added to the logits before any other stage; keys are token ids."""
+    seed: int | None = None
+    """The same seed, request and build give the same tokens; None draws one."""
+
+
+class GenerateRequest(Struct, frozen=True, kw_only=True):
+    """One sequence to generate. Text stops are the service's: it cancels the ticket."""
+
+    prompt: tuple[int, ...]
+    """Token ids, at least one."""
+    max_tokens: int
+    """At least 1. The context's end also ends the sequence, with reason `length`."""
+    sampling: SamplingParams = SamplingParams()
+    stop_token_ids: frozenset[int] = frozenset()
+    """End the sequence like an end-of-generation token; the token itself is not emitted."""
+    ignore_eos: bool = False
+    """Generate past end-of-generation tokens, for measuring."""
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """Tokens of one request. *completion_tokens* counts every sampled token, the ending one too."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    """Of the prompt, how many were not evaluated again."""
+
+
+class Timings(Struct, frozen=True, kw_only=True):
+    """Seconds that one request spent waiting for a slot, on its prompt, and on its answer."""
+
+    queue: float
+    prefill: float
+    decode: float
+
+
+FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]
+
+
+class Started(Struct, frozen=True, gc=False, tag=True):
+    """The request has left the queue and has a slot."""
+
+    prompt_tokens: int
+    cached_tokens: int
+
+
+class Token(Struct, frozen=True, gc=False, tag=True):
+    """One sampled token and the bytes it stands for, special tokens spelled out.
+
+    The bytes of one character may be spread over several tokens.
+    """
+
+    id: int
+    piece: bytes
+
+
+class Finish(Struct, frozen=True, tag=True):
+    """The request ended as asked: by a stop token, by its length, or by its ticket."""
+
+    reason: FinishReason
+    usage: Usage
+    timings: Timings
+
+
+class Failed(Struct, frozen=True, tag=True):
+    """The request ended by a fault."""
+
+    error: BackendError
+
+
+EngineEvent: TypeAlias = Started | Token | Finish | Failed
+"""A request's events: `Started` at most once, then `Token`s, then exactly one `Finish` or `Failed`."""
+
+
+class EngineStats(Struct, frozen=True, kw_only=True):
+    """A snapshot of an engine; totals count since it was loaded."""
+
+    slots: int
+    slots_busy: int
+    queued: int
+    kv_tokens: int
+    """Tokens held in the KV cache, those kept for reuse included."""
+    kv_capacity: int
+    prompt_tokens: int
+    """Evaluated, so without the cached ones."""
+    cached_tokens: int
+    completion_tokens: int
+    steps: int
