@@ -1,0 +1,127 @@
+"""A backend without weights, good enough to drive the whole service, deterministic throughout.
+
+    backend = FakeBackend()
+    path = FakeModel(reply="Hello").write(tmp_path / "hello.fake")
+    backend.load_gate.hold()            # loads now stand still; release(1) lets one step through
+    backend.token_gate.hold()           # so do engines; release(1) is one token for each request
+    backend.engines[0].requests         # what arrived
+
+What a model does stands in its file, see `FakeModel`; when it does it, a test says by the gates.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Condition
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pilotlight_backend.errors import (
+    BackendError,
+    InsufficientMemory,
+    LoadFailed,
+    ModelFileInvalid,
+)
+from pilotlight_backend.testing.fake_engine import FakeEngine
+from pilotlight_backend.testing.fake_gate import Gate
+from pilotlight_backend.testing.fake_model import SUFFIX, FakeModel, Piece, read_model
+from pilotlight_backend.types import LoadOptions, LoadProgress, ModelFacts
+
+__all__ = ["FakeBackend", "FakeEngine", "FakeModel", "Gate", "Load", "Piece"]
+
+DEFAULT_CONTEXT_LENGTH = 4096
+
+
+class Load(Struct, frozen=True):
+    """What one call of `FakeBackend.load` was given."""
+
+    facts: ModelFacts
+    options: LoadOptions
+
+
+class FakeBackend:
+    """Runs `.fake` files; *embedded* is the one to say ships inside."""
+
+    def __init__(self, name: str = "fake", embedded: Path | None = None) -> None:
+        self._name = name
+        self._embedded = embedded
+        self._changed = Condition()
+        self.load_gate = Gate(self._changed)
+        """Each progress report of a load after its first one passes here."""
+        self.token_gate = Gate(self._changed)
+        """Each step of each engine passes here."""
+        self.loads: list[Load] = []
+        """Every load that was begun, those that failed included."""
+        self.engines: list[FakeEngine] = []
+        """The engines that are not closed, in the order of their loads' ends."""
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+        return self._name
+
+    def embedded(self) -> Path | None:
+        """Return the path that was given."""
+        return self._embedded
+
+    def probe(self, path: Path) -> ModelFacts | None:
+        """Return what the file says, or None where it has another suffix."""
+        if path.suffix != SUFFIX or not path.is_file():
+            return None
+        return read_model(path).facts(path)
+
+    def load(
+        self,
+        facts: ModelFacts,
+        options: LoadOptions,
+        progress: Callable[[LoadProgress], None],
+    ) -> FakeEngine:
+        """Load as the file says: in its steps, in its time, and with its failure."""
+        model = read_model(facts.path)
+        with self._changed:
+            earlier = sum(load.facts.path == facts.path for load in self.loads)
+            self.loads.append(Load(facts, options))
+        self._read(model, facts.size_bytes, progress)
+        error = load_error(model, facts, earlier)
+        if error is not None:
+            raise error
+        progress(LoadProgress("warm", facts.size_bytes, facts.size_bytes))
+        return self._open(model, facts, options)
+
+    def _read(self, model: FakeModel, total: int, progress: Callable[[LoadProgress], None]) -> None:
+        progress(LoadProgress("read", 0, total))
+        for step in range(1, model.load_steps + 1):
+            self.load_gate.wait()
+            time.sleep(model.load_seconds / model.load_steps)
+            progress(LoadProgress("read", total * step // model.load_steps, total))
+
+    def _open(self, model: FakeModel, facts: ModelFacts, options: LoadOptions) -> FakeEngine:
+        context_length = options.context_length or min(facts.context_length, DEFAULT_CONTEXT_LENGTH)
+        with self._changed:
+            engine = FakeEngine(
+                model,
+                replace(facts, context_length=context_length),
+                options,
+                changed=self._changed,
+                token_gate=self.token_gate,
+                on_close=self._forget,
+            )
+            self.engines.append(engine)
+        return engine
+
+    def _forget(self, engine: FakeEngine) -> None:
+        with self._changed:
+            self.engines.remove(engine)
+
+
+def load_error(model: FakeModel, facts: ModelFacts, earlier: int) -> BackendError | None:
+    """Return what a load of *model* raises after *earlier* loads, or None where it succeeds."""
+    allowed = model.load_errors_before_success
+    if model.load_error is None or (allowed is not None and earlier >= allowed):
+        return None
+    if model.load_error == "invalid":
+        return ModelFileInvalid(facts.path, "the model says that it is invalid")
+    if model.load_error == "memory":
+        return InsufficientMemory(facts.size_bytes, facts.size_bytes // 2)
+    return LoadFailed(f"{facts.path.name}: the model says that its load fails")

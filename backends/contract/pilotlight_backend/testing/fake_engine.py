@@ -1,0 +1,348 @@
+"""The fake's engine: a real thread, a real queue and real slots, and scripted tokens."""
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, cycle, repeat
+from threading import Condition, Event, Thread, current_thread
+
+from pilotlight_backend.errors import (
+    BackendError,
+    ContextLengthExceeded,
+    EngineClosed,
+    InferenceFailed,
+    InvalidParameter,
+)
+from pilotlight_backend.protocols import Ticket
+from pilotlight_backend.testing.fake_gate import Gate
+from pilotlight_backend.testing.fake_model import FakeModel
+from pilotlight_backend.testing.fake_tokenizer import reply_of, tokenizer_of
+from pilotlight_backend.types import (
+    EngineEvent,
+    EngineStats,
+    Failed,
+    Finish,
+    FinishReason,
+    GenerateRequest,
+    LoadOptions,
+    ModelFacts,
+    SamplingParams,
+    Started,
+    Timings,
+    Token,
+    Usage,
+)
+
+logger = logging.getLogger(__name__)
+
+Emit = Callable[[EngineEvent], None]
+
+
+@dataclass(eq=False, slots=True)
+class _Slot:
+    held: list[int] = field(default_factory=list)
+    """What its KV cache would hold; kept when a sequence ends, for the next one to reuse."""
+    last_used: int = 0
+    sequence: "_Sequence | None" = None
+
+
+@dataclass(eq=False, slots=True)
+class _Sequence:
+    request: GenerateRequest
+    emit: Emit
+    changed: Condition
+    reply: Iterator[int]
+    stops: frozenset[int]
+    submitted: float
+    admitted: float | None = None
+    first_token: float | None = None
+    slot: _Slot | None = None
+    cached: int = 0
+    completion: int = 0
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        with self.changed:
+            self.cancelled = True
+            self.changed.notify_all()
+
+    def finish(self, reason: FinishReason, now: float) -> Finish:
+        admitted = now if self.admitted is None else self.admitted
+        first_token = now if self.first_token is None else self.first_token
+        return Finish(
+            reason,
+            Usage(
+                prompt_tokens=len(self.request.prompt),
+                completion_tokens=self.completion,
+                cached_tokens=self.cached,
+            ),
+            Timings(
+                queue=admitted - self.submitted,
+                prefill=first_token - admitted,
+                decode=now - first_token,
+            ),
+        )
+
+
+class FakeEngine:
+    """A loaded fake model. *changed* is its backend's, which the gates share.
+
+    A step gives each running request one token and takes one permit of *token_gate*. Admitting,
+    cancelling and closing take none: they work while the gate is held.
+    """
+
+    def __init__(
+        self,
+        model: FakeModel,
+        facts: ModelFacts,
+        options: LoadOptions,
+        *,
+        changed: Condition,
+        token_gate: Gate,
+        on_close: Callable[["FakeEngine"], None],
+    ) -> None:
+        self.options = options
+        self.requests: list[GenerateRequest] = []
+        """Every request that was accepted, as it arrived."""
+        self.closed = Event()
+        """Set when a close is complete: every request has ended, the thread is about to."""
+        self._facts = facts
+        self._model = model
+        self._tokenizer = tokenizer_of(model)
+        self._changed = changed
+        self._token_gate = token_gate
+        self._on_close = on_close
+        self._queue: deque[_Sequence] = deque()
+        self._slots = [_Slot() for _ in range(options.parallel)]
+        self._closing = False
+        self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
+        self._thread = Thread(target=self._serve, name=f"fake-{facts.path.stem}", daemon=True)
+        self._thread.start()
+
+    @property
+    def facts(self) -> ModelFacts:
+        """The model's facts, with the context length that is in force."""
+        return self._facts
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return an id for each byte of *text*, and with *special* for each special token."""
+        return self._tokenizer.encode(text, special=special)
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Return the text of *ids*, for a test to say what a prompt held."""
+        return self._tokenizer.decode(ids)
+
+    def submit(self, request: GenerateRequest, emit: Emit) -> Ticket:
+        """Queue *request*; see `Engine.submit`."""
+        with self._changed:
+            if self._closing:
+                raise EngineClosed("the engine is closed")
+            validate(request, self._tokenizer.size, self._facts.context_length)
+            sequence = self._sequence(request, emit)
+            self.requests.append(request)
+            self._queue.append(sequence)
+            self._changed.notify_all()
+        return sequence
+
+    def stats(self) -> EngineStats:
+        """Return a snapshot."""
+        with self._changed:
+            return EngineStats(
+                slots=len(self._slots),
+                slots_busy=len(self._running()),
+                queued=len(self._queue),
+                kv_tokens=sum(len(slot.held) for slot in self._slots),
+                kv_capacity=len(self._slots) * self._facts.context_length,
+                prompt_tokens=self._prompt_tokens,
+                cached_tokens=self._cached_tokens,
+                completion_tokens=self._completion_tokens,
+                steps=self._steps,
+            )
+
+    def close(self) -> None:
+        """End every request with `Failed(EngineClosed)` and the thread with them."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if current_thread() is not self._thread:  # an emit may close; it cannot wait for itself
+            self._thread.join()
+
+    def _sequence(self, request: GenerateRequest, emit: Emit) -> _Sequence:
+        eos = self._tokenizer.special.get(self._model.eos_token)
+        eos = self._tokenizer.special["<|endoftext|>"] if eos is None else eos
+        ids = reply_of(self._model, self._tokenizer, request.prompt)
+        return _Sequence(
+            request=request,
+            emit=emit,
+            changed=self._changed,
+            reply=cycle(ids or [eos]) if request.ignore_eos else chain(ids, repeat(eos)),
+            stops=request.stop_token_ids | (set() if request.ignore_eos else {eos}),
+            submitted=time.monotonic(),
+        )
+
+    # The engine's thread. State changes under the condition, events leave outside of it: an emit
+    # may call the engine, and another thread that does must not wait for an emit.
+
+    def _serve(self) -> None:
+        while self._wait_for_work():
+            self._end_cancelled()
+            self._admit()
+            if self._running() and self._token_gate.wait(unless=self._has_news):
+                self._step()
+        self._end_all(EngineClosed("the engine was closed"))
+        self._on_close(self)
+        self.closed.set()
+
+    def _wait_for_work(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._queue or self._running())
+            return not self._closing
+
+    def _has_news(self) -> bool:
+        running = self._running()
+        return (
+            self._closing
+            or any(sequence.cancelled for sequence in chain(running, self._queue))
+            or (bool(self._queue) and len(running) < len(self._slots))
+        )
+
+    def _end_cancelled(self) -> None:
+        with self._changed:
+            now = time.monotonic()
+            ended = [one for one in chain(self._running(), self._queue) if one.cancelled]
+            events = [(one, self._end(one, one.finish("cancelled", now))) for one in ended]
+        self._deliver(events)
+
+    def _admit(self) -> None:
+        events: list[tuple[_Sequence, EngineEvent]] = []
+        with self._changed:
+            while self._queue and len(self._running()) < len(self._slots):
+                sequence = self._queue.popleft()
+                events.append((sequence, self._start(sequence)))
+        self._deliver(events)
+
+    def _start(self, sequence: _Sequence) -> Started:
+        prompt = sequence.request.prompt
+        free = [slot for slot in self._slots if slot.sequence is None]
+        slot = max(free, key=lambda slot: (common_prefix(slot.held, prompt), -slot.last_used))
+        # The last token is always evaluated: its logits choose the first token of the answer.
+        sequence.cached = min(common_prefix(slot.held, prompt), len(prompt) - 1)
+        sequence.slot = slot
+        sequence.admitted = time.monotonic()
+        slot.sequence = sequence
+        slot.held = list(prompt)
+        self._cached_tokens += sequence.cached
+        self._prompt_tokens += len(prompt) - sequence.cached
+        return Started(len(prompt), sequence.cached)
+
+    def _step(self) -> None:
+        events: list[tuple[_Sequence, EngineEvent]] = []
+        with self._changed:
+            if self._model.token_seconds:
+                self._changed.wait_for(lambda: self._closing, self._model.token_seconds)
+            self._steps += 1
+            for sequence in self._running():
+                events += [(sequence, event) for event in self._sample(sequence)]
+        self._deliver(events)
+
+    def _sample(self, sequence: _Sequence) -> list[EngineEvent]:
+        request = sequence.request
+        now = time.monotonic()
+        if sequence.completion == self._model.fail_after:
+            error = InferenceFailed(f"the model fails after {sequence.completion} tokens")
+            return [self._end(sequence, Failed(error))]
+        token = next(sequence.reply)
+        if sequence.first_token is None:
+            sequence.first_token = now
+        sequence.completion += 1
+        self._completion_tokens += 1
+        if token in sequence.stops:
+            return [self._end(sequence, sequence.finish("stop", now))]
+        if sequence.slot is not None:
+            sequence.slot.held.append(token)
+        events: list[EngineEvent] = [Token(token, self._tokenizer.piece(token))]
+        room = self._facts.context_length - len(request.prompt)
+        if sequence.completion == min(request.max_tokens, room):
+            events.append(self._end(sequence, sequence.finish("length", now)))
+        return events
+
+    def _end(self, sequence: _Sequence, event: Finish | Failed) -> Finish | Failed:
+        # The slot is free before the last event leaves, so whoever sees it sees a free slot too.
+        if sequence.slot is None:
+            self._queue.remove(sequence)
+        else:
+            sequence.slot.sequence = None
+            sequence.slot.last_used = self._steps
+        return event
+
+    def _end_all(self, error: BackendError) -> None:
+        with self._changed:
+            ended = [*self._running(), *self._queue]
+            events = [(sequence, self._end(sequence, Failed(error))) for sequence in ended]
+            for slot in self._slots:
+                slot.held = []
+        self._deliver(events)
+
+    def _running(self) -> list[_Sequence]:
+        return [slot.sequence for slot in self._slots if slot.sequence is not None]
+
+    def _deliver(self, events: Sequence[tuple[_Sequence, EngineEvent]]) -> None:
+        for sequence, event in events:
+            try:
+                sequence.emit(event)
+            except Exception:
+                # Nobody listens any more; the others must not suffer for it.
+                logger.exception("emit raised; the request is cancelled")
+                sequence.cancelled = True
+
+
+def common_prefix(held: Sequence[int], prompt: Sequence[int]) -> int:
+    """Return how many tokens *held* and *prompt* share from the start."""
+    count = 0
+    for one, other in zip(held, prompt, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+def validate(request: GenerateRequest, vocabulary: int, context_length: int) -> None:
+    """Raise `InvalidParameter` or `ContextLengthExceeded` where *request* can never run."""
+    if not request.prompt:
+        raise InvalidParameter("prompt", "the prompt is empty; it needs at least one token")
+    _validate_ids("prompt", request.prompt, vocabulary)
+    _validate_ids("stop_token_ids", sorted(request.stop_token_ids), vocabulary)
+    _validate_ids("logit_bias", list(request.sampling.logit_bias), vocabulary)
+    if request.max_tokens < 1:
+        raise InvalidParameter("max_tokens", f"max_tokens is {request.max_tokens}, at least 1")
+    _validate_sampling(request.sampling)
+    if len(request.prompt) >= context_length:
+        raise ContextLengthExceeded(len(request.prompt), context_length)
+
+
+def _validate_ids(param: str, ids: Sequence[int], vocabulary: int) -> None:
+    for token in ids:
+        if not 0 <= token < vocabulary:
+            raise InvalidParameter(
+                param, f"{param} holds token {token}; the ids are 0 to {vocabulary - 1}"
+            )
+
+
+def _validate_sampling(sampling: SamplingParams) -> None:
+    ranges = (
+        ("temperature", sampling.temperature, 0.0, math.inf),
+        ("top_k", sampling.top_k, 0, math.inf),
+        ("top_p", sampling.top_p, 0.0, 1.0),
+        ("min_p", sampling.min_p, 0.0, 1.0),
+        ("presence_penalty", sampling.presence_penalty, -math.inf, math.inf),
+        ("frequency_penalty", sampling.frequency_penalty, -math.inf, math.inf),
+        ("repeat_penalty", sampling.repeat_penalty, 0.0, math.inf),
+        *(("logit_bias", bias, -math.inf, math.inf) for bias in sampling.logit_bias.values()),
+    )
+    for param, value, low, high in ranges:
+        # No finite bound admits NaN or an infinity: both comparisons are false, or the last is.
+        if not (low <= value <= high and math.isfinite(value)):
+            raise InvalidParameter(param, f"{param} is {value}; it must be in {low} to {high}")
