@@ -10,7 +10,7 @@ from pilotlight_backend.errors import (
     LoadFailed,
     ModelFileInvalid,
 )
-from pilotlight_backend.hookspec import PROJECT, hookimpl, hookspec
+from pilotlight_backend.hookspecs import PROJECT, hookimpl, hookspec
 from pilotlight_backend.protocols import Backend, Engine, Ticket
 from pilotlight_backend.types import (
     EngineEvent,
