@@ -1,0 +1,61 @@
+"""The conformance suite: what every backend, ours and other people's, must do.
+
+Run it by subclassing, with pytest; nothing else in this distribution imports pytest.
+
+    from pilotlight_backend.testing.conformance import BackendConformance
+
+    class TestMyBackend(BackendConformance):
+        @pytest.fixture(scope="class")
+        @classmethod
+        def backend(cls) -> Backend: ...
+
+        @pytest.fixture(scope="class")
+        @classmethod
+        def model_path(cls) -> Path: ...  # a small model, a few megabytes at the most
+
+`options`, `prompt_text` and `plugin` may be overridden too; see `ConformanceFixtures`. The suite
+asserts the contract and nothing that a correct backend may do differently. It never sleeps: it
+waits for events, for `DEADLINE` seconds at the most, and where it must catch a request at work it
+listens slowly, which keeps any engine busy.
+"""
+
+import pytest
+
+# Before the modules are imported: only then do their asserts explain themselves.
+_PARTS = (
+    "cancelling",
+    "closing",
+    "fixtures",
+    "generating",
+    "listener",
+    "loading",
+    "probing",
+    "queueing",
+    "refusing",
+    "tokenizing",
+)
+pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS))
+
+from pilotlight_backend.testing.conformance.cancelling import CancelConformance  # noqa: E402
+from pilotlight_backend.testing.conformance.closing import CloseConformance  # noqa: E402
+from pilotlight_backend.testing.conformance.generating import GenerateConformance  # noqa: E402
+from pilotlight_backend.testing.conformance.loading import LoadConformance  # noqa: E402
+from pilotlight_backend.testing.conformance.probing import ProbeConformance  # noqa: E402
+from pilotlight_backend.testing.conformance.queueing import QueueingConformance  # noqa: E402
+from pilotlight_backend.testing.conformance.refusing import RefuseConformance  # noqa: E402
+from pilotlight_backend.testing.conformance.tokenizing import TokenizeConformance  # noqa: E402
+
+__all__ = ["BackendConformance"]
+
+
+class BackendConformance(
+    ProbeConformance,
+    LoadConformance,
+    TokenizeConformance,
+    GenerateConformance,
+    QueueingConformance,
+    CancelConformance,
+    RefuseConformance,
+    CloseConformance,
+):
+    """The whole suite."""

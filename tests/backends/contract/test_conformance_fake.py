@@ -1,0 +1,33 @@
+"""The conformance suite, run for the fake backend."""
+
+from pathlib import Path
+
+import pytest
+
+from pilotlight_backend.testing.conformance import BackendConformance
+from pilotlight_backend.testing.fake import FakeBackend, FakeModel, Piece
+
+
+class TestFakeThatEchoes(BackendConformance):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls) -> FakeBackend:
+        return FakeBackend()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model_path(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return FakeModel(name="echo").write(tmp_path_factory.mktemp("models") / "echo.fake")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def plugin(cls) -> str:
+        return "pilotlight_backend.testing.plugin"
+
+
+class TestFakeWithPieces(TestFakeThatEchoes):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model_path(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        model = FakeModel(reply=("4", " is", " ", Piece(b"\xf0\x9f"), Piece(b"\xa6\x99")))
+        return model.write(tmp_path_factory.mktemp("models") / "pieces.fake")
