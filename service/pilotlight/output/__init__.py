@@ -1,0 +1,1 @@
+"""From token pieces to events: text, then reasoning, then tool calls."""

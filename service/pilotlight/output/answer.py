@@ -1,0 +1,74 @@
+"""One answer, from token pieces to events: text, then reasoning, then tool calls."""
+
+from collections.abc import Callable, Sequence
+
+from pilotlight.output.events import ContentDelta, OutputEvent, ReasoningDelta
+from pilotlight.output.reasoning import ReasoningParser
+from pilotlight.output.text import TextDecoder
+from pilotlight.output.tool_calls import ToolCallParser
+
+
+class AnswerParser:
+    """The three parsers in a row; a stage that a model has no format for is left out."""
+
+    def __init__(
+        self,
+        *,
+        stops: Sequence[str],
+        reasoning: str | None,
+        opened: bool,
+        tool_calls: str | None,
+        new_id: Callable[[], str],
+    ) -> None:
+        """*reasoning* and *tool_calls* name formats; *opened* says that the prompt began a thought."""
+        self._text = TextDecoder(stops)
+        self._reasoning = ReasoningParser(reasoning, opened=opened) if reasoning else None
+        self._tool_calls = ToolCallParser(tool_calls, new_id) if tool_calls else None
+        self._thinking = bool(reasoning) and opened
+        self._reasoning_tokens = 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string was met, after which nothing more comes."""
+        return self._text.stopped is not None
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Tokens fed so far that did not lead to anything but reasoning."""
+        return self._reasoning_tokens
+
+    def feed(self, piece: bytes) -> list[OutputEvent]:
+        """Return what one token's bytes settle."""
+        events = self._route(self._text.feed(piece))
+        if events:
+            self._thinking = isinstance(events[-1], ReasoningDelta)
+        self._reasoning_tokens += self._thinking
+        return events
+
+    def flush(self) -> list[OutputEvent]:
+        """Return what was held back at every stage."""
+        events = self._route(self._text.flush())
+        if self._reasoning:
+            events += self._call(self._reasoning.flush())
+        if self._tool_calls:
+            events += self._tool_calls.flush()
+        return events
+
+    def _route(self, text: str) -> list[OutputEvent]:
+        if not text:
+            return []
+        if self._reasoning:
+            return self._call(self._reasoning.feed(text))
+        return self._call([ContentDelta(text)])
+
+    def _call(self, deltas: Sequence[ReasoningDelta | ContentDelta]) -> list[OutputEvent]:
+        """Send content through the tool calls' parser."""
+        if self._tool_calls is None:
+            return list(deltas)
+        events: list[OutputEvent] = []
+        for delta in deltas:
+            if isinstance(delta, ContentDelta):
+                events += self._tool_calls.feed(delta.text)
+            else:
+                events.append(delta)
+        return events

@@ -1,0 +1,39 @@
+"""The narrow waist: what an answer consists of, whichever endpoint shows it.
+
+Deltas carry the new text alone and are never empty. A tool call is one `ToolCallStart`, then its
+arguments in pieces; calls are numbered from 0 in the order in which they start.
+"""
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+
+class ReasoningDelta(Struct, frozen=True, gc=False):
+    """More of the model's thought."""
+
+    text: str
+
+
+class ContentDelta(Struct, frozen=True, gc=False):
+    """More of the answer."""
+
+    text: str
+
+
+class ToolCallStart(Struct, frozen=True, gc=False):
+    """The model calls the function *name*."""
+
+    index: int
+    id: str
+    name: str
+
+
+class ToolCallArguments(Struct, frozen=True, gc=False):
+    """More of the JSON text of a call's arguments, as the model wrote it."""
+
+    index: int
+    text: str
+
+
+OutputEvent: TypeAlias = ReasoningDelta | ContentDelta | ToolCallStart | ToolCallArguments
