@@ -1,0 +1,366 @@
+"""A model's own template becomes a prompt, and a hostile one becomes an error."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from pilotlight.prompt import chat_template
+from pilotlight.prompt.chat_template import (
+    ChatTemplate,
+    ChatTemplateError,
+    TemplateFailed,
+    TemplateInvalid,
+    TemplateRefused,
+)
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+USER = {"role": "user", "content": "Hi <b>"}
+CALL = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [
+        {"type": "function", "function": {"name": "clock", "arguments": {"zone": "Zürich"}}},
+    ],
+}
+TOOL = {"type": "function", "function": {"name": "clock", "description": "Tells it's <late>"}}
+
+
+TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
+
+
+def compiled(source):
+    now = datetime(2025, 7, 26, 12, 30, tzinfo=UTC)
+    return ChatTemplate(source, **TOKENS, now=lambda: now)
+
+
+def render(source, messages=(USER,), *, tools=None, add_generation_prompt=True, **variables):
+    return compiled(source).render(
+        list(messages),
+        tools=tools,
+        add_generation_prompt=add_generation_prompt,
+        **variables,
+    )
+
+
+# In the manner of Qwen3: ChatML, tools as JSON lines, a thought that can be switched off.
+QWEN3 = """\
+{%- if tools %}
+    {{- '<|im_start|>system\\n' }}
+    {%- if messages[0].role == 'system' %}
+        {{- messages[0].content + '\\n\\n' }}
+    {%- endif %}
+    {{- "# Tools\\n<tools>" }}
+    {%- for tool in tools %}
+        {{- "\\n" }}
+        {{- tool | tojson }}
+    {%- endfor %}
+    {{- "\\n</tools><|im_end|>\\n" }}
+{%- elif messages[0].role == 'system' %}
+    {{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}
+{%- endif %}
+{%- set ns = namespace(last=-1) %}
+{%- for message in messages[::-1] %}
+    {%- set index = (messages|length - 1) - loop.index0 %}
+    {%- if ns.last < 0 and message.role == "user" and message.content is string %}
+        {%- set ns.last = index %}
+    {%- endif %}
+{%- endfor %}
+{%- for message in messages %}
+    {%- if message.role == 'user' or (message.role == 'system' and not loop.first) %}
+        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
+    {%- elif message.role == 'assistant' %}
+        {{- '<|im_start|>assistant\\n' + message.content.split('</think>')[-1].lstrip('\\n') }}
+        {%- for call in message.tool_calls %}
+            {{- '<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' }}
+            {{- call.function.arguments | tojson }}
+            {{- '}\\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\\n\\n</think>\\n\\n' }}
+    {%- endif %}
+{%- endif %}
+"""
+
+# In the manner of Gemma: roles renamed, strict alternation.
+GEMMA = """\
+{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not \
+supported') }}{% endif %}{% for message in messages %}{% if (message['role'] == 'user') != \
+(loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate') }}{% endif %}\
+{% if message['role'] == 'assistant' %}{% set role = 'model' %}{% else %}{% set role = \
+message['role'] %}{% endif %}{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + \
+'<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}\
+{% endif %}"""
+
+# In the manner of Llama 3: the date, and headers.
+LLAMA3 = """\
+{{- bos_token }}
+{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}
+        {%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}
+        {%- set date_string = "26 Jul 2024" %}
+    {%- endif %}
+{%- endif %}
+{{- "<|start_header_id|>system<|end_header_id|>\\n\\nToday Date: " + date_string + "<|eot_id|>" }}
+{%- for message in messages %}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' }}
+    {{- message['content'] | trim + '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
+{%- endif %}
+"""
+
+# In the manner of Mistral: system text within the last instruction, loop controls.
+MISTRAL = """\
+{%- if messages[0]["role"] == "system" %}
+    {%- set system = messages[0]["content"] %}
+    {%- set loop_messages = messages[1:] %}
+{%- else %}
+    {%- set loop_messages = messages %}
+{%- endif %}
+{{- bos_token }}
+{%- for message in loop_messages %}
+    {%- if message["role"] == "system" %}
+        {%- continue %}
+    {%- endif %}
+    {%- if message["role"] == "user" %}
+        {{- "[INST]" + (system + "\\n\\n" if loop.last and system is defined else "") }}
+        {{- message["content"] + "[/INST]" }}
+    {%- elif message["role"] == "assistant" %}
+        {{- " " + message["content"] + eos_token }}
+    {%- else %}
+        {{- raise_exception("Only user and assistant roles are supported, not " + message.role) }}
+    {%- endif %}
+{%- endfor %}
+"""
+
+
+def test_qwen_style_with_a_system_message():
+    """Messages are wrapped in turns, and the answer's turn is begun."""
+    assert render(QWEN3, [SYSTEM, USER]) == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n"
+        "<|im_start|>user\nHi <b><|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_qwen_style_with_tools_and_a_call():
+    """Tools and calls are written as JSON for a model, in UTF-8 and with nothing escaped."""
+    assert render(QWEN3, [USER, CALL], tools=[TOOL], add_generation_prompt=False) == (
+        "<|im_start|>system\n# Tools\n<tools>\n"
+        '{"type": "function", "function": {"name": "clock", "description": "Tells it\'s <late>"}}\n'
+        "</tools><|im_end|>\n<|im_start|>user\nHi <b><|im_end|>\n"
+        '<|im_start|>assistant\n<tool_call>\n{"name": "clock", "arguments": {"zone": "Zürich"}}\n'
+        "</tool_call><|im_end|>\n"
+    )
+
+
+def test_variables_of_the_request_reach_the_template():
+    """What a request adds, such as `enable_thinking`, is a variable."""
+    assert render(QWEN3, enable_thinking=False).endswith("assistant\n<think>\n\n</think>\n\n")
+    assert render(QWEN3, enable_thinking=True).endswith("assistant\n")
+
+
+def test_gemma_style():
+    """Roles are renamed, the first token is the model's own."""
+    assert render(GEMMA, [USER, {"role": "assistant", "content": " Yo "}, USER]) == (
+        "<s><start_of_turn>user\nHi <b><end_of_turn>\n<start_of_turn>model\nYo<end_of_turn>\n"
+        "<start_of_turn>user\nHi <b><end_of_turn>\n<start_of_turn>model\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [([SYSTEM, USER], "System role not supported"), ([USER, USER], "must alternate")],
+)
+def test_template_refuses_messages_with_its_own_words(messages, reason):
+    """`raise_exception` tells the client what the model cannot take."""
+    with pytest.raises(TemplateRefused, match=reason):
+        render(GEMMA, messages)
+
+
+def test_llama_style_knows_the_date():
+    """`strftime_now` reads the clock that was given."""
+    assert render(LLAMA3) == (
+        "<s><|start_header_id|>system<|end_header_id|>\n\nToday Date: 26 Jul 2025<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nHi <b><|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    )
+
+
+def test_local_time_without_a_clock():
+    """The clock is the machine's where none is given."""
+    template = ChatTemplate("{{ strftime_now('%Y') }}", bos_token="", eos_token="")
+    assert int(template.render([], tools=None, add_generation_prompt=False)) >= 2025
+
+
+def test_mistral_style_with_loop_controls():
+    """`continue` is part of the language that templates are written in."""
+    messages = [SYSTEM, USER, {"role": "assistant", "content": "Yo"}, SYSTEM, USER]
+    assert render(MISTRAL, messages) == (
+        "<s>[INST]Hi <b>[/INST] Yo</s>[INST]Be brief.\n\nHi <b>[/INST]"
+    )
+
+
+def test_block_lines_leave_no_trace():
+    """The newline after a block, and the space before it, are dropped as transformers does."""
+    assert (
+        render("{% for m in messages %}\n  {% if true %}\nx\n  {% endif %}\n{% endfor %}") == "x\n"
+    )
+
+
+def test_generation_tag_is_passed_through():
+    """The tag that marks what to train on shows its body; names set in it stay in it."""
+    source = "{% set a = 1 %}a{% generation %}{% set a = 2 %}b{{ a }}{% endgeneration %}c{{ a }}"
+    assert render(source) == "ab2c1"
+
+
+def test_tojson_takes_the_arguments_of_transformers():
+    """`tojson` indents, sorts, separates and escapes as it is told to."""
+    source = "{{ {'b': 'é', 'a': 1} | tojson(%s) }}"
+    assert render(source % "") == '{"b": "é", "a": 1}'
+    assert render(source % "indent=2") == '{\n  "b": "é",\n  "a": 1\n}'
+    assert render(source % "ensure_ascii=true") == '{"b": "\\u00e9", "a": 1}'
+    assert render(source % "sort_keys=true, separators=(',', ':')") == '{"a":1,"b":"é"}'
+
+
+def test_content_is_no_template():
+    """What a message says is never evaluated."""
+    message = {"role": "user", "content": "{{ bos_token }}{% if"}
+    assert render("{{ messages[0].content }}", [message]) == "{{ bos_token }}{% if"
+
+
+def test_absent_tools_are_none():
+    """Templates test `tools is none` and `documents is none`, as transformers lets them."""
+    assert render("{{ tools is none }} {{ documents is none }} {{ x is defined }}") == (
+        "True True False"
+    )
+
+
+def test_variables_replace_nothing_that_is_given_otherwise():
+    """A request's variables are no way around its messages or the model's tokens."""
+    source = "{{ messages|length }}{{ bos_token }}{{ documents }}"
+    variables = {"messages": [], "bos_token": "x", "documents": "d"}
+    rendered = compiled(source).render(
+        [USER],
+        tools=None,
+        add_generation_prompt=True,
+        **variables,
+    )
+    assert rendered == "1<s>d"
+
+
+def test_template_renders_again_and_again():
+    """Rendering leaves no state behind."""
+    template = compiled("{% for m in messages %}{{ m.content }}{% endfor %}")
+    for _ in range(3):
+        assert template.render([USER], tools=None, add_generation_prompt=True) == "Hi <b>"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% if %}",
+        "{{ messages",
+        "{% for m in messages %}",
+        "{{ x | nofilter }}",
+        "{% generation %}",
+        "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
+    ],
+)
+def test_source_that_does_not_compile_is_invalid(source):
+    """A broken template is known when the model is loaded, not at the first request."""
+    with pytest.raises(TemplateInvalid, match="does not compile"):
+        compiled(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ missing.attribute.of.it }}",
+        "{{ messages[0].content + 1 }}",
+        "{{ 1 / 0 }}",
+        "{{ messages | tojson(indent=messages) }}",
+        "{{ missing | tojson }}",
+        "{% include 'other' %}",
+        "{{ raise_exception() }}",
+    ],
+)
+def test_template_that_breaks_has_failed(source):
+    """Whatever rendering raises is one kind of error."""
+    with pytest.raises(TemplateFailed, match="cannot be rendered"):
+        render(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ ''.__class__.__mro__ }}",
+        "{{ messages.append(1) }}",
+        "{{ messages[0].update(role='system') }}",
+        "{{ raise_exception.__globals__['json'] }}",
+        "{{ '{0.__class__.__mro__}'.format(1) }}",
+        "{{ (self|attr('__init__')).__globals__ }}",
+        "{{ strftime_now.__code__.co_code }}",
+    ],
+)
+def test_sandbox_holds(source):
+    """Python's insides cannot be reached, nor can the messages be changed."""
+    with pytest.raises(TemplateFailed, match=r"SecurityError|UndefinedError"):
+        render(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["{{ ''.__class__ }}", "{{ strftime_now.__globals__ }}", "{{ '{0.__class__}'.format(1) }}"],
+)
+def test_forbidden_attribute_prints_nothing(source):
+    """To the template, an attribute that the sandbox forbids is undefined."""
+    assert render(source) == ""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ range(10**9) }}",
+        "{% for i in range(99999) %}{{ 'a' * 9999 }}{% endfor %}",
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}",
+        "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+        "{% for m in messages recursive %}{{ loop(messages) }}{% endfor %}",
+        "{{ 'a' * 10**9 }}",
+        "{{ 10**9 * [1] }}",
+        "{{ 2 ** (10**9) }}",
+        "{% set n=namespace(v='a') %}{% for i in range(99) %}{% set n.v = n.v + n.v %}{% endfor %}",
+        "{% set n = namespace(v=9) %}{% for i in range(99) %}{% set n.v = n.v * n.v %}{% endfor %}",
+    ],
+)
+def test_endless_template_is_stopped(source):
+    """Loops, recursion, numbers and output are bounded, whether anything is written or not."""
+    with pytest.raises(TemplateFailed):
+        render(source)
+
+
+def test_long_conversation_is_within_the_bounds():
+    """What stops an endless template does not stop a large request."""
+    messages = [{"role": "user", "content": "x" * 1000}] * 10_000
+    assert len(render(QWEN3, messages)) > 10_000_000
+
+
+def test_output_may_be_exactly_the_limit(monkeypatch):
+    """The bound on the output is in characters and includes its last one."""
+    monkeypatch.setattr(chat_template, "MAX_OUTPUT", 6)
+    assert render("{{ messages[0].content }}") == "Hi <b>"
+    with pytest.raises(TemplateFailed, match="more than 6 characters"):
+        render("{{ messages[0].content }}.")
+
+
+def test_errors_are_one_tree():
+    """A caller can catch all that goes wrong with a template at once."""
+    for error in (TemplateInvalid, TemplateRefused, TemplateFailed):
+        assert issubclass(error, ChatTemplateError)
