@@ -101,12 +101,14 @@ class LoadConformance(ConformanceFixtures):
     def test_nothing_is_left_behind(
         self, backend: Backend, model: ModelFacts, options: LoadOptions, prompt_text: str
     ) -> None:
-        """Loading and closing again and again leaves no thread and no open file."""
+        """Loading, giving up and closing, again and again, leaves no thread and no open file."""
 
         def load_and_close() -> None:
             engine = backend.load(model, options, lambda _: None)
             run(engine, request_of(engine.tokenize(prompt_text, special=False), max_tokens=2))
             engine.close()
+            with pytest.raises(StopLoading):
+                backend.load(model, options, RaisingProgress(0))
 
         load_and_close()  # what a runtime starts once, such as a pool of threads, may stay
         threads, files = count_threads(), count_files()
