@@ -1,0 +1,167 @@
+"""The KV cache and the computation over it: a `llama_context` with a sequence per slot."""
+
+import ctypes
+from collections.abc import Sequence as Tokens
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
+
+from pilotlight_backend import LoadFailed, SamplingParams
+from pilotlight_llama_cpp import logs
+from pilotlight_llama_cpp.model import Model
+from pilotlight_llama_cpp.sampling import Sampler
+
+
+class Decoded(Enum):
+    """How a decode went."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    """Nothing was evaluated, the cache is as it was: no room, or a batch llama.cpp rejects."""
+    BROKEN = "broken"
+    """The cache of the batch's slots is in an unknown state."""
+
+
+# llama.h on llama_decode: 0 success, 1 no KV slot, -1 invalid batch; of the others part remains.
+_OUTCOMES = {0: Decoded.DONE, 1: Decoded.REFUSED, -1: Decoded.REFUSED}
+
+
+class Run(Protocol):
+    """What goes into a batch: tokens that follow what a slot holds."""
+
+    @property
+    def slot(self) -> int:
+        """The slot's number."""
+
+    @property
+    def start(self) -> int:
+        """The first token's position."""
+
+    @property
+    def tokens(self) -> Tokens[int]:
+        """The tokens, at least one."""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the last token's logits are wanted."""
+
+
+class _WarmRun(NamedTuple):
+    slot: int = 0
+    start: int = 0
+    tokens: tuple[int, ...] = (0,)
+    sampled: bool = True
+
+
+class Context:
+    """One `llama_context` and one batch for all steps. The engine's thread alone uses it."""
+
+    def __init__(
+        self, model: Model, *, slots: int, context_length: int, chunk: int, threads: int
+    ) -> None:
+        self._model = model
+        self._lib = model.lib
+        self._room = chunk + slots
+        params = self._lib.llama_context_default_params()
+        params.n_ctx = context_length * slots
+        params.n_seq_max = slots
+        params.n_batch = params.n_ubatch = self._room
+        # One row of logits a slot. The default, one a token, costs 300 MB at 512 tokens and a
+        # vocabulary of 150,000.
+        params.n_outputs_max = slots
+        params.n_threads = params.n_threads_batch = threads
+        params.kv_unified = False
+        params.no_perf = True
+        with logs.complaint() as complaint:
+            self._pointer: Any = self._lib.llama_init_from_model(model.pointer, params)
+        if not self._pointer:
+            raise LoadFailed(f"llama.cpp made no context: {complaint.text}")
+        self._memory = self._lib.llama_get_memory(self._pointer)
+        if not self._memory:  # models that embed or only encode keep no cache
+            self._lib.llama_free(self._pointer)
+            raise LoadFailed("the model cannot generate: it has no decoder")
+        self._make_batch()
+        self._vocabulary: dict[int, tuple[bytes, bool]] = {}
+
+    def _make_batch(self) -> None:
+        """Lay the batch out in arrays of our own: a step then fills slices instead of fields."""
+        room = self._room
+        self._tokens: Any = (ctypes.c_int32 * room)()
+        self._positions: Any = (ctypes.c_int32 * room)()
+        self._slots: Any = (ctypes.c_int32 * room)()
+        self._outputs: Any = (ctypes.c_int8 * room)()
+        self._slot_counts = (ctypes.c_int32 * room)(*([1] * room))
+        address, size = ctypes.addressof(self._slots), ctypes.sizeof(ctypes.c_int32)
+        pointer = ctypes.POINTER(ctypes.c_int32)
+        self._slot_pointers = (pointer * room)(
+            *(ctypes.cast(address + row * size, pointer) for row in range(room))
+        )
+        self._batch = self._lib.llama_batch(
+            n_tokens=0,
+            token=self._tokens,
+            embd=None,
+            pos=self._positions,
+            n_seq_id=self._slot_counts,
+            seq_id=self._slot_pointers,
+            logits=self._outputs,
+        )
+
+    def decode(self, runs: Tokens[Run]) -> Decoded:
+        """Evaluate *runs* in one batch; a row of the batch is a token, in the order given."""
+        row = 0
+        for run in runs:
+            count = len(run.tokens)
+            end = row + count
+            self._tokens[row:end] = run.tokens
+            self._positions[row:end] = range(run.start, run.start + count)
+            self._slots[row:end] = (run.slot,) * count
+            self._outputs[row:end] = bytes(count)
+            self._outputs[end - 1] = run.sampled
+            row = end
+        self._batch.n_tokens = row
+        status = self._lib.llama_decode(self._pointer, self._batch)
+        return _OUTCOMES.get(status, Decoded.BROKEN)
+
+    def warm(self) -> None:
+        """Evaluate one token, so that the first request does not meet cold pages and buffers."""
+        if self.decode([_WarmRun()]) is not Decoded.DONE:
+            raise LoadFailed("llama.cpp could not evaluate a first token")
+        self.truncate(0, 0)
+
+    def truncate(self, slot: int, length: int) -> bool:
+        """Keep the first *length* tokens of *slot*; where that cannot be, clear it: False.
+
+        A recurrent state has no yesterday, and a sliding window has lost the tokens that the
+        one at *length* still wants to see.
+        """
+        lib = self._lib
+        kept = length > 0 and lib.llama_memory_seq_rm(self._memory, slot, length, -1)
+        if kept and self._model.sliding_window:
+            seen_from = max(0, length - self._model.sliding_window)
+            kept = 0 <= lib.llama_memory_seq_pos_min(self._memory, slot) <= seen_from
+        if not kept:
+            lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        return bool(kept) or length == 0
+
+    def sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Sampler:
+        """Make a request's sampler; the caller closes it."""
+        return Sampler(self._model, params, prompt)
+
+    def sample(self, sampler: Sampler, row: int) -> int:
+        """Choose the token that follows the batch's *row*."""
+        token: int = self._lib.llama_sampler_sample(sampler.chain, self._pointer, row)
+        return token
+
+    def token(self, token: int) -> tuple[bytes, bool]:
+        """Return a token's bytes and whether it ends a generation."""
+        known = self._vocabulary.get(token)
+        if known is None:
+            known = self._model.piece(token), self._model.is_end(token)
+            self._vocabulary[token] = known
+        return known
+
+    def close(self) -> None:
+        """Free the context, then the model; no-op the second time."""
+        pointer, self._pointer = self._pointer, None
+        if pointer:
+            self._lib.llama_free(pointer)
+        self._model.close()

@@ -1,0 +1,79 @@
+"""llama.cpp's log, told to Python's."""
+
+import ctypes
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+logger = logging.getLogger("pilotlight.llama_cpp")
+
+_CONTINUATION = 5  # ggml_log_level in ggml.h: none, debug, info, warn, error, cont
+_LEVELS = {
+    0: logging.DEBUG,
+    1: logging.DEBUG,
+    2: logging.DEBUG,  # a load says some 200 lines at "info"; to an operator they are noise
+    3: logging.WARNING,
+    4: logging.ERROR,
+}
+
+
+class LogLines(threading.local):
+    """The log of one thread: joins pieces to lines, and keeps the last error for who asks."""
+
+    def __init__(self) -> None:
+        self._level = logging.DEBUG
+        self._text = ""
+        self.last_error: str | None = None
+
+    def feed(self, level: int, text: str) -> None:
+        """Take a piece as llama.cpp gives it: a line, its beginning, or what continues it."""
+        if level != _CONTINUATION:
+            self.flush()
+            self._level = _LEVELS.get(level, logging.DEBUG)
+        self._text += text
+        if self._text.endswith("\n"):
+            self.flush()
+
+    def flush(self) -> None:
+        """End the line that is being joined."""
+        line, self._text = self._text.rstrip(), ""
+        if line.strip(" ."):  # a load also draws its progress in dots
+            if self._level == logging.ERROR:
+                self.last_error = line
+            logger.log(self._level, "%s", line)
+
+
+_lines = LogLines()
+
+
+def _receive(level: int, text: bytes | None, _user_data: int | None) -> None:
+    _lines.feed(level, (text or b"").decode("utf-8", "replace"))
+
+
+# Kept for the life of the process: llama.cpp holds the bare pointer.
+_callback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(_receive)
+
+
+def install(library: Any) -> None:
+    """Send llama.cpp's and ggml's log here."""
+    library.llama_log_set(ctypes.cast(_callback, library.llama_log_callback), None)
+
+
+class Complaint:
+    """What llama.cpp last said was wrong, in its own words without the function's name."""
+
+    @property
+    def text(self) -> str:
+        """The last error line, or a word for its absence."""
+        line = _lines.last_error or "llama.cpp gave no reason"
+        _function, colon, rest = line.partition(": ")
+        return rest if colon and " " not in _function else line
+
+
+@contextmanager
+def complaint() -> Iterator[Complaint]:
+    """Collect the calling thread's errors while the block runs."""
+    _lines.last_error = None
+    yield Complaint()

@@ -1,0 +1,88 @@
+"""A model's weights and vocabulary in memory."""
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pilotlight_backend import ModelFileInvalid
+from pilotlight_llama_cpp import logs
+from pilotlight_llama_cpp.native import library
+
+_PIECE_BYTES = 128
+_ADD_NOTHING, _SPELLED = False, True
+
+
+class Model:
+    """A loaded `llama_model` and its vocabulary. All methods but `close` suit any thread."""
+
+    def __init__(self, path: Path, *, gpu_layers: int, proceed: Callable[[], None]) -> None:
+        """Load the model; *proceed* is called now and then, and what it raises ends the load."""
+        self.lib = library()
+        self.pointer: Any = self._load(path, gpu_layers, proceed)
+        self._vocab = self.lib.llama_model_get_vocab(self.pointer)
+        self.vocabulary_size: int = self.lib.llama_vocab_n_tokens(self._vocab)
+        self.sliding_window: int = self.lib.llama_model_n_swa(self.pointer)
+        self.suppressed = self._suppressed()
+
+    def _load(self, path: Path, gpu_layers: int, proceed: Callable[[], None]) -> Any:
+        raised: list[BaseException] = []
+
+        def on_progress(_fraction: float, _user_data: int | None) -> bool:
+            try:
+                proceed()
+            except BaseException as error:  # noqa: BLE001 - C is no place for it; raised below
+                raised.append(error)
+            return not raised
+
+        params = self.lib.llama_model_default_params()
+        params.n_gpu_layers = gpu_layers
+        params.progress_callback = self.lib.llama_progress_callback(on_progress)
+        with logs.complaint() as complaint:
+            pointer = self.lib.llama_model_load_from_file(str(path).encode(), params)
+        if raised:
+            if pointer:
+                self.lib.llama_model_free(pointer)
+            raise raised[0]
+        if not pointer:
+            raise ModelFileInvalid(path, f"llama.cpp cannot load it: {complaint.text}")
+        return pointer
+
+    def _suppressed(self) -> tuple[int, ...]:
+        """Return the tokens that the model's authors forbid it to sample."""
+        count = ctypes.c_int32()
+        ids = self.lib.llama_vocab_get_suppress_tokens(self._vocab, ctypes.byref(count))
+        return tuple(ids[: count.value]) if ids else ()
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return the token ids of *text*; adds nothing at either end."""
+        data = text.encode("utf-8", "replace")
+        room = len(data) + 2  # a token is at least a byte, and SPM may put a space before
+        while True:
+            ids = (ctypes.c_int32 * room)()
+            count = self.lib.llama_tokenize(
+                self._vocab, data, len(data), ids, room, _ADD_NOTHING, special
+            )
+            if count >= 0:
+                return ids[:count]
+            room = -count
+
+    def piece(self, token: int) -> bytes:
+        """Return the bytes of *token*, special tokens spelled out."""
+        room = _PIECE_BYTES
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            count = self.lib.llama_token_to_piece(self._vocab, token, buffer, room, 0, _SPELLED)
+            if count >= 0:
+                return buffer.raw[:count]
+            room = -count
+
+    def is_end(self, token: int) -> bool:
+        """Tell whether *token* ends a generation."""
+        return bool(self.lib.llama_vocab_is_eog(self._vocab, token))
+
+    def close(self) -> None:
+        """Give the memory back; no-op the second time."""
+        pointer, self.pointer = self.pointer, None
+        if pointer:
+            self.lib.llama_model_free(pointer)

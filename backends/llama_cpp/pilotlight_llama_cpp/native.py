@@ -1,0 +1,46 @@
+"""The door to llama.cpp: its C API, imported and initialised when a model first needs it."""
+
+import importlib
+import importlib.util
+import sys
+import threading
+from types import ModuleType
+from typing import Any
+
+from pilotlight_llama_cpp import logs
+
+_lock = threading.Lock()
+_library: Any = None
+
+
+def library() -> Any:
+    """Return the ctypes binding of llama.cpp's C API, initialised once for the process."""
+    global _library  # noqa: PLW0603 - llama_backend_init is once per process, as the library is
+    with _lock:
+        if _library is None:
+            binding = _import_binding()
+            logs.install(binding)
+            binding.llama_backend_init()
+            _library = binding
+    return _library
+
+
+def _import_binding() -> Any:
+    """Import `llama_cpp.llama_cpp` without the rest of its package.
+
+    The package's `__init__` imports numpy, jinja2 and the high-level class: 0.3 s of a cold start
+    for nothing that is used here. A bare module of the package's name lends its path meanwhile.
+    """
+    name = "llama_cpp.llama_cpp"
+    if "llama_cpp" in sys.modules:
+        return importlib.import_module(name)
+    spec = importlib.util.find_spec("llama_cpp")
+    if spec is None or spec.submodule_search_locations is None:
+        raise ModuleNotFoundError("No module named 'llama_cpp'", name="llama_cpp")
+    package = ModuleType("llama_cpp")
+    package.__path__ = list(spec.submodule_search_locations)
+    sys.modules["llama_cpp"] = package
+    try:
+        return importlib.import_module(name)
+    finally:
+        del sys.modules["llama_cpp"]

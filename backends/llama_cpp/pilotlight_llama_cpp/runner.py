@@ -1,0 +1,305 @@
+"""The engine's thread: it alone touches the context, and tells each request what happens to it."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Sequence as Tokens
+from typing import Any, Protocol
+
+from pilotlight_backend import (
+    BackendError,
+    EngineClosed,
+    EngineEvent,
+    EngineStats,
+    Failed,
+    Finish,
+    FinishReason,
+    GenerateRequest,
+    InferenceFailed,
+    SamplingParams,
+    Started,
+    Timings,
+    Token,
+    Usage,
+)
+from pilotlight_llama_cpp.context import Decoded, Run
+from pilotlight_llama_cpp.scheduler import Part, Scheduler, Sequence
+
+logger = logging.getLogger("pilotlight.llama_cpp")
+
+
+class Decoder(Protocol):
+    """What the runner needs of a context; a fake one drives it in tests."""
+
+    def decode(self, runs: Tokens[Run]) -> Decoded:
+        """Evaluate a batch."""
+
+    def truncate(self, slot: int, length: int) -> bool:
+        """Keep a slot's first *length* tokens; False where it had to be cleared."""
+
+    def sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Any:
+        """Make a sampler, which has a `close`."""
+
+    def sample(self, sampler: Any, row: int) -> int:
+        """Choose the token that follows a row of the batch."""
+
+    def token(self, token: int) -> tuple[bytes, bool]:
+        """Return a token's bytes and whether it ends a generation."""
+
+    def close(self) -> None:
+        """Free everything."""
+
+
+class Job(Sequence):
+    """A sequence with what its request wants to hear, and when things happened to it."""
+
+    __slots__ = (
+        "admitted_at",
+        "answering_at",
+        "emit",
+        "ended",
+        "ignore_end",
+        "runner",
+        "sampler",
+        "sampling",
+        "stop_tokens",
+        "submitted_at",
+    )
+
+    def __init__(
+        self,
+        runner: "Runner",
+        request: GenerateRequest,
+        emit: Callable[[EngineEvent], None],
+        limit: int,
+    ) -> None:
+        super().__init__(request.prompt, limit)
+        self.runner = runner
+        self.emit = emit
+        self.sampling = request.sampling
+        self.stop_tokens = request.stop_token_ids
+        self.ignore_end = request.ignore_eos
+        self.sampler: Any = None
+        self.ended = False
+        self.submitted_at = 0.0
+        self.admitted_at: float | None = None
+        self.answering_at: float | None = None
+
+    def cancel(self) -> None:
+        """End the request at the next step; any thread."""
+        self.runner.cancel(self)
+
+    def usage(self) -> Usage:
+        """Return the tokens so far."""
+        return Usage(
+            prompt_tokens=len(self.prompt),
+            completion_tokens=self.completion_tokens,
+            cached_tokens=self.cached_tokens,
+        )
+
+    def timings(self, now: float) -> Timings:
+        """Return the seconds so far; a phase that was not reached took none."""
+        admitted = now if self.admitted_at is None else self.admitted_at
+        answering = now if self.answering_at is None else self.answering_at
+        return Timings(
+            queue=admitted - self.submitted_at,
+            prefill=answering - admitted,
+            decode=now - answering,
+        )
+
+
+class Runner:
+    """Executes the scheduler's plans, step by step."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        *,
+        slots: int,
+        chunk: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._decoder = decoder
+        self._scheduler: Scheduler[Job] = Scheduler(slots=slots, chunk=chunk)
+        self._clock = clock
+        self._wake = threading.Condition()
+        self._arrived: list[Job] = []
+        self._cancelled: list[Job] = []
+        self._closing = False
+        self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
+
+    # From any thread. The lock guards three fields, and is never held over a step or an emit.
+
+    def submit(self, job: Job) -> None:
+        """Queue *job*; raises `EngineClosed` after `stop`."""
+        job.submitted_at = self._clock()
+        with self._wake:
+            if self._closing:
+                raise EngineClosed("the engine is closed")
+            self._arrived.append(job)
+            self._wake.notify()
+
+    def cancel(self, job: Job) -> None:
+        """End *job* at the next step."""
+        with self._wake:
+            if not job.ended:
+                self._cancelled.append(job)
+                self._wake.notify()
+
+    def stop(self) -> None:
+        """Make `run` end every request and return after the step under way."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+
+    def stats(self, *, kv_capacity: int) -> EngineStats:
+        """Return a snapshot: the numbers are one moment's each, not all the same moment's."""
+        scheduler = self._scheduler
+        return EngineStats(
+            slots=len(scheduler.slots),
+            slots_busy=len(scheduler.active),
+            queued=len(self._arrived) + len(scheduler.queue),
+            kv_tokens=sum(len(slot.held) for slot in scheduler.slots),
+            kv_capacity=kv_capacity,
+            prompt_tokens=self._prompt_tokens,
+            cached_tokens=self._cached_tokens,
+            completion_tokens=self._completion_tokens,
+            steps=self._steps,
+        )
+
+    # On the engine's thread.
+
+    def run(self) -> None:
+        """Step while there is work, sleep while there is none, until `stop`; then free all."""
+        while self._await_work():
+            try:
+                self.step()
+            except Exception as error:
+                logger.exception("a step failed")
+                self._fail_active(InferenceFailed(f"the engine failed: {error}"))
+        self._close()
+
+    def _await_work(self) -> bool:
+        with self._wake:
+            while not (
+                self._closing
+                or self._arrived
+                or self._cancelled
+                or self._scheduler.queue
+                or self._scheduler.active
+            ):
+                self._wake.wait()
+            return not self._closing
+
+    def step(self) -> None:
+        """Take what arrived, admit, evaluate one batch, and hand out what was sampled."""
+        self._take_arrivals()
+        for job in self._scheduler.admit():
+            self._start(job)
+        parts = self._scheduler.plan()
+        if parts:
+            self._steps += 1
+            self._evaluate(parts)
+
+    def _take_arrivals(self) -> None:
+        if not (self._arrived or self._cancelled):
+            return  # appended under the lock before it is notified; the next step sees the rest
+        with self._wake:
+            arrived, self._arrived = self._arrived, []
+            cancelled, self._cancelled = self._cancelled, []
+        for job in arrived:
+            self._scheduler.enqueue(job)
+        for job in cancelled:
+            self._finish(job, "cancelled")
+
+    def _start(self, job: Job) -> None:
+        job.admitted_at = self._clock()
+        slot = job.slot
+        if slot is not None and not self._decoder.truncate(slot.id, job.cached_tokens):
+            self._scheduler.forget(slot)
+        job.sampler = self._decoder.sampler(job.sampling, job.prompt)
+        self._cached_tokens += job.cached_tokens
+        self._emit(job, Started(len(job.prompt), job.cached_tokens))
+
+    def _evaluate(self, parts: list[Part[Job]]) -> None:
+        match self._decoder.decode(parts):
+            case Decoded.DONE:
+                self._hand_out(parts)
+            case Decoded.REFUSED:
+                self._evaluate_apart(parts)
+            case Decoded.BROKEN:
+                for part in parts:
+                    self._fail(part.sequence, InferenceFailed("llama.cpp could not decode"))
+
+    def _evaluate_apart(self, parts: list[Part[Job]]) -> None:
+        """Find room, then whom the refusal was for: one request's trouble is no other's."""
+        for slot in self._scheduler.idle_holders():
+            self._decoder.truncate(slot.id, 0)
+            self._scheduler.forget(slot)
+        for part in parts:
+            if self._decoder.decode([part]) is Decoded.DONE:
+                self._hand_out([part])
+            else:
+                self._fail(part.sequence, InferenceFailed("the KV cache has no room left"))
+
+    def _hand_out(self, parts: list[Part[Job]]) -> None:
+        row = -1
+        for part in parts:
+            row += len(part.tokens)
+            job = part.sequence
+            self._scheduler.evaluated(part)
+            if job.pending is None:
+                self._prompt_tokens += len(part.tokens)
+            if part.sampled:
+                self._sampled(job, self._decoder.sample(job.sampler, row))
+
+    def _sampled(self, job: Job, token: int) -> None:
+        if job.answering_at is None:
+            job.answering_at = self._clock()
+        self._scheduler.sampled(job, token)
+        self._completion_tokens += 1
+        piece, ends = self._decoder.token(token)
+        if token in job.stop_tokens or (ends and not job.ignore_end):
+            self._finish(job, "stop")
+            return
+        self._emit(job, Token(token, piece))
+        if job.completion_tokens >= job.limit:
+            self._finish(job, "length")
+
+    def _finish(self, job: Job, reason: FinishReason) -> None:
+        if not job.ended:
+            self._end(job, Finish(reason, job.usage(), job.timings(self._clock())))
+
+    def _fail(self, job: Job, error: BackendError) -> None:
+        """End *job*, and let go of what its slot holds: nobody knows what that is."""
+        slot = job.slot
+        if slot is not None:
+            self._decoder.truncate(slot.id, 0)
+            self._scheduler.forget(slot)
+        self._end(job, Failed(error))
+
+    def _fail_active(self, error: BackendError) -> None:
+        for job in list(self._scheduler.active):
+            self._fail(job, error)
+
+    def _end(self, job: Job, last: Finish | Failed) -> None:
+        self._scheduler.release(job)
+        job.ended = True
+        if job.sampler is not None:
+            job.sampler.close()
+        self._emit(job, last)
+
+    def _emit(self, job: Job, event: EngineEvent) -> None:
+        try:
+            job.emit(event)
+        except Exception:
+            logger.exception("a listener failed; its request is cancelled")
+            self.cancel(job)
+
+    def _close(self) -> None:
+        self._take_arrivals()
+        closed = EngineClosed("the engine was closed before the request ended")
+        for job in [*self._scheduler.active, *self._scheduler.queue]:
+            self._end(job, Failed(closed))
+        self._decoder.close()

@@ -1,0 +1,153 @@
+"""Who is evaluated in the next step. Pure: no clock, no native call, no thread.
+
+A slot is one sequence's place in the KV cache. It keeps what it holds when its request ends, so
+that the next prompt that begins the same way starts from there.
+"""
+
+from collections import deque
+from collections.abc import Sequence as Tokens
+from typing import Generic, NamedTuple, TypeVar
+
+
+class Sequence:
+    """One request's state: a prompt that is evaluated in chunks, then a token at a time."""
+
+    __slots__ = ("cached_tokens", "completion_tokens", "limit", "pending", "prompt", "slot")
+
+    def __init__(self, prompt: tuple[int, ...], limit: int) -> None:
+        self.prompt = prompt
+        self.limit = limit
+        """Tokens that may be sampled: the request's, or what the context leaves."""
+        self.slot: Slot | None = None
+        self.cached_tokens = 0
+        self.completion_tokens = 0
+        self.pending: int | None = None
+        """The token that was sampled last, and is evaluated next."""
+
+
+class Slot:
+    """A place in the KV cache for one sequence."""
+
+    __slots__ = ("held", "id", "last_used", "sequence")
+
+    def __init__(self, slot_id: int) -> None:
+        self.id = slot_id
+        self.held: list[int] = []
+        self.sequence: Sequence | None = None
+        self.last_used = 0
+
+
+S = TypeVar("S", bound=Sequence)
+
+
+class Part(NamedTuple, Generic[S]):
+    """A run of one sequence's tokens in a batch; *sampled* where its last one gets a successor."""
+
+    sequence: S
+    slot: int
+    start: int
+    tokens: Tokens[int]
+    sampled: bool
+
+
+class Scheduler(Generic[S]):
+    """Gives slots to sequences in the order they came, and plans each step's batch."""
+
+    def __init__(self, *, slots: int, chunk: int) -> None:
+        self.slots = tuple(Slot(slot_id) for slot_id in range(slots))
+        self.queue: deque[S] = deque()
+        self.active: list[S] = []
+        """The sequences that have a slot, in the order they got it."""
+        self._chunk = chunk
+        self._uses = 0
+
+    def enqueue(self, sequence: S) -> None:
+        """Put *sequence* at the end of the queue."""
+        self.queue.append(sequence)
+
+    def admit(self) -> list[S]:
+        """Give idle slots to the first in the queue; return who got one."""
+        admitted: list[S] = []
+        while self.queue and len(self.active) < len(self.slots):
+            sequence = self.queue.popleft()
+            self._place(sequence)
+            admitted.append(sequence)
+        return admitted
+
+    def _place(self, sequence: S) -> None:
+        """Choose the idle slot that holds most of the prompt, else the one unused for longest."""
+        idle = (slot for slot in self.slots if slot.sequence is None)
+        common, _, slot = max(
+            ((_common_prefix(slot.held, sequence.prompt), -slot.last_used, slot) for slot in idle),
+            key=lambda choice: choice[:2],
+        )
+        # The last token is evaluated in any case: its logits choose the first of the answer.
+        sequence.cached_tokens = min(common, len(sequence.prompt) - 1)
+        del slot.held[sequence.cached_tokens :]
+        slot.sequence, sequence.slot = sequence, slot
+        self.active.append(sequence)
+
+    def plan(self) -> list[Part[S]]:
+        """Return the next batch.
+
+        One token of each sequence that decodes, then at most a chunk of prompt tokens, the
+        earliest prompt first: a prompt of any length delays a running stream by one chunk.
+        """
+        decoding: list[Part[S]] = []
+        prefilling: list[Part[S]] = []
+        room = self._chunk
+        for sequence in self.active:
+            slot = _slot(sequence)
+            start = len(slot.held)
+            if sequence.pending is not None:
+                decoding.append(Part(sequence, slot.id, start, (sequence.pending,), sampled=True))
+            elif room:
+                tokens = sequence.prompt[start : start + room]
+                room -= len(tokens)
+                ends = start + len(tokens) == len(sequence.prompt)
+                prefilling.append(Part(sequence, slot.id, start, tokens, sampled=ends))
+        return decoding + prefilling
+
+    def evaluated(self, part: Part[S]) -> None:
+        """Record that the cache now holds *part*."""
+        _slot(part.sequence).held.extend(part.tokens)
+
+    def sampled(self, sequence: S, token: int) -> None:
+        """Record the token that follows what *sequence* has in the cache."""
+        sequence.pending = token
+        sequence.completion_tokens += 1
+
+    def release(self, sequence: S) -> None:
+        """Take *sequence* out of its slot or the queue; what the slot holds stays for reuse."""
+        slot = sequence.slot
+        if slot is None:
+            self.queue.remove(sequence)
+            return
+        self._uses += 1
+        slot.last_used = self._uses
+        slot.sequence = sequence.slot = None
+        self.active.remove(sequence)
+
+    def forget(self, slot: Slot) -> None:
+        """Record that *slot* holds nothing any more; its sequence, if any, starts over."""
+        slot.held.clear()
+        if slot.sequence is not None:
+            slot.sequence.cached_tokens = 0
+
+    def idle_holders(self) -> list[Slot]:
+        """Return the slots whose contents nobody uses at the moment."""
+        return [slot for slot in self.slots if slot.sequence is None and slot.held]
+
+
+def _slot(sequence: Sequence) -> Slot:
+    if sequence.slot is None:
+        raise AssertionError("an active sequence has a slot")
+    return sequence.slot
+
+
+def _common_prefix(held: list[int], prompt: tuple[int, ...]) -> int:
+    length = min(len(held), len(prompt))
+    for index in range(length):
+        if held[index] != prompt[index]:
+            return index
+    return length
