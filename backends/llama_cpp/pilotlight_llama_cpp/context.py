@@ -69,7 +69,12 @@ class Context:
         # vocabulary of 150,000.
         params.n_outputs_max = slots
         params.n_threads = params.n_threads_batch = threads
+        # A KV stream a slot, and plain attention: then a sequence's numbers do not depend on its
+        # neighbours. With a unified cache its cells lie elsewhere among others', and flash
+        # attention takes another path for one stream than for several (ggml-cpu/ops.cpp,
+        # use_split_kv_path), so that greedy answers came to differ between one and eight streams.
         params.kv_unified = False
+        params.flash_attn_type = self._lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.no_perf = True
         with logs.complaint() as complaint:
             self._pointer: Any = self._lib.llama_init_from_model(model.pointer, params)

@@ -64,7 +64,7 @@ class Header:
         self.size_bytes = len(self._data)
         try:
             self._read(keep_strings)
-        except struct.error:
+        except (struct.error, OverflowError):  # beyond the end, or beyond any offset
             raise self.invalid("the file ends within its header") from None
 
     def __enter__(self) -> Self:

@@ -8,7 +8,7 @@ from pilotlight_llama_cpp.backend import LlamaCppBackend
 
 @pytest.fixture(scope="session")
 def random_model(tmp_path_factory):
-    """A model of half a megabyte whose weights are noise: nothing it says ends by itself."""
+    """Return a model of a quarter of a megabyte whose weights are noise."""
     path = tmp_path_factory.mktemp("models") / "random.gguf"
     random_gguf.write(path, random_gguf.TINY)
     return path
@@ -16,5 +16,5 @@ def random_model(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def model_path(random_model):
-    """The small model that ships inside the plugin; the random one where it is not built in."""
+    """Return the small model inside the plugin; the random one where it is not built in."""
     return LlamaCppBackend().embedded() or random_model

@@ -1,0 +1,61 @@
+"""A context without a model: it remembers what it was asked, and answers by rule."""
+
+from types import SimpleNamespace
+
+from pilotlight_llama_cpp.context import Decoded
+
+END = 0
+"""The fake vocabulary's end-of-generation token."""
+
+
+class FakeDecoder:
+    """Holds what each slot was given; the token after n tokens is n, until *answers* says else."""
+
+    def __init__(self):
+        self.held = {}
+        self.batches = []
+        self.outcomes = []
+        """Of the next decodes; once it is empty they succeed."""
+        self.truncates = True
+        self.answers = []
+        self.open_samplers = 0
+        self.closed = False
+        self.rows = []
+
+    def decode(self, runs):
+        self.batches.append([(run.slot, run.start, tuple(run.tokens)) for run in runs])
+        outcome = self.outcomes.pop(0) if self.outcomes else Decoded.DONE
+        if callable(outcome):
+            outcome = outcome(runs)
+        self.rows = []
+        if outcome is Decoded.DONE:
+            for run in runs:
+                held = self.held.setdefault(run.slot, [])
+                assert len(held) == run.start, "a hole in the cache"
+                for token in run.tokens:
+                    held.append(token)
+                    self.rows.append(len(held))
+        return outcome
+
+    def truncate(self, slot, length):
+        held = self.held.setdefault(slot, [])
+        assert length <= len(held)
+        kept = self.truncates or length in {0, len(held)}
+        del held[length if kept else 0 :]
+        return kept
+
+    def sampler(self, _params, _prompt):
+        self.open_samplers += 1
+        return SimpleNamespace(close=self._close_sampler)
+
+    def _close_sampler(self):
+        self.open_samplers -= 1
+
+    def sample(self, _sampler, row):
+        return self.answers.pop(0) if self.answers else self.rows[row]
+
+    def token(self, token):
+        return b"<%d>" % token, token == END
+
+    def close(self):
+        self.closed = True

@@ -1,0 +1,303 @@
+"""What headers say, and what becomes of headers that lie. Files are made by hand."""
+
+import contextlib
+import struct
+import time
+
+import pytest
+
+from benchmarks import random_gguf
+from pilotlight_backend import ModelFileInvalid
+from pilotlight_llama_cpp.probe import parts, probe
+
+U32, I32, F32, BOOL, STRING, ARRAY, U64 = 4, 5, 6, 7, 8, 9, 10
+
+
+def text(value):
+    data = value if isinstance(value, bytes) else value.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def pair(key, kind, value):
+    """Return a key with its value; the value of an array is its kind, its length and its bytes."""
+    formats = {U32: "<I", I32: "<i", F32: "<f", BOOL: "<?", U64: "<Q"}
+    if kind == STRING:
+        data = text(value)
+    elif kind == ARRAY:
+        element, length, data = value
+        data = struct.pack("<IQ", element, length) + data
+    else:
+        data = struct.pack(formats[kind], value)
+    return text(key) + struct.pack("<I", kind) + data
+
+
+def strings(*values):
+    return (STRING, len(values), b"".join(text(value) for value in values))
+
+
+def tensor(name="w", shape=(32,), kind=0, offset=0):
+    layout = struct.pack(f"<{len(shape)}QIQ", *shape, kind, offset)
+    return text(name) + struct.pack("<I", len(shape)) + layout
+
+
+TENSOR = tensor()
+BASE = {
+    "general.architecture": (STRING, "llama"),
+    "llama.context_length": (U32, 2048),
+}
+
+
+def gguf(keys=None, *, tensors=(TENSOR,), version=3, body=128, **counts):
+    """Return a file's bytes; *keys* are added to the two that every model has."""
+    pairs = [pair(key, *value) for key, value in (BASE | (keys or {})).items()]
+    header = b"GGUF" + struct.pack(
+        "<IQQ",
+        version,
+        counts.get("tensor_count", len(tensors)),
+        counts.get("key_count", len(pairs)),
+    )
+    header += b"".join(pairs) + b"".join(tensors)
+    return header + b"\0" * (-len(header) % 32) + b"\0" * body
+
+
+@pytest.fixture
+def probe_bytes(tmp_path):
+    def run(data, name="model.gguf"):
+        path = tmp_path / name
+        path.write_bytes(data)
+        return probe(path)
+
+    return run
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_good_header(probe_bytes, version):
+    """Both versions in use tell name, context, template, special tokens and KV size."""
+    facts = probe_bytes(
+        gguf(
+            {
+                "general.name": (STRING, "Kleines Modell ü"),
+                "llama.block_count": (U32, 3),
+                "llama.embedding_length": (U32, 64),
+                "llama.attention.head_count": (U32, 4),
+                "llama.attention.head_count_kv": (U32, 2),
+                "tokenizer.ggml.tokens": (ARRAY, strings("<s>", "</s>", "a")),
+                "tokenizer.ggml.scores": (ARRAY, (F32, 3, bytes(12))),
+                "tokenizer.ggml.bos_token_id": (U32, 0),
+                "tokenizer.ggml.eos_token_id": (U32, 1),
+                "tokenizer.ggml.add_bos_token": (BOOL, True),
+                "tokenizer.chat_template": (STRING, "{{ messages }}"),
+            },
+            version=version,
+        )
+    )
+    assert (facts.architecture, facts.name) == ("llama", "Kleines Modell ü")
+    assert facts.context_length == 2048
+    assert facts.chat_template == "{{ messages }}"
+    assert (facts.bos_token, facts.eos_token, facts.add_bos) == ("<s>", "</s>", True)
+    assert facts.kv_bytes_per_token == 2 * 3 * 2 * (16 + 16)
+    assert facts.size_bytes == facts.path.stat().st_size
+
+
+def test_bare_header(probe_bytes):
+    """A model without tokenizer and template has empty facts, not wrong ones."""
+    facts = probe_bytes(gguf())
+    assert (facts.name, facts.chat_template, facts.bos_token) == (None, None, "")
+    assert (facts.add_bos, facts.kv_bytes_per_token) == (False, 0)
+
+
+def test_token_far_into_the_vocabulary(probe_bytes):
+    """Any id of a large vocabulary is found, wherever its string begins."""
+    tokens = [f"t{n}" * (n % 5) for n in range(5000)]
+    for index in (0, 1023, 1024, 4999):
+        facts = probe_bytes(
+            gguf(
+                {
+                    "tokenizer.ggml.tokens": (ARRAY, strings(*tokens)),
+                    "tokenizer.ggml.eos_token_id": (U32, index),
+                }
+            )
+        )
+        assert facts.eos_token == tokens[index]
+
+
+def test_token_id_out_of_the_vocabulary(probe_bytes):
+    """An id that the vocabulary does not have is no token."""
+    keys = {
+        "tokenizer.ggml.tokens": (ARRAY, strings("a")),
+        "tokenizer.ggml.eos_token_id": (U32, 9),
+    }
+    assert probe_bytes(gguf(keys)).eos_token == ""
+
+
+def test_heads_that_differ_by_layer(probe_bytes):
+    """Where each layer has its own number of KV heads, they are added up."""
+    facts = probe_bytes(
+        gguf(
+            {
+                "llama.block_count": (U32, 3),
+                "llama.attention.head_count": (U32, 8),
+                "llama.attention.head_count_kv": (ARRAY, (I32, 3, struct.pack("<3i", 4, 0, 2))),
+                "llama.attention.key_length": (U32, 10),
+                "llama.attention.value_length": (U32, 20),
+            }
+        )
+    )
+    assert facts.kv_bytes_per_token == 2 * 6 * 30
+
+
+def test_latent_attention(probe_bytes):
+    """Multi-head latent attention caches one compressed row a layer."""
+    facts = probe_bytes(
+        gguf(
+            {
+                "llama.block_count": (U32, 2),
+                "llama.attention.kv_lora_rank": (U32, 512),
+                "llama.attention.key_length_mla": (U32, 192),
+                "llama.rope.dimension_count": (U32, 64),
+            }
+        )
+    )
+    assert facts.kv_bytes_per_token == 2 * 2 * 576
+
+
+@pytest.mark.parametrize("data", [b"", b"G", b"GGU", b"PK\x03\x04rest", b"\0" * 100])
+def test_other_files_are_no_models(probe_bytes, data):
+    """What does not begin like a GGUF is somebody else's."""
+    assert probe_bytes(data) is None
+
+
+def test_missing_file_and_folder_are_no_models(tmp_path):
+    """A path without a file is no model of this kind."""
+    assert probe(tmp_path / "missing.gguf") is None
+    assert probe(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"general.type": (STRING, "mmproj")},
+        {"general.type": (STRING, "adapter")},
+        {"general.architecture": (STRING, "clip")},
+        {"split.no": (U32, 1), "split.count": (U32, 2)},
+    ],
+)
+def test_gguf_that_is_no_model_by_itself(probe_bytes, keys):
+    """Projectors, adapters and later parts of a split model lie beside models; they are none."""
+    assert probe_bytes(gguf(keys)) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (gguf(version=1), "version 1"),
+        (gguf(version=99), "version 99"),
+        (b"GGUF" + struct.pack(">IQQ", 3, 1, 1) + bytes(64), "big-endian"),
+        (gguf(key_count=2**63), "cannot be right"),
+        (gguf(tensor_count=2**63), "cannot be right"),
+        (gguf(key_count=60_000), "."),
+        (gguf(tensor_count=100_000, tensors=()), "."),
+        (gguf({"x": (STRING, "y")})[:-200] + struct.pack("<Q", 2**62), "."),
+        (gguf({"a": (ARRAY, (U64, 2**61, b""))}), "ends within"),
+        (gguf({"a": (ARRAY, (STRING, 2**62, b""))}), "cannot be right"),
+        (gguf({"a": (ARRAY, (STRING, 3_000_000, b""))}), "."),
+        (gguf({"a": (ARRAY, (STRING, 1, struct.pack("<Q", 2**64 - 1)))}), "ends within"),
+        (gguf({"a": (ARRAY, (ARRAY, 1, struct.pack("<IQ", U32, 1) + bytes(4)))}), "type 9"),
+        (gguf({"a": (ARRAY, (77, 1, bytes(8)))}), "type 77"),
+        (gguf({"general.name": (STRING, b"\xff\xfe")}), "not UTF-8"),
+        (gguf({"general.architecture": (U32, 7)}), "no str"),
+        (gguf({"general.architecture": (STRING, "")}), "no architecture"),
+        (gguf({"llama.context_length": (STRING, "long")}), "no int"),
+        (gguf({"llama.context_length": (BOOL, True)}), "no int"),
+        (gguf({"llama.context_length": (I32, -5)}), "cannot be -5"),
+        (gguf({"llama.context_length": (U32, 0)}), "no context length"),
+        (gguf({"tokenizer.chat_template": (U32, 1)}), "no str"),
+        (gguf({"tokenizer.ggml.eos_token_id": (F32, 1.0)}), "no int"),
+        (gguf({"general.alignment": (U32, 0)}), "alignment"),
+        (gguf(tensors=()), "no tensors"),
+        (gguf(tensors=(tensor(shape=(1,) * 5),)), "5 dimensions"),
+        (gguf(tensors=(tensor(shape=(2**40, 2**40)),)), "announces"),
+        (gguf(tensors=(tensor(offset=2**62),)), "announces"),
+        (gguf(body=64), "announces"),
+        (gguf({"split.count": (U32, 3)}), "part of 3"),
+    ],
+)
+def test_damaged_header_is_refused(probe_bytes, data, reason):
+    """A header that cannot be right is refused by the file's name, with the reason."""
+    with pytest.raises(ModelFileInvalid, match=reason) as caught:
+        probe_bytes(data)
+    assert "model.gguf" in str(caught.value)
+
+
+def test_key_that_occurs_twice(probe_bytes):
+    """llama.cpp refuses such a file, so the probe does."""
+    data = gguf({"general.namX": (STRING, "a"), "general.namY": (STRING, "b")})
+    with pytest.raises(ModelFileInvalid, match="twice"):
+        probe_bytes(data.replace(b"namX", b"name").replace(b"namY", b"name"))
+
+
+def test_every_prefix_of_a_file_is_refused(probe_bytes):
+    """Wherever a download stops, the file is damaged or not yet a GGUF, and never a crash."""
+    keys = {"tokenizer.ggml.tokens": (ARRAY, strings("a", "b")), "llama.block_count": (U64, 2)}
+    whole = gguf(keys)
+    assert probe_bytes(whole) is not None
+    for length in range(len(whole)):
+        try:
+            assert probe_bytes(whole[:length]) is None
+            assert length < 4
+        except ModelFileInvalid:
+            assert length >= 4
+
+
+def test_every_changed_byte_is_survived(probe_bytes):
+    """Whatever a byte is changed to, the answer is facts, None or a refusal."""
+    whole = gguf({"tokenizer.ggml.tokens": (ARRAY, strings("a", "b"))})
+    for position in range(len(whole) - 128):
+        for value in (0x00, 0x7F, 0xFF):
+            with contextlib.suppress(ModelFileInvalid):
+                probe_bytes(whole[:position] + bytes([value]) + whole[position + 1 :])
+
+
+def test_hostile_counts_take_no_time(tmp_path):
+    """A sparse file that claims millions of keys and strings is refused before it is walked."""
+    path = tmp_path / "sparse.gguf"
+    with path.open("wb") as file:
+        file.write(gguf({"a": (ARRAY, (STRING, 2**40, b""))}))
+        file.truncate(1 << 40)
+    start = time.perf_counter()
+    with pytest.raises(ModelFileInvalid):
+        probe(path)
+    assert time.perf_counter() - start < 5
+
+
+def test_probe_of_a_real_shape(random_model):
+    """The header that llama.cpp loads reads the same here."""
+    facts = probe(random_model)
+    assert facts.architecture == "qwen3"
+    assert facts.context_length == random_gguf.TINY.context_length
+    assert [facts.bos_token, facts.eos_token] == ["<|endoftext|>", "<|im_end|>"]
+    assert facts.kv_bytes_per_token == 2 * 2 * 2 * 64
+
+
+def test_split_model_is_one_model(tmp_path):
+    """The first part stands for all; their sizes are added up."""
+    keys = {"split.no": (U32, 0), "split.count": (U32, 2)}
+    (tmp_path / "m-00001-of-00002.gguf").write_bytes(gguf(keys))
+    (tmp_path / "m-00002-of-00002.gguf").write_bytes(gguf(keys | {"split.no": (U32, 1)}))
+    facts = probe(tmp_path / "m-00001-of-00002.gguf")
+    assert facts.size_bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert [path.name for path in parts(facts.path)] == [
+        "m-00001-of-00002.gguf",
+        "m-00002-of-00002.gguf",
+    ]
+
+
+@pytest.mark.parametrize("content", [None, b"", gguf(body=0)])
+def test_split_model_with_a_bad_part(tmp_path, content):
+    """A part that is missing, empty or cut short is named."""
+    first = tmp_path / "m-00001-of-00002.gguf"
+    first.write_bytes(gguf({"split.count": (U32, 2)}))
+    if content is not None:
+        (tmp_path / "m-00002-of-00002.gguf").write_bytes(content)
+    with pytest.raises(ModelFileInvalid, match="00002-of"):
+        probe(first)

@@ -1,0 +1,306 @@
+"""The steps of the engine's thread, taken by hand on a fake context."""
+
+import itertools
+import logging
+import threading
+
+import pytest
+
+from pilotlight_backend import (
+    EngineClosed,
+    Failed,
+    Finish,
+    GenerateRequest,
+    InferenceFailed,
+    Started,
+    Token,
+)
+from pilotlight_llama_cpp.context import Decoded
+from pilotlight_llama_cpp.runner import Job, Runner
+from tests.backends.llama_cpp.fake_decoder import END, FakeDecoder
+
+CHUNK = 8
+
+
+@pytest.fixture
+def decoder():
+    return FakeDecoder()
+
+
+@pytest.fixture
+def runner(decoder):
+    ticks = itertools.count()
+    return Runner(decoder, slots=2, chunk=CHUNK, clock=lambda: float(next(ticks)))
+
+
+class Client:
+    """Submits one request, and keeps what it hears."""
+
+    def __init__(self, runner, prompt, *, limit=100, emit=None, **fields):
+        self.events = []
+        self.emit = emit
+        request = GenerateRequest(prompt=tuple(prompt), max_tokens=limit, **fields)
+        self.ticket = Job(runner, request, self.hear, limit)
+        runner.submit(self.ticket)
+
+    def hear(self, event):
+        self.events.append(event)
+        if self.emit is not None:
+            self.emit(event)
+
+    @property
+    def tokens(self):
+        return [event.id for event in self.events if isinstance(event, Token)]
+
+    @property
+    def last(self):
+        return self.events[-1] if self.events else None
+
+
+def run_out(runner, *clients):
+    """Step until all *clients* heard their last event."""
+    for _ in range(1000):
+        if all(isinstance(client.last, Finish | Failed) for client in clients):
+            return
+        runner.step()
+    raise TimeoutError("a request does not end")
+
+
+def test_request_is_told_everything_in_order(runner):
+    """Started, the tokens with their bytes, and a finish that counts them."""
+    client = Client(runner, [1, 2, 3], limit=3)
+    run_out(runner, client)
+    assert client.events[:4] == [
+        Started(3, 0),
+        Token(3, b"<3>"),
+        Token(4, b"<4>"),
+        Token(5, b"<5>"),
+    ]
+    assert client.last.reason == "length"
+    assert client.last.usage.completion_tokens == 3
+
+
+@pytest.mark.parametrize("kind", ["end of generation", "stop token"])
+def test_ending_token_is_counted_but_not_told(runner, decoder, kind):
+    """A token that ends the sequence is no part of the answer."""
+    ending = END if kind == "end of generation" else 77
+    decoder.answers = [50, ending]
+    client = Client(runner, [1], stop_token_ids=frozenset({77}))
+    run_out(runner, client)
+    assert client.tokens == [50]
+    assert client.last.reason == "stop"
+    assert client.last.usage.completion_tokens == 2
+
+
+def test_ignore_eos_passes_over_the_end(runner, decoder):
+    """For measuring, an end-of-generation token is a token like others."""
+    decoder.answers = [END, END]
+    client = Client(runner, [1], limit=2, ignore_eos=True)
+    run_out(runner, client)
+    assert client.tokens == [END, END]
+
+
+def test_timings_tell_the_phases(runner):
+    """Waiting, prompt and answer are told apart, and none is negative."""
+    client = Client(runner, range(1, 30), limit=2)
+    run_out(runner, client)
+    timings = client.last.timings
+    assert timings.queue > 0
+    assert timings.prefill > 0
+    assert timings.decode > 0
+
+
+def test_cancel_in_the_queue(runner):
+    """A request that waits is gone at the next step, and was never started."""
+    clients = [Client(runner, [n + 1]) for n in range(3)]
+    runner.step()
+    clients[2].ticket.cancel()
+    runner.step()
+    assert [type(event) for event in clients[2].events] == [Finish]
+    assert clients[2].last.reason == "cancelled"
+    assert clients[2].last.usage.prompt_tokens == 1
+
+
+def test_cancel_in_the_prompt(runner, decoder):
+    """A prompt leaves at the next chunk, and its slot is free for the next request."""
+    client = Client(runner, range(1, 100))
+    runner.step()
+    client.ticket.cancel()
+    decoder.batches.clear()
+    runner.step()
+    assert client.last.reason == "cancelled"
+    assert decoder.batches == []
+    assert runner.stats(kv_capacity=0).slots_busy == 0
+
+
+def test_cancel_in_the_answer(runner):
+    """No token follows a cancel but the one that was on its way."""
+    client = Client(runner, [1])
+    runner.step()
+    runner.step()
+    client.ticket.cancel()
+    told = len(client.tokens)
+    runner.step()
+    assert len(client.tokens) == told
+    assert client.last.reason == "cancelled"
+
+
+def test_cancel_by_the_listener_itself(runner):
+    """What a stop string does: the listener cancels while it is told a token."""
+    client = Client(runner, [1])
+    client.emit = lambda _event: client.ticket.cancel() if client.tokens else None
+    run_out(runner, client)
+    assert len(client.tokens) == 1
+    assert client.last.reason == "cancelled"
+
+
+def test_cancel_twice_and_after_the_end(runner):
+    """The last event comes once, however often one cancels."""
+    client = Client(runner, [1], limit=1)
+    run_out(runner, client)
+    client.ticket.cancel()
+    client.ticket.cancel()
+    runner.step()
+    assert sum(isinstance(event, Finish | Failed) for event in client.events) == 1
+
+
+def test_cancel_before_the_first_step(runner, decoder):
+    """A request that is cancelled as soon as it was submitted costs nothing."""
+    client = Client(runner, [1])
+    client.ticket.cancel()
+    runner.step()
+    assert client.last.reason == "cancelled"
+    assert decoder.batches == []
+
+
+def test_samplers_are_closed_however_a_request_ends(runner, decoder):
+    """Length, stop, cancel and failure each give the sampler back."""
+    decoder.answers = [END]
+    run_out(runner, Client(runner, [1]))
+    run_out(runner, Client(runner, [2], limit=1))
+    cancelled = Client(runner, [3])
+    runner.step()
+    cancelled.ticket.cancel()
+    run_out(runner, cancelled)
+    decoder.outcomes = [Decoded.BROKEN]
+    run_out(runner, Client(runner, [4]))
+    assert decoder.open_samplers == 0
+
+
+def test_slot_that_cannot_be_truncated_is_evaluated_anew(runner, decoder):
+    """A recurrent model reuses nothing of a prompt that differs, and says so."""
+    decoder.truncates = False
+    first = Client(runner, [1, 2, 3, 4], limit=2)
+    run_out(runner, first)
+    second = Client(runner, [1, 2, 9, 9], limit=1)
+    run_out(runner, second)
+    assert second.events[0] == Started(4, 0)
+    assert second.last.usage.cached_tokens == 0
+    assert decoder.batches[-1] == [(0, 0, (1, 2, 9, 9))]
+
+
+def test_broken_decode_fails_its_requests_and_no_later_one(runner, decoder):
+    """A decode that fails ends the requests in the batch; the engine goes on from a clean slot."""
+    running = Client(runner, [1, 2, 3])
+    runner.step()
+    decoder.outcomes = [Decoded.BROKEN]
+    runner.step()
+    assert isinstance(running.last.error, InferenceFailed)
+    again = Client(runner, [1, 2, 3], limit=1)
+    run_out(runner, again)
+    assert again.last.reason == "length"
+    assert again.last.usage.cached_tokens == 0
+
+
+def test_full_cache_lets_go_of_idle_slots_first(runner, decoder):
+    """Where there is no room, what nobody uses goes before anybody fails."""
+    run_out(runner, Client(runner, [1, 2, 3], limit=1))
+    decoder.outcomes = [Decoded.REFUSED]
+    client = Client(runner, [7, 8], limit=1)
+    run_out(runner, client)
+    assert client.last.reason == "length"
+    assert decoder.held[0] == [] or decoder.held[1] == []
+
+
+def test_full_cache_fails_only_whom_it_is_too_small_for(runner, decoder):
+    """A request that finds no room leaves the others running."""
+    small = Client(runner, [1], limit=5)
+    large = Client(runner, [2, 3, 4])
+
+    def refuse_large(runs):
+        long = any(len(run.tokens) > 1 for run in runs)
+        return Decoded.REFUSED if long else Decoded.DONE
+
+    decoder.outcomes = [refuse_large] * 10
+    run_out(runner, small, large)
+    assert small.tokens == [1, 2, 3, 4, 5]
+    assert isinstance(large.last.error, InferenceFailed)
+
+
+def test_listener_that_fails_ends_its_own_request(runner, decoder, caplog):
+    """What a listener raises is logged with its traceback, and concerns nobody else."""
+
+    def fail(_event):
+        raise RuntimeError("no ears")
+
+    deaf = Client(runner, [1], emit=fail)
+    other = Client(runner, [2], limit=4)
+    with caplog.at_level(logging.ERROR):
+        run_out(runner, deaf, other)
+    assert deaf.last.reason == "cancelled"
+    assert other.tokens == [1, 2, 3, 4]
+    assert caplog.records[0].exc_info is not None
+    assert decoder.open_samplers == 0
+
+
+def test_two_hundred_requests_leave_nothing_behind(runner, decoder):
+    """Whatever becomes of them, no slot, sampler or queue entry stays."""
+    clients = [Client(runner, [n % 7 + 1] * (n % 20 + 1), limit=n % 9 + 1) for n in range(200)]
+    for client in clients[::5]:
+        client.ticket.cancel()
+    run_out(runner, *clients)
+    stats = runner.stats(kv_capacity=0)
+    assert (stats.slots_busy, stats.queued, decoder.open_samplers) == (0, 0, 0)
+
+
+def test_stats_add_up(runner):
+    """Totals count what was evaluated, reused and sampled."""
+    run_out(runner, Client(runner, [1, 2, 3, 4], limit=2))
+    run_out(runner, Client(runner, [1, 2, 3, 4], limit=2))
+    stats = runner.stats(kv_capacity=64)
+    assert (stats.prompt_tokens, stats.cached_tokens, stats.completion_tokens) == (5, 3, 4)
+    assert (stats.kv_tokens, stats.kv_capacity, stats.slots) == (5, 64, 2)
+
+
+def test_stop_fails_all_and_frees_the_context(runner, decoder):
+    """Those that run and those that wait hear that the engine was closed."""
+    clients = [Client(runner, [n + 1]) for n in range(4)]
+    runner.step()
+    runner.stop()
+    runner.run()
+    assert all(isinstance(client.last.error, EngineClosed) for client in clients)
+    assert decoder.closed
+    assert decoder.open_samplers == 0
+    with pytest.raises(EngineClosed):
+        Client(runner, [1])
+
+
+def test_thread_survives_a_step_that_raises(runner, decoder, caplog):
+    """A fault nobody foresaw fails the requests at hand; the thread serves the next one."""
+
+    def fail(_runs):
+        raise RuntimeError("unforeseen")
+
+    decoder.outcomes = [fail]
+    thread = threading.Thread(target=runner.run)
+    ended = threading.Event()
+    with caplog.at_level(logging.ERROR):
+        Client(runner, [1], emit=lambda event: ended.set() if isinstance(event, Failed) else None)
+        thread.start()
+        assert ended.wait(10)
+        ended.clear()
+        Client(runner, [1], limit=1, emit=lambda e: ended.set() if isinstance(e, Finish) else None)
+        assert ended.wait(10)
+    runner.stop()
+    thread.join(10)
+    assert not thread.is_alive()
