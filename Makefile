@@ -1,0 +1,66 @@
+# `make serve` serves a real model, `make test` runs the tests; both install what they need.
+# Two environments, because the serving one must hold no dev package: .venv and .venv-dev.
+
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
+PACKAGES := -e backends/contract -e backends/llama_cpp -e .
+SOURCES := $(wildcard pyproject.toml backends/*/pyproject.toml)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format openapi settings bench requirements clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: .venv/.installed  ## serve the embedded model on port 8080 (ARGS="--port 9000" adds flags)
+	.venv/bin/pilotlight serve $(ARGS)
+
+test: .venv-dev/.installed  ## run every test (ARGS="tests/output -k utf8" chooses)
+	.venv-dev/bin/pytest $(ARGS)
+
+check: .venv-dev/.installed  ## lint, types and import contracts
+	.venv-dev/bin/ruff check
+	.venv-dev/bin/ruff format --check
+	.venv-dev/bin/mypy
+	.venv-dev/bin/lint-imports
+
+format: .venv-dev/.installed  ## format, and mend what lint can mend
+	.venv-dev/bin/ruff check --fix
+	.venv-dev/bin/ruff format
+
+generated: .venv-dev/.installed  ## write openapi/openapi.yaml and docs/settings.md anew
+	.venv-dev/bin/pilotlight openapi --output openapi/openapi.yaml
+	.venv-dev/bin/pilotlight settings --output docs/settings.md
+
+requirements: .venv/bin/python $(UV)  ## compile the pinned, hashed requirements anew
+	$(UV) pip compile $(COMPILE) --output-file requirements/serve.txt $(SOURCES)
+	$(UV) pip compile $(COMPILE) --output-file requirements/dev.txt $(SOURCES) --group dev \
+		--constraint requirements/serve.txt
+
+COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-package pilotlight --no-emit-package pilotlight-backend \
+	--no-emit-package pilotlight-llama-cpp \
+	--custom-compile-command "make requirements" --quiet
+
+# Where the machine has uv it is used; elsewhere it is installed here, by hash like the rest.
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/bin/uv: .venv/bin/python requirements/uv.txt
+	.venv/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	touch $@
+
+.venv/.installed: requirements/serve.txt $(SOURCES) .venv/bin/python $(UV)
+	$(UV) pip install --python .venv/bin/python --require-hashes -r $<
+	$(UV) pip install --python .venv/bin/python --no-deps $(PACKAGES)
+	touch $@
+
+.venv-dev/.installed: requirements/dev.txt $(SOURCES) .venv/bin/python $(UV)
+	$(UV) venv --quiet --allow-existing --python .venv/bin/python .venv-dev
+	$(UV) pip install --python .venv-dev/bin/python --require-hashes -r $<
+	$(UV) pip install --python .venv-dev/bin/python --no-deps $(PACKAGES)
+	touch $@
+
+clean:  ## remove both environments
+	rm -rf .venv .venv-dev

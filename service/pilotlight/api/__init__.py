@@ -1,0 +1,1 @@
+"""HTTP: each endpoint is a handler and a projection of what lies below."""

@@ -1,0 +1,118 @@
+"""`/openapi.json`, `/openapi.yaml` and `/swagger`, all from this process: no CDN."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from litestar import MediaType, Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from pilotlight.api.operation import Answer, Content, Operation, Parameter
+from pilotlight.errors import PathNotFound
+
+_FOLDER = Path(__file__).parent / "swagger"
+_YAML = "application/yaml"
+_FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
+_CACHE = {"Cache-Control": "public, max-age=86400"}
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Pilotlight</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="swagger/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="swagger/swagger-ui-bundle.js"></script>
+<script>
+SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", tryItOutEnabled: true});
+</script>
+</body>
+</html>
+"""
+
+
+def _page_operation(operation_id: str, summary: str, media_type: str) -> Operation:
+    content = Content(media_type=media_type, schema={"type": "string"})
+    if media_type == "application/json":
+        content = Content(media_type=media_type, schema={"type": "object"})
+    return Operation(
+        id=operation_id,
+        tag="document",
+        summary=summary,
+        answers={200: Answer(description="It.", content=[content])},
+    )
+
+
+_FILE = Operation(
+    id="getSwaggerFile",
+    tag="document",
+    summary="A file of the Swagger page",
+    parameters=[
+        Parameter(
+            name="file",
+            place="path",
+            description="The file's name.",
+            schema={"type": "string", "enum": list(_FILES)},
+            required=True,
+            example="swagger-ui.css",
+        )
+    ],
+    answers={
+        200: Answer(
+            description="The file.",
+            content=[Content(media_type=kind, schema={"type": "string"}) for kind in _FILES.values()],
+        )
+    },
+    errors=[PathNotFound],
+)
+
+
+def docs_handlers(document: Callable[[], dict[str, Any]]) -> Sequence[HTTPRouteHandler]:
+    """Return the endpoints; *document* is built when it is first asked for."""
+    as_json = cache(lambda: msgspec.json.encode(document()))
+    as_yaml = cache(lambda: document_yaml(document()))
+
+    @get(
+        "/openapi.json",
+        opt={"operation": _page_operation("getOpenApiJson", "This document", "application/json")},
+    )
+    async def openapi_json() -> Response[bytes]:
+        return Response(as_json(), media_type=MediaType.JSON)
+
+    @get(
+        "/openapi.yaml",
+        opt={"operation": _page_operation("getOpenApiYaml", "This document as YAML", _YAML)},
+    )
+    async def openapi_yaml() -> Response[bytes]:
+        return Response(as_yaml(), media_type=_YAML)
+
+    @get(
+        "/swagger",
+        opt={"operation": _page_operation("getSwagger", "A page to try it on", "text/html")},
+    )
+    async def swagger() -> Response[str]:
+        return Response(_PAGE, media_type=MediaType.HTML)
+
+    @get("/swagger/{file:str}", opt={"operation": _FILE})
+    async def swagger_file(file: str) -> Response[bytes]:
+        if file not in _FILES:
+            raise PathNotFound(f"there is no {file!r} here")
+        content = (_FOLDER / file).read_bytes()  # a page's two files, not worth a thread
+        return Response(content, media_type=_FILES[file], headers=_CACHE)
+
+    return openapi_json, openapi_yaml, swagger, swagger_file
+
+
+def document_yaml(document: dict[str, Any]) -> bytes:
+    """Return *document* as YAML, in the order in which it was built."""
+    import yaml  # noqa: PLC0415 - needed for this page alone
+
+    # Through JSON and back: two places that share an object would become an anchor and an alias.
+    plain = msgspec.json.decode(msgspec.json.encode(document))
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100).encode()

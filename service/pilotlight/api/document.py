@@ -1,0 +1,184 @@
+"""The OpenAPI document, generated from the routes, their operations and the wire types.
+
+Litestar's own generator is left aside: it moves bounds out of unions, loses minimums of 0 and knows
+no `additionalProperties: false` (Litestar 2.25 with msgspec 0.22). `msgspec.json.schema_components`
+says exactly what the decoder does.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Litestar
+from litestar.routes import HTTPRoute
+
+from pilotlight import __version__
+from pilotlight.api.operation import Answer, Content, Operation, Parameter
+from pilotlight.errors import QueueFull, ServiceError, Unavailable
+from pilotlight.schema.errors import ErrorBody
+
+_REF = "#/components/schemas/{name}"
+
+_TAGS = [
+    {"name": "chat", "description": "Answers to conversations."},
+    {"name": "models", "description": "What there is to ask."},
+    {"name": "health", "description": "Probes for platforms and people."},
+    {"name": "document", "description": "This document."},
+]
+
+_RETRY_HEADERS = {
+    "Retry-After": {
+        "description": "Seconds until another try is worth it, from 1 to 60.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 60},
+    },
+    "retry-after-ms": {
+        "description": "The same in milliseconds; OpenAI's clients read it first.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 60000},
+    },
+}
+_SHOULD_RETRY = {
+    "x-should-retry": {
+        "description": "Whether OpenAI's clients should try again: `false` where no try can help.",
+        "schema": {"type": "string", "enum": ["true", "false"]},
+    }
+}
+
+
+def build_document(app: Litestar, *, chat_completions_path: str) -> dict[str, Any]:
+    """Return the document of *app*, whose every route carries an operation.
+
+    `info.x-chat-completions-path` names the chat endpoint's path also where it is not served.
+    """
+    operations = list(_operations(app))
+    types = {ErrorBody, *(kind for _, _, operation in operations for kind in _types(operation))}
+    ordered = sorted(types, key=lambda kind: kind.__name__)
+    schemas, components = msgspec.json.schema_components(ordered, ref_template=_REF)
+    by_type = dict(zip(ordered, schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for path, method, operation in operations:
+        paths.setdefault(path, {})[method] = _operation(operation, by_type)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Pilotlight",
+            "version": __version__,
+            "description": "Language models behind the OpenAI API.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            "x-chat-completions-path": chat_completions_path,
+        },
+        "tags": _TAGS,
+        "paths": dict(sorted(paths.items())),
+        "components": {"schemas": dict(sorted(components.items()))},
+    }
+
+
+def _operations(app: Litestar) -> Iterable[tuple[str, str, Operation]]:
+    for route in app.routes:
+        if not isinstance(route, HTTPRoute):
+            continue
+        for handler in route.route_handlers:
+            for method in sorted(handler.http_methods - {"OPTIONS"}):
+                operation = handler.opt.get("operation")
+                if operation is None:
+                    raise LookupError(f"{method} {route.path} has no operation")
+                yield _openapi_path(route), method.lower(), operation
+
+
+def _openapi_path(route: HTTPRoute) -> str:
+    parts = (
+        part if isinstance(part, str) else "{" + part.name + "}" for part in route.path_components
+    )
+    return "/" + "/".join(parts)
+
+
+def _types(operation: Operation) -> Iterable[Any]:
+    contents = [content for answer in operation.answers.values() for content in answer.content]
+    if operation.body:
+        contents.append(operation.body)
+    return [content.type for content in contents if content.type is not None]
+
+
+def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+    }
+    if operation.description:
+        described["description"] = operation.description
+    if operation.parameters:
+        described["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
+    if operation.body:
+        content = _content([operation.body], schemas)
+        described["requestBody"] = {"required": True, "content": content}
+    responses = {
+        str(status): _answer(answer, schemas) for status, answer in operation.answers.items()
+    }
+    responses |= _errors(operation.errors, schemas)
+    described["responses"] = dict(sorted(responses.items()))
+    return described
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "description": parameter.description,
+        "required": parameter.required,
+        "schema": dict(parameter.schema),
+        "example": parameter.example,
+    }
+
+
+def _answer(answer: Answer, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": answer.description}
+    if answer.content:
+        described["content"] = _content(answer.content, schemas)
+    return described
+
+
+def _content(contents: Sequence[Content], schemas: Mapping[Any, Any]) -> dict[str, Any]:
+    described = {}
+    for content in contents:
+        schema = dict(content.schema) if content.schema is not None else schemas[content.type]
+        described[content.media_type] = {"schema": schema}
+        if content.examples:
+            examples = {name: {"value": value} for name, value in content.examples.items()}
+            described[content.media_type]["examples"] = examples
+    return described
+
+
+def _errors(
+    errors: Sequence[type[ServiceError]], schemas: Mapping[Any, Any]
+) -> dict[str, dict[str, Any]]:
+    """Group *errors* by status: OpenAPI has one response for each."""
+    by_status: dict[int, list[type[ServiceError]]] = {}
+    for error in errors:
+        by_status.setdefault(error.status, []).append(error)
+    return {str(status): _error(status, kinds, schemas) for status, kinds in by_status.items()}
+
+
+def _error(
+    status: int, kinds: Sequence[type[ServiceError]], schemas: Mapping[Any, Any]
+) -> dict[str, Any]:
+    codes = ", ".join(f"`{kind.code}`" for kind in kinds)
+    examples = {kind.code: _example(kind) for kind in kinds}
+    content = Content(type=ErrorBody, examples=examples)
+    described: dict[str, Any] = {
+        "description": f"{HTTPStatus(status).phrase}: {codes}.",
+        "content": _content([content], schemas),
+    }
+    headers: dict[str, Any] = {}
+    if any(issubclass(kind, QueueFull | Unavailable) for kind in kinds):
+        headers |= _RETRY_HEADERS
+    if any(issubclass(kind, Unavailable) for kind in kinds):
+        headers |= _SHOULD_RETRY
+    if headers:
+        described["headers"] = headers
+    return described
+
+
+def _example(kind: type[ServiceError]) -> dict[str, Any]:
+    summary = (kind.__doc__ or "").partition("\n")[0]
+    return {"error": {"message": summary, "type": kind.type, "param": None, "code": kind.code}}

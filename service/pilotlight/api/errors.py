@@ -1,0 +1,88 @@
+"""Every error becomes one body, here and nowhere else."""
+
+import logging
+import math
+from typing import Any
+
+import msgspec
+from litestar import MediaType, Request, Response
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+)
+from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE
+
+from pilotlight.api.disconnect import ClientDisconnected
+from pilotlight.errors import (
+    InferenceError,
+    InvalidRequest,
+    MethodNotAllowed,
+    PathNotFound,
+    RequestTooLarge,
+    ServiceError,
+)
+from pilotlight.schema.errors import ErrorBody, ErrorDetail
+
+logger = logging.getLogger(__name__)
+
+_encoder = msgspec.json.Encoder()
+
+
+def error_body(error: ServiceError) -> ErrorBody:
+    """Return *error* as clients see it."""
+    return ErrorBody(
+        error=ErrorDetail(
+            message=error.message, type=error.type, param=error.param, code=error.code
+        )
+    )
+
+
+def error_headers(error: ServiceError) -> dict[str, str]:
+    """Return what *error* says in headers.
+
+    `retry-after-ms` is read first by the SDKs and `Retry-After` by everyone else; both are sent,
+    the second rounded up to whole seconds. `x-should-retry` overrules the SDKs' own judgement.
+    """
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after))
+        headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
+    if error.should_retry is not None:
+        headers["x-should-retry"] = "true" if error.should_retry else "false"
+    if error.allow is not None:
+        headers["Allow"] = error.allow
+    return headers
+
+
+def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer *request* with *error*; the one exception handler of the application."""
+    known = as_service_error(error, request)
+    return Response(
+        _encoder.encode(error_body(known)),
+        status_code=known.status,
+        headers=error_headers(known),
+        media_type=MediaType.JSON,
+    )
+
+
+def as_service_error(error: Exception, request: Request[Any, Any, Any]) -> ServiceError:
+    """Return *error* as one of ours; what nobody foresaw is logged and told to no client."""
+    match error:
+        case ClientDisconnected():
+            return InvalidRequest("the client has gone")  # and nobody reads this
+        case ServiceError():
+            return error
+        case NotFoundException():
+            return PathNotFound(f"there is nothing at {request.url.path}")
+        case MethodNotAllowedException():
+            allow = (error.headers or {}).get("allow") or (error.headers or {}).get("Allow", "")
+            return MethodNotAllowed(
+                f"{request.method} is not allowed at {request.url.path}", allow=allow
+            )
+        case HTTPException(status_code=status) if status == HTTP_413_REQUEST_ENTITY_TOO_LARGE:
+            return RequestTooLarge("the body is larger than this server accepts")
+        case HTTPException(status_code=status) if status < 500:  # noqa: PLR2004
+            return InvalidRequest(error.detail)
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return InferenceError("the server failed; its log says how")

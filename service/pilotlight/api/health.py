@@ -1,0 +1,76 @@
+"""Probes: `/livez`, `/readyz`, `/health`. They read memory alone, so they answer during any load."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+from litestar import MediaType, Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from pilotlight.api.operation import Answer, Content, Operation
+from pilotlight.schema.health import Live, Readiness
+
+_encoder = msgspec.json.Encoder()
+
+_READY = {"status": "ready", "models": []}
+_LOADING = {
+    "status": "loading",
+    "models": [
+        {"id": "spark", "state": "loading", "progress": 0.42, "retry_after": 3.5, "error": None}
+    ],
+}
+
+
+def _readiness(operation_id: str, summary: str) -> Operation:
+    return Operation(
+        id=operation_id,
+        tag="health",
+        summary=summary,
+        description="200 once every model to preload is ready, 503 until then.",
+        answers={
+            200: Answer(
+                description="Every model to preload is ready.",
+                content=[Content(type=Readiness, examples={"ready": _READY})],
+            ),
+            503: Answer(
+                description="A model to preload is loading, or could not be loaded.",
+                content=[Content(type=Readiness, examples={"loading": _LOADING})],
+            ),
+        },
+    )
+
+
+LIVEZ = Operation(
+    id="livez",
+    tag="health",
+    summary="Tell that the process answers",
+    description="Always 200, whatever is being loaded.",
+    answers={
+        200: Answer(
+            description="It does.",
+            content=[Content(type=Live, examples={"alive": {"status": "ok"}})],
+        )
+    },
+)
+
+
+def health_handlers(readiness: Callable[[], Readiness]) -> Sequence[HTTPRouteHandler]:
+    """Return the endpoints; *readiness* tells how far the models to preload are."""
+
+    @get("/livez", opt={"operation": LIVEZ})
+    async def livez() -> Response[bytes]:
+        return Response(_encoder.encode(Live()), media_type=MediaType.JSON)
+
+    @get("/readyz", opt={"operation": _readiness("readyz", "Tell whether the server is ready")})
+    async def readyz() -> Response[bytes]:
+        return _answer(readiness())
+
+    @get("/health", opt={"operation": _readiness("health", "The same as `/readyz`")})
+    async def health() -> Response[bytes]:
+        return _answer(readiness())
+
+    return livez, readyz, health
+
+
+def _answer(state: Readiness) -> Response[bytes]:
+    status = 200 if state.status == "ready" else 503
+    return Response(_encoder.encode(state), status_code=status, media_type=MediaType.JSON)

@@ -1,0 +1,108 @@
+"""`GET /v1/models` and `/v1/models/{id}`."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from litestar import MediaType, Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from pilotlight.api.operation import Answer, Content, Operation, Parameter
+from pilotlight.errors import ModelLoadFailed, ModelNotFound
+from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.listing import ListedModel, describe
+from pilotlight.models.pool import Pool
+from pilotlight.models.registry import Registry
+from pilotlight.models.resolver import Resolver
+from pilotlight.schema.models import Model, ModelList
+
+_encoder = msgspec.json.Encoder()
+
+_EXAMPLE = {
+    "id": "spark",
+    "object": "model",
+    "created": 1767225600,
+    "owned_by": "pilotlight",
+    "state": "ready",
+    "backend": "llama_cpp",
+    "context_length": 1024,
+}
+
+LIST = Operation(
+    id="listModels",
+    tag="models",
+    summary="List models",
+    description="Every model there is: configured, discovered, embedded.",
+    answers={
+        200: Answer(
+            description="The models.",
+            content=[
+                Content(
+                    type=ModelList,
+                    examples={"spark": {"object": "list", "data": [_EXAMPLE]}},
+                )
+            ],
+        )
+    },
+)
+
+RETRIEVE = Operation(
+    id="retrieveModel",
+    tag="models",
+    summary="Retrieve a model",
+    parameters=[
+        Parameter(
+            name="model",
+            place="path",
+            description="A model's name, as a request would give it.",
+            schema={"type": "string", "minLength": 1},
+            required=True,
+            example="spark",
+        )
+    ],
+    answers={
+        200: Answer(
+            description="The model.",
+            content=[Content(type=Model, examples={"spark": _EXAMPLE})],
+        )
+    },
+    errors=[ModelNotFound, ModelLoadFailed],
+)
+
+
+def models_handlers(
+    resolver: Resolver, registry: Registry, pool: Pool
+) -> Sequence[HTTPRouteHandler]:
+    """Return the two endpoints."""
+
+    async def models(entries: Sequence[ModelEntry]) -> list[Model]:
+        listed = await asyncio.to_thread(describe, entries, registry)
+        return [_model(model, pool) for model in listed]
+
+    @get("/v1/models", opt={"operation": LIST})
+    async def list_models() -> Response[bytes]:
+        return _json(ModelList(data=await models(await resolver.entries())))
+
+    # `:path`, for names have slashes in them: org/name.
+    @get("/v1/models/{model:path}", opt={"operation": RETRIEVE})
+    async def retrieve_model(model: str) -> Response[bytes]:
+        entry = await resolver.resolve(model.removeprefix("/"))
+        return _json((await models([entry]))[0])
+
+    return list_models, retrieve_model
+
+
+def _model(listed: ListedModel, pool: Pool) -> Model:
+    return Model(
+        id=listed.entry.name,
+        created=listed.created,
+        owned_by="pilotlight",
+        state=pool.status(listed.entry).state,
+        backend=listed.backend,
+        context_length=listed.facts.context_length if listed.facts else None,
+    )
+
+
+def _json(answer: Any) -> Response[bytes]:
+    return Response(_encoder.encode(answer), media_type=MediaType.JSON)

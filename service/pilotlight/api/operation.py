@@ -1,0 +1,46 @@
+"""What the OpenAPI document says of an endpoint, written beside its handler as `opt["operation"]`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+
+class Parameter(Struct, frozen=True, kw_only=True):
+    """A path, query or header parameter; *schema* is JSON Schema."""
+
+    name: str
+    place: str
+    description: str
+    schema: Mapping[str, Any]
+    required: bool = False
+    example: Any = None
+
+
+class Content(Struct, frozen=True, kw_only=True):
+    """A body: its wire type, or for media that are no JSON a schema of their own."""
+
+    type: Any = None
+    media_type: str = "application/json"
+    schema: Mapping[str, Any] | None = None
+    examples: Mapping[str, Any] = {}
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """A successful response; errors come from the operation's list of them."""
+
+    description: str
+    content: Sequence[Content] = ()
+
+
+class Operation(Struct, frozen=True, kw_only=True):
+    """One operation. *errors* are classes of `pilotlight.errors`."""
+
+    id: str
+    tag: str
+    summary: str
+    description: str = ""
+    parameters: Sequence[Parameter] = ()
+    body: Content | None = None
+    answers: Mapping[int, Answer]
+    errors: Sequence[Any] = ()

@@ -1,0 +1,72 @@
+"""From a request's bytes to a struct, or to the documented error."""
+
+import re
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from litestar import Request
+
+from pilotlight.api import lenient
+from pilotlight.errors import InvalidRequest, UnsupportedMediaType
+
+T = TypeVar("T")
+
+
+class Body(Generic[T]):
+    """Decodes one endpoint's body; made once.
+
+    Not Litestar's own decoding: that takes any content type and names no place (it calls every
+    missing or unknown field `data`).
+    """
+
+    def __init__(self, kind: type[T]) -> None:
+        self._kind = kind
+        self._decoder = msgspec.json.Decoder(kind)
+
+    async def read(self, request: Request[Any, Any, Any], *, ignore_unknown: bool) -> T:
+        """Return the body of *request*.
+
+        Raises `InvalidRequest` with the field at fault, or `UnsupportedMediaType`.
+        """
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise UnsupportedMediaType(
+                f"the content type is {media_type or 'missing'}, expected application/json"
+            )
+        body = await request.body()
+        if not body.strip():
+            raise InvalidRequest("the body is empty, expected a JSON object")
+        return self.decode(body, ignore_unknown=ignore_unknown)
+
+    def decode(self, body: bytes, *, ignore_unknown: bool) -> T:
+        """Return *body* as the struct; raises `InvalidRequest`."""
+        try:
+            if ignore_unknown:
+                return lenient.decode(body, self._kind)
+            return self._decoder.decode(body)
+        except msgspec.ValidationError as error:
+            message, param = locate(str(error))
+            raise InvalidRequest(message, param=param) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"the body is not valid JSON: {error}") from None
+        except RecursionError:
+            raise InvalidRequest("the body is nested too deeply") from None
+
+
+_PLACE = re.compile(r" - at `(?:key` in `)?\$\.?(?P<path>[^`]*)`$")
+_FIELD = re.compile(r"^Object (?:missing required|contains unknown) field `(?P<field>[^`]*)`$")
+
+
+def locate(message: str) -> tuple[str, str | None]:
+    """Split msgspec's *message* into what is wrong and where: `messages[2].role`.
+
+    msgspec's errors carry their place in the text alone (`ValidationError` has no attributes), so
+    this is the one spot that reads an error's message; its tests pin every shape.
+    """
+    place = _PLACE.search(message)
+    path = place["path"] if place else ""
+    reason = message[: place.start()] if place else message
+    field = _FIELD.match(reason)
+    if field:
+        path = f"{path}.{field['field']}" if path else field["field"]
+    return f"{path}: {reason}" if path else reason, path or None

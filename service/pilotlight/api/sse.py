@@ -1,0 +1,49 @@
+"""Server-sent events: bytes made here, and a response that ends its source when the client leaves."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import msgspec
+from litestar.types import Receive, Scope, Send
+
+from pilotlight.api.disconnect import ClientDisconnected, unless_disconnected
+
+DONE = b"data: [DONE]\n\n"
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    # nginx would gather the events otherwise (its X-Accel-Buffering).
+    (b"x-accel-buffering", b"no"),
+]
+_encoder = msgspec.json.Encoder()
+
+
+def encode(event: Any) -> bytes:
+    """Return *event* as one message."""
+    return b"data: " + _encoder.encode(event) + b"\n\n"
+
+
+class EventSourceResponse:
+    """An ASGI application that sends *messages*, bytes of any number of events at a time.
+
+    Not Litestar's `Stream`: when the client leaves while a chunk is being sent, that drops the
+    generator to be closed at some later time; here it is closed before the call returns, and with
+    it the request in the engine.
+    """
+
+    def __init__(self, messages: AsyncGenerator[bytes]) -> None:
+        self._messages = messages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await unless_disconnected(receive, self._send(send))
+        except ClientDisconnected:
+            pass
+        finally:
+            await self._messages.aclose()
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        async for message in self._messages:
+            await send({"type": "http.response.body", "body": message, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

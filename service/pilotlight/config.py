@@ -1,0 +1,176 @@
+"""Settings, from flags, `PILOTLIGHT_…` variables and defaults, in this order."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Meta, Struct
+
+PREFIX = "PILOTLIGHT_"
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+Size = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?\s*([KMGT]i?)?B?$")]
+UrlPath = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)+$")]
+
+
+class ConfigError(Exception):
+    """A setting is unknown or has a bad value; the message is one line that names it."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything `pilotlight serve` can be told. Each field is a flag and a variable."""
+
+    host: Annotated[
+        str, Meta(description="Address to listen on; 0.0.0.0 where the platform sets `PORT`.")
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Meta(ge=0, le=65535, description="Port to listen on, 0 for any free one; `PORT` counts too."),
+    ] = 8080
+    models_file: Annotated[
+        Path, Meta(description="The YAML file that names models; it may be absent.")
+    ] = Path("~/.core/models.yaml")
+    models_dir: Annotated[
+        Path, Meta(description="The folder in which models are discovered; it may be absent.")
+    ] = Path("~/.core/models")
+    parallel: Annotated[Count, Meta(description="Slots: requests that one model answers together.")] = 4
+    context_length: Annotated[
+        Count | None,
+        Meta(description="Tokens of one request, prompt and answer; by default as trained, at most 4096."),
+    ] = None
+    threads: Annotated[
+        Count | None, Meta(description="Threads for computing; by default what the machine grants.")
+    ] = None
+    preload: Annotated[
+        tuple[str, ...],
+        Meta(description="Models to load at the start, comma-separated, or `all`."),
+    ] = ()
+    hold: Annotated[
+        float,
+        Meta(ge=0, le=45, description="Seconds that a request waits for a loading model before it gets a 503."),
+    ] = 10.0
+    idle_ttl: Annotated[
+        Seconds, Meta(description="Seconds without a request after which a model is unloaded; 0: never.")
+    ] = 0.0
+    memory_budget: Annotated[
+        Size | None,
+        Meta(
+            description="Memory for all loaded models, such as `6GiB`; idle ones make room. By default no bound.",
+        ),
+    ] = None
+    max_queue: Annotated[
+        Count, Meta(description="Requests that may wait for one model's slots before others get a 429.")
+    ] = 256
+    max_request_bytes: Annotated[
+        Count, Meta(description="Largest request body in bytes; a larger one gets a 413.")
+    ] = 10_000_000
+    unknown_fields: Annotated[
+        Literal["refuse", "ignore"],
+        Meta(description="What a request's unknown fields meet: a 400 that names them, or nothing."),
+    ] = "refuse"
+    chat_completions: Annotated[bool, Meta(description="Whether the chat endpoint is served.")] = True
+    chat_completions_path: Annotated[UrlPath, Meta(description="Where the chat endpoint is served.")] = (
+        "/v1/chat/completions"
+    )
+    grace: Annotated[
+        Seconds, Meta(description="Seconds that running requests are given after SIGTERM.")
+    ] = 8.0
+    log_format: Annotated[
+        Literal["auto", "text", "json"],
+        Meta(description="`auto` writes JSON where standard error is no terminal."),
+    ] = "auto"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The least level that is logged.")
+    ] = "info"
+
+    @property
+    def memory_budget_bytes(self) -> int | None:
+        """`memory_budget` in bytes."""
+        return None if self.memory_budget is None else parse_size(self.memory_budget)
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that *text* names: `512MiB`, `6GB`, `1.5Gi`, `1000`."""
+    digits = text.rstrip("KMGTiB ")
+    unit = text[len(digits) :].strip().removesuffix("B")
+    base = 1024 if unit.endswith("i") else 1000
+    return int(float(digits) * base ** " KMGT".index(unit[:1] or " "))
+
+
+def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
+    """Build the settings from *flags* (those given, by field name) and *environ*.
+
+    Raises `ConfigError` naming the flag or variable at fault.
+    """
+    given = {**_platform(environ), **_from_environ(environ)}
+    given |= {name: (_flag(name), value) for name, value in flags.items()}
+    values = {name: _convert(name, value, origin) for name, (origin, value) in given.items()}
+    for name in ("models_file", "models_dir"):
+        values[name] = values.get(name, getattr(Settings(), name)).expanduser()
+    return Settings(**values)
+
+
+def environment_name(field: str) -> str:
+    """Return the variable that sets *field*."""
+    return PREFIX + field.upper()
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def _platform(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return what `PORT` implies: Cloud Run and Knative set it, and call from outside the container."""
+    if not environ.get("PORT"):
+        return {}
+    return {"port": ("PORT", environ["PORT"]), "host": ("PORT", "0.0.0.0")}  # noqa: S104 - a container's only way in
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    given = {}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or _is_service_link(variable, value):
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in Settings.__struct_fields__:
+            raise ConfigError(f"{variable}: there is no such setting{_suggestion(name)}")
+        given[name] = (variable, value)
+    return given
+
+
+def _is_service_link(variable: str, value: str) -> bool:
+    """Tell whether Kubernetes set *variable* because a Service is named `pilotlight`.
+
+    It then injects PILOTLIGHT_SERVICE_HOST, PILOTLIGHT_PORT=tcp://… and the like into every pod of
+    the namespace (kubernetes.io, "Accessing the Service", environment variables).
+    """
+    rest = variable.removeprefix(PREFIX)
+    return rest.startswith(("SERVICE_", "PORT_")) or (rest == "PORT" and "://" in value)
+
+
+def _suggestion(name: str) -> str:
+    close = difflib.get_close_matches(name, Settings.__struct_fields__, n=1)
+    return f"; did you mean {environment_name(close[0])}?" if close else ""
+
+
+_HINTS = msgspec.structs.fields(Settings)
+
+
+def _convert(name: str, value: Any, origin: str) -> Any:
+    kind = next(field.type for field in _HINTS if field.name == name)
+    if isinstance(value, str) and _is_list(kind):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{origin}: {str(error).split(' - at ')[0]}, got {value!r}") from None
+
+
+def _is_list(kind: Any) -> bool:
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return get_origin(kind) is tuple

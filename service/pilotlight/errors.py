@@ -1,0 +1,146 @@
+"""The errors a client can meet; each knows its status, type, code, param and headers.
+
+    ServiceError
+    ├── InvalidRequest              400  invalid_request_error  invalid_request_error
+    │   ├── ContextLengthExceeded   400  invalid_request_error  context_length_exceeded
+    │   ├── MethodNotAllowed        405  invalid_request_error  method_not_allowed      Allow
+    │   ├── RequestTooLarge         413  invalid_request_error  request_too_large
+    │   ├── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type
+    │   └── PathNotFound            404  invalid_request_error  not_found
+    ├── ModelNotFound               404  model_not_found        model_not_found
+    ├── QueueFull                   429  rate_limit_error       queue_full              Retry-After
+    ├── InferenceError              500  inference_error        inference_error
+    └── Unavailable                 503                                                 Retry-After or x-should-retry: false
+        ├── ModelLoading            503  model_loading          model_loading
+        └── ModelLoadFailed         503  model_load_failed      model_load_failed
+            └── InsufficientMemory  503  model_load_failed      insufficient_memory
+
+Raised where the cause is known, mapped to a response once, in `api/errors.py`. A message names the
+thing and the value, and carries nothing that a client must not see.
+"""
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """An error with its place in the table above; *param* is the request's field, if one is at fault."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "server_error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after: float | None = None
+        """Seconds until another try is worth it, or None where that is not known."""
+        self.should_retry: bool | None = None
+        """What `x-should-retry` tells the SDKs; None leaves it to them."""
+        self.allow: str | None = None
+        """The methods that a path knows, for the `Allow` header."""
+
+
+class InvalidRequest(ServiceError):
+    """The request cannot be understood or honoured as it stands."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request_error"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The rendered prompt leaves no room for an answer."""
+
+    code = "context_length_exceeded"
+
+
+class MethodNotAllowed(InvalidRequest):
+    """The path exists, the method does not."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class RequestTooLarge(InvalidRequest):
+    """The body is larger than `max_request_bytes`."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The body is not declared as JSON."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class PathNotFound(InvalidRequest):
+    """No endpoint has this path."""
+
+    status = 404
+    code = "not_found"
+
+
+class ModelNotFound(ServiceError):
+    """No model has this name."""
+
+    status = 404
+    type = "model_not_found"
+    code = "model_not_found"
+
+
+class QueueFull(ServiceError):
+    """As many requests wait for this model as may; *retry_after* is in seconds."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "queue_full"
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class InferenceError(ServiceError):
+    """The engine failed, or something of ours did."""
+
+    status = 500
+    type = "inference_error"
+    code = "inference_error"
+
+
+class Unavailable(ServiceError):
+    """Not now, or not at all: with *retry_after* seconds it is worth another try."""
+
+    status = 503
+
+    def __init__(self, message: str, *, retry_after: float | None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.should_retry = retry_after is not None
+
+
+class ModelLoading(Unavailable):
+    """The model is on its way."""
+
+    type = "model_loading"
+    code = "model_loading"
+
+
+class ModelLoadFailed(Unavailable):
+    """The model could not be loaded; without *retry_after* it never will be."""
+
+    type = "model_load_failed"
+    code = "model_load_failed"
+
+
+class InsufficientMemory(ModelLoadFailed):
+    """The model does not fit; the message has both figures."""
+
+    code = "insufficient_memory"

@@ -1,0 +1,44 @@
+"""Who makes room. Pure: it decides and touches nothing."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from pilotlight_backend import LoadOptions, ModelFacts
+
+DEFAULT_CONTEXT = 4096
+"""What `LoadOptions.context_length` None stands for at the most."""
+
+
+class Resident(Struct, frozen=True):
+    """A model in memory: its *need* in bytes, its *users* now, and when it was *last_used*."""
+
+    name: str
+    need: int
+    users: int
+    last_used: float
+
+
+def memory_need(facts: ModelFacts, options: LoadOptions) -> int:
+    """Return the bytes that a model takes once loaded: its weights and every slot's KV cache."""
+    context = options.context_length or min(facts.context_length, DEFAULT_CONTEXT)
+    return facts.size_bytes + facts.kv_bytes_per_token * context * options.parallel
+
+
+def choose(residents: Sequence[Resident], need: int, budget: int | None) -> list[str] | None:
+    """Return whom to unload so that *need* bytes fit into *budget*: least recently used first.
+
+    An empty list means that there is room; None, that even all idle models together do not make
+    enough while the busy ones stay.
+    """
+    if budget is None:
+        return []
+    used = sum(resident.need for resident in residents)
+    evicted: list[str] = []
+    idle = (resident for resident in residents if not resident.users)
+    for resident in sorted(idle, key=lambda resident: resident.last_used):
+        if used + need <= budget:
+            break
+        used -= resident.need
+        evicted.append(resident.name)
+    return evicted if used + need <= budget else None

@@ -1,0 +1,387 @@
+"""The life of a model: absent → loading → ready → draining → absent, or failed with a cool-down.
+
+`ensure_ready` owns every decision. It runs on the event loop and decides between two awaits, so what
+it reads is still true when it acts; loading and closing run in threads. Waiters share one load, which
+goes on when they leave.
+"""
+
+import asyncio
+import logging
+import random
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
+from pilotlight.models import estimate, eviction
+from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.registry import BackendBroken, Claim, Registry
+from pilotlight.schema.models import ModelState
+from pilotlight_backend import (
+    BackendError,
+    Engine,
+    LoadOptions,
+    LoadProgress,
+    ModelFacts,
+    ModelFileInvalid,
+)
+from pilotlight_backend import InsufficientMemory as TooLittleMemory
+
+logger = logging.getLogger(__name__)
+
+COOL_DOWN = 10.0
+"""Seconds after a failed load in which no other is tried, so that retries start no storm."""
+
+
+class LoadAbandoned(Exception):
+    """Raised into a load that nobody wants any more."""
+
+
+class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
+    """A model that can be asked. It stays loaded while its lease is held."""
+
+    entry: ModelEntry
+    backend: str
+    facts: ModelFacts
+    engine: Engine
+
+
+class ModelStatus(Struct, frozen=True):
+    """A model's state for those who look; *retry_after* in seconds where a load is under way."""
+
+    state: ModelState
+    progress: float = 0.0
+    retry_after: float | None = None
+    error: str | None = None
+
+
+@dataclass(eq=False)
+class _Model:
+    """What the pool knows of one model. Touched on the event loop alone, but for *progress*."""
+
+    entry: ModelEntry
+    state: ModelState = "absent"
+    load: asyncio.Task[None] | None = None
+    """While loading."""
+    load_began: float = 0.0
+    progress: LoadProgress | None = None
+    loaded: LoadedModel | None = None
+    """While ready or draining."""
+    closing: asyncio.Task[None] | None = None
+    """While draining."""
+    need: int = 0
+    """Bytes that it takes or is about to take."""
+    users: int = 0
+    last_used: float = 0.0
+    failure: ModelLoadFailed | None = None
+    failed_at: float = 0.0
+    earlier_loads: deque[float] = field(default_factory=lambda: deque(maxlen=8))
+
+
+class Pool:
+    """Every model that was ever asked for, and the memory they share."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        load_options: Callable[[ModelEntry], LoadOptions],
+        memory_budget: int | None,
+        idle_ttl: float,
+        clock: Callable[[], float],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """*clock* gives seconds; *memory_budget* is in bytes, *idle_ttl* in seconds, 0 for never."""
+        self._registry = registry
+        self._load_options = load_options
+        self._memory_budget = memory_budget
+        self._idle_ttl = idle_ttl
+        self._clock = clock
+        self._jitter = jitter
+        self._models: dict[str, _Model] = {}
+        self._room = asyncio.Event()
+        """Set when a lease ends or a model is gone: those who wait for memory look again."""
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # ── looking ────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def loaded(self) -> list[ModelEntry]:
+        """The entries of the models that are loaded or being loaded."""
+        return [m.entry for m in self._models.values() if m.state in ("loading", "ready")]
+
+    def status(self, entry: ModelEntry) -> ModelStatus:
+        """Return how far *entry* is."""
+        model = self._models.get(entry.name)
+        if model is None:
+            return ModelStatus("absent")
+        if model.state == "loading":
+            return ModelStatus("loading", _share(model.progress), self._remaining(model))
+        if model.state == "failed" and model.failure:
+            return ModelStatus("failed", error=model.failure.message)
+        return ModelStatus(model.state, progress=1.0 if model.state == "ready" else 0.0)
+
+    # ── asking ─────────────────────────────────────────────────────────────────────────────────
+
+    @asynccontextmanager
+    async def lease(self, entry: ModelEntry, hold: float) -> AsyncIterator[LoadedModel]:
+        """Keep a model loaded for the time of a request; waits for it up to *hold* seconds.
+
+        Raises what `ensure_ready` raises.
+        """
+        model = await self.ensure_ready(entry, hold)
+        assert model.loaded  # noqa: S101 - ensure_ready returned it ready, and nothing was awaited since
+        model.users += 1
+        try:
+            yield model.loaded
+        finally:
+            model.users -= 1
+            model.last_used = self._clock()
+            self._room.set()
+            self._schedule_sweep()
+
+    async def ensure_ready(self, entry: ModelEntry, hold: float) -> _Model:
+        """Return *entry*'s model in state ready, loading it if need be.
+
+        | state    | decision                                                  |
+        |----------|-----------------------------------------------------------|
+        | ready    | (1) return it                                             |
+        | failed   | (2) raise the failure until it has cooled down, then (4)  |
+        | draining | (3) wait until it is absent, then (4)                     |
+        | absent   | (4) start the one load, then (5)                          |
+        | loading  | (5) wait for the load; at the deadline raise ModelLoading |
+
+        Raises `ModelLoadFailed` or `ModelLoading`.
+        """
+        model = self._models.setdefault(entry.name, _Model(entry))
+        deadline = self._clock() + hold
+        while True:
+            if model.state == "ready":  # (1)
+                return model
+            if model.state == "failed":  # (2)
+                self._raise_while_cooling(model)
+                model.state = "absent"
+            if model.state == "draining":  # (3)
+                assert model.closing  # noqa: S101 - what draining means
+                await self._wait(model, model.closing, deadline)
+                continue
+            if model.state == "absent":  # (4)
+                self._start_load(model, entry)
+            assert model.load  # noqa: S101 - what loading means
+            await self._wait(model, model.load, deadline)  # (5)
+
+    async def _wait(self, model: _Model, task: asyncio.Task[None], deadline: float) -> None:
+        left = max(deadline - self._clock(), 0.0)
+        done, _ = await asyncio.wait((task,), timeout=left)
+        if not done:
+            raise self._loading(model)
+
+    def _raise_while_cooling(self, model: _Model) -> None:
+        assert model.failure  # noqa: S101 - what failed means
+        left = model.failed_at + COOL_DOWN - self._clock()
+        if left <= 0:
+            return
+        failure = model.failure
+        permanent = failure.retry_after is None
+        raise type(failure)(
+            failure.message,
+            retry_after=None if permanent else estimate.retry_after(left, self._jitter()),
+        )
+
+    def _loading(self, model: _Model) -> ModelLoading:
+        return ModelLoading(
+            f"the model {model.entry.name!r} is loading",
+            retry_after=estimate.retry_after(self._remaining(model), self._jitter()),
+        )
+
+    def _remaining(self, model: _Model) -> float | None:
+        elapsed = self._clock() - model.load_began
+        return estimate.remaining(model.progress, elapsed, model.earlier_loads)
+
+    # ── loading ────────────────────────────────────────────────────────────────────────────────
+
+    def _start_load(self, model: _Model, entry: ModelEntry) -> None:
+        model.entry = entry
+        model.state = "loading"
+        model.failure = None
+        model.progress = None
+        model.load_began = self._clock()
+        model.load = asyncio.create_task(self._load(model), name=f"load {entry.name}")
+
+    async def _load(self, model: _Model) -> None:
+        """Load *model* and leave it ready or failed; raises only when the pool closes."""
+        began = self._clock()
+        logger.info("loading %s", model.entry.name)
+        try:
+            claim = await asyncio.to_thread(
+                self._registry.claim, model.entry.path, model.entry.options.backend
+            )
+            options = self._load_options(model.entry)
+            await self._make_room(model, eviction.memory_need(claim.facts, options))
+            began = model.load_began = self._clock()
+            engine = await self._load_in_thread(model, claim, options)
+        except asyncio.CancelledError:
+            self._fail(model, ModelLoadFailed("the server is shutting down", retry_after=COOL_DOWN))
+            raise
+        except ModelLoadFailed as error:
+            self._fail(model, error)
+        except Exception as error:  # noqa: BLE001 - a plugin's edge
+            self._fail(model, _load_failed(model.entry, error))
+        else:
+            took = self._clock() - began
+            model.earlier_loads.append(took)
+            model.loaded = LoadedModel(model.entry, claim.backend.name, engine.facts, engine)
+            model.last_used = self._clock()
+            model.state = "ready"
+            logger.info("loaded %s with %s in %.2f s", model.entry.name, claim.backend.name, took)
+            self._schedule_sweep()
+        finally:
+            model.load = None
+
+    async def _load_in_thread(
+        self, model: _Model, claim: Claim, options: LoadOptions
+    ) -> Engine:
+        abandoned = False
+
+        def note(progress: LoadProgress) -> None:
+            if abandoned:
+                raise LoadAbandoned
+            model.progress = progress  # one reference, so no lock
+
+        work = asyncio.create_task(
+            asyncio.to_thread(claim.backend.load, claim.facts, options, note)
+        )
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # The thread ends at its next report; what it has loaded by then is closed.
+            abandoned = True
+            work.add_done_callback(_close_result)
+            raise
+
+    def _fail(self, model: _Model, failure: ModelLoadFailed) -> None:
+        model.failure = failure
+        model.failed_at = self._clock()
+        model.need = 0
+        model.state = "failed"
+        self._room.set()
+        logger.error("cannot load %s: %s", model.entry.name, failure.message)
+
+    # ── memory ─────────────────────────────────────────────────────────────────────────────────
+
+    async def _make_room(self, model: _Model, need: int) -> None:
+        """Reserve *need* bytes of the budget, unloading idle models, waiting for busy ones."""
+        budget = self._memory_budget
+        if budget is not None and need > budget:
+            raise InsufficientMemory(
+                f"the model {model.entry.name!r} needs {need} bytes of memory,"
+                f" the budget is {budget}",
+                retry_after=None,
+            )
+        while (evicted := eviction.choose(self._residents(), need, budget)) is None:
+            self._room.clear()
+            await self._room.wait()
+        model.need = need
+        closings = [self._drain(self._models[name]) for name in evicted]
+        if closings:
+            await asyncio.wait(closings)
+
+    def _residents(self) -> list[eviction.Resident]:
+        """A model that loads or drains still takes its memory, and cannot be evicted."""
+        return [
+            eviction.Resident(
+                model.entry.name,
+                model.need,
+                model.users if model.state == "ready" else 1,
+                model.last_used,
+            )
+            for model in self._models.values()
+            if model.need
+        ]
+
+    def _drain(self, model: _Model) -> asyncio.Task[None]:
+        """Begin to unload a ready model."""
+        model.state = "draining"
+        model.closing = asyncio.create_task(self._close(model), name=f"close {model.entry.name}")
+        return model.closing
+
+    async def _close(self, model: _Model) -> None:
+        assert model.loaded  # noqa: S101 - what draining means
+        try:
+            await asyncio.to_thread(model.loaded.engine.close)
+        except Exception:  # a plugin's edge
+            logger.exception("closing %s failed", model.entry.name)
+        model.loaded = None
+        model.closing = None
+        model.need = 0
+        model.state = "absent"
+        self._room.set()
+        logger.info("unloaded %s", model.entry.name)
+
+    # ── idleness ───────────────────────────────────────────────────────────────────────────────
+
+    def sweep(self) -> None:
+        """Unload every model that was idle for `idle_ttl`, and look again when the next may be."""
+        self._sweeper = None
+        now = self._clock()
+        for model in self._models.values():
+            idle = model.state == "ready" and not model.users
+            if idle and now - model.last_used >= self._idle_ttl:
+                self._keep(self._drain(model))
+        if any(model.state == "ready" for model in self._models.values()):
+            self._schedule_sweep()
+
+    def _schedule_sweep(self) -> None:
+        if not self._idle_ttl or self._sweeper:
+            return
+        due = min(m.last_used for m in self._models.values() if m.state == "ready") + self._idle_ttl
+        wait = max(due - self._clock(), self._idle_ttl / 10)
+        self._sweeper = asyncio.get_running_loop().call_later(wait, self.sweep)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Hold a reference while *task* runs: the loop itself holds only a weak one."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ── the end ────────────────────────────────────────────────────────────────────────────────
+
+    async def close(self) -> None:
+        """End every load and close every engine; requests that still run end with an error."""
+        if self._sweeper:
+            self._sweeper.cancel()
+        loads = [model.load for model in self._models.values() if model.load]
+        for load in loads:
+            load.cancel()
+        if loads:
+            await asyncio.wait(loads)
+        closings = [self._drain(m) for m in self._models.values() if m.state == "ready"]
+        closings += [m.closing for m in self._models.values() if m.closing]
+        if closings:
+            await asyncio.wait(closings)
+
+
+def _share(progress: LoadProgress | None) -> float:
+    if progress is None or not progress.bytes_total:
+        return 0.0
+    return min(progress.bytes_read / progress.bytes_total, 1.0)
+
+
+def _load_failed(entry: ModelEntry, error: Exception) -> ModelLoadFailed:
+    """Put what a load raised into the client's words; without *retry_after* it is permanent."""
+    if isinstance(error, TooLittleMemory):
+        return InsufficientMemory(f"{entry.name}: {error}", retry_after=COOL_DOWN)
+    if isinstance(error, ModelFileInvalid | BackendBroken):
+        return ModelLoadFailed(str(error), retry_after=None)
+    if isinstance(error, BackendError):
+        return ModelLoadFailed(str(error), retry_after=COOL_DOWN)
+    logger.error("loading %s failed", entry.name, exc_info=error)
+    return ModelLoadFailed(f"the model {entry.name!r} could not be loaded", retry_after=COOL_DOWN)
+
+
+def _close_result(work: asyncio.Task[Engine]) -> None:
+    if not work.cancelled() and work.exception() is None:
+        work.result().close()

@@ -1,0 +1,82 @@
+"""The models that are loaded at the start, and whether the server is ready."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from pilotlight.errors import ServiceError, Unavailable
+from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.pool import Pool
+from pilotlight.models.resolver import Resolver
+from pilotlight.schema.health import ModelReadiness, Readiness
+
+logger = logging.getLogger(__name__)
+
+ALL = "all"
+_FOREVER = 86_400.0
+
+
+class Preload:
+    """Loads what `--preload` names, one after another, and tells how far it is.
+
+    A model counts as ready once it was; that it is unloaded later, when idle, takes nothing back.
+    """
+
+    def __init__(self, names: Sequence[str], resolver: Resolver, pool: Pool) -> None:
+        self._names = names
+        self._resolver = resolver
+        self._pool = pool
+        self._waiting: dict[str, ModelEntry | None] = dict.fromkeys(names)
+        """By name; the entry once the name is resolved."""
+        self._failed: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Load every model; ends when each is ready or has failed for good."""
+        if ALL in self._names:
+            entries = await self._resolver.entries()
+            self._waiting = {entry.name: entry for entry in entries}
+        for name in list(self._waiting):
+            await self._load(name)
+
+    async def _load(self, name: str) -> None:
+        while True:
+            try:
+                entry = self._waiting[name] or await self._resolver.resolve(name)
+                self._waiting[name] = entry
+                await self._pool.ensure_ready(entry, _FOREVER)
+            except ServiceError as error:
+                if not isinstance(error, Unavailable) or error.retry_after is None:
+                    logger.error("cannot preload %s: %s", name, error.message)  # noqa: TRY400 - no bug of ours to trace
+                    self._failed[name] = error.message
+                    return
+                await asyncio.sleep(error.retry_after)
+            else:
+                del self._waiting[name]
+                return
+
+    def readiness(self) -> Readiness:
+        """Return what the probes say; reads memory alone."""
+        models = [self._model(name, entry) for name, entry in self._waiting.items()]
+        if not models:
+            return Readiness(status="ready", models=[])
+        failed = len(self._failed) == len(models)
+        return Readiness(status="failed" if failed else "loading", models=models)
+
+    def _model(self, name: str, entry: ModelEntry | None) -> ModelReadiness:
+        if name in self._failed or entry is None:
+            error = self._failed.get(name)
+            return ModelReadiness(
+                id=name,
+                state="failed" if error else "absent",
+                progress=0.0,
+                retry_after=None,
+                error=error,
+            )
+        status = self._pool.status(entry)
+        return ModelReadiness(
+            id=name,
+            state=status.state,
+            progress=status.progress,
+            retry_after=status.retry_after,
+            error=status.error,
+        )

@@ -1,0 +1,81 @@
+"""A request's messages and tools as the variables that chat templates expect."""
+
+from typing import Any
+
+import msgspec
+
+from pilotlight.schema.chat import (
+    AssistantMessage,
+    Content,
+    DeveloperMessage,
+    Message,
+    SystemMessage,
+    Tool,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
+
+
+def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
+    """Return *messages* as templates read them: content is one string, arguments are objects."""
+    return [_message(message) for message in messages]
+
+
+def template_tools(tools: list[Tool] | None) -> list[dict[str, Any]] | None:
+    """Return *tools* as OpenAI writes them, without the fields that were not given."""
+    if not tools:
+        return None
+    return [
+        {"type": "function", "function": _given(msgspec.to_builtins(tool.function))}
+        for tool in tools
+    ]
+
+
+def _message(message: Message) -> dict[str, Any]:
+    match message:
+        case SystemMessage() | DeveloperMessage():
+            # Templates know no developer; OpenAI defines the role as system's newer name.
+            return _given(
+                {"role": "system", "content": _text(message.content), "name": message.name}
+            )
+        case UserMessage():
+            return _given({"role": "user", "content": _text(message.content), "name": message.name})
+        case ToolMessage():
+            return {
+                "role": "tool",
+                "content": _text(message.content),
+                "tool_call_id": message.tool_call_id,
+            }
+        case AssistantMessage():
+            return _assistant(message)
+
+
+def _assistant(message: AssistantMessage) -> dict[str, Any]:
+    content = message.content if message.content is not None else message.refusal
+    rendered: dict[str, Any] = {"role": "assistant", "content": _text(content or "")}
+    if message.reasoning_content:
+        rendered["reasoning_content"] = message.reasoning_content
+    if message.tool_calls:
+        rendered["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
+    return rendered
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    """Templates write the arguments with `tojson`, so they get the object and not its text."""
+    arguments: Any
+    try:
+        arguments = msgspec.json.decode(call.function.arguments or "{}")
+    except (msgspec.DecodeError, RecursionError):
+        arguments = call.function.arguments
+    function = {"name": call.function.name, "arguments": arguments}
+    return {"type": "function", "id": call.id, "function": function}
+
+
+def _text(content: Content) -> str:
+    """Join parts as vLLM and llama.cpp do for templates that take one string."""
+    return content if isinstance(content, str) else "\n".join(part.text for part in content)
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,14 @@
+"""The base of each direction.
+
+Subclasses say `kw_only=True` themselves: msgspec does not inherit it.
+"""
+
+from msgspec import Struct
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a client sends. An unknown field is an error, so that a misspelled one is noticed."""
+
+
+class Response(Struct, frozen=True):
+    """What the server sends."""

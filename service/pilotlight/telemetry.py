@@ -1,0 +1,40 @@
+"""Logs: one line each on standard error, as text for people or as JSON for collectors."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from pilotlight.config import Settings
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, with the field names that Cloud Logging reads: severity, message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return *record* as JSON."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "severity": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send the process's logs to standard error. Called once, by the command line."""
+    handler = logging.StreamHandler(sys.stderr)
+    as_json = settings.log_format == "json" or (
+        settings.log_format == "auto" and not sys.stderr.isatty()
+    )
+    handler.setFormatter(
+        JsonFormatter() if as_json else logging.Formatter("%(levelname)-7s %(name)s: %(message)s")
+    )
+    logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
+    # uvicorn tells of its own start and stop, which `serve` has told already.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
