@@ -7,6 +7,7 @@ itself; here they are collected, and one wake-up hands over all that has come si
 import asyncio
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from pilotlight_backend import (
     Engine,
@@ -82,11 +83,9 @@ class AsyncEngine:
             self._pending.append((stream, event))
             if len(self._pending) > 1:
                 return  # the wake-up is under way
-        try:
+        # It raises where the loop is closed, and with it everyone who could have read the event.
+        with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._hand_over)
-        except RuntimeError:
-            # The loop is closed, and with it everyone who could have read the event.
-            pass
 
     def _hand_over(self) -> None:
         with self._lock:

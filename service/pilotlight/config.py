@@ -29,7 +29,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = "127.0.0.1"
     port: Annotated[
         int,
-        Meta(ge=0, le=65535, description="Port to listen on, 0 for any free one; `PORT` counts too."),
+        Meta(
+            ge=0, le=65535, description="Port to listen on, 0 for any free one; `PORT` counts too."
+        ),
     ] = 8080
     models_file: Annotated[
         Path, Meta(description="The YAML file that names models; it may be absent.")
@@ -37,10 +39,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     models_dir: Annotated[
         Path, Meta(description="The folder in which models are discovered; it may be absent.")
     ] = Path("~/.core/models")
-    parallel: Annotated[Count, Meta(description="Slots: requests that one model answers together.")] = 4
+    parallel: Annotated[
+        Count, Meta(description="Slots: requests that one model answers together.")
+    ] = 4
     context_length: Annotated[
         Count | None,
-        Meta(description="Tokens of one request, prompt and answer; by default as trained, at most 4096."),
+        Meta(description="Tokens of one request, prompt and answer; as trained, up to 4096."),
     ] = None
     threads: Annotated[
         Count | None, Meta(description="Threads for computing; by default what the machine grants.")
@@ -51,31 +55,41 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ()
     hold: Annotated[
         float,
-        Meta(ge=0, le=45, description="Seconds that a request waits for a loading model before it gets a 503."),
+        Meta(
+            ge=0,
+            le=45,
+            description="Seconds that a request waits for a loading model before it gets a 503.",
+        ),
     ] = 10.0
     idle_ttl: Annotated[
-        Seconds, Meta(description="Seconds without a request after which a model is unloaded; 0: never.")
+        Seconds,
+        Meta(description="Seconds without a request after which a model is unloaded; 0: never."),
     ] = 0.0
     memory_budget: Annotated[
         Size | None,
         Meta(
-            description="Memory for all loaded models, such as `6GiB`; idle ones make room. By default no bound.",
+            description="Memory for all loaded models, such as `6GiB`; idle ones make room.",
         ),
     ] = None
     max_queue: Annotated[
-        Count, Meta(description="Requests that may wait for one model's slots before others get a 429.")
+        Count,
+        Meta(description="Requests that may wait for one model's slots before others get a 429."),
     ] = 256
     max_request_bytes: Annotated[
         Count, Meta(description="Largest request body in bytes; a larger one gets a 413.")
     ] = 10_000_000
     unknown_fields: Annotated[
         Literal["refuse", "ignore"],
-        Meta(description="What a request's unknown fields meet: a 400 that names them, or nothing."),
+        Meta(
+            description="What a request's unknown fields meet: a 400 that names them, or nothing."
+        ),
     ] = "refuse"
-    chat_completions: Annotated[bool, Meta(description="Whether the chat endpoint is served.")] = True
-    chat_completions_path: Annotated[UrlPath, Meta(description="Where the chat endpoint is served.")] = (
-        "/v1/chat/completions"
+    chat_completions: Annotated[bool, Meta(description="Whether the chat endpoint is served.")] = (
+        True
     )
+    chat_completions_path: Annotated[
+        UrlPath, Meta(description="Where the chat endpoint is served.")
+    ] = "/v1/chat/completions"
     grace: Annotated[
         Seconds, Meta(description="Seconds that running requests are given after SIGTERM.")
     ] = 8.0
@@ -84,7 +98,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(description="`auto` writes JSON where standard error is no terminal."),
     ] = "auto"
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="The least level that is logged.")
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="The least level that is logged."),
     ] = "info"
 
     @property
@@ -124,7 +139,7 @@ def _flag(field: str) -> str:
 
 
 def _platform(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return what `PORT` implies: Cloud Run and Knative set it, and call from outside the container."""
+    """Return what `PORT` implies: Cloud Run and Knative set it, and call from outside."""
     if not environ.get("PORT"):
         return {}
     return {"port": ("PORT", environ["PORT"]), "host": ("PORT", "0.0.0.0")}  # noqa: S104 - a container's only way in

@@ -10,20 +10,23 @@
     ├── ModelNotFound               404  model_not_found        model_not_found
     ├── QueueFull                   429  rate_limit_error       queue_full              Retry-After
     ├── InferenceError              500  inference_error        inference_error
-    └── Unavailable                 503                                                 Retry-After or x-should-retry: false
+    └── Unavailable                 503                                                 see below
         ├── ModelLoading            503  model_loading          model_loading
         └── ModelLoadFailed         503  model_load_failed      model_load_failed
             └── InsufficientMemory  503  model_load_failed      insufficient_memory
 
-Raised where the cause is known, mapped to a response once, in `api/errors.py`. A message names the
-thing and the value, and carries nothing that a client must not see.
+A 503 carries Retry-After with `x-should-retry: true`, or where no try can help
+`x-should-retry: false` alone.
+
+Errors are raised where the cause is known, and mapped to a response once, in `api/errors.py`. A
+message names the thing and the value, and carries nothing that a client must not see.
 """
 
 from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """An error with its place in the table above; *param* is the request's field, if one is at fault."""
+    """An error of the table above; *param* is the request's field, if one is at fault."""
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"

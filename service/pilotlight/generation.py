@@ -47,7 +47,6 @@ from pilotlight_backend import (
 )
 from pilotlight_backend import ContextLengthExceeded as PromptTooLong
 
-
 _LONG = 8192
 """Characters of a prompt from which on it is rendered in a thread."""
 
@@ -222,9 +221,7 @@ class _Answer:
             return [*events, *self._end("stop", usage)]
         return events
 
-    def _end(
-        self, reason: Literal["stop", "length"], usage: Usage
-    ) -> Sequence[GenerationEvent]:
+    def _end(self, reason: Literal["stop", "length"], usage: Usage) -> Sequence[GenerationEvent]:
         self.ended = True
         rest = self._note_calls(self._parser.flush())
         called = self._called and reason == "stop"

@@ -20,9 +20,7 @@ def listen(settings: Settings) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server(
-            (settings.host, settings.port), family=family, backlog=_BACKLOG
-        )
+        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ConfigError(
             f"--host {settings.host} --port {settings.port}: {error.strerror or error}"
@@ -58,12 +56,14 @@ def announcement(settings: Settings, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     url = f"http://{host}:{port}"
-    lines = [f"Pilotlight {__version__} listens on {url}", f"  try it out     {url}/swagger"]
+    lines = [
+        f"Pilotlight {__version__} listens on {url}",
+        f"  try it out     {url}/swagger",
+        f"  its models     curl {url}/v1/models",
+    ]
     if settings.chat_completions:
+        endpoint = url + settings.chat_completions_path
         body = '{"model": "spark", "messages": [{"role": "user", "content": "What is 2+2?"}]}'
-        lines += [
-            f"  its models     curl {url}/v1/models",
-            "  first answer   curl"
-            f" {url}{settings.chat_completions_path} -H 'Content-Type: application/json' -d '{body}'",
-        ]
+        ask = f"curl {endpoint} -H 'Content-Type: application/json' -d '{body}'"
+        lines.append(f"  first answer   {ask}")
     return "\n".join(lines)

@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from litestar import MediaType, Request, Response, post
@@ -109,9 +109,7 @@ _ANSWER = _HEAD | {
 }
 _CHUNK = _HEAD | {
     "object": "chat.completion.chunk",
-    "choices": [
-        {"index": 0, "delta": {"content": "4"}, "logprobs": None, "finish_reason": None}
-    ],
+    "choices": [{"index": 0, "delta": {"content": "4"}, "logprobs": None, "finish_reason": None}],
     "system_fingerprint": "fp_5c2d9a01",
 }
 
@@ -186,7 +184,7 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
         generation = generator.generate(generation_params(asked), hold=hold)
         if not asked.stream:
             answer = await unless_disconnected(request.receive, fold(generation))
-            return _json(answer)
+            return cast("ASGIApp", _json(answer))  # Litestar takes either
         # The first event comes before the 200, so that an early error keeps its own status.
         try:
             first = await unless_disconnected(request.receive, anext(generation))
@@ -240,7 +238,7 @@ def _or(value: Any, default: Any) -> Any:
     return default if value is None else value
 
 
-def _json(answer: ChatCompletion) -> Any:
+def _json(answer: ChatCompletion) -> Response[bytes]:
     return Response(_encoder.encode(answer), status_code=200, media_type=MediaType.JSON)
 
 

@@ -66,7 +66,9 @@ _FILE = Operation(
     answers={
         200: Answer(
             description="The file.",
-            content=[Content(media_type=kind, schema={"type": "string"}) for kind in _FILES.values()],
+            content=[
+                Content(media_type=kind, schema={"type": "string"}) for kind in _FILES.values()
+            ],
         )
     },
     errors=[PathNotFound],

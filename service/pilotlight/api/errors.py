@@ -11,7 +11,7 @@ from litestar.exceptions import (
     MethodNotAllowedException,
     NotFoundException,
 )
-from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from pilotlight.api.disconnect import ClientDisconnected
 from pilotlight.errors import (
@@ -25,6 +25,8 @@ from pilotlight.errors import (
 from pilotlight.schema.errors import ErrorBody, ErrorDetail
 
 logger = logging.getLogger(__name__)
+
+_SERVER_ERRORS = 500
 
 _encoder = msgspec.json.Encoder()
 
@@ -68,21 +70,25 @@ def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[
 
 def as_service_error(error: Exception, request: Request[Any, Any, Any]) -> ServiceError:
     """Return *error* as one of ours; what nobody foresaw is logged and told to no client."""
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, ClientDisconnected):
+        return InvalidRequest("the client has gone")  # and nobody reads this
+    if isinstance(error, HTTPException) and error.status_code < _SERVER_ERRORS:
+        return _refusal(error, request)
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return InferenceError("the server failed; its log says how")
+
+
+def _refusal(error: HTTPException, request: Request[Any, Any, Any]) -> ServiceError:
+    """Return what Litestar refuses, in our words."""
     match error:
-        case ClientDisconnected():
-            return InvalidRequest("the client has gone")  # and nobody reads this
-        case ServiceError():
-            return error
         case NotFoundException():
             return PathNotFound(f"there is nothing at {request.url.path}")
         case MethodNotAllowedException():
-            allow = (error.headers or {}).get("allow") or (error.headers or {}).get("Allow", "")
-            return MethodNotAllowed(
-                f"{request.method} is not allowed at {request.url.path}", allow=allow
-            )
-        case HTTPException(status_code=status) if status == HTTP_413_REQUEST_ENTITY_TOO_LARGE:
+            message = f"{request.method} is not allowed at {request.url.path}"
+            return MethodNotAllowed(message, allow=(error.headers or {}).get("allow", ""))
+        case RequestEntityTooLarge():
             return RequestTooLarge("the body is larger than this server accepts")
-        case HTTPException(status_code=status) if status < 500:  # noqa: PLR2004
+        case _:
             return InvalidRequest(error.detail)
-    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return InferenceError("the server failed; its log says how")

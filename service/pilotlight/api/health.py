@@ -1,4 +1,4 @@
-"""Probes: `/livez`, `/readyz`, `/health`. They read memory alone, so they answer during any load."""
+"""Probes: `/livez`, `/readyz`, `/health`; they read memory alone and answer during any load."""
 
 from collections.abc import Callable, Sequence
 

@@ -8,7 +8,9 @@ from pilotlight.errors import InvalidRequest
 MOST = 45.0
 """Proxies cut silent connections after 50 s (HAProxy) or 60 s (nginx, ALB)."""
 
-_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*(\"?)(?P<seconds>[^\",;]*)\1\s*(?=$|[,;])", re.IGNORECASE)
+_WAIT = re.compile(
+    r"(?:^|[,;])\s*wait\s*=\s*(\"?)(?P<seconds>[^\",;]*)\1\s*(?=$|[,;])", re.IGNORECASE
+)
 
 
 def hold_seconds(headers: Mapping[str, str], *, default: float) -> float:

@@ -4,7 +4,6 @@ The wire types forbid unknown fields, for that is what the document says. Here t
 do not know are dropped from the parsed JSON first, wherever they stand.
 """
 
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,12 +14,7 @@ T = TypeVar("T")
 
 def decode(body: bytes, kind: type[T]) -> T:
     """Return *body* as *kind*, without the fields that it does not know; raises as msgspec does."""
-    return msgspec.convert(_prune(msgspec.json.decode(body), _type_info(kind)), kind)
-
-
-@cache
-def _type_info(kind: Any) -> inspect.Type:
-    return inspect.type_info(kind)
+    return msgspec.convert(_prune(msgspec.json.decode(body), inspect.type_info(kind)), kind)
 
 
 def _prune(value: Any, kind: inspect.Type) -> Any:
@@ -48,9 +42,14 @@ def _prune_union(value: Any, union: inspect.UnionType) -> Any:
     """Prune by the member that *value* is meant to be: by its tag, else by its JSON type."""
     for member in union.types:
         inner = member.type if isinstance(member, inspect.Metadata) else member
-        if isinstance(inner, inspect.ListType) and isinstance(value, list):
+        if _is_meant(value, inner):
             return _prune(value, inner)
-        if isinstance(inner, inspect.StructType) and isinstance(value, dict):
-            if inner.tag_field is None or value.get(inner.tag_field) == inner.tag:
-                return _prune_struct(value, inner)
     return value
+
+
+def _is_meant(value: Any, kind: inspect.Type) -> bool:
+    if isinstance(kind, inspect.ListType):
+        return isinstance(value, list)
+    if isinstance(kind, inspect.StructType) and isinstance(value, dict):
+        return kind.tag_field is None or value.get(kind.tag_field) == kind.tag
+    return False

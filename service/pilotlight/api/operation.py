@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of an endpoint, written beside its handler as `opt["operation"]`."""
+"""What the OpenAPI document says of an endpoint; stands beside its handler, in its `opt`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

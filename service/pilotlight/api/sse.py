@@ -1,4 +1,4 @@
-"""Server-sent events: bytes made here, and a response that ends its source when the client leaves."""
+"""Server-sent events: their bytes, and a response that ends its source when the client leaves."""
 
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -34,7 +34,8 @@ class EventSourceResponse:
     def __init__(self, messages: AsyncGenerator[bytes]) -> None:
         self._messages = messages
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        """Send the messages; returns when the last is sent or the client has gone."""
         try:
             await unless_disconnected(receive, self._send(send))
         except ClientDisconnected:

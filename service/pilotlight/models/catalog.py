@@ -1,4 +1,4 @@
-"""Which models there are: named in models.yaml, found in the models folder, shipped in a backend."""
+"""Which models there are: named in models.yaml, found in the models folder, or embedded."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -162,7 +162,7 @@ def _children(folder: Path) -> list[Path]:
 
 
 def discovered_entry(path: Path) -> ModelEntry:
-    """Return the entry of a file or folder that nobody named: its name is its own, less the suffix."""
+    """Return the entry of a file or folder that nobody named; it has its own, less the suffix."""
     name = path.name if path.is_dir() else path.stem
     return ModelEntry(name.lower(), path, "discovered", ModelOptions(path=str(path)))
 
@@ -183,4 +183,3 @@ def embedded_entries(registry: Registry) -> list[ModelEntry]:
             entry = ModelEntry(path.stem.lower(), path, "embedded", options)
             entries.setdefault(entry.name, entry)
     return list(entries.values())
-

@@ -29,7 +29,7 @@ def remaining(
 
 
 def retry_after(seconds: float | None, jitter: float) -> float:
-    """Return what Retry-After says of *seconds*, with *jitter* from 0 to 1 spreading the clients."""
+    """Return what Retry-After says of *seconds*; *jitter*, from 0 to 1, spreads the clients."""
     if seconds is None:
         return UNKNOWN
     return min(max(seconds * (1 + 0.1 * jitter), LEAST), MOST)

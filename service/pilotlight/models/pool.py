@@ -1,14 +1,14 @@
 """The life of a model: absent → loading → ready → draining → absent, or failed with a cool-down.
 
-`ensure_ready` owns every decision. It runs on the event loop and decides between two awaits, so what
-it reads is still true when it acts; loading and closing run in threads. Waiters share one load, which
-goes on when they leave.
+`ensure_ready` owns every decision. It runs on the event loop and decides between two awaits, so
+what it reads is still true when it acts; loading and closing run in threads. Waiters share one
+load, which goes on when they leave.
 """
 
 import asyncio
 import logging
 import random
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -94,7 +94,7 @@ class Pool:
         clock: Callable[[], float],
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """*clock* gives seconds; *memory_budget* is in bytes, *idle_ttl* in seconds, 0 for never."""
+        """*clock* gives seconds; *memory_budget* is bytes, *idle_ttl* seconds, 0 for never."""
         self._registry = registry
         self._load_options = load_options
         self._memory_budget = memory_budget
@@ -242,9 +242,7 @@ class Pool:
         finally:
             model.load = None
 
-    async def _load_in_thread(
-        self, model: _Model, claim: Claim, options: LoadOptions
-    ) -> Engine:
+    async def _load_in_thread(self, model: _Model, claim: Claim, options: LoadOptions) -> Engine:
         abandoned = False
 
         def note(progress: LoadProgress) -> None:
@@ -291,7 +289,7 @@ class Pool:
             await asyncio.wait(closings)
 
     def _residents(self) -> list[eviction.Resident]:
-        """A model that loads or drains still takes its memory, and cannot be evicted."""
+        """Return who takes memory; who loads or drains does too, and cannot be evicted."""
         return [
             eviction.Resident(
                 model.entry.name,

@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from pilotlight_backend import PROJECT, Backend, ModelFacts, ModelFileInvalid, hookspecs
 
-
 logger = logging.getLogger(__name__)
 
 

@@ -105,11 +105,15 @@ class Resolver:
             try:
                 self._registry.get(backend)
             except BackendBroken as error:  # the model may be one that it would have served
-                return ModelLoadFailed(f"no working backend has {name!r}: {error}", retry_after=None)
-        return ModelNotFound(f"there is no model {name!r}; /v1/models lists those there are", param="model")
+                return ModelLoadFailed(
+                    f"no working backend has {name!r}: {error}", retry_after=None
+                )
+        return ModelNotFound(
+            f"there is no model {name!r}; /v1/models lists those there are", param="model"
+        )
 
     async def entries(self) -> list[ModelEntry]:
-        """Return every model there is, each name once, in the order in which names are looked up."""
+        """Return every model there is, each name once, in the order of the look-up."""
         return await asyncio.to_thread(self._entries)
 
     def _entries(self) -> list[ModelEntry]:

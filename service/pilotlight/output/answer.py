@@ -20,7 +20,7 @@ class AnswerParser:
         tool_calls: str | None,
         new_id: Callable[[], str],
     ) -> None:
-        """*reasoning* and *tool_calls* name formats; *opened* says that the prompt began a thought."""
+        """*reasoning* and *tool_calls* name formats; *opened*: the prompt began a thought."""
         self._text = TextDecoder(stops)
         self._reasoning = ReasoningParser(reasoning, opened=opened) if reasoning else None
         self._tool_calls = ToolCallParser(tool_calls, new_id) if tool_calls else None

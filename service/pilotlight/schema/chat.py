@@ -1,7 +1,7 @@
 """Chat completions: OpenAI's request with our additions, the answer, and the stream's chunks.
 
-A field typed `None` is one that OpenAI has and this server refuses; a field whose docstring says "no
-effect" is accepted for its clients' sake.
+A field typed `None` is one that OpenAI has and this server refuses; a field whose docstring says
+"no effect" is accepted for its clients' sake.
 """
 
 from typing import Annotated, Any, Literal, TypeAlias
@@ -83,9 +83,7 @@ class ToolMessage(Request, kw_only=True, tag_field="role", tag="tool"):
     tool_call_id: str
 
 
-Message: TypeAlias = (
-    SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
-)
+Message: TypeAlias = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
 
 # ── request ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -303,6 +301,6 @@ class ChatCompletionChunk(Response, kw_only=True):
     created: int
     model: str
     choices: list[ChunkChoice]
-    usage: CompletionUsage | None | UnsetType = UNSET
+    usage: CompletionUsage | UnsetType | None = UNSET
     system_fingerprint: str
     thought: str | UnsetType = UNSET
