@@ -54,7 +54,13 @@ class Body(Generic[T]):
 
 
 _PLACE = re.compile(r" - at `(?:key` in `)?\$\.?(?P<path>[^`]*)`$")
-_FIELD = re.compile(r"^Object (?:missing required|contains unknown) field `(?P<field>[^`]*)`$")
+_FIELD = re.compile(
+    r"^Object (?P<fault>missing required|contains unknown) field `(?P<name>[^`]*)`$"
+)
+_FAULTS = {
+    "missing required": "this field is required",
+    "contains unknown": "there is no such field",
+}
 
 
 def locate(message: str) -> tuple[str, str | None]:
@@ -68,5 +74,6 @@ def locate(message: str) -> tuple[str, str | None]:
     reason = message[: place.start()] if place else message
     field = _FIELD.match(reason)
     if field:
-        path = f"{path}.{field['field']}" if path else field["field"]
+        reason = _FAULTS[field["fault"]]
+        path = f"{path}.{field['name']}" if path else field["name"]
     return f"{path}: {reason}" if path else reason, path or None
