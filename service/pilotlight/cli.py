@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command that *argv* names; bad configuration is one line and exit status 2."""
+    """Run the command that *argv* names; bad configuration is one line and a non-zero status."""
     arguments = vars(_parser().parse_args(argv))
-    command: Callable[..., None] = arguments.pop("command")
-    own = {name: arguments.pop(name) for name in ("output",) if name in arguments}
+    command: Callable[[dict[str, Any]], None] = arguments.pop("command")
     try:
-        command(load_settings(arguments), **own)
+        command(arguments)
     except ConfigError as error:
         sys.exit(f"pilotlight: {error}")
 
@@ -32,18 +31,40 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pilotlight {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, command, summary in (
-        ("serve", serve, "serve the models over HTTP"),
-        ("models", models, "list the models and the backends that serve them"),
-        ("openapi", openapi, "write the OpenAPI document as YAML"),
-        ("settings", settings_table, "write the table of settings as Markdown"),
+    for name, command, add_arguments, summary in (
+        ("serve", serve, _add_settings, "serve the models over HTTP"),
+        ("models", models, _add_settings, "list the models and the backends that serve them"),
+        ("bench", bench, _add_bench, "measure a running server, ours or a peer's"),
+        ("openapi", openapi, _add_document, "write the OpenAPI document as YAML"),
+        ("settings", settings_table, _add_output, "write the table of settings as Markdown"),
     ):
         sub = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
         sub.set_defaults(command=command)
-        if name in ("openapi", "settings"):
-            sub.add_argument("--output", metavar="FILE", help="file to write; else standard output")
-        _add_settings(sub)
+        add_arguments(sub)
     return parser
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    for flag, default, help_text in (
+        ("--url", "http://127.0.0.1:8080/v1", "the API's base address"),
+        ("--model", "spark", "the model to ask"),
+        ("--streams", "1,4,8", "answers to ask for at once, several counts comma-separated"),
+        ("--rounds", 3, "rounds for each count; the table has their medians"),
+        ("--prompt-words", 64, "length of each prompt"),
+        ("--max-tokens", 48, "length of each answer"),
+    ):
+        parser.add_argument(
+            flag, default=default, type=type(default), help=f"{help_text} [{default}]"
+        )
+
+
+def _add_document(parser: argparse.ArgumentParser) -> None:
+    _add_output(parser)
+    _add_settings(parser)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", metavar="FILE", help="file to write; else standard output")
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -64,10 +85,11 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 # ── serve ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def serve(settings: Settings) -> None:
+def serve(arguments: dict[str, Any]) -> None:
     """Serve until SIGTERM or SIGINT. The port is open before anything heavy is imported."""
     from pilotlight import server  # noqa: PLC0415
 
+    settings = load_settings(arguments)
     with server.listen(settings) as listener:
         server.run(settings, listener)
 
@@ -75,18 +97,17 @@ def serve(settings: Settings) -> None:
 # ── models ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def models(settings: Settings) -> None:
+def models(arguments: dict[str, Any]) -> None:
     """Print every model, where it comes from and which backend serves it."""
     import asyncio  # noqa: PLC0415
 
     from pilotlight.app import create_service  # noqa: PLC0415
     from pilotlight.models.listing import describe  # noqa: PLC0415
 
-    service = create_service(settings)
+    service = create_service(load_settings(arguments))
     listed = describe(asyncio.run(service.resolver.entries()), service.registry)
-    rows = [_model_row(model) for model in listed]
     header = ("MODEL", "SOURCE", "BACKEND", "ARCHITECTURE", "CONTEXT", "SIZE", "PATH")
-    _print_table([header, *rows])
+    _print_table([header, *map(_model_row, listed)])
 
 
 def _model_row(model: "ListedModel") -> Sequence[str]:
@@ -109,23 +130,49 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cells).rstrip())  # noqa: T201 - a command's output
 
 
+# ── bench ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def bench(arguments: dict[str, Any]) -> None:
+    """Print what a running server does, in a table."""
+    import asyncio  # noqa: PLC0415
+
+    import httpx  # noqa: PLC0415
+
+    from pilotlight.bench import bench, table  # noqa: PLC0415
+
+    try:
+        streams = [int(count) for count in arguments.pop("streams").split(",")]
+    except ValueError:
+        raise ConfigError("--streams: expected numbers, comma-separated") from None
+    url = arguments.pop("url")
+    try:
+        figures = asyncio.run(bench(url, streams=streams, **arguments))
+    except httpx.HTTPError as error:
+        sys.exit(f"pilotlight: {url}: {error}")
+    _print_table(table(figures))
+
+
 # ── generated files ─────────────────────────────────────────────────────────────────────────────
 
 
-def openapi(settings: Settings, output: str | None) -> None:
+def openapi(arguments: dict[str, Any]) -> None:
     """Write the document that a server with these settings publishes."""
     from pilotlight.api.docs import document_yaml  # noqa: PLC0415
     from pilotlight.api.document import build_document  # noqa: PLC0415
     from pilotlight.app import create_app  # noqa: PLC0415
 
-    app = create_app(settings)
-    document = build_document(app, chat_completions_path=settings.chat_completions_path)
+    output = arguments.pop("output")
+    settings = load_settings(arguments)
+    document = build_document(
+        create_app(settings), chat_completions_path=settings.chat_completions_path
+    )
     _write(document_yaml(document).decode(), output)
 
 
-def settings_table(_: Settings, output: str | None) -> None:
+def settings_table(arguments: dict[str, Any]) -> None:
     """Write the settings as docs/settings.md has them."""
-    _write(render_settings(), output)
+    _write(render_settings(), arguments["output"])
 
 
 def render_settings() -> str:

@@ -180,9 +180,10 @@ def _convert(name: str, value: Any, origin: str) -> Any:
     if isinstance(value, str) and _is_list(kind):
         value = [part.strip() for part in value.split(",") if part.strip()]
     try:
-        return msgspec.convert(value, kind, strict=False)
+        return msgspec.convert(value, kind, strict=False, dec_hook=lambda to, text: to(text))
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{origin}: {str(error).split(' - at ')[0]}, got {value!r}") from None
+        reason = str(error).partition(" - at ")[0].replace(", got `str`", "")
+        raise ConfigError(f"{origin}: {value!r} is refused: {reason}") from None
 
 
 def _is_list(kind: Any) -> bool:
