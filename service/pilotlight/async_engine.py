@@ -45,7 +45,7 @@ class EventStream:
 
     def _deliver(self, event: EngineEvent) -> None:
         self._arrived.append(event)
-        self._ended = isinstance(event, Finish | Failed)
+        self._ended = self._ended or isinstance(event, Finish | Failed)
         if self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
 

@@ -2,7 +2,9 @@
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -12,7 +14,7 @@ from msgspec import Meta, Struct
 PREFIX = "PILOTLIGHT_"
 
 Count = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Size = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?\s*([KMGT]i?)?B?$")]
 UrlPath = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)+$")]
 
@@ -124,9 +126,19 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
     given = {**_platform(environ), **_from_environ(environ)}
     given |= {name: (_flag(name), value) for name, value in flags.items()}
     values = {name: _convert(name, value, origin) for name, (origin, value) in given.items()}
-    for name in ("models_file", "models_dir"):
-        values[name] = values.get(name, getattr(Settings(), name)).expanduser()
-    return Settings(**values)
+    return msgspec.structs.replace(_defaults(), **values)
+
+
+def _defaults() -> Settings:
+    """Return the defaults; without a home folder, which a container may lack, their `~` stays."""
+    defaults = Settings()
+    with suppress(RuntimeError):
+        return msgspec.structs.replace(
+            defaults,
+            models_file=defaults.models_file.expanduser(),
+            models_dir=defaults.models_dir.expanduser(),
+        )
+    return defaults
 
 
 def environment_name(field: str) -> str:
@@ -157,14 +169,19 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     return given
 
 
+_SERVICE_LINK = re.compile(
+    r"PILOTLIGHT(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
+)
+
+
 def _is_service_link(variable: str, value: str) -> bool:
-    """Tell whether Kubernetes set *variable* because a Service is named `pilotlight`.
+    """Tell whether Kubernetes set *variable* because a Service is named `pilotlight…`.
 
     It then injects PILOTLIGHT_SERVICE_HOST, PILOTLIGHT_PORT=tcp://… and the like into every pod of
     the namespace (kubernetes.io, "Accessing the Service", environment variables).
     """
-    rest = variable.removeprefix(PREFIX)
-    return rest.startswith(("SERVICE_", "PORT_")) or (rest == "PORT" and "://" in value)
+    is_address = variable.endswith("_PORT") and "://" in value
+    return is_address or _SERVICE_LINK.fullmatch(variable) is not None
 
 
 def _suggestion(name: str) -> str:
@@ -177,13 +194,22 @@ _HINTS = msgspec.structs.fields(Settings)
 
 def _convert(name: str, value: Any, origin: str) -> Any:
     kind = next(field.type for field in _HINTS if field.name == name)
-    if isinstance(value, str) and _is_list(kind):
-        value = [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, str):
+        value = value.strip()  # a variable that was read from a file ends with its newline
+        if _is_list(kind):
+            value = [part.strip() for part in value.split(",") if part.strip()]
     try:
-        return msgspec.convert(value, kind, strict=False, dec_hook=lambda to, text: to(text))
+        return msgspec.convert(value, kind, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         reason = str(error).partition(" - at ")[0].replace(", got `str`", "")
         raise ConfigError(f"{origin}: {value!r} is refused: {reason}") from None
+
+
+def _path(_: type, text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("its ~ names no home folder") from None
 
 
 def _is_list(kind: Any) -> bool:

@@ -5,9 +5,11 @@ events, last an `Ended`. What goes wrong is raised as a `ServiceError`.
 """
 
 import asyncio
+import logging
 import secrets
 import zlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -47,8 +49,15 @@ from pilotlight_backend import (
 )
 from pilotlight_backend import ContextLengthExceeded as PromptTooLong
 
+logger = logging.getLogger(__name__)
+
 _LONG = 8192
 """Characters of a prompt from which on it is rendered in a thread."""
+
+_REQUEST_FIELDS = frozenset(
+    {"max_tokens", "stop_token_ids", *SamplingParams.__struct_fields__} - {"repeat_penalty"}
+)
+"""The contract's fields that a request calls the same."""
 
 
 class ChatPrompt(Struct, frozen=True):
@@ -122,8 +131,8 @@ class Generator:
             dialect = await self._dialect(model)
             prompt = await _render(dialect, params.prompt)
             tokens = await dialect.engine.tokenize(prompt, special=True)
-            stream = self._submit(dialect, params, tokens)
             answer = _Answer(model, dialect, params, prompt)
+            stream = self._submit(dialect, params, tokens)
             try:
                 while not answer.ended:
                     events = answer.feed(await stream.next())
@@ -131,6 +140,8 @@ class Generator:
                         yield events
             finally:
                 stream.cancel()
+            if answer.failure:
+                raise answer.failure
 
     async def _dialect(self, model: LoadedModel) -> Dialect:
         dialect = self._dialects.get(model)
@@ -160,7 +171,7 @@ class Generator:
                 param="messages",
             ) from None
         except InvalidParameter as error:
-            raise InvalidRequest(str(error), param=error.param) from None
+            raise InvalidRequest(str(error), param=_param(error.param)) from None
         except BackendError as error:
             raise InferenceError(str(error)) from error
 
@@ -185,6 +196,8 @@ class _Answer:
         self._tokens = 0
         self._called = False
         self.ended = False
+        self.failure: InferenceError | None = None
+        """Why it ended too early; to be raised once what came before is told."""
 
     def feed(self, arrived: Sequence[EngineEvent]) -> list[GenerationEvent]:
         events: list[GenerationEvent] = []
@@ -207,7 +220,9 @@ class _Answer:
                 return self._end(reason, event.usage)
             case Failed():
                 self.ended = True
-                raise InferenceError(str(event.error)) from event.error
+                self.failure = InferenceError(str(event.error))
+                self.failure.__cause__ = event.error
+                return []
 
     def _token(self, token: Token) -> Sequence[GenerationEvent]:
         self._tokens += 1
@@ -236,11 +251,10 @@ class _Answer:
 def _learn(model: LoadedModel, engine: AsyncEngine) -> Dialect:
     """Read how *model* is spoken to. Compiles a template, so it belongs into a thread."""
     options = model.entry.options
+    source = model.facts.chat_template
     try:
-        source = model.facts.chat_template
         if options.chat_template:
-            path = model.entry.path.parent / options.chat_template
-            source = path.read_text(encoding="utf-8")
+            source = _read_template(model.entry.path, options.chat_template)
         if not source:
             raise InvalidRequest(
                 f"the model {model.entry.name!r} has no chat template; models.yaml can give it one",
@@ -249,7 +263,7 @@ def _learn(model: LoadedModel, engine: AsyncEngine) -> Dialect:
         template = ChatTemplate(
             source, bos_token=model.facts.bos_token, eos_token=model.facts.eos_token
         )
-    except (TemplateInvalid, OSError, UnicodeDecodeError) as error:
+    except TemplateInvalid as error:
         raise ModelLoadFailed(f"{model.entry.name}: {error}", retry_after=None) from error
     return Dialect(
         template,
@@ -258,6 +272,19 @@ def _learn(model: LoadedModel, engine: AsyncEngine) -> Dialect:
         engine,
         _fingerprint(model),
     )
+
+
+def _read_template(model: Path, name: str) -> str:
+    """Read the template *name*, relative to the folder that *model* is or is in."""
+    path = (model if model.is_dir() else model.parent) / name
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        # The client learns the file's name, and the log where it was looked for.
+        logger.exception("cannot read the chat template %s", path)
+        raise ModelLoadFailed(
+            f"the chat template {path.name!r} cannot be read", retry_after=None
+        ) from error
 
 
 async def _render(dialect: Dialect, prompt: ChatPrompt) -> str:
@@ -277,6 +304,15 @@ async def _render(dialect: Dialect, prompt: ChatPrompt) -> str:
         ) from None
     except TemplateFailed as error:
         raise InvalidRequest(str(error), param="messages") from error
+
+
+def _param(name: str) -> str | None:
+    """Return what the contract's field *name* is called in a request; None where it is not there.
+
+    A backend may say where in the contract's request the field is: `sampling.top_k`.
+    """
+    field = name.rpartition(".")[2]
+    return "messages" if field == "prompt" else field if field in _REQUEST_FIELDS else None
 
 
 def _fingerprint(model: LoadedModel) -> str:

@@ -3,7 +3,6 @@
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
@@ -15,7 +14,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return *record* as JSON."""
-        line: dict[str, Any] = {
+        line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "severity": record.levelname,
             "logger": record.name,
@@ -23,7 +22,12 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
+        return msgspec.json.encode({key: _encodable(text) for key, text in line.items()}).decode()
+
+
+def _encodable(text: str) -> str:
+    """Write out lone surrogates, which file names can hold and JSON cannot."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def configure_logging(settings: Settings) -> None:

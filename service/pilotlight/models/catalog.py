@@ -1,10 +1,13 @@
 """Which models there are: named in models.yaml, found in the models folder, or embedded."""
 
+from collections import Counter
+from collections.abc import Container, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from pilotlight.config import ConfigError, Count
 from pilotlight.models.registry import BackendBroken, Claim, Registry
@@ -14,7 +17,7 @@ from pilotlight_backend import BackendError
 class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What models.yaml can say of one model; what it leaves out is the service's setting."""
 
-    path: str
+    path: Annotated[str, Meta(min_length=1)]
     backend: str | None = None
     """The backend that serves it; by default the first that recognises the path."""
     parallel: Count | None = None
@@ -22,7 +25,10 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     threads: Count | None = None
     gpu_layers: int | None = None
     chat_template: str | None = None
-    """A file with the Jinja template to use in place of the model's own."""
+    """A file with the Jinja template to use in place of the model's own.
+
+    Relative to the model's folder.
+    """
     reasoning_format: str | None = None
     tool_call_format: str | None = None
 
@@ -37,9 +43,14 @@ class ModelEntry(Struct, frozen=True):
 
 
 class Discovered(Struct, frozen=True):
-    """A model of the models folder, and what the probe said: a claim, or why there is none."""
+    """A model of the models folder, and what the probe said: a claim, or why there is none.
+
+    Its *entry* is the configured one where models.yaml names the same file.
+    """
 
     entry: ModelEntry
+    file: str
+    """The name of its file without the suffix, or of the folder that it is."""
     folder: str | None
     """The name of the folder that holds the file and no other model."""
     claim: Claim | BackendError | BackendBroken
@@ -52,7 +63,8 @@ def read_models_file(path: Path) -> list[ModelEntry]:
     """Return the models that the file at *path* names; none where there is no such file.
 
     Both `models: {name: …}` and top-level `name: …` count; a value is a path or a map of
-    `ModelOptions`. Paths are relative to the file. Raises `ConfigError` naming the key at fault.
+    `ModelOptions`. The models' paths are relative to the file. Raises `ConfigError` naming the
+    key at fault.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -61,13 +73,15 @@ def read_models_file(path: Path) -> list[ModelEntry]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
     document = _parse_yaml(text, path)
-    nested = document.pop("models", None) or {}
+    nested = document.pop("models", None)
+    if nested is None:
+        nested = {}
     if not isinstance(nested, dict):
         raise ConfigError(f"{path}: models: expected a map of names to paths")
     entries: dict[str, ModelEntry] = {}
     for prefix, section in (("", document), ("models.", nested)):
         for name, value in section.items():
-            entry = _entry(path, f"{prefix}{name}", str(name), value)
+            entry = _entry(path, f"{prefix}{name}", name, value)
             if entry.name in entries:
                 raise ConfigError(f"{path}: {prefix}{name}: this model is named twice")
             entries[entry.name] = entry
@@ -78,10 +92,13 @@ def _parse_yaml(text: str, path: Path) -> dict[Any, Any]:
     import yaml  # noqa: PLC0415 - most cold starts have no models.yaml
 
     try:
-        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
-    except (yaml.YAMLError, RecursionError) as error:
+        # Not the faster CSafeLoader: deep nesting overflows its stack and ends the process.
+        _refuse_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))
+        document = yaml.safe_load(text)
+    # Its constructors of dates and numbers let through what `datetime` and `int` raise.
+    except (yaml.YAMLError, AttributeError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: {reason}") from None
+        raise ConfigError(f"{path}: no valid YAML: {reason}") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -89,69 +106,108 @@ def _parse_yaml(text: str, path: Path) -> dict[Any, Any]:
     return document
 
 
-def _entry(file: Path, key: str, name: str, value: Any) -> ModelEntry:
+def _refuse_repeated_keys(node: Any, levels: int = 3) -> None:
+    """Raise `ValueError` where a map has a key twice: YAML forbids it, PyYAML drops the first.
+
+    Three levels are the document, its `models`, and a model's options.
+    """
+    if not levels or getattr(node, "id", None) != "mapping":
+        return
+    names = Counter(key.value for key, _ in node.value if key.id == "scalar")
+    for name, count in names.items():
+        if count > 1:
+            raise ValueError(f"{name}: this key is there twice")
+    for _, value in node.value:
+        _refuse_repeated_keys(value, levels - 1)
+
+
+def _entry(file: Path, key: str, name: Any, value: Any) -> ModelEntry:
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigError(f"{file}: {key}: a name is text that is not empty; put it into quotes")
     raw = {"path": value} if isinstance(value, str) else value
     try:
         options = msgspec.convert(raw, ModelOptions)
+        path = file.parent / Path(options.path).expanduser()
+        template = options.chat_template and str(Path(options.chat_template).expanduser())
     except msgspec.ValidationError as error:
         raise ConfigError(f"{file}: {key}: {error}") from None
-    path = file.parent / Path(options.path).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{file}: {key}: a path's ~ names no home folder") from None
+    options = msgspec.structs.replace(options, chat_template=template)
     return ModelEntry(name.strip().lower(), path, "configured", options)
 
 
 # ── the models folder ───────────────────────────────────────────────────────────────────────────
 
 
+_Outcome: TypeAlias = Claim | BackendError | BackendBroken | None
+_Signature: TypeAlias = tuple[tuple[int, int, int], ...]
+
+
 class Discovery:
     """What the models folder holds. Used from threads: it reads files.
 
-    Each file is probed once, and again when its size or time changes, so that a stream of unknown
+    Each path is probed once, and again when its size or time changes, so that a stream of unknown
     names costs directory listings and not header reads.
     """
 
     def __init__(self, folder: Path, registry: Registry) -> None:
         self._folder = folder
         self._registry = registry
-        self._probed: dict[Path, tuple[tuple[int, int], Discovered | None]] = {}
+        self._probed: dict[Path, tuple[_Signature, _Outcome]] = {}
 
-    def scan(self) -> list[Discovered]:
-        """Return the folder's models in the order of their names; none where it does not exist."""
+    def scan(self, configured: Sequence[ModelEntry] = ()) -> list[Discovered]:
+        """Return the folder's models in the order of their paths; none where it does not exist.
+
+        A file that *configured* names is the model that is described there. Every other has a name
+        of its own: its file's, or where that is taken its path's inside the folder.
+        """
+        entries = {entry.path: entry for entry in configured}
+        taken = {entry.name for entry in configured}
         found: list[Discovered] = []
-        for path in _children(self._folder):
-            model = self._probe(path)
-            if model:
-                found.append(model)
-            elif path.is_dir():
-                found += self._scan_folder(path)
+        for path, folder, claim in self._models():
+            file = path if path.is_dir() else path.with_suffix("")
+            entry = entries.get(path) or self._entry(path, file, taken)
+            taken.add(entry.name)
+            found.append(Discovered(entry, file.name.lower(), folder, claim))
         return found
 
-    def _scan_folder(self, folder: Path) -> list[Discovered]:
-        inside = [model for path in _children(folder) if (model := self._probe(path))]
-        if len(inside) == 1:
-            inside = [msgspec.structs.replace(inside[0], folder=folder.name.lower())]
-        return inside
+    def _entry(self, path: Path, file: Path, taken: Container[str]) -> ModelEntry:
+        inside = (one.relative_to(self._folder).as_posix() for one in (file, path))
+        names = [name.lower() for name in (file.name, *inside)]
+        name = next((name for name in names if name not in taken), names[-1])
+        return ModelEntry(name, path, "discovered", ModelOptions(path=str(path)))
 
-    def _probe(self, path: Path) -> Discovered | None:
+    def _models(self) -> list[tuple[Path, str | None, Claim | BackendError | BackendBroken]]:
+        found: list[tuple[Path, str | None, Claim | BackendError | BackendBroken]] = []
+        for path in _children(self._folder):
+            if claim := self._probe(path):
+                found.append((path, None, claim))
+            else:
+                inside = [(file, one) for file in _children(path) if (one := self._probe(file))]
+                folder = path.name.lower() if len(inside) == 1 else None
+                found += [(file, folder, one) for file, one in inside]
+        return found
+
+    def _probe(self, path: Path) -> _Outcome:
         try:
-            stat = path.stat()
+            signature = _signature(path)
         except OSError:  # deleted since it was listed, or a dangling link
             return None
-        signature = (stat.st_mtime_ns, stat.st_size)
         known = self._probed.get(path)
         if known and known[0] == signature:
             return known[1]
-        model = self._probe_anew(path)
-        self._probed[path] = (signature, model)
-        return model
+        outcome = self._probe_anew(path)
+        self._probed[path] = (signature, outcome)
+        return outcome
 
-    def _probe_anew(self, path: Path) -> Discovered | None:
+    def _probe_anew(self, path: Path) -> _Outcome:
         try:
-            claim = self._registry.recognise(path)
+            return self._registry.recognise(path)
         except (BackendError, BackendBroken) as error:
-            return Discovered(discovered_entry(path), None, error)
+            return error
         except OSError:  # not ours to read
             return None
-        return Discovered(discovered_entry(path), None, claim) if claim else None
 
 
 def _children(folder: Path) -> list[Path]:
@@ -161,10 +217,13 @@ def _children(folder: Path) -> list[Path]:
         return []
 
 
-def discovered_entry(path: Path) -> ModelEntry:
-    """Return the entry of a file or folder that nobody named; it has its own, less the suffix."""
-    name = path.name if path.is_dir() else path.stem
-    return ModelEntry(name.lower(), path, "discovered", ModelOptions(path=str(path)))
+def _signature(path: Path) -> _Signature:
+    """Return what changes with *path*, and with a file inside it: a model can be a folder."""
+    stats = [path.stat()]
+    for child in _children(path):
+        with suppress(OSError):
+            stats.append(child.stat())
+    return tuple((stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for stat in stats)
 
 
 # ── embedded models ─────────────────────────────────────────────────────────────────────────────
@@ -175,8 +234,8 @@ def embedded_entries(registry: Registry) -> list[ModelEntry]:
     entries: dict[str, ModelEntry] = {}
     for backend_name in registry.names:
         try:
-            path = registry.get(backend_name).embedded()
-        except BackendBroken:
+            path = registry.embedded(backend_name)
+        except (BackendBroken, BackendError, OSError):
             continue
         if path:
             options = ModelOptions(path=str(path), backend=backend_name)

@@ -21,7 +21,7 @@ def remaining(
     """
     if progress and progress.phase == "read" and progress.bytes_read and elapsed > 0:
         rate = progress.bytes_read / elapsed
-        reading = (progress.bytes_total - progress.bytes_read) / rate
+        reading = max(progress.bytes_total - progress.bytes_read, 0) / rate
         return max(reading, fmean(earlier) - elapsed) if earlier else reading
     if earlier:
         return max(fmean(earlier) - elapsed, 0.0)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from pilotlight.models.catalog import ModelEntry
 from pilotlight_backend import LoadOptions, ModelFacts
 
 DEFAULT_CONTEXT = 4096
@@ -13,7 +14,7 @@ DEFAULT_CONTEXT = 4096
 class Resident(Struct, frozen=True):
     """A model in memory: its *need* in bytes, its *users* now, and when it was *last_used*."""
 
-    name: str
+    entry: ModelEntry
     need: int
     users: int
     last_used: float
@@ -25,7 +26,7 @@ def memory_need(facts: ModelFacts, options: LoadOptions) -> int:
     return facts.size_bytes + facts.kv_bytes_per_token * context * options.parallel
 
 
-def choose(residents: Sequence[Resident], need: int, budget: int | None) -> list[str] | None:
+def choose(residents: Sequence[Resident], need: int, budget: int | None) -> list[ModelEntry] | None:
     """Return whom to unload so that *need* bytes fit into *budget*: least recently used first.
 
     An empty list means that there is room; None, that even all idle models together do not make
@@ -34,11 +35,11 @@ def choose(residents: Sequence[Resident], need: int, budget: int | None) -> list
     if budget is None:
         return []
     used = sum(resident.need for resident in residents)
-    evicted: list[str] = []
+    evicted: list[ModelEntry] = []
     idle = (resident for resident in residents if not resident.users)
     for resident in sorted(idle, key=lambda resident: resident.last_used):
         if used + need <= budget:
             break
         used -= resident.need
-        evicted.append(resident.name)
+        evicted.append(resident.entry)
     return evicted if used + need <= budget else None

@@ -2,7 +2,8 @@
 
 `ensure_ready` owns every decision. It runs on the event loop and decides between two awaits, so
 what it reads is still true when it acts; loading and closing run in threads. Waiters share one
-load, which goes on when they leave.
+load, which goes on when they leave. Who waits counts as a user, or two models that do not fit
+together would evict each other before anybody gets an answer.
 """
 
 import asyncio
@@ -66,7 +67,8 @@ class _Model:
     state: ModelState = "absent"
     load: asyncio.Task[None] | None = None
     """While loading."""
-    load_began: float = 0.0
+    load_began: float | None = None
+    """When its bytes began to be read; None before, while it waits for memory, say."""
     progress: LoadProgress | None = None
     loaded: LoadedModel | None = None
     """While ready or draining."""
@@ -75,6 +77,7 @@ class _Model:
     need: int = 0
     """Bytes that it takes or is about to take."""
     users: int = 0
+    """Leases, and requests that wait for one."""
     last_used: float = 0.0
     failure: ModelLoadFailed | None = None
     failed_at: float = 0.0
@@ -101,11 +104,11 @@ class Pool:
         self._idle_ttl = idle_ttl
         self._clock = clock
         self._jitter = jitter
-        self._models: dict[str, _Model] = {}
+        self._models: dict[ModelEntry, _Model] = {}
         self._room = asyncio.Event()
-        """Set when a lease ends or a model is gone: those who wait for memory look again."""
+        """Set when a model may have become idle or is gone: who waits for memory looks again."""
         self._sweeper: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     # ── looking ────────────────────────────────────────────────────────────────────────────────
 
@@ -116,7 +119,7 @@ class Pool:
 
     def status(self, entry: ModelEntry) -> ModelStatus:
         """Return how far *entry* is."""
-        model = self._models.get(entry.name)
+        model = self._models.get(entry)
         if model is None:
             return ModelStatus("absent")
         if model.state == "loading":
@@ -133,10 +136,11 @@ class Pool:
 
         Raises what `ensure_ready` raises.
         """
-        model = await self.ensure_ready(entry, hold)
-        assert model.loaded  # noqa: S101 - ensure_ready returned it ready, and nothing was awaited since
+        model = self._model(entry)
         model.users += 1
         try:
+            await self.ensure_ready(entry, hold)
+            assert model.loaded  # noqa: S101 - it was ready just now, and nothing was awaited since
             yield model.loaded
         finally:
             model.users -= 1
@@ -144,24 +148,26 @@ class Pool:
             self._room.set()
             self._schedule_sweep()
 
-    async def ensure_ready(self, entry: ModelEntry, hold: float) -> _Model:
-        """Return *entry*'s model in state ready, loading it if need be.
+    async def ensure_ready(self, entry: ModelEntry, hold: float) -> None:
+        """Return when *entry*'s model is in state ready, loading it if need be.
 
         | state    | decision                                                  |
         |----------|-----------------------------------------------------------|
-        | ready    | (1) return it                                             |
+        | ready    | (1) return                                                |
         | failed   | (2) raise the failure until it has cooled down, then (4)  |
         | draining | (3) wait until it is absent, then (4)                     |
         | absent   | (4) start the one load, then (5)                          |
         | loading  | (5) wait for the load; at the deadline raise ModelLoading |
 
-        Raises `ModelLoadFailed` or `ModelLoading`.
+        Raises `ModelLoadFailed` or `ModelLoading`; once the pool is closed, no load is started.
         """
-        model = self._models.setdefault(entry.name, _Model(entry))
+        model = self._model(entry)
         deadline = self._clock() + hold
         while True:
+            if self._closed:
+                raise _shutting_down()
             if model.state == "ready":  # (1)
-                return model
+                return
             if model.state == "failed":  # (2)
                 self._raise_while_cooling(model)
                 model.state = "absent"
@@ -170,9 +176,12 @@ class Pool:
                 await self._wait(model, model.closing, deadline)
                 continue
             if model.state == "absent":  # (4)
-                self._start_load(model, entry)
+                self._start_load(model)
             assert model.load  # noqa: S101 - what loading means
             await self._wait(model, model.load, deadline)  # (5)
+
+    def _model(self, entry: ModelEntry) -> _Model:
+        return self._models.setdefault(entry, _Model(entry))
 
     async def _wait(self, model: _Model, task: asyncio.Task[None], deadline: float) -> None:
         left = max(deadline - self._clock(), 0.0)
@@ -199,22 +208,18 @@ class Pool:
         )
 
     def _remaining(self, model: _Model) -> float | None:
-        elapsed = self._clock() - model.load_began
+        elapsed = 0.0 if model.load_began is None else self._clock() - model.load_began
         return estimate.remaining(model.progress, elapsed, model.earlier_loads)
 
     # ── loading ────────────────────────────────────────────────────────────────────────────────
 
-    def _start_load(self, model: _Model, entry: ModelEntry) -> None:
-        model.entry = entry
+    def _start_load(self, model: _Model) -> None:
         model.state = "loading"
         model.failure = None
-        model.progress = None
-        model.load_began = self._clock()
-        model.load = asyncio.create_task(self._load(model), name=f"load {entry.name}")
+        model.load = asyncio.create_task(self._load(model), name=f"load {model.entry.name}")
 
     async def _load(self, model: _Model) -> None:
         """Load *model* and leave it ready or failed; raises only when the pool closes."""
-        began = self._clock()
         logger.info("loading %s", model.entry.name)
         try:
             claim = await asyncio.to_thread(
@@ -224,8 +229,9 @@ class Pool:
             await self._make_room(model, eviction.memory_need(claim.facts, options))
             began = model.load_began = self._clock()
             engine = await self._load_in_thread(model, claim, options)
+            loaded = LoadedModel(model.entry, claim.backend.name, engine.facts, engine)
         except asyncio.CancelledError:
-            self._fail(model, ModelLoadFailed("the server is shutting down", retry_after=COOL_DOWN))
+            self._fail(model, _shutting_down())
             raise
         except ModelLoadFailed as error:
             self._fail(model, error)
@@ -234,13 +240,14 @@ class Pool:
         else:
             took = self._clock() - began
             model.earlier_loads.append(took)
-            model.loaded = LoadedModel(model.entry, claim.backend.name, engine.facts, engine)
+            model.loaded = loaded
             model.last_used = self._clock()
             model.state = "ready"
-            logger.info("loaded %s with %s in %.2f s", model.entry.name, claim.backend.name, took)
+            self._room.set()  # where its waiters have left, it is idle from the start
+            logger.info("loaded %s with %s in %.2f s", loaded.entry.name, loaded.backend, took)
             self._schedule_sweep()
         finally:
-            model.load = None
+            model.load = model.load_began = model.progress = None
 
     async def _load_in_thread(self, model: _Model, claim: Claim, options: LoadOptions) -> Engine:
         abandoned = False
@@ -258,7 +265,9 @@ class Pool:
         except asyncio.CancelledError:
             # The thread ends at its next report; what it has loaded by then is closed.
             abandoned = True
-            work.add_done_callback(_close_result)
+            await asyncio.wait((work,))
+            if not work.cancelled() and work.exception() is None:
+                await asyncio.to_thread(work.result().close)
             raise
 
     def _fail(self, model: _Model, failure: ModelLoadFailed) -> None:
@@ -284,7 +293,7 @@ class Pool:
             self._room.clear()
             await self._room.wait()
         model.need = need
-        closings = [self._drain(self._models[name]) for name in evicted]
+        closings = [self._drain(self._models[entry]) for entry in evicted]
         if closings:
             await asyncio.wait(closings)
 
@@ -292,7 +301,7 @@ class Pool:
         """Return who takes memory; who loads or drains does too, and cannot be evicted."""
         return [
             eviction.Resident(
-                model.entry.name,
+                model.entry,
                 model.need,
                 model.users if model.state == "ready" else 1,
                 model.last_used,
@@ -329,26 +338,26 @@ class Pool:
         for model in self._models.values():
             idle = model.state == "ready" and not model.users
             if idle and now - model.last_used >= self._idle_ttl:
-                self._keep(self._drain(model))
-        if any(model.state == "ready" for model in self._models.values()):
-            self._schedule_sweep()
+                self._drain(model)
+        self._schedule_sweep()
 
     def _schedule_sweep(self) -> None:
-        if not self._idle_ttl or self._sweeper:
+        if not self._idle_ttl or self._sweeper or self._closed:
             return
-        due = min(m.last_used for m in self._models.values() if m.state == "ready") + self._idle_ttl
-        wait = max(due - self._clock(), self._idle_ttl / 10)
+        idle = [m.last_used for m in self._models.values() if m.state == "ready" and not m.users]
+        if not idle:
+            return  # the end of a lease looks again
+        wait = max(min(idle) + self._idle_ttl - self._clock(), 0.0)
         self._sweeper = asyncio.get_running_loop().call_later(wait, self.sweep)
-
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        """Hold a reference while *task* runs: the loop itself holds only a weak one."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     # ── the end ────────────────────────────────────────────────────────────────────────────────
 
     async def close(self) -> None:
-        """End every load and close every engine; requests that still run end with an error."""
+        """End every load and close every engine; requests that still run end with an error.
+
+        Returns when their threads are done: a load's at its next report of progress.
+        """
+        self._closed = True
         if self._sweeper:
             self._sweeper.cancel()
         loads = [model.load for model in self._models.values() if model.load]
@@ -380,6 +389,5 @@ def _load_failed(entry: ModelEntry, error: Exception) -> ModelLoadFailed:
     return ModelLoadFailed(f"the model {entry.name!r} could not be loaded", retry_after=COOL_DOWN)
 
 
-def _close_result(work: asyncio.Task[Engine]) -> None:
-    if not work.cancelled() and work.exception() is None:
-        work.result().close()
+def _shutting_down() -> ModelLoadFailed:
+    return ModelLoadFailed("the server is shutting down", retry_after=COOL_DOWN)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from pilotlight.errors import ServiceError, Unavailable
 from pilotlight.models.catalog import ModelEntry
@@ -22,10 +22,18 @@ class Preload:
     A model counts as ready once it was; that it is unloaded later, when idle, takes nothing back.
     """
 
-    def __init__(self, names: Sequence[str], resolver: Resolver, pool: Pool) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        resolver: Resolver,
+        pool: Pool,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._names = names
         self._resolver = resolver
         self._pool = pool
+        self._sleep = sleep
         self._waiting: dict[str, ModelEntry | None] = dict.fromkeys(names)
         """By name; the entry once the name is resolved."""
         self._failed: dict[str, str] = {}
@@ -49,7 +57,7 @@ class Preload:
                     logger.error("cannot preload %s: %s", name, error.message)  # noqa: TRY400 - no bug of ours to trace
                     self._failed[name] = error.message
                     return
-                await asyncio.sleep(error.retry_after)
+                await self._sleep(error.retry_after)
             else:
                 del self._waiting[name]
                 return

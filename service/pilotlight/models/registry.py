@@ -2,19 +2,28 @@
 
 import importlib.metadata
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pluggy
 from msgspec import Struct
 
-from pilotlight_backend import PROJECT, Backend, ModelFacts, ModelFileInvalid, hookspecs
+from pilotlight_backend import (
+    PROJECT,
+    Backend,
+    BackendError,
+    ModelFacts,
+    ModelFileInvalid,
+    hookspecs,
+)
 
 logger = logging.getLogger(__name__)
 
 
 class BackendBroken(Exception):
-    """A plugin is installed and cannot be used; its cause is logged once and chained."""
+    """A plugin is installed and does not work; its cause is logged and chained."""
 
 
 class Claim(Struct, frozen=True):
@@ -35,7 +44,10 @@ class Registry:
     def __init__(self, builtin: Mapping[str, Backend] | None = None) -> None:
         """*builtin* backends need no entry point; tests and embedders bring theirs so."""
         self._loaded: dict[str, Backend] = dict(builtin or {})
-        self._broken: dict[str, BackendBroken] = {}
+        self._broken: dict[str, BaseException] = {}
+        """Why a plugin cannot be used. The error is made anew for each who asks: an exception that
+        is raised again keeps every traceback that it ever had."""
+        self._loading = threading.Lock()
         entry_points = importlib.metadata.entry_points(group=PROJECT)
         self._names = sorted({*self._loaded, *(ep.name for ep in entry_points)})
 
@@ -49,21 +61,22 @@ class Registry:
 
         Raises `BackendBroken` where that fails, and `KeyError` where there is no such backend.
         """
-        if name in self._loaded:
-            return self._loaded[name]
-        if name in self._broken:
-            raise self._broken[name]
         if name not in self._names:
             raise KeyError(name)
+        with self._loading:
+            if name not in self._loaded and name not in self._broken:
+                self._load(name)
+            if name in self._broken:
+                message = f"the plugin of backend {name!r} cannot be used"
+                raise BackendBroken(message) from self._broken[name]
+            return self._loaded[name]
+
+    def _load(self, name: str) -> None:
         try:
-            backend = self._loaded[name] = _load_plugin(name)
-        except Exception as error:  # a plugin's edge: whatever it raises is its own model's error
+            self._loaded[name] = _load_plugin(name)
+        except (Exception, SystemExit) as error:  # a plugin's edge: it is its own models' error
             logger.exception("the plugin of backend %r cannot be used", name)
-            broken = BackendBroken(f"the plugin of backend {name!r} cannot be used")
-            broken.__cause__ = error
-            self._broken[name] = broken
-            raise broken from error
-        return backend
+            self._broken[name] = error
 
     def recognise(self, path: Path) -> Claim | None:
         """Return the first backend, by name, that recognises *path*, or None.
@@ -74,12 +87,12 @@ class Registry:
         broken: BackendBroken | None = None
         for name in self._names:
             try:
-                backend = self.get(name)
+                claim = self._probe(name, path)
             except BackendBroken as error:
                 broken = error
                 continue
-            if facts := backend.probe(path):
-                return Claim(backend, facts)
+            if claim:
+                return claim
         if broken:
             raise broken
         return None
@@ -99,11 +112,36 @@ class Registry:
 
     def _claim_by(self, name: str, path: Path) -> Claim | None:
         try:
-            backend = self.get(name)
+            return self._probe(name, path)
         except KeyError:
             raise ModelFileInvalid(path, f"its backend {name!r} is not installed") from None
-        facts = backend.probe(path)
+
+    def _probe(self, name: str, path: Path) -> Claim | None:
+        backend = self.get(name)
+        with _edge(name):
+            facts = backend.probe(path)
         return Claim(backend, facts) if facts else None
+
+    def embedded(self, name: str) -> Path | None:
+        """Return the model that ships inside the backend *name*, if one does.
+
+        Raises `BackendBroken`.
+        """
+        backend = self.get(name)
+        with _edge(name):
+            return backend.embedded()
+
+
+@contextmanager
+def _edge(name: str) -> Iterator[None]:
+    """Turn what a plugin is not supposed to raise into `BackendBroken`."""
+    try:
+        yield
+    except (BackendError, OSError):
+        raise
+    except Exception as error:
+        logger.exception("the backend %r raised what it must not", name)
+        raise BackendBroken(f"the backend {name!r} has failed") from error
 
 
 def _load_plugin(name: str) -> Backend:

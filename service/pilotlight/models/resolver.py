@@ -41,7 +41,7 @@ def _named(name: str, entries: Iterable[ModelEntry]) -> ModelEntry | None:
 
 def _discovered(name: str, found: Sequence[Discovered]) -> ModelEntry | None:
     """Match by architecture, by file or folder name, and for `name:tag` by `name`."""
-    for wanted in (name, name.partition(":")[0]):
+    for wanted in filter(None, (name, name.partition(":")[0])):
         for matches in (_is_architecture, _is_file, _is_folder):
             for model in found:
                 if matches(model, wanted):
@@ -54,7 +54,7 @@ def _is_architecture(model: Discovered, wanted: str) -> bool:
 
 
 def _is_file(model: Discovered, wanted: str) -> bool:
-    return wanted in (model.entry.name, model.entry.path.name.lower())
+    return wanted in (model.entry.name, model.file, model.entry.path.name.lower())
 
 
 def _is_folder(model: Discovered, wanted: str) -> bool:
@@ -94,7 +94,7 @@ class Resolver:
             name,
             loaded=(),
             configured=self._configured,
-            discover=self._discovery.scan,
+            discover=lambda: self._discovery.scan(self._configured),
             embedded=lambda: embedded_entries(self._registry),
         )
 
@@ -117,7 +117,7 @@ class Resolver:
         return await asyncio.to_thread(self._entries)
 
     def _entries(self) -> list[ModelEntry]:
-        discovered = [model.entry for model in self._discovery.scan()]
+        discovered = [model.entry for model in self._discovery.scan(self._configured)]
         everything = (*self._configured, *discovered, *embedded_entries(self._registry))
         by_name: dict[str, ModelEntry] = {}
         for entry in everything:

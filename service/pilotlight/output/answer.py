@@ -40,8 +40,6 @@ class AnswerParser:
     def feed(self, piece: bytes) -> list[OutputEvent]:
         """Return what one token's bytes settle."""
         events = self._route(self._text.feed(piece))
-        if events:
-            self._thinking = isinstance(events[-1], ReasoningDelta)
         self._reasoning_tokens += self._thinking
         return events
 
@@ -63,6 +61,8 @@ class AnswerParser:
 
     def _call(self, deltas: Sequence[ReasoningDelta | ContentDelta]) -> list[OutputEvent]:
         """Send content through the tool calls' parser."""
+        if deltas:
+            self._thinking = isinstance(deltas[-1], ReasoningDelta)
         if self._tool_calls is None:
             return list(deltas)
         events: list[OutputEvent] = []

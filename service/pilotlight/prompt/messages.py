@@ -16,6 +16,8 @@ from pilotlight.schema.chat import (
     UserMessage,
 )
 
+_arguments = msgspec.json.Decoder(dict[str, Any])
+
 
 def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
     """Return *messages* as templates read them: content is one string, arguments are objects."""
@@ -62,10 +64,13 @@ def _assistant(message: AssistantMessage) -> dict[str, Any]:
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:
-    """Templates write the arguments with `tojson`, so they get the object and not its text."""
-    arguments: Any
+    """Templates write the arguments with `tojson`, so they get the object and not its text.
+
+    What is no JSON object stays the text that the model wrote.
+    """
+    arguments: dict[str, Any] | str
     try:
-        arguments = msgspec.json.decode(call.function.arguments or "{}")
+        arguments = _arguments.decode(call.function.arguments or "{}")
     except (msgspec.DecodeError, RecursionError):
         arguments = call.function.arguments
     function = {"name": call.function.name, "arguments": arguments}
