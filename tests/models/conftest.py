@@ -1,0 +1,91 @@
+"""What the tests of models share: a clock that is set, the fake backend, what is built on it."""
+
+import importlib.metadata
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from pilotlight.models.catalog import ModelEntry, ModelOptions
+from pilotlight.models.pool import Pool
+from pilotlight.models.registry import Registry
+from pilotlight_backend import LoadOptions
+from pilotlight_backend.testing.fake import FakeBackend, FakeModel
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the machine have no plugin installed."""
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: ())  # noqa: ARG005
+
+
+@pytest.fixture
+def backend() -> Iterator[FakeBackend]:
+    backend = FakeBackend()
+    yield backend
+    backend.load_gate.release()
+    backend.token_gate.release()
+    for engine in list(backend.engines):
+        engine.close()
+
+
+@pytest.fixture
+def registry(backend: FakeBackend, no_plugins: None) -> Registry:  # noqa: ARG001
+    return Registry({"fake": backend})
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    """Return a function that writes a model file and returns its entry."""
+
+    def write(name: str, **keys: object) -> ModelEntry:
+        path = FakeModel(**keys).write(tmp_path / f"{name}.fake")
+        return ModelEntry(name, path, "configured", ModelOptions(path=str(path)))
+
+    return write
+
+
+@pytest.fixture
+async def make_pool(backend: FakeBackend, registry: Registry, clock: Clock) -> AsyncIterator:
+    """Return a function that makes a pool of the fake's; all are closed in the end."""
+    pools: list[Pool] = []
+
+    def make_pool(**options: object) -> Pool:
+        given = {
+            "registry": registry,
+            "load_options": lambda _: LoadOptions(parallel=2),
+            "memory_budget": None,
+            "idle_ttl": 0.0,
+            "clock": clock,
+            "jitter": lambda: 0.0,
+        }
+        pools.append(Pool(**(given | options)))
+        return pools[-1]
+
+    yield make_pool
+    backend.load_gate.release()
+    for pool in pools:
+        await pool.close()
+
+
+@pytest.fixture
+def pool(make_pool) -> Pool:
+    return make_pool()

@@ -1,0 +1,561 @@
+"""The life of models: loading, sharing, failing, idling, making room, closing."""
+
+import asyncio
+import threading
+import time
+from contextlib import AsyncExitStack
+
+import pytest
+
+from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
+from pilotlight.models.catalog import ModelEntry, ModelOptions
+from pilotlight.models.pool import LoadedModel, Pool
+from pilotlight.models.registry import Registry
+from pilotlight_backend import Failed, GenerateRequest
+from pilotlight_backend.testing.conformance.listener import submit
+from pilotlight_backend.testing.fake import FakeBackend
+
+
+async def use(pool: Pool, entry: ModelEntry, hold: float = 10.0) -> LoadedModel:
+    """Lease a model as a request does, and give it back."""
+    async with pool.lease(entry, hold) as model:
+        return model
+
+
+async def reached(backend: FakeBackend) -> None:
+    """Wait until a load stands before the held gate."""
+    assert await asyncio.to_thread(backend.load_gate.wait_reached)
+
+
+async def unloaded(pool: Pool, entry: ModelEntry) -> None:
+    """Wait until a draining model is absent."""
+    closing = pool._models[entry].closing
+    if closing:
+        await closing
+    assert pool.status(entry).state == "absent"
+
+
+async def start(coroutine) -> asyncio.Task:
+    """Start a task and let it come to its first wait."""
+    task = asyncio.create_task(coroutine)
+    await asyncio.sleep(0)
+    return task
+
+
+# Loading
+
+
+async def test_first_request_loads(pool, backend, write):
+    """A model is loaded when it is first asked for, and then answers at once."""
+    entry = write("a")
+    first = await use(pool, entry)
+    assert (await use(pool, entry, hold=0)) is first
+    assert (first.entry, first.backend, first.engine) == (entry, "fake", backend.engines[0])
+    assert len(backend.loads) == 1
+
+
+async def test_waiters_share_one_load(pool, backend, write):
+    """However many wait, there is one load, and all get its model."""
+    entry = write("a")
+    backend.load_gate.hold()
+    waiters = [asyncio.create_task(use(pool, entry)) for _ in range(20)]
+    await reached(backend)
+    backend.load_gate.release()
+    models = await asyncio.gather(*waiters)
+    assert len({id(model) for model in models}) == 1
+    assert len(backend.loads) == 1
+
+
+async def test_load_goes_on_when_waiters_leave(pool, backend, write):
+    """A waiter that gives up, or is cancelled, takes the load from nobody."""
+    entry = write("a")
+    backend.load_gate.hold()
+    with pytest.raises(ModelLoading):
+        await use(pool, entry, hold=0)
+    leaving = await start(use(pool, entry))
+    staying = await start(use(pool, entry))
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    backend.load_gate.release()
+    assert (await staying).entry == entry
+    assert len(backend.loads) == 1
+    assert pool._models[entry].users == 0
+
+
+async def test_hold_ends_with_model_loading(pool, backend, write):
+    """After the hold a request is told that the model is loading, and to come back."""
+    backend.load_gate.hold()
+    with pytest.raises(ModelLoading, match="'a' is loading") as caught:
+        await use(pool, write("a"), hold=0.001)
+    assert (caught.value.retry_after, caught.value.should_retry) == (10.0, True)
+
+
+@pytest.mark.parametrize(
+    ("waited", "jitter", "retry_after"),
+    [(5.0, 0.0, 15.0), (5.0, 1.0, 16.5), (0.1, 0.0, 1.0), (1000.0, 0.0, 60.0)],
+)
+async def test_retry_after_comes_from_the_bytes_read(  # noqa: PLR0917 - a row of a table
+    make_pool, backend, clock, write, waited, jitter, retry_after
+):
+    """A quarter read in 5 s leaves 15 s; the figure is jittered, and from 1 to 60."""
+    pool = make_pool(jitter=lambda: jitter)
+    entry = write("a", size_bytes=400, load_steps=4)
+    backend.load_gate.hold()
+    with pytest.raises(ModelLoading):
+        await use(pool, entry, hold=0)
+    await reached(backend)
+    clock.advance(waited)
+    backend.load_gate.release(1)
+    await reached(backend)
+    with pytest.raises(ModelLoading) as caught:
+        await use(pool, entry, hold=0)
+    assert caught.value.retry_after == pytest.approx(retry_after)
+    status = pool.status(entry)
+    assert (status.state, status.progress) == ("loading", 0.25)
+    assert status.retry_after == pytest.approx(3 * waited)
+
+
+async def test_retry_after_comes_from_earlier_loads(make_pool, backend, clock, write):
+    """Before anything is read, what earlier loads took is the estimate."""
+    pool = make_pool(idle_ttl=1.0)
+    entry = write("a")
+    backend.load_gate.hold()
+    loading = await start(use(pool, entry))
+    await reached(backend)
+    clock.advance(30)
+    backend.load_gate.release()
+    await loading
+    clock.advance(1)
+    pool.sweep()
+    await unloaded(pool, entry)
+    backend.load_gate.hold()
+    with pytest.raises(ModelLoading) as caught:
+        await use(pool, entry, hold=0)
+    assert caught.value.retry_after == 30.0
+
+
+async def test_status_follows_the_life(pool, backend, write):
+    """Those who look see every state, and asking for it changes none."""
+    entry = write("a")
+    assert pool.status(entry).state == "absent"
+    assert pool.loaded == []
+    backend.load_gate.hold()
+    loading = await start(use(pool, entry))
+    assert pool.status(entry).state == "loading"
+    assert pool.loaded == [entry]
+    backend.load_gate.release()
+    await loading
+    status = pool.status(entry)
+    assert (status.state, status.progress, pool.loaded) == ("ready", 1.0, [entry])
+    assert pool.status(write("b")).state == "absent"
+
+
+async def test_entries_of_one_name_are_different_models(pool, write, tmp_path):
+    """A name that stands for another file meanwhile is never answered by the old one."""
+    old = write("a")
+    path = write("other").path
+    new = ModelEntry("a", path, "discovered", ModelOptions(path=str(path)))
+    assert (await use(pool, old)).facts.path == tmp_path / "a.fake"
+    assert (await use(pool, new)).facts.path == path
+
+
+async def test_request_for_a_draining_model_waits_and_loads_it_again(
+    make_pool, backend, clock, write
+):
+    """While a model is unloaded it cannot be used; afterwards it is loaded anew."""
+    pool = make_pool(idle_ttl=1.0)
+    entry = write("a")
+    engine = (await use(pool, entry)).engine
+    may_close = threading.Event()
+    close = engine.close
+    engine.close = lambda: may_close.wait(10) and close()
+    clock.advance(1)
+    pool.sweep()
+    assert pool.status(entry).state == "draining"
+    with pytest.raises(ModelLoading):
+        await use(pool, entry, hold=0)
+    waiting = await start(use(pool, entry))
+    may_close.set()
+    assert (await waiting).engine is not engine
+    assert len(backend.loads) == 2
+
+
+# Failing
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "retry_after", "message"),
+    [
+        ("invalid", ModelLoadFailed, None, "a.fake: the model says that it is invalid"),
+        ("transient", ModelLoadFailed, 10.0, "a.fake: the model says that its load fails"),
+        ("memory", InsufficientMemory, 10.0, "the model needs 800 bytes of memory, 400 are"),
+    ],
+)
+async def test_failed_load_is_told_to_every_waiter(  # noqa: PLR0917 - a row of a table
+    pool, backend, write, error, kind, retry_after, message
+):
+    """Each waiter gets the failure: permanent where the file is at fault, else with a cool-down."""
+    entry = write("a", size_bytes=800, load_error=error)
+    waiters = [use(pool, entry) for _ in range(3)]
+    errors = await asyncio.gather(*waiters, return_exceptions=True)
+    assert [type(one) for one in errors] == [kind] * 3
+    assert message in errors[0].message
+    assert {one.retry_after for one in errors} == {retry_after}
+    assert {one.should_retry for one in errors} == {retry_after is not None}
+    assert len({id(one) for one in errors}) == 3
+    assert len(backend.loads) == 1
+    assert pool.status(entry).state == "failed"
+    assert message in pool.status(entry).error
+
+
+async def test_retry_storm_starts_no_second_load(pool, backend, clock, write):
+    """For 10 s after a failure it is repeated from memory, with what is left of the time."""
+    entry = write("a", load_error="transient")
+    with pytest.raises(ModelLoadFailed):
+        await use(pool, entry)
+    clock.advance(4)
+    for _ in range(50):
+        with pytest.raises(ModelLoadFailed) as caught:
+            await use(pool, entry)
+        assert caught.value.retry_after == 6.0
+    clock.advance(5.9)
+    with pytest.raises(ModelLoadFailed) as caught:
+        await use(pool, entry)
+    assert caught.value.retry_after == 1.0
+    assert len(backend.loads) == 1
+
+
+async def test_load_is_tried_again_after_the_cool_down(pool, backend, clock, write):
+    """When the cool-down is over, the next request starts a load, which may succeed."""
+    entry = write("a", load_error="transient", load_errors_before_success=1)
+    with pytest.raises(ModelLoadFailed):
+        await use(pool, entry)
+    clock.advance(10)
+    assert (await use(pool, entry)).entry == entry
+    assert len(backend.loads) == 2
+
+
+async def test_repaired_file_is_loaded_after_the_cool_down(pool, clock, write):
+    """A failure that no try can change is looked at again all the same, after the cool-down."""
+    entry = write("a", load_error="invalid")
+    with pytest.raises(ModelLoadFailed):
+        await use(pool, entry)
+    write("a")
+    with pytest.raises(ModelLoadFailed):
+        await use(pool, entry)
+    clock.advance(10)
+    assert (await use(pool, entry)).entry == entry
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("gone.fake", None, "gone.fake: there is no such file or folder"),
+        ("text.txt", "hello", r"text.txt: no backend recognises it \(asked: fake\)"),
+        ("broken.fake", "{", "broken.fake: "),
+    ],
+)
+async def test_file_that_is_no_model_is_permanent(pool, tmp_path, name, content, message):
+    """A missing, strange or damaged file fails for good, and the client sees no folder of ours."""
+    path = tmp_path / name
+    if content:
+        path.write_text(content)
+    entry = ModelEntry("a", path, "configured", ModelOptions(path=name))
+    with pytest.raises(ModelLoadFailed, match=message) as caught:
+        await use(pool, entry)
+    assert caught.value.retry_after is None
+    assert str(tmp_path) not in caught.value.message
+
+
+async def test_backend_that_is_not_installed_is_permanent(pool, write):
+    """A model whose backend is missing names it."""
+    entry = write("a")
+    options = ModelOptions(path=str(entry.path), backend="onnx")
+    with pytest.raises(ModelLoadFailed, match="backend 'onnx' is not installed") as caught:
+        await use(pool, ModelEntry("a", entry.path, "configured", options))
+    assert caught.value.retry_after is None
+
+
+class _FaultyBackend(FakeBackend):
+    def load(self, *_: object) -> None:
+        raise ZeroDivisionError("/secret/path")
+
+
+async def test_fault_of_a_plugin_is_logged_and_not_told(make_pool, write, caplog):
+    """What a backend must not raise fails the load; the log has the cause, the client has not."""
+    pool = make_pool(registry=Registry({"faulty": _FaultyBackend()}))
+    with pytest.raises(ModelLoadFailed) as caught:
+        await use(pool, write("a"))
+    assert caught.value.message == "the model 'a' could not be loaded"
+    assert caught.value.retry_after == 10.0
+    assert "ZeroDivisionError: /secret/path" in caplog.text
+
+
+class _EmptyBackend(FakeBackend):
+    def load(self, *_: object) -> None:
+        return None
+
+
+async def test_backend_that_loads_nothing_fails(make_pool, write):
+    """A load that returns no engine has failed, and the next request is told so too."""
+    pool = make_pool(registry=Registry({"empty": _EmptyBackend()}))
+    entry = write("a")
+    for _ in range(2):
+        with pytest.raises(ModelLoadFailed):
+            await use(pool, entry)
+
+
+# Idleness
+
+
+async def test_idle_model_is_unloaded(make_pool, backend, clock, write):
+    """A model that nobody asked for during the idle time goes, and comes back when asked for."""
+    pool = make_pool(idle_ttl=60.0)
+    entry = write("a")
+    await use(pool, entry)
+    clock.advance(59)
+    pool.sweep()
+    assert pool.status(entry).state == "ready"
+    clock.advance(1)
+    pool.sweep()
+    await unloaded(pool, entry)
+    assert backend.engines == []
+    await use(pool, entry)
+    assert len(backend.loads) == 2
+
+
+async def test_leased_model_is_never_idle(make_pool, clock, write):
+    """A request keeps its model however long it runs; the idle time begins with its end."""
+    pool = make_pool(idle_ttl=60.0)
+    entry = write("a")
+    async with pool.lease(entry, 10):
+        clock.advance(1000)
+        pool.sweep()
+        assert pool.status(entry).state == "ready"
+        assert pool._sweeper is None
+    pool.sweep()
+    assert pool.status(entry).state == "ready"
+
+
+async def test_timer_unloads_by_itself(make_pool, backend, write):
+    """The idle time is watched by a timer that a lease's end starts."""
+    pool = make_pool(idle_ttl=0.01, clock=time.monotonic)
+    await use(pool, write("a"))
+    assert await asyncio.to_thread(backend.engines[0].closed.wait, 10)
+
+
+async def test_models_stay_without_an_idle_time(make_pool, clock, write):
+    """0 is never: nothing is watched."""
+    pool = make_pool(idle_ttl=0.0)
+    entry = write("a")
+    await use(pool, entry)
+    clock.advance(1e6)
+    assert pool._sweeper is None
+    assert pool.status(entry).state == "ready"
+
+
+# Memory
+
+
+async def test_least_recently_used_model_makes_room(make_pool, clock, write):
+    """The idle model that was not asked for longest is unloaded."""
+    pool = make_pool(memory_budget=250)
+    a, b, c = (write(name, size_bytes=100) for name in "abc")
+    for entry in (a, b, a, c):
+        clock.advance(1)
+        await use(pool, entry)
+    assert [pool.status(entry).state for entry in (a, b, c)] == ["ready", "absent", "ready"]
+
+
+async def test_leased_model_makes_no_room(make_pool, clock, write):
+    """A model that a request holds stays, and a younger idle one goes."""
+    pool = make_pool(memory_budget=250)
+    a, b, c = (write(name, size_bytes=100) for name in "abc")
+    async with pool.lease(a, 10):
+        for entry in (b, c):
+            clock.advance(1)
+            await use(pool, entry)
+        assert [pool.status(entry).state for entry in (a, b, c)] == ["ready", "absent", "ready"]
+
+
+async def test_load_waits_for_a_busy_model(make_pool, backend, clock, write):
+    """Without room a load waits until a lease ends; meanwhile its clients get a 503."""
+    pool = make_pool(memory_budget=150)
+    a, b = (write(name, size_bytes=100) for name in "ab")
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(pool.lease(a, 10))
+        waiting = await start(use(pool, b))
+        clock.advance(1000)
+        with pytest.raises(ModelLoading) as caught:
+            await use(pool, b, hold=0)
+        assert caught.value.retry_after == 10.0
+        assert len(backend.loads) == 1
+        assert not waiting.done()
+    assert (await waiting).entry == b
+    assert pool.status(a).state == "absent"
+
+
+async def test_load_finds_a_model_that_nobody_used(make_pool, backend, write):
+    """A model whose waiters left before it was ready makes room as soon as it is."""
+    pool = make_pool(memory_budget=150)
+    a, b = (write(name, size_bytes=100) for name in "ab")
+    backend.load_gate.hold()
+    with pytest.raises(ModelLoading):
+        await use(pool, a, hold=0)
+    await reached(backend)
+    waiting = await start(use(pool, b))
+    backend.load_gate.release()
+    assert (await waiting).entry == b
+
+
+async def test_models_that_do_not_fit_together_take_turns(make_pool, backend, write):
+    """Who waits for a model gets it before it makes room for another: each is loaded once."""
+    pool = make_pool(memory_budget=150)
+    a, b, c = (write(name, size_bytes=100) for name in "abc")
+    models = await asyncio.gather(*(use(pool, entry) for entry in (a, b, c)))
+    assert [model.entry for model in models] == [a, b, c]
+    assert len(backend.loads) == 3
+
+
+async def test_model_larger_than_the_budget_is_refused(make_pool, backend, write):
+    """What can never fit fails for good, with both figures, and nobody is unloaded for it."""
+    pool = make_pool(memory_budget=1000)
+    small = write("small", size_bytes=100)
+    await use(pool, small)
+    big = write("big", size_bytes=900, kv_bytes_per_token=1, context_length=100)
+    with pytest.raises(InsufficientMemory, match="needs 1100 bytes of memory, the budget is 1000"):
+        await use(pool, big)
+    with pytest.raises(InsufficientMemory) as caught:
+        await use(pool, big)
+    assert caught.value.retry_after is None
+    assert pool.status(small).state == "ready"
+    assert len(backend.loads) == 1
+
+
+async def test_failed_load_gives_its_memory_back(make_pool, write):
+    """What a load reserved is free again once it has failed."""
+    pool = make_pool(memory_budget=100)
+    bad = write("bad", size_bytes=100, load_error="transient")
+    good = write("good", size_bytes=100)
+    failed, model = await asyncio.gather(use(pool, bad), use(pool, good), return_exceptions=True)
+    assert isinstance(failed, ModelLoadFailed)
+    assert model.entry == good
+
+
+async def test_engine_that_cannot_be_closed_makes_room(make_pool, write, caplog):
+    """A backend that fails to close is logged, and counted as gone."""
+    pool = make_pool(memory_budget=150)
+    a, b = (write(name, size_bytes=100) for name in "ab")
+    engine = (await use(pool, a)).engine
+    close = engine.close
+
+    def fail() -> None:
+        close()
+        raise OSError("cannot unmap")
+
+    engine.close = fail
+    assert (await use(pool, b)).entry == b
+    assert "cannot unmap" in caplog.text
+
+
+# The end
+
+
+async def test_close_ends_a_load(pool, backend, write):
+    """A load is abandoned at its next report; its waiters are told, and nothing stays."""
+    entry = write("a")
+    backend.load_gate.hold()
+    waiter = await start(use(pool, entry))
+    await reached(backend)
+    closing = await start(pool.close())
+    await start(asyncio.sleep(0))
+    backend.load_gate.release()
+    await closing
+    with pytest.raises(ModelLoadFailed, match="the server is shutting down"):
+        await waiter
+    assert backend.engines == []
+    assert pool.loaded == []
+
+
+class _StubbornBackend(FakeBackend):
+    def load(self, facts, options, progress):
+        del progress
+        return super().load(facts, options, lambda _: None)
+
+
+async def test_close_closes_what_an_abandoned_load_still_loads(make_pool, write):
+    """An engine that comes too late is closed before the pool is."""
+    backend = _StubbornBackend()
+    pool = make_pool(registry=Registry({"stubborn": backend}))
+    backend.load_gate.hold()
+    waiter = await start(use(pool, write("a")))
+    await reached(backend)
+    closing = await start(pool.close())
+    await start(asyncio.sleep(0))
+    backend.load_gate.release()
+    await closing
+    with pytest.raises(ModelLoadFailed):
+        await waiter
+    assert len(backend.loads) == 1
+    assert backend.engines == []
+
+
+async def test_close_before_the_load_has_begun(pool, backend, write):
+    """A load that is cancelled before its first step ends its waiters' wait too."""
+    waiter = await start(use(pool, write("a")))
+    await pool.close()
+    with pytest.raises(ModelLoadFailed):
+        await asyncio.wait_for(waiter, 10)
+    assert backend.loads == []
+
+
+async def test_close_ends_a_load_that_waits_for_memory(make_pool, write):
+    """A load without room does not keep the server from ending."""
+    pool = make_pool(memory_budget=150)
+    a, b = (write(name, size_bytes=100) for name in "ab")
+    async with pool.lease(a, 10):
+        waiter = await start(use(pool, b))
+        with pytest.raises(ModelLoading):
+            await use(pool, b, hold=0)
+        await pool.close()
+        with pytest.raises(ModelLoadFailed):
+            await waiter
+
+
+async def test_close_ends_running_requests(make_pool, backend, write):
+    """A leased engine is closed too: its requests fail, and their leases end in peace."""
+    pool = make_pool(idle_ttl=60.0)
+    entry = write("a")
+    backend.token_gate.hold()
+    async with pool.lease(entry, 10) as model:
+        request = GenerateRequest(prompt=(1, 2), max_tokens=5)
+        listener = submit(model.engine, request).listener
+        await pool.close()
+        assert isinstance(listener.wait(), Failed)
+    assert pool._sweeper is None
+    assert backend.engines == []
+
+
+async def test_closed_pool_loads_nothing(pool, backend, write):
+    """Who asks after the end is told so, a request that waited for an unloading included."""
+    entry = write("a")
+    await use(pool, entry)
+    await pool.close()
+    for _ in range(2):
+        with pytest.raises(ModelLoadFailed, match="shutting down") as caught:
+            await use(pool, entry)
+    assert caught.value.retry_after == 10.0
+    assert len(backend.loads) == 1
+    await pool.close()
+
+
+async def test_no_task_stays(pool, backend, write):
+    """After the end the pool has no task left."""
+    backend.load_gate.hold()
+    with pytest.raises(ModelLoading):
+        await use(pool, write("a"), hold=0)
+    await reached(backend)
+    backend.load_gate.release()
+    await pool.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
