@@ -1,0 +1,226 @@
+"""Sums: the four operations in many phrasings, with column working as the thought."""
+
+from random import Random
+
+from spark.held_out import (
+    is_held_out_addition,
+    is_held_out_multiplication,
+    is_held_out_subtraction,
+)
+from spark.turn import Split, Turn, vary
+
+_NUMBER_WORDS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen twenty"
+).split()
+
+_FRAMES = (
+    "What is {e}?", "What is {e}?", "What's {e}?", "How much is {e}?", "{e}", "{e} = ?", "{e} =",
+    "{e}?", "{e}=", "{e}=?", "Calculate {e}.", "Compute {e}.", "Work out {e}.", "Solve {e}.",
+    "Can you tell me what {e} is?", "Tell me {e}.", "Can you calculate {e}?",
+    "What does {e} make?", "What is the result of {e}?", "I need to know {e}.",
+    "Do you know what {e} is?", "Evaluate {e}.", "Give me the answer to {e}.",
+    "What is the answer to {e}?", "What does {e} equal?", "Could you work out {e} for me?",
+)  # fmt: skip
+_SUM_FORMS = ("{a} + {b}", "{a} + {b}", "{a}+{b}", "{a} plus {b}", "{a} and {b} together")
+_SUM_FRAMES = (
+    "Add {a} and {b}.", "Please add {a} and {b}.", "What is the sum of {a} and {b}?",
+    "Add {a} to {b}.", "Sum {a} and {b}.", "What do {a} and {b} add up to?",
+    "What do you get if you add {a} and {b}?", "Can you add {a} and {b}?",
+)  # fmt: skip
+_SUM_STORIES = (
+    "I have {a} apples and get {b} more. How many apples do I have?",
+    "Anna has {a} coins and Tom has {b} coins. How many coins do they have together?",
+    "There are {a} birds on a tree and {b} more come. How many birds are there?",
+    "I bought {a} red balls and {b} blue balls. How many balls did I buy?",
+)
+_MINUS_FORMS = ("{a} - {b}", "{a} - {b}", "{a}-{b}", "{a} minus {b}")
+_MINUS_FRAMES = (
+    "Subtract {b} from {a}.", "Take {b} away from {a}.", "Take {b} from {a}.",
+    "What is the difference between {a} and {b}?", "What is {a} less {b}?",
+    "What is left of {a} if I take away {b}?",
+)  # fmt: skip
+_TIMES_FORMS = ("{a} * {b}", "{a} x {b}", "{a}*{b}", "{a} times {b}", "{a} × {b}", "{a}x{b}")
+_TIMES_FRAMES = (
+    "Multiply {a} by {b}.", "Multiply {a} and {b}.", "What is the product of {a} and {b}?",
+    "What is {a} multiplied by {b}?",
+)  # fmt: skip
+_BY_FORMS = ("{a} / {b}", "{a} divided by {b}", "{a}/{b}", "{a} ÷ {b}")
+_BY_FRAMES = ("Divide {a} by {b}.", "How many times does {b} go into {a}?")
+
+
+def _ask(rng: Random, forms: tuple[str, ...], frames: tuple[str, ...], a: int, b: int) -> str:
+    if rng.random() < 0.25:
+        text = vary(rng, rng.choice(frames))
+    else:
+        text = vary(rng, rng.choice(_FRAMES).replace("{e}", rng.choice(forms)))
+    spelled = max(a, b) < len(_NUMBER_WORDS) and rng.random() < 0.1
+    values = (_NUMBER_WORDS[a], _NUMBER_WORDS[b]) if spelled else (a, b)
+    return text.format(a=values[0], b=values[1])
+
+
+def add_in_columns(a: int, b: int) -> str:
+    """Return the working of ``a + b`` from the right, each column with its carry.
+
+    >>> add_in_columns(17, 25)
+    '17 + 25: 7 + 5 = 12, 1 + 2 + 1 = 4, so 42.'
+    """
+    steps = []
+    carry = 0
+    for place in range(max(len(str(a)), len(str(b)))):
+        x, y = a // 10**place % 10, b // 10**place % 10
+        total = x + y + carry
+        steps.append(f"{x} + {y} + {carry} = {total}" if place else f"{x} + {y} = {total}")
+        carry = total // 10
+    return f"{a} + {b}: {', '.join(steps)}, so {a + b}."
+
+
+def subtract_in_columns(a: int, b: int) -> str:
+    """Return the working of ``a - b`` from the right, borrowing; below zero, the other way round.
+
+    >>> subtract_in_columns(52, 17)
+    '52 - 17: 12 - 7 = 5, 5 - 1 - 1 = 3, so 35.'
+    """
+    if a < b:
+        return f"{a} is less than {b}. {subtract_in_columns(b, a)[:-1]}, so -{b - a}."
+    steps = []
+    borrow = 0
+    for place in range(max(len(str(a)), len(str(b)))):
+        x, y = a // 10**place % 10, b // 10**place % 10
+        lent = 10 if x - y - borrow < 0 else 0
+        taken = f"{x + lent} - {y} - {borrow}" if place else f"{x + lent} - {y}"
+        steps.append(f"{taken} = {x + lent - y - borrow}")
+        borrow = lent // 10
+    return f"{a} - {b}: {', '.join(steps)}, so {a - b}."
+
+
+def multiply_in_parts(a: int, b: int) -> str:
+    """Return the working of ``a * b``: from the table, or tens and ones of the longer factor.
+
+    >>> multiply_in_parts(4, 23)
+    '4 * 23: 20 * 4 = 80, 3 * 4 = 12, 80 + 12 = 92, so 92.'
+    """
+    if max(a, b) <= 12:
+        return f"{a} * {b} = {a * b}."
+    long, short = max(a, b), min(a, b)
+    tens, ones = long // 10 * 10, long % 10
+    parts = f"{tens} * {short} = {tens * short}, {ones} * {short} = {ones * short}"
+    return f"{a} * {b}: {parts}, {tens * short} + {ones * short} = {a * b}, so {a * b}."
+
+
+def _addends(rng: Random) -> tuple[int, int]:
+    chance = rng.random()
+    if chance < 0.1:
+        return rng.randrange(10), rng.randrange(10)
+    if chance < 0.2:
+        pair = [rng.randrange(10), rng.randrange(100)]
+        rng.shuffle(pair)
+        return pair[0], pair[1]
+    if chance < 0.26:
+        return rng.randrange(1000), rng.randrange(1000)
+    return rng.randrange(100), rng.randrange(100)
+
+
+def pair_to_add(rng: Random, split: Split) -> tuple[int, int]:
+    """Draw two numbers whose sum belongs to ``split``; tests stay below 100."""
+    while True:
+        a, b = _addends(rng)
+        if split == "test" and max(a, b) >= 100:
+            continue
+        if is_held_out_addition(a, b) == (split == "test"):
+            return a, b
+
+
+def addition(rng: Random, split: Split) -> Turn:
+    """Make a sum of two numbers, mostly below 100."""
+    a, b = pair_to_add(rng, split)
+    if rng.random() < 0.04:
+        question = rng.choice(_SUM_STORIES).format(a=a, b=b)
+    else:
+        question = _ask(rng, _SUM_FORMS, _SUM_FRAMES, a, b)
+    return Turn(question, f"{a} + {b} = {a + b}.", add_in_columns(a, b))
+
+
+def several_sums(rng: Random, split: Split) -> Turn:
+    """Make two to eight sums in one question: the densest practice of sums without working."""
+    pairs = [pair_to_add(rng, split) for _ in range(rng.randint(2, 8))]
+    plus = rng.choice((" + ", "+"))
+    asked = ", ".join(f"{a}{plus}{b}" for a, b in pairs)
+    frame = rng.choice(("What is {e}?", "{e}", "Calculate {e}.", "Add these: {e}", "Sums: {e}"))
+    answer = ", ".join(f"{a} + {b} = {a + b}" for a, b in pairs)
+    return Turn(frame.format(e=asked), answer + ".")
+
+
+def three_terms(rng: Random, _split: Split) -> Turn:
+    """Make a sum of three one-digit numbers."""
+    a, b, c = (rng.randrange(1, 10) for _ in range(3))
+    if is_held_out_addition(a + b, c):
+        return three_terms(rng, _split)
+    plus = rng.choice((" + ", "+", " plus "))
+    question = vary(rng, rng.choice(_FRAMES)).format(e=f"{a}{plus}{b}{plus}{c}")
+    thought = f"{a} + {b} = {a + b}, {a + b} + {c} = {a + b + c}."
+    return Turn(question, f"{a} + {b} + {c} = {a + b + c}.", thought)
+
+
+def subtraction(rng: Random, split: Split) -> Turn:
+    """Make a difference of two numbers below 100, mostly not below zero."""
+    while True:
+        a, b = (rng.randrange(20) for _ in range(2)) if rng.random() < 0.25 else _addends(rng)
+        if max(a, b) >= 100:
+            continue
+        if a < b and rng.random() < 0.6:
+            a, b = b, a
+        # The working of a difference below zero shows the other order, so it must be free too.
+        shown = is_held_out_subtraction(a, b) or (a < b and is_held_out_subtraction(b, a))
+        if split == "train" and shown:
+            continue
+        if split == "test" and not is_held_out_subtraction(a, b):
+            continue
+        break
+    question = _ask(rng, _MINUS_FORMS, _MINUS_FRAMES, a, b)
+    return Turn(question, f"{a} - {b} = {a - b}.", subtract_in_columns(a, b))
+
+
+def multiplication(rng: Random, split: Split) -> Turn:
+    """Make a product up to 12 * 12."""
+    while True:
+        a, b = rng.randrange(13), rng.randrange(13)
+        if is_held_out_multiplication(a, b) == (split == "test"):
+            break
+    question = _ask(rng, _TIMES_FORMS, _TIMES_FRAMES, a, b)
+    return Turn(question, f"{a} * {b} = {a * b}.", multiply_in_parts(a, b))
+
+
+def long_multiplication(rng: Random, split: Split) -> Turn:
+    """Make a product of a number from 13 to 99 and one digit."""
+    while True:
+        long, short = rng.randrange(13, 100), rng.randrange(2, 10)
+        a, b = (long, short) if rng.random() < 0.6 else (short, long)
+        tens, ones = long // 10 * 10, long % 10
+        shown = is_held_out_addition(tens * short, ones * short) or is_held_out_multiplication(
+            tens, short
+        )
+        if split == "train" and shown:
+            continue
+        if is_held_out_multiplication(a, b) == (split == "test"):
+            break
+    question = _ask(rng, _TIMES_FORMS, _TIMES_FRAMES, a, b)
+    return Turn(question, f"{a} * {b} = {a * b}.", multiply_in_parts(a, b))
+
+
+def division(rng: Random, _split: Split) -> Turn:
+    """Make a division without remainder from the table up to 12 * 12; none is held out."""
+    b, result = rng.randrange(1, 13), rng.randrange(13)
+    a = b * result
+    thought = f"{result} * {b} = {a}."
+    return Turn(_ask(rng, _BY_FORMS, _BY_FRAMES, a, b), f"{a} / {b} = {result}.", thought)
+
+
+def comparison(rng: Random, _split: Split) -> Turn:
+    """Ask which of two numbers is bigger or smaller."""
+    a, b = rng.sample(range(100 if rng.random() < 0.8 else 1000), 2)
+    more, less = rng.choice((("bigger", "smaller"), ("larger", "smaller"), ("greater", "less")))
+    word = rng.choice((more, less))
+    frame = rng.choice(("Which is {w}, {a} or {b}?", "Which number is {w}: {a} or {b}?"))
+    right = max(a, b) if word == more else min(a, b)
+    return Turn(vary(rng, frame).format(w=word, a=a, b=b), f"{right} is {word}.")
