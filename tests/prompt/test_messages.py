@@ -1,0 +1,125 @@
+"""A request's messages and tools as chat templates expect them."""
+
+import msgspec
+import pytest
+
+from pilotlight.prompt.messages import template_messages, template_tools
+from pilotlight.schema.chat import Message, Tool
+
+
+def rendered(*messages: dict) -> list[dict]:
+    """Return messages as a request has them, as templates read them."""
+    return template_messages(msgspec.convert(list(messages), list[Message]))
+
+
+@pytest.mark.parametrize(
+    ("message", "variables"),
+    [
+        ({"role": "system", "content": "Be brief."}, {"role": "system", "content": "Be brief."}),
+        ({"role": "developer", "content": "x"}, {"role": "system", "content": "x"}),
+        (
+            {"role": "user", "content": "hi", "name": "Ann"},
+            {"role": "user", "content": "hi", "name": "Ann"},
+        ),
+        ({"role": "user", "content": "", "name": None}, {"role": "user", "content": ""}),
+        (
+            {"role": "tool", "content": "4", "tool_call_id": "c1"},
+            {"role": "tool", "content": "4", "tool_call_id": "c1"},
+        ),
+        ({"role": "assistant", "content": "yes"}, {"role": "assistant", "content": "yes"}),
+        ({"role": "assistant"}, {"role": "assistant", "content": ""}),
+        ({"role": "assistant", "content": None}, {"role": "assistant", "content": ""}),
+        ({"role": "assistant", "refusal": "No."}, {"role": "assistant", "content": "No."}),
+        (
+            {"role": "assistant", "content": "yes", "refusal": "No."},
+            {"role": "assistant", "content": "yes"},
+        ),
+        (
+            {"role": "assistant", "content": "4", "reasoning_content": "2+2"},
+            {"role": "assistant", "content": "4", "reasoning_content": "2+2"},
+        ),
+        (
+            {"role": "assistant", "content": "4", "reasoning_content": "", "tool_calls": []},
+            {"role": "assistant", "content": "4"},
+        ),
+    ],
+)
+def test_message_becomes_what_templates_read(message, variables):
+    """A message keeps its role and text; what was not given is absent, not null."""
+    assert rendered(message) == [variables]
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])
+def test_parts_are_joined_by_lines(role):
+    """A list of text parts is one string, for templates that take strings alone."""
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    assert rendered({"role": role, "content": parts})[0]["content"] == "one\ntwo"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        ('{"a": [1, {"b": null}]}', {"a": [1, {"b": None}]}),
+        ("{}", {}),
+        ("", {}),
+        ('{"a": ', '{"a": '),
+        ("no JSON", "no JSON"),
+        ("[1, 2]", "[1, 2]"),
+        ("5", "5"),
+        ("null", "null"),
+        ('"text"', '"text"'),
+        ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", '{"a": ' + "[" * 5000 + "]" * 5000 + "}"),
+    ],
+)
+def test_arguments_are_objects(arguments, value):
+    """Templates write arguments with `tojson`: they get the object, or the text that is none."""
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    (message,) = rendered({"role": "assistant", "tool_calls": [call]})
+    assert message == {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [
+            {"type": "function", "id": "c1", "function": {"name": "f", "arguments": value}}
+        ],
+    }
+
+
+def test_order_is_kept():
+    """Messages come in the request's order, repeated roles included."""
+    contents = [
+        message["content"] for message in rendered(*[{"role": "user", "content": c} for c in "abc"])
+    ]
+    assert contents == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("tools", [None, []])
+def test_no_tools_are_none(tools):
+    """Templates ask whether there are tools; an empty list is none."""
+    assert template_tools(tools) is None
+
+
+def test_tools_are_as_openai_writes_them():
+    """A tool keeps its schema as it was given, without what was not."""
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "default": None}}}
+    tools = msgspec.convert(
+        [
+            {"type": "function", "function": {"name": "f"}},
+            {
+                "type": "function",
+                "function": {
+                    "name": "g",
+                    "description": "d",
+                    "parameters": schema,
+                    "strict": False,
+                },
+            },
+        ],
+        list[Tool],
+    )
+    assert template_tools(tools) == [
+        {"type": "function", "function": {"name": "f"}},
+        {
+            "type": "function",
+            "function": {"name": "g", "description": "d", "parameters": schema, "strict": False},
+        },
+    ]

@@ -1,0 +1,70 @@
+"""The error tree: what its table says is what its classes are."""
+
+import re
+
+import pytest
+
+from pilotlight import errors
+from pilotlight.errors import ServiceError
+
+
+def descendants(kind: type[ServiceError]) -> list[type[ServiceError]]:
+    """Return every error below *kind*."""
+    return [one for child in kind.__subclasses__() for one in (child, *descendants(child))]
+
+
+TABLE = [
+    ("InvalidRequest", 400, "invalid_request_error", "invalid_request_error"),
+    ("ContextLengthExceeded", 400, "invalid_request_error", "context_length_exceeded"),
+    ("MethodNotAllowed", 405, "invalid_request_error", "method_not_allowed"),
+    ("RequestTooLarge", 413, "invalid_request_error", "request_too_large"),
+    ("UnsupportedMediaType", 415, "invalid_request_error", "unsupported_media_type"),
+    ("PathNotFound", 404, "invalid_request_error", "not_found"),
+    ("ModelNotFound", 404, "model_not_found", "model_not_found"),
+    ("QueueFull", 429, "rate_limit_error", "queue_full"),
+    ("InferenceError", 500, "inference_error", "inference_error"),
+    ("ModelLoading", 503, "model_loading", "model_loading"),
+    ("ModelLoadFailed", 503, "model_load_failed", "model_load_failed"),
+    ("InsufficientMemory", 503, "model_load_failed", "insufficient_memory"),
+]
+
+
+def test_every_error_is_one_of_the_table():
+    """Each has its status, type and code; no two have the same code."""
+    concrete = [one for one in descendants(ServiceError) if one is not errors.Unavailable]
+    rows = [(one.__name__, one.status, one.type, one.code) for one in concrete]
+    assert sorted(rows) == sorted(TABLE)
+    assert len({code for *_, code in rows}) == len(rows)
+
+
+@pytest.mark.parametrize(("name", "status", "kind", "code"), TABLE)
+def test_docstring_draws_it(name, status, kind, code):
+    """The tree in the module's docstring tells the truth."""
+    assert re.search(rf"── {name} +{status} +{kind} +{code}\b", errors.__doc__)
+
+
+def test_an_error_knows_its_parameter():
+    """The request's field is kept, and absent where none is at fault."""
+    error = errors.InvalidRequest("stop is empty", param="stop")
+    assert (error.message, str(error), error.param) == ("stop is empty", "stop is empty", "stop")
+    assert errors.InvalidRequest("no JSON").param is None
+
+
+@pytest.mark.parametrize(
+    ("error", "retry_after", "should_retry"),
+    [
+        (errors.ModelLoading("x", retry_after=3.0), 3.0, True),
+        (errors.ModelLoadFailed("x", retry_after=3.0), 3.0, True),
+        (errors.InsufficientMemory("x", retry_after=None), None, False),
+        (errors.QueueFull("x", retry_after=5.0), 5.0, None),
+        (errors.InferenceError("x"), None, None),
+    ],
+)
+def test_an_error_knows_whether_to_try_again(error, retry_after, should_retry):
+    """Unavailable says yes or no; the rest leaves the judgement to the client."""
+    assert (error.retry_after, error.should_retry) == (retry_after, should_retry)
+
+
+def test_a_method_error_knows_the_methods():
+    """What a path allows is kept for the header."""
+    assert errors.MethodNotAllowed("x", allow="GET").allow == "GET"

@@ -1,0 +1,103 @@
+"""Logs, as JSON for collectors and as text for people."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from pilotlight.config import Settings
+from pilotlight.telemetry import JsonFormatter, configure_logging
+
+
+@pytest.fixture(autouse=True)
+def _restored_logging() -> Iterator[None]:
+    """Give the process's logging back as it was."""
+    root, uvicorn = logging.getLogger(), logging.getLogger("uvicorn.error")
+    handlers, levels = root.handlers[:], (root.level, uvicorn.level)
+    root.handlers[:] = []  # those are pytest's, which configuring would close
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    uvicorn.setLevel(levels[1])
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def record(message: str, *args: object, level: int = logging.INFO, exc_info=None):
+    """Return a log record of 2026-01-01."""
+    made = logging.LogRecord("pilotlight.pool", level, __file__, 1, message, args, exc_info)
+    made.created = 1767225600.5
+    return made
+
+
+def test_line_is_a_json_object():
+    """A line has the time, the severity, the logger and the message, under collectors' names."""
+    line = JsonFormatter().format(record("loaded %s in %.1f s", "é", 2.0))
+    assert json.loads(line) == {
+        "time": "2026-01-01T00:00:00.500000+00:00",
+        "severity": "INFO",
+        "logger": "pilotlight.pool",
+        "message": "loaded é in 2.0 s",
+    }
+
+
+def test_exception_is_a_field_of_the_one_line():
+    """A traceback stays inside its line."""
+
+    def fail() -> None:
+        raise ValueError("first\nsecond")
+
+    try:
+        fail()
+    except ValueError:
+        line = JsonFormatter().format(record("x", level=logging.ERROR, exc_info=sys.exc_info()))
+    assert "\n" not in line
+    fields = json.loads(line)
+    assert fields["severity"] == "ERROR"
+    assert fields["exception"].startswith("Traceback")
+    assert fields["exception"].endswith("ValueError: first\nsecond")
+
+
+@pytest.mark.parametrize("message", ['"quoted"\n\ttab', "\x00\x1b[31m", "name \udcff", "\ud83d"])
+def test_strange_text_stays_one_line(message):
+    """Control characters are escaped, and a file name that is no UTF-8 is still told."""
+    line = JsonFormatter().format(record("%s", message))
+    assert line.isprintable()
+    assert json.loads(line)["message"] == message.encode("utf-8", "backslashreplace").decode()
+
+
+@pytest.mark.parametrize(
+    ("log_format", "stream", "as_json"),
+    [
+        ("auto", io.StringIO, True),
+        ("auto", _Terminal, False),
+        ("json", _Terminal, True),
+        ("text", io.StringIO, False),
+    ],
+)
+def test_format_follows_the_setting_and_the_terminal(monkeypatch, log_format, stream, as_json):
+    """`auto` is text for people at a terminal, and JSON for everything else."""
+    monkeypatch.setattr(sys, "stderr", stream())
+    configure_logging(Settings(log_format=log_format))
+    logging.getLogger("pilotlight.x").warning("hello")
+    line = sys.stderr.getvalue()
+    assert line.startswith("{") == as_json
+    assert "hello" in line
+    if not as_json:
+        assert line == "WARNING pilotlight.x: hello\n"
+
+
+def test_level_is_the_least_that_is_logged(monkeypatch):
+    """What is below the level is not written; uvicorn tells only what is wrong."""
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    configure_logging(Settings(log_level="info", log_format="text"))
+    logging.getLogger("a").debug("one")
+    logging.getLogger("a").info("two")
+    logging.getLogger("uvicorn.error").info("three")
+    assert sys.stderr.getvalue() == "INFO    a: two\n"
