@@ -1,6 +1,6 @@
 """resolve → render → submit → parse: what every endpoint that generates text shares.
 
-The events of one answer are yielded in lists, as they arrive: first a lone `Begun`, then output
+The events of one answer are yielded in lists, as they arrive: first a `Begun`, then output
 events, last an `Ended`. What goes wrong is raised as a `ServiceError`.
 """
 

@@ -1,0 +1,237 @@
+"""The bridge from an engine's thread to the event loop."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pilotlight.async_engine import AsyncEngine, EventStream
+from pilotlight_backend import (
+    EngineClosed,
+    EngineEvent,
+    EngineStats,
+    Failed,
+    Finish,
+    GenerateRequest,
+    InvalidParameter,
+    LoadOptions,
+    Started,
+    Timings,
+    Token,
+    Usage,
+)
+from pilotlight_backend.testing.fake import FakeBackend, FakeEngine, FakeModel
+
+REQUEST = GenerateRequest(prompt=(1,), max_tokens=5)
+STARTED = Started(1, 0)
+FINISH = Finish(
+    "stop", Usage(prompt_tokens=1, completion_tokens=1), Timings(queue=0, prefill=0, decode=0)
+)
+
+
+def token(number: int) -> Token:
+    return Token(number, b"x")
+
+
+class ManualTicket:
+    """Counts how often it was cancelled."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+class ManualEngine:
+    """An engine that says what a test says, on a thread of its own."""
+
+    def __init__(self) -> None:
+        self.emits: list[Callable[[EngineEvent], None]] = []
+        self.tickets: list[ManualTicket] = []
+        self.tokenized_on: list[threading.Thread] = []
+
+    def submit(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> ManualTicket:
+        del request
+        self.emits.append(emit)
+        self.tickets.append(ManualTicket())
+        return self.tickets[-1]
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        self.tokenized_on.append(threading.current_thread())
+        return [len(text), int(special)]
+
+    def say(self, *said: tuple[int, EngineEvent]) -> None:
+        """Emit events, each for the request of that number; the event loop waits meanwhile."""
+        thread = threading.Thread(
+            target=lambda: [self.emits[number](event) for number, event in said]
+        )
+        thread.start()
+        thread.join()
+
+
+@pytest.fixture
+def manual() -> ManualEngine:
+    return ManualEngine()
+
+
+@pytest.fixture
+async def engine(manual: ManualEngine) -> AsyncEngine:
+    return AsyncEngine(manual)
+
+
+# Events
+
+
+async def test_events_arrive_together_and_in_order(manual, engine):
+    """What was emitted since the last look is handed over in one go."""
+    stream = engine.submit(REQUEST)
+    events = [STARTED, *(token(number) for number in range(100)), FINISH]
+    manual.say(*((0, event) for event in events))
+    assert await stream.next() == events
+    assert await stream.next() == []
+
+
+async def test_one_wake_up_serves_every_request(manual, engine):
+    """A step's events of all requests wake the event loop once; each stream gets its own."""
+    wake_ups = 0
+    call_soon = engine._loop.call_soon_threadsafe
+
+    def count(*arguments: object) -> None:
+        nonlocal wake_ups
+        wake_ups += 1
+        call_soon(*arguments)
+
+    engine._loop.call_soon_threadsafe = count
+    streams = [engine.submit(REQUEST) for _ in range(3)]
+    manual.say((0, token(1)), (1, token(2)), (2, token(3)), (0, token(4)))
+    assert [await stream.next() for stream in streams] == [
+        [token(1), token(4)],
+        [token(2)],
+        [token(3)],
+    ]
+    assert wake_ups == 1
+    manual.say((0, FINISH))
+    assert await streams[0].next() == [FINISH]
+    assert wake_ups == 2
+
+
+async def test_reader_waits_for_the_next_event(manual, engine):
+    """Without an event the reader waits, as long as it takes."""
+    stream = engine.submit(REQUEST)
+    reading = asyncio.create_task(stream.next())
+    await asyncio.sleep(0)
+    assert not reading.done()
+    manual.say((0, STARTED))
+    assert await reading == [STARTED]
+
+
+async def test_reader_that_left_may_come_back(manual, engine):
+    """A cancelled wait loses no event."""
+    stream = engine.submit(REQUEST)
+    reading = asyncio.create_task(stream.next())
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    manual.say((0, STARTED), (0, token(1)))
+    assert await stream.next() == [STARTED, token(1)]
+
+
+@pytest.mark.parametrize("last", [FINISH, Failed(EngineClosed("x"))])
+async def test_stream_ends_with_its_last_event(manual, engine, last):
+    """After the last event nothing is waited for, and cancelling does nothing."""
+    stream = engine.submit(REQUEST)
+    manual.say((0, last))
+    assert await stream.next() == [last]
+    assert await stream.next() == []
+    stream.cancel()
+    assert manual.tickets[0].cancelled == 0
+
+
+async def test_cancelling_passes_on_to_the_engine(manual, engine):
+    """A stream that is cancelled cancels its own ticket, and may be read to its end."""
+    stream = engine.submit(REQUEST)
+    engine.submit(REQUEST)
+    stream.cancel()
+    assert [ticket.cancelled for ticket in manual.tickets] == [1, 0]
+    manual.say((0, FINISH))
+    assert await stream.next() == [FINISH]
+
+
+def test_engine_may_outlive_the_loop(manual):
+    """Events after the loop's end are nobody's, and do not disturb the engine's thread."""
+    streams: list[EventStream] = []
+
+    async def begin() -> None:
+        streams.append(AsyncEngine(manual).submit(REQUEST))
+
+    asyncio.run(begin())
+    for event in (STARTED, token(1), FINISH):
+        manual.emits[0](event)
+    assert len(streams) == 1
+
+
+# Text
+
+
+async def test_short_text_is_tokenised_at_once_and_long_text_in_a_thread(manual, engine):
+    """Only what takes its time leaves the event loop."""
+    assert await engine.tokenize("x" * 8191, special=True) == [8191, 1]
+    assert await engine.tokenize("x" * 8192, special=False) == [8192, 0]
+    here, there = manual.tokenized_on
+    assert here is threading.current_thread()
+    assert there is not here
+
+
+# With a real thread
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeEngine]:
+    backend = FakeBackend()
+    facts = backend.probe(FakeModel(reply="hello").write(tmp_path / "m.fake"))
+    engine = backend.load(facts, LoadOptions(parallel=2), lambda _: None)
+    yield engine
+    engine.close()
+
+
+async def read(stream: EventStream) -> list[EngineEvent]:
+    """Read a stream to its end."""
+    events: list[EngineEvent] = []
+    while arrived := await stream.next():
+        events += arrived
+    return events
+
+
+async def test_requests_of_a_real_engine_run_together(fake):
+    """Each of many streams gets its own events, whole and in order."""
+    engine = AsyncEngine(fake)
+    answers = await asyncio.gather(*(read(engine.submit(REQUEST)) for _ in range(20)))
+    for events in answers:
+        assert isinstance(events[0], Started)
+        assert b"".join(event.piece for event in events if isinstance(event, Token)) == b"hello"
+        assert isinstance(events[-1], Finish)
+    assert isinstance(engine.stats(), EngineStats)
+    assert engine.stats().queued == 0
+
+
+async def test_cancelled_request_finishes(fake):
+    """A cancelled request of a real engine ends, and says that it was cancelled."""
+    fake._token_gate.hold()
+    stream = AsyncEngine(fake).submit(REQUEST)
+    stream.cancel()
+    events = await read(stream)
+    assert events[-1].reason == "cancelled"
+
+
+async def test_refused_request_raises_at_once(fake):
+    """What can never run is told by the call, and what comes too late as well."""
+    engine = AsyncEngine(fake)
+    with pytest.raises(InvalidParameter):
+        engine.submit(GenerateRequest(prompt=(), max_tokens=1))
+    fake.close()
+    with pytest.raises(EngineClosed):
+        engine.submit(REQUEST)
