@@ -14,8 +14,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from llama_cpp import llama_cpp as lib
-
 from pilotlight_backend import (
     Engine,
     EngineEvent,
@@ -27,6 +25,7 @@ from pilotlight_backend import (
     SamplingParams,
 )
 from pilotlight_llama_cpp.backend import LlamaCppBackend
+from pilotlight_llama_cpp.native import library
 
 SAMPLING = SamplingParams(temperature=1.0, top_p=0.95, top_k=64, seed=7)
 CONTEXT_LENGTH = 1024
@@ -37,8 +36,8 @@ class BareLoop:
     """The least that decodes several sequences with llama.cpp: no queue, no events, no errors."""
 
     def __init__(self, path: Path, *, streams: int, threads: int) -> None:
-        lib.llama_backend_init()
         self.streams = streams
+        self._lib = lib = library()
         self._model = lib.llama_model_load_from_file(
             str(path).encode(), lib.llama_model_default_params()
         )
@@ -57,6 +56,7 @@ class BareLoop:
 
     def generate(self, prompts: list[tuple[int, ...]], tokens: int) -> float:
         """Answer each prompt with *tokens* tokens; return seconds."""
+        lib = self._lib
         lib.llama_memory_clear(lib.llama_get_memory(self._context), False)  # noqa: FBT003
         samplers = [self._sampler() for _ in prompts]
         start = time.perf_counter()
@@ -84,11 +84,12 @@ class BareLoop:
                 row += 1
             ends.append(row - 1)
         batch.n_tokens = row
-        if lib.llama_decode(self._context, batch):
+        if self._lib.llama_decode(self._context, batch):
             raise RuntimeError("llama.cpp could not decode")
         return ends
 
     def _sampler(self) -> Any:
+        lib = self._lib
         chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_k(SAMPLING.top_k))
         lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_p(SAMPLING.top_p, 1))
@@ -97,6 +98,7 @@ class BareLoop:
 
     def close(self) -> None:
         """Free everything."""
+        lib = self._lib
         lib.llama_batch_free(self._batch)
         lib.llama_free(self._context)
         lib.llama_model_free(self._model)

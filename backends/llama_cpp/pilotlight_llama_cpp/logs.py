@@ -20,12 +20,12 @@ _LEVELS = {
 
 
 class LogLines(threading.local):
-    """The log of one thread: joins pieces to lines, and keeps the last error for who asks."""
+    """The log of one thread: joins pieces to lines, and keeps the first error for who asks."""
 
     def __init__(self) -> None:
         self._level = logging.DEBUG
         self._text = ""
-        self.last_error: str | None = None
+        self.first_error: str | None = None
 
     def feed(self, level: int, text: str) -> None:
         """Take a piece as llama.cpp gives it: a line, its beginning, or what continues it."""
@@ -40,8 +40,8 @@ class LogLines(threading.local):
         """End the line that is being joined."""
         line, self._text = self._text.rstrip(), ""
         if line.strip(" ."):  # a load also draws its progress in dots
-            if self._level == logging.ERROR:
-                self.last_error = line
+            if self._level == logging.ERROR and self.first_error is None:
+                self.first_error = line
             logger.log(self._level, "%s", line)
 
 
@@ -62,18 +62,21 @@ def install(library: Any) -> None:
 
 
 class Complaint:
-    """What llama.cpp last said was wrong, in its own words without the function's name."""
+    """What llama.cpp said was wrong, in its own words without the function's name.
+
+    Of several errors the first is the cause; those that follow say that it failed.
+    """
 
     @property
     def text(self) -> str:
-        """The last error line, or a word for its absence."""
-        line = _lines.last_error or "llama.cpp gave no reason"
-        _function, colon, rest = line.partition(": ")
-        return rest if colon and " " not in _function else line
+        """The error, or a word for its absence."""
+        line = _lines.first_error or "llama.cpp gave no reason"
+        function, colon, rest = line.partition(": ")
+        return rest if colon and " " not in function else line
 
 
 @contextmanager
 def complaint() -> Iterator[Complaint]:
     """Collect the calling thread's errors while the block runs."""
-    _lines.last_error = None
+    _lines.first_error = None
     yield Complaint()

@@ -1,11 +1,12 @@
 """A model's weights and vocabulary in memory."""
 
 import ctypes
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pilotlight_backend import ModelFileInvalid
+from pilotlight_backend import EngineClosed, InferenceFailed, ModelFileInvalid
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.native import library
 
@@ -14,7 +15,10 @@ _ADD_NOTHING, _SPELLED = False, True
 
 
 class Model:
-    """A loaded `llama_model` and its vocabulary. All methods but `close` suit any thread."""
+    """A loaded `llama_model` and its vocabulary.
+
+    `tokenize` and `close` suit any thread; the rest is for the thread that closes it.
+    """
 
     def __init__(self, path: Path, *, gpu_layers: int, proceed: Callable[[], None]) -> None:
         """Load the model; *proceed* is called now and then, and what it raises ends the load."""
@@ -24,6 +28,7 @@ class Model:
         self.vocabulary_size: int = self.lib.llama_vocab_n_tokens(self._vocab)
         self.sliding_window: int = self.lib.llama_model_n_swa(self.pointer)
         self.suppressed = self._suppressed()
+        self._in_use = threading.Lock()
 
     def _load(self, path: Path, gpu_layers: int, proceed: Callable[[], None]) -> Any:
         raised: list[BaseException] = []
@@ -58,14 +63,16 @@ class Model:
         """Return the token ids of *text*; adds nothing at either end."""
         data = text.encode("utf-8", "replace")
         room = len(data) + 2  # a token is at least a byte, and SPM may put a space before
-        while True:
-            ids = (ctypes.c_int32 * room)()
+        ids = (ctypes.c_int32 * room)()
+        with self._in_use:  # else it could be freed meanwhile
+            if not self.pointer:
+                raise EngineClosed("the engine is closed")
             count = self.lib.llama_tokenize(
                 self._vocab, data, len(data), ids, room, _ADD_NOTHING, special
             )
-            if count >= 0:
-                return ids[:count]
-            room = -count
+        if count < 0:
+            raise InferenceFailed(f"the text of {len(data)} bytes could not be tokenised")
+        return ids[:count]
 
     def piece(self, token: int) -> bytes:
         """Return the bytes of *token*, special tokens spelled out."""
@@ -83,6 +90,7 @@ class Model:
 
     def close(self) -> None:
         """Give the memory back; no-op the second time."""
-        pointer, self.pointer = self.pointer, None
+        with self._in_use:
+            pointer, self.pointer = self.pointer, None
         if pointer:
             self.lib.llama_model_free(pointer)
