@@ -9,12 +9,13 @@ from msgspec.structs import replace
 
 from pilotlight_backend import (
     Engine,
+    InsufficientMemory,
     LoadOptions,
     LoadProgress,
     ModelFacts,
     ModelFileInvalid,
 )
-from pilotlight_llama_cpp import probe, threads
+from pilotlight_llama_cpp import cgroup, probe, threads
 from pilotlight_llama_cpp.readahead import read_ahead
 
 logger = logging.getLogger("pilotlight.llama_cpp")
@@ -45,6 +46,7 @@ class LlamaCppBackend:
     ) -> Engine:
         """Load a model: read its files, map them, evaluate one token."""
         facts = replace(facts, context_length=_context_length(facts, options))
+        _check_memory(facts, options)
         total = facts.size_bytes
         try:
             read_ahead(
@@ -66,6 +68,17 @@ def _context_length(facts: ModelFacts, options: LoadOptions) -> int:
             options.context_length,
         )
     return options.context_length
+
+
+def _check_memory(facts: ModelFacts, options: LoadOptions) -> None:
+    """Raise where weights and KV cache cannot fit: the kernel would end the whole process."""
+    available = cgroup.available_memory()
+    if available is None or options.gpu_layers:
+        return
+    cells = facts.context_length * options.parallel
+    required = facts.size_bytes + facts.kv_bytes_per_token * cells
+    if required > available:
+        raise InsufficientMemory(required, available)
 
 
 def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], None]) -> Engine:

@@ -13,6 +13,7 @@ from pilotlight_backend import (
     Failed,
     Finish,
     GenerateRequest,
+    InsufficientMemory,
     InvalidParameter,
     LoadOptions,
     ModelFileInvalid,
@@ -20,6 +21,7 @@ from pilotlight_backend import (
     Started,
     Token,
 )
+from pilotlight_llama_cpp import cgroup
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 
 DEADLINE = 60
@@ -376,6 +378,17 @@ def test_file_that_vanished_after_the_probe(exact_model, tmp_path):
     path.unlink()
     with pytest.raises(ModelFileInvalid, match=r"gone\.gguf"):
         backend.load(facts, LoadOptions(), lambda _progress: None)
+
+
+def test_model_that_does_not_fit_is_refused_before_it_is_read(exact_model, monkeypatch):
+    """Weights and KV cache of all slots are weighed against what is available."""
+    monkeypatch.setattr(cgroup, "available_memory", lambda: 1_000_000)
+    heard = []
+    with pytest.raises(InsufficientMemory) as caught:
+        load(exact_model, heard.append)
+    assert caught.value.available == 1_000_000
+    assert caught.value.required == exact_model.stat().st_size + 512 * 512 * 4
+    assert heard == []
 
 
 def test_longer_context_than_trained_is_warned_of(exact_model, caplog):
