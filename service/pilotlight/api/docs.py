@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from pilotlight.api.operation import Answer, Content, Operation, Parameter
 from pilotlight.errors import PathNotFound
@@ -102,7 +103,7 @@ def docs_handlers(document: Callable[[], dict[str, Any]]) -> Sequence[HTTPRouteH
         return Response(_PAGE, media_type=MediaType.HTML)
 
     @get("/swagger/{file:str}", opt={"operation": _FILE})
-    async def swagger_file(file: str) -> Response[bytes]:
+    async def swagger_file(file: FromPath[str]) -> Response[bytes]:
         if file not in _FILES:
             raise PathNotFound(f"there is no {file!r} here")
         content = (_FOLDER / file).read_bytes()  # a page's two files, not worth a thread

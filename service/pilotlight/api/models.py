@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from pilotlight.api.operation import Answer, Content, Operation, Parameter
 from pilotlight.errors import ModelLoadFailed, ModelNotFound
@@ -86,7 +87,7 @@ def models_handlers(
 
     # `:path`, for names have slashes in them: org/name.
     @get("/v1/models/{model:path}", opt={"operation": RETRIEVE})
-    async def retrieve_model(model: str) -> Response[bytes]:
+    async def retrieve_model(model: FromPath[str]) -> Response[bytes]:
         entry = await resolver.resolve(model.removeprefix("/"))
         return _json((await models([entry]))[0])
 

@@ -1,0 +1,60 @@
+"""A client that is driven by hand: what the server sends can be awaited, and it can hang up."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from tests.conftest import CHAT, events
+
+
+class Call:
+    """One chat request to *app*, begun at once."""
+
+    def __init__(self, app: Any, body: Any, headers: dict[str, str] | None = None) -> None:
+        self._body = msgspec.json.encode(body)
+        self._sent: asyncio.Queue[Any] = asyncio.Queue()
+        self._asked = asyncio.Event()
+        self._gone = asyncio.Event()
+        self.status: int | None = None
+        fields = {"content-type": "application/json", **(headers or {})}
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": CHAT,
+            "raw_path": CHAT.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in fields.items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+        }
+        self.task = asyncio.create_task(app(scope, self._receive, self._send))
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._asked.is_set():
+            self._asked.set()
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        self._sent.put_nowait(message)
+
+    async def next(self) -> list[Any]:
+        """Wait for the next piece of the body, and return its events."""
+        async with asyncio.timeout(10):
+            message = await self._sent.get()
+            if message["type"] == "http.response.start":
+                self.status = message["status"]
+                message = await self._sent.get()
+        return events(message["body"].decode())
+
+    async def hang_up(self) -> None:
+        """Leave, and wait until the server has noticed."""
+        self._gone.set()
+        async with asyncio.timeout(10):
+            await self.task

@@ -1,0 +1,123 @@
+"""A client that hangs up frees its slot at the next step, wherever its request is by then."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from tests.api.caller import Call
+from tests.conftest import FakeService, chat
+
+
+async def one_slot(start: Callable[..., Any]) -> FakeService:
+    """Return a service whose model `m` has one slot and takes no step yet."""
+    service = await start(parallel=1)
+    service.write(reply="A long answer.")
+    service.backend.token_gate.hold()
+    return service
+
+
+async def reached(service: FakeService) -> None:
+    """Wait until the engine stands before its next step."""
+    assert await asyncio.to_thread(service.backend.token_gate.wait_reached)
+
+
+async def assert_slot_is_free(service: FakeService) -> None:
+    """Show that another request gets the one slot without any step being taken."""
+    steps = service.engine.stats().steps
+    following = Call(service.app, chat(stream=True))
+    (first,) = await following.next()
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert service.engine.stats().steps == steps
+    await following.hang_up()
+
+
+async def test_hanging_up_in_the_middle_of_a_stream(start):
+    """A stream that is left after two tokens takes no third one."""
+    service = await one_slot(start)
+    call = Call(service.app, chat(stream=True))
+    await call.next()
+    service.backend.token_gate.release(2)
+    await call.next()
+    await reached(service)
+    await call.hang_up()
+    await assert_slot_is_free(service)
+    assert service.engine.stats().completion_tokens == 2
+
+
+async def test_hanging_up_before_the_first_token(start):
+    """A stream that is left when it has a slot and no token yet takes none."""
+    service = await one_slot(start)
+    call = Call(service.app, chat(stream=True))
+    await call.next()
+    await reached(service)
+    await call.hang_up()
+    await assert_slot_is_free(service)
+    assert service.engine.stats().completion_tokens == 0
+
+
+async def test_hanging_up_in_the_queue(start):
+    """A request that waits for a slot leaves the queue with its client."""
+    service = await one_slot(start)
+    running = Call(service.app, chat(stream=True))
+    await running.next()
+    waiting = Call(service.app, chat(stream=True, text="second"))
+    async with asyncio.timeout(10):
+        while len(service.engine.requests) < 2:  # noqa: ASYNC110 - submitting tells no event
+            await asyncio.sleep(0)
+    await waiting.hang_up()
+    await running.hang_up()
+    await assert_slot_is_free(service)
+    assert service.engine.stats().queued == 0
+
+
+async def test_hanging_up_during_an_answer_that_is_no_stream(start):
+    """An answer that is not streamed is cancelled too, though nothing was sent yet."""
+    service = await one_slot(start)
+    call = Call(service.app, chat())
+    await reached(service)
+    await call.hang_up()
+    await assert_slot_is_free(service)
+
+
+async def test_hanging_up_while_the_model_loads(start):
+    """A client that leaves during a load leaves no request behind, and the load goes on."""
+    service = await one_slot(start)
+    service.backend.load_gate.hold()
+    for stream in (False, True):
+        call = Call(service.app, chat(stream=stream))
+        assert await asyncio.to_thread(service.backend.load_gate.wait_reached)
+        await call.hang_up()
+    service.backend.load_gate.release()
+    following = Call(service.app, chat(stream=True))
+    await following.next()
+    await following.hang_up()
+    assert len(service.backend.loads) == 1
+    assert len(service.engine.requests) == 1
+
+
+async def test_hanging_up_leaves_no_task(start):
+    """Nothing goes on in the background for a client that has gone."""
+    service = await one_slot(start)
+    await service.client.get("/livez")
+    before = asyncio.all_tasks()
+    for _ in range(20):
+        call = Call(service.app, chat(stream=True))
+        await call.next()
+        await call.hang_up()
+    assert not asyncio.all_tasks() - before
+
+
+async def test_a_slow_reader_that_leaves(start):
+    """A client that leaves while a chunk is being sent to it frees its slot as well."""
+    service = await one_slot(start)
+
+    class Stuck(Call):
+        async def _send(self, message: dict[str, Any]) -> None:
+            await super()._send(message)
+            if message["type"] == "http.response.body":
+                await asyncio.Event().wait()  # as uvicorn does when the socket's buffer is full
+
+    call = Stuck(service.app, chat(stream=True))
+    await call.next()
+    await call.hang_up()
+    await assert_slot_is_free(service)
