@@ -1,0 +1,239 @@
+"""`pilotlight serve` as people run it: a process, its output, its signals."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pilotlight_backend.testing.fake import FakeModel
+from tests.conftest import CHAT, chat
+
+PILOTLIGHT = str(Path(sysconfig.get_path("scripts")) / "pilotlight")
+REPOSITORY = Path(__file__).parents[2]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PILOTLIGHT_") and k != "PORT"}
+    return kept | {"PYTHONUNBUFFERED": "1"} | variables
+
+
+def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [PILOTLIGHT, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(**variables),
+    )
+
+
+class Served:
+    """A serving process; *output* is what it printed until it said where it listens."""
+
+    def __init__(self, command: list[str], **variables: str) -> None:
+        self.process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment(**variables),
+        )
+        self.output = ""
+        while "-d '" not in self.output:
+            line = self.process.stdout.readline()
+            assert line, "the server ended"
+            self.output += line
+        self.url = re.search(r"http://[0-9.]+:[0-9]+", self.output)[0]
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+@contextmanager
+def served(*flags: str, command: str = PILOTLIGHT, **variables: str) -> Iterator[Served]:
+    server = Served([command, "serve", *flags], **variables)
+    try:
+        yield server
+    finally:
+        server.process.kill()
+        server.process.wait()
+        server.process.stdout.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    nowhere = ("--models-dir", str(tmp_path / "m"), "--models-file", str(tmp_path / "m.yaml"))
+    with ExitStack() as stack:
+        yield lambda *flags, **more: stack.enter_context(served(*nowhere, *flags, **more))
+
+
+def test_the_printed_curl_line_works(start):
+    """What `serve` prints can be pasted, and answers."""
+    server = start()
+    line = re.search(r"curl .* -d '.*'", server.output)[0]
+
+    answer = subprocess.run(
+        ["bash", "-c", f"exec {line} --silent --max-time 60"],  # noqa: S607
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+
+    assert '"content":"' in answer.stdout
+    assert "4" in answer.stdout
+
+
+def test_it_listens_before_it_can_answer(tmp_path: Path):
+    """The port is open before the application is imported; an early request is answered."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [PILOTLIGHT, "serve", "--port", str(port), "--models-dir", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+    )
+    try:
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", port)):
+                    break
+            except ConnectionRefusedError:
+                time.sleep(0.005)
+        libraries = Path(f"/proc/{process.pid}/maps").read_text()
+        assert "uvloop" not in libraries
+        assert httpx.get(f"http://127.0.0.1:{port}/livez", timeout=30).status_code == 200
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_sigterm_ends_it_with_status_0(start):
+    """SIGTERM is how platforms stop a container; it is no failure."""
+    server = start()
+    assert httpx.get(f"{server.url}/livez", timeout=30).json() == {"status": "ok"}
+
+    assert server.stop() == 0
+
+
+def test_sigterm_lets_a_stream_end(start):
+    """A stream that runs when the signal comes gets its `[DONE]`."""
+    server = start()
+    body = chat("spark", "Count from 1 to 100.", stream=True, temperature=0, max_tokens=900)
+    with httpx.stream("POST", server.url + CHAT, json=body, timeout=60) as response:
+        pieces = response.iter_text()
+        text = next(pieces)
+        server.process.send_signal(signal.SIGTERM)
+        text += "".join(pieces)
+
+    assert text.endswith("data: [DONE]\n\n")
+    assert '"finish_reason":"error"' not in text
+    assert server.process.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "named"),
+    [
+        (["serve", "--port", "x"], {}, "--port"),
+        (["serve", "--port", "70000"], {}, "--port"),
+        (["serve", "--hold", "-1"], {}, "--hold"),
+        (["serve", "--memory-budget", "much"], {}, "--memory-budget"),
+        (["serve"], {"PILOTLIGHT_PARALLEL": "0"}, "PILOTLIGHT_PARALLEL"),
+        (["serve"], {"PILOTLIGHT_PARALEL": "2"}, "PILOTLIGHT_PARALEL"),
+        (["serve"], {"PORT": "http"}, "PORT"),
+        (["serve", "--host", "203.0.113.1"], {}, "--host 203.0.113.1"),
+        (["models", "--models-file", "{folder}/bad.yaml"], {}, "models.a.contxt"),
+        (["serve", "--models-file", "{folder}/format.yaml", "--port", "0"], {}, "reasoning_format"),
+    ],
+)
+def test_bad_configuration_is_one_line(
+    tmp_path: Path, arguments: list[str], variables: dict[str, str], named: str
+):
+    """What is wrong with the configuration is said in one line that names it, with no traceback."""
+    (tmp_path / "bad.yaml").write_text("models: {a: {path: x.gguf, contxt: 3}}")
+    (tmp_path / "format.yaml").write_text("a: {path: x.gguf, reasoning_format: loud}")
+
+    ended = run(*(part.replace("{folder}", str(tmp_path)) for part in arguments), **variables)
+
+    assert ended.returncode != 0
+    assert ended.stderr.startswith("pilotlight: ")
+    assert ended.stderr.count("\n") == 1
+    assert named.rpartition(".")[2] in ended.stderr
+
+
+def test_models_lists_what_there_is(tmp_path: Path):
+    """`pilotlight models` shows name, source and backend of each model."""
+    (tmp_path / "torn.gguf").write_bytes(b"GGUF\3\0\0\0")
+
+    listed = run("models", "--models-dir", str(tmp_path), "--models-file", str(tmp_path / "none"))
+
+    rows = {line.split()[0]: line.split() for line in listed.stdout.splitlines()}
+    assert rows["spark"][1:4] == ["embedded", "llama_cpp", "qwen3"]
+    assert rows["torn"][1:3] == ["discovered", "-"]
+
+
+def uv() -> str:
+    beside = REPOSITORY / ".venv/bin/uv"
+    return str(beside) if beside.exists() else "uv"
+
+
+def install(python: Path, *what: str) -> None:
+    """Install from uv's cache, or from the registry where it lacks something."""
+    command = [uv(), "pip", "install", "--quiet", "--python", str(python), *what]
+    for extra in (["--offline"], []):
+        done = subprocess.run([*command, *extra], check=False, capture_output=True, text=True)
+        if done.returncode == 0:
+            return
+    raise AssertionError(done.stderr)
+
+
+def test_it_serves_without_any_development_package(tmp_path: Path):
+    """The pinned serving requirements are enough to answer, and bring no development package."""
+    home = tmp_path / "venv"
+    subprocess.run([uv(), "venv", "--quiet", "--python", sys.executable, str(home)], check=True)
+    python = home / "bin/python"
+    install(python, "--require-hashes", "-r", str(REPOSITORY / "requirements/serve.txt"))
+    packages = ("backends/contract", "backends/llama_cpp", ".")
+    install(python, "--no-deps", *(str(REPOSITORY / package) for package in packages))
+
+    for name in ("pydantic", "pytest", "openai", "schemathesis", "hypothesis", "mypy"):
+        probe = f"import importlib.util as u, sys; sys.exit(u.find_spec({name!r}) is not None)"
+        assert subprocess.run([str(python), "-c", probe], check=False).returncode == 0, name
+    nowhere = ("--models-dir", str(tmp_path), "--models-file", str(tmp_path / "none.yaml"))
+    with served(*nowhere, command=str(home / "bin/pilotlight")) as server:
+        answer = httpx.post(server.url + CHAT, json=chat("spark", "What is 2+2?"), timeout=60)
+        assert answer.json()["choices"][0]["finish_reason"] == "stop"
+
+
+def test_livez_answers_while_a_model_loads(tmp_path: Path):
+    """Whatever is being loaded, `/livez` answers, and `/readyz` says how far it is."""
+    model: dict[str, Any] = {"load_seconds": 3600.0}
+    FakeModel(**model).write(tmp_path / "slow.fake")
+    info = tmp_path / "fake-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        "[pilotlight]\nfake = pilotlight_backend.testing.plugin\n"
+    )
+    flags = ("--models-dir", str(tmp_path), "--models-file", str(tmp_path / "none.yaml"))
+    with served(*flags, "--preload", "slow", PYTHONPATH=str(tmp_path)) as server:
+        for _ in range(20):
+            assert httpx.get(f"{server.url}/livez", timeout=10).status_code == 200
+        ready = httpx.get(f"{server.url}/readyz", timeout=10)
+        assert ready.status_code == 503
+        assert ready.json()["status"] == "loading"
+        assert ready.json()["models"][0]["id"] == "slow"
