@@ -1,7 +1,7 @@
 """What a backend raises.
 
     BackendError
-    ├── ModelFileInvalid         the file is damaged or of an unknown kind; loading it again is useless
+    ├── ModelFileInvalid         the file is damaged or of an unknown kind, and stays so
     ├── LoadFailed               loading went wrong for a reason that may pass
     │   └── InsufficientMemory   it needs more memory than there is
     ├── InvalidParameter         a value of the request cannot be honoured
@@ -9,8 +9,8 @@
     ├── InferenceFailed          the engine broke while it worked on a request
     └── EngineClosed             the engine was closed before the request ended
 
-`Backend.probe` and `Backend.load` raise the first two kinds, `Engine.submit` the next; the last two
-also arrive in a `Failed` event. Messages name the thing and the value, and are fit to show a client.
+`Backend.probe` and `Backend.load` raise the first two kinds, `Engine.submit` the next; the last
+two also arrive in a `Failed` event. Messages name the thing and the value, and are fit for clients.
 """
 
 from pathlib import Path

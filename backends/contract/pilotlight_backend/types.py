@@ -23,7 +23,7 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     bos_token: str = ""
     eos_token: str = ""
     add_bos: bool = False
-    """Whether a prompt that is plain text (not rendered by the template) starts with `bos_token`."""
+    """Whether a prompt of plain text, not rendered by the template, starts with `bos_token`."""
     size_bytes: int
     """What a load reads from disk."""
     kv_bytes_per_token: int = 0
@@ -137,7 +137,7 @@ class Failed(Struct, frozen=True, tag=True):
 
 
 EngineEvent: TypeAlias = Started | Token | Finish | Failed
-"""A request's events: `Started` at most once, then `Token`s, then exactly one `Finish` or `Failed`."""
+"""A request's events: `Started` at most once, `Token`s, then exactly one `Finish` or `Failed`."""
 
 
 class EngineStats(Struct, frozen=True, kw_only=True):

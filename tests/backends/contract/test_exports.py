@@ -23,7 +23,7 @@ def modules_after(statement: str) -> set[str]:
     """Return the top-level modules that a new process has after *statement*."""
     script = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
     command = [sys.executable, "-c", script]
-    output = subprocess.check_output(command, text=True)  # noqa: S603 - our own script
+    output = subprocess.check_output(command, text=True)
     return {name.partition(".")[0] for name in json.loads(output)}
 
 
