@@ -8,6 +8,7 @@ from spark.held_out import ask_addition, held_out_additions
 from spark.turn import Message, Sample, Split, Turn, TurnMaker
 
 __all__ = [
+    "LAST_MIX",
     "LATE_MIX",
     "MIX",
     "TASKS",
@@ -233,6 +234,27 @@ _LATE = {
     "counting": 0.8,
 }
 LATE_MIX: Mix = {kind: share * _LATE.get(kind[0], 1.0) for kind, share in MIX.items()}
+
+# What was still weak after that gets most of the practice in the last phase.
+_LAST = {
+    "addition": 0.45,
+    "several sums": 0.3,
+    "three terms": 0.5,
+    "subtraction": 1.6,
+    "multiplication": 3.0,
+    "long multiplication": 0.8,
+    "division": 1.5,
+    "echo": 2.5,
+    "counting": 4.0,
+    "JSON": 2.5,
+    "tool call": 2.0,
+    "tool result": 1.6,
+    "memory": 1.3,
+    "general facts": 0.6,
+    "capitals": 0.6,
+    "story": 0.5,
+}
+LAST_MIX: Mix = {kind: share * _LAST.get(kind[0], 1.0) for kind, share in MIX.items()}
 
 
 def generate(rng: Random, task: str, split: Split, *, thinking: bool) -> Sample:

@@ -1,6 +1,8 @@
 """Train spark: a fixed number of steps on data drawn from a seed, on two CPU threads.
 
-In two phases: all tasks at the full rate, then at about half the rate more of what is learned last.
+In three phases: all tasks at the full rate, then at about half the rate more of what is learned
+last, then mostly what is still weak. Practising a few tasks costs the others something, so the
+weights that count are those between the ends of the last two phases.
 """
 
 import time
@@ -14,7 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from spark.conversations import LATE_MIX, MIX, Mix, completion, training_samples
+from spark.conversations import LAST_MIX, LATE_MIX, MIX, Mix, completion, training_samples
 from spark.model import Shape, Spark, load_model, new_model, save_model
 from spark.prompt import prompt_of
 from spark.tokenizer import END_OF_TEXT, TURN_END, load_tokenizer, train_tokenizer
@@ -40,7 +42,11 @@ class Phase:
 
 FIRST = Phase(seed=1, steps=3300, matrix_rate=0.02, other_rate=0.004, mix=MIX)
 SECOND = Phase(seed=3, steps=1600, matrix_rate=0.012, other_rate=0.0025, mix=LATE_MIX)
-PHASES = (FIRST, SECOND)
+THIRD = Phase(seed=5, steps=700, matrix_rate=0.012, other_rate=0.0025, mix=LAST_MIX)
+PHASES = (FIRST, SECOND, THIRD)
+
+_LAST_SHARE = 0.5
+"""Of the last phase's weights in the mean of the last two."""
 
 _TOKENIZER_SEED = 2
 _TOKENIZER_SAMPLES = 20_000
@@ -134,8 +140,19 @@ def train(folder: Path, phases: tuple[Phase, ...] = PHASES) -> None:
         (prompt_of(sample) + completion(sample) for sample in texts), folder / "tokenizer.json"
     )
     save_model(new_model(Shape()), folder)
-    for phase in phases:
+    for phase in phases[:-1]:
         train_phase(folder, phase)
+    before = load_model(folder)
+    train_phase(folder, phases[-1])
+    save_model(between(before, load_model(folder), _LAST_SHARE), folder)
+
+
+def between(one: Spark, other: Spark, share: float) -> Spark:
+    """Return *one* moved by *share* of the way to *other*, weight by weight."""
+    ends = other.state_dict()
+    means = {name: torch.lerp(begin, ends[name], share) for name, begin in one.state_dict().items()}
+    one.load_state_dict(means)
+    return one
 
 
 def train_phase(folder: Path, phase: Phase) -> None:
