@@ -113,6 +113,31 @@ _CHUNK = _HEAD | {
     "system_fingerprint": "fp_5c2d9a01",
 }
 
+_EVENT = {
+    "description": (
+        "A message of the stream. Its data is a chunk, after a fault an error, and last `[DONE]`."
+    ),
+    "type": "object",
+    "properties": {
+        "data": {
+            "anyOf": [
+                {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": {
+                        "oneOf": [
+                            {"$ref": "#/components/schemas/ChatCompletionChunk"},
+                            {"$ref": "#/components/schemas/ErrorBody"},
+                        ]
+                    },
+                },
+                {"const": "[DONE]"},
+            ]
+        }
+    },
+    "required": ["data"],
+}
+
 OPERATION = Operation(
     id="createChatCompletion",
     tag="chat",
@@ -130,7 +155,7 @@ OPERATION = Operation(
                 "`wait=N`: seconds to wait for a model that is loading, 0 included, at most 45"
                 " (RFC 7240)."
             ),
-            schema={"type": "string", "pattern": r"^wait=[0-9]{1,9}(\.[0-9]+)?$"},
+            schema={"type": "string"},
             example="wait=30",
         )
     ],
@@ -150,6 +175,7 @@ OPERATION = Operation(
                 Content(
                     type=ChatCompletionChunk,
                     media_type="text/event-stream",
+                    schema=_EVENT,
                     examples={
                         "chunk": f"data: {msgspec.json.encode(_CHUNK).decode()}\n\ndata: [DONE]\n\n"
                     },

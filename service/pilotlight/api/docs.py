@@ -38,17 +38,20 @@ SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", tryItOutEnabled: tr
 """
 
 
-def _page_operation(operation_id: str, summary: str, media_type: str) -> Operation:
-    content = Content(media_type=media_type, schema={"type": "string"})
-    if media_type == "application/json":
-        content = Content(media_type=media_type, schema={"type": "object"})
+def _page(operation_id: str, summary: str, description: str, media_type: str) -> Operation:
+    kind = "string" if media_type == "text/html" else "object"
+    content = Content(media_type=media_type, schema={"type": kind})
     return Operation(
         id=operation_id,
         tag="document",
         summary=summary,
-        answers={200: Answer(description="It.", content=[content])},
+        answers={200: Answer(description=description, content=[content])},
     )
 
+
+_JSON_PAGE = _page("getOpenApiJson", "This document", "The document.", "application/json")
+_YAML_PAGE = _page("getOpenApiYaml", "This document as YAML", "The document.", _YAML)
+_SWAGGER_PAGE = _page("getSwagger", "A page to try it on", "Swagger UI.", "text/html")
 
 _FILE = Operation(
     id="getSwaggerFile",
@@ -83,21 +86,21 @@ def docs_handlers(document: Callable[[], dict[str, Any]]) -> Sequence[HTTPRouteH
 
     @get(
         "/openapi.json",
-        opt={"operation": _page_operation("getOpenApiJson", "This document", "application/json")},
+        opt={"operation": _JSON_PAGE},
     )
     async def openapi_json() -> Response[bytes]:
         return Response(as_json(), media_type=MediaType.JSON)
 
     @get(
         "/openapi.yaml",
-        opt={"operation": _page_operation("getOpenApiYaml", "This document as YAML", _YAML)},
+        opt={"operation": _YAML_PAGE},
     )
     async def openapi_yaml() -> Response[bytes]:
         return Response(as_yaml(), media_type=_YAML)
 
     @get(
         "/swagger",
-        opt={"operation": _page_operation("getSwagger", "A page to try it on", "text/html")},
+        opt={"operation": _SWAGGER_PAGE},
     )
     async def swagger() -> Response[str]:
         return Response(_PAGE, media_type=MediaType.HTML)

@@ -3,26 +3,18 @@
 import re
 from collections.abc import Mapping
 
-from pilotlight.errors import InvalidRequest
-
 MOST = 45.0
 """Proxies cut silent connections after 50 s (HAProxy) or 60 s (nginx, ALB)."""
 
 _WAIT = re.compile(
-    r"(?:^|[,;])\s*wait\s*=\s*(\"?)(?P<seconds>[^\",;]*)\1\s*(?=$|[,;])", re.IGNORECASE
+    r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9}(?:\.[0-9]+)?)\"?\s*(?:$|[,;])", re.IGNORECASE
 )
 
 
 def hold_seconds(headers: Mapping[str, str], *, default: float) -> float:
-    """Return the seconds that `Prefer: wait=N` (RFC 7240) asks for, or *default*.
+    """Return the seconds that `Prefer: wait=N` asks for, or *default*.
 
-    Raises `InvalidRequest` where N is no number of seconds: a client that asks for a wait should
-    learn that it does not get it.
+    A preference that cannot be understood is ignored, as RFC 7240 has it.
     """
-    found = _WAIT.search(headers.get("prefer", ""))
-    if not found:
-        return default
-    text = found["seconds"].strip()
-    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", text):
-        raise InvalidRequest(f"Prefer: wait={text} is no number of seconds", param="Prefer")
-    return min(float(text), MOST)
+    wait = _WAIT.search(headers.get("prefer", ""))
+    return min(float(wait[1]), MOST) if wait else default

@@ -1,7 +1,8 @@
-"""Decoding with unknown fields left out, for `unknown_fields = ignore`.
+"""A second, slower reading for bodies that the strict decoder refuses.
 
-The wire types forbid unknown fields, for that is what the document says. Here the fields that they
-do not know are dropped from the parsed JSON first, wherever they stand.
+JSON Schema counts 8.0 among the integers, and some clients write them so; msgspec's decoder does
+not. And where `unknown_fields = ignore`, fields that the wire types do not know are dropped,
+wherever they stand: the types themselves forbid them, for that is what the document says.
 """
 
 from typing import Any, TypeVar
@@ -12,9 +13,23 @@ from msgspec import inspect
 T = TypeVar("T")
 
 
-def decode(body: bytes, kind: type[T]) -> T:
-    """Return *body* as *kind*, without the fields that it does not know; raises as msgspec does."""
-    return msgspec.convert(_prune(msgspec.json.decode(body), inspect.type_info(kind)), kind)
+def decode(body: bytes, kind: type[T], *, ignore_unknown: bool) -> T:
+    """Return *body* as *kind*; raises as msgspec does."""
+    value = _with_integers(msgspec.json.decode(body))
+    if ignore_unknown:
+        value = _prune(value, inspect.type_info(kind))
+    return msgspec.convert(value, kind)
+
+
+def _with_integers(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {name: _with_integers(item) for name, item in value.items()}
+        case list():
+            return [_with_integers(item) for item in value]
+    return value
 
 
 def _prune(value: Any, kind: inspect.Type) -> Any:

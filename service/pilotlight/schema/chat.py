@@ -1,7 +1,7 @@
 """Chat completions: OpenAI's request with our additions, the answer, and the stream's chunks.
 
-A field typed `None` is one that OpenAI has and this server refuses; a field whose docstring says
-"no effect" is accepted for its clients' sake.
+A field typed `None` is one that OpenAI has and this server refuses; a field without effect is
+accepted for its clients' sake. Their descriptions say so in the document.
 """
 
 from typing import Annotated, Any, Literal, TypeAlias
@@ -14,12 +14,19 @@ NonEmpty = Annotated[str, Meta(min_length=1)]
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 TokenIdKey = Annotated[str, Meta(pattern="^[0-9]{1,9}$")]
 
+NO_EFFECT = Meta(description="Accepted without effect.")
+
 # ── messages ────────────────────────────────────────────────────────────────────────────────────
 
 
-class TextPart(Request, kw_only=True, tag_field="type", tag="text"):
-    """A piece of a message's text."""
+class TextPart(Request, kw_only=True):
+    """A piece of a message's text.
 
+    Its type is a field and no tag: msgspec takes a tag that is missing for the right one where
+    there is only one struct to choose.
+    """
+
+    type: Literal["text"]
     text: str
 
 
@@ -70,10 +77,9 @@ class AssistantMessage(Request, kw_only=True, tag_field="role", tag="assistant")
     tool_calls: list[ToolCall] | None = None
     reasoning_content: str | None = None
     refusal: str | None = None
-    annotations: list[Any] | None = None
-    """No effect."""
-    audio: None = None
-    function_call: None = None
+    annotations: Annotated[list[Any] | None, NO_EFFECT] = None
+    audio: Annotated[None, Meta(description="Refused: answers are text.")] = None
+    function_call: Annotated[None, Meta(description="Refused: use `tool_calls`.")] = None
 
 
 class ToolMessage(Request, kw_only=True, tag_field="role", tag="tool"):
@@ -107,9 +113,10 @@ class Tool(Request, kw_only=True):
 class StreamOptions(Request, kw_only=True):
     """What a stream carries beside the answer."""
 
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = None
-    """No effect."""
+    include_usage: Annotated[
+        bool | None, Meta(description="Whether a last chunk carries the usage.")
+    ] = None
+    include_obfuscation: Annotated[bool | None, NO_EFFECT] = None
 
 
 class TextFormat(Request, kw_only=True):
@@ -121,64 +128,123 @@ class TextFormat(Request, kw_only=True):
 class ChatCompletionRequest(Request, kw_only=True):
     """OpenAI's chat request, with `top_k`, `min_p`, `stop_token_ids` and `chat_template_kwargs`."""
 
-    model: NonEmpty
-    messages: Annotated[list[Message], Meta(min_length=1)]
+    model: Annotated[str, Meta(min_length=1, description="The model's name; case does not count.")]
+    messages: Annotated[
+        list[Message], Meta(min_length=1, description="The conversation, oldest first.")
+    ]
 
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    logit_bias: dict[TokenIdKey, Annotated[float, Meta(ge=-100, le=100)]] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    temperature: Annotated[
+        Annotated[float, Meta(ge=0, le=2)] | None,
+        Meta(description="How freely tokens are drawn; 0 takes the likeliest. 1 if omitted."),
+    ] = None
+    top_p: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        Meta(description="Draw from the likeliest tokens of this total share. 0.95 if omitted."),
+    ] = None
+    top_k: Annotated[
+        Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,
+        Meta(description="Draw from this many of the likeliest; 0 from all. 64 if omitted."),
+    ] = None
+    min_p: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        Meta(description="Drop tokens below this share of the likeliest one's. 0 if omitted."),
+    ] = None
+    presence_penalty: Annotated[
+        Annotated[float, Meta(ge=-2, le=2)] | None,
+        Meta(description="Lowers tokens that the answer has already. 0 if omitted."),
+    ] = None
+    frequency_penalty: Annotated[
+        Annotated[float, Meta(ge=-2, le=2)] | None,
+        Meta(description="Lowers tokens by how often the answer has them. 0 if omitted."),
+    ] = None
+    logit_bias: Annotated[
+        dict[TokenIdKey, Annotated[float, Meta(ge=-100, le=100)]] | None,
+        Meta(description="What to add to tokens' logits, by token id of this model."),
+    ] = None
+    seed: Annotated[
+        Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None,
+        Meta(description="Makes the draw repeatable."),
+    ] = None
 
-    max_completion_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    stop: NonEmpty | Annotated[list[NonEmpty], Meta(max_length=16)] | None = None
-    stop_token_ids: Annotated[list[TokenId], Meta(max_length=64)] | None = None
-    n: Annotated[int, Meta(ge=1, le=1)] | None = None
+    max_completion_tokens: Annotated[
+        Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
+        Meta(description="Most tokens of the answer, thinking included. 2048 if omitted."),
+    ] = None
+    max_tokens: Annotated[
+        Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
+        Meta(description="The older name of `max_completion_tokens`, which wins."),
+    ] = None
+    stop: Annotated[
+        NonEmpty | Annotated[list[NonEmpty], Meta(max_length=16)] | None,
+        Meta(description="A text, or several, that end the answer and are left out of it."),
+    ] = None
+    stop_token_ids: Annotated[
+        Annotated[list[TokenId], Meta(max_length=64)] | None,
+        Meta(description="Tokens of this model that end the answer."),
+    ] = None
+    n: Annotated[
+        Annotated[int, Meta(ge=1, le=1)] | None, Meta(description="Number of answers: one.")
+    ] = None
 
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream: Annotated[
+        bool | None, Meta(description="Whether the answer comes as server-sent events.")
+    ] = None
+    stream_options: Annotated[
+        StreamOptions | None, Meta(description="What a stream carries beside the answer.")
+    ] = None
 
-    tools: Annotated[list[Tool], Meta(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    parallel_tool_calls: bool | None = None
-    """No effect."""
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
-    """`none` turns the thinking off; the rest is passed to the chat template."""
-    chat_template_kwargs: dict[str, Any] | None = None
-    response_format: TextFormat | None = None
+    tools: Annotated[
+        Annotated[list[Tool], Meta(max_length=128)] | None,
+        Meta(description="Functions that the model may call."),
+    ] = None
+    tool_choice: Annotated[
+        Literal["none", "auto"] | None,
+        Meta(description="`none` hides the tools from the model; `auto` leaves it to the model."),
+    ] = None
+    parallel_tool_calls: Annotated[bool | None, NO_EFFECT] = None
+    reasoning_effort: Annotated[
+        Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None,
+        Meta(description="`none` turns the thinking off; the chat template is told the rest."),
+    ] = None
+    chat_template_kwargs: Annotated[
+        dict[str, Any] | None, Meta(description="Variables for the model's chat template.")
+    ] = None
+    response_format: Annotated[
+        TextFormat | None, Meta(description="The answer's form: plain text alone.")
+    ] = None
 
-    metadata: Annotated[dict[str, str], Meta(max_length=16)] | None = None
-    """No effect."""
-    prompt_cache_key: str | None = None
-    """No effect: a prompt's beginning is reused wherever a slot still holds it."""
-    prompt_cache_options: dict[str, Any] | None = None
-    """No effect."""
-    prompt_cache_retention: str | None = None
-    """No effect."""
-    safety_identifier: str | None = None
-    """No effect."""
-    service_tier: str | None = None
-    """No effect."""
-    store: bool | None = None
-    """No effect: nothing is stored."""
-    user: str | None = None
-    """No effect."""
-    verbosity: Literal["low", "medium", "high"] | None = None
-    """No effect."""
+    metadata: Annotated[Annotated[dict[str, str], Meta(max_length=16)] | None, NO_EFFECT] = None
+    prompt_cache_key: Annotated[
+        str | None,
+        Meta(
+            description=(
+                "Accepted without effect: a prompt's beginning is reused wherever a slot holds it."
+            )
+        ),
+    ] = None
+    prompt_cache_options: Annotated[dict[str, Any] | None, NO_EFFECT] = None
+    prompt_cache_retention: Annotated[str | None, NO_EFFECT] = None
+    safety_identifier: Annotated[str | None, NO_EFFECT] = None
+    service_tier: Annotated[str | None, NO_EFFECT] = None
+    store: Annotated[
+        bool | None, Meta(description="Accepted without effect: nothing is stored.")
+    ] = None
+    user: Annotated[str | None, NO_EFFECT] = None
+    verbosity: Annotated[Literal["low", "medium", "high"] | None, NO_EFFECT] = None
 
-    audio: None = None
-    function_call: None = None
-    functions: None = None
-    logprobs: None = None
-    modalities: list[Literal["text"]] | None = None
-    moderation: None = None
-    prediction: None = None
-    top_logprobs: None = None
-    web_search_options: None = None
+    audio: Annotated[None, Meta(description="Refused: answers are text.")] = None
+    function_call: Annotated[None, Meta(description="Refused: use `tool_choice`.")] = None
+    functions: Annotated[None, Meta(description="Refused: use `tools`.")] = None
+    logprobs: Annotated[None, Meta(description="Refused: probabilities are not reported.")] = None
+    modalities: Annotated[
+        list[Literal["text"]] | None, Meta(description="Accepted as `text`: answers are text.")
+    ] = None
+    moderation: Annotated[None, Meta(description="Refused: nothing is moderated.")] = None
+    prediction: Annotated[None, Meta(description="Refused: answers are not predicted.")] = None
+    top_logprobs: Annotated[None, Meta(description="Refused: probabilities are not reported.")] = (
+        None
+    )
+    web_search_options: Annotated[None, Meta(description="Refused: nothing is searched.")] = None
 
 
 # ── answer ──────────────────────────────────────────────────────────────────────────────────────
