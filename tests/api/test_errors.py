@@ -1,0 +1,516 @@
+"""Each row of the table of errors: status, the whole body, headers."""
+
+import asyncio
+import importlib.metadata
+import logging
+
+import httpx
+import msgspec
+import pytest
+
+from pilotlight.models.resolver import Resolver
+from tests.conftest import CHAT, chat, events
+
+INVALID = "invalid_request_error"
+USER = {"role": "user", "content": "hi"}
+DEEP = 5000
+
+
+def error(message, param=None, *, kind=INVALID, code=INVALID):
+    """Return an error's body, whose four keys are always there."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def assert_is(response: httpx.Response, status: int, body) -> None:
+    """Show that *response* is this error, and JSON."""
+    assert (response.status_code, response.json()) == (status, body)
+    assert response.headers["content-type"] == "application/json"
+
+
+def assert_is_kind(response: httpx.Response, status: int, kind: str, code: str) -> str:
+    """Show that *response* is an error of this kind without a param; return its message."""
+    detail = response.json()["error"]
+    assert response.status_code == status, detail
+    assert detail == {"message": detail["message"], "type": kind, "param": None, "code": code}
+    return detail["message"]
+
+
+def assert_no_retry(response: httpx.Response) -> None:
+    """Show that *response* tells SDKs that no other try can help."""
+    assert response.headers["x-should-retry"] == "false"
+    assert "retry-after" not in response.headers
+    assert "retry-after-ms" not in response.headers
+
+
+def assert_retry(response: httpx.Response, *, most: int = 60) -> None:
+    """Show that *response* says when to try again, in both headers alike."""
+    seconds = int(response.headers["retry-after"])
+    milliseconds = int(response.headers["retry-after-ms"])
+    assert 1 <= seconds <= most
+    assert seconds - 1 < milliseconds / 1000 <= seconds
+
+
+# ── what a request says ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("fields", "message", "param"),
+    [
+        ({"temprature": 1}, "temprature: there is no such field", "temprature"),
+        (
+            {"stream_options": {"usage": True}},
+            "stream_options.usage: there is no such field",
+            "stream_options.usage",
+        ),
+        (
+            {"messages": [USER | {"colour": "red"}]},
+            "messages[0].colour: there is no such field",
+            "messages[0].colour",
+        ),
+        (
+            {"messages": [USER, USER, {"content": "hi"}]},
+            "messages[2].role: this field is required",
+            "messages[2].role",
+        ),
+        (
+            {"messages": [{"role": "user"}]},
+            "messages[0].content: this field is required",
+            "messages[0].content",
+        ),
+        (
+            {"messages": [{"role": "robot", "content": "hi"}]},
+            "messages[0].role: Invalid value 'robot'",
+            "messages[0].role",
+        ),
+        ({"messages": []}, "messages: Expected `array` of length >= 1", "messages"),
+        ({"messages": "hi"}, "messages: Expected `array`, got `str`", "messages"),
+        ({"messages": None}, "messages: Expected `array`, got `null`", "messages"),
+        ({"model": ""}, "model: Expected `str` of length >= 1", "model"),
+        ({"model": 7}, "model: Expected `str`, got `int`", "model"),
+        (
+            {"temperature": "hot"},
+            "temperature: Expected `float | null`, got `str`",
+            "temperature",
+        ),
+        ({"temperature": 2.1}, "temperature: Expected `float` <= 2.0", "temperature"),
+        ({"top_p": -0.1}, "top_p: Expected `float` >= 0.0", "top_p"),
+        ({"min_p": 1.5}, "min_p: Expected `float` <= 1.0", "min_p"),
+        ({"top_k": 1.5}, "top_k: Expected `int | null`, got `float`", "top_k"),
+        ({"top_k": 2**31}, "top_k: Expected `int` <= 2147483647", "top_k"),
+        ({"top_k": 2**200}, None, "top_k"),
+        ({"max_tokens": 0}, "max_tokens: Expected `int` >= 1", "max_tokens"),
+        (
+            {"max_completion_tokens": -1},
+            "max_completion_tokens: Expected `int` >= 1",
+            "max_completion_tokens",
+        ),
+        ({"n": 2}, "n: Expected `int` <= 1", "n"),
+        ({"stop": ""}, "stop: Expected `str` of length >= 1", "stop"),
+        ({"stop": ["x", ""]}, "stop[1]: Expected `str` of length >= 1", "stop[1]"),
+        ({"stop": ["x"] * 17}, "stop: Expected `array` of length <= 16", "stop"),
+        ({"stop_token_ids": ["7"]}, "stop_token_ids[0]: Expected `int`, got `str`", None),
+        ({"logit_bias": {"7": 101}}, "logit_bias[...]: Expected `float` <= 100.0", None),
+        ({"seed": 2**63}, None, "seed"),
+        ({"stream": "yes"}, "stream: Expected `bool | null`, got `str`", "stream"),
+        ({"tool_choice": "required"}, "tool_choice: Invalid enum value 'required'", "tool_choice"),
+        (
+            {"tools": [{"type": "function", "function": {"name": ""}}]},
+            "tools[0].function.name: Expected `str` of length >= 1",
+            "tools[0].function.name",
+        ),
+        (
+            {"response_format": {"type": "json_object"}},
+            "response_format.type: Invalid enum value 'json_object'",
+            "response_format.type",
+        ),
+    ],
+)
+async def test_a_field_at_fault_is_named(service, fields, message, param):
+    """A value that cannot be honoured is a 400 whose param is its place in the request."""
+    response = await service.post(chat() | fields)
+    said = response.json()["error"]
+    assert_is(response, 400, error(message or said["message"], param or said["param"]))
+    assert said["message"].startswith(said["param"])
+
+
+@pytest.mark.parametrize("name", ["model", "messages"])
+async def test_a_field_that_is_missing(service, name):
+    """A required field that is not there is a 400 that names it."""
+    body = {key: value for key, value in chat().items() if key != name}
+    assert_is(await service.post(body), 400, error(f"{name}: this field is required", name))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "the body is empty, expected a JSON object"),
+        (b" \r\n", "the body is empty, expected a JSON object"),
+        (b"{", "the body is not valid JSON: Input data was truncated"),
+        (b"[]", "Expected `object`, got `array`"),
+        (b"null", "Expected `object`, got `null`"),
+        (b'{"model": NaN}', None),
+        (b'{"temperature": Infinity}', None),
+        (b'{"model": "m"} x', None),
+        (b"\xff\xfe", None),
+        (b'{"model": "\xff"}', None),
+        (b"\xef\xbb\xbf{}", None),
+        (b"\x1f\x8b\x08gzip", None),
+    ],
+)
+async def test_a_body_that_is_no_request(service, body, message):
+    """A body that is no JSON object is a 400 without a param."""
+    response = await service.post(body)
+    said = assert_is_kind(response, 400, INVALID, INVALID)
+    assert said == (message or said)
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"-1e400", b"1" * 400, b"1e999999999"])
+async def test_a_number_beyond_measure(service, number):
+    """A number that no float can hold is a 400."""
+    body = msgspec.json.encode(chat())[:-1] + b', "temperature": ' + number + b"}"
+    assert (await service.post(body)).status_code == 400
+
+
+@pytest.mark.parametrize("text", [rb"\ud800", rb"\udc00", rb"a\ud83d", rb"\udc00\ud800"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "m", "messages": [{"role": "user", "content": "%s"}]}',
+        b'{"model": "%s", "messages": [{"role": "user", "content": "hi"}]}',
+        b'{"model": "m", "messages": [{"role": "user", "content": "hi"}], "%s": 1}',
+        b'{"model": "m", "messages": [{"role": "user", "content": "hi"}], "metadata": {"%s": "a"}}',
+    ],
+    ids=["content", "model", "field", "key"],
+)
+@pytest.mark.parametrize("unknown_fields", ["refuse", "ignore"])
+async def test_a_lone_surrogate(start, text, body, unknown_fields):
+    """Half of a surrogate pair is no text: a 400, wherever it stands."""
+    service = await start(unknown_fields=unknown_fields)
+    service.write(reply="Hello.")
+    response = await service.post(body % text)
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["type"] == INVALID
+
+
+@pytest.mark.parametrize("unknown_fields", ["refuse", "ignore"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * DEEP,
+        b'{"model": "m", "messages": ' + b"[" * DEEP + b"]" * DEEP + b"}",
+        msgspec.json.encode(chat())[:-1]
+        + b', "chat_template_kwargs": {"a": '
+        + b"[" * DEEP
+        + b"]" * DEEP
+        + b"}}",
+    ],
+    ids=["unfinished", "messages", "free-form"],
+)
+async def test_deep_nesting(start, unknown_fields, body):
+    """JSON that is nested too deeply is a 400 and no crash."""
+    service = await start(unknown_fields=unknown_fields)
+    service.write(reply="Hello.")
+    response = await service.post(body)
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["type"] == INVALID
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("text/plain", "text/plain"),
+        ("", "missing"),
+        ("application/json5", "application/json5"),
+        ("multipart/form-data; boundary=x", "multipart/form-data"),
+    ],
+)
+async def test_a_content_type_that_is_not_json(service, given, named):
+    """A body that is not declared as JSON is a 415 that says what it was declared as."""
+    message = f"the content type is {named}, expected application/json"
+    response = await service.post(chat(), **{"content-type": given})
+    assert_is(response, 415, error(message, code="unsupported_media_type"))
+
+
+async def test_no_content_type_at_all(service):
+    """A body that is declared as nothing is a 415 as well."""
+    response = await service.client.post(CHAT, content=b"{}")
+    message = "the content type is missing, expected application/json"
+    assert_is(response, 415, error(message, code="unsupported_media_type"))
+
+
+@pytest.mark.parametrize("given", ["APPLICATION/JSON", "application/json; charset=utf-8"])
+async def test_a_content_type_that_is_json(service, given):
+    """The content type's case and parameters do not matter."""
+    assert (await service.post(chat(), **{"content-type": given})).status_code == 200
+
+
+async def chunks():
+    """Send a body in pieces, so that no header says how long it is."""
+    for _ in range(4):
+        yield b" " * 100
+
+
+@pytest.mark.parametrize("content", [b" " * 400, chunks], ids=["declared", "chunked"])
+async def test_a_body_that_is_too_large(start, content):
+    """A body over `max_request_bytes` is a 413, whether its length is declared or not."""
+    service = await start(max_request_bytes=300)
+    response = await service.client.post(
+        CHAT,
+        content=content if isinstance(content, bytes) else content(),
+        headers={"content-type": "application/json"},
+    )
+    message = "the body is larger than this server accepts"
+    assert_is(response, 413, error(message, code="request_too_large"))
+
+
+async def test_a_prompt_over_the_context(start):
+    """A prompt that leaves no room is a 400 with both numbers, streamed or not."""
+    service = await start(context_length=64)
+    service.write(reply="Hello.")
+    # Each byte is a token; the template adds 19: two roles, three line ends, three markers.
+    for stream in (False, True):
+        response = await service.post(chat(text="x" * 100, stream=stream))
+        message = (
+            "the messages come to 119 tokens; this model's context is 64 tokens, prompt and"
+            " answer together"
+        )
+        assert_is(response, 400, error(message, "messages", code="context_length_exceeded"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"stop_token_ids": [100_000]}, "stop_token_ids"),
+        ({"logit_bias": {"99999": 1}}, "logit_bias"),
+    ],
+)
+async def test_a_value_that_the_backend_refuses(service, fields, param):
+    """A value that only the model can judge is a 400 as well, with the request's field."""
+    response = await service.post(chat(**fields))
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == param
+
+
+@pytest.mark.parametrize("value", ["wait=soon", "wait=-1", "wait=", "wait=1e3", "wait=nan"])
+async def test_prefer_that_is_no_number(service, value):
+    """A wait that is no number of seconds is ignored, as RFC 7240 has it for what is malformed."""
+    assert (await service.post(chat(), prefer=value)).status_code == 200
+
+
+@pytest.mark.parametrize("value", ["respond-async", "return=minimal", "handling=strict, wait=3"])
+async def test_prefer_that_is_fine(service, value):
+    """Other preferences are ignored, as RFC 7240 has it."""
+    assert (await service.post(chat(), prefer=value)).status_code == 200
+
+
+# ── paths and methods ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/", "/v1/completions", "/v1/chat/completions/x"])
+async def test_a_path_that_is_not_there(service, path):
+    """A path without endpoint is a 404 in the one body."""
+    message = f"there is nothing at {path}"
+    assert_is(await service.client.get(path), 404, error(message, code="not_found"))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", CHAT, {"POST", "OPTIONS"}),
+        ("DELETE", CHAT, {"POST", "OPTIONS"}),
+        ("POST", "/v1/models", {"GET", "OPTIONS"}),
+        ("DELETE", "/v1/models/m", {"GET", "OPTIONS"}),
+        ("PUT", "/livez", {"GET", "OPTIONS"}),
+    ],
+)
+async def test_a_method_that_is_not_allowed(service, method, path, allowed):
+    """A method that the path does not know is a 405 that lists those it knows."""
+    response = await service.client.request(method, path)
+    message = f"{method} is not allowed at {path}"
+    assert_is(response, 405, error(message, code="method_not_allowed"))
+    assert set(response.headers["allow"].split(", ")) == allowed
+
+
+# ── models ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["nobody", "org/nobody:1b", "☃"])
+async def test_a_model_that_is_not_there(service, name):
+    """A model that nobody knows is a 404 that names it."""
+    message = f"there is no model {name!r}; /v1/models lists those there are"
+    body = error(message, "model", kind="model_not_found", code="model_not_found")
+    assert_is(await service.post(chat(name)), 404, body)
+
+
+async def test_a_model_that_is_loading(service):
+    """A load that outlasts the wait is a 503 that says when to come again; then it is there."""
+    service.backend.load_gate.hold()
+    response = await service.post(chat(), prefer="wait=0")
+    body = error("the model 'm' is loading", kind="model_loading", code="model_loading")
+    assert_is(response, 503, body)
+    assert_retry(response)
+    assert response.headers["x-should-retry"] == "true"
+    service.backend.load_gate.release()
+    assert (await service.post(chat())).status_code == 200
+
+
+async def test_a_load_that_fails_for_now(service):
+    """A load that may succeed later is a 503 with the cool-down, for the next request too."""
+    service.write("t", load_error="transient")
+    for _ in range(2):
+        response = await service.post(chat("t"))
+        message = "t.fake: the model says that its load fails"
+        body = error(message, kind="model_load_failed", code="model_load_failed")
+        assert_is(response, 503, body)
+        assert_retry(response, most=15)
+        assert response.headers["x-should-retry"] == "true"
+    assert len(service.backend.loads) == 1
+
+
+async def test_a_load_that_fails_for_good(service):
+    """A load that can never succeed is a 503 that tells SDKs not to try again."""
+    service.write("bad", load_error="invalid")
+    for stream in (False, True):
+        response = await service.post(chat("bad", stream=stream))
+        message = "bad.fake: the model says that it is invalid"
+        body = error(message, kind="model_load_failed", code="model_load_failed")
+        assert_is(response, 503, body)
+        assert_no_retry(response)
+
+
+async def test_a_model_that_does_not_fit(service):
+    """Too little memory has a code of its own, and both figures."""
+    service.write("big", load_error="memory", size_bytes=1000)
+    response = await service.post(chat("big"))
+    message = "big: the model needs 1000 bytes of memory, 500 are available"
+    body = error(message, kind="model_load_failed", code="insufficient_memory")
+    assert_is(response, 503, body)
+    assert_retry(response, most=15)
+
+
+async def test_a_model_over_the_budget(start):
+    """A model larger than the whole budget never fits: no other try is suggested."""
+    service = await start(memory_budget="1000B")
+    service.write("big", size_bytes=5000)
+    response = await service.post(chat("big"))
+    message = assert_is_kind(response, 503, "model_load_failed", "insufficient_memory")
+    assert "5000" in message
+    assert "1000" in message
+    assert_no_retry(response)
+
+
+@pytest.mark.parametrize("content", [b"GGUF", b"GGUF\x03\x00\x00\x00" + b"\xff" * 64])
+async def test_a_file_that_is_damaged(service, content):
+    """A damaged GGUF is its own requests' 503; the others are answered."""
+    (service.folder / "corrupt.gguf").write_bytes(content)
+    response = await service.post(chat("corrupt"))
+    message = assert_is_kind(response, 503, "model_load_failed", "model_load_failed")
+    assert message.startswith("corrupt.gguf: ")
+    assert_no_retry(response)
+    assert (await service.post(chat())).status_code == 200
+
+
+async def test_a_plugin_that_cannot_be_imported(start, install, caplog):
+    """A model that a broken plugin may serve is a 503 without its traceback; others go on."""
+    install("crooked", "pilotlight_backend.testing.broken_import")
+    service = await start()
+    service.write(reply="Hello.")
+    with caplog.at_level(logging.CRITICAL):
+        response = await service.post(chat("unheard-of"))
+    message = assert_is_kind(response, 503, "model_load_failed", "model_load_failed")
+    assert "crooked" in message
+    assert "libfake" not in response.text
+    assert_no_retry(response)
+    assert (await service.post(chat())).status_code == 200
+
+
+async def test_no_backend_at_all(start, monkeypatch):
+    """Without any backend every model is a 503 that tells SDKs not to try again."""
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [])
+    service = await start()
+    service.app.state.service.registry._names.clear()
+    response = await service.post(chat())
+    body = error("no backend is installed", kind="model_load_failed", code="model_load_failed")
+    assert_is(response, 503, body)
+    assert_no_retry(response)
+
+
+# ── engines ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_queue_is_full(start):
+    """As many requests as may wait do wait; one more is a 429 that says when to come again."""
+    service = await start(parallel=1, max_queue=1)
+    service.write(reply="Hello.")
+    service.backend.token_gate.hold()
+    running = asyncio.create_task(service.post(chat()))
+    assert await asyncio.to_thread(service.backend.token_gate.wait_reached)
+    waiting = asyncio.create_task(service.post(chat()))
+    async with asyncio.timeout(10):
+        while not service.engine.stats().queued:  # noqa: ASYNC110 - submitting tells no event
+            await asyncio.sleep(0)
+    response = await service.post(chat())
+    message = "1 requests wait for this model already"
+    assert_is(response, 429, error(message, kind="rate_limit_error", code="queue_full"))
+    assert response.headers["retry-after"] == "5"
+    service.backend.token_gate.release()
+    assert [(await task).status_code for task in (running, waiting)] == [200, 200]
+
+
+FAILED = error("the model fails after 2 tokens", kind="inference_error", code="inference_error")
+
+
+async def test_an_engine_that_fails(service):
+    """An engine's failure is a 500 where nothing was sent yet."""
+    service.write("f", reply="Hello.", fail_after=2)
+    response = await service.post(chat("f"))
+    assert_is(response, 500, FAILED)
+    assert "retry-after" not in response.headers
+
+
+async def test_an_engine_that_fails_in_a_stream(service):
+    """A stream that breaks ends with the finish reason `error`, the error, and `[DONE]`."""
+    service.write("f", reply="Hello.", fail_after=2)
+    *chunks, last, failed, done = await service.stream(model="f")
+    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == "He"
+    (choice,) = last["choices"]
+    assert choice == {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "error"}
+    assert failed == FAILED
+    assert done == "[DONE]"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_nobody_foresaw(service, monkeypatch, caplog, stream):
+    """A bug of ours is a 500 that tells the client nothing of it; the log has it all."""
+
+    async def resolve(*_):
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(Resolver, "resolve", resolve)
+    with caplog.at_level(logging.ERROR):
+        response = await service.post(chat(stream=stream))
+    message = "the server failed; its log says how"
+    assert_is(response, 500, error(message, kind="inference_error", code="inference_error"))
+    assert "secret" in caplog.text
+
+
+async def test_what_nobody_foresaw_in_a_stream(service, monkeypatch):
+    """A bug that strikes after the 200 ends the stream as any other error does."""
+    await service.ask()
+
+    def feed(*_):
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr("pilotlight.output.answer.AnswerParser.feed", feed)
+    gate = service.backend.token_gate
+    gate.hold()
+    streaming = asyncio.create_task(service.post(chat(stream=True)))
+    assert await asyncio.to_thread(gate.wait_reached)  # the stream has begun, without a token
+    gate.release()
+    response = await streaming
+    assert response.status_code == 200
+    assert "secret" not in response.text
+    *_, last, failed, done = events(response.text)
+    assert last["choices"][0]["finish_reason"] == "error"
+    assert failed["error"]["type"] == "inference_error"
+    assert done == "[DONE]"
