@@ -1,0 +1,153 @@
+"""Models, probes and pages: what can be looked at without asking a model anything."""
+
+import asyncio
+import re
+
+import pytest
+
+from tests.api.caller import Call
+from tests.conftest import chat
+
+
+async def ready(service):
+    """Wait until the models to preload are settled."""
+    async with asyncio.timeout(10):
+        while (await service.client.get("/readyz")).json()["status"] == "loading":  # noqa: ASYNC110 - the probe is what is tested
+            await asyncio.sleep(0)
+
+
+async def test_the_models_are_listed(service):
+    """Each model has OpenAI's fields, its state, its backend and its context."""
+    service.write("other", context_length=512)
+    await service.ask()
+
+    listed = (await service.client.get("/v1/models")).json()
+
+    assert listed["object"] == "list"
+    models = {model.pop("id"): model for model in listed["data"]}
+    assert models["m"].pop("created") > 1_700_000_000
+    assert models["m"] == {
+        "object": "model",
+        "owned_by": "pilotlight",
+        "state": "ready",
+        "backend": "fake",
+        "context_length": 4096,
+    }
+    assert models["other"]["state"] == "absent"
+    assert models["other"]["context_length"] == 512
+    assert models["spark"]["backend"] == "llama_cpp"
+
+
+async def test_a_damaged_model_is_listed_too(service):
+    """A file that nobody can serve is shown, without a backend."""
+    (service.folder / "torn.gguf").write_bytes(b"GGUF\3\0\0\0")
+
+    torn = (await service.client.get("/v1/models/torn")).json()
+
+    assert (torn["backend"], torn["context_length"], torn["state"]) == (None, None, "absent")
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("org/name", "org/name"),
+        ("org/name", "ORG%2FName"),
+        ("a b+c", "a%20b+c"),
+        ("50%", "50%25"),
+        ("größe", "gr%C3%B6%C3%9Fe"),
+        ("q?", "q%3F"),
+        ("llama:8b", "llama:8b"),
+    ],
+)
+async def test_a_model_with_an_odd_name(service, tmp_path, start, name, asked):
+    """A model is found by its name, slashes and escapes included."""
+    path = service.folder / "m.fake"
+    (tmp_path / "models.yaml").write_text(f"models: {{{name!r}: {str(path)!r}}}", encoding="utf-8")
+    configured = await start()
+
+    found = await configured.client.get(f"/v1/models/{asked}")
+
+    assert found.status_code == 200, found.text
+    assert found.json()["id"] == name
+
+
+async def test_probes_without_preload(service):
+    """Without models to preload a server is ready at once."""
+    for path in ("/readyz", "/health"):
+        answer = await service.client.get(path)
+        assert (answer.status_code, answer.json()) == (200, {"status": "ready", "models": []})
+
+
+async def test_probes_while_a_model_is_preloaded(service, start):
+    """`/readyz` and `/health` are 503 with progress until it is ready; `/livez` is always 200."""
+    service.backend.load_gate.hold()
+    held = await start(backend=service.backend, preload=("m",))
+    assert await asyncio.to_thread(service.backend.load_gate.wait_reached)
+
+    for path in ("/readyz", "/health"):
+        answer = await held.client.get(path)
+        assert answer.status_code == 503
+        assert answer.json()["status"] == "loading"
+        (model,) = answer.json()["models"]
+        assert (model["id"], model["state"], model["error"]) == ("m", "loading", None)
+    assert (await held.client.get("/livez")).json() == {"status": "ok"}
+
+    service.backend.load_gate.release()
+    await ready(held)
+    assert (await held.client.get("/readyz")).status_code == 200
+
+
+async def test_probes_when_the_preload_failed(service, start):
+    """A load that fails for good is told, with its reason."""
+    service.write("bad", load_error="invalid")
+    failed = await start(preload=("bad",))
+    await ready(failed)
+
+    answer = await failed.client.get("/health")
+
+    assert answer.status_code == 503
+    assert answer.json()["status"] == "failed"
+    assert "bad.fake" in answer.json()["models"][0]["error"]
+    assert (await failed.client.get("/livez")).status_code == 200
+
+
+async def test_livez_while_a_request_waits_for_a_load(service):
+    """A load that requests wait for stops no probe."""
+    service.backend.load_gate.hold()
+    call = Call(service.app, chat())
+    assert await asyncio.to_thread(service.backend.load_gate.wait_reached)
+
+    assert (await service.client.get("/livez")).status_code == 200
+
+    await call.hang_up()
+
+
+@pytest.mark.parametrize("path", ["/livez", "/v1/models", "/openapi.json", "/v1/chat/completions"])
+async def test_options(service, path):
+    """OPTIONS names the methods of a path."""
+    answer = await service.client.options(path)
+
+    assert answer.status_code == 204
+    expected = "POST" if path.startswith("/v1/chat") else "GET"
+    assert expected in answer.headers["allow"]
+
+
+@pytest.mark.parametrize("path", ["/livez", "/v1/models", "/swagger"])
+async def test_head(service, path):
+    """HEAD is refused like other methods that a path does not know, and names those it does."""
+    answer = await service.client.head(path)
+
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["allow"]
+
+
+async def test_the_page_and_its_files_come_from_here(service):
+    """The Swagger page refers to relative files alone, and each of them is served."""
+    page = await service.client.get("/swagger")
+
+    references = re.findall(r'(?:src|href|url)[=:]\s*"([^"]+)"', page.text)
+    files = [one for one in references if not one.startswith("data:")]
+    assert len(files) == 3
+    for file in files:
+        assert not re.match(r"[a-z]+:|//", file)
+        assert (await service.client.get(f"/{file}")).status_code == 200
