@@ -182,3 +182,38 @@ def test_a_cold_model_ends_in_an_answer(tmp_path: Path, serve: Callable[..., Any
     assert answer.choices[0].message.content == "Awake."
     assert seen[0] == 503
     assert seen[-1] == 200
+    assert len(seen) <= 3  # the first try and the client's two retries
+
+
+def test_a_model_that_never_loads_is_tried_once(tmp_path: Path, serve: Callable[..., Any]):
+    """Where no try can help the client is told so, and makes none."""
+    FakeModel(load_error="invalid").write(tmp_path / "bad.fake")
+    settings = Settings(models_dir=tmp_path, models_file=tmp_path / "none.yaml")
+    server = serve(create_app(settings, backends={"fake": FakeBackend()}))
+    seen: list[int] = []
+    http = httpx.Client(event_hooks={"response": [lambda answer: seen.append(answer.status_code)]})
+
+    with (
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", http_client=http) as client,
+        pytest.raises(openai.InternalServerError) as failed,
+    ):
+        client.chat.completions.create(model="bad", messages=QUESTION)
+
+    assert failed.value.code == "model_load_failed"
+    assert seen == [503]
+
+
+def test_a_stream_that_breaks(tmp_path: Path, serve: Callable[..., Any]):
+    """What came before the fault arrives, the fault is the client's `APIError`."""
+    FakeModel(reply="Hello.", fail_after=3).write(tmp_path / "m.fake")
+    settings = Settings(models_dir=tmp_path, models_file=tmp_path / "none.yaml")
+    server = serve(create_app(settings, backends={"fake": FakeBackend()}))
+    chunks: list[Any] = []
+
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        stream = client.chat.completions.create(model="m", messages=QUESTION, stream=True)
+        with pytest.raises(openai.APIError, match="fails after 3 tokens"):
+            chunks.extend(stream)
+
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Hel"
+    assert chunks[-1].choices[0].finish_reason == "error"
