@@ -1,0 +1,137 @@
+"""What a body's fault is called, and what the lenient decoding leaves out."""
+
+import msgspec
+import pytest
+from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+
+from pilotlight.api import lenient
+from pilotlight.api.requests import locate
+from pilotlight.schema.chat import ChatCompletionRequest
+from tests.conftest import chat
+
+
+@pytest.mark.parametrize(
+    ("message", "told", "param"),
+    [
+        ("Expected `object`, got `array`", "Expected `object`, got `array`", None),
+        ("Object missing required field `model`", "model: this field is required", "model"),
+        ("Object contains unknown field `x`", "x: there is no such field", "x"),
+        (
+            "Object missing required field `role` - at `$.messages[2]`",
+            "messages[2].role: this field is required",
+            "messages[2].role",
+        ),
+        (
+            "Object contains unknown field `x` - at `$.stream_options`",
+            "stream_options.x: there is no such field",
+            "stream_options.x",
+        ),
+        (
+            "Expected `str`, got `int` - at `$.model`",
+            "model: Expected `str`, got `int`",
+            "model",
+        ),
+        (
+            "Invalid value 'robot' - at `$.messages[0].role`",
+            "messages[0].role: Invalid value 'robot'",
+            "messages[0].role",
+        ),
+        (
+            "Expected `float` <= 100.0 - at `$.logit_bias[...]`",
+            "logit_bias[...]: Expected `float` <= 100.0",
+            "logit_bias[...]",
+        ),
+        (
+            "Expected `str` matching regex '^[0-9]{1,9}$' - at `key` in `$.logit_bias`",
+            "logit_bias: Expected `str` matching regex '^[0-9]{1,9}$'",
+            "logit_bias",
+        ),
+        ("Expected `str`, got `int` - at `$[0]`", "[0]: Expected `str`, got `int`", "[0]"),
+    ],
+)
+def test_where_a_message_points(message, told, param):
+    """Each shape of message is split into its place, as a param, and what is wrong there."""
+    assert locate(message) == (told, param)
+
+
+def test_lenient_decoding_drops_unknown_fields_at_every_level():
+    """What the types do not know is left out; what they know is decoded as ever."""
+    plain = {
+        "model": "m",
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+            {
+                "role": "assistant",
+                "tool_calls": [
+                    {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+                ],
+            },
+        ],
+        "stream_options": {"include_usage": True},
+        "chat_template_kwargs": {"free": {"form": 1}},
+    }
+    given = msgspec.json.decode(msgspec.json.encode(plain))
+    first, second = given["messages"]
+    for place in (
+        given,
+        first,
+        first["content"][0],
+        second,
+        second["tool_calls"][0],
+        second["tool_calls"][0]["function"],
+        given["stream_options"],
+    ):
+        place["unheard_of"] = {"deep": [1]}
+    decoded = lenient.decode(msgspec.json.encode(given), ChatCompletionRequest, ignore_unknown=True)
+    assert decoded == msgspec.convert(plain, ChatCompletionRequest)
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"messages": [{"content": "hi"}]}, "$.messages[0]"),
+        ({"messages": [{"role": "robot"}]}, "$.messages[0].role"),
+        ({"messages": [7]}, "$.messages[0]"),
+        ({"temperature": 3}, "$.temperature"),
+        ({"stop": [""]}, "$.stop[0]"),
+    ],
+)
+def test_lenient_decoding_forgives_nothing_else(fields, place):
+    """A known field's bad value is the same error, at the same place."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]} | fields
+    with pytest.raises(msgspec.ValidationError) as refused:
+        lenient.decode(msgspec.json.encode(body), ChatCompletionRequest, ignore_unknown=True)
+    assert str(refused.value).endswith(f"`{place}`")
+
+
+def test_every_field_of_openai_is_known():
+    """The request knows each field that the official client can send, if only to refuse it."""
+    known = set(ChatCompletionRequest.__struct_fields__)
+    assert {*CompletionCreateParamsBase.__annotations__, "stream"} <= known
+
+
+@pytest.mark.parametrize("name", ["messages", "tools", "documents", "bos_token", "eos_token"])
+async def test_reserved_template_variables(service, name):
+    """A template variable that the service sets is refused by its name."""
+    response = await service.post(chat(chat_template_kwargs={name: "x"}))
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == f"chat_template_kwargs.{name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("audio", {"voice": "alloy", "format": "wav"}),
+        ("function_call", "auto"),
+        ("functions", [{"name": "f"}]),
+        ("logprobs", True),
+        ("top_logprobs", 3),
+        ("prediction", {"type": "content", "content": "x"}),
+        ("web_search_options", {}),
+    ],
+)
+async def test_official_fields_that_are_refused(service, name, value):
+    """A field of OpenAI's that this server cannot honour is a 400 that names it."""
+    response = await service.post(chat(**{name: value}))
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == name
