@@ -64,7 +64,7 @@ def health_handlers(readiness: Callable[[], Readiness]) -> Sequence[HTTPRouteHan
     async def readyz() -> Response[bytes]:
         return _answer(readiness())
 
-    @get("/health", opt={"operation": _readiness("health", "The same as `/readyz`")})
+    @get("/health", opt={"operation": _readiness("health", "The same as /readyz")})
     async def health() -> Response[bytes]:
         return _answer(readiness())
 
