@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -103,8 +104,20 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
         raise
     try:
         report("warm")
-        context.warm()
+        _on_a_thread_of_its_own(context.warm)
     except BaseException:
         context.close()
         raise
     return LlamaCppEngine(facts, model, context, slots=options.parallel, chunk=options.chunk)
+
+
+def _on_a_thread_of_its_own(work: Callable[[], None]) -> None:
+    """Run *work* on a thread that ends with it.
+
+    OpenMP keeps a pool of threads for each thread that ever computed. With more threads in pools
+    than there are CPUs, libgomp waits at barriers by sleeping instead of spinning (libgomp/wait.h,
+    gomp_throttled_spin_count), and decoding was a third slower. A thread that ends takes its pool
+    with it, so that the engine's own is the only one.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(work).result()
