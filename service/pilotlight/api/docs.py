@@ -25,13 +25,13 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Pilotlight</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="swagger/swagger-ui.css">
+<link rel="stylesheet" href="/swagger/swagger-ui.css">
 </head>
 <body>
 <div id="swagger-ui"></div>
-<script src="swagger/swagger-ui-bundle.js"></script>
+<script src="/swagger/swagger-ui-bundle.js"></script>
 <script>
-SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", tryItOutEnabled: true});
+SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", tryItOutEnabled: true, defaultModelsExpandDepth: 0});
 </script>
 </body>
 </html>
