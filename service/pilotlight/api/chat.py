@@ -1,7 +1,5 @@
-"""`POST /v1/chat/completions`: OpenAI's chat as a projection of one event stream."""
+"""`POST /v1/chat/completions`: from the request to a generation, and its answer as bytes."""
 
-import secrets
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
@@ -10,59 +8,19 @@ import msgspec
 from litestar import MediaType, Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
-from msgspec import UNSET
 
 from pilotlight.api import sse
+from pilotlight.api.chat_answer import Chunks, fold
+from pilotlight.api.chat_operation import OPERATION
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.errors import as_service_error, error_body
 from pilotlight.api.hold import hold_seconds
-from pilotlight.api.operation import Answer, Content, Operation, Parameter
 from pilotlight.api.requests import Body
 from pilotlight.config import Settings
-from pilotlight.errors import (
-    ContextLengthExceeded,
-    InferenceError,
-    InsufficientMemory,
-    InvalidRequest,
-    ModelLoadFailed,
-    ModelLoading,
-    ModelNotFound,
-    QueueFull,
-    RequestTooLarge,
-    UnsupportedMediaType,
-)
-from pilotlight.generation import (
-    Begun,
-    ChatPrompt,
-    Ended,
-    GenerationEvent,
-    GenerationParams,
-    Generator,
-)
-from pilotlight.output.events import (
-    ContentDelta,
-    ReasoningDelta,
-    ToolCallArguments,
-    ToolCallStart,
-)
+from pilotlight.errors import InvalidRequest
+from pilotlight.generation import ChatPrompt, GenerationEvent, GenerationParams, Generator
 from pilotlight.prompt.messages import template_messages, template_tools
-from pilotlight.schema.chat import (
-    AnsweredFunction,
-    AnsweredToolCall,
-    ChatCompletion,
-    ChatCompletionChunk,
-    ChatCompletionMessage,
-    ChatCompletionRequest,
-    Choice,
-    ChunkChoice,
-    CompletionTokensDetails,
-    CompletionUsage,
-    Delta,
-    FinishReason,
-    FunctionDelta,
-    PromptTokensDetails,
-    ToolCallDelta,
-)
+from pilotlight.schema.chat import ChatCompletion, ChatCompletionRequest
 from pilotlight_backend import SamplingParams
 
 TEMPERATURE, TOP_P, TOP_K, MAX_TOKENS = 1.0, 0.95, 64, 2048
@@ -77,125 +35,6 @@ _RESERVED = frozenset(
 """What a chat template is given by the service; no request sets these."""
 
 _encoder = msgspec.json.Encoder()
-
-
-_REQUEST = {"model": "spark", "messages": [{"role": "user", "content": "What is 2+2?"}]}
-_USAGE = {
-    "prompt_tokens": 15,
-    "completion_tokens": 12,
-    "total_tokens": 27,
-    "prompt_tokens_details": {"cached_tokens": 0},
-    "completion_tokens_details": {"reasoning_tokens": 6},
-}
-_HEAD = {"id": "chatcmpl-1f0c", "created": 1767225600, "model": "spark"}
-_ANSWER = _HEAD | {
-    "object": "chat.completion",
-    "choices": [
-        {
-            "index": 0,
-            "message": {
-                "role": "assistant",
-                "content": "2 + 2 = 4.",
-                "refusal": None,
-                "reasoning_content": "2 + 2 = 4",
-            },
-            "logprobs": None,
-            "finish_reason": "stop",
-        }
-    ],
-    "usage": _USAGE,
-    "system_fingerprint": "fp_5c2d9a01",
-    "thought": "2 + 2 = 4",
-}
-_CHUNK = _HEAD | {
-    "object": "chat.completion.chunk",
-    "choices": [{"index": 0, "delta": {"content": "4"}, "logprobs": None, "finish_reason": None}],
-    "system_fingerprint": "fp_5c2d9a01",
-}
-
-_EVENT = {
-    "description": (
-        "A message of the stream. Its data is a chunk, after a fault an error, and last `[DONE]`."
-    ),
-    "type": "object",
-    "properties": {
-        "data": {
-            "anyOf": [
-                {
-                    "type": "string",
-                    "contentMediaType": "application/json",
-                    "contentSchema": {
-                        "oneOf": [
-                            {"$ref": "#/components/schemas/ChatCompletionChunk"},
-                            {"$ref": "#/components/schemas/ErrorBody"},
-                        ]
-                    },
-                },
-                {"const": "[DONE]"},
-            ]
-        }
-    },
-    "required": ["data"],
-}
-
-OPERATION = Operation(
-    id="createChatCompletion",
-    tag="chat",
-    summary="Create a chat completion",
-    description=(
-        "Answers a conversation. With `stream` the answer comes as server-sent events: each message"
-        " is a `ChatCompletionChunk`, or an `ErrorBody` where the stream breaks, and the last is"
-        " `[DONE]`."
-    ),
-    parameters=[
-        Parameter(
-            name="Prefer",
-            place="header",
-            description=(
-                "`wait=N`: seconds to wait for a model that is loading, 0 included, at most 45"
-                " (RFC 7240)."
-            ),
-            schema={"type": "string"},
-            example="wait=30",
-        )
-    ],
-    body=Content(
-        type=ChatCompletionRequest,
-        examples={
-            "question": _REQUEST,
-            "stream": _REQUEST | {"stream": True, "stream_options": {"include_usage": True}},
-            "greedy": _REQUEST | {"temperature": 0, "max_completion_tokens": 64},
-        },
-    ),
-    answers={
-        200: Answer(
-            description="The answer, whole or as a stream.",
-            content=[
-                Content(type=ChatCompletion, examples={"sum": _ANSWER}),
-                Content(
-                    type=ChatCompletionChunk,
-                    media_type="text/event-stream",
-                    schema=_EVENT,
-                    examples={
-                        "chunk": f"data: {msgspec.json.encode(_CHUNK).decode()}\n\ndata: [DONE]\n\n"
-                    },
-                ),
-            ],
-        )
-    },
-    errors=[
-        InvalidRequest,
-        ContextLengthExceeded,
-        ModelNotFound,
-        RequestTooLarge,
-        UnsupportedMediaType,
-        QueueFull,
-        InferenceError,
-        ModelLoading,
-        ModelLoadFailed,
-        InsufficientMemory,
-    ],
-)
 
 
 def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRouteHandler:
@@ -266,143 +105,6 @@ def _or(value: Any, default: Any) -> Any:
 
 def _json(answer: ChatCompletion) -> Response[bytes]:
     return Response(_encoder.encode(answer), status_code=200, media_type=MediaType.JSON)
-
-
-def _usage(ended: Ended) -> CompletionUsage:
-    usage = ended.usage
-    return CompletionUsage(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        total_tokens=usage.prompt_tokens + usage.completion_tokens,
-        prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
-        completion_tokens_details=CompletionTokensDetails(reasoning_tokens=ended.reasoning_tokens),
-    )
-
-
-def _new_id() -> str:
-    return f"chatcmpl-{secrets.token_hex(12)}"
-
-
-# ── the whole answer ────────────────────────────────────────────────────────────────────────────
-
-
-async def fold(generation: AsyncGenerator[Sequence[GenerationEvent]]) -> ChatCompletion:
-    """Return the answer that the events of *generation* add up to."""
-    content: list[str] = []
-    thought: list[str] = []
-    calls: list[tuple[ToolCallStart, list[str]]] = []
-    begun: Begun | None = None
-    async with aclosing(generation):
-        async for events in generation:
-            for event in events:
-                match event:
-                    case ContentDelta():
-                        content.append(event.text)
-                    case ReasoningDelta():
-                        thought.append(event.text)
-                    case ToolCallStart():
-                        calls.append((event, []))
-                    case ToolCallArguments():
-                        calls[event.index][1].append(event.text)
-                    case Begun():
-                        begun = event
-                    case Ended():
-                        ended = event
-    assert begun  # noqa: S101 - a generation begins, or raises
-    reasoning = "".join(thought) or UNSET
-    tool_calls = [
-        AnsweredToolCall(
-            id=start.id,
-            function=AnsweredFunction(name=start.name, arguments="".join(arguments)),
-        )
-        for start, arguments in calls
-    ]
-    message = ChatCompletionMessage(
-        content="".join(content) if content or not calls else None,
-        reasoning_content=reasoning,
-        tool_calls=tool_calls or UNSET,
-    )
-    return ChatCompletion(
-        id=_new_id(),
-        created=int(time.time()),
-        model=begun.model,
-        choices=[Choice(message=message, finish_reason=ended.reason)],
-        usage=_usage(ended),
-        system_fingerprint=begun.fingerprint,
-        thought=reasoning,
-    )
-
-
-# ── the stream ──────────────────────────────────────────────────────────────────────────────────
-
-
-class Chunks:
-    """Turns one answer's events into chunks."""
-
-    def __init__(self, *, include_usage: bool) -> None:
-        self._include_usage = include_usage
-        self._id = _new_id()
-        self._created = int(time.time())
-        self._model = ""
-        self._fingerprint = ""
-
-    def of(self, event: GenerationEvent) -> Sequence[ChatCompletionChunk]:
-        """Return what a stream says of *event*."""
-        match event:
-            case ContentDelta():
-                return (self._chunk(Delta(content=event.text)),)
-            case ReasoningDelta():
-                return (self._chunk(Delta(reasoning_content=event.text), thought=event.text),)
-            case ToolCallArguments():
-                function = FunctionDelta(arguments=event.text)
-                return (self._call(ToolCallDelta(index=event.index, function=function)),)
-            case ToolCallStart():
-                function = FunctionDelta(name=event.name, arguments="")
-                call = ToolCallDelta(
-                    index=event.index, id=event.id, type="function", function=function
-                )
-                return (self._call(call),)
-            case Begun():
-                self._model = event.model
-                self._fingerprint = event.fingerprint
-                return (self._chunk(Delta(role="assistant", content="")),)
-            case Ended():
-                last = self.finish(event.reason)
-                return (last, self._usage(event)) if self._include_usage else (last,)
-
-    def finish(self, reason: FinishReason) -> ChatCompletionChunk:
-        """Return the chunk that carries the finish reason."""
-        return self._chunk(Delta(), finish_reason=reason)
-
-    def _call(self, call: ToolCallDelta) -> ChatCompletionChunk:
-        return self._chunk(Delta(tool_calls=[call]))
-
-    def _chunk(
-        self,
-        delta: Delta,
-        *,
-        finish_reason: FinishReason | None = None,
-        thought: str | msgspec.UnsetType = UNSET,
-    ) -> ChatCompletionChunk:
-        return ChatCompletionChunk(
-            id=self._id,
-            created=self._created,
-            model=self._model,
-            choices=[ChunkChoice(delta=delta, finish_reason=finish_reason)],
-            usage=None if self._include_usage else UNSET,
-            system_fingerprint=self._fingerprint,
-            thought=thought,
-        )
-
-    def _usage(self, ended: Ended) -> ChatCompletionChunk:
-        return ChatCompletionChunk(
-            id=self._id,
-            created=self._created,
-            model=self._model,
-            choices=[],
-            usage=_usage(ended),
-            system_fingerprint=self._fingerprint,
-        )
 
 
 async def _stream(

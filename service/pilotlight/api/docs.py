@@ -31,7 +31,12 @@ _PAGE = """<!doctype html>
 <div id="swagger-ui"></div>
 <script src="/swagger/swagger-ui-bundle.js"></script>
 <script>
-SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", tryItOutEnabled: true, defaultModelsExpandDepth: 0});
+SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#swagger-ui",
+  tryItOutEnabled: true,
+  defaultModelsExpandDepth: 0,
+});
 </script>
 </body>
 </html>

@@ -1,0 +1,136 @@
+"""What the OpenAPI document says of `POST /v1/chat/completions`."""
+
+import msgspec
+
+from pilotlight.api.operation import Answer, Content, Operation, Parameter
+from pilotlight.errors import (
+    ContextLengthExceeded,
+    InferenceError,
+    InsufficientMemory,
+    InvalidRequest,
+    ModelLoadFailed,
+    ModelLoading,
+    ModelNotFound,
+    QueueFull,
+    RequestTooLarge,
+    UnsupportedMediaType,
+)
+from pilotlight.schema.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
+
+_REQUEST = {"model": "spark", "messages": [{"role": "user", "content": "What is 2+2?"}]}
+_USAGE = {
+    "prompt_tokens": 15,
+    "completion_tokens": 12,
+    "total_tokens": 27,
+    "prompt_tokens_details": {"cached_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 6},
+}
+_HEAD = {"id": "chatcmpl-1f0c", "created": 1767225600, "model": "spark"}
+_ANSWER = _HEAD | {
+    "object": "chat.completion",
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": "2 + 2 = 4.",
+                "refusal": None,
+                "reasoning_content": "2 + 2 = 4",
+            },
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": _USAGE,
+    "system_fingerprint": "fp_5c2d9a01",
+    "thought": "2 + 2 = 4",
+}
+_CHUNK = _HEAD | {
+    "object": "chat.completion.chunk",
+    "choices": [{"index": 0, "delta": {"content": "4"}, "logprobs": None, "finish_reason": None}],
+    "system_fingerprint": "fp_5c2d9a01",
+}
+
+_EVENT = {
+    "description": (
+        "A message of the stream. Its data is a chunk, after a fault an error, and last `[DONE]`."
+    ),
+    "type": "object",
+    "properties": {
+        "data": {
+            "anyOf": [
+                {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": {
+                        "oneOf": [
+                            {"$ref": "#/components/schemas/ChatCompletionChunk"},
+                            {"$ref": "#/components/schemas/ErrorBody"},
+                        ]
+                    },
+                },
+                {"const": "[DONE]"},
+            ]
+        }
+    },
+    "required": ["data"],
+}
+
+OPERATION = Operation(
+    id="createChatCompletion",
+    tag="chat",
+    summary="Create a chat completion",
+    description=(
+        "Answers a conversation. With `stream` the answer comes as server-sent events: each message"
+        " is a `ChatCompletionChunk`, or an `ErrorBody` where the stream breaks, and the last is"
+        " `[DONE]`."
+    ),
+    parameters=[
+        Parameter(
+            name="Prefer",
+            place="header",
+            description=(
+                "`wait=N`: seconds to wait for a model that is loading, 0 included, at most 45"
+                " (RFC 7240)."
+            ),
+            schema={"type": "string"},
+            example="wait=30",
+        )
+    ],
+    body=Content(
+        type=ChatCompletionRequest,
+        examples={
+            "question": _REQUEST,
+            "stream": _REQUEST | {"stream": True, "stream_options": {"include_usage": True}},
+            "greedy": _REQUEST | {"temperature": 0, "max_completion_tokens": 64},
+        },
+    ),
+    answers={
+        200: Answer(
+            description="The answer, whole or as a stream.",
+            content=[
+                Content(type=ChatCompletion, examples={"sum": _ANSWER}),
+                Content(
+                    type=ChatCompletionChunk,
+                    media_type="text/event-stream",
+                    schema=_EVENT,
+                    examples={
+                        "chunk": f"data: {msgspec.json.encode(_CHUNK).decode()}\n\ndata: [DONE]\n\n"
+                    },
+                ),
+            ],
+        )
+    },
+    errors=[
+        InvalidRequest,
+        ContextLengthExceeded,
+        ModelNotFound,
+        RequestTooLarge,
+        UnsupportedMediaType,
+        QueueFull,
+        InferenceError,
+        ModelLoading,
+        ModelLoadFailed,
+        InsufficientMemory,
+    ],
+)
