@@ -10,7 +10,7 @@ import secrets
 import zlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 from msgspec import Struct
@@ -29,12 +29,7 @@ from pilotlight.models.resolver import Resolver
 from pilotlight.output import reasoning, tool_calls
 from pilotlight.output.answer import AnswerParser
 from pilotlight.output.events import OutputEvent, ToolCallStart
-from pilotlight.prompt.chat_template import (
-    ChatTemplate,
-    TemplateFailed,
-    TemplateInvalid,
-    TemplateRefused,
-)
+from pilotlight.prompt.errors import TemplateFailed, TemplateInvalid, TemplateRefused
 from pilotlight_backend import (
     BackendError,
     EngineEvent,
@@ -48,6 +43,9 @@ from pilotlight_backend import (
     Usage,
 )
 from pilotlight_backend import ContextLengthExceeded as PromptTooLong
+
+if TYPE_CHECKING:
+    from pilotlight.prompt.chat_template import ChatTemplate
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +101,7 @@ GenerationEvent: TypeAlias = Begun | OutputEvent | Ended
 class Dialect(Struct, frozen=True, eq=False):
     """How one loaded model is spoken to: its template, the formats it answers in, its engine."""
 
-    template: ChatTemplate
+    template: "ChatTemplate"
     reasoning: str | None
     tool_calls: str | None
     engine: AsyncEngine
@@ -250,6 +248,9 @@ class _Answer:
 
 def _learn(model: LoadedModel, engine: AsyncEngine) -> Dialect:
     """Read how *model* is spoken to. Compiles a template, so it belongs into a thread."""
+    # Here for the first time jinja2 is imported: the start does without it.
+    from pilotlight.prompt.chat_template import ChatTemplate  # noqa: PLC0415
+
     options = model.entry.options
     source = model.facts.chat_template
     try:

@@ -1,10 +1,5 @@
 """A model's own chat template: Jinja as transformers runs it, in a sandbox and within bounds.
 
-    ChatTemplateError
-    ├── TemplateInvalid     the source does not compile; the model cannot chat
-    ├── TemplateRefused     the template rejects the messages, with a reason for the client
-    └── TemplateFailed      rendering broke, or left its bounds
-
 The environment is that of transformers' `utils/chat_template_utils.py`: templates are written
 against it. A template comes with a model's files, so it is foreign code: it reaches no attribute
 that the sandbox forbids, and its loops, calls, numbers and output are bounded. What it may keep in
@@ -23,6 +18,13 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from pilotlight.prompt.errors import (
+    ChatTemplateError,
+    TemplateFailed,
+    TemplateInvalid,
+    TemplateRefused,
+)
+
 MAX_OUTPUT = 16 * 1024 * 1024
 """Characters in a prompt, and in a string or list that an operator makes."""
 MAX_STEPS = 200_000
@@ -31,22 +33,6 @@ MAX_BITS = 1024
 """Bits in an integer that an operator makes."""
 
 _BUDGET = "pilotlight: budget"  # no identifier, so no template can name it
-
-
-class ChatTemplateError(Exception):
-    """Anything that goes wrong with a chat template."""
-
-
-class TemplateInvalid(ChatTemplateError):
-    """The source is not a template."""
-
-
-class TemplateRefused(ChatTemplateError):
-    """The template called `raise_exception`; the message is its own."""
-
-
-class TemplateFailed(ChatTemplateError):
-    """The template broke while it was rendered."""
 
 
 class _Budget:

@@ -1,0 +1,23 @@
+"""What can go wrong with a chat template; apart from it, for it imports jinja2.
+
+ChatTemplateError
+├── TemplateInvalid     the source does not compile; the model cannot chat
+├── TemplateRefused     the template rejects the messages, with a reason for the client
+└── TemplateFailed      rendering broke, or left its bounds
+"""
+
+
+class ChatTemplateError(Exception):
+    """Anything that goes wrong with a chat template."""
+
+
+class TemplateInvalid(ChatTemplateError):
+    """The source is not a template."""
+
+
+class TemplateRefused(ChatTemplateError):
+    """The template called `raise_exception`; the message is its own."""
+
+
+class TemplateFailed(ChatTemplateError):
+    """The template broke while it was rendered."""
