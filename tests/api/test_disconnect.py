@@ -63,7 +63,7 @@ async def test_hanging_up_in_the_queue(start):
     waiting = Call(service.app, chat(stream=True, text="second"))
     async with asyncio.timeout(10):
         while len(service.engine.requests) < 2:  # noqa: ASYNC110 - submitting tells no event
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
     await waiting.hang_up()
     await running.hang_up()
     await assert_slot_is_free(service)

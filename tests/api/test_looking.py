@@ -10,10 +10,14 @@ from tests.conftest import chat
 
 
 async def ready(service):
-    """Wait until the models to preload are settled."""
+    """Wait until the models to preload are settled.
+
+    With a pause: asking without one leaves the loading thread waiting for the interpreter's lock
+    at each of its file accesses.
+    """
     async with asyncio.timeout(10):
         while (await service.client.get("/readyz")).json()["status"] == "loading":  # noqa: ASYNC110 - the probe is what is tested
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
 
 
 async def test_the_models_are_listed(service):
