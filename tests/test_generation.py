@@ -108,7 +108,7 @@ class Service:
         The model is ready, so that takes a few passes of the loop.
         """
         for _ in range(100):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
         assert len(self.backend.engines[0].requests) == count
 
     async def is_free(self) -> bool:

@@ -448,7 +448,7 @@ async def test_the_queue_is_full(start):
     waiting = asyncio.create_task(service.post(chat()))
     async with asyncio.timeout(10):
         while not service.engine.stats().queued:  # noqa: ASYNC110 - submitting tells no event
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
     response = await service.post(chat())
     message = "1 requests wait for this model already"
     assert_is(response, 429, error(message, kind="rate_limit_error", code="queue_full"))
