@@ -107,6 +107,25 @@ async def test_hanging_up_leaves_no_task(start):
     assert not asyncio.all_tasks() - before
 
 
+async def test_a_client_that_leaves_before_the_headers(start):
+    """A client that leaves while the headers are being sent frees its slot as well."""
+    service = await one_slot(start)
+    sending = asyncio.Event()
+
+    class Stuck(Call):
+        async def _send(self, message: dict[str, Any]) -> None:  # noqa: ARG002 - the override's signature
+            sending.set()
+            await asyncio.Event().wait()  # as uvicorn does when the socket's buffer is full
+
+    call = Stuck(service.app, chat(stream=True))
+    async with asyncio.timeout(10):
+        await sending.wait()
+    await call.hang_up()
+    (model,) = service.app.state.service.pool._models.values()
+    assert model.users == 0
+    await assert_slot_is_free(service)
+
+
 async def test_a_slow_reader_that_leaves(start):
     """A client that leaves while a chunk is being sent to it frees its slot as well."""
     service = await one_slot(start)

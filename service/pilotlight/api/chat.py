@@ -56,7 +56,8 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
         except BaseException:
             await generation.aclose()
             raise
-        return sse.EventSourceResponse(_stream(request, first, generation, asked))
+        messages = _stream(request, first, generation, asked)
+        return sse.EventSourceResponse(messages, generation)
 
     return chat_completions
 

@@ -31,8 +31,14 @@ class EventSourceResponse:
     it the request in the engine.
     """
 
-    def __init__(self, messages: AsyncGenerator[bytes]) -> None:
+    def __init__(self, messages: AsyncGenerator[bytes], source: AsyncGenerator[Any]) -> None:
+        """*source* is what *messages* are made of, and is closed with them.
+
+        Closing a generator that was never begun runs none of it, so *messages* could not do that
+        for a client that leaves before the first.
+        """
         self._messages = messages
+        self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Send the messages; returns when the last is sent or the client has gone."""
@@ -42,6 +48,7 @@ class EventSourceResponse:
             pass
         finally:
             await self._messages.aclose()
+            await self._source.aclose()
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
