@@ -60,7 +60,7 @@ def leftovers(spark: Any) -> dict[str, int]:
 async def at_rest(spark: Any) -> dict[str, int]:
     """Return the leftovers once no client is connected: a closed connection lingers a moment."""
     async with asyncio.timeout(20):
-        while (now := await asyncio.to_thread(leftovers, spark))["connections"]:
+        while (now := await asyncio.to_thread(leftovers, spark))["connections"]:  # noqa: ASYNC110 - what is awaited is that nothing is left
             await asyncio.sleep(0.02)
     return now
 
@@ -71,7 +71,7 @@ async def settled(spark: Any, before: dict[str, int]) -> None:
     Less is no fault: what an earlier test left to the garbage collector may go meanwhile.
     """
     async with asyncio.timeout(20):
-        while (now := await at_rest(spark)) and any(now[key] > before[key] for key in now):
+        while (now := await at_rest(spark)) and any(now[key] > before[key] for key in now):  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.02)
 
 

@@ -1,6 +1,5 @@
 """The backend: what the service calls to find out about a model and to load it."""
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,20 +7,11 @@ from typing import Literal, TypeAlias
 
 from msgspec.structs import replace
 
-from pilotlight_backend import (
-    Engine,
-    InsufficientMemory,
-    LoadOptions,
-    LoadProgress,
-    ModelFacts,
-    ModelFileInvalid,
-)
-from pilotlight_llama_cpp import cgroup, probe, threads
-from pilotlight_llama_cpp.readahead import read_ahead
+from pilotlight_backend import Engine, LoadOptions, LoadProgress, ModelFacts, ModelFileInvalid
+from pilotlight_backend.checks import check_memory, context_length
+from pilotlight_backend.readahead import read_ahead
+from pilotlight_llama_cpp import probe, threads
 
-logger = logging.getLogger("pilotlight.llama_cpp")
-
-DEFAULT_CONTEXT_LENGTH = 4096
 Phase: TypeAlias = Literal["load", "warm"]
 _EMBEDDED = Path(__file__).with_name("spark.gguf")
 
@@ -46,8 +36,8 @@ class LlamaCppBackend:
         progress: Callable[[LoadProgress], None],
     ) -> Engine:
         """Load a model: read its files, map them, evaluate one token."""
-        facts = replace(facts, context_length=_context_length(facts, options))
-        _check_memory(facts, options)
+        facts = replace(facts, context_length=context_length(facts, options))
+        check_memory(facts, options)
         total = facts.size_bytes
         try:
             read_ahead(
@@ -56,30 +46,6 @@ class LlamaCppBackend:
         except OSError as error:
             raise ModelFileInvalid(facts.path, f"it cannot be read: {error.strerror}") from error
         return _start(facts, options, lambda phase: progress(LoadProgress(phase, total, total)))
-
-
-def _context_length(facts: ModelFacts, options: LoadOptions) -> int:
-    if options.context_length is None:
-        return min(facts.context_length, DEFAULT_CONTEXT_LENGTH)
-    if options.context_length > facts.context_length:
-        logger.warning(
-            "%s was trained with a context of %d tokens, %d were asked for",
-            facts.path.name,
-            facts.context_length,
-            options.context_length,
-        )
-    return options.context_length
-
-
-def _check_memory(facts: ModelFacts, options: LoadOptions) -> None:
-    """Raise where weights and KV cache cannot fit: the kernel would end the whole process."""
-    available = cgroup.available_memory()
-    if available is None or options.gpu_layers:
-        return
-    cells = facts.context_length * options.parallel
-    required = facts.size_bytes + facts.kv_bytes_per_token * cells
-    if required > available:
-        raise InsufficientMemory(required, available)
 
 
 def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], None]) -> Engine:

@@ -3,16 +3,8 @@
 import threading
 from collections.abc import Callable
 
-from pilotlight_backend import (
-    ContextLengthExceeded,
-    EngineEvent,
-    EngineStats,
-    GenerateRequest,
-    InvalidParameter,
-    ModelFacts,
-    Ticket,
-)
-from pilotlight_llama_cpp import sampling
+from pilotlight_backend import EngineEvent, EngineStats, GenerateRequest, ModelFacts, Ticket
+from pilotlight_backend.checks import check_request
 from pilotlight_llama_cpp.context import Context
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.runner import Job, Runner
@@ -45,29 +37,15 @@ class LlamaCppEngine:
 
     def submit(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Ticket:
         """Queue *request*; *emit* is called on the engine's thread."""
-        self._validate(request)
+        check_request(
+            request,
+            context_length=self._facts.context_length,
+            vocabulary_size=self._model.vocabulary_size,
+        )
         room = self._facts.context_length - len(request.prompt)
         job = Job(self._runner, request, emit, limit=min(request.max_tokens, room))
         self._runner.submit(job)
         return job
-
-    def _validate(self, request: GenerateRequest) -> None:
-        if not request.prompt:
-            raise InvalidParameter("prompt", "the prompt is empty")
-        if len(request.prompt) >= self._facts.context_length:
-            raise ContextLengthExceeded(len(request.prompt), self._facts.context_length)
-        if request.max_tokens < 1:
-            raise InvalidParameter("max_tokens", f"max_tokens cannot be {request.max_tokens}")
-        self._check_ids("prompt", min(request.prompt), max(request.prompt))
-        if request.stop_token_ids:
-            ids = request.stop_token_ids
-            self._check_ids("stop_token_ids", min(ids), max(ids))
-        sampling.validate(request.sampling, self._model.vocabulary_size)
-
-    def _check_ids(self, param: str, *ids: int) -> None:
-        for token in ids:
-            if not 0 <= token < self._model.vocabulary_size:
-                raise InvalidParameter(param, f"the vocabulary has no token {token}")
 
     def stats(self) -> EngineStats:
         """Return a snapshot."""

@@ -5,34 +5,13 @@ import math
 import secrets
 from typing import Any
 
-from pilotlight_backend import InvalidParameter, SamplingParams
+from pilotlight_backend import SamplingParams
 from pilotlight_llama_cpp.model import Model
 
 PENALTY_WINDOW = 64
 """Tokens that the penalties look back on, the prompt's end included: llama.cpp's own default."""
 
-_MAX_TOP_K = 2**31 - 1
 _SEEDS = 2**32 - 1  # the last 32-bit value is LLAMA_DEFAULT_SEED, which means "draw one"
-
-
-def validate(params: SamplingParams, vocabulary_size: int) -> None:
-    """Raise `InvalidParameter` for a value that cannot be honoured."""
-    _check("temperature", params.temperature, params.temperature >= 0)
-    _check("top_k", params.top_k, 0 <= params.top_k <= _MAX_TOP_K)
-    _check("top_p", params.top_p, 0 <= params.top_p <= 1)
-    _check("min_p", params.min_p, 0 <= params.min_p <= 1)
-    _check("presence_penalty", params.presence_penalty)
-    _check("frequency_penalty", params.frequency_penalty)
-    _check("repeat_penalty", params.repeat_penalty, params.repeat_penalty > 0)
-    for token, bias in params.logit_bias.items():
-        if not 0 <= token < vocabulary_size:
-            raise InvalidParameter("logit_bias", f"the vocabulary has no token {token}")
-        _check("logit_bias", bias)
-
-
-def _check(param: str, value: float, within: bool = True) -> None:  # noqa: FBT001, FBT002
-    if not math.isfinite(value) or not within:
-        raise InvalidParameter(param, f"{param} cannot be {value}")
 
 
 class Sampler:

@@ -20,8 +20,8 @@ from pilotlight_backend import (
     SamplingParams,
     Started,
     Token,
+    cgroup,
 )
-from pilotlight_llama_cpp import cgroup
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 
 DEADLINE = 60

@@ -17,6 +17,7 @@ from threading import Condition
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pilotlight_backend.checks import context_length
 from pilotlight_backend.errors import (
     BackendError,
     InsufficientMemory,
@@ -29,8 +30,6 @@ from pilotlight_backend.testing.fake_model import SUFFIX, FakeModel, Piece, read
 from pilotlight_backend.types import LoadOptions, LoadProgress, ModelFacts
 
 __all__ = ["FakeBackend", "FakeEngine", "FakeModel", "Gate", "Load", "Piece"]
-
-DEFAULT_CONTEXT_LENGTH = 4096
 
 
 class Load(Struct, frozen=True):
@@ -97,11 +96,10 @@ class FakeBackend:
             progress(LoadProgress("read", total * step // model.load_steps, total))
 
     def _open(self, model: FakeModel, facts: ModelFacts, options: LoadOptions) -> FakeEngine:
-        context_length = options.context_length or min(facts.context_length, DEFAULT_CONTEXT_LENGTH)
         with self._changed:
             engine = FakeEngine(
                 model,
-                replace(facts, context_length=context_length),
+                replace(facts, context_length=context_length(facts, options)),
                 options,
                 changed=self._changed,
                 token_gate=self.token_gate,

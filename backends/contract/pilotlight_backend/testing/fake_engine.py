@@ -1,7 +1,6 @@
 """The fake's engine: a real thread, a real queue and real slots, and scripted tokens."""
 
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -9,13 +8,8 @@ from dataclasses import dataclass, field
 from itertools import chain, cycle, repeat
 from threading import Condition, Event, Thread, current_thread
 
-from pilotlight_backend.errors import (
-    BackendError,
-    ContextLengthExceeded,
-    EngineClosed,
-    InferenceFailed,
-    InvalidParameter,
-)
+from pilotlight_backend.checks import check_request
+from pilotlight_backend.errors import BackendError, EngineClosed, InferenceFailed
 from pilotlight_backend.protocols import Ticket
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import FakeModel
@@ -29,7 +23,6 @@ from pilotlight_backend.types import (
     GenerateRequest,
     LoadOptions,
     ModelFacts,
-    SamplingParams,
     Started,
     Timings,
     Token,
@@ -140,7 +133,11 @@ class FakeEngine:
         with self._changed:
             if self._closing:
                 raise EngineClosed("the engine is closed")
-            validate(request, self._tokenizer.size, self._facts.context_length)
+            check_request(
+                request,
+                context_length=self._facts.context_length,
+                vocabulary_size=self._tokenizer.size,
+            )
             sequence = self._sequence(request, emit)
             self.requests.append(request)
             self._queue.append(sequence)
@@ -307,42 +304,3 @@ def common_prefix(held: Sequence[int], prompt: Sequence[int]) -> int:
             break
         count += 1
     return count
-
-
-def validate(request: GenerateRequest, vocabulary: int, context_length: int) -> None:
-    """Raise `InvalidParameter` or `ContextLengthExceeded` where *request* can never run."""
-    if not request.prompt:
-        raise InvalidParameter("prompt", "the prompt is empty; it needs at least one token")
-    _validate_ids("prompt", request.prompt, vocabulary)
-    _validate_ids("stop_token_ids", sorted(request.stop_token_ids), vocabulary)
-    _validate_ids("logit_bias", list(request.sampling.logit_bias), vocabulary)
-    if request.max_tokens < 1:
-        raise InvalidParameter("max_tokens", f"max_tokens is {request.max_tokens}, at least 1")
-    _validate_sampling(request.sampling)
-    if len(request.prompt) >= context_length:
-        raise ContextLengthExceeded(len(request.prompt), context_length)
-
-
-def _validate_ids(param: str, ids: Sequence[int], vocabulary: int) -> None:
-    for token in ids:
-        if not 0 <= token < vocabulary:
-            raise InvalidParameter(
-                param, f"{param} holds token {token}; the ids are 0 to {vocabulary - 1}"
-            )
-
-
-def _validate_sampling(sampling: SamplingParams) -> None:
-    ranges = (
-        ("temperature", sampling.temperature, 0.0, math.inf),
-        ("top_k", sampling.top_k, 0, math.inf),
-        ("top_p", sampling.top_p, 0.0, 1.0),
-        ("min_p", sampling.min_p, 0.0, 1.0),
-        ("presence_penalty", sampling.presence_penalty, -math.inf, math.inf),
-        ("frequency_penalty", sampling.frequency_penalty, -math.inf, math.inf),
-        ("repeat_penalty", sampling.repeat_penalty, 0.0, math.inf),
-        *(("logit_bias", bias, -math.inf, math.inf) for bias in sampling.logit_bias.values()),
-    )
-    for param, value, low, high in ranges:
-        # No finite bound admits NaN or an infinity: both comparisons are false, or the last is.
-        if not (low <= value <= high and math.isfinite(value)):
-            raise InvalidParameter(param, f"{param} is {value}; it must be in {low} to {high}")

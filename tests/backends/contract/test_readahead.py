@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pilotlight_llama_cpp.readahead import read_ahead
+from pilotlight_backend.readahead import read_ahead
 
 
 def test_progress_counts_every_byte(tmp_path):

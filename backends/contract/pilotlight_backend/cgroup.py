@@ -1,5 +1,6 @@
 """What the machine, and the container on it, grant this process."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,17 @@ def cpu_quota(root: Path = _SYSTEM) -> float | None:
     groups = root / "sys/fs/cgroup"
     quotas += [_v1_quota(groups / "cpu"), _v1_quota(groups / "cpu,cpuacct")]
     return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def granted_cpus() -> int:
+    """Return how many threads can compute at once: CPUs of this process, within the quota.
+
+    Rounded down: a thread more than the quota allows is stopped for part of each period, and the
+    others wait for it.
+    """
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return max(1, min(cpus, int(quota))) if quota is not None else cpus
 
 
 def available_memory(root: Path = _SYSTEM) -> int | None:

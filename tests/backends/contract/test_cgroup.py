@@ -4,9 +4,7 @@ import os
 
 import pytest
 
-from pilotlight_llama_cpp import cgroup, threads
-
-LARGE = 10**9
+from pilotlight_backend import cgroup
 
 
 @pytest.fixture
@@ -90,13 +88,8 @@ def test_available_memory(system, files, available):
     assert cgroup.available_memory(system(files)) == available
 
 
-def test_small_model_gets_one_thread():
-    """Where operations take microseconds, a second thread only waits."""
-    assert threads.choose(5_000_000) == 1
-
-
-@pytest.mark.parametrize(("quota", "chosen"), [(0.5, 1), (1.5, 1), (1000.0, None), (None, None)])
-def test_large_model_gets_the_cpus_it_may_use(monkeypatch, quota, chosen):
+@pytest.mark.parametrize(("quota", "granted"), [(0.5, 1), (1.5, 1), (1000.0, None), (None, None)])
+def test_granted_cpus(monkeypatch, quota, granted):
     """The quota rounded down, one at least, and no more than the process is bound to."""
-    monkeypatch.setattr(threads, "cpu_quota", lambda: quota)
-    assert threads.choose(LARGE) == (chosen or len(os.sched_getaffinity(0)))
+    monkeypatch.setattr(cgroup, "cpu_quota", lambda: quota)
+    assert cgroup.granted_cpus() == (granted or len(os.sched_getaffinity(0)))
