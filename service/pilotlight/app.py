@@ -74,7 +74,8 @@ def create_service(
     clock: Callable[[], float] = time.monotonic,
 ) -> Service:
     """Return the parts below HTTP. Raises `ConfigError`."""
-    registry = Registry(backends)
+    registry = Registry(backends, only=settings.backends)
+    _check_backends(settings, registry)
     configured = read_models_file(settings.models_file)
     _check_formats(settings, configured)
     pool = Pool(
@@ -112,6 +113,12 @@ def _load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
         threads=options.threads or settings.threads,
         gpu_layers=options.gpu_layers or 0,
     )
+
+
+def _check_backends(settings: Settings, registry: Registry) -> None:
+    for name in settings.backends:
+        if name not in registry.names:
+            raise ConfigError(f"--backends {name}: no backend of this name is installed")
 
 
 def _check_formats(settings: Settings, configured: Sequence[ModelEntry]) -> None:

@@ -41,6 +41,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     models_dir: Annotated[
         Path, Meta(description="The folder in which models are discovered; it may be absent.")
     ] = Path("~/.core/models")
+    backends: Annotated[
+        tuple[str, ...],
+        Meta(description="Backends to use, comma-separated; by default all that are installed."),
+    ] = ()
     parallel: Annotated[
         Count, Meta(description="Slots: requests that one model answers together.")
     ] = 4

@@ -346,7 +346,7 @@ class _FaultyBackend(FakeBackend):
 
 
 def test_embedded_models_have_their_files_names(no_plugins, tmp_path):  # noqa: ARG001
-    """Each backend may bring one; the first to bring a name has it, a faulty one brings none."""
+    """Each backend may bring one; the first to bring a name has it, another adds its own name."""
     spark = put(tmp_path, "Spark.fake")
     registry = Registry(
         {
@@ -356,6 +356,7 @@ def test_embedded_models_have_their_files_names(no_plugins, tmp_path):  # noqa: 
             "d": _FaultyBackend("d"),
         }
     )
-    (entry,) = embedded_entries(registry)
+    entry, other = embedded_entries(registry)
     assert (entry.name, entry.path, entry.source) == ("spark", spark, "embedded")
     assert entry.options.backend == "a"
+    assert (other.name, other.options.backend) == ("spark:b", "b")

@@ -73,6 +73,10 @@ EMBEDDED = [entry("spark", source="embedded"), entry("ember", source="embedded")
         ("", None),
         (":", None),
         (":two", None),
+        ("spark:other", "/m/spark.gguf"),  # a tag that is a backend's name chooses who serves it
+        ("spark:fake", "/embedded/spark"),
+        ("chat:fake", "/discovered/chat"),
+        ("two:other", None),
         ("../m/two", None),
         ("/m/two.gguf", None),
     ],
@@ -85,6 +89,8 @@ def test_order_of_names(name, path):
         configured=CONFIGURED,
         discover=lambda: FOUND,
         embedded=lambda: EMBEDDED,
+        backends=["fake", "other"],
+        backend_of=lambda entry: "other" if entry.path.name == "spark.gguf" else "fake",
     )
     assert (found and str(found.path)) == path
 

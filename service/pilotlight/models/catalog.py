@@ -230,7 +230,10 @@ def _signature(path: Path) -> _Signature:
 
 
 def embedded_entries(registry: Registry) -> list[ModelEntry]:
-    """Return the models that ship inside the backends; the first backend to bring a name has it."""
+    """Return the models that ship inside the backends.
+
+    The first backend to bring a name has it; another one's is called `name:backend`.
+    """
     entries: dict[str, ModelEntry] = {}
     for backend_name in registry.names:
         try:
@@ -239,6 +242,7 @@ def embedded_entries(registry: Registry) -> list[ModelEntry]:
             continue
         if path:
             options = ModelOptions(path=str(path), backend=backend_name)
-            entry = ModelEntry(path.stem.lower(), path, "embedded", options)
-            entries.setdefault(entry.name, entry)
+            name = path.stem.lower()
+            name = f"{name}:{backend_name}" if name in entries else name
+            entries[name] = ModelEntry(name, path, "embedded", options)
     return list(entries.values())

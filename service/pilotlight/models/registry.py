@@ -3,7 +3,7 @@
 import importlib.metadata
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,15 +41,21 @@ class Registry:
     the names imports nothing.
     """
 
-    def __init__(self, builtin: Mapping[str, Backend] | None = None) -> None:
-        """*builtin* backends need no entry point; tests and embedders bring theirs so."""
+    def __init__(
+        self, builtin: Mapping[str, Backend] | None = None, only: Collection[str] = ()
+    ) -> None:
+        """*builtin* backends need no entry point; tests and embedders bring theirs so.
+
+        Where *only* names backends, the others are as if they were not installed.
+        """
         self._loaded: dict[str, Backend] = dict(builtin or {})
         self._broken: dict[str, BaseException] = {}
         """Why a plugin cannot be used. The error is made anew for each who asks: an exception that
         is raised again keeps every traceback that it ever had."""
         self._loading = threading.Lock()
         entry_points = importlib.metadata.entry_points(group=PROJECT)
-        self._names = sorted({*self._loaded, *(ep.name for ep in entry_points)})
+        installed = {*self._loaded, *(ep.name for ep in entry_points)}
+        self._names = sorted(installed & set(only) if only else installed)
 
     @property
     def names(self) -> list[str]:

@@ -1,11 +1,12 @@
 """From the name in a request to a model."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from pilotlight.errors import ModelLoadFailed, ModelNotFound
 from pilotlight.models.catalog import Discovered, Discovery, ModelEntry, embedded_entries
 from pilotlight.models.registry import BackendBroken, Claim, Registry
+from pilotlight_backend import BackendError
 
 
 def normalise(name: str) -> str:
@@ -20,33 +21,40 @@ def resolve(
     configured: Sequence[ModelEntry],
     discover: Callable[[], Sequence[Discovered]],
     embedded: Callable[[], Sequence[ModelEntry]],
+    backends: Container[str] = (),
+    backend_of: Callable[[ModelEntry], str | None] = lambda entry: entry.options.backend,
 ) -> ModelEntry | None:
     """Return the model that *name* means, or None.
 
-    In this order: a loaded name, a configured one, a discovered one, an embedded one. The costly
-    two are asked for only when their turn comes.
+    In this order: a loaded name, a configured one, a discovered one, an embedded one. Then
+    `name:backend`, the first model called `name` that this backend serves, and `name:tag` for a
+    discovered one. The costly two are asked for only when their turn comes.
     """
     name = normalise(name)
-    return (
-        _named(name, loaded)
-        or _named(name, configured)
-        or _discovered(name, discover())
-        or _named(name, embedded())
-    )
+
+    def called(name: str) -> Iterator[ModelEntry]:
+        yield from (entry for entry in (*loaded, *configured) if entry.name == name)
+        yield from _discovered(name, discover())
+        yield from (entry for entry in embedded() if entry.name == name)
+
+    if entry := next(called(name), None):
+        return entry
+    base, _, tag = name.rpartition(":")
+    if base and tag in backends:
+        return next((entry for entry in called(base) if backend_of(entry) == tag), None)
+    base = name.partition(":")[0]
+    return next(_discovered(base, discover()), None) if base != name else None
 
 
 def _named(name: str, entries: Iterable[ModelEntry]) -> ModelEntry | None:
     return next((entry for entry in entries if entry.name == name), None)
 
 
-def _discovered(name: str, found: Sequence[Discovered]) -> ModelEntry | None:
-    """Match by architecture, by file or folder name, and for `name:tag` by `name`."""
-    for wanted in filter(None, (name, name.partition(":")[0])):
+def _discovered(name: str, found: Sequence[Discovered]) -> Iterator[ModelEntry]:
+    """Yield the matches by architecture, then by file, then by folder name."""
+    if name:
         for matches in (_is_architecture, _is_file, _is_folder):
-            for model in found:
-                if matches(model, wanted):
-                    return model.entry
-    return None
+            yield from (model.entry for model in found if matches(model, name))
 
 
 def _is_architecture(model: Discovered, wanted: str) -> bool:
@@ -96,7 +104,19 @@ class Resolver:
             configured=self._configured,
             discover=lambda: self._discovery.scan(self._configured),
             embedded=lambda: embedded_entries(self._registry),
+            backends=self._registry.names,
+            backend_of=self._backend_of,
         )
+
+    def _backend_of(self, entry: ModelEntry) -> str | None:
+        """Return the backend that serves *entry*, None where that cannot be told."""
+        if entry.options.backend is not None:
+            return entry.options.backend
+        try:
+            claim = self._registry.recognise(entry.path)
+        except (BackendBroken, BackendError, OSError):
+            return None
+        return claim.backend.name if claim else None
 
     def _not_found(self, name: str) -> ModelNotFound | ModelLoadFailed:
         if not self._registry.names:
