@@ -3,7 +3,9 @@
 
 PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
-PACKAGES := -e backends/contract -e backends/llama_cpp -e .
+# The backend of the serving environment; `make serve BACKEND=onnx` has one of its own.
+BACKEND ?= llama_cpp
+VENV := $(if $(filter llama_cpp,$(BACKEND)),.venv,.venv-$(BACKEND))
 SOURCES := $(wildcard pyproject.toml backends/*/pyproject.toml)
 ARGS ?=
 
@@ -13,8 +15,8 @@ ARGS ?=
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-serve: .venv/.installed  ## serve the embedded model on port 8080 (ARGS="--port 9000" adds flags)
-	.venv/bin/pilotlight serve $(ARGS)
+serve: $(VENV)/.installed  ## serve the embedded model on port 8080 (ARGS="--port 9000" adds flags)
+	$(VENV)/bin/pilotlight serve $(ARGS)
 
 test: .venv-dev/.installed  ## run every test (ARGS="tests/output -k utf8" chooses)
 	.venv-dev/bin/pytest $(ARGS)
@@ -34,13 +36,16 @@ generated: .venv-dev/.installed  ## write openapi/openapi.yaml and docs/settings
 	.venv-dev/bin/pilotlight settings --output docs/settings.md
 
 requirements: .venv/bin/python $(UV)  ## compile the pinned, hashed requirements anew
-	$(UV) pip compile $(COMPILE) --output-file requirements/serve.txt $(SOURCES)
-	$(UV) pip compile $(COMPILE) --output-file requirements/dev.txt $(SOURCES) --group dev \
-		--constraint requirements/serve.txt
+	$(UV) pip compile $(COMPILE) --output-file requirements/dev.txt $(SOURCES) --group dev
+	for backend in llama_cpp onnx; do \
+		$(UV) pip compile $(COMPILE) --output-file requirements/serve-$$backend.txt \
+			pyproject.toml backends/contract/pyproject.toml backends/$$backend/pyproject.toml \
+			--constraint requirements/dev.txt; \
+	done
 
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-package pilotlight --no-emit-package pilotlight-backend \
-	--no-emit-package pilotlight-llama-cpp \
+	--no-emit-package pilotlight-llama-cpp --no-emit-package pilotlight-onnx \
 	--custom-compile-command "make requirements" --quiet
 
 # Where the machine has uv it is used; elsewhere it is installed here, by hash like the rest.
@@ -51,16 +56,18 @@ COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-u
 	.venv/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	touch $@
 
-.venv/.installed: requirements/serve.txt $(SOURCES) .venv/bin/python $(UV)
-	$(UV) pip install --python .venv/bin/python --require-hashes -r $<
-	$(UV) pip install --python .venv/bin/python --no-deps $(PACKAGES)
+$(VENV)/.installed: requirements/serve-$(BACKEND).txt $(SOURCES) .venv/bin/python $(UV)
+	test -d $(VENV) || $(UV) venv --quiet --python .venv/bin/python $(VENV)
+	$(UV) pip install --python $(VENV)/bin/python --require-hashes -r $<
+	$(UV) pip install --python $(VENV)/bin/python --no-deps \
+		-e backends/contract -e backends/$(BACKEND) -e .
 	touch $@
 
 .venv-dev/.installed: requirements/dev.txt $(SOURCES) .venv/bin/python $(UV)
 	$(UV) venv --quiet --allow-existing --python .venv/bin/python .venv-dev
 	$(UV) pip install --python .venv-dev/bin/python --require-hashes -r $<
-	$(UV) pip install --python .venv-dev/bin/python --no-deps $(PACKAGES)
+	$(UV) pip install --python .venv-dev/bin/python --no-deps $(addprefix -e ,$(dir $(SOURCES)))
 	touch $@
 
-clean:  ## remove both environments
-	rm -rf .venv .venv-dev
+clean:  ## remove the environments
+	rm -rf .venv .venv-*

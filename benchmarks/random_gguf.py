@@ -91,7 +91,7 @@ def _tensors(shape: Shape) -> Iterator[tuple[str, tuple[int, ...], str]]:
 
 
 def _metadata(shape: Shape) -> Iterator[tuple[str, int, Any]]:
-    vocabulary, merges = _tokenizer(shape.vocabulary)
+    vocabulary, merges = make_tokenizer(shape.vocabulary)
     first_special = shape.vocabulary - len(SPECIAL_TOKENS)
     yield "general.architecture", _STRING, "qwen3"
     yield "general.name", _STRING, "Random"
@@ -117,7 +117,7 @@ def _metadata(shape: Shape) -> Iterator[tuple[str, int, Any]]:
     yield "tokenizer.chat_template", _STRING, CHAT_TEMPLATE
 
 
-def _tokenizer(size: int) -> tuple[list[str], list[str]]:
+def make_tokenizer(size: int) -> tuple[list[str], list[str]]:
     """Return *size* tokens, special ones last, and the merges that make the longer of them."""
     tokens = [_byte_letter(byte) for byte in range(256)]
     merges: list[str] = []

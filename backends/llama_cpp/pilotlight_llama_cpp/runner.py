@@ -19,10 +19,10 @@ from pilotlight_backend import (
     InferenceFailed,
     SamplingParams,
     Started,
-    Timings,
     Token,
     Usage,
 )
+from pilotlight_backend.stopwatch import Stopwatch
 from pilotlight_llama_cpp.context import Decoded, Run
 from pilotlight_llama_cpp.scheduler import Part, Scheduler, Sequence
 
@@ -55,8 +55,6 @@ class Job(Sequence):
     """A sequence with what its request wants to hear, and when things happened to it."""
 
     __slots__ = (
-        "admitted_at",
-        "answering_at",
         "emit",
         "ended",
         "ignore_end",
@@ -64,7 +62,7 @@ class Job(Sequence):
         "sampler",
         "sampling",
         "stop_tokens",
-        "submitted_at",
+        "watch",
     )
 
     def __init__(
@@ -82,9 +80,7 @@ class Job(Sequence):
         self.ignore_end = request.ignore_eos
         self.sampler: Any = None
         self.ended = False
-        self.submitted_at = 0.0
-        self.admitted_at: float | None = None
-        self.answering_at: float | None = None
+        self.watch: Stopwatch
 
     def cancel(self) -> None:
         """End the request at the next step; any thread."""
@@ -96,16 +92,6 @@ class Job(Sequence):
             prompt_tokens=len(self.prompt),
             completion_tokens=self.completion_tokens,
             cached_tokens=self.cached_tokens,
-        )
-
-    def timings(self, now: float) -> Timings:
-        """Return the seconds so far; a phase that was not reached took none."""
-        admitted = now if self.admitted_at is None else self.admitted_at
-        answering = now if self.answering_at is None else self.answering_at
-        return Timings(
-            queue=admitted - self.submitted_at,
-            prefill=answering - admitted,
-            decode=now - answering,
         )
 
 
@@ -133,7 +119,7 @@ class Runner:
 
     def submit(self, job: Job) -> None:
         """Queue *job*; raises `EngineClosed` after `stop`."""
-        job.submitted_at = self._clock()
+        job.watch = Stopwatch(self._clock())
         with self._wake:
             if self._closing:
                 raise EngineClosed("the engine is closed")
@@ -214,7 +200,7 @@ class Runner:
             self._finish(job, "cancelled")
 
     def _start(self, job: Job) -> None:
-        job.admitted_at = self._clock()
+        job.watch.admitted = self._clock()
         slot = job.slot
         if slot is not None and not self._decoder.truncate(slot.id, job.cached_tokens):
             self._scheduler.forget(slot)
@@ -255,8 +241,8 @@ class Runner:
                 self._sampled(job, self._decoder.sample(job.sampler, row))
 
     def _sampled(self, job: Job, token: int) -> None:
-        if job.answering_at is None:
-            job.answering_at = self._clock()
+        if job.watch.answering is None:
+            job.watch.answering = self._clock()
         self._scheduler.sampled(job, token)
         self._completion_tokens += 1
         piece, ends = self._decoder.token(token)
@@ -269,7 +255,7 @@ class Runner:
 
     def _finish(self, job: Job, reason: FinishReason) -> None:
         if not job.ended:
-            self._end(job, Finish(reason, job.usage(), job.timings(self._clock())))
+            self._end(job, Finish(reason, job.usage(), job.watch.timings(self._clock())))
 
     def _fail(self, job: Job, error: BackendError) -> None:
         """End *job*, and let go of what its slot holds: nobody knows what that is."""

@@ -1,0 +1,1 @@
+"""The ONNX Runtime GenAI backend: folders with a `genai_config.json`, a generator a slot."""

@@ -1,0 +1,80 @@
+"""The backend: what the service calls to find out about a model and to load it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from pilotlight_backend import (
+    Engine,
+    LoadFailed,
+    LoadOptions,
+    LoadProgress,
+    ModelFacts,
+    ModelFileInvalid,
+)
+from pilotlight_backend.cgroup import granted_cpus
+from pilotlight_backend.checks import check_memory, context_length
+from pilotlight_backend.readahead import read_ahead
+from pilotlight_onnx import probe
+
+_EMBEDDED = Path(__file__).with_name("spark")
+
+
+class OnnxBackend:
+    """ONNX Runtime GenAI folders."""
+
+    name = "onnx"
+
+    def probe(self, path: Path) -> ModelFacts | None:
+        """Return the facts of a folder with a `genai_config.json`."""
+        return probe.probe(path)
+
+    def embedded(self) -> Path | None:
+        """Return `spark`, where it was built in."""
+        return _EMBEDDED if _EMBEDDED.is_dir() else None
+
+    def load(
+        self,
+        facts: ModelFacts,
+        options: LoadOptions,
+        progress: Callable[[LoadProgress], None],
+    ) -> Engine:
+        """Load a model: read its files, make a session, evaluate one token."""
+        config = probe.read_config(facts.path)
+        facts = replace(facts, context_length=_context_length(facts, options))
+        check_memory(facts, options)
+        total = facts.size_bytes
+        try:
+            read_ahead(
+                probe.weights(facts.path, config),
+                lambda count: progress(LoadProgress("read", min(count, total), total)),
+            )
+        except OSError as error:
+            raise ModelFileInvalid(facts.path, f"it cannot be read: {error.strerror}") from error
+        # Here for the first time a native library is imported.
+        from pilotlight_onnx.engine import OnnxEngine  # noqa: PLC0415
+        from pilotlight_onnx.model import Model  # noqa: PLC0415
+
+        progress(LoadProgress("load", total, total))
+        model = Model(facts.path, config, threads=options.threads or granted_cpus())
+        try:
+            progress(LoadProgress("warm", total, total))
+            model.warm()
+        except BaseException:
+            model.close()
+            raise
+        return OnnxEngine(
+            facts, model, slots=options.parallel, chunk=options.chunk, reuse=config.can_rewind
+        )
+
+
+def _context_length(facts: ModelFacts, options: LoadOptions) -> int:
+    """Return the context length in force; the graph holds no positions beyond those trained."""
+    length = context_length(facts, options)
+    if length > facts.context_length:
+        raise LoadFailed(
+            f"{facts.path.name}: its context holds {facts.context_length} tokens,"
+            f" {length} were asked for"
+        )
+    return length

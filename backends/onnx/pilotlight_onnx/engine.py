@@ -1,0 +1,73 @@
+"""A loaded model that answers requests."""
+
+import threading
+from collections.abc import Callable
+
+from pilotlight_backend import EngineEvent, EngineStats, GenerateRequest, ModelFacts, Ticket
+from pilotlight_backend.checks import check_request
+from pilotlight_onnx.model import Model
+from pilotlight_onnx.runner import Job, Runner
+from pilotlight_onnx.slots import Slots
+
+
+class OnnxEngine:
+    """Checks requests, and passes them to the runner's threads."""
+
+    def __init__(
+        self,
+        facts: ModelFacts,
+        model: Model,
+        *,
+        slots: int,
+        chunk: int,
+        reuse: bool,
+    ) -> None:
+        self._facts = facts
+        self._model = model
+        self._kv_capacity = slots * facts.context_length
+        places: Slots[Job] = Slots(slots, context_length=facts.context_length, reuse=reuse)
+        self._runner = Runner(model, places, chunk=chunk)
+        # Daemons: a process that forgot to close the engine can still end.
+        self._threads = [
+            threading.Thread(
+                target=self._runner.serve,
+                args=(slot,),
+                name=f"onnx {facts.path.name} {slot.id}",
+                daemon=True,
+            )
+            for slot in places.all
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def facts(self) -> ModelFacts:
+        """The model's facts, with the context length that is in force."""
+        return self._facts
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return the token ids of *text*; with *special*, special tokens' names become ids."""
+        return self._model.tokenize(text, special=special)
+
+    def submit(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Ticket:
+        """Queue *request*; *emit* is called on the thread of the slot that it gets."""
+        check_request(
+            request,
+            context_length=self._facts.context_length,
+            vocabulary_size=self._model.vocabulary_size,
+        )
+        room = self._facts.context_length - len(request.prompt)
+        job = Job(self._runner, request, emit, limit=min(request.max_tokens, room))
+        self._runner.submit(job)
+        return job
+
+    def stats(self) -> EngineStats:
+        """Return a snapshot."""
+        return self._runner.stats(kv_capacity=self._kv_capacity)
+
+    def close(self) -> None:
+        """End every request and give all memory back; waits, save on the engine's own threads."""
+        self._runner.stop()
+        if threading.current_thread() not in self._threads:
+            for thread in self._threads:
+                thread.join()

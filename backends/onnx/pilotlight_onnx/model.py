@@ -1,0 +1,181 @@
+"""A model's weights and tokenizer in memory, and the generators over it."""
+
+import ctypes
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from pilotlight_backend import EngineClosed, LoadFailed, ModelFileInvalid
+from pilotlight_onnx.native import NativeError, create, library
+from pilotlight_onnx.probe import ModelSection
+from pilotlight_onnx.sampling import Logits
+from pilotlight_onnx.vocabulary import Vocabulary
+
+
+class Model:
+    """A loaded `OgaModel`, its `OgaTokenizer` and its vocabulary. `tokenize` suits any thread."""
+
+    def __init__(self, path: Path, config: ModelSection, *, threads: int) -> None:
+        """Load the folder at *path*; blocks, without the GIL."""
+        self.lib = library()
+        self.vocabulary_size = config.vocab_size
+        self._end_tokens = config.end_tokens
+        self.vocabulary = Vocabulary(path)
+        self.pointer: Any = self._load(path, threads)
+        try:
+            self._tokenizer: Any = create(self.lib.OgaCreateTokenizer, self.pointer)
+        except NativeError as error:
+            self.lib.OgaDestroyModel(self.pointer)
+            raise ModelFileInvalid(path, f"its tokenizer cannot be loaded: {error}") from error
+        self._in_use = threading.Lock()
+
+    def _load(self, path: Path, threads: int) -> Any:
+        overlay = {
+            "model": {
+                "decoder": {
+                    "session_options": {
+                        "intra_op_num_threads": threads,
+                        # Threads that spin while they wait take the cores from everyone else:
+                        # on busy cores a model fell to a hundredth of its speed.
+                        "session.intra_op.allow_spinning": "0",
+                        "log_severity_level": 3,
+                    }
+                }
+            }
+        }
+        try:
+            config = create(self.lib.OgaCreateConfig, str(path).encode())
+            try:
+                self.lib.OgaConfigOverlay(config, msgspec.json.encode(overlay))
+                return create(self.lib.OgaCreateModelFromConfig, config)
+            finally:
+                self.lib.OgaDestroyConfig(config)
+        except NativeError as error:
+            raise ModelFileInvalid(path, f"ONNX Runtime cannot load it: {error}") from error
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return the token ids of *text*; adds nothing at either end."""
+        null = self.vocabulary.null
+        ids: list[int] = []
+        # The library takes C strings, which end at the first null character.
+        for index, part in enumerate(text.split("\0")):
+            if index and null is not None:
+                ids.append(null)
+            for piece in (part,) if special else self._without_special(part):
+                ids += self._encode(piece)
+        return ids
+
+    def _without_special(self, text: str) -> list[str]:
+        """Cut *text* inside each name of a special token: the library always reads those as ids."""
+        names = "|".join(map(re.escape, self.vocabulary.special))
+        if not names:
+            return [text]
+        cuts = [match.start() + 1 for match in re.finditer(names, text)]
+        return [text[start:end] for start, end in zip([0, *cuts], [*cuts, None], strict=True)]
+
+    def _encode(self, text: str) -> list[int]:
+        if not text:
+            return []
+        lib = self.lib
+        with self._in_use:  # the library's tokenizer is for one thread at a time
+            if not self._tokenizer:
+                raise EngineClosed("the engine is closed")
+            sequences = create(lib.OgaCreateSequences)
+            try:
+                lib.OgaTokenizerEncode(self._tokenizer, text.encode("utf-8", "replace"), sequences)
+                count = lib.OgaSequencesGetSequenceCount(sequences, 0)
+                return list(lib.OgaSequencesGetSequenceData(sequences, 0)[:count])
+            finally:
+                lib.OgaDestroySequences(sequences)
+
+    def token(self, token: int) -> tuple[bytes, bool]:
+        """Return a token's bytes and whether it ends a generation."""
+        return self.vocabulary.piece(token), token in self._end_tokens
+
+    def open(self, max_length: int) -> "Generator":
+        """Make a generator for *max_length* tokens; the caller closes it."""
+        return Generator(self, max_length=max_length)
+
+    def warm(self) -> None:
+        """Evaluate one token, so that the first request does not meet cold pages and buffers."""
+        generator = self.open(2)
+        try:
+            generator.append((0,))
+            generator.logits()
+        except NativeError as error:
+            raise LoadFailed(f"ONNX Runtime could not evaluate a first token: {error}") from error
+        finally:
+            generator.close()
+
+    def close(self) -> None:
+        """Give the memory back; no-op the second time. Its generators are closed by then."""
+        with self._in_use:
+            tokenizer, self._tokenizer = self._tokenizer, None
+        if tokenizer:
+            self.lib.OgaDestroyTokenizer(tokenizer)
+            self.lib.OgaDestroyModel(self.pointer)
+            _trim()
+
+
+def _trim() -> None:
+    """Give freed memory back to the system: glibc keeps it for the next allocation."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):  # another C library
+        return
+
+
+class Generator:
+    """One sequence and its KV cache, for one thread; `terminate` alone suits any."""
+
+    def __init__(self, model: Model, *, max_length: int) -> None:
+        """Allocate the cache for *max_length* tokens. Raises `LoadFailed`."""
+        self._lib = model.lib
+        params = create(self._lib.OgaCreateGeneratorParams, model.pointer)
+        try:
+            self._lib.OgaGeneratorParamsSetSearchNumber(params, b"max_length", max_length)
+            self._pointer: Any = create(self._lib.OgaCreateGenerator, model.pointer, params)
+        except NativeError as error:
+            raise LoadFailed(f"no room for a sequence of {max_length} tokens: {error}") from error
+        finally:
+            self._lib.OgaDestroyGeneratorParams(params)
+        self._logits = np.empty(model.vocabulary_size, dtype=np.float32)
+        self._in_use = threading.Lock()
+
+    def append(self, tokens: Sequence[int]) -> None:
+        """Evaluate *tokens*, which follow what the sequence holds."""
+        array = (ctypes.c_int32 * len(tokens))(*tokens)
+        self._lib.OgaGenerator_AppendTokens(self._pointer, array, len(tokens))
+
+    def logits(self) -> Logits:
+        """Return the scores of what follows the last token; valid until the next call."""
+        tensor = create(self._lib.OgaGenerator_GetLogits, self._pointer)
+        try:
+            data = ctypes.c_void_p()
+            self._lib.OgaTensorGetData(tensor, ctypes.byref(data))
+            ctypes.memmove(self._logits.ctypes.data, data, self._logits.nbytes)
+        finally:
+            self._lib.OgaDestroyTensor(tensor)
+        return self._logits
+
+    def rewind(self, length: int) -> None:
+        """Keep the first *length* tokens. At least one must be appended before `logits`."""
+        self._lib.OgaGenerator_RewindTo(self._pointer, length)
+
+    def terminate(self) -> None:
+        """Make `append`, under way on another thread, raise `NativeError` at once."""
+        with self._in_use:
+            if self._pointer:
+                self._lib.OgaGenerator_SetRuntimeOption(self._pointer, b"terminate_session", b"1")
+
+    def close(self) -> None:
+        """Free the cache; no-op the second time."""
+        with self._in_use:
+            pointer, self._pointer = self._pointer, None
+        if pointer:
+            self._lib.OgaDestroyGenerator(pointer)

@@ -1,0 +1,118 @@
+"""The door to ONNX Runtime GenAI: its public C API through ctypes, loaded when first needed.
+
+Not its Python bindings: they hold the GIL in everything that takes long, loading a model, reading
+a prompt, generating a token, so that a prompt of 400 tokens stopped every other thread of the
+process, the event loop among them, for 4.5 s. ctypes lets go of the GIL in every call; with it
+the longest pause was 14 ms. A worker process would do too, at the price of a second interpreter's
+start and memory for each model, and of every token's way through a pipe.
+"""
+
+import ctypes
+import importlib.util
+import os
+import threading
+from collections.abc import Callable
+from ctypes import POINTER, c_bool, c_char_p, c_double, c_int32, c_int64, c_size_t, c_void_p
+from pathlib import Path
+from typing import Any
+
+_OUT = POINTER(c_void_p)
+_TOKENS = POINTER(c_int32)
+
+# Source: onnxruntime-genai, src/ort_genai_c.h. These return an OgaResult: null, or an error.
+_FALLIBLE: dict[str, tuple[Any, ...]] = {
+    "OgaCreateConfig": (c_char_p, _OUT),
+    "OgaConfigOverlay": (c_void_p, c_char_p),
+    "OgaCreateModelFromConfig": (c_void_p, _OUT),
+    "OgaCreateTokenizer": (c_void_p, _OUT),
+    "OgaTokenizerEncode": (c_void_p, c_char_p, c_void_p),
+    "OgaCreateSequences": (_OUT,),
+    "OgaCreateGeneratorParams": (c_void_p, _OUT),
+    "OgaGeneratorParamsSetSearchNumber": (c_void_p, c_char_p, c_double),
+    "OgaGeneratorParamsSetSearchBool": (c_void_p, c_char_p, c_bool),
+    "OgaCreateGenerator": (c_void_p, c_void_p, _OUT),
+    "OgaGenerator_AppendTokens": (c_void_p, _TOKENS, c_size_t),
+    "OgaGenerator_GenerateNextToken": (c_void_p,),
+    "OgaGenerator_GetLogits": (c_void_p, _OUT),
+    "OgaGenerator_RewindTo": (c_void_p, c_size_t),
+    "OgaGenerator_SetRuntimeOption": (c_void_p, c_char_p, c_char_p),
+    "OgaTensorGetShapeRank": (c_void_p, POINTER(c_size_t)),
+    "OgaTensorGetShape": (c_void_p, POINTER(c_int64), c_size_t),
+    "OgaTensorGetData": (c_void_p, _OUT),
+}
+# These cannot fail: arguments, and what is returned.
+_PLAIN: dict[str, tuple[tuple[Any, ...], Any]] = {
+    "OgaSequencesGetSequenceCount": ((c_void_p, c_size_t), c_size_t),
+    "OgaSequencesGetSequenceData": ((c_void_p, c_size_t), _TOKENS),
+    "OgaDestroySequences": ((c_void_p,), None),
+    "OgaDestroyConfig": ((c_void_p,), None),
+    "OgaDestroyModel": ((c_void_p,), None),
+    "OgaDestroyTokenizer": ((c_void_p,), None),
+    "OgaDestroyGeneratorParams": ((c_void_p,), None),
+    "OgaDestroyGenerator": ((c_void_p,), None),
+    "OgaDestroyTensor": ((c_void_p,), None),
+}
+
+_lock = threading.Lock()
+_library: Any = None
+
+
+class NativeError(Exception):
+    """What ONNX Runtime GenAI says went wrong."""
+
+
+def library() -> Any:
+    """Return the C API, loaded once for the process; its fallible functions raise `NativeError`."""
+    global _library  # noqa: PLW0603 - a shared library is once per process
+    with _lock:
+        if _library is None:
+            _library = _load()
+    return _library
+
+
+def _load() -> Any:
+    # Read when the library is loaded. Without it, ONNX Runtime's wheel writes a device id and a
+    # database below ~/.cache at the first model, and opens sockets to report.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    runtime = next(_package("onnxruntime").joinpath("capi").glob("libonnxruntime.so*"))
+    # GenAI looks here for the runtime that it shall use, and else for one of the system's.
+    os.environ["ORT_LIB_PATH"] = str(runtime)
+    ctypes.CDLL(str(runtime))
+    library = ctypes.CDLL(str(_package("onnxruntime_genai") / "libonnxruntime-genai.so"))
+    library.OgaResultGetError.argtypes = (c_void_p,)
+    library.OgaResultGetError.restype = c_char_p
+    library.OgaDestroyResult.argtypes = (c_void_p,)
+    library.OgaDestroyResult.restype = None
+    check = _check_with(library)
+    for name, arguments in _FALLIBLE.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype, function.errcheck = arguments, c_void_p, check
+    for name, (arguments, result) in _PLAIN.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, result
+    return library
+
+
+def _package(name: str) -> Path:
+    """Return the folder of an installed package, without importing it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    return Path(spec.origin).parent
+
+
+def _check_with(library: Any) -> Callable[[int | None, Any, Any], None]:
+    def check(result: int | None, _function: Any, _arguments: Any) -> None:
+        if result:
+            message = library.OgaResultGetError(result).decode("utf-8", "replace")
+            library.OgaDestroyResult(result)
+            raise NativeError(message)
+
+    return check
+
+
+def create(function: Callable[..., None], *arguments: Any) -> c_void_p:
+    """Call a function that creates an object, and return the pointer to it."""
+    pointer = c_void_p()
+    function(*arguments, ctypes.byref(pointer))
+    return pointer

@@ -1,0 +1,161 @@
+"""From a folder's small files to the facts of its model; no native library, no weights read."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from pilotlight_backend import ModelFacts, ModelFileInvalid
+from pilotlight_onnx import onnx_file, vocabulary
+
+CONFIG = "genai_config.json"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+_TEMPLATE = "chat_template.jinja"
+_KV_BYTES = 4
+"""Of a number in the cache: models for the CPU keep it in 32 bits, others in 16."""
+
+# A model whose decoder takes nothing but these has a plain cache of keys and values, which can be
+# cut back to any length. Recurrent states and convolutions have other inputs.
+_PLAIN_INPUTS = frozenset(
+    {
+        "input_ids", "attention_mask", "position_ids", "past_key_names", "past_value_names",
+        "past_sequence_length", "total_sequence_length", "current_sequence_length",
+    }
+)  # fmt: skip
+
+
+class Decoder(Struct):
+    """`model.decoder` of genai_config.json."""
+
+    filename: str = ""
+    num_hidden_layers: int = 0
+    num_key_value_heads: int = 0
+    head_size: int = 0
+    sliding_window: Any = None
+    inputs: dict[str, Any] = {}
+    pipeline: Any = None
+
+
+class ModelSection(Struct):
+    """`model` of genai_config.json."""
+
+    type: str
+    context_length: int
+    vocab_size: int
+    eos_token_id: int | list[int] = []
+    decoder: Decoder = msgspec.field(default_factory=Decoder)
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The ids that end a generation."""
+        ids = self.eos_token_id
+        return frozenset([ids] if isinstance(ids, int) else ids)
+
+    @property
+    def can_rewind(self) -> bool:
+        """Whether a sequence can be cut back exactly, whatever came after."""
+        decoder = self.decoder
+        plain = bool(decoder.inputs) and decoder.inputs.keys() <= _PLAIN_INPUTS
+        return plain and not decoder.sliding_window
+
+
+class _Config(Struct):
+    model: ModelSection
+
+
+class _NamedTemplate(Struct):
+    name: str
+    template: str
+
+
+class _SpecialToken(Struct):
+    content: str
+
+
+class _TokenizerConfig(Struct):
+    chat_template: str | list[_NamedTemplate] | None = None
+    bos_token: str | _SpecialToken | None = None
+    eos_token: str | _SpecialToken | None = None
+    add_bos_token: bool | None = None
+
+
+T = TypeVar("T", bound=Struct)
+
+
+def read_config(folder: Path) -> ModelSection:
+    """Return what genai_config.json says. Raises `ModelFileInvalid`."""
+    return _read(folder / CONFIG, _Config).model
+
+
+def probe(path: Path) -> ModelFacts | None:
+    """Return the facts of the model in the folder *path*; None for what is no GenAI folder."""
+    if not (path / CONFIG).is_file():
+        return None
+    model = read_config(path)
+    _check(path, model)
+    tokenizer = _TokenizerConfig()
+    if (path / _TOKENIZER_CONFIG).is_file():
+        tokenizer = _read(path / _TOKENIZER_CONFIG, _TokenizerConfig)
+    decoder = model.decoder
+    per_layer = 2 * decoder.num_key_value_heads * decoder.head_size * _KV_BYTES
+    return ModelFacts(
+        path=path,
+        architecture=model.type.lower(),
+        name=path.name,
+        context_length=model.context_length,
+        chat_template=_template(path, tokenizer),
+        bos_token=_name(tokenizer.bos_token),
+        eos_token=_name(tokenizer.eos_token),
+        add_bos=bool(tokenizer.add_bos_token),
+        size_bytes=sum(file.stat().st_size for file in weights(path, model)),
+        kv_bytes_per_token=decoder.num_hidden_layers * per_layer,
+    )
+
+
+def weights(folder: Path, model: ModelSection) -> list[Path]:
+    """Return the files that a load reads: the graph, and what lies beside it under its name.
+
+    Weights that are not in the graph are in `model.onnx.data` or `model.onnx_data`, by custom.
+    """
+    graph = folder / model.decoder.filename
+    beside = (file for file in folder.iterdir() if file.name.startswith(graph.name))
+    return [graph, *sorted(file for file in beside if file != graph and file.is_file())]
+
+
+def _check(folder: Path, model: ModelSection) -> None:
+    """Raise `ModelFileInvalid` where the folder cannot be a whole model that generates."""
+    config = folder / CONFIG
+    if model.context_length <= 0 or model.vocab_size <= 0:
+        raise ModelFileInvalid(config, "context_length and vocab_size are not both above 0")
+    if not model.decoder.filename or Path(model.decoder.filename).name != model.decoder.filename:
+        raise ModelFileInvalid(config, "model.decoder.filename names no file of the folder")
+    for name in (model.decoder.filename, vocabulary.FILE_NAME):
+        if not (folder / name).is_file():
+            raise ModelFileInvalid(folder / name, "it is missing")
+    onnx_file.check_whole(folder / model.decoder.filename)
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise ModelFileInvalid(path, f"it cannot be read: {error}") from error
+
+
+def _template(folder: Path, config: _TokenizerConfig) -> str | None:
+    path = folder / _TEMPLATE
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFileInvalid(path, f"it cannot be read: {error}") from error
+    templates = config.chat_template
+    if isinstance(templates, list):
+        return next((one.template for one in templates if one.name == "default"), None)
+    return templates
+
+
+def _name(token: str | _SpecialToken | None) -> str:
+    return token.content if isinstance(token, _SpecialToken) else token or ""

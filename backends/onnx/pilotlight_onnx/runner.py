@@ -1,0 +1,320 @@
+"""The engine's threads: each serves one slot, and tells its request what happens to it.
+
+A thread a slot, because a generator has one sequence and its calls block. The calls let go of the
+GIL, and ONNX Runtime's threads share the cores among them.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from pilotlight_backend import (
+    EngineClosed,
+    EngineEvent,
+    EngineStats,
+    Failed,
+    Finish,
+    FinishReason,
+    GenerateRequest,
+    InferenceFailed,
+    Started,
+    Token,
+    Usage,
+)
+from pilotlight_backend.stopwatch import Stopwatch
+from pilotlight_onnx.sampling import Logits, Sampler
+from pilotlight_onnx.slots import Slot, Slots
+
+logger = logging.getLogger("pilotlight.onnx")
+
+
+class Generator(Protocol):
+    """What the runner needs of a sequence; a fake one drives it in tests."""
+
+    def append(self, tokens: Sequence[int]) -> None:
+        """Evaluate tokens."""
+
+    def logits(self) -> Logits:
+        """Return the scores of what follows."""
+
+    def rewind(self, length: int) -> None:
+        """Keep the first *length* tokens."""
+
+    def terminate(self) -> None:
+        """Make `append` raise, from another thread."""
+
+    def close(self) -> None:
+        """Free everything."""
+
+
+class Decoder(Protocol):
+    """What the runner needs of a model."""
+
+    def open(self, max_length: int) -> Generator:
+        """Make a generator for *max_length* tokens."""
+
+    def token(self, token: int) -> tuple[bytes, bool]:
+        """Return a token's bytes and whether it ends a generation."""
+
+    def close(self) -> None:
+        """Free the model, once its generators are closed."""
+
+
+class Job:
+    """A request, what it wants to hear, and how far it is."""
+
+    def __init__(
+        self,
+        runner: "Runner",
+        request: GenerateRequest,
+        emit: Callable[[EngineEvent], None],
+        limit: int,
+    ) -> None:
+        self._runner = runner
+        self.emit = emit
+        self.prompt = request.prompt
+        self.limit = limit
+        self.stop_tokens = request.stop_token_ids
+        self.ignore_end = request.ignore_eos
+        self.sampler = Sampler(request.sampling, request.prompt)
+        self.cached_tokens = 0
+        self.completion_tokens = 0
+        self.cancelled = False
+        self.prefilling: Generator | None = None
+        """The generator that reads its prompt: a cancel terminates it."""
+        self.ended = False
+        self.watch: Stopwatch
+
+    def cancel(self) -> None:
+        """End the request at the next step; any thread."""
+        self._runner.cancel(self)
+
+    def usage(self) -> Usage:
+        """Return the tokens so far."""
+        return Usage(
+            prompt_tokens=len(self.prompt),
+            completion_tokens=self.completion_tokens,
+            cached_tokens=self.cached_tokens,
+        )
+
+
+class _Stopped(Exception):
+    """The request was cancelled, or the engine closes."""
+
+
+class Runner:
+    """Serves slots until it is stopped."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        slots: Slots[Job],
+        *,
+        chunk: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._decoder = decoder
+        self._slots = slots
+        self._chunk = chunk
+        self._clock = clock
+        self._generators: dict[int, Generator] = {}
+        """By slot; each is its own thread's."""
+        self._changed = threading.Condition()
+        """Guards the slots and each job's state; never held while a generator works."""
+        self._closing = False
+        self._serving = len(slots.all)
+        self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
+
+    # From any thread.
+
+    def submit(self, job: Job) -> None:
+        """Queue *job*; raises `EngineClosed` after `stop`."""
+        job.watch = Stopwatch(self._clock())
+        with self._changed:
+            if self._closing:
+                raise EngineClosed("the engine is closed")
+            self._slots.queue.append(job)
+            self._changed.notify_all()
+
+    def cancel(self, job: Job) -> None:
+        """End *job* at the next step, and in the middle of one where it reads its prompt."""
+        with self._changed:
+            job.cancelled = True
+            if job.prefilling is not None:
+                job.prefilling.terminate()
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Make every `serve` end its request and return."""
+        with self._changed:
+            self._closing = True
+            for slot in self._slots.busy:
+                if slot.job is not None and slot.job.prefilling is not None:
+                    slot.job.prefilling.terminate()
+            self._changed.notify_all()
+
+    def stats(self, *, kv_capacity: int) -> EngineStats:
+        """Return a snapshot."""
+        with self._changed:
+            return EngineStats(
+                slots=len(self._slots.all),
+                slots_busy=len(self._slots.busy),
+                queued=len(self._slots.queue),
+                kv_tokens=sum(len(slot.held) for slot in self._slots.all),
+                kv_capacity=kv_capacity,
+                prompt_tokens=self._prompt_tokens,
+                cached_tokens=self._cached_tokens,
+                completion_tokens=self._completion_tokens,
+                steps=self._steps,
+            )
+
+    # On a slot's thread.
+
+    def serve(self, slot: Slot[Job]) -> None:
+        """Answer requests in *slot* until `stop`; the last to return frees the model."""
+        while (job := self._next(slot)) is not None:
+            try:
+                self._answer(slot, job)
+            except _Stopped:
+                self._end_stopped(slot, job)
+            except Exception as error:
+                # Where a prompt's reading is terminated, the library raises in its own words.
+                if job.cancelled or self._closing:
+                    self._end_stopped(slot, job)
+                else:
+                    logger.exception("a step failed")
+                    self._discard(slot)
+                    self._end(slot, job, Failed(InferenceFailed(f"the engine failed: {error}")))
+        self._discard(slot)
+        with self._changed:
+            self._serving -= 1
+            last = self._serving == 0
+        if last:
+            self._decoder.close()
+
+    def _next(self, slot: Slot[Job]) -> Job | None:
+        """Wait for a request that *slot* is to answer; None once the engine closes.
+
+        Requests start in the order they came: `Started` is told before the next one is admitted.
+        """
+        with self._changed:
+            while True:
+                self._end_queued()
+                if self._closing:
+                    return None
+                if self._slots.first_choice() is slot:
+                    job = self._slots.admit(slot)
+                    job.watch.admitted = self._clock()
+                    self._cached_tokens += job.cached_tokens
+                    self._emit(job, Started(len(job.prompt), job.cached_tokens))
+                    self._changed.notify_all()  # the next in the queue may be another slot's
+                    return job
+                self._changed.wait()
+
+    def _end_queued(self) -> None:
+        """End the requests that need not wait any longer."""
+        for job in [job for job in self._slots.queue if job.cancelled or self._closing]:
+            self._slots.queue.remove(job)
+            self._end(None, job, self._stopped(job))
+
+    def _answer(self, slot: Slot[Job], job: Job) -> None:
+        generator = self._read_prompt(slot, job)
+        while True:
+            token = job.sampler.sample(generator.logits())
+            if job.watch.answering is None:
+                job.watch.answering = self._clock()
+            job.completion_tokens += 1
+            self._count(completion_tokens=1)
+            piece, ends = self._decoder.token(token)
+            if token in job.stop_tokens or (ends and not job.ignore_end):
+                self._end(slot, job, self._finish(job, "stop"))
+                return
+            self._emit(job, Token(token, piece))
+            if job.completion_tokens >= job.limit:
+                self._end(slot, job, self._finish(job, "length"))
+                return
+            self._check(job)
+            generator.append((token,))
+            slot.held.append(token)
+            self._count(steps=1)
+
+    def _read_prompt(self, slot: Slot[Job], job: Job) -> Generator:
+        """Evaluate what the slot does not hold of the prompt, in chunks."""
+        generator = self._generator(slot, job)
+        with self._changed:
+            self._check(job)
+            job.prefilling = generator
+        for start in range(job.cached_tokens, len(job.prompt), self._chunk):
+            self._check(job)
+            tokens = job.prompt[start : start + self._chunk]
+            generator.append(tokens)
+            slot.held.extend(tokens)
+            self._count(prompt_tokens=len(tokens), steps=1)
+        with self._changed:
+            self._check(job)
+            job.prefilling = None
+        return generator
+
+    def _generator(self, slot: Slot[Job], job: Job) -> Generator:
+        """Return the slot's generator, cut back to what *job* shares, or a new one."""
+        if job.cached_tokens:
+            generator = self._generators[slot.id]
+            generator.rewind(job.cached_tokens)
+            del slot.held[job.cached_tokens :]
+            return generator
+        self._discard(slot)  # first: two caches at once may be more than there is room for
+        room = self._slots.room_for(job)
+        generator = self._generators[slot.id] = self._decoder.open(room)
+        slot.room = room
+        return generator
+
+    def _discard(self, slot: Slot[Job]) -> None:
+        slot.forget()
+        generator = self._generators.pop(slot.id, None)
+        if generator is not None:
+            generator.close()
+
+    def _check(self, job: Job) -> None:
+        """Raise `_Stopped` where *job* is to end; between two steps there is time for others."""
+        if self._slots.queue:
+            with self._changed:
+                self._end_queued()
+        if job.cancelled or self._closing:
+            raise _Stopped
+
+    def _end_stopped(self, slot: Slot[Job], job: Job) -> None:
+        if job.prefilling is not None:
+            self._discard(slot)  # a terminated generator is good for nothing more
+        self._end(slot, job, self._stopped(job))
+
+    def _stopped(self, job: Job) -> Finish | Failed:
+        if job.cancelled:
+            return self._finish(job, "cancelled")
+        return Failed(EngineClosed("the engine was closed before the request ended"))
+
+    def _finish(self, job: Job, reason: FinishReason) -> Finish:
+        return Finish(reason, job.usage(), job.watch.timings(self._clock()))
+
+    def _end(self, slot: Slot[Job] | None, job: Job, last: Finish | Failed) -> None:
+        with self._changed:
+            job.ended = True
+            job.prefilling = None
+            if slot is not None:
+                self._slots.release(slot)
+        self._emit(job, last)
+
+    def _count(self, *, prompt_tokens: int = 0, completion_tokens: int = 0, steps: int = 0) -> None:
+        with self._changed:
+            self._prompt_tokens += prompt_tokens
+            self._completion_tokens += completion_tokens
+            self._steps += steps
+
+    def _emit(self, job: Job, event: EngineEvent) -> None:
+        try:
+            job.emit(event)
+        except Exception:
+            logger.exception("a listener failed; its request is cancelled")
+            if not job.ended:
+                self.cancel(job)

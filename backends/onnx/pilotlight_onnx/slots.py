@@ -1,0 +1,103 @@
+"""Who gets which slot. Pure: no clock, no native call, no thread.
+
+A slot is one sequence's place: a generator with a cache of its own. It keeps what it holds when
+its request ends, so that the next prompt that begins the same way starts from there.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+_BLOCK = 256
+"""Tokens that a cache is rounded up to: room for the next turn of the same conversation."""
+
+
+class Sized(Protocol):
+    """What is to be known of a request."""
+
+    prompt: tuple[int, ...]
+    limit: int
+    """Tokens that may be sampled."""
+    cached_tokens: int
+    """Tokens of the prompt that its slot holds already."""
+
+
+J = TypeVar("J", bound=Sized)
+
+
+class Slot(Generic[J]):
+    """A place for one sequence: what it holds, and for how many tokens it has *room*."""
+
+    __slots__ = ("held", "id", "job", "last_used", "room")
+
+    def __init__(self, slot_id: int) -> None:
+        self.id = slot_id
+        self.held: list[int] = []
+        self.room = 0
+        self.job: J | None = None
+        self.last_used = 0
+
+    def forget(self) -> None:
+        """Record that the slot holds nothing any more."""
+        self.held = []
+        self.room = 0
+
+
+class Slots(Generic[J]):
+    """Gives slots to requests in the order they came."""
+
+    def __init__(self, count: int, *, context_length: int, reuse: bool) -> None:
+        """*reuse* says whether what a slot holds can be cut back exactly."""
+        self.all: tuple[Slot[J], ...] = tuple(Slot(slot_id) for slot_id in range(count))
+        self.queue: deque[J] = deque()
+        self._context_length = context_length
+        self._reuse = reuse
+        self._uses = 0
+
+    @property
+    def busy(self) -> list[Slot[J]]:
+        """The slots that have a request."""
+        return [slot for slot in self.all if slot.job is not None]
+
+    def first_choice(self) -> Slot[J] | None:
+        """Return the idle slot that the first in the queue is to have, if there are both.
+
+        The one that holds most of its prompt, else an empty one, else the one unused for longest.
+        """
+        idle = [slot for slot in self.all if slot.job is None]
+        if not self.queue or not idle:
+            return None
+        job = self.queue[0]
+        return max(idle, key=lambda s: (self._reusable(s, job), not s.held, -s.last_used))
+
+    def _reusable(self, slot: Slot[J], job: J) -> int:
+        """Return how many tokens of the prompt need not be evaluated again."""
+        if not self._reuse or len(job.prompt) + job.limit > slot.room:
+            return 0
+        # The last token is evaluated in any case: its logits choose the first of the answer.
+        return min(_common_prefix(slot.held, job.prompt), len(job.prompt) - 1)
+
+    def admit(self, slot: Slot[J]) -> J:
+        """Give *slot* to the first in the queue."""
+        job = self.queue.popleft()
+        job.cached_tokens = self._reusable(slot, job)
+        slot.job = job
+        return job
+
+    def room_for(self, job: J) -> int:
+        """Return the tokens that a new cache for *job* is to hold."""
+        need = len(job.prompt) + job.limit
+        return min(-(-need // _BLOCK) * _BLOCK, self._context_length)
+
+    def release(self, slot: Slot[J]) -> None:
+        """Take the request out of *slot*."""
+        self._uses += 1
+        slot.last_used = self._uses
+        slot.job = None
+
+
+def _common_prefix(held: Sequence[int], prompt: Sequence[int]) -> int:
+    for index, (one, other) in enumerate(zip(held, prompt, strict=False)):
+        if one != other:
+            return index
+    return min(len(held), len(prompt))

@@ -1,0 +1,107 @@
+"""What each token stands for, read from `tokenizer.json`: bytes, which the runtime's decoder lacks.
+
+It decodes to text, and a token that ends in the middle of a character has none.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from pilotlight_backend import ModelFileInvalid
+
+FILE_NAME = "tokenizer.json"
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_WORD_START = "\u2581"  # SentencePiece's mark for a space
+
+
+class _AddedToken(Struct):
+    id: int
+    content: str
+    special: bool = False
+
+
+class _Model(Struct):
+    vocab: dict[str, int] | list[tuple[str, float]]
+
+
+class _TokenizerFile(Struct):
+    model: _Model
+    added_tokens: list[_AddedToken] = []
+    decoder: Any = None
+    pre_tokenizer: Any = None
+
+
+class Vocabulary:
+    """A model's tokens; an id that the tokenizer does not use stands for nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the folder's `tokenizer.json`. Raises `ModelFileInvalid`."""
+        path = folder / FILE_NAME
+        try:
+            file = msgspec.json.decode(path.read_bytes(), type=_TokenizerFile)
+        except (OSError, msgspec.MsgspecError, RecursionError) as error:
+            raise ModelFileInvalid(path, f"it cannot be read: {error}") from error
+        vocab = file.model.vocab
+        spelled = (
+            vocab if isinstance(vocab, dict) else {word: i for i, (word, _) in enumerate(vocab)}
+        )
+        self._words = {token: word for word, token in spelled.items()}
+        self._added = {token.id: token.content for token in file.added_tokens}
+        self._special = [token.content for token in file.added_tokens if token.special]
+        self._byte_level = _mentions(file.decoder, "ByteLevel") or _mentions(
+            file.pre_tokenizer, "ByteLevel"
+        )
+        null = _letters()[0] if self._byte_level else "<0x00>"
+        self.null: int | None = spelled.get(null)
+        """The token of a null character."""
+        self._pieces: dict[int, bytes] = {}
+
+    @property
+    def special(self) -> list[str]:
+        """The names of the tokens that are no text."""
+        return self._special
+
+    def piece(self, token: int) -> bytes:
+        """Return the bytes of *token*, special tokens spelled out."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self._spell(token)
+        return piece
+
+    def _spell(self, token: int) -> bytes:
+        if token in self._added:
+            return self._added[token].encode()
+        word = self._words.get(token, "")
+        if self._byte_level:
+            known = _bytes_of_letters()
+            return b"".join(known.get(letter) or letter.encode() for letter in word)
+        byte = _BYTE_TOKEN.fullmatch(word)
+        return bytes.fromhex(byte[1]) if byte else word.replace(_WORD_START, " ").encode()
+
+
+def _mentions(part: Any, kind: str) -> bool:
+    """Tell whether *part*, or a part of its sequence, is of *kind*."""
+    if isinstance(part, dict):
+        parts = [*(part.get("decoders") or ()), *(part.get("pretokenizers") or ())]
+        return part.get("type") == kind or any(_mentions(one, kind) for one in parts)
+    return False
+
+
+@cache
+def _letters() -> list[str]:
+    """Return the letter that stands for each byte in a byte-level vocabulary.
+
+    GPT-2's: printable bytes stand for themselves, the others for letters from U+0100 on.
+    """
+    printable = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
+
+
+@cache
+def _bytes_of_letters() -> dict[str, bytes]:
+    return {letter: bytes([byte]) for byte, letter in enumerate(_letters())}
