@@ -188,12 +188,17 @@ def serve() -> Iterator[Callable[[Litestar], LiveServer]]:
         yield lambda app: stack.enter_context(live(app))
 
 
-@pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """Serve the embedded model, loaded, with eight slots."""
+@pytest.fixture(scope="session", params=["llama_cpp", "onnx"])
+def spark(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveServer]:
+    """Serve the embedded model of each backend in turn, loaded, with eight slots."""
     nowhere = tmp_path_factory.mktemp("spark")
     settings = Settings(
-        models_dir=nowhere / "models", models_file=nowhere / "models.yaml", parallel=8, threads=2
+        backends=(request.param,),
+        models_dir=nowhere / "models",
+        models_file=nowhere / "models.yaml",
+        parallel=8,
     )
     with live(create_app(settings)) as server:
         answer = httpx.post(server.url + CHAT, json=chat("spark", max_tokens=1), timeout=60)

@@ -201,22 +201,26 @@ def install(python: Path, *what: str) -> None:
     raise AssertionError(done.stderr)
 
 
-def test_it_serves_without_any_development_package(tmp_path: Path):
-    """The pinned serving requirements are enough to answer, and bring no development package."""
+@pytest.mark.parametrize("backend", ["llama_cpp", "onnx"])
+def test_it_serves_without_any_development_package(tmp_path: Path, backend: str):
+    """One backend's pinned requirements are enough to answer, and bring no development package."""
     home = tmp_path / "venv"
     subprocess.run([uv(), "venv", "--quiet", "--python", sys.executable, str(home)], check=True)
     python = home / "bin/python"
-    install(python, "--require-hashes", "-r", str(REPOSITORY / "requirements/serve.txt"))
-    packages = ("backends/contract", "backends/llama_cpp", ".")
+    install(python, "--require-hashes", "-r", str(REPOSITORY / f"requirements/serve-{backend}.txt"))
+    packages = ("backends/contract", f"backends/{backend}", ".")
     install(python, "--no-deps", *(str(REPOSITORY / package) for package in packages))
 
-    for name in ("pydantic", "pytest", "openai", "schemathesis", "hypothesis", "mypy"):
+    (other,) = {"pilotlight_llama_cpp", "pilotlight_onnx"} - {f"pilotlight_{backend}"}
+    for name in ("pydantic", "pytest", "openai", "schemathesis", "hypothesis", "mypy", other):
         probe = f"import importlib.util as u, sys; sys.exit(u.find_spec({name!r}) is not None)"
         assert subprocess.run([str(python), "-c", probe], check=False).returncode == 0, name
     nowhere = ("--models-dir", str(tmp_path), "--models-file", str(tmp_path / "none.yaml"))
     with served(*nowhere, command=str(home / "bin/pilotlight")) as server:
         answer = httpx.post(server.url + CHAT, json=chat("spark", "What is 2+2?"), timeout=60)
         assert answer.json()["choices"][0]["finish_reason"] == "stop"
+        (spark,) = httpx.get(f"{server.url}/v1/models").json()["data"]
+        assert spark["backend"] == backend
 
 
 def test_livez_answers_while_a_model_loads(tmp_path: Path):

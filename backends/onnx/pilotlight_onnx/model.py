@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from pilotlight_backend import EngineClosed, LoadFailed, ModelFileInvalid
+from pilotlight_onnx import memory
 from pilotlight_onnx.native import NativeError, create, library
 from pilotlight_onnx.probe import ModelSection
 from pilotlight_onnx.sampling import Logits
@@ -119,15 +120,7 @@ class Model:
         if tokenizer:
             self.lib.OgaDestroyTokenizer(tokenizer)
             self.lib.OgaDestroyModel(self.pointer)
-            _trim()
-
-
-def _trim() -> None:
-    """Give freed memory back to the system: glibc keeps it for the next allocation."""
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError):  # another C library
-        return
+            memory.trim()
 
 
 class Generator:
