@@ -13,6 +13,7 @@ from pilotlight_backend.errors import (
 from pilotlight_backend.hookspecs import PROJECT, hookimpl, hookspec
 from pilotlight_backend.protocols import Backend, Engine, Ticket
 from pilotlight_backend.types import (
+    Candidate,
     EngineEvent,
     EngineStats,
     Failed,
@@ -33,6 +34,7 @@ __all__ = [
     "PROJECT",
     "Backend",
     "BackendError",
+    "Candidate",
     "ContextLengthExceeded",
     "Engine",
     "EngineClosed",

@@ -11,6 +11,7 @@ logger = logging.getLogger("pilotlight.backend")
 
 DEFAULT_CONTEXT_LENGTH = 4096
 _MAX_TOP_K = 2**31 - 1
+_MAX_LOGPROBS = 100
 
 
 def context_length(facts: ModelFacts, options: LoadOptions) -> int:
@@ -49,6 +50,8 @@ def check_request(request: GenerateRequest, *, context_length: int, vocabulary_s
         raise ContextLengthExceeded(len(request.prompt), context_length)
     if request.max_tokens < 1:
         raise InvalidParameter("max_tokens", f"max_tokens cannot be {request.max_tokens}")
+    if not 0 <= (request.logprobs or 0) <= _MAX_LOGPROBS:
+        raise InvalidParameter("logprobs", f"logprobs cannot be {request.logprobs}")
     for token in (min(request.prompt), max(request.prompt)):
         _check_token("prompt", token, vocabulary_size)
     for token in request.stop_token_ids:

@@ -83,6 +83,8 @@ class GenerateRequest(Struct, frozen=True, kw_only=True):
     """End the sequence like an end-of-generation token; the token itself is not emitted."""
     ignore_eos: bool = False
     """Generate past end-of-generation tokens, for measuring."""
+    logprobs: int | None = None
+    """With each token, its log probability and those of this many likeliest; None: no such."""
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -112,6 +114,14 @@ class Started(Struct, frozen=True, gc=False, tag=True):
     cached_tokens: int
 
 
+class Candidate(Struct, frozen=True, gc=False):
+    """A token that could have come, and the natural logarithm of its probability."""
+
+    id: int
+    piece: bytes
+    logprob: float
+
+
 class Token(Struct, frozen=True, gc=False, tag=True):
     """One sampled token and the bytes it stands for, special tokens spelled out.
 
@@ -120,6 +130,10 @@ class Token(Struct, frozen=True, gc=False, tag=True):
 
     id: int
     piece: bytes
+    logprob: float | None = None
+    """Where the request asks for it; by the model's own distribution, before any stage."""
+    candidates: tuple[Candidate, ...] = ()
+    """The likeliest tokens, the likeliest first."""
 
 
 class Finish(Struct, frozen=True, tag=True):

@@ -5,7 +5,7 @@ from collections.abc import Sequence as Tokens
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from pilotlight_backend import LoadFailed, SamplingParams
+from pilotlight_backend import LoadFailed, SamplingParams, Token
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.sampling import Sampler
@@ -161,6 +161,17 @@ class Context:
         """Choose the token that follows the batch's *row*."""
         token: int = self._lib.llama_sampler_sample(sampler.chain, self._pointer, row)
         return token
+
+    def with_logprobs(self, token: int, row: int, count: int) -> Token:
+        """Return *token* with its log probability and those of the *count* likeliest in *row*."""
+        # numpy takes a tenth of a second to import, and few requests need it.
+        import numpy as np  # noqa: PLC0415
+
+        from pilotlight_backend.logits import with_logprobs  # noqa: PLC0415
+
+        row_logits = self._lib.llama_get_logits_ith(self._pointer, row)
+        logits = np.ctypeslib.as_array(row_logits, shape=(self._model.vocabulary_size,))
+        return with_logprobs(token, logits, count, lambda one: self.token(one)[0])
 
     def token(self, token: int) -> tuple[bytes, bool]:
         """Return a token's bytes and whether it ends a generation."""

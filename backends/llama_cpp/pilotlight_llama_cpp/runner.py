@@ -44,6 +44,9 @@ class Decoder(Protocol):
     def sample(self, sampler: Any, row: int) -> int:
         """Choose the token that follows a row of the batch."""
 
+    def with_logprobs(self, token: int, row: int, count: int) -> Token:
+        """Return a token of a row with its log probability and those of the likeliest."""
+
     def token(self, token: int) -> tuple[bytes, bool]:
         """Return a token's bytes and whether it ends a generation."""
 
@@ -58,6 +61,7 @@ class Job(Sequence):
         "emit",
         "ended",
         "ignore_end",
+        "logprobs",
         "runner",
         "sampler",
         "sampling",
@@ -78,6 +82,7 @@ class Job(Sequence):
         self.sampling = request.sampling
         self.stop_tokens = request.stop_token_ids
         self.ignore_end = request.ignore_eos
+        self.logprobs = request.logprobs
         self.sampler: Any = None
         self.ended = False
         self.watch: Stopwatch
@@ -238,9 +243,10 @@ class Runner:
             if job.pending is None:
                 self._prompt_tokens += len(part.tokens)
             if part.sampled:
-                self._sampled(job, self._decoder.sample(job.sampler, row))
+                self._sampled(job, row)
 
-    def _sampled(self, job: Job, token: int) -> None:
+    def _sampled(self, job: Job, row: int) -> None:
+        token = self._decoder.sample(job.sampler, row)
         if job.watch.answering is None:
             job.watch.answering = self._clock()
         self._scheduler.sampled(job, token)
@@ -249,7 +255,10 @@ class Runner:
         if token in job.stop_tokens or (ends and not job.ignore_end):
             self._finish(job, "stop")
             return
-        self._emit(job, Token(token, piece))
+        if job.logprobs is None:
+            self._emit(job, Token(token, piece))
+        else:
+            self._emit(job, self._decoder.with_logprobs(token, row, job.logprobs))
         if job.completion_tokens >= job.limit:
             self._finish(job, "length")
 

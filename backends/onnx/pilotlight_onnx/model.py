@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 
 from pilotlight_backend import EngineClosed, LoadFailed, ModelFileInvalid
+from pilotlight_backend.logits import Logits
 from pilotlight_onnx import memory
 from pilotlight_onnx.native import NativeError, create, library
 from pilotlight_onnx.probe import ModelSection
-from pilotlight_onnx.sampling import Logits
 from pilotlight_onnx.vocabulary import Vocabulary
 
 
@@ -94,9 +94,13 @@ class Model:
             finally:
                 lib.OgaDestroySequences(sequences)
 
-    def token(self, token: int) -> tuple[bytes, bool]:
-        """Return a token's bytes and whether it ends a generation."""
-        return self.vocabulary.piece(token), token in self._end_tokens
+    def piece(self, token: int) -> bytes:
+        """Return the bytes of *token*, special tokens spelled out."""
+        return self.vocabulary.piece(token)
+
+    def is_end(self, token: int) -> bool:
+        """Tell whether *token* ends a generation."""
+        return token in self._end_tokens
 
     def open(self, max_length: int) -> "Generator":
         """Make a generator for *max_length* tokens; the caller closes it."""

@@ -32,7 +32,9 @@ def check_whole(path: Path) -> None:
 
 
 def _skip_field(file: BinaryIO, size: int) -> None:
-    kind = _varint(file) & 7
+    number, kind = divmod(_varint(file), 8)
+    if number == 0:
+        raise ValueError("a field of the number 0")
     if kind == _VARINT:
         _varint(file)
         return

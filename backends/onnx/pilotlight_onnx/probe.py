@@ -128,10 +128,17 @@ def _check(folder: Path, model: ModelSection) -> None:
     config = folder / CONFIG
     if model.context_length <= 0 or model.vocab_size <= 0:
         raise ModelFileInvalid(config, "context_length and vocab_size are not both above 0")
+    decoder = model.decoder
+    if min(decoder.num_hidden_layers, decoder.num_key_value_heads, decoder.head_size) < 0:
+        raise ModelFileInvalid(config, "a size in model.decoder is below 0")
     if not model.decoder.filename or Path(model.decoder.filename).name != model.decoder.filename:
         raise ModelFileInvalid(config, "model.decoder.filename names no file of the folder")
     for name in (model.decoder.filename, vocabulary.FILE_NAME):
-        if not (folder / name).is_file():
+        try:
+            found = (folder / name).is_file()
+        except OSError as error:  # no file can have such a name
+            raise ModelFileInvalid(config, f"{name[:40]}: {error.strerror}") from error
+        if not found:
             raise ModelFileInvalid(folder / name, "it is missing")
     onnx_file.check_whole(folder / model.decoder.filename)
 

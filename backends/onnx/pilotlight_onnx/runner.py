@@ -23,8 +23,9 @@ from pilotlight_backend import (
     Token,
     Usage,
 )
+from pilotlight_backend.logits import Logits, with_logprobs
 from pilotlight_backend.stopwatch import Stopwatch
-from pilotlight_onnx.sampling import Logits, Sampler
+from pilotlight_onnx.sampling import Sampler
 from pilotlight_onnx.slots import Slot, Slots
 
 logger = logging.getLogger("pilotlight.onnx")
@@ -55,8 +56,11 @@ class Decoder(Protocol):
     def open(self, max_length: int) -> Generator:
         """Make a generator for *max_length* tokens."""
 
-    def token(self, token: int) -> tuple[bytes, bool]:
-        """Return a token's bytes and whether it ends a generation."""
+    def piece(self, token: int) -> bytes:
+        """Return a token's bytes."""
+
+    def is_end(self, token: int) -> bool:
+        """Tell whether a token ends a generation."""
 
     def close(self) -> None:
         """Free the model, once its generators are closed."""
@@ -78,6 +82,7 @@ class Job:
         self.limit = limit
         self.stop_tokens = request.stop_token_ids
         self.ignore_end = request.ignore_eos
+        self.logprobs = request.logprobs
         self.sampler = Sampler(request.sampling, request.prompt)
         self.cached_tokens = 0
         self.completion_tokens = 0
@@ -180,12 +185,12 @@ class Runner:
             except _Stopped:
                 self._end_stopped(slot, job)
             except Exception as error:
+                self._discard(slot)  # nobody knows what a step that failed left in it
                 # Where a prompt's reading is terminated, the library raises in its own words.
                 if job.cancelled or self._closing:
                     self._end_stopped(slot, job)
                 else:
                     logger.exception("a step failed")
-                    self._discard(slot)
                     self._end(slot, job, Failed(InferenceFailed(f"the engine failed: {error}")))
         self._discard(slot)
         with self._changed:
@@ -222,16 +227,17 @@ class Runner:
     def _answer(self, slot: Slot[Job], job: Job) -> None:
         generator = self._read_prompt(slot, job)
         while True:
-            token = job.sampler.sample(generator.logits())
+            told = self._sample(job, generator.logits())
+            token = told.id
             if job.watch.answering is None:
                 job.watch.answering = self._clock()
             job.completion_tokens += 1
             self._count(completion_tokens=1)
-            piece, ends = self._decoder.token(token)
-            if token in job.stop_tokens or (ends and not job.ignore_end):
+            ends = self._decoder.is_end(token) and not job.ignore_end
+            if ends or token in job.stop_tokens:
                 self._end(slot, job, self._finish(job, "stop"))
                 return
-            self._emit(job, Token(token, piece))
+            self._emit(job, told)
             if job.completion_tokens >= job.limit:
                 self._end(slot, job, self._finish(job, "length"))
                 return
@@ -240,8 +246,16 @@ class Runner:
             slot.held.append(token)
             self._count(steps=1)
 
+    def _sample(self, job: Job, logits: Logits) -> Token:
+        if job.logprobs is None:
+            token = job.sampler.sample(logits)
+            return Token(token, self._decoder.piece(token))
+        token = job.sampler.sample(logits.copy())
+        return with_logprobs(token, logits, job.logprobs, self._decoder.piece)
+
     def _read_prompt(self, slot: Slot[Job], job: Job) -> Generator:
         """Evaluate what the slot does not hold of the prompt, in chunks."""
+        self._check(job)  # a listener may have had enough with `Started`
         generator = self._generator(slot, job)
         with self._changed:
             self._check(job)

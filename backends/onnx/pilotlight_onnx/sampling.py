@@ -6,22 +6,18 @@ at all with `top_k=0` and `top_p<1`. One way for every request is also one to ge
 
 import secrets
 from collections import Counter, deque
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pilotlight_backend import InferenceFailed, SamplingParams
+from pilotlight_backend.logits import Logits, Tokens, largest
 
 PENALTY_WINDOW = 64
 """Tokens that the penalties look back on, the prompt's end included; llama.cpp's default."""
 
-_BLOCK = 64
 _MANY = 1024
 """Candidates that are looked at first where only top_p says how many count."""
-
-Logits: TypeAlias = NDArray[np.float32]
-Tokens: TypeAlias = NDArray[np.intp]
 
 
 class Sampler:
@@ -93,26 +89,3 @@ class Sampler:
 def _nucleus(weights: NDArray[np.float64], mass: float) -> int:
     """Return how many of the falling *weights* it takes to reach *mass*, one at least."""
     return int(np.searchsorted(np.cumsum(weights), mass)) + 1
-
-
-def largest(logits: Logits, count: int) -> Tokens:
-    """Return the tokens of the *count* largest logits, the largest first.
-
-    Of a large vocabulary only those are sorted that reach the count-th largest maximum of its
-    blocks: as many blocks have one that large, so no other token can be among the largest. That
-    takes a tenth of the time of `numpy.argpartition` on all.
-    """
-    blocks = logits.size // _BLOCK
-    if count >= blocks:
-        return np.argsort(-logits, kind="stable")[:count]
-    maxima = logits[: blocks * _BLOCK].reshape(blocks, _BLOCK).max(axis=1)
-    threshold = np.partition(maxima, blocks - count)[blocks - count]
-    tokens = np.flatnonzero(logits >= threshold)
-    return tokens[np.argsort(-logits[tokens], kind="stable")[:count]]
-
-
-def logprobs(logits: Logits, tokens: Tokens) -> list[float]:
-    """Return the natural logarithms of the probabilities of *tokens*."""
-    peak = logits.max()
-    total = np.log(np.exp(logits - peak, dtype=np.float64).sum())
-    return [float(value) for value in logits[tokens] - peak - total]

@@ -43,7 +43,7 @@ class Vocabulary:
         path = folder / FILE_NAME
         try:
             file = msgspec.json.decode(path.read_bytes(), type=_TokenizerFile)
-        except (OSError, msgspec.MsgspecError, RecursionError) as error:
+        except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise ModelFileInvalid(path, f"it cannot be read: {error}") from error
         vocab = file.model.vocab
         spelled = (
@@ -85,9 +85,15 @@ class Vocabulary:
 
 def _mentions(part: Any, kind: str) -> bool:
     """Tell whether *part*, or a part of its sequence, is of *kind*."""
-    if isinstance(part, dict):
-        parts = [*(part.get("decoders") or ()), *(part.get("pretokenizers") or ())]
-        return part.get("type") == kind or any(_mentions(one, kind) for one in parts)
+    parts = [part]
+    while parts:
+        one = parts.pop()
+        if not isinstance(one, dict):
+            continue
+        if one.get("type") == kind:
+            return True
+        for inner in (one.get("decoders"), one.get("pretokenizers")):
+            parts += inner if isinstance(inner, list) else []
     return False
 
 

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+from pilotlight_backend import Candidate, Token
 from pilotlight_llama_cpp.context import Decoded
 
 END = 0
@@ -53,6 +54,10 @@ class FakeDecoder:
 
     def sample(self, _sampler, row):
         return self.answers.pop(0) if self.answers else self.rows[row]
+
+    def with_logprobs(self, token, row, count):
+        candidates = tuple(Candidate(n, b"<%d>" % n, -1.0 - n) for n in range(count))
+        return Token(token, self.token(token)[0], -float(row), candidates)
 
     def token(self, token):
         return b"<%d>" % token, token == END

@@ -15,6 +15,7 @@ from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import FakeModel
 from pilotlight_backend.testing.fake_tokenizer import reply_of, tokenizer_of
 from pilotlight_backend.types import (
+    Candidate,
     EngineEvent,
     EngineStats,
     Failed,
@@ -260,11 +261,23 @@ class FakeEngine:
             return [self._end(sequence, sequence.finish("stop", now))]
         if sequence.slot is not None:
             sequence.slot.held.append(token)
-        events: list[EngineEvent] = [Token(token, self._tokenizer.piece(token))]
+        events: list[EngineEvent] = [self._told(token, request.logprobs)]
         room = self._facts.context_length - len(request.prompt)
         if sequence.completion == min(request.max_tokens, room):
             events.append(self._end(sequence, sequence.finish("length", now)))
         return events
+
+    def _told(self, token: int, logprobs: int | None) -> Token:
+        """Return *token*; where it is asked for, it is the likeliest, and its ids' next follow."""
+        piece = self._tokenizer.piece
+        if logprobs is None:
+            return Token(token, piece(token))
+        ids = [(token + index) % self._tokenizer.size for index in range(logprobs)]
+        likeliest = tuple(
+            Candidate(id=one, piece=piece(one), logprob=-0.5 - index)
+            for index, one in enumerate(ids)
+        )
+        return Token(token, piece(token), -0.5, likeliest)
 
     def _end(self, sequence: _Sequence, event: Finish | Failed) -> Finish | Failed:
         # The slot is free before the last event leaves, so whoever sees it sees a free slot too.

@@ -4,6 +4,8 @@
 import math
 import threading
 
+from msgspec.structs import replace
+
 from pilotlight_backend.protocols import Backend, Engine
 from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures
 from pilotlight_backend.testing.conformance.listener import (
@@ -27,6 +29,7 @@ from pilotlight_backend.types import (
 LENGTH = 8
 LONG = 100
 CONCURRENT = 8
+LIKELIEST = 3
 SEEDED = SamplingParams(temperature=1.0, top_p=0.95, top_k=64, seed=42)
 
 
@@ -184,6 +187,31 @@ class GenerateConformance(ConformanceFixtures):
             assert reused.tokens == run(new, request).tokens
             new.close()
         used.close()
+
+    def test_logprobs_come_where_they_are_asked_for(
+        self, engine: Engine, prompt: list[int]
+    ) -> None:
+        """Each token has its own log probability and the likeliest ones'; greedy: the first."""
+        request = replace(request_of(prompt, LENGTH), logprobs=LIKELIEST)
+        for token in run(engine, request).events:
+            if isinstance(token, Token):
+                assert [one.id for one in token.candidates][:1] == [token.id]
+                found = [one.logprob for one in token.candidates]
+                assert len(found) == LIKELIEST
+                assert found == sorted(found, reverse=True)
+                assert token.logprob == found[0] <= 0
+                assert sum(map(math.exp, found)) <= 1 + 1e-3
+
+    def test_logprobs_change_no_token(self, engine: Engine, prompt: list[int]) -> None:
+        """To ask for them changes nothing; with 0 of the likeliest there is the token's own."""
+        plain = run(engine, request_of(prompt, LENGTH, sampling=SEEDED))
+        request = replace(request_of(prompt, LENGTH, sampling=SEEDED), logprobs=0)
+        asked = run(engine, request)
+        assert asked.tokens == plain.tokens
+        for listener, has in ((plain, False), (asked, True)):
+            tokens = [event for event in listener.events if isinstance(event, Token)]
+            assert all((token.logprob is not None) is has for token in tokens)
+            assert not any(token.candidates for token in tokens)
 
     def test_emit_that_raises_harms_nobody_else(self, engine: Engine, prompt: list[int]) -> None:
         """Where an `emit` raises, at any event, the engine goes on and its slot is freed."""

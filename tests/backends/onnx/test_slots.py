@@ -1,0 +1,214 @@
+"""Who gets which slot, without a model."""
+
+import pytest
+
+from pilotlight_onnx.slots import Slots
+
+
+class Job:
+    """What is to be known of a request."""
+
+    def __init__(self, prompt, limit=10):
+        self.prompt = tuple(prompt)
+        self.limit = limit
+        self.cached_tokens = 0
+
+
+def slots_of(count=1, *, context_length=4096, reuse=True):
+    return Slots(count, context_length=context_length, reuse=reuse)
+
+
+def enqueue(slots, *prompts, limit=10):
+    jobs = [Job(prompt, limit) for prompt in prompts]
+    slots.queue.extend(jobs)
+    return jobs
+
+
+def serve(slots, slot, held, *, room=4096):
+    """Let *slot* hold tokens, as after a request that has ended."""
+    enqueue(slots, held)
+    slots.admit(slot)
+    slot.held, slot.room = list(held), room
+    slots.release(slot)
+
+
+def start(slots):
+    """Give the first in the queue its slot; return the slot's id and the request."""
+    slot = slots.first_choice()
+    return slot.id, slots.admit(slot)
+
+
+def test_nobody_waits():
+    """Without requests no slot is chosen, and none is busy."""
+    slots = slots_of(3)
+    assert slots.first_choice() is None
+    assert slots.busy == []
+    assert [slot.id for slot in slots.all] == [0, 1, 2]
+
+
+def test_admission_is_first_come_first_served():
+    """Slots go to those who wait longest; when none is idle, the next one waits."""
+    slots = slots_of(2)
+    first, second, third = enqueue(slots, [1], [2], [3])
+    assert start(slots) == (0, first)
+    assert start(slots) == (1, second)
+    assert slots.first_choice() is None
+    assert [slot.job for slot in slots.busy] == [first, second]
+    slots.release(slots.all[1])
+    assert start(slots) == (1, third)
+    assert not slots.queue
+
+
+def test_idle_slot_without_a_queue():
+    """A slot that is released and not wanted stays idle."""
+    slots = slots_of()
+    enqueue(slots, [1])
+    start(slots)
+    slots.release(slots.all[0])
+    assert slots.first_choice() is None
+    assert slots.busy == []
+
+
+@pytest.mark.parametrize(
+    ("held", "prompt", "cached"),
+    [
+        ([1, 2, 3], [1, 2, 3, 4], 3),
+        ([1, 2, 3], [1, 2, 3], 2),
+        ([1, 2, 3, 4, 5], [1, 2, 3], 2),
+        ([1, 2, 3, 4], [1, 2, 9, 9], 2),
+        ([1, 2], [1, 2, 3, 4, 5, 6], 2),
+        ([9], [1, 2], 0),
+        ([1], [1], 0),
+        ([], [1, 2], 0),
+        ([2, 1], [1, 2], 0),
+    ],
+)
+def test_common_prefix_is_kept(held, prompt, cached):
+    """What slot and prompt share is not evaluated again, save for the prompt's last token."""
+    slots = slots_of()
+    serve(slots, slots.all[0], held)
+    (job,) = enqueue(slots, prompt)
+    start(slots)
+    assert job.cached_tokens == cached
+
+
+def test_nothing_is_kept_where_a_sequence_cannot_be_cut_back():
+    """A recurrent model starts each prompt anew."""
+    slots = slots_of(reuse=False)
+    serve(slots, slots.all[0], [1, 2, 3])
+    (job,) = enqueue(slots, [1, 2, 3, 4])
+    start(slots)
+    assert job.cached_tokens == 0
+
+
+@pytest.mark.parametrize(("room", "cached"), [(14, 3), (13, 0), (15, 3), (0, 0)])
+def test_nothing_is_kept_where_the_room_is_too_small(room, cached):
+    """Prompt and answer have to fit into what the slot has, to the token."""
+    slots = slots_of()
+    serve(slots, slots.all[0], [1, 2, 3], room=room)
+    (job,) = enqueue(slots, [1, 2, 3, 4], limit=10)
+    start(slots)
+    assert job.cached_tokens == cached
+
+
+def test_forgotten_slot_holds_nothing():
+    """What became of a slot whose generator is gone is not reused."""
+    slots = slots_of()
+    serve(slots, slots.all[0], [1, 2, 3])
+    slots.all[0].forget()
+    (job,) = enqueue(slots, [1, 2, 3, 4])
+    start(slots)
+    assert (job.cached_tokens, slots.all[0].held, slots.all[0].room) == (0, [], 0)
+
+
+def test_slot_with_longest_common_prefix_is_chosen():
+    """Of several idle slots the one that holds most of the prompt is continued."""
+    slots = slots_of(4)
+    serve(slots, slots.all[0], [1, 2])
+    serve(slots, slots.all[1], [1, 2, 3, 4, 50])
+    serve(slots, slots.all[2], [1, 2, 3, 60, 70, 80])
+    (job,) = enqueue(slots, [1, 2, 3, 4, 99])
+    assert start(slots) == (1, job)
+    assert job.cached_tokens == 4
+
+
+def test_busy_slot_is_not_chosen_whatever_it_holds():
+    """A request does not wait for the best slot while another one is idle."""
+    slots = slots_of(2)
+    serve(slots, slots.all[0], [1, 2, 3])
+    enqueue(slots, [1, 2, 3, 4])
+    start(slots)
+    (job,) = enqueue(slots, [1, 2, 3, 4])
+    assert start(slots) == (1, job)
+    assert job.cached_tokens == 0
+
+
+def test_prefix_without_room_is_no_reason_to_choose_a_slot():
+    """A slot whose room is too small does not count as one that holds something."""
+    slots = slots_of(3)
+    serve(slots, slots.all[0], [1, 2, 3, 4], room=8)
+    serve(slots, slots.all[1], [1, 2])
+    (job,) = enqueue(slots, [1, 2, 3, 4, 5], limit=10)
+    assert start(slots) == (1, job)
+    assert job.cached_tokens == 2
+
+
+def test_without_a_common_prefix_an_empty_slot_is_chosen():
+    """What others may continue is left alone while there is an empty slot."""
+    slots = slots_of(3)
+    serve(slots, slots.all[0], [1, 2, 3])
+    serve(slots, slots.all[2], [4, 5, 6])
+    (job,) = enqueue(slots, [9, 9])
+    assert start(slots) == (1, job)
+
+
+def test_without_an_empty_slot_the_least_recently_used_is_chosen():
+    """What was used last is most likely to be continued, so it is kept."""
+    slots = slots_of(3)
+    for index in (1, 2, 0):
+        serve(slots, slots.all[index], [index + 1] * 3)
+    order = [start(slots)[0] for _ in enqueue(slots, [7], [8], [9])]
+    assert order == [1, 2, 0]
+
+
+def test_without_reuse_the_least_recently_used_is_chosen():
+    """Where nothing can be continued, what the slots hold makes no difference but empty or not."""
+    slots = slots_of(2, reuse=False)
+    serve(slots, slots.all[1], [9, 9])
+    serve(slots, slots.all[0], [1, 2, 3])
+    (job,) = enqueue(slots, [1, 2, 3, 4])
+    assert start(slots) == (1, job)
+
+
+def test_request_that_leaves_the_queue():
+    """The others keep their order when one in the middle is taken out."""
+    slots = slots_of()
+    first, second, third = enqueue(slots, [1], [2], [3])
+    slots.queue.remove(second)
+    assert start(slots) == (0, first)
+    slots.release(slots.all[0])
+    assert start(slots) == (0, third)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "limit", "room"),
+    [
+        (1, 1, 256),
+        (100, 156, 256),
+        (100, 157, 512),
+        (256, 256, 512),
+        (700, 1, 768),
+        (900, 99, 1000),
+        (999, 1, 1000),
+        (1, 999, 1000),
+    ],
+)
+def test_room_is_rounded_up_within_the_context(prompt, limit, room):
+    """There is room for the next turn, and never more than the context holds."""
+    slots = slots_of(context_length=1000)
+    assert slots.room_for(Job(range(prompt), limit)) == room
+
+
+def test_room_of_a_context_shorter_than_a_block():
+    """A context of fifty tokens is all the room there is."""
+    assert slots_of(context_length=50).room_for(Job([1], 49)) == 50
