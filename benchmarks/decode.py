@@ -104,7 +104,12 @@ class BareLoop:
         lib.llama_model_free(self._model)
 
 
-def engine_seconds(engine: Engine, prompts: list[tuple[int, ...]], tokens: int) -> float:
+def engine_seconds(
+    engine: Engine,
+    prompts: list[tuple[int, ...]],
+    tokens: int,
+    sampling: SamplingParams = SAMPLING,
+) -> float:
     """Answer each prompt through the engine; return seconds."""
     ended: SimpleQueue[EngineEvent] = SimpleQueue()
 
@@ -115,7 +120,7 @@ def engine_seconds(engine: Engine, prompts: list[tuple[int, ...]], tokens: int) 
     start = time.perf_counter()
     for prompt in prompts:
         request = GenerateRequest(
-            prompt=prompt, max_tokens=tokens, sampling=SAMPLING, ignore_eos=True
+            prompt=prompt, max_tokens=tokens, sampling=sampling, ignore_eos=True
         )
         engine.submit(request, hear)
     for _ in prompts:

@@ -12,7 +12,7 @@ import importlib.util
 import os
 import threading
 from collections.abc import Callable
-from ctypes import POINTER, c_bool, c_char_p, c_double, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_int32, c_int64, c_size_t, c_void_p
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ _FALLIBLE: dict[str, tuple[Any, ...]] = {
     "OgaCreateSequences": (_OUT,),
     "OgaCreateGeneratorParams": (c_void_p, _OUT),
     "OgaGeneratorParamsSetSearchNumber": (c_void_p, c_char_p, c_double),
-    "OgaGeneratorParamsSetSearchBool": (c_void_p, c_char_p, c_bool),
     "OgaCreateGenerator": (c_void_p, c_void_p, _OUT),
     "OgaGenerator_AppendTokens": (c_void_p, _TOKENS, c_size_t),
     "OgaGenerator_GenerateNextToken": (c_void_p,),
