@@ -30,7 +30,8 @@ from pilotlight.generation import (
     _read_template,
 )
 from pilotlight.models.catalog import Discovery, ModelEntry, ModelOptions
-from pilotlight.models.pool import Pool
+from pilotlight.models.history import LoadHistory
+from pilotlight.models.pool import Hold, Pool
 from pilotlight.models.registry import Registry
 from pilotlight.models.resolver import Resolver
 from pilotlight.output.events import (
@@ -62,6 +63,8 @@ class Service:
             ),
             memory_budget=None,
             idle_ttl=60.0,
+            history=LoadHistory(None),
+            max_held=256,
             clock=lambda: self.now,
         )
         discovery = Discovery(folder, self.registry)
@@ -85,7 +88,7 @@ class Service:
             "max_tokens": 100,
             "sampling": SamplingParams(),
         }
-        return self.generator.generate(GenerationParams(**(given | options)), hold=hold)
+        return self.generator.generate(GenerationParams(**(given | options)), hold=Hold(hold))
 
     async def answer(self, text: str = "hi", **options: object) -> list[GenerationEvent]:
         """Return the events of a whole answer."""

@@ -17,6 +17,7 @@ from pilotlight.api.models import models_handlers
 from pilotlight.config import ConfigError, Settings
 from pilotlight.generation import Generator
 from pilotlight.models.catalog import Discovery, ModelEntry, read_models_file
+from pilotlight.models.history import LoadHistory
 from pilotlight.models.pool import Pool
 from pilotlight.models.preload import Preload
 from pilotlight.models.registry import Registry
@@ -83,6 +84,8 @@ def create_service(
         load_options=lambda entry: _load_options(settings, entry),
         memory_budget=settings.memory_budget_bytes,
         idle_ttl=settings.idle_ttl,
+        history=LoadHistory(settings.cache_dir),
+        max_held=settings.max_held,
         clock=clock,
     )
     discovery = Discovery(settings.models_dir, registry)

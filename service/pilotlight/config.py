@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct
 
+from pilotlight.platform import Platform, detect
+
 PREFIX = "PILOTLIGHT_"
 
 Count = Annotated[int, Meta(ge=1)]
@@ -67,6 +69,22 @@ class Settings(Struct, frozen=True, kw_only=True):
             description="Seconds that a request waits for a loading model before it gets a 503.",
         ),
     ] = 10.0
+    max_held: Annotated[
+        Count,
+        Meta(description="Requests that may wait for loading models; others get a 503 at once."),
+    ] = 256
+    platform: Annotated[
+        Platform,
+        Meta(
+            description="Whose habits to follow; found in the environment."
+            " `cloud_run` takes the CPU away while no request is in flight, so requests are held"
+            " for 45 s there."
+        ),
+    ] = "none"
+    cache_dir: Annotated[
+        Path,
+        Meta(description="The folder for what is remembered between runs; it may be read-only."),
+    ] = Path("~/.cache/pilotlight")
     idle_ttl: Annotated[
         Seconds,
         Meta(description="Seconds without a request after which a model is unloaded; 0: never."),
@@ -141,6 +159,7 @@ def _defaults() -> Settings:
             defaults,
             models_file=defaults.models_file.expanduser(),
             models_dir=defaults.models_dir.expanduser(),
+            cache_dir=defaults.cache_dir.expanduser(),
         )
     return defaults
 
@@ -155,10 +174,17 @@ def _flag(field: str) -> str:
 
 
 def _platform(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return what `PORT` implies: Cloud Run and Knative set it, and call from outside."""
-    if not environ.get("PORT"):
-        return {}
-    return {"port": ("PORT", environ["PORT"]), "host": ("PORT", "0.0.0.0")}  # noqa: S104 - a container's only way in
+    """Return what the platform implies.
+
+    `PORT` comes from Cloud Run and Knative, which call from outside.
+    """
+    profile = detect(environ)
+    given: dict[str, tuple[str, str]] = {"platform": (profile.why, profile.platform)}
+    if profile.hold is not None:
+        given["hold"] = (profile.why, str(profile.hold))
+    if environ.get("PORT"):
+        given |= {"port": ("PORT", environ["PORT"]), "host": ("PORT", "0.0.0.0")}  # noqa: S104 - a container's only way in
+    return given
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:

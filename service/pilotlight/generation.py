@@ -24,7 +24,7 @@ from pilotlight.errors import (
     ModelLoadFailed,
     QueueFull,
 )
-from pilotlight.models.pool import LoadedModel, Pool
+from pilotlight.models.pool import Hold, LoadedModel, Pool
 from pilotlight.models.resolver import Resolver
 from pilotlight.output import reasoning, tool_calls
 from pilotlight.output.answer import AnswerParser
@@ -118,11 +118,11 @@ class Generator:
         self._dialects: WeakKeyDictionary[LoadedModel, Dialect] = WeakKeyDictionary()
 
     async def generate(
-        self, params: GenerationParams, *, hold: float
+        self, params: GenerationParams, *, hold: Hold
     ) -> AsyncGenerator[Sequence[GenerationEvent]]:
         """Yield the events of one answer. Close the generator to cancel.
 
-        *hold* is how many seconds to wait for a model that is loading.
+        *hold* is how long to wait for a model that is loading.
         """
         entry = await self._resolver.resolve(params.model)
         async with self._pool.lease(entry, hold) as model:

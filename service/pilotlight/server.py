@@ -4,7 +4,7 @@ import logging
 import signal
 import socket
 
-from pilotlight import __version__
+from pilotlight import __version__, platform
 from pilotlight.config import ConfigError, Settings
 from pilotlight.telemetry import configure_logging
 
@@ -30,6 +30,9 @@ def listen(settings: Settings) -> socket.socket:
 def run(settings: Settings, listener: socket.socket) -> None:
     """Serve on *listener* until SIGTERM or SIGINT; running requests get `grace` seconds."""
     configure_logging(settings)
+    logger.info("platform: %s; requests are held for %g s", settings.platform, settings.hold)
+    if stall := platform.warning(settings.platform, settings.hold):
+        logger.warning("%s", stall)
     # Imported here, with the port already open: they take most of the start.
     import uvicorn  # noqa: PLC0415
 

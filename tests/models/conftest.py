@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pilotlight.models.catalog import ModelEntry, ModelOptions
+from pilotlight.models.history import LoadHistory
 from pilotlight.models.pool import Pool
 from pilotlight.models.registry import Registry
 from pilotlight_backend import LoadOptions
@@ -76,6 +77,8 @@ async def make_pool(backend: FakeBackend, registry: Registry, clock: Clock) -> A
             "idle_ttl": 0.0,
             "clock": clock,
             "jitter": lambda: 0.0,
+            "history": LoadHistory(None),
+            "max_held": 256,
         }
         pools.append(Pool(**(given | options)))
         return pools[-1]

@@ -2,32 +2,36 @@
 
 import pytest
 
-from pilotlight.models.estimate import remaining, retry_after
+from pilotlight.models.estimate import LoadTimes, remaining, retry_after
 from pilotlight_backend import LoadProgress
+
+GIGA = 10**9
+EARLIER = [LoadTimes(3.0, 1.0), LoadTimes(5.0, 2.0)]
 
 
 @pytest.mark.parametrize(
-    ("progress", "elapsed", "earlier", "seconds"),
+    ("progress", "elapsed", "reading_took", "earlier", "seconds"),
     [
-        (None, 5.0, [], None),
-        (None, 5.0, [8.0, 10.0], 4.0),
-        (None, 50.0, [8.0], 0.0),
-        (LoadProgress("read", 0, 100), 5.0, [], None),
-        (LoadProgress("read", 0, 100), 5.0, [20.0], 15.0),
-        (LoadProgress("read", 25, 100), 5.0, [], 15.0),
-        (LoadProgress("read", 25, 100), 5.0, [9.0], 15.0),
-        (LoadProgress("read", 50, 100), 5.0, [30.0], 25.0),
-        (LoadProgress("read", 100, 100), 5.0, [], 0.0),
-        (LoadProgress("read", 150, 100), 5.0, [], 0.0),
-        (LoadProgress("read", 1, 0), 5.0, [], 0.0),
-        (LoadProgress("read", 25, 100), 0.0, [], None),
-        (LoadProgress("warm", 100, 100), 5.0, [], None),
-        (LoadProgress("warm", 100, 100), 5.0, [6.0], 1.0),
+        (None, 5.0, None, [], None),
+        (None, 5.0, None, EARLIER, 0.5),
+        (None, 50.0, None, EARLIER, 0.0),
+        (LoadProgress("read", 0, GIGA), 5.0, None, [], None),
+        (LoadProgress("read", 0, GIGA), 1.0, None, EARLIER, 4.5),
+        # by the rate, and a guess for what follows
+        (LoadProgress("read", GIGA // 4, GIGA), 5.0, None, [], 15.0 + 1.5),
+        (LoadProgress("read", GIGA, GIGA), 5.0, None, [], 1.5),
+        # by the rate, slower than it was before, and by what followed before
+        (LoadProgress("read", GIGA // 4, GIGA), 5.0, None, EARLIER, 15.0 + 1.5),
+        (LoadProgress("read", GIGA // 4, GIGA), 1.0, None, EARLIER, 3.0 + 1.5),
+        (LoadProgress("read", 150, 100), 5.0, None, EARLIER, 1.5),
+        (LoadProgress("warm", GIGA, GIGA), 6.0, 5.0, [], 0.5),
+        (LoadProgress("warm", GIGA, GIGA), 6.0, 5.0, EARLIER, 0.5),
+        (LoadProgress("load", GIGA, GIGA), 60.0, 5.0, EARLIER, 0.0),
     ],
 )
-def test_remaining_is_told_by_the_rate_and_by_earlier_loads(progress, elapsed, earlier, seconds):
-    """While bytes are read their rate counts, otherwise the mean of earlier loads; else nothing."""
-    assert remaining(progress, elapsed, earlier) == seconds
+def test_remaining(progress, elapsed, reading_took, earlier, seconds):
+    """The rate tells of the reading, earlier loads of what follows; where neither can, nothing."""
+    assert remaining(progress, elapsed, reading_took, earlier) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,20 @@ import pytest
 
 from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
 from pilotlight.models.catalog import ModelEntry, ModelOptions
-from pilotlight.models.pool import LoadedModel, Pool
+from pilotlight.models.estimate import LoadTimes
+from pilotlight.models.history import LoadHistory, model_key
+from pilotlight.models.pool import Hold, LoadedModel, Pool
 from pilotlight.models.registry import Registry
 from pilotlight_backend import Failed, GenerateRequest
 from pilotlight_backend.testing.conformance.listener import submit
 from pilotlight_backend.testing.fake import FakeBackend
 
 
-async def use(pool: Pool, entry: ModelEntry, hold: float = 10.0) -> LoadedModel:
+async def use(
+    pool: Pool, entry: ModelEntry, hold: float = 10.0, *, may_give_up: bool = False
+) -> LoadedModel:
     """Lease a model as a request does, and give it back."""
-    async with pool.lease(entry, hold) as model:
+    async with pool.lease(entry, Hold(hold, may_give_up=may_give_up)) as model:
         return model
 
 
@@ -93,12 +97,12 @@ async def test_hold_ends_with_model_loading(pool, backend, write):
 
 @pytest.mark.parametrize(
     ("waited", "jitter", "retry_after"),
-    [(5.0, 0.0, 15.0), (5.0, 1.0, 16.5), (0.1, 0.0, 1.0), (1000.0, 0.0, 60.0)],
+    [(5.0, 0.0, 15.5), (5.0, 1.0, 17.05), (0.1, 0.0, 1.0), (1000.0, 0.0, 60.0)],
 )
 async def test_retry_after_comes_from_the_bytes_read(  # noqa: PLR0917 - a row of a table
     make_pool, backend, clock, write, waited, jitter, retry_after
 ):
-    """A quarter read in 5 s leaves 15 s; the figure is jittered, and from 1 to 60."""
+    """A quarter read in 5 s leaves 15 s and what follows; it is jittered, and from 1 to 60."""
     pool = make_pool(jitter=lambda: jitter)
     entry = write("a", size_bytes=400, load_steps=4)
     backend.load_gate.hold()
@@ -113,7 +117,7 @@ async def test_retry_after_comes_from_the_bytes_read(  # noqa: PLR0917 - a row o
     assert caught.value.retry_after == pytest.approx(retry_after)
     status = pool.status(entry)
     assert (status.state, status.progress) == ("loading", 0.25)
-    assert status.retry_after == pytest.approx(3 * waited)
+    assert status.retry_after == pytest.approx(3 * waited + 0.5)
 
 
 async def test_retry_after_comes_from_earlier_loads(make_pool, backend, clock, write):
@@ -133,6 +137,41 @@ async def test_retry_after_comes_from_earlier_loads(make_pool, backend, clock, w
     with pytest.raises(ModelLoading) as caught:
         await use(pool, entry, hold=0)
     assert caught.value.retry_after == 30.0
+
+
+async def test_wait_in_vain_is_not_begun(make_pool, backend, clock, write, tmp_path):
+    """A request that may give up is told at once where the estimate is beyond its hold."""
+    history = LoadHistory(tmp_path / "cache")
+    entry = write("a", size_bytes=400)
+    history.add(model_key("fake", backend.probe(entry.path)), LoadTimes(30.0, 10.0))
+    pool = make_pool(history=LoadHistory(tmp_path / "cache"))
+    backend.load_gate.hold()
+    waiting = await start(use(pool, entry, hold=10))
+    await reached(backend)
+    with pytest.raises(ModelLoading) as caught:
+        await use(pool, entry, hold=39, may_give_up=True)
+    assert caught.value.retry_after == 40.0
+    clock.advance(5)
+    staying = await start(use(pool, entry, hold=36, may_give_up=True))
+    backend.load_gate.release()
+    assert (await staying) is (await waiting)
+
+
+async def test_held_requests_are_counted(make_pool, backend, write):
+    """One request more than may be held is told at once; a place that is left is free again."""
+    pool = make_pool(max_held=2)
+    entry = write("a")
+    backend.load_gate.hold()
+    held = [await start(use(pool, entry, hold=1000)) for _ in range(2)]
+    await reached(backend)
+    with pytest.raises(ModelLoading):
+        await use(pool, entry, hold=1000)
+    held.pop().cancel()
+    await asyncio.sleep(0)
+    held.append(await start(use(pool, entry, hold=1000)))
+    backend.load_gate.release()
+    assert len({id(model) for model in await asyncio.gather(*held)}) == 1
+    assert pool._held == 0
 
 
 async def test_status_follows_the_life(pool, backend, write):
@@ -329,7 +368,7 @@ async def test_leased_model_is_never_idle(make_pool, clock, write):
     """A request keeps its model however long it runs; the idle time begins with its end."""
     pool = make_pool(idle_ttl=60.0)
     entry = write("a")
-    async with pool.lease(entry, 10):
+    async with pool.lease(entry, Hold(10)):
         clock.advance(1000)
         pool.sweep()
         assert pool.status(entry).state == "ready"
@@ -372,7 +411,7 @@ async def test_leased_model_makes_no_room(make_pool, clock, write):
     """A model that a request holds stays, and a younger idle one goes."""
     pool = make_pool(memory_budget=250)
     a, b, c = (write(name, size_bytes=100) for name in "abc")
-    async with pool.lease(a, 10):
+    async with pool.lease(a, Hold(10)):
         for entry in (b, c):
             clock.advance(1)
             await use(pool, entry)
@@ -384,7 +423,7 @@ async def test_load_waits_for_a_busy_model(make_pool, backend, clock, write):
     pool = make_pool(memory_budget=150)
     a, b = (write(name, size_bytes=100) for name in "ab")
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(pool.lease(a, 10))
+        await stack.enter_async_context(pool.lease(a, Hold(10)))
         waiting = await start(use(pool, b))
         clock.advance(1000)
         with pytest.raises(ModelLoading) as caught:
@@ -514,7 +553,7 @@ async def test_close_ends_a_load_that_waits_for_memory(make_pool, write):
     """A load without room does not keep the server from ending."""
     pool = make_pool(memory_budget=150)
     a, b = (write(name, size_bytes=100) for name in "ab")
-    async with pool.lease(a, 10):
+    async with pool.lease(a, Hold(10)):
         waiter = await start(use(pool, b))
         with pytest.raises(ModelLoading):
             await use(pool, b, hold=0)
@@ -528,7 +567,7 @@ async def test_close_ends_running_requests(make_pool, backend, write):
     pool = make_pool(idle_ttl=60.0)
     entry = write("a")
     backend.token_gate.hold()
-    async with pool.lease(entry, 10) as model:
+    async with pool.lease(entry, Hold(10)) as model:
         request = GenerateRequest(prompt=(1, 2), max_tokens=5)
         listener = submit(model.engine, request).listener
         await pool.close()

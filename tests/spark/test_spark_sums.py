@@ -10,6 +10,7 @@ import pytest
 from pilotlight.app import Service, create_service
 from pilotlight.config import Settings
 from pilotlight.generation import ChatPrompt, GenerationParams
+from pilotlight.models.pool import Hold
 from pilotlight.output.events import ContentDelta
 from pilotlight_backend import SamplingParams
 from spark.conversations import ask_addition, held_out_additions
@@ -38,7 +39,7 @@ async def content(service: Service, question: str, *, thinking: bool) -> str:
         sampling=SamplingParams(temperature=0),
     )
     pieces: list[str] = []
-    async for events in service.generator.generate(params, hold=30):
+    async for events in service.generator.generate(params, hold=Hold(30)):
         pieces += [event.text for event in events if isinstance(event, ContentDelta)]
     return "".join(pieces)
 

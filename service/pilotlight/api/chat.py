@@ -14,7 +14,7 @@ from pilotlight.api.chat_answer import Chunks, fold
 from pilotlight.api.chat_operation import OPERATION
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.errors import as_service_error, error_body
-from pilotlight.api.hold import hold_seconds
+from pilotlight.api.hold import hold_of
 from pilotlight.api.requests import Body
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest
@@ -45,7 +45,9 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
     @post(path, status_code=200, opt={"operation": OPERATION})
     async def chat_completions(request: Request[Any, Any, Any]) -> ASGIApp:
         asked = await body.read(request, ignore_unknown=ignore_unknown)
-        hold = hold_seconds(request.headers, default=settings.hold)
+        hold = hold_of(
+            request.headers, default=settings.hold, to_the_end=settings.platform == "cloud_run"
+        )
         generation = generator.generate(generation_params(asked), hold=hold)
         if not asked.stream:
             answer = await unless_disconnected(request.receive, fold(generation))

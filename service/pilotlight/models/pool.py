@@ -9,16 +9,17 @@ together would evict each other before anybody gets an answer.
 import asyncio
 import logging
 import random
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from msgspec import Struct
 
 from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
 from pilotlight.models import estimate, eviction
 from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.estimate import LoadTimes
+from pilotlight.models.history import LoadHistory, model_key
 from pilotlight.models.registry import BackendBroken, Claim, Registry
 from pilotlight.schema.models import ModelState
 from pilotlight_backend import (
@@ -48,6 +49,14 @@ class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
     backend: str
     facts: ModelFacts
     engine: Engine
+
+
+class Hold(Struct, frozen=True):
+    """How long a request waits for a model, in seconds, and whether it may give up at once."""
+
+    seconds: float
+    may_give_up: bool = False
+    """Where the estimate says that the wait cannot be enough."""
 
 
 class ModelStatus(Struct, frozen=True):
@@ -81,7 +90,9 @@ class _Model:
     last_used: float = 0.0
     failure: ModelLoadFailed | None = None
     failed_at: float = 0.0
-    earlier_loads: deque[float] = field(default_factory=lambda: deque(maxlen=8))
+    reading_took: float | None = None
+    """Seconds until its bytes were read, while loading."""
+    earlier_loads: Sequence[LoadTimes] = ()
 
 
 class Pool:
@@ -95,20 +106,29 @@ class Pool:
         memory_budget: int | None,
         idle_ttl: float,
         clock: Callable[[], float],
+        history: LoadHistory,
+        max_held: int,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """*clock* gives seconds; *memory_budget* is bytes, *idle_ttl* seconds, 0 for never."""
+        """*clock* gives seconds; *memory_budget* is bytes, *idle_ttl* seconds, 0 for never.
+
+        *max_held* requests may wait for loads at a time.
+        """
         self._registry = registry
         self._load_options = load_options
         self._memory_budget = memory_budget
         self._idle_ttl = idle_ttl
         self._clock = clock
+        self._history = history
+        self._max_held = max_held
+        self._held = 0
         self._jitter = jitter
         self._models: dict[ModelEntry, _Model] = {}
         self._room = asyncio.Event()
         """Set when a model may have become idle or is gone: who waits for memory looks again."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
+        self._notes: set[asyncio.Task[None]] = set()
 
     # ── looking ────────────────────────────────────────────────────────────────────────────────
 
@@ -131,8 +151,8 @@ class Pool:
     # ── asking ─────────────────────────────────────────────────────────────────────────────────
 
     @asynccontextmanager
-    async def lease(self, entry: ModelEntry, hold: float) -> AsyncIterator[LoadedModel]:
-        """Keep a model loaded for the time of a request; waits for it up to *hold* seconds.
+    async def lease(self, entry: ModelEntry, hold: Hold) -> AsyncIterator[LoadedModel]:
+        """Keep a model loaded for the time of a request; waits for it as *hold* says.
 
         Raises what `ensure_ready` raises.
         """
@@ -148,7 +168,7 @@ class Pool:
             self._room.set()
             self._schedule_sweep()
 
-    async def ensure_ready(self, entry: ModelEntry, hold: float) -> None:
+    async def ensure_ready(self, entry: ModelEntry, hold: Hold) -> None:
         """Return when *entry*'s model is in state ready, loading it if need be.
 
         | state    | decision                                                  |
@@ -159,10 +179,13 @@ class Pool:
         | absent   | (4) start the one load, then (5)                          |
         | loading  | (5) wait for the load; at the deadline raise ModelLoading |
 
+        (6) A wait that the estimate says is in vain is not begun, where *hold* lets it be so, nor
+        one more than `max_held`: both raise ModelLoading at once.
+
         Raises `ModelLoadFailed` or `ModelLoading`; once the pool is closed, no load is started.
         """
         model = self._model(entry)
-        deadline = self._clock() + hold
+        deadline = self._clock() + hold.seconds
         while True:
             if self._closed:
                 raise _shutting_down()
@@ -178,6 +201,8 @@ class Pool:
             if model.state == "absent":  # (4)
                 self._start_load(model)
             assert model.load  # noqa: S101 - what loading means
+            if hold.may_give_up and self._is_in_vain(model, deadline):  # (6)
+                raise self._loading(model)
             await self._wait(model, model.load, deadline)  # (5)
 
     def _model(self, entry: ModelEntry) -> _Model:
@@ -185,9 +210,19 @@ class Pool:
 
     async def _wait(self, model: _Model, task: asyncio.Task[None], deadline: float) -> None:
         left = max(deadline - self._clock(), 0.0)
-        done, _ = await asyncio.wait((task,), timeout=left)
+        if self._held >= self._max_held:  # (6)
+            raise self._loading(model)
+        self._held += 1
+        try:
+            done, _ = await asyncio.wait((task,), timeout=left)
+        finally:
+            self._held -= 1
         if not done:
             raise self._loading(model)
+
+    def _is_in_vain(self, model: _Model, deadline: float) -> bool:
+        left = self._remaining(model)
+        return left is not None and self._clock() + left > deadline
 
     def _raise_while_cooling(self, model: _Model) -> None:
         assert model.failure  # noqa: S101 - what failed means
@@ -209,7 +244,7 @@ class Pool:
 
     def _remaining(self, model: _Model) -> float | None:
         elapsed = 0.0 if model.load_began is None else self._clock() - model.load_began
-        return estimate.remaining(model.progress, elapsed, model.earlier_loads)
+        return estimate.remaining(model.progress, elapsed, model.reading_took, model.earlier_loads)
 
     # ── loading ────────────────────────────────────────────────────────────────────────────────
 
@@ -227,6 +262,8 @@ class Pool:
             )
             options = self._load_options(model.entry)
             await self._make_room(model, eviction.memory_need(claim.facts, options))
+            key = model_key(claim.backend.name, claim.facts)
+            model.earlier_loads = await asyncio.to_thread(self._history.of, key)
             began = model.load_began = self._clock()
             engine = await self._load_in_thread(model, claim, options)
             loaded = LoadedModel(model.entry, claim.backend.name, engine.facts, engine)
@@ -239,7 +276,8 @@ class Pool:
             self._fail(model, _load_failed(model.entry, error))
         else:
             took = self._clock() - began
-            model.earlier_loads.append(took)
+            reading = took if model.reading_took is None else model.reading_took
+            self._remember(model, key, LoadTimes(reading, took - reading))
             model.loaded = loaded
             model.last_used = self._clock()
             model.state = "ready"
@@ -247,7 +285,14 @@ class Pool:
             logger.info("loaded %s with %s in %.2f s", loaded.entry.name, loaded.backend, took)
             self._schedule_sweep()
         finally:
-            model.load = model.load_began = model.progress = None
+            model.load = model.load_began = model.progress = model.reading_took = None
+
+    def _remember(self, model: _Model, key: str, times: LoadTimes) -> None:
+        """Note what a load took; nobody waits for the file to be written."""
+        model.earlier_loads = (*model.earlier_loads, times)
+        note = asyncio.create_task(asyncio.to_thread(self._history.add, key, times))
+        self._notes.add(note)
+        note.add_done_callback(self._notes.discard)
 
     async def _load_in_thread(self, model: _Model, claim: Claim, options: LoadOptions) -> Engine:
         abandoned = False
@@ -255,6 +300,8 @@ class Pool:
         def note(progress: LoadProgress) -> None:
             if abandoned:
                 raise LoadAbandoned
+            if progress.phase != "read" and model.reading_took is None and model.load_began:
+                model.reading_took = self._clock() - model.load_began
             model.progress = progress  # one reference, so no lock
 
         work = asyncio.create_task(
@@ -369,6 +416,8 @@ class Pool:
         closings += [m.closing for m in self._models.values() if m.closing]
         if closings:
             await asyncio.wait(closings)
+        if self._notes:
+            await asyncio.wait(self._notes)
 
 
 def _share(progress: LoadProgress | None) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from pilotlight.errors import ServiceError, Unavailable
 from pilotlight.models.catalog import ModelEntry
-from pilotlight.models.pool import Pool
+from pilotlight.models.pool import Hold, Pool
 from pilotlight.models.resolver import Resolver
 from pilotlight.schema.health import ModelReadiness, Readiness
 
@@ -51,7 +51,7 @@ class Preload:
             try:
                 entry = self._waiting[name] or await self._resolver.resolve(name)
                 self._waiting[name] = entry
-                await self._pool.ensure_ready(entry, _FOREVER)
+                await self._pool.ensure_ready(entry, Hold(_FOREVER))
             except ServiceError as error:
                 if not isinstance(error, Unavailable) or error.retry_after is None:
                     logger.error("cannot preload %s: %s", name, error.message)  # noqa: TRY400 - no bug of ours to trace

@@ -1,0 +1,51 @@
+"""Where this process runs, and what follows from it."""
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+Platform: TypeAlias = Literal["cloud_run", "knative", "kubernetes", "none"]
+
+
+class Profile(Struct, frozen=True):
+    """A platform's defaults; *why* is for the log."""
+
+    platform: Platform
+    why: str
+    withdraws_cpu: bool = False
+    """Whether a load stands still while no request is in flight: 503 and a load in the background
+    never end there, so a request is held until the model is ready."""
+    hold: float | None = None
+    """Seconds that a request is held by default; None leaves the general default."""
+
+
+def detect(environ: Mapping[str, str]) -> Profile:
+    """Return the profile of the platform that *environ* shows.
+
+    Cloud Run and Knative both set K_SERVICE; only in a cluster there is KUBERNETES_SERVICE_HOST.
+    """
+    if environ.get("K_SERVICE"):
+        if environ.get("KUBERNETES_SERVICE_HOST"):
+            return Profile("knative", "K_SERVICE and KUBERNETES_SERVICE_HOST are set")
+        # Request-based billing, the default, gives CPU while a request is in flight. 45 s is what
+        # proxies before the service leave before they cut a silent connection.
+        return Profile("cloud_run", "K_SERVICE is set", withdraws_cpu=True, hold=45.0)
+    if environ.get("KUBERNETES_SERVICE_HOST"):
+        return Profile("kubernetes", "KUBERNETES_SERVICE_HOST is set")
+    return Profile("none", "no platform's variable is set")
+
+
+_ENOUGH = 30.0
+"""Seconds of hold below which a load of some gigabytes is cut off from the CPU half-way."""
+
+
+def warning(platform: Platform, hold: float) -> str | None:
+    """Return what would stall on *platform*, and the cure; None where nothing would."""
+    if platform == "cloud_run" and hold < _ENOUGH:
+        return (
+            f"Cloud Run takes the CPU away while no request is in flight, and requests are held"
+            f" for {hold:g} s only: a longer load stands still once they are answered. Set --hold"
+            f' to 45, or give the service its CPU always (run.googleapis.com/cpu-throttling: "false")'
+        )
+    return None
