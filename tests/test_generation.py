@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pilotlight.admission import Admission
 from pilotlight.errors import (
     ContextLengthExceeded,
     InferenceError,
@@ -71,7 +72,7 @@ class Service:
         self.resolver = Resolver(
             self.registry, self.configured, discovery, lambda: self.pool.loaded
         )
-        self.generator = Generator(self.resolver, self.pool, max_queue=8)
+        self.generator = Generator(self.resolver, self.pool, Admission(), max_queue=8)
 
     def model(self, file: str = "m", options: dict | None = None, **keys: object) -> ModelEntry:
         """Write a model, with *options* as models.yaml would give them."""
@@ -412,7 +413,7 @@ def test_param_is_a_field_of_the_request(name, param):
 async def test_full_queue_is_refused(service):
     """With a slot busy and the queue full the next request gets a 429, and the others go on."""
     service.model(reply="ok")
-    service.generator = Generator(service.resolver, service.pool, max_queue=1)
+    service.generator = Generator(service.resolver, service.pool, Admission(), max_queue=1)
     service.backend.token_gate.hold()
     async with aclosing(service.ask()) as running:
         await anext(running)
@@ -437,7 +438,7 @@ async def test_no_backend_at_all_is_told(tmp_path, service):
     """A server without a backend says so to every request."""
     registry = Registry()
     resolver = Resolver(registry, [], Discovery(tmp_path, registry), list)
-    service.generator = Generator(resolver, service.pool, max_queue=1)
+    service.generator = Generator(resolver, service.pool, Admission(), max_queue=1)
     error = await failure(service)
     assert isinstance(error, ModelLoadFailed)
     assert "no backend is installed" in error.message

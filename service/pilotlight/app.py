@@ -1,13 +1,16 @@
 """The composition root: from settings to an application."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from litestar import Litestar
 from msgspec import Struct
 
+from pilotlight.admission import Admission
 from pilotlight.api.chat import chat_handler
 from pilotlight.api.docs import docs_handlers
 from pilotlight.api.document import build_document
@@ -23,7 +26,13 @@ from pilotlight.models.preload import Preload
 from pilotlight.models.registry import Registry
 from pilotlight.models.resolver import Resolver
 from pilotlight.output import reasoning, tool_calls
+from pilotlight.schema.health import Readiness
 from pilotlight_backend import Backend, LoadOptions
+
+logger = logging.getLogger(__name__)
+
+_LAST_WORDS = 1.0
+"""Seconds in which requests that were ended can still be told so."""
 
 
 class Service(Struct, frozen=True):
@@ -34,6 +43,24 @@ class Service(Struct, frozen=True):
     pool: Pool
     preload: Preload
     generator: Generator
+    admission: Admission
+
+    def readiness(self) -> Readiness:
+        """Return what the probes say."""
+        if self.admission.closed:
+            return Readiness(status="draining", models=[])
+        return self.preload.readiness()
+
+    async def drain(self, grace: float) -> None:
+        """Take no more requests, give those under way *grace* seconds, then end them.
+
+        Those that are ended are told so: a stream by an error and `[DONE]`.
+        """
+        self.admission.close()
+        if not await self.admission.emptied(grace):
+            logger.warning("requests are ended: %g s of grace are over", grace)
+        await self.pool.close()
+        await self.admission.emptied(_LAST_WORDS)
 
 
 def create_app(
@@ -48,7 +75,7 @@ def create_app(
     """
     service = create_service(settings, backends=backends, clock=clock)
     handlers = [
-        *health_handlers(service.preload.readiness),
+        *health_handlers(service.readiness),
         *models_handlers(service.resolver, service.registry, service.pool),
         *docs_handlers(
             lambda: build_document(app, chat_completions_path=settings.chat_completions_path)
@@ -84,15 +111,16 @@ def create_service(
         load_options=lambda entry: _load_options(settings, entry),
         memory_budget=settings.memory_budget_bytes,
         idle_ttl=settings.idle_ttl,
-        history=LoadHistory(settings.cache_dir),
+        history=LoadHistory(_cache_dir(settings)),
         max_held=settings.max_held,
         clock=clock,
     )
     discovery = Discovery(settings.models_dir, registry)
     resolver = Resolver(registry, configured, discovery, lambda: pool.loaded)
     preload = Preload(settings.preload, resolver, pool)
-    generator = Generator(resolver, pool, max_queue=settings.max_queue)
-    return Service(registry, resolver, pool, preload, generator)
+    admission = Admission()
+    generator = Generator(resolver, pool, admission, max_queue=settings.max_queue)
+    return Service(registry, resolver, pool, preload, generator, admission)
 
 
 @asynccontextmanager
@@ -105,6 +133,11 @@ async def _running(service: Service) -> AsyncIterator[None]:
         with suppress(asyncio.CancelledError):
             await preloading
         await service.pool.close()
+
+
+def _cache_dir(settings: Settings) -> Path | None:
+    """Return the folder for load times; none where its `~` stayed for want of a home folder."""
+    return None if settings.cache_dir.parts[:1] == ("~",) else settings.cache_dir
 
 
 def _load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:

@@ -11,6 +11,7 @@
     ├── QueueFull                   429  rate_limit_error       queue_full              Retry-After
     ├── InferenceError              500  inference_error        inference_error
     └── Unavailable                 503                                                 see below
+        ├── ShuttingDown            503  server_error           shutting_down
         ├── ModelLoading            503  model_loading          model_loading
         └── ModelLoadFailed         503  model_load_failed      model_load_failed
             └── InsufficientMemory  503  model_load_failed      insufficient_memory
@@ -127,6 +128,13 @@ class Unavailable(ServiceError):
         super().__init__(message)
         self.retry_after = retry_after
         self.should_retry = retry_after is not None
+
+
+class ShuttingDown(Unavailable):
+    """The process ends; another one may take the request."""
+
+    type = "server_error"
+    code = "shutting_down"
 
 
 class ModelLoading(Unavailable):

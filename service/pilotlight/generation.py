@@ -9,6 +9,7 @@ import logging
 import secrets
 import zlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
@@ -16,6 +17,7 @@ from weakref import WeakKeyDictionary
 from msgspec import Struct
 
 from pilotlight import __version__
+from pilotlight.admission import Admission
 from pilotlight.async_engine import AsyncEngine, EventStream
 from pilotlight.errors import (
     ContextLengthExceeded,
@@ -111,9 +113,12 @@ class Dialect(Struct, frozen=True, eq=False):
 class Generator:
     """Generates with whatever model a request names."""
 
-    def __init__(self, resolver: Resolver, pool: Pool, *, max_queue: int) -> None:
+    def __init__(
+        self, resolver: Resolver, pool: Pool, admission: Admission, *, max_queue: int
+    ) -> None:
         self._resolver = resolver
         self._pool = pool
+        self._admission = admission
         self._max_queue = max_queue
         self._dialects: WeakKeyDictionary[LoadedModel, Dialect] = WeakKeyDictionary()
 
@@ -124,22 +129,32 @@ class Generator:
 
         *hold* is how long to wait for a model that is loading.
         """
-        entry = await self._resolver.resolve(params.model)
-        async with self._pool.lease(entry, hold) as model:
-            dialect = await self._dialect(model)
-            prompt = await _render(dialect, params.prompt)
-            tokens = await dialect.engine.tokenize(prompt, special=True)
-            answer = _Answer(model, dialect, params, prompt)
-            stream = self._submit(dialect, params, tokens)
-            try:
-                while not answer.ended:
-                    events = answer.feed(await stream.next())
-                    if events:
-                        yield events
-            finally:
-                stream.cancel()
-            if answer.failure:
-                raise answer.failure
+        with self._admission.request():
+            entry = await self._resolver.resolve(params.model)
+            async with (
+                self._pool.lease(entry, hold) as model,
+                aclosing(self._answer(model, params)) as answer,
+            ):
+                async for events in answer:
+                    yield events
+
+    async def _answer(
+        self, model: LoadedModel, params: GenerationParams
+    ) -> AsyncGenerator[Sequence[GenerationEvent]]:
+        dialect = await self._dialect(model)
+        prompt = await _render(dialect, params.prompt)
+        tokens = await dialect.engine.tokenize(prompt, special=True)
+        answer = _Answer(model, dialect, params, prompt)
+        stream = self._submit(dialect, params, tokens)
+        try:
+            while not answer.ended:
+                events = answer.feed(await stream.next())
+                if events:
+                    yield events
+        finally:
+            stream.cancel()
+        if answer.failure:
+            raise answer.failure
 
     async def _dialect(self, model: LoadedModel) -> Dialect:
         dialect = self._dialects.get(model)

@@ -46,6 +46,7 @@ def warning(platform: Platform, hold: float) -> str | None:
         return (
             f"Cloud Run takes the CPU away while no request is in flight, and requests are held"
             f" for {hold:g} s only: a longer load stands still once they are answered. Set --hold"
-            f' to 45, or give the service its CPU always (run.googleapis.com/cpu-throttling: "false")'
+            " to 45, or give the service its CPU always"
+            ' (run.googleapis.com/cpu-throttling: "false")'
         )
     return None

@@ -1,8 +1,10 @@
 """The process: a socket that listens before anything else, uvicorn on it, and an orderly end."""
 
+import asyncio
 import logging
 import signal
 import socket
+import sys
 
 from pilotlight import __version__, platform
 from pilotlight.config import ConfigError, Settings
@@ -11,6 +13,7 @@ from pilotlight.telemetry import configure_logging
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -28,30 +31,56 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def run(settings: Settings, listener: socket.socket) -> None:
-    """Serve on *listener* until SIGTERM or SIGINT; running requests get `grace` seconds."""
+    """Serve on *listener* until SIGTERM or SIGINT.
+
+    Then no request is admitted, those under way have `grace` seconds, and the process exits with 0.
+    """
     configure_logging(settings)
-    logger.info("platform: %s; requests are held for %g s", settings.platform, settings.hold)
-    if stall := platform.warning(settings.platform, settings.hold):
-        logger.warning("%s", stall)
+    for number in _SIGNALS:  # until uvicorn runs there is nothing to drain; PID 1 has no default
+        signal.signal(number, lambda *_: sys.exit(0))
     # Imported here, with the port already open: they take most of the start.
     import uvicorn  # noqa: PLC0415
 
     from pilotlight.app import create_app  # noqa: PLC0415
 
+    app = create_app(settings)
+    logger.info("platform: %s; requests are held for %g s", settings.platform, settings.hold)
+    if stall := platform.warning(settings.platform, settings.hold):
+        logger.warning("%s", stall)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=max(round(settings.grace), 1),
+        timeout_graceful_shutdown=1,
     )
-    # uvicorn raises the signal that ended it once more when it is done. The requests have had
-    # their answers by then, so it ends nothing: the exit status is 0.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+
+    class Server(uvicorn.Server):
+        """uvicorn, told to end only when the requests have ended."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            loop = asyncio.get_running_loop()
+            for number in _SIGNALS:
+                loop.add_signal_handler(number, self._end)
+            self._draining: asyncio.Task[None] | None = None
+
+        def _end(self) -> None:
+            if self._draining:  # asked twice
+                self.should_exit = self.force_exit = True
+                return
+            logger.info("shutting down: requests have %g s to end", settings.grace)
+            self._draining = asyncio.create_task(self._drain())
+
+        async def _drain(self) -> None:
+            try:
+                await app.state.service.drain(settings.grace)
+            finally:
+                self.should_exit = True
+
     print(announcement(settings, listener), flush=True)  # noqa: T201 - for whoever started it
-    uvicorn.Server(config).run(sockets=[listener])
+    Server(config).run(sockets=[listener])
 
 
 def announcement(settings: Settings, listener: socket.socket) -> str:

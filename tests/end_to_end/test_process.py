@@ -25,7 +25,8 @@ REPOSITORY = Path(__file__).parents[2]
 
 def environment(**variables: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PILOTLIGHT_") and k != "PORT"}
-    return kept | {"PYTHONUNBUFFERED": "1"} | variables
+    nothing_kept = {"PILOTLIGHT_CACHE_DIR": os.devnull + "/none"}
+    return kept | {"PYTHONUNBUFFERED": "1"} | nothing_kept | variables
 
 
 def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -130,21 +131,6 @@ def test_sigterm_ends_it_with_status_0(start):
     assert server.stop() == 0
 
 
-def test_sigterm_lets_a_stream_end(start):
-    """A stream that runs when the signal comes gets its `[DONE]`."""
-    server = start()
-    body = chat("spark", "Count from 1 to 100.", stream=True, temperature=0, max_tokens=900)
-    with httpx.stream("POST", server.url + CHAT, json=body, timeout=60) as response:
-        pieces = response.iter_text()
-        text = next(pieces)
-        server.process.send_signal(signal.SIGTERM)
-        text += "".join(pieces)
-
-    assert text.endswith("data: [DONE]\n\n")
-    assert '"finish_reason":"error"' not in text
-    assert server.process.wait(30) == 0
-
-
 @pytest.mark.parametrize(
     ("arguments", "variables", "named"),
     [
@@ -201,6 +187,71 @@ def install(python: Path, *what: str) -> None:
     raise AssertionError(done.stderr)
 
 
+class Ending:
+    """A server with one slow stream under way, told to end."""
+
+    def __init__(self, start: Callable[..., Served], tmp_path: Path, *, grace: str) -> None:
+        models = tmp_path / "m"
+        models.mkdir()
+        FakeModel(reply="word " * 40, token_seconds=0.05).write(models / "slow.fake")
+        plugin = write_plugin(tmp_path)
+        self.server = start("--grace", grace, PYTHONPATH=str(plugin))
+        self.client = httpx.Client(base_url=self.server.url, timeout=30)
+        body = chat("slow", stream=True, max_tokens=300)
+        self._stream = self.client.stream("POST", CHAT, json=body)
+        self._lines = self._stream.__enter__().iter_lines()
+        self.first = next(self._lines)
+        self.server.process.send_signal(signal.SIGTERM)
+
+    def rest(self) -> list[str]:
+        lines = [line for line in self._lines if line]
+        self._stream.__exit__(None, None, None)
+        self.client.close()
+        return lines
+
+
+def test_sigterm_lets_a_stream_end(start, tmp_path: Path):
+    """Within the grace a running stream comes to its own end, and nobody else is let in."""
+    ending = Ending(start, tmp_path, grace="30")
+    with httpx.Client(base_url=ending.server.url, timeout=30) as other:
+        while other.get("/readyz").status_code != 503:
+            pass
+        assert other.get("/readyz").json()["status"] == "draining"
+        assert other.get("/livez").status_code == 200
+        refused = other.post(CHAT, json=chat("slow"))
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    assert refused.json()["error"]["code"] == "shutting_down"
+
+    rest = ending.rest()
+
+    assert rest[-1] == "data: [DONE]"
+    assert '"finish_reason":"stop"' in rest[-2]
+    assert ending.server.process.wait(30) == 0
+
+
+def test_sigterm_ends_a_stream_that_takes_too_long(start, tmp_path: Path):
+    """After the grace a stream is ended with an error that clients understand, and `[DONE]`."""
+    ending = Ending(start, tmp_path, grace="0.2")
+
+    rest = ending.rest()
+
+    assert rest[-1] == "data: [DONE]"
+    assert '"code":"inference_error"' in rest[-2]
+    assert '"finish_reason":"error"' in rest[-3]
+    assert ending.server.process.wait(30) == 0
+
+
+def write_plugin(folder: Path) -> Path:
+    """Write an entry point of the fake backend into *folder*, for a process's PYTHONPATH."""
+    info = folder / "fake-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        "[pilotlight]\nfake = pilotlight_backend.testing.plugin\n"
+    )
+    return folder
+
+
 @pytest.mark.parametrize("backend", ["llama_cpp", "onnx"])
 def test_it_serves_without_any_development_package(tmp_path: Path, backend: str):
     """One backend's pinned requirements are enough to answer, and bring no development package."""
@@ -227,12 +278,7 @@ def test_livez_answers_while_a_model_loads(tmp_path: Path):
     """Whatever is being loaded, `/livez` answers, and `/readyz` says how far it is."""
     model: dict[str, Any] = {"load_seconds": 3600.0}
     FakeModel(**model).write(tmp_path / "slow.fake")
-    info = tmp_path / "fake-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(
-        "[pilotlight]\nfake = pilotlight_backend.testing.plugin\n"
-    )
+    write_plugin(tmp_path)
     flags = ("--models-dir", str(tmp_path), "--models-file", str(tmp_path / "none.yaml"))
     with served(*flags, "--preload", "slow", PYTHONPATH=str(tmp_path)) as server:
         for _ in range(20):

@@ -13,6 +13,7 @@ from pilotlight.errors import (
     ModelNotFound,
     QueueFull,
     RequestTooLarge,
+    ShuttingDown,
     UnsupportedMediaType,
 )
 from pilotlight.schema.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
@@ -132,5 +133,6 @@ OPERATION = Operation(
         ModelLoading,
         ModelLoadFailed,
         InsufficientMemory,
+        ShuttingDown,
     ],
 )

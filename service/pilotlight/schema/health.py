@@ -25,7 +25,7 @@ class ModelReadiness(Response, kw_only=True):
 
 
 class Readiness(Response, kw_only=True):
-    """Whether every model to preload is ready."""
+    """Whether every model to preload is ready; `draining` once the server is told to end."""
 
-    status: Literal["ready", "loading", "failed"]
+    status: Literal["ready", "loading", "failed", "draining"]
     models: list[ModelReadiness]
