@@ -96,7 +96,12 @@ def test_every_error_is_documented(document: dict[str, Any]):
         content = responses[status]["content"]["application/json"]
         assert content["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
     codes = set(responses["503"]["content"]["application/json"]["examples"])
-    assert codes == {"model_loading", "model_load_failed", "insufficient_memory"}
+    assert codes == {
+        "model_loading",
+        "model_load_failed",
+        "insufficient_memory",
+        "shutting_down",
+    }
     assert set(responses["503"]["headers"]) == {"Retry-After", "retry-after-ms", "x-should-retry"}
     assert set(responses["429"]["headers"]) == {"Retry-After", "retry-after-ms"}
     codes = set(responses["400"]["content"]["application/json"]["examples"])
