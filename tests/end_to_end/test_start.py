@@ -1,0 +1,64 @@
+"""What a start imports, with every backend installed."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from typing import Any
+
+START = """
+import asyncio, json, sys
+from pathlib import Path
+from pilotlight.app import create_app
+from pilotlight.config import Settings
+from tests.conftest import CHAT, chat
+
+nowhere = Path(sys.argv[1])
+settings = Settings(models_dir=nowhere, models_file=nowhere / "none.yaml", cache_dir=nowhere)
+app = create_app(settings)
+seen = {}
+
+def look(when):
+    seen[when] = sorted({name.partition(".")[0] for name in sys.modules})
+
+async def main():
+    async with app.lifespan():
+        look("started")
+        import httpx
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            assert (await client.get("/livez")).status_code == 200
+            look("probed")
+            answer = await client.post(CHAT, json=chat("spark", "Hello!"), timeout=60)
+            assert answer.status_code == 200, answer.text
+            look("answered")
+
+asyncio.run(main())
+print(json.dumps(seen))
+"""
+
+NATIVE = {"llama_cpp", "onnxruntime", "onnxruntime_genai"}
+PLUGINS = {"pilotlight_llama_cpp", "pilotlight_onnx"}
+
+
+def modules(folder: Any) -> dict[str, set[str]]:
+    output = subprocess.run(
+        [sys.executable, "-c", START, str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    ).stdout
+    return {when: set(names) for when, names in json.loads(output).items()}
+
+
+def test_no_backend_is_imported_before_a_model_needs_it(tmp_path):
+    """With both installed the start imports neither; the first model brings its own runtime."""
+    assert {ep.name for ep in entry_points(group="pilotlight")} >= {"llama_cpp", "onnx"}
+    seen = modules(tmp_path)
+    for when in ("started", "probed"):
+        assert seen[when].isdisjoint(NATIVE | PLUGINS | {"numpy", "jinja2", "yaml"}), when
+    assert "pilotlight_llama_cpp" in seen["answered"]
+    assert seen["answered"].isdisjoint({"onnxruntime", "onnxruntime_genai"})
