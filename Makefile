@@ -8,9 +8,10 @@ BACKEND ?= llama_cpp
 VENV := $(if $(filter llama_cpp,$(BACKEND)),.venv,.venv-$(BACKEND))
 SOURCES := $(wildcard pyproject.toml backends/*/pyproject.toml)
 ARGS ?=
+IMAGE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format openapi settings bench requirements clean
+.PHONY: help serve test test-image check format generated requirements clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +27,9 @@ check: .venv-dev/.installed  ## lint, types and import contracts
 	.venv-dev/bin/ruff format --check
 	.venv-dev/bin/mypy
 	.venv-dev/bin/lint-imports
+
+test-image: .venv-dev/.installed  ## build, run and stop the image with podman (IMAGE="--backend onnx")
+	.venv-dev/bin/python tests/container/image.py $(IMAGE)
 
 format: .venv-dev/.installed  ## format, and mend what lint can mend
 	.venv-dev/bin/ruff check --fix

@@ -1,0 +1,206 @@
+"""The manifests, against the platforms' schemas and limits, and our own settings and routes."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pilotlight.app import create_app
+from pilotlight.config import PREFIX, Settings, environment_name, load_settings
+from tests.container.schemas import (
+    cloud_run_schema,
+    complaints,
+    container_schema,
+    documents,
+    knative_schema,
+)
+
+REPOSITORY = Path(__file__).parents[2]
+INFRA = REPOSITORY / "infra"
+CLOUD_RUN = INFRA / "cloudrun/service.yaml"
+KNATIVE = INFRA / "knative/service.yaml"
+KSERVE = INFRA / "kserve/serving-runtime.yaml"
+CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+PLATFORM = {CLOUD_RUN: {}, KNATIVE: CLUSTER, KSERVE: CLUSTER}
+MANIFESTS = sorted(INFRA.rglob("*.yaml"))
+CONTAINERFILE = (REPOSITORY / "Containerfile").read_text()
+
+KNATIVE_DRAIN = 30  # seconds that queue-proxy goes on serving before the app's SIGTERM
+
+
+def containers(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield every container in *node*, wherever it stands."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for child in children:
+        yield from containers(child)
+    if isinstance(node, dict):
+        yield from node.get("containers", ())
+
+
+def container(path: Path) -> dict[str, Any]:
+    (only,) = containers(documents(path))
+    return only
+
+
+def revision(path: Path) -> dict[str, Any]:
+    (service,) = documents(path)
+    return service["spec"]["template"]["spec"]
+
+
+def variables(path: Path) -> dict[str, str]:
+    return {one["name"]: one["value"] for one in container(path)["env"]}
+
+
+def settings(path: Path) -> Settings:
+    """Return the settings that are in force on the platform, which sets a variable of its own."""
+    return load_settings({}, {"K_SERVICE": "pilotlight"} | PLATFORM[path] | variables(path))
+
+
+# ── schemas ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_knative_service_is_as_its_crd_has_it():
+    (service,) = documents(KNATIVE)
+    assert complaints(knative_schema(), service) == []
+
+
+def test_cloud_run_service_is_as_its_api_has_it():
+    (service,) = documents(CLOUD_RUN)
+    assert complaints(cloud_run_schema(), service) == []
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.parent.name)
+def test_containers_are_as_kubernetes_has_them(path: Path):
+    """KServe's schemas are too large to keep; its containers are Kubernetes', as Knative's are."""
+    found = list(containers(documents(path)))
+    assert found
+    assert [complaints(container_schema(), one) for one in found] == [[]] * len(found)
+
+
+def test_kserve_model_finds_its_runtime():
+    runtime, service = documents(KSERVE)
+    model = service["spec"]["predictor"]["model"]
+    formats = [one["name"] for one in runtime["spec"]["supportedModelFormats"]]
+    assert [runtime["kind"], service["kind"]] == ["ServingRuntime", "InferenceService"]
+    assert model["runtime"] == runtime["metadata"]["name"]
+    assert model["modelFormat"]["name"] in formats
+    assert container(KSERVE)["name"] == "kserve-container"
+
+
+@pytest.mark.parametrize(
+    "field", ["name", "template", "annotations", "timeoutSeconds", "env", "httpGet"]
+)
+@pytest.mark.parametrize(
+    ("schema", "path"), [(knative_schema, KNATIVE), (cloud_run_schema, CLOUD_RUN)]
+)
+def test_a_misspelled_field_is_found(schema, path, field):
+    """The schemas refuse what they do not know, at every depth that is used."""
+    text = json.dumps(documents(path)[0])
+    misspelled = text.replace(f'"{field}":', f'"{field}s":')
+    assert misspelled != text
+    assert complaints(schema(), json.loads(misspelled))
+
+
+def test_one_yaml_cannot_serve_both():
+    """Which is why there are two: Cloud Run knows no securityContext."""
+    (service,) = documents(KNATIVE)
+    assert any("securityContext" in one for one in complaints(cloud_run_schema(), service))
+
+
+# ── our own settings and routes ─────────────────────────────────────────────────────────────────
+
+
+def test_every_manifest_is_looked_at():
+    assert set(MANIFESTS) == {CLOUD_RUN, KNATIVE, KSERVE}
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.parent.name)
+def test_variables_are_settings_with_values_they_take(path: Path):
+    assert settings(path).preload
+
+
+@pytest.mark.parametrize(
+    "path", [REPOSITORY / "Containerfile", *INFRA.rglob("*.md")], ids=lambda path: path.name
+)
+def test_variables_in_texts_are_settings(path: Path):
+    known = {environment_name(field) for field in Settings.__struct_fields__}
+    named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", path.read_text()))
+    assert named
+    assert named <= known
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.parent.name)
+def test_probes_ask_for_routes_of_the_application(path: Path):
+    routes = {route.path for route in create_app(Settings()).routes}
+    probes = [value for key, value in container(path).items() if key.endswith("Probe")]
+    assert probes
+    assert {probe["httpGet"]["path"] for probe in probes} <= routes
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.parent.name)
+def test_ports_are_http1_and_the_image_s(path: Path):
+    """Named h2c, Knative's proxy would answer 502: uvicorn does not speak it."""
+    (port,) = container(path)["ports"]
+    assert port["name"] == "http1"
+    assert f"PORT={port['containerPort']} " in CONTAINERFILE
+    assert f"EXPOSE {port['containerPort']}\n" in CONTAINERFILE
+
+
+# ── limits, with their sources in infra/README.md ───────────────────────────────────────────────
+
+
+def test_cloud_run_limits():
+    spec, given = revision(CLOUD_RUN), settings(CLOUD_RUN)
+    startup = container(CLOUD_RUN)["startupProbe"]
+    assert startup["httpGet"]["path"] == "/readyz"
+    assert startup["periodSeconds"] == 1
+    assert startup["timeoutSeconds"] <= startup["periodSeconds"]
+    assert startup["failureThreshold"] * startup["periodSeconds"] <= 240
+    assert container(CLOUD_RUN)["livenessProbe"]["httpGet"]["path"] == "/livez"
+    assert spec["timeoutSeconds"] <= 3600
+    assert given.grace < 10
+    # A second instance starts when the slots of the first are taken.
+    assert spec["containerConcurrency"] * 0.6 >= given.parallel
+    annotations = documents(CLOUD_RUN)[0]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["run.googleapis.com/startup-cpu-boost"] == "true"
+
+
+def test_knative_limits():
+    spec, given = revision(KNATIVE), settings(KNATIVE)
+    probes = {key: probe for key, probe in container(KNATIVE).items() if key.endswith("Probe")}
+    assert probes == {"readinessProbe": {"httpGet": {"path": "/readyz"}}}
+    assert spec["timeoutSeconds"] <= 600
+    assert spec["responseStartTimeoutSeconds"] <= spec["timeoutSeconds"]
+    # Knative's terminationGracePeriodSeconds is the revision's timeoutSeconds.
+    assert KNATIVE_DRAIN + given.grace < spec["timeoutSeconds"]
+    assert spec["containerConcurrency"] >= given.parallel
+
+
+def test_kserve_limits():
+    predictor = documents(KSERVE)[1]["spec"]["predictor"]
+    assert predictor["timeout"] <= 600
+    assert KNATIVE_DRAIN + settings(KSERVE).grace < predictor["timeout"]
+    assert predictor["containerConcurrency"] >= settings(KSERVE).parallel
+    assert "startupProbe" not in container(KSERVE)
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.parent.name)
+def test_held_requests_are_answered_before_proxies_lose_patience(path: Path):
+    """HAProxy cuts a silent connection after 50 s; without a request Cloud Run gives no CPU."""
+    assert settings(path).hold <= 45
+    assert settings(path).hold == 45 or path != CLOUD_RUN
+
+
+@pytest.mark.parametrize("path", [KNATIVE, KSERVE], ids=lambda path: path.parent.name)
+def test_pods_may_do_nothing_but_serve(path: Path):
+    assert container(path)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
