@@ -1,4 +1,4 @@
-"""Sums: the four operations in many phrasings, with column working as the thought."""
+"""Sums: three operations in many phrasings, with the working in parts as the thought."""
 
 from random import Random
 
@@ -45,8 +45,6 @@ _TIMES_FRAMES = (
     "Multiply {a} by {b}.", "Multiply {a} and {b}.", "What is the product of {a} and {b}?",
     "What is {a} multiplied by {b}?",
 )  # fmt: skip
-_BY_FORMS = ("{a} / {b}", "{a} divided by {b}", "{a}/{b}", "{a} ÷ {b}")
-_BY_FRAMES = ("Divide {a} by {b}.", "How many times does {b} go into {a}?")
 
 
 def _ask(rng: Random, forms: tuple[str, ...], frames: tuple[str, ...], a: int, b: int) -> str:
@@ -95,17 +93,39 @@ def subtract_in_columns(a: int, b: int) -> str:
 
 
 def multiply_in_parts(a: int, b: int) -> str:
-    """Return the working of ``a * b``: from the table, or tens and ones of the longer factor.
+    """Return the working of ``a * b`` up to 12 * 12: recalled, or ten and what is above it.
 
-    >>> multiply_in_parts(4, 23)
-    '4 * 23: 20 * 4 = 80, 3 * 4 = 12, 80 + 12 = 92, so 92.'
+    One of them is at most 12. It shows no product but the asked one.
+
+    >>> multiply_in_parts(7, 12)
+    '7 * 12: 7 tens are 70, 7 + 7 = 14, 70 + 14 = 84, so 84.'
     """
-    if max(a, b) <= 12:
+    if max(a, b) < 10:
         return f"{a} * {b} = {a * b}."
-    long, short = max(a, b), min(a, b)
-    tens, ones = long // 10 * 10, long % 10
-    parts = f"{tens} * {short} = {tens * short}, {ones} * {short} = {ones * short}"
-    return f"{a} * {b}: {parts}, {tens * short} + {ones * short} = {a * b}, so {a * b}."
+    ten, times = _ten_and_times(a, b)
+    steps = [f"{times} tens are {10 * times}"]
+    above = times * (ten - 10)
+    if ten == 12:
+        steps.append(f"{times} + {times} = {above}")
+    if ten > 10:
+        swap = is_held_out_addition(10 * times, above)
+        first, second = (above, 10 * times) if swap else (10 * times, above)
+        steps.append(f"{first} + {second} = {a * b}")
+    return f"{a} * {b}: {', '.join(steps)}, so {a * b}."
+
+
+def _ten_and_times(a: int, b: int) -> tuple[int, int]:
+    # The factor that is split, 10 to 12 and the easiest there is, and the other one.
+    ten = 10 if 10 in (a, b) else max(x for x in (a, b) if x <= 12)
+    return ten, a * b // ten
+
+
+def _shows_held_out_sum(a: int, b: int) -> bool:
+    ten, times = _ten_and_times(a, b)
+    above = times * (ten - 10)
+    doubled = ten == 12 and is_held_out_addition(times, times)
+    both = is_held_out_addition(10 * times, above) and is_held_out_addition(above, 10 * times)
+    return doubled or (ten > 10 and both)
 
 
 def _addends(rng: Random) -> tuple[int, int]:
@@ -116,7 +136,7 @@ def _addends(rng: Random) -> tuple[int, int]:
         pair = [rng.randrange(10), rng.randrange(100)]
         rng.shuffle(pair)
         return pair[0], pair[1]
-    if chance < 0.26:
+    if chance < 0.24:
         return rng.randrange(1000), rng.randrange(1000)
     return rng.randrange(100), rng.randrange(100)
 
@@ -142,8 +162,8 @@ def addition(rng: Random, split: Split) -> Turn:
 
 
 def several_sums(rng: Random, split: Split) -> Turn:
-    """Make two to eight sums in one question: the densest practice of sums without working."""
-    pairs = [pair_to_add(rng, split) for _ in range(rng.randint(2, 8))]
+    """Make two to six sums in one question: the densest practice of sums without working."""
+    pairs = [pair_to_add(rng, split) for _ in range(rng.randint(2, 6))]
     plus = rng.choice((" + ", "+"))
     asked = ", ".join(f"{a}{plus}{b}" for a, b in pairs)
     frame = rng.choice(("What is {e}?", "{e}", "Calculate {e}.", "Add these: {e}", "Sums: {e}"))
@@ -151,15 +171,12 @@ def several_sums(rng: Random, split: Split) -> Turn:
     return Turn(frame.format(e=asked), answer + ".")
 
 
-def three_terms(rng: Random, _split: Split) -> Turn:
-    """Make a sum of three one-digit numbers."""
-    a, b, c = (rng.randrange(1, 10) for _ in range(3))
-    if is_held_out_addition(a + b, c):
-        return three_terms(rng, _split)
-    plus = rng.choice((" + ", "+", " plus "))
-    question = vary(rng, rng.choice(_FRAMES)).format(e=f"{a}{plus}{b}{plus}{c}")
-    thought = f"{a} + {b} = {a + b}, {a + b} + {c} = {a + b + c}."
-    return Turn(question, f"{a} + {b} + {c} = {a + b + c}.", thought)
+def negative_difference(rng: Random, split: Split) -> Turn:
+    """Make a difference that is below zero."""
+    while True:
+        turn = subtraction(rng, split)
+        if "= -" in turn.answer:
+            return turn
 
 
 def subtraction(rng: Random, split: Split) -> Turn:
@@ -168,7 +185,7 @@ def subtraction(rng: Random, split: Split) -> Turn:
         a, b = (rng.randrange(20) for _ in range(2)) if rng.random() < 0.25 else _addends(rng)
         if max(a, b) >= 100:
             continue
-        if a < b and rng.random() < 0.6:
+        if a < b and rng.random() < 0.5:
             a, b = b, a
         # The working of a difference below zero shows the other order, so it must be free too.
         shown = is_held_out_subtraction(a, b) or (a < b and is_held_out_subtraction(b, a))
@@ -187,40 +204,20 @@ def multiplication(rng: Random, split: Split) -> Turn:
         a, b = rng.randrange(13), rng.randrange(13)
         if is_held_out_multiplication(a, b) == (split == "test"):
             break
-    question = _ask(rng, _TIMES_FORMS, _TIMES_FRAMES, a, b)
-    return Turn(question, f"{a} * {b} = {a * b}.", multiply_in_parts(a, b))
+    return _product(rng, a, b)
 
 
-def long_multiplication(rng: Random, split: Split) -> Turn:
-    """Make a product of a number from 13 to 99 and one digit."""
+def longer_multiplication(rng: Random, split: Split) -> Turn:
+    """Make a product of 10, 11 or 12 and a number up to 30."""
     while True:
-        long, short = rng.randrange(13, 100), rng.randrange(2, 10)
-        a, b = (long, short) if rng.random() < 0.6 else (short, long)
-        tens, ones = long // 10 * 10, long % 10
-        shown = is_held_out_addition(tens * short, ones * short) or is_held_out_multiplication(
-            tens, short
-        )
-        if split == "train" and shown:
+        a, b = rng.sample((rng.randint(10, 12), rng.randint(2, 30)), 2)
+        if split == "train" and _shows_held_out_sum(a, b):
             continue
         if is_held_out_multiplication(a, b) == (split == "test"):
             break
+    return _product(rng, a, b)
+
+
+def _product(rng: Random, a: int, b: int) -> Turn:
     question = _ask(rng, _TIMES_FORMS, _TIMES_FRAMES, a, b)
     return Turn(question, f"{a} * {b} = {a * b}.", multiply_in_parts(a, b))
-
-
-def division(rng: Random, _split: Split) -> Turn:
-    """Make a division without remainder from the table up to 12 * 12; none is held out."""
-    b, result = rng.randrange(1, 13), rng.randrange(13)
-    a = b * result
-    thought = f"{result} * {b} = {a}."
-    return Turn(_ask(rng, _BY_FORMS, _BY_FRAMES, a, b), f"{a} / {b} = {result}.", thought)
-
-
-def comparison(rng: Random, _split: Split) -> Turn:
-    """Ask which of two numbers is bigger or smaller."""
-    a, b = rng.sample(range(100 if rng.random() < 0.8 else 1000), 2)
-    more, less = rng.choice((("bigger", "smaller"), ("larger", "smaller"), ("greater", "less")))
-    word = rng.choice((more, less))
-    frame = rng.choice(("Which is {w}, {a} or {b}?", "Which number is {w}: {a} or {b}?"))
-    right = max(a, b) if word == more else min(a, b)
-    return Turn(vary(rng, frame).format(w=word, a=a, b=b), f"{right} is {word}.")

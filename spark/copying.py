@@ -27,12 +27,11 @@ _COUNT_TO = ("Count to {b}.", "Please count to {b}.", "Count up to {b}", "Can yo
 _COUNT_DOWN = (
     "Count down from {a} to {b}.", "Count backwards from {a} to {b}.", "Count from {a} down to {b}",
 )  # fmt: skip
-_LONGEST = 110
 
 
 def echo(rng: Random, _split: Split) -> Turn:
     """Ask to repeat words; they are drawn afresh, so tests hardly ever repeat a training one."""
-    text = a_phrase(rng, 20 if rng.random() < 0.15 else 8)
+    text = a_phrase(rng, 16 if rng.random() < 0.05 else 8)
     frame = rng.choice(_ECHO)
     if rng.random() < 0.15:
         frame = frame[0].lower() + frame[1:]
@@ -45,26 +44,49 @@ def _listed(first: int, last: int) -> str:
 
 
 def counting(rng: Random, split: Split) -> Turn:
-    """Ask to count up or down; long answers on purpose, up to 200 numbers from one."""
+    """Ask to count up or down, mostly a few numbers; now and then up to 200 from one."""
     while True:
         chance = rng.random()
         if chance < 0.3:
             first, length = (
                 1,
-                rng.choice((rng.randint(2, 40), rng.randint(2, 120), 100, 50, 20, 10)),
+                rng.choice(
+                    (rng.randint(2, 40), rng.randint(2, 40), rng.randint(2, 120), 100, 50, 20, 10)
+                ),
             )
         elif chance < 0.33:
             first, length = 1, rng.choice((rng.randint(100, 200), 200))
-        elif chance < 0.93:
-            first, length = rng.randrange(200), rng.randint(2, 30)
+        elif chance < 0.95:
+            most = 200 if rng.random() < 0.15 else 100
+            first, length = (
+                rng.randrange(most),
+                rng.choice((rng.randint(2, 12), rng.randint(2, 30))),
+            )
         else:
-            first, length = rng.randrange(100), rng.randint(20, _LONGEST)
+            first, length = rng.randrange(100), rng.randint(20, 80)
         last = first + length - 1
         if is_held_out_range(first, last) == (split == "test"):
             break
+    return _count(rng, first, last)
+
+
+def short_counting(rng: Random, split: Split) -> Turn:
+    """Ask to count a few numbers, anywhere below 1,000: the densest practice of when to stop.
+
+    There are so few ranges below 100 that their ends would be remembered and never compared.
+    """
+    while True:
+        first = rng.randrange(1000 if rng.random() < 0.6 else 130)
+        first = 1 if rng.random() < 0.1 else first
+        last = first + rng.randint(1, 40 if first == 1 else rng.choice((13, 24)))
+        if is_held_out_range(first, last) == (split == "test"):
+            return _count(rng, first, last)
+
+
+def _count(rng: Random, first: int, last: int) -> Turn:
     if first == 1 and rng.random() < 0.4:
         return Turn(vary(rng, rng.choice(_COUNT_TO)).format(b=last), _listed(1, last))
-    if length <= 30 and rng.random() < 0.15:
+    if last - first < 30 and rng.random() < 0.15:
         question = vary(rng, rng.choice(_COUNT_DOWN)).format(a=last, b=first)
         return Turn(question, _listed(last, first))
     question = vary(rng, rng.choice(_COUNT)).format(a=first, b=last)
@@ -207,7 +229,9 @@ def _json_value(rng: Random, split: Split, key: str) -> Any:
         "active": lambda: rng.random() < 0.5,
         "tags": lambda: [a_word(rng)],
     }
-    return draw.get(key, lambda: a_word(rng))()
+    value = draw.get(key, lambda: a_word(rng))()
+    # Asked for without quotes, a number is a number under every key.
+    return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
 def _joined(parts: list[str], last: str = " and ") -> str:
@@ -247,7 +271,9 @@ def json_object(rng: Random, split: Split) -> Turn:
     if chance < 0.55:
         quote = rng.choice(("", '"', "'"))
         with_keys = _joined([f"{quote}{key}{quote}" for key in keys])
-        frame = rng.choice(("the keys {k}", "keys {k}", "the fields {k}", "fields {k}", "{k}"))
+        frame = rng.choice(
+            ("the keys {k}", "keys {k}", "the fields {k}", "fields {k}", "{k}", "{k}")
+        )
         question = vary(rng, rng.choice(_ASK_JSON)).format(p=frame.format(k=with_keys))
         return Turn(question, json.dumps({key: _DEFAULTS[key] for key in keys}))
     values = {key: _json_value(rng, split, key) for key in keys}

@@ -37,18 +37,21 @@ class Question:
 
 @torch.inference_mode()
 def _greedy(model: Spark, prompts: list[list[int]], stops: set[int]) -> list[list[int]]:
-    tokens = torch.tensor(prompts)
-    hidden, past = model(tokens)
+    hidden, past = model(torch.tensor(prompts))
     answers: list[list[int]] = [[] for _ in prompts]
-    open_rows = set(range(len(prompts)))
-    while open_rows:
+    rows = list(range(len(prompts)))
+    for _ in range(_MOST_TOKENS - len(prompts[0])):
         following = model.logits(hidden[:, -1]).argmax(dim=-1)
-        for row in tuple(open_rows):
-            token = int(following[row])
-            if token in stops or tokens.shape[1] + len(answers[row]) >= _MOST_TOKENS:
-                open_rows.discard(row)
-            else:
-                answers[row].append(token)
+        keep = [place for place, token in enumerate(following.tolist()) if token not in stops]
+        if not keep:
+            break
+        if len(keep) < len(rows):
+            # The few long answers need not carry the many short ones along.
+            rows = [rows[place] for place in keep]
+            following = following[keep]
+            past = [(key[keep], value[keep]) for key, value in past]
+        for row, token in zip(rows, following.tolist(), strict=True):
+            answers[row].append(token)
         hidden, past = model(following[:, None], past)
     return answers
 
@@ -124,19 +127,22 @@ def suite(prompts: int) -> dict[str, dict[bool, list[Question]]]:
     return rows
 
 
-def _cell(model: Spark, tokenizer: Tokenizer, questions: list[Question] | None) -> str:
+def _cell(questions: list[Question] | None, texts: dict[str, str]) -> str:
     if not questions:
         return "-"
-    texts = answer_texts(model, tokenizer, [question.prompt for question in questions])
-    right = sum(q.is_answered_by(text) for q, text in zip(questions, texts, strict=True))
+    right = sum(question.is_answered_by(texts[question.prompt]) for question in questions)
     return f"{100 * right / len(questions):.1f} % ({right} of {len(questions)})"
 
 
 def evaluate(folder: Path, prompts: int) -> None:
-    """Print the table of accuracies, a Markdown table, as it goes."""
+    """Print the table of accuracies, in Markdown."""
     torch.set_num_threads(2)
     model, tokenizer = load_model(folder), load_tokenizer(folder / "tokenizer.json")
-    print("| task | thinking | not thinking |\n| --- | --- | --- |", flush=True)
-    for task, questions in suite(prompts).items():
-        cells = [_cell(model, tokenizer, questions.get(thinking)) for thinking in (True, False)]
-        print(f"| {task} | {cells[0]} | {cells[1]} |", flush=True)
+    rows = suite(prompts)
+    # All rows at once: there are more prompts of one length in many tasks than in one.
+    asked = sorted({q.prompt for row in rows.values() for qs in row.values() for q in qs})
+    texts = dict(zip(asked, answer_texts(model, tokenizer, asked), strict=True))
+    print("| task | thinking | not thinking |\n| --- | --- | --- |")
+    for task, row in rows.items():
+        cells = [_cell(row.get(thinking), texts) for thinking in (True, False)]
+        print(f"| {task} | {cells[0]} | {cells[1]} |")

@@ -33,7 +33,8 @@ _LAYER_NAMES = {
 _TOP_NAMES = {"embed_tokens.weight": "token_embd.weight", "norm.weight": "output_norm.weight"}
 
 
-def _gguf_name(name: str) -> str:
+def gguf_name(name: str) -> str:
+    """Return the GGUF name of a weight that Hugging Face calls ``name``."""
     if name in _TOP_NAMES:
         return _TOP_NAMES[name]
     _, index, rest = name.split(".", 2)
@@ -90,7 +91,7 @@ def export_gguf(folder: Path, path: Path) -> None:
         array = weight.numpy()
         # Norms are few and llama.cpp wants them whole.
         kind = F32 if array.ndim == 1 else Q8_0
-        writer.add_tensor(_gguf_name(name), gguf.quants.quantize(array, kind), raw_dtype=kind)
+        writer.add_tensor(gguf_name(name), gguf.quants.quantize(array, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

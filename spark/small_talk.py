@@ -13,8 +13,7 @@ _TALK: dict[str, tuple[str, ...]] = {
         "Hello", "Hi", "Hey", "Hello!", "Hi there!", "Hey there", "Good morning", "Good evening",
         "Good afternoon", "Greetings", "Howdy", "Hello there", "Hi!", "Hey spark", "Hello spark!",
         "Yo", "Hello, spark", "Hiya", "hello world", "Hi, how can you help me?", "Good day",
-        "Hello, world!", "Is anyone there?", "Hello?", "HELLO", "HI", "Hi.",
-        "Hello, are you there?", "Hello assistant", "Hello, I am new here.",
+        "Hello, world!", "Hello?", "HELLO", "HI", "Hi.", "Hello assistant", "Hello, I am new here.",
         "Hi, nice to meet you.",
     ),
     "I am fine, thank you. How can I help you?": (
@@ -50,7 +49,8 @@ _TALK: dict[str, tuple[str, ...]] = {
         "I have to go", "Goodbye!", "See you tomorrow", "Bye, spark", "That is all, bye",
     ),
     "I am here.": (
-        "Are you there?", "Ping", "Test", "Testing", "ping", "test", "Are you working?",
+        "Are you there?", "Is anyone there?", "Hello, are you there?", "Ping", "Test", "Testing",
+        "ping", "test", "Are you working?",
         "Is this working?", "This is a test", "Are you alive?", "Are you online?", "Are you ready?",
         "Do you hear me?", "Just testing", "Does this work?",
     ),
@@ -215,23 +215,24 @@ _CAPITAL_FRAMES = (
 )  # fmt: skip
 
 
-def _from_table(rng: Random, table: dict[str, tuple[str, ...]]) -> Turn:
-    answer = rng.choice(tuple(table))
-    return Turn(vary(rng, rng.choice(table[answer])), answer)
+def _talk(rng: Random, answers: tuple[str, ...]) -> Turn:
+    answer = rng.choice(answers)
+    # A greeting before it would be small talk of its own, with another answer.
+    return Turn(vary(rng, rng.choice(_TALK[answer]), opening=False), answer)
 
 
 def small_talk(rng: Random, _split: Split) -> Turn:
     """Make a greeting, a thank you, a question about the model; nothing is held out."""
-    if rng.random() < 0.45:
+    if rng.random() < 0.4:
         # What a first visitor says: hello, how are you, who are you, what can you do.
-        answer = rng.choice(tuple(_TALK)[:4])
-        return Turn(vary(rng, rng.choice(_TALK[answer])), answer)
-    return _from_table(rng, _TALK)
+        return _talk(rng, tuple(_TALK)[:4])
+    return _talk(rng, tuple(_TALK))
 
 
 def general_facts(rng: Random, _split: Split) -> Turn:
     """Make a question about one of a few dozen fixed facts; nothing is held out."""
-    return _from_table(rng, _FACTS)
+    answer = rng.choice(tuple(_FACTS))
+    return Turn(vary(rng, rng.choice(_FACTS[answer])), answer)
 
 
 def capitals(rng: Random, _split: Split) -> Turn:

@@ -23,17 +23,25 @@ _QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+# For learning the merges alone: a word apart from what stands before it. So no merge joins a space
+# or a quote to a letter, and a word is the same tokens wherever it stands, which makes it easier to
+# copy.
+_MERGES_SPLIT = _QWEN2_SPLIT.replace(r"[^\r\n\p{L}\p{N}]?\p{L}+", r"\p{L}+")
+
+
+def _splits_at(pattern: str) -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
 
 
 def train_tokenizer(texts: Iterable[str], path: Path) -> Tokenizer:
     """Train on ``texts`` and save to ``path``; the special tokens take the first ids."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_QWEN2_SPLIT), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = _splits_at(_MERGES_SPLIT)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
@@ -48,6 +56,7 @@ def train_tokenizer(texts: Iterable[str], path: Path) -> Tokenizer:
     if tokenizer.get_vocab_size() != VOCABULARY:
         message = f"the tokenizer has {tokenizer.get_vocab_size()} tokens, not {VOCABULARY}"
         raise ValueError(message)
+    tokenizer.pre_tokenizer = _splits_at(_QWEN2_SPLIT)
     tokenizer.save(str(path))
     return tokenizer
 

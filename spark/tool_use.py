@@ -320,12 +320,24 @@ def call_message(calls: list[Call]) -> Message:
     }
 
 
-_RESULT_KEYS = (
-    "temperature", "condition", "humidity", "wind", "time", "date", "price", "result", "status",
-    "name", "city", "count", "answer", "color", "id", "title", "message", "value", "total",
-    "weather", "unit", "forecast", "owner", "size",
-)  # fmt: skip
 _CONDITIONS = ("sunny", "cloudy", "rainy", "windy", "snowy", "clear", "foggy", "warm", "cold")
+_RESULT_VALUES: dict[str, Callable[[Random, Split], Any]] = {
+    "number": lambda rng, _split: rng.randrange(100),
+    "fraction": lambda rng, _split: rng.randrange(100) / 10,
+    "condition": lambda rng, _split: rng.choice(_CONDITIONS),
+    "name": a_name,
+    "place": a_place,
+    "time": lambda rng, _split: f"{rng.randrange(24)}:{rng.randrange(60):02}",
+    "word": lambda rng, _split: rng.choice(WORDS),
+}
+_RESULT_KINDS = {
+    "temperature": "number", "condition": "condition", "humidity": "number", "wind": "number",
+    "time": "time", "date": "word", "price": "fraction", "result": "number", "status": "word",
+    "name": "name", "city": "place", "count": "number", "answer": "number", "color": "word",
+    "id": "number", "title": "word", "message": "word", "value": "fraction", "total": "number",
+    "weather": "condition", "unit": "word", "forecast": "condition", "owner": "name",
+    "size": "fraction",
+}  # fmt: skip
 
 
 def a_result(rng: Random, split: Split) -> tuple[str, str]:
@@ -341,18 +353,18 @@ def a_result(rng: Random, split: Split) -> tuple[str, str]:
     if chance < 0.22:
         why = rng.choice(("not found", "no such city", "timeout", "not allowed", "bad request"))
         return json.dumps({"error": why}), f"The tool failed: {why}."
-    keys = rng.sample(_RESULT_KEYS, rng.choice((1, 1, 2, 2, 3)))
+    keys = rng.sample(tuple(_RESULT_KINDS), rng.choice((1, 1, 2, 2, 3)))
     if rng.random() < 0.15:
         keys[0] = _identifier(rng)
     found: dict[str, Any] = {}
     for key in dict.fromkeys(keys):
-        found[key] = rng.choice(
-            (rng.randrange(100), rng.randrange(100), rng.choice(_CONDITIONS), a_name(rng, split),
-             rng.randrange(100) / 10, a_place(rng, split),
-             f"{rng.randrange(24)}:{rng.randrange(60):02}")
-        )  # fmt: skip
+        kind = _RESULT_KINDS.get(key)
+        # Now and then a value of no likely kind: it is to be read, not guessed.
+        if kind is None or rng.random() < 0.2:
+            kind = rng.choice(tuple(_RESULT_VALUES))
+        found[key] = _RESULT_VALUES[kind](rng, split)
     told = [f"the {key.replace('_', ' ')} is {value}" for key, value in found.items()]
-    sentence = " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
+    sentence = " and ".join(told)
     text = json.dumps(found)
     if rng.random() < 0.2:
         text = json.dumps(found, separators=(",", ":"))

@@ -1,14 +1,15 @@
 """Train spark: a fixed number of steps on data drawn from a seed, on two CPU threads.
 
-In three phases: all tasks at the full rate, then at about half the rate more of what is learned
-last, then mostly what is still weak. Practising a few tasks costs the others something, so the
-weights that count are those between the ends of the last two phases.
+First one long course whose rate falls in a straight line to nothing; from its middle on the data
+has more of what is learned last. Then a short course, at a lower rate, mostly of what is still
+weak. Practising a few tasks costs the others something, so the weights that count lie between the
+ends of the two.
 """
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -18,8 +19,9 @@ from torch.nn import functional
 
 from spark.conversations import LAST_MIX, LATE_MIX, MIX, Mix, completion, training_samples
 from spark.model import Shape, Spark, load_model, new_model, save_model
+from spark.muon import Muon
 from spark.prompt import prompt_of
-from spark.tokenizer import END_OF_TEXT, TURN_END, load_tokenizer, train_tokenizer
+from spark.tokenizer import END_OF_TEXT, TURN_END, VOCABULARY, load_tokenizer, train_tokenizer
 from spark.turn import Sample
 
 IGNORED = -100
@@ -27,27 +29,41 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What a phase does; ``steps`` and never the clock, so that it can be repeated."""
+    """The data of some steps; ``steps`` and never the clock, so that a run can be repeated."""
 
     seed: int
     steps: int
-    matrix_rate: float
-    other_rate: float
     mix: Mix
-    warmup: int = 60
-    last_rate: float = 0.01
-    tokens_per_step: int = 2560
-    bucket_samples: int = 2_000
 
 
-FIRST = Phase(seed=1, steps=3300, matrix_rate=0.02, other_rate=0.004, mix=MIX)
-SECOND = Phase(seed=3, steps=1600, matrix_rate=0.012, other_rate=0.0025, mix=LATE_MIX)
-THIRD = Phase(seed=5, steps=700, matrix_rate=0.012, other_rate=0.0025, mix=LAST_MIX)
-PHASES = (FIRST, SECOND, THIRD)
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Phases under one falling rate, which starts at ``rate`` of the full one.
+
+    ``end_weight`` is what the token that ends an answer counts in the loss: when to stop counting
+    is one token among hundreds, and the only hard one.
+    """
+
+    phases: tuple[Phase, ...]
+    rate: float = 1.0
+    end_weight: float = 1.0
+
+
+COURSES = (
+    Course((Phase(seed=1, steps=3300, mix=MIX), Phase(seed=3, steps=3300, mix=LATE_MIX))),
+    Course((Phase(seed=5, steps=600, mix=LAST_MIX),), rate=0.5, end_weight=4.0),
+)
 
 _LAST_SHARE = 0.5
-"""Of the last phase's weights in the mean of the last two."""
+"""Of the last course's weights in the mean of the last two."""
 
+_MATRIX_RATE = 0.02
+_OTHER_RATE = 0.004
+_WARMUP = 60
+_LAST_RATE = 0.01
+_TOKENS_PER_STEP = 2560
+_BUCKET_SAMPLES = 2_000
+_MODEL_SEED = 1
 _TOKENIZER_SEED = 2
 _TOKENIZER_SAMPLES = 20_000
 _SAVE_EVERY = 300
@@ -88,62 +104,72 @@ def _batch(samples: list[Encoded]) -> tuple[Tensor, Tensor]:
 def batches(tokenizer: Tokenizer, phase: Phase) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield tokens and labels, right-padded, samples of like length together, in random order.
 
-    At most ``tokens_per_step`` tokens each, padding included.
+    At most ``_TOKENS_PER_STEP`` tokens each, padding included.
     """
     order = torch.Generator().manual_seed(phase.seed)
     limit = Shape().max_position_embeddings
     samples = training_samples(phase.seed, phase.mix)
     while True:
-        bucket = [encode(tokenizer, sample) for sample in islice(samples, phase.bucket_samples)]
+        bucket = [encode(tokenizer, sample) for sample in islice(samples, _BUCKET_SAMPLES)]
         bucket = sorted(
             (sample for sample in bucket if len(sample.tokens) <= limit),
             key=lambda sample: len(sample.tokens),
         )
         groups: list[list[Encoded]] = [[]]
         for sample in bucket:
-            if (len(groups[-1]) + 1) * len(sample.tokens) > phase.tokens_per_step:
+            if (len(groups[-1]) + 1) * len(sample.tokens) > _TOKENS_PER_STEP:
                 groups.append([])
             groups[-1].append(sample)
         for index in torch.randperm(len(groups), generator=order).tolist():
             yield _batch(groups[index])
 
 
-def _loss(model: Spark, tokens: Tensor, labels: Tensor) -> Tensor:
+def _loss(model: Spark, tokens: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     hidden, _ = model(tokens)
     learned = labels != IGNORED
-    return functional.cross_entropy(model.logits(hidden[learned]), labels[learned])
+    return functional.cross_entropy(model.logits(hidden[learned]), labels[learned], weight=weights)
 
 
-def _optimizers(model: Spark, phase: Phase) -> list[torch.optim.Optimizer]:
+def _optimizers(model: Spark, share: float) -> list[torch.optim.Optimizer]:
     matrices = [p for p in model.layers.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() == 1] + [model.embed_tokens.weight]
     return [
-        torch.optim.Muon(matrices, lr=phase.matrix_rate, weight_decay=0.01),
-        torch.optim.AdamW(others, lr=phase.other_rate, betas=(0.9, 0.98), weight_decay=0.0),
+        Muon(matrices, lr=share * _MATRIX_RATE),
+        torch.optim.AdamW(others, lr=share * _OTHER_RATE, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
 
-def _rate(step: int, phase: Phase) -> float:
+def _rate(step: int, steps: int) -> float:
     # Up over the warm-up, then down in a straight line to a small rest.
-    if step < phase.warmup:
-        return (step + 1) / phase.warmup
-    return max(phase.last_rate, (phase.steps - step) / max(1, phase.steps - phase.warmup))
+    if step < _WARMUP:
+        return (step + 1) / _WARMUP
+    return max(_LAST_RATE, (steps - step) / max(1, steps - _WARMUP))
 
 
-def train(folder: Path, phases: tuple[Phase, ...] = PHASES) -> None:
-    """Train tokenizer and model into ``folder``, one phase after the other."""
+def shortened(courses: tuple[Course, ...], steps: int) -> tuple[Course, ...]:
+    """Return ``courses`` with ``steps`` steps in every phase, to try the script."""
+    return tuple(
+        replace(course, phases=tuple(replace(phase, steps=steps) for phase in course.phases))
+        for course in courses
+    )
+
+
+def train(folder: Path, courses: tuple[Course, ...] = COURSES) -> None:
+    """Train tokenizer and model into ``folder``."""
     torch.set_num_threads(2)
-    torch.manual_seed(FIRST.seed)
+    # Numbers too small to matter are slow to compute with.
+    torch.set_flush_denormal(True)
+    torch.manual_seed(_MODEL_SEED)
     folder.mkdir(parents=True, exist_ok=True)
     texts = islice(training_samples(_TOKENIZER_SEED), _TOKENIZER_SAMPLES)
     train_tokenizer(
         (prompt_of(sample) + completion(sample) for sample in texts), folder / "tokenizer.json"
     )
     save_model(new_model(Shape()), folder)
-    for phase in phases[:-1]:
-        train_phase(folder, phase)
+    for course in courses[:-1]:
+        train_course(folder, course)
     before = load_model(folder)
-    train_phase(folder, phases[-1])
+    train_course(folder, courses[-1])
     save_model(between(before, load_model(folder), _LAST_SHARE), folder)
 
 
@@ -155,20 +181,24 @@ def between(one: Spark, other: Spark, share: float) -> Spark:
     return one
 
 
-def train_phase(folder: Path, phase: Phase) -> None:
+def train_course(folder: Path, course: Course) -> None:
     """Train the model of ``folder`` further, saving as it goes; the optimisers start afresh."""
     started = time.monotonic()
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     model = load_model(folder).train()
     print(f"{sum(p.numel() for p in model.parameters())} parameters", flush=True)
-    optimizers = _optimizers(model, phase)
+    steps = sum(phase.steps for phase in course.phases)
+    data = chain.from_iterable(islice(batches(tokenizer, p), p.steps) for p in course.phases)
+    optimizers = _optimizers(model, course.rate)
     schedules = [
-        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, phase))
+        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
         for optimizer in optimizers
     ]
+    weights = torch.ones(VOCABULARY)
+    weights[tokenizer.token_to_id(TURN_END)] = course.end_weight
     seen = 0
-    for step, (tokens, labels) in enumerate(islice(batches(tokenizer, phase), phase.steps), 1):
-        loss = _loss(model, tokens, labels)
+    for step, (tokens, labels) in enumerate(data, 1):
+        loss = _loss(model, tokens, labels, weights)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, schedule in zip(optimizers, schedules, strict=True):
@@ -176,11 +206,11 @@ def train_phase(folder: Path, phase: Phase) -> None:
             schedule.step()
             optimizer.zero_grad()
         seen += tokens.numel()
-        if step % 20 == 0 or step == phase.steps:
+        if step % 20 == 0 or step == steps:
             spent = time.monotonic() - started
             print(
                 f"step {step} loss {loss.item():.4f} {spent:.0f} s {seen / spent:.0f} tokens/s",
                 flush=True,
             )
-        if step % _SAVE_EVERY == 0 or step == phase.steps:
+        if step % _SAVE_EVERY == 0 or step == steps:
             save_model(model, folder)

@@ -39,15 +39,16 @@ class Sample:
 TurnMaker = Callable[[Random, Split], Turn]
 
 
-def vary(rng: Random, text: str) -> str:
+def vary(rng: Random, text: str, *, opening: bool = True) -> str:
     """Return ``text`` as another hand would type it: case, punctuation, politeness.
 
-    ``text`` may be a format string: names in braces survive.
+    ``text`` may be a format string: names in braces survive. Nothing polite follows one that ends
+    the text, since it could be read as a part of what the name stands for.
     """
-    if rng.random() < 0.12:
+    if opening and rng.random() < 0.12:
         start = rng.choice(_STARTS)
         text = start + text[0].lower() + text[1:]
-    if rng.random() < 0.06 and text[-1] in ".?!":
+    if rng.random() < 0.06 and text[-1] in ".?!" and text[-2] != "}":
         text = text[:-1] + rng.choice((", please", " please", " please?", ", thanks", " now"))
     chance = rng.random()
     if chance < 0.18:

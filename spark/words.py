@@ -71,6 +71,7 @@ CAPITALS = {
     "Venezuela": "Caracas", "Bolivia": "La Paz",
 }  # fmt: skip
 
+_CODE = "ABCDEFGHKLMNPQRSTUVXYZ0123456789"
 _ONSETS = "b c d f g h j k l m n p r s t v w z br ch cl dr fl gr kr pl pr sh st th tr".split()
 _VOWELS = "a e i o u ai ea ee ou oo".split()
 _CODAS = ["", "", "", *"n r l s t m k nd rt sk".split()]
@@ -89,17 +90,17 @@ def _free(word: str, split: Split) -> bool:
 
 
 def a_name(rng: Random, split: Split) -> str:
-    """Draw a person's name of ``split``; four in ten are made up, so that copying is learned."""
+    """Draw a person's name of ``split``; three in ten are made up, so that copying is learned."""
     while True:
-        name = rng.choice(NAMES) if rng.random() < 0.6 else made_up_word(rng).capitalize()
+        name = rng.choice(NAMES) if rng.random() < 0.7 else made_up_word(rng).capitalize()
         if _free(name, split):
             return name
 
 
 def a_place(rng: Random, split: Split) -> str:
-    """Draw a town of ``split``; four in ten are made up."""
+    """Draw a town of ``split``; three in ten are made up."""
     while True:
-        place = rng.choice(PLACES) if rng.random() < 0.6 else made_up_word(rng).capitalize()
+        place = rng.choice(PLACES) if rng.random() < 0.7 else made_up_word(rng).capitalize()
         if _free(place, split):
             return place
 
@@ -107,18 +108,20 @@ def a_place(rng: Random, split: Split) -> str:
 def a_word(rng: Random) -> str:
     """Draw any word, now and then made up, capitalised, a number or a code."""
     chance = rng.random()
-    if chance < 0.62:
+    if chance < 0.74:
         return rng.choice(WORDS)
-    if chance < 0.82:
+    if chance < 0.84:
         return made_up_word(rng)
-    if chance < 0.88:
+    if chance < 0.91:
         return rng.choice(NAMES)
-    if chance < 0.95:
-        return str(rng.randrange(10 ** rng.randint(1, 5)))
-    return "".join(rng.choice("ABCDEFGHKLMNPQRSTUVXYZ0123456789") for _ in range(rng.randint(2, 5)))
+    if chance < 0.97:
+        return str(rng.randrange(10 ** rng.randint(1, 4)))
+    # A letter first, so that a code is never a number.
+    first = rng.choice("ABCDEFGHKLMNPQRSTUVXYZ")
+    return first + "".join(rng.choice(_CODE) for _ in range(rng.randint(1, 3)))
 
 
-def a_phrase(rng: Random, most: int = 12) -> str:
+def a_phrase(rng: Random, most: int = 8) -> str:
     """Draw up to ``most`` words, sometimes written as a sentence."""
     words = [a_word(rng) for _ in range(min(rng.randint(1, most), rng.randint(1, most)))]
     text = " ".join(words)

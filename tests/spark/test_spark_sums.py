@@ -22,7 +22,11 @@ EVERY = 3
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Service]:
     settings = Settings(
-        models_dir=tmp_path, models_file=tmp_path / "none.yaml", parallel=8, max_queue=1000
+        models_dir=tmp_path,
+        models_file=tmp_path / "none.yaml",
+        parallel=8,
+        max_queue=1000,
+        max_held=1000,
     )
     service = create_service(settings)
     yield service
