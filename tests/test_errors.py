@@ -23,6 +23,7 @@ TABLE = [
     ("ModelNotFound", 404, "model_not_found", "model_not_found"),
     ("QueueFull", 429, "rate_limit_error", "queue_full"),
     ("InferenceError", 500, "inference_error", "inference_error"),
+    ("ShuttingDown", 503, "server_error", "shutting_down"),
     ("ModelLoading", 503, "model_loading", "model_loading"),
     ("ModelLoadFailed", 503, "model_load_failed", "model_load_failed"),
     ("InsufficientMemory", 503, "model_load_failed", "insufficient_memory"),
