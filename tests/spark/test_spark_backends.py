@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from pilotlight_backend import LoadOptions
+from pilotlight_backend import LoadOptions, Token
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_onnx.backend import OnnxBackend
 from spark.conversations import MIX, generate
@@ -12,7 +12,12 @@ from spark.prompt import prompt_of
 from tests.backends.answer import GREEDY, Answer
 
 PROMPTS = 200
-LEAST = 0.98
+SAME = 0.98
+"""Answers that are token for token the same, as measured where the weights were made."""
+OTHER_CPU = 0.02
+"""What another CPU's kernels may turn: as many near ties again."""
+TIE = 0.25
+"""Between the logarithms of two probabilities, below which rounding decides."""
 
 
 @pytest.fixture(scope="module")
@@ -25,27 +30,67 @@ def prompts():
     ]
 
 
-def answers(backend, prompts):
-    """Return the greedy tokens of each prompt's answer."""
-    engine = backend.load(backend.probe(backend.embedded()), LoadOptions(), lambda _progress: None)
-    given = [
-        Answer(
-            engine,
-            engine.tokenize(prompt, special=True),
-            max_tokens=200,
-            ignore_eos=False,
-            sampling=GREEDY,
-        )
-        for prompt in prompts
-    ]
-    said = [answer.tokens for answer in given]
-    engine.close()
-    return said
+def load(backend):
+    return backend.load(backend.probe(backend.embedded()), LoadOptions(), lambda _progress: None)
 
 
-def test_both_backends_give_the_same_answers(prompts, record_property):
-    """Of 200 greedy answers at least 98 % are token for token the same."""
-    pairs = zip(answers(LlamaCppBackend(), prompts), answers(OnnxBackend(), prompts), strict=True)
-    rate = sum(one == other for one, other in pairs) / PROMPTS
-    record_property("same", rate)
-    assert rate >= LEAST
+@pytest.fixture(scope="module")
+def engines():
+    """Return spark in each backend's engine."""
+    pair = load(LlamaCppBackend()), load(OnnxBackend())
+    yield pair
+    for engine in pair:
+        engine.close()
+
+
+def ask(engine, prompt):
+    return Answer(
+        engine,
+        engine.tokenize(prompt, special=True),
+        max_tokens=200,
+        ignore_eos=False,
+        sampling=GREEDY,
+        logprobs=2,
+    )
+
+
+def first_difference(one, other):
+    """Return both tokens where two answers part; None stands for the end of one."""
+    for pair in zip([*one.tokens, None], [*other.tokens, None], strict=False):
+        if pair[0] != pair[1]:
+            return pair
+    return None
+
+
+def margin(answer, other):
+    """Return how much likelier the token was that *answer* has where the two part."""
+    length = next(
+        (n for n, (a, b) in enumerate(zip(answer.tokens, other.tokens, strict=False)) if a != b),
+        min(len(answer.tokens), len(other.tokens)),
+    )
+    told = [event for event in answer.events if isinstance(event, Token)]
+    if length == len(told):  # it ended, and the ending token is not told
+        return 0.0
+    best, second = told[length].candidates
+    return best.logprob - second.logprob
+
+
+def test_both_backends_give_the_same_answers(engines, prompts, record_property):
+    """Of 200 greedy answers 98 % are token for token the same; the others part at near ties.
+
+    The weights are the same 8-bit numbers, but each runtime rounds activations and sums its way.
+    """
+    asked = [tuple(ask(engine, prompt) for engine in engines) for prompt in prompts]
+    parted = [pair for pair in asked if first_difference(*pair)]
+    record_property("same", 1 - len(parted) / PROMPTS)
+    assert len(parted) <= (1 - SAME + OTHER_CPU) * PROMPTS
+    for one, other in parted:
+        assert min(margin(one, other), margin(other, one)) < TIE
+
+
+def test_both_backends_tokenize_alike(engines, prompts):
+    """Every prompt, its special tokens included, is the same tokens in both."""
+    llama_cpp, onnx = engines
+    for prompt in prompts:
+        tokens = llama_cpp.tokenize(prompt, special=True)
+        assert onnx.tokenize(prompt, special=True) == tokens
