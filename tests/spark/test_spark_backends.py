@@ -12,10 +12,8 @@ from spark.prompt import prompt_of
 from tests.backends.answer import GREEDY, Answer
 
 PROMPTS = 200
-SAME = 0.98
-"""Answers that are token for token the same, as measured where the weights were made."""
-OTHER_CPU = 0.02
-"""What another CPU's kernels may turn: as many near ties again."""
+PARTED = 4
+"""Answers that may differ: 2 %."""
 TIE = 0.25
 """Between the logarithms of two probabilities, below which rounding decides."""
 
@@ -83,7 +81,7 @@ def test_both_backends_give_the_same_answers(engines, prompts, record_property):
     asked = [tuple(ask(engine, prompt) for engine in engines) for prompt in prompts]
     parted = [pair for pair in asked if first_difference(*pair)]
     record_property("same", 1 - len(parted) / PROMPTS)
-    assert len(parted) <= (1 - SAME + OTHER_CPU) * PROMPTS
+    assert len(parted) <= PARTED
     for one, other in parted:
         assert min(margin(one, other), margin(other, one)) < TIE
 
