@@ -40,11 +40,12 @@ generated: .venv-dev/.installed  ## write openapi/openapi.yaml and docs/settings
 	.venv-dev/bin/pilotlight settings --output docs/settings.md
 
 requirements: .venv/bin/python $(UV)  ## compile the pinned, hashed requirements anew
-	$(UV) pip compile $(COMPILE) --output-file requirements/dev.txt $(SOURCES) --group dev
+	$(UV) pip compile $(COMPILE) --output-file requirements/dev.txt $(SOURCES) --group dev \
+		--extra pull --extra gs --extra s3
 	for backend in llama_cpp onnx; do \
 		$(UV) pip compile $(COMPILE) --output-file requirements/serve-$$backend.txt \
 			pyproject.toml backends/contract/pyproject.toml backends/$$backend/pyproject.toml \
-			--constraint requirements/dev.txt; \
+			--extra pull --constraint requirements/dev.txt; \
 	done
 
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
