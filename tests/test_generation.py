@@ -30,6 +30,7 @@ from pilotlight.generation import (
     _param,
     _read_template,
 )
+from pilotlight.metrics import Metrics
 from pilotlight.models.catalog import Discovery, ModelEntry, ModelOptions
 from pilotlight.models.history import LoadHistory
 from pilotlight.models.pool import Hold, Pool
@@ -72,7 +73,18 @@ class Service:
         self.resolver = Resolver(
             self.registry, self.configured, discovery, lambda: self.pool.loaded
         )
-        self.generator = Generator(self.resolver, self.pool, Admission(), max_queue=8)
+        self.generator = self.make_generator()
+
+    def make_generator(self, *, resolver: Resolver | None = None, max_queue: int = 8) -> Generator:
+        self.metrics = Metrics(self.pool.engines)
+        return Generator(
+            resolver or self.resolver,
+            self.pool,
+            Admission(),
+            self.metrics,
+            max_queue=max_queue,
+            clock=lambda: self.now,
+        )
 
     def model(self, file: str = "m", options: dict | None = None, **keys: object) -> ModelEntry:
         """Write a model, with *options* as models.yaml would give them."""
@@ -413,7 +425,7 @@ def test_param_is_a_field_of_the_request(name, param):
 async def test_full_queue_is_refused(service):
     """With a slot busy and the queue full the next request gets a 429, and the others go on."""
     service.model(reply="ok")
-    service.generator = Generator(service.resolver, service.pool, Admission(), max_queue=1)
+    service.generator = service.make_generator(max_queue=1)
     service.backend.token_gate.hold()
     async with aclosing(service.ask()) as running:
         await anext(running)
@@ -438,7 +450,7 @@ async def test_no_backend_at_all_is_told(tmp_path, service):
     """A server without a backend says so to every request."""
     registry = Registry()
     resolver = Resolver(registry, [], Discovery(tmp_path, registry), list)
-    service.generator = Generator(resolver, service.pool, Admission(), max_queue=1)
+    service.generator = service.make_generator(resolver=resolver, max_queue=1)
     error = await failure(service)
     assert isinstance(error, ModelLoadFailed)
     assert "no backend is installed" in error.message

@@ -16,9 +16,11 @@ from pilotlight.api.docs import docs_handlers
 from pilotlight.api.document import build_document
 from pilotlight.api.errors import handle_error
 from pilotlight.api.health import health_handlers
+from pilotlight.api.metrics import metrics_handler
 from pilotlight.api.models import models_handlers
 from pilotlight.config import ConfigError, Settings
 from pilotlight.generation import Generator
+from pilotlight.metrics import Metrics
 from pilotlight.models.catalog import Discovery, ModelEntry, read_models_file
 from pilotlight.models.history import LoadHistory
 from pilotlight.models.pool import Pool
@@ -26,6 +28,7 @@ from pilotlight.models.preload import Preload
 from pilotlight.models.registry import Registry
 from pilotlight.models.resolver import Resolver
 from pilotlight.output import reasoning, tool_calls
+from pilotlight.platform import process_age
 from pilotlight.schema.health import Readiness
 from pilotlight_backend import Backend, LoadOptions
 
@@ -44,12 +47,15 @@ class Service(Struct, frozen=True):
     preload: Preload
     generator: Generator
     admission: Admission
+    metrics: Metrics
 
-    def readiness(self) -> Readiness:
-        """Return what the probes say."""
+    async def readiness(self, model: str | None) -> Readiness:
+        """Return what the probes say, of *model* where one is named; raises `ModelNotFound`."""
         if self.admission.closed:
             return Readiness(status="draining", models=[])
-        return self.preload.readiness()
+        if model is None:
+            return self.preload.readiness()
+        return self.preload.readiness_of(await self.resolver.resolve(model))
 
     async def drain(self, grace: float) -> None:
         """Take no more requests, give those under way *grace* seconds, then end them.
@@ -76,6 +82,7 @@ def create_app(
     service = create_service(settings, backends=backends, clock=clock)
     handlers = [
         *health_handlers(service.readiness),
+        metrics_handler(service.metrics),
         *models_handlers(service.resolver, service.registry, service.pool),
         *docs_handlers(
             lambda: build_document(app, chat_completions_path=settings.chat_completions_path)
@@ -113,18 +120,23 @@ def create_service(
         idle_ttl=settings.idle_ttl,
         history=LoadHistory(_cache_dir(settings)),
         max_held=settings.max_held,
+        on_load=lambda record: metrics.note(record),  # noqa: PLW0108 - each knows the other
         clock=clock,
     )
+    metrics = Metrics(pool.engines)
     discovery = Discovery(settings.models_dir, registry)
     resolver = Resolver(registry, configured, discovery, lambda: pool.loaded)
     preload = Preload(settings.preload, resolver, pool)
     admission = Admission()
-    generator = Generator(resolver, pool, admission, max_queue=settings.max_queue)
-    return Service(registry, resolver, pool, preload, generator, admission)
+    generator = Generator(
+        resolver, pool, admission, metrics, max_queue=settings.max_queue, clock=clock
+    )
+    return Service(registry, resolver, pool, preload, generator, admission, metrics)
 
 
 @asynccontextmanager
 async def _running(service: Service) -> AsyncIterator[None]:
+    service.metrics.started_in = process_age()
     preloading = asyncio.create_task(service.preload.run(), name="preload")
     try:
         yield

@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, add_arguments, summary in (
         ("serve", serve, _add_settings, "serve the models over HTTP"),
         ("models", models, _add_settings, "list the models and the backends that serve them"),
-        ("bench", bench, _add_bench, "measure a running server, ours or a peer's"),
+        ("bench", None, _add_benches, "measure what clients of a server see"),
         ("openapi", openapi, _add_document, "write the OpenAPI document as YAML"),
         ("settings", settings_table, _add_output, "write the table of settings as Markdown"),
     ):
@@ -44,15 +44,48 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_bench(parser: argparse.ArgumentParser) -> None:
-    for flag, default, help_text in (
+def _add_benches(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(required=True, metavar="KIND")
+    for name, command, add_arguments, summary in (
+        ("streams", bench_streams, _add_bench_streams, "a running server, ours or a peer's"),
+        ("coldstart", bench_cold_start, _add_bench_cold_start, "from exec to the first token"),
+    ):
+        sub = kinds.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        sub.set_defaults(command=command)
+        add_arguments(sub)
+
+
+def _add_bench_cold_start(parser: argparse.ArgumentParser) -> None:
+    _add_bench_arguments(
+        parser,
+        ("--model", "spark", "the model to start with"),
+        ("--rounds", 5, "starts; the table has their medians too"),
+        ("--prompt", "What is 2+2?", "what to ask"),
+    )
+    parser.add_argument(
+        "--drop-page-cache",
+        action="store_true",
+        help="start as often with an empty page cache, as on a machine that never ran the model",
+    )
+    _add_settings(parser)
+
+
+def _add_bench_streams(parser: argparse.ArgumentParser) -> None:
+    _add_bench_arguments(
+        parser,
         ("--url", "http://127.0.0.1:8080/v1", "the API's base address"),
         ("--model", "spark", "the model to ask"),
         ("--streams", "1,4,8", "answers to ask for at once, several counts comma-separated"),
         ("--rounds", 3, "rounds for each count; the table has their medians"),
         ("--prompt-words", 64, "length of each prompt"),
         ("--max-tokens", 48, "length of each answer"),
-    ):
+    )
+
+
+def _add_bench_arguments(
+    parser: argparse.ArgumentParser, *arguments: tuple[str, str | int, str]
+) -> None:
+    for flag, default, help_text in arguments:
         parser.add_argument(
             flag, default=default, type=type(default), help=f"{help_text} [{default}]"
         )
@@ -133,13 +166,13 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 # ── bench ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def bench(arguments: dict[str, Any]) -> None:
+def bench_streams(arguments: dict[str, Any]) -> None:
     """Print what a running server does, in a table."""
     import asyncio  # noqa: PLC0415
 
     import httpx  # noqa: PLC0415
 
-    from pilotlight.bench import bench, table  # noqa: PLC0415
+    from pilotlight.bench.streams import bench, table  # noqa: PLC0415
 
     try:
         streams = [int(count) for count in arguments.pop("streams").split(",")]
@@ -151,6 +184,38 @@ def bench(arguments: dict[str, Any]) -> None:
     except httpx.HTTPError as error:
         sys.exit(f"pilotlight: {url}: {error}")
     _print_table(table(figures))
+
+
+def bench_cold_start(arguments: dict[str, Any]) -> None:
+    """Start the server again and again, and print where the time went."""
+    import asyncio  # noqa: PLC0415
+
+    from pilotlight.app import create_service  # noqa: PLC0415
+    from pilotlight.bench.cold_start import (  # noqa: PLC0415
+        StartFailed,
+        measure,
+        middle,
+        picture,
+        table,
+    )
+    from pilotlight.errors import ServiceError  # noqa: PLC0415
+
+    model, prompt, rounds, drop = (
+        arguments.pop(name) for name in ("model", "prompt", "rounds", "drop_page_cache")
+    )
+    service = create_service(load_settings(arguments))
+    try:
+        path = asyncio.run(service.resolver.resolve(model)).path
+        files = [file for file in (path, *path.rglob("*")) if file.is_file()] if drop else None
+        serve = [f"--{name.replace('_', '-')}={value}" for name, value in arguments.items()]
+        starts = list(measure(serve, model=model, prompt=prompt, rounds=rounds, files=files))
+    except (StartFailed, ServiceError) as error:
+        sys.exit(f"pilotlight: {error}")
+    _print_table(table(starts))
+    for cache in dict.fromkeys(start.cache for start in starts):
+        print(f"\n{cache} page cache, medians")  # noqa: T201 - a command's output
+        own = [start for start in starts if start.cache == cache]
+        print("\n".join(picture(middle(own))))  # noqa: T201
 
 
 # ── generated files ─────────────────────────────────────────────────────────────────────────────

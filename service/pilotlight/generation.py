@@ -8,16 +8,17 @@ import asyncio
 import logging
 import secrets
 import zlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from msgspec import Struct
 
 from pilotlight import __version__
 from pilotlight.admission import Admission
+from pilotlight.answer_watch import AnswerWatch
 from pilotlight.async_engine import AsyncEngine, EventStream
 from pilotlight.errors import (
     ContextLengthExceeded,
@@ -25,13 +26,16 @@ from pilotlight.errors import (
     InvalidRequest,
     ModelLoadFailed,
     QueueFull,
+    ServiceError,
 )
-from pilotlight.models.pool import Hold, LoadedModel, Pool
+from pilotlight.metrics import Metrics
+from pilotlight.models.pool import Hold, LoadedModel, ModelStatus, Pool
 from pilotlight.models.resolver import Resolver
 from pilotlight.output import reasoning, tool_calls
 from pilotlight.output.answer import AnswerParser
 from pilotlight.output.events import OutputEvent, ToolCallStart
 from pilotlight.prompt.errors import TemplateFailed, TemplateInvalid, TemplateRefused
+from pilotlight.receipt import Phases
 from pilotlight_backend import (
     BackendError,
     EngineEvent,
@@ -87,6 +91,14 @@ class Begun(Struct, frozen=True):
     fingerprint: str
     prompt_tokens: int
     cached_tokens: int
+    receipt: Phases | None = None
+    """Where the time went so far, if the model was cold when the request came."""
+
+
+class FirstToken(Struct, frozen=True):
+    """Told to a request that came to a cold model, with the whole receipt."""
+
+    receipt: Phases
 
 
 class Ended(Struct, frozen=True):
@@ -97,7 +109,7 @@ class Ended(Struct, frozen=True):
     reasoning_tokens: int
 
 
-GenerationEvent: TypeAlias = Begun | OutputEvent | Ended
+GenerationEvent: TypeAlias = Begun | FirstToken | OutputEvent | Ended
 
 
 class Dialect(Struct, frozen=True, eq=False):
@@ -114,13 +126,28 @@ class Generator:
     """Generates with whatever model a request names."""
 
     def __init__(
-        self, resolver: Resolver, pool: Pool, admission: Admission, *, max_queue: int
+        self,
+        resolver: Resolver,
+        pool: Pool,
+        admission: Admission,
+        metrics: Metrics,
+        *,
+        max_queue: int,
+        clock: Callable[[], float],
     ) -> None:
         self._resolver = resolver
         self._pool = pool
         self._admission = admission
+        self._metrics = metrics
         self._max_queue = max_queue
+        self._clock = clock
         self._dialects: WeakKeyDictionary[LoadedModel, Dialect] = WeakKeyDictionary()
+        self._first: ref[LoadedModel] | None = None
+        """The model whose cold start was the process's own."""
+
+    async def status(self, name: str) -> ModelStatus:
+        """Return how far the model is that requests call *name*; raises `ModelNotFound`."""
+        return self._pool.status(await self._resolver.resolve(name))
 
     async def generate(
         self, params: GenerationParams, *, hold: Hold
@@ -129,23 +156,43 @@ class Generator:
 
         *hold* is how long to wait for a model that is loading.
         """
-        with self._admission.request():
-            entry = await self._resolver.resolve(params.model)
-            async with (
-                self._pool.lease(entry, hold) as model,
-                aclosing(self._answer(model, params)) as answer,
-            ):
-                async for events in answer:
-                    yield events
+        watch = AnswerWatch(self._clock)
+        try:
+            with self._admission.request():
+                entry = await self._resolver.resolve(params.model)
+                watch.model = entry.name
+                cold = self._pool.status(entry).state != "ready"
+                async with self._pool.lease(entry, hold) as model:
+                    if cold:
+                        watch.cold(self._load_phases(model))
+                    async with aclosing(self._answer(model, params, watch)) as answer:
+                        async for events in answer:
+                            yield events
+        except ServiceError as error:
+            watch.outcome = error.code
+            raise
+        except Exception:
+            watch.outcome = InferenceError.code
+            raise
+        finally:
+            self._metrics.note(watch.record())
+
+    def _load_phases(self, model: LoadedModel) -> Phases:
+        """Return what *model*'s cold start took, from exec on where it was the process's own."""
+        self._first = self._first or ref(model)
+        if self._first() is model and self._metrics.started_in is not None:
+            return {"import": self._metrics.started_in, **model.phases}
+        return model.phases
 
     async def _answer(
-        self, model: LoadedModel, params: GenerationParams
+        self, model: LoadedModel, params: GenerationParams, watch: AnswerWatch
     ) -> AsyncGenerator[Sequence[GenerationEvent]]:
         dialect = await self._dialect(model)
         prompt = await _render(dialect, params.prompt)
         tokens = await dialect.engine.tokenize(prompt, special=True)
-        answer = _Answer(model, dialect, params, prompt)
+        answer = _Answer(model, dialect, params, prompt, watch)
         stream = self._submit(dialect, params, tokens)
+        watch.submitted()
         try:
             while not answer.ended:
                 events = answer.feed(await stream.next())
@@ -193,10 +240,16 @@ class _Answer:
     """One answer on its way from engine events to generation events."""
 
     def __init__(
-        self, model: LoadedModel, dialect: Dialect, params: GenerationParams, prompt: str
+        self,
+        model: LoadedModel,
+        dialect: Dialect,
+        params: GenerationParams,
+        prompt: str,
+        watch: AnswerWatch,
     ) -> None:
         opened = dialect.reasoning is not None and reasoning.opened(dialect.reasoning, prompt)
         self._begun = (model.entry.name, dialect.fingerprint)
+        self._watch = watch
         self._parser = AnswerParser(
             stops=params.stops,
             reasoning=dialect.reasoning,
@@ -227,7 +280,8 @@ class _Answer:
             case Started():
                 self._prompt_tokens = event.prompt_tokens
                 self._cached_tokens = event.cached_tokens
-                return [Begun(*self._begun, event.prompt_tokens, event.cached_tokens)]
+                receipt = self._watch.begun()
+                return [Begun(*self._begun, event.prompt_tokens, event.cached_tokens, receipt)]
             case Finish():
                 reason: Literal["stop", "length"] = "length" if event.reason == "length" else "stop"
                 return self._end(reason, event.usage)
@@ -239,7 +293,9 @@ class _Answer:
 
     def _token(self, token: Token) -> Sequence[GenerationEvent]:
         self._tokens += 1
-        events = self._note_calls(self._parser.feed(token.piece))
+        events: Sequence[GenerationEvent] = self._note_calls(self._parser.feed(token.piece))
+        if self._tokens == 1 and (receipt := self._watch.first_token()) is not None:
+            events = [FirstToken(receipt), *events]
         if self._parser.stopped:
             usage = Usage(
                 prompt_tokens=self._prompt_tokens,
@@ -254,6 +310,7 @@ class _Answer:
         rest = self._note_calls(self._parser.flush())
         called = self._called and reason == "stop"
         ended = Ended("tool_calls" if called else reason, usage, self._parser.reasoning_tokens)
+        self._watch.ended(ended.reason, usage)
         return [*rest, ended]
 
     def _note_calls(self, events: Sequence[OutputEvent]) -> Sequence[OutputEvent]:

@@ -1,6 +1,9 @@
 """Where this process runs, and what follows from it."""
 
+import os
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -50,3 +53,16 @@ def warning(platform: Platform, hold: float) -> str | None:
             ' (run.googleapis.com/cpu-throttling: "false")'
         )
     return None
+
+
+def process_age() -> float | None:
+    """Return the seconds since this process was started; None where the kernel does not tell.
+
+    Linux counts its start in clock ticks, 10 ms each, since the machine's boot (proc(5), stat).
+    """
+    try:
+        stat = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace")
+        ticks = int(stat.rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None

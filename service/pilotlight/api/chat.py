@@ -1,7 +1,5 @@
 """`POST /v1/chat/completions`: from the request to a generation, and its answer as bytes."""
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from typing import Any, cast
 
 import msgspec
@@ -9,17 +7,17 @@ from litestar import MediaType, Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from pilotlight.api import sse
-from pilotlight.api.chat_answer import Chunks, fold
+from pilotlight.api.chat_answer import fold
 from pilotlight.api.chat_operation import OPERATION
+from pilotlight.api.chat_stream import ChatStream, loading_shown
 from pilotlight.api.disconnect import unless_disconnected
-from pilotlight.api.errors import as_service_error, error_body
 from pilotlight.api.hold import hold_of
 from pilotlight.api.requests import Body
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest
-from pilotlight.generation import ChatPrompt, GenerationEvent, GenerationParams, Generator
+from pilotlight.generation import ChatPrompt, GenerationParams, Generator
 from pilotlight.prompt.messages import template_messages, template_tools
+from pilotlight.receipt import Phases, server_timing
 from pilotlight.schema.chat import ChatCompletion, ChatCompletionRequest
 from pilotlight_backend import SamplingParams
 
@@ -46,20 +44,17 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
     async def chat_completions(request: Request[Any, Any, Any]) -> ASGIApp:
         asked = await body.read(request, ignore_unknown=ignore_unknown)
         hold = hold_of(
-            request.headers, default=settings.hold, to_the_end=settings.platform == "cloud_run"
+            request.headers,
+            default=settings.hold,
+            to_the_end=settings.platform == "cloud_run",
+            shows_loading=bool(asked.stream and loading_shown(asked)),
         )
         generation = generator.generate(generation_params(asked), hold=hold)
         if not asked.stream:
-            answer = await unless_disconnected(request.receive, fold(generation))
-            return cast("ASGIApp", _json(answer))  # Litestar takes either
-        # The first event comes before the 200, so that an early error keeps its own status.
-        try:
-            first = await unless_disconnected(request.receive, anext(generation))
-        except BaseException:
-            await generation.aclose()
-            raise
-        messages = _stream(request, first, generation, asked)
-        return sse.EventSourceResponse(messages, generation)
+            answer, receipt = await unless_disconnected(request.receive, fold(generation))
+            return cast("ASGIApp", _json(answer, receipt))  # Litestar takes either
+        stream = ChatStream(request, generator, generation, asked)
+        return await stream.response()
 
     return chat_completions
 
@@ -106,29 +101,8 @@ def _or(value: Any, default: Any) -> Any:
     return default if value is None else value
 
 
-def _json(answer: ChatCompletion) -> Response[bytes]:
-    return Response(_encoder.encode(answer), status_code=200, media_type=MediaType.JSON)
-
-
-async def _stream(
-    request: Request[Any, Any, Any],
-    first: Sequence[GenerationEvent],
-    generation: AsyncGenerator[Sequence[GenerationEvent]],
-    asked: ChatCompletionRequest,
-) -> AsyncGenerator[bytes]:
-    """Yield the stream's bytes; what goes wrong on the way ends it with an error and `[DONE]`."""
-    options = asked.stream_options
-    chunks = Chunks(include_usage=bool(options and options.include_usage))
-    async with aclosing(generation):
-        try:
-            yield _messages(chunks, first)
-            async for events in generation:
-                yield _messages(chunks, events)
-        except Exception as error:  # noqa: BLE001 - the status is sent; only the stream can tell
-            body = error_body(as_service_error(error, request))
-            yield sse.encode(chunks.finish("error")) + sse.encode(body)
-        yield sse.DONE
-
-
-def _messages(chunks: Chunks, events: Sequence[GenerationEvent]) -> bytes:
-    return b"".join(sse.encode(chunk) for event in events for chunk in chunks.of(event))
+def _json(answer: ChatCompletion, receipt: Phases | None) -> Response[bytes]:
+    headers = {} if receipt is None else {"Server-Timing": server_timing(receipt)}
+    return Response(
+        _encoder.encode(answer), status_code=200, media_type=MediaType.JSON, headers=headers
+    )

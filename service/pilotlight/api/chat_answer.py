@@ -8,13 +8,16 @@ from contextlib import aclosing
 import msgspec
 from msgspec import UNSET
 
-from pilotlight.generation import Begun, Ended, GenerationEvent
+from pilotlight.generation import Begun, Ended, FirstToken, GenerationEvent
+from pilotlight.models.pool import ModelStatus
 from pilotlight.output.events import (
     ContentDelta,
+    OutputEvent,
     ReasoningDelta,
     ToolCallArguments,
     ToolCallStart,
 )
+from pilotlight.receipt import Phases
 from pilotlight.schema.chat import (
     AnsweredFunction,
     AnsweredToolCall,
@@ -28,6 +31,7 @@ from pilotlight.schema.chat import (
     Delta,
     FinishReason,
     FunctionDelta,
+    Loading,
     PromptTokensDetails,
     ToolCallDelta,
 )
@@ -51,12 +55,15 @@ def _new_id() -> str:
 # ── the whole answer ────────────────────────────────────────────────────────────────────────────
 
 
-async def fold(generation: AsyncGenerator[Sequence[GenerationEvent]]) -> ChatCompletion:
-    """Return the answer that the events of *generation* add up to."""
+async def fold(
+    generation: AsyncGenerator[Sequence[GenerationEvent]],
+) -> tuple[ChatCompletion, Phases | None]:
+    """Return the answer that the events of *generation* add up to, and a cold start's receipt."""
     content: list[str] = []
     thought: list[str] = []
     calls: list[tuple[ToolCallStart, list[str]]] = []
     begun: Begun | None = None
+    receipt: Phases | None = None
     async with aclosing(generation):
         async for events in generation:
             for event in events:
@@ -71,6 +78,9 @@ async def fold(generation: AsyncGenerator[Sequence[GenerationEvent]]) -> ChatCom
                         calls[event.index][1].append(event.text)
                     case Begun():
                         begun = event
+                        receipt = event.receipt
+                    case FirstToken():
+                        receipt = event.receipt
                     case Ended():
                         ended = event
     assert begun  # noqa: S101 - a generation begins, or raises
@@ -87,7 +97,7 @@ async def fold(generation: AsyncGenerator[Sequence[GenerationEvent]]) -> ChatCom
         reasoning_content=reasoning,
         tool_calls=tool_calls or UNSET,
     )
-    return ChatCompletion(
+    answer = ChatCompletion(
         id=_new_id(),
         created=int(time.time()),
         model=begun.model,
@@ -96,44 +106,68 @@ async def fold(generation: AsyncGenerator[Sequence[GenerationEvent]]) -> ChatCom
         system_fingerprint=begun.fingerprint,
         thought=reasoning,
     )
+    return answer, receipt
 
 
 # ── the stream ──────────────────────────────────────────────────────────────────────────────────
 
 
 class Chunks:
-    """Turns one answer's events into chunks."""
+    """Turns one answer's events into chunks; *model* is its name until the answer tells it."""
 
-    def __init__(self, *, include_usage: bool) -> None:
+    def __init__(self, model: str, *, include_usage: bool) -> None:
         self._include_usage = include_usage
         self._id = _new_id()
         self._created = int(time.time())
-        self._model = ""
-        self._fingerprint = ""
+        self._model = model
+        self._fingerprint: str | msgspec.UnsetType = UNSET
 
     def of(self, event: GenerationEvent) -> Sequence[ChatCompletionChunk]:
         """Return what a stream says of *event*."""
         match event:
+            case Begun():
+                self._model = event.model
+                self._fingerprint = event.fingerprint
+                return (self._chunk(Delta(role="assistant", content="")),)
+            case FirstToken():
+                return ()
+            case Ended():
+                return self._last(event)
+            case _:
+                return (self._output(event),)
+
+    def _output(self, event: OutputEvent) -> ChatCompletionChunk:
+        match event:
             case ContentDelta():
-                return (self._chunk(Delta(content=event.text)),)
+                return self._chunk(Delta(content=event.text))
             case ReasoningDelta():
-                return (self._chunk(Delta(reasoning_content=event.text), thought=event.text),)
+                return self._chunk(Delta(reasoning_content=event.text), thought=event.text)
             case ToolCallArguments():
                 function = FunctionDelta(arguments=event.text)
-                return (self._call(ToolCallDelta(index=event.index, function=function)),)
+                return self._call(ToolCallDelta(index=event.index, function=function))
             case ToolCallStart():
                 function = FunctionDelta(name=event.name, arguments="")
                 call = ToolCallDelta(
                     index=event.index, id=event.id, type="function", function=function
                 )
-                return (self._call(call),)
-            case Begun():
-                self._model = event.model
-                self._fingerprint = event.fingerprint
-                return (self._chunk(Delta(role="assistant", content="")),)
-            case Ended():
-                last = self.finish(event.reason)
-                return (last, self._usage(event)) if self._include_usage else (last,)
+                return self._call(call)
+
+    def _last(self, ended: Ended) -> Sequence[ChatCompletionChunk]:
+        last = self.finish(ended.reason)
+        return (last, self._usage(ended)) if self._include_usage else (last,)
+
+    def loading(self, status: ModelStatus) -> ChatCompletionChunk:
+        """Return the chunk that tells how far the model is."""
+        return ChatCompletionChunk(
+            id=self._id,
+            created=self._created,
+            model=self._model,
+            choices=[],
+            usage=None if self._include_usage else UNSET,
+            loading=Loading(
+                state=status.state, progress=status.progress, retry_after=status.retry_after
+            ),
+        )
 
     def finish(self, reason: FinishReason) -> ChatCompletionChunk:
         """Return the chunk that carries the finish reason."""

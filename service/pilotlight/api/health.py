@@ -1,12 +1,15 @@
 """Probes: `/livez`, `/readyz`, `/health`; they read memory alone and answer during any load."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated
 
 import msgspec
 from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import QueryParameter
 
-from pilotlight.api.operation import Answer, Content, Operation
+from pilotlight.api.operation import Answer, Content, Operation, Parameter
+from pilotlight.errors import ModelNotFound
 from pilotlight.schema.health import Live, Readiness
 
 _encoder = msgspec.json.Encoder()
@@ -25,17 +28,30 @@ def _readiness(operation_id: str, summary: str) -> Operation:
         id=operation_id,
         tag="health",
         summary=summary,
-        description="200 once every model to preload is ready, 503 until then.",
+        description=(
+            "200 once every model to preload is ready, 503 until then. With `model` it tells of"
+            " that one alone; asking loads nothing."
+        ),
+        parameters=[
+            Parameter(
+                name="model",
+                place="query",
+                description="A model's name, as a request would give it.",
+                schema={"type": "string", "minLength": 1},
+                example="spark",
+            )
+        ],
         answers={
             200: Answer(
-                description="Every model to preload is ready.",
+                description="Every model that was asked about is ready.",
                 content=[Content(type=Readiness, examples={"ready": _READY})],
             ),
             503: Answer(
-                description="A model to preload is loading, or could not be loaded.",
+                description="One is absent or loading, or could not be loaded.",
                 content=[Content(type=Readiness, examples={"loading": _LOADING})],
             ),
         },
+        errors=[ModelNotFound],
     )
 
 
@@ -53,20 +69,25 @@ LIVEZ = Operation(
 )
 
 
-def health_handlers(readiness: Callable[[], Readiness]) -> Sequence[HTTPRouteHandler]:
-    """Return the endpoints; *readiness* tells how far the models to preload are."""
+_Model = Annotated[str | None, QueryParameter(name="model", min_length=1)]
+
+
+def health_handlers(
+    readiness: Callable[[str | None], Awaitable[Readiness]],
+) -> Sequence[HTTPRouteHandler]:
+    """Return the endpoints; *readiness* tells how far a model is, or all that are preloaded."""
 
     @get("/livez", opt={"operation": LIVEZ})
     async def livez() -> Response[bytes]:
         return Response(_encoder.encode(Live()), media_type=MediaType.JSON)
 
     @get("/readyz", opt={"operation": _readiness("readyz", "Tell whether the server is ready")})
-    async def readyz() -> Response[bytes]:
-        return _answer(readiness())
+    async def readyz(model: _Model = None) -> Response[bytes]:
+        return _answer(await readiness(model))
 
     @get("/health", opt={"operation": _readiness("health", "The same as /readyz")})
-    async def health() -> Response[bytes]:
-        return _answer(readiness())
+    async def health(model: _Model = None) -> Response[bytes]:
+        return _answer(await readiness(model))
 
     return livez, readyz, health
 

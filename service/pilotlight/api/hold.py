@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from pilotlight.models.pool import Hold
+from pilotlight.models.pool import FOREVER, Hold
 
 MOST = 45.0
 """Proxies cut silent connections after 50 s (HAProxy) or 60 s (nginx, ALB)."""
@@ -19,7 +19,9 @@ _WAIT = re.compile(
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]+)?")
 
 
-def hold_of(headers: Mapping[str, str], *, default: float, to_the_end: bool) -> Hold:
+def hold_of(
+    headers: Mapping[str, str], *, default: float, to_the_end: bool, shows_loading: bool = False
+) -> Hold:
     """Return what the client says of its patience, and what the settings say where it does not.
 
     `Prefer: wait=N` is the client's word. Else a request is held for *default* seconds, and the
@@ -28,11 +30,16 @@ def hold_of(headers: Mapping[str, str], *, default: float, to_the_end: bool) -> 
     at once where the wait would be in vain, and not where *to_the_end* says that its platform takes
     the CPU away once nobody waits.
 
+    A stream that *shows_loading* is never silent, so it waits for as long as the load takes, where
+    the client does not say otherwise.
+
     A header that cannot be understood is ignored, as RFC 7240 has it for `Prefer`.
     """
     wait = _WAIT.search(headers.get("prefer", ""))
     if wait:
         return Hold(min(float(wait[1]), MOST))
+    if shows_loading:
+        return Hold(FOREVER)
     last = (_number(headers, "x-stainless-retry-count") or 0) >= _RETRIES
     seconds = MOST if last else min(default, MOST)
     # openai-python tells its read timeout, openai-node the one that a call sets; both in seconds.

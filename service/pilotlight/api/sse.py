@@ -1,7 +1,7 @@
 """Server-sent events: their bytes, and a response that ends its source when the client leaves."""
 
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 from litestar.types import Receive, Scope, Send
@@ -9,6 +9,7 @@ from litestar.types import Receive, Scope, Send
 from pilotlight.api.disconnect import ClientDisconnected, unless_disconnected
 
 DONE = b"data: [DONE]\n\n"
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -23,6 +24,11 @@ def encode(event: Any) -> bytes:
     return b"data: " + _encoder.encode(event) + b"\n\n"
 
 
+def comment(text: str) -> bytes:
+    """Return *text*, of one line, as what a reader of events passes over."""
+    return f": {text}\n\n".encode()
+
+
 class EventSourceResponse:
     """An ASGI application that sends *messages*, bytes of any number of events at a time.
 
@@ -31,14 +37,20 @@ class EventSourceResponse:
     it the request in the engine.
     """
 
-    def __init__(self, messages: AsyncGenerator[bytes], source: AsyncGenerator[Any]) -> None:
-        """*source* is what *messages* are made of, and is closed with them.
+    def __init__(
+        self,
+        messages: AsyncGenerator[bytes],
+        close: Callable[[], Awaitable[None]],
+        headers: Headers = (),
+    ) -> None:
+        """*close* ends what *messages* are made of, once they are closed themselves.
 
         Closing a generator that was never begun runs none of it, so *messages* could not do that
         for a client that leaves before the first.
         """
         self._messages = messages
-        self._source = source
+        self._close = close
+        self._headers = [*_HEADERS, *headers]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Send the messages; returns when the last is sent or the client has gone."""
@@ -48,10 +60,10 @@ class EventSourceResponse:
             pass
         finally:
             await self._messages.aclose()
-            await self._source.aclose()
+            await self._close()
 
     async def _send(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
         async for message in self._messages:
             await send({"type": "http.response.body", "body": message, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

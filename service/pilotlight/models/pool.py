@@ -16,15 +16,19 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
+from pilotlight.metrics import LoadRecord
 from pilotlight.models import estimate, eviction
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.estimate import LoadTimes
 from pilotlight.models.history import LoadHistory, model_key
+from pilotlight.models.load_watch import LoadWatch
 from pilotlight.models.registry import BackendBroken, Claim, Registry
+from pilotlight.receipt import Phases
 from pilotlight.schema.models import ModelState
 from pilotlight_backend import (
     BackendError,
     Engine,
+    EngineStats,
     LoadOptions,
     LoadProgress,
     ModelFacts,
@@ -34,6 +38,8 @@ from pilotlight_backend import InsufficientMemory as TooLittleMemory
 
 logger = logging.getLogger(__name__)
 
+FOREVER = 86_400.0
+"""A hold that ends with the load; in seconds."""
 COOL_DOWN = 10.0
 """Seconds after a failed load in which no other is tried, so that retries start no storm."""
 
@@ -49,6 +55,8 @@ class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
     backend: str
     facts: ModelFacts
     engine: Engine
+    phases: Phases
+    """What its load took."""
 
 
 class Hold(Struct, frozen=True):
@@ -70,15 +78,14 @@ class ModelStatus(Struct, frozen=True):
 
 @dataclass(eq=False)
 class _Model:
-    """What the pool knows of one model. Touched on the event loop alone, but for *progress*."""
+    """What the pool knows of one model. Touched on the event loop alone."""
 
     entry: ModelEntry
     state: ModelState = "absent"
     load: asyncio.Task[None] | None = None
     """While loading."""
-    load_began: float | None = None
-    """When its bytes began to be read; None before, while it waits for memory, say."""
-    progress: LoadProgress | None = None
+    watch: LoadWatch | None = None
+    """From when its bytes begin to be read; None before, while it waits for memory, say."""
     loaded: LoadedModel | None = None
     """While ready or draining."""
     closing: asyncio.Task[None] | None = None
@@ -90,8 +97,6 @@ class _Model:
     last_used: float = 0.0
     failure: ModelLoadFailed | None = None
     failed_at: float = 0.0
-    reading_took: float | None = None
-    """Seconds until its bytes were read, while loading."""
     earlier_loads: Sequence[LoadTimes] = ()
 
 
@@ -108,11 +113,12 @@ class Pool:
         clock: Callable[[], float],
         history: LoadHistory,
         max_held: int,
+        on_load: Callable[[LoadRecord], None] = lambda _: None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """*clock* gives seconds; *memory_budget* is bytes, *idle_ttl* seconds, 0 for never.
 
-        *max_held* requests may wait for loads at a time.
+        *max_held* requests may wait for loads at a time; *on_load* is told of each that ended.
         """
         self._registry = registry
         self._load_options = load_options
@@ -122,6 +128,7 @@ class Pool:
         self._history = history
         self._max_held = max_held
         self._held = 0
+        self._on_load = on_load
         self._jitter = jitter
         self._models: dict[ModelEntry, _Model] = {}
         self._room = asyncio.Event()
@@ -143,10 +150,16 @@ class Pool:
         if model is None:
             return ModelStatus("absent")
         if model.state == "loading":
-            return ModelStatus("loading", _share(model.progress), self._remaining(model))
+            share = model.watch.share if model.watch else 0.0
+            return ModelStatus("loading", share, self._remaining(model))
         if model.state == "failed" and model.failure:
             return ModelStatus("failed", error=model.failure.message)
         return ModelStatus(model.state, progress=1.0 if model.state == "ready" else 0.0)
+
+    def engines(self) -> dict[str, EngineStats]:
+        """Return a snapshot of each loaded model's engine, by the model's name."""
+        loaded = [model.loaded for model in self._models.values() if model.state == "ready"]
+        return {model.entry.name: model.engine.stats() for model in loaded if model}
 
     # ── asking ─────────────────────────────────────────────────────────────────────────────────
 
@@ -243,8 +256,10 @@ class Pool:
         )
 
     def _remaining(self, model: _Model) -> float | None:
-        elapsed = 0.0 if model.load_began is None else self._clock() - model.load_began
-        return estimate.remaining(model.progress, elapsed, model.reading_took, model.earlier_loads)
+        watch = model.watch
+        if watch is None:
+            return estimate.remaining(None, 0.0, None, model.earlier_loads)
+        return estimate.remaining(watch.progress, watch.elapsed, watch.reading, model.earlier_loads)
 
     # ── loading ────────────────────────────────────────────────────────────────────────────────
 
@@ -264,9 +279,9 @@ class Pool:
             await self._make_room(model, eviction.memory_need(claim.facts, options))
             key = model_key(claim.backend.name, claim.facts)
             model.earlier_loads = await asyncio.to_thread(self._history.of, key)
-            began = model.load_began = self._clock()
-            engine = await self._load_in_thread(model, claim, options)
-            loaded = LoadedModel(model.entry, claim.backend.name, engine.facts, engine)
+            watch = model.watch = LoadWatch(self._clock)
+            engine = await self._load_in_thread(watch, claim, options)
+            facts = engine.facts
         except asyncio.CancelledError:
             self._fail(model, _shutting_down())
             raise
@@ -275,17 +290,21 @@ class Pool:
         except Exception as error:  # noqa: BLE001 - a plugin's edge
             self._fail(model, _load_failed(model.entry, error))
         else:
-            took = self._clock() - began
-            reading = took if model.reading_took is None else model.reading_took
+            took, phases = watch.elapsed, watch.end()
+            reading = phases.get("read", took)
             self._remember(model, key, LoadTimes(reading, took - reading))
-            model.loaded = loaded
+            name = claim.backend.name
+            model.loaded = LoadedModel(model.entry, name, facts, engine, phases)
             model.last_used = self._clock()
             model.state = "ready"
             self._room.set()  # where its waiters have left, it is idle from the start
-            logger.info("loaded %s with %s in %.2f s", loaded.entry.name, loaded.backend, took)
+            logger.info("loaded %s with %s in %.2f s", model.entry.name, name, took)
+            self._on_load(
+                LoadRecord(model=model.entry.name, backend=name, outcome="ready", phases=phases)
+            )
             self._schedule_sweep()
         finally:
-            model.load = model.load_began = model.progress = model.reading_took = None
+            model.load = model.watch = None
 
     def _remember(self, model: _Model, key: str, times: LoadTimes) -> None:
         """Note what a load took; nobody waits for the file to be written."""
@@ -294,15 +313,13 @@ class Pool:
         self._notes.add(note)
         note.add_done_callback(self._notes.discard)
 
-    async def _load_in_thread(self, model: _Model, claim: Claim, options: LoadOptions) -> Engine:
+    async def _load_in_thread(self, watch: LoadWatch, claim: Claim, options: LoadOptions) -> Engine:
         abandoned = False
 
         def note(progress: LoadProgress) -> None:
             if abandoned:
                 raise LoadAbandoned
-            if progress.phase != "read" and model.reading_took is None and model.load_began:
-                model.reading_took = self._clock() - model.load_began
-            model.progress = progress  # one reference, so no lock
+            watch.note(progress)
 
         work = asyncio.create_task(
             asyncio.to_thread(claim.backend.load, claim.facts, options, note)
@@ -324,6 +341,9 @@ class Pool:
         model.state = "failed"
         self._room.set()
         logger.error("cannot load %s: %s", model.entry.name, failure.message)
+        self._on_load(
+            LoadRecord(model=model.entry.name, backend="", outcome=failure.code, phases={})
+        )
 
     # ── memory ─────────────────────────────────────────────────────────────────────────────────
 
@@ -418,12 +438,6 @@ class Pool:
             await asyncio.wait(closings)
         if self._notes:
             await asyncio.wait(self._notes)
-
-
-def _share(progress: LoadProgress | None) -> float:
-    if progress is None or not progress.bytes_total:
-        return 0.0
-    return min(progress.bytes_read / progress.bytes_total, 1.0)
 
 
 def _load_failed(entry: ModelEntry, error: Exception) -> ModelLoadFailed:

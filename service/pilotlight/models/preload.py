@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from pilotlight.errors import ServiceError, Unavailable
 from pilotlight.models.catalog import ModelEntry
-from pilotlight.models.pool import Hold, Pool
+from pilotlight.models.pool import FOREVER, Hold, Pool
 from pilotlight.models.resolver import Resolver
 from pilotlight.schema.health import ModelReadiness, Readiness
 
 logger = logging.getLogger(__name__)
 
 ALL = "all"
-_FOREVER = 86_400.0
 
 
 class Preload:
@@ -51,7 +50,7 @@ class Preload:
             try:
                 entry = self._waiting[name] or await self._resolver.resolve(name)
                 self._waiting[name] = entry
-                await self._pool.ensure_ready(entry, Hold(_FOREVER))
+                await self._pool.ensure_ready(entry, Hold(FOREVER))
             except ServiceError as error:
                 if not isinstance(error, Unavailable) or error.retry_after is None:
                     logger.error("cannot preload %s: %s", name, error.message)  # noqa: TRY400 - no bug of ours to trace
@@ -69,6 +68,17 @@ class Preload:
             return Readiness(status="ready", models=[])
         failed = len(self._failed) == len(models)
         return Readiness(status="failed" if failed else "loading", models=models)
+
+    def readiness_of(self, entry: ModelEntry) -> Readiness:
+        """Return how far one model is, to be preloaded or not; loads nothing."""
+        model = self._model(entry.name, entry)
+        match model.state:
+            case "ready":
+                return Readiness(status="ready", models=[])
+            case "failed":
+                return Readiness(status="failed", models=[model])
+            case _:
+                return Readiness(status="loading", models=[model])
 
     def _model(self, name: str, entry: ModelEntry | None) -> ModelReadiness:
         if name in self._failed or entry is None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import UNSET, Meta, UnsetType
 
 from pilotlight.schema.base import Request, Response
+from pilotlight.schema.models import ModelState
 
 NonEmpty = Annotated[str, Meta(min_length=1)]
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -115,6 +116,16 @@ class StreamOptions(Request, kw_only=True):
 
     include_usage: Annotated[
         bool | None, Meta(description="Whether a last chunk carries the usage.")
+    ] = None
+    include_loading: Annotated[
+        bool | Literal["comments", "events"] | None,
+        Meta(
+            description=(
+                "Whether to show the wait for a model that is loading: the stream begins at once,"
+                " with a comment each second, or with `events` a chunk that carries `loading`."
+                " `true` means `comments`."
+            )
+        ),
     ] = None
     include_obfuscation: Annotated[bool | None, NO_EFFECT] = None
 
@@ -359,8 +370,18 @@ class ChunkChoice(Response, kw_only=True):
     finish_reason: FinishReason | None = None
 
 
+class Loading(Response, kw_only=True):
+    """How far the model is that a stream waits for."""
+
+    state: ModelState
+    progress: float
+    """0 to 1, the share of its bytes that are read."""
+    retry_after: float | None
+    """Seconds that the load is expected to take still; null where unknown."""
+
+
 class ChatCompletionChunk(Response, kw_only=True):
-    """One event of a stream; *choices* is empty in the one that carries the usage."""
+    """One event of a stream; *choices* is empty in those that carry *usage* or *loading*."""
 
     id: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
@@ -368,5 +389,7 @@ class ChatCompletionChunk(Response, kw_only=True):
     model: str
     choices: list[ChunkChoice]
     usage: CompletionUsage | UnsetType | None = UNSET
-    system_fingerprint: str
+    system_fingerprint: str | UnsetType = UNSET
     thought: str | UnsetType = UNSET
+    loading: Loading | UnsetType = UNSET
+    """Where `stream_options.include_loading` asks for it, before the answer begins."""

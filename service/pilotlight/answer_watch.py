@@ -1,0 +1,71 @@
+"""When things happened to one answer, for its receipt and for the metrics."""
+
+from collections.abc import Callable
+
+from pilotlight.metrics import AnswerRecord
+from pilotlight.receipt import Phases
+from pilotlight_backend import Usage
+
+
+class AnswerWatch:
+    """Follows one request; each method says what has just happened."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._arrived = clock()
+        self._submitted = self._begun = self._first_token = self._ended = 0.0
+        self._usage: Usage | None = None
+        self.model = ""
+        self.outcome = "cancelled"
+        self.receipt: dict[str, float] | None = None
+        """Of a request that came to a cold model."""
+
+    def cold(self, load: Phases) -> None:
+        """Note that the request waited for its model, whose load went through *load*."""
+        self.receipt = {**load, "hold": self._clock() - self._arrived}
+
+    def submitted(self) -> None:
+        """Note that the engine has the request."""
+        self._submitted = self._clock()
+
+    def begun(self) -> Phases | None:
+        """Note that the request has a slot; return the receipt so far."""
+        self._begun = self._clock()
+        if self.receipt is None:
+            return None
+        self.receipt["queue"] = self._begun - self._submitted
+        return dict(self.receipt)
+
+    def first_token(self) -> Phases | None:
+        """Note that the first token is there; return the whole receipt."""
+        self._first_token = self._clock()
+        if self.receipt is None:
+            return None
+        self.receipt["prefill"] = self._first_token - self._begun
+        self.receipt["first_token"] = self._first_token - self._arrived
+        return dict(self.receipt)
+
+    def ended(self, outcome: str, usage: Usage) -> None:
+        """Note that the answer is whole."""
+        self._ended = self._clock()
+        self.outcome = outcome
+        self._usage = usage
+
+    def record(self) -> AnswerRecord:
+        """Return what the metrics are told."""
+
+        def between(start: float, end: float) -> float | None:
+            return end - start if start and end else None
+
+        usage = self._usage or Usage(prompt_tokens=0, completion_tokens=0)
+        return AnswerRecord(
+            model=self.model,
+            outcome=self.outcome,
+            queue=between(self._submitted, self._begun),
+            prefill=between(self._begun, self._first_token),
+            first_token=between(self._arrived, self._first_token),
+            decode=between(self._first_token, self._ended),
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+        )

@@ -1,0 +1,182 @@
+"""The cold start, timed: a server is started, asked at once, and ended, again and again.
+
+A round is what the first caller of a service that scaled to zero goes through: the process is
+started, the request waits in the socket until there is somebody to take it, the model is loaded
+for it, and the first token comes.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import httpx
+from msgspec import Struct
+
+_DROP_CACHES = Path("/proc/sys/vm/drop_caches")
+_PHASE = re.compile(r"(\w+);dur=([0-9.]+)")
+_COMMENT = ": server-timing: "
+_STARTED_BY = 60.0
+"""Seconds in which a server has to listen."""
+
+
+class StartFailed(Exception):
+    """The server ended, or did not answer; the message is what it said."""
+
+
+class Start(Struct, frozen=True):
+    """One cold start; times are seconds since exec."""
+
+    cache: str
+    """`warm`, or `dropped` where the page cache was emptied before."""
+    listening: float
+    first_token: float
+    phases: Mapping[str, float]
+    """By the server's own receipt, in seconds; see `Server-Timing`."""
+
+
+def measure(
+    serve: Sequence[str], *, model: str, prompt: str, rounds: int, files: Sequence[Path] | None
+) -> Iterator[Start]:
+    """Yield *rounds* starts of `pilotlight serve` with the arguments *serve*.
+
+    Each has a warm page cache, and another one an empty one where *files* says what the model is
+    made of. Raises `StartFailed`.
+    """
+    _start(serve, model, prompt, "warm")  # what is read for the first time is read now
+    for _ in range(rounds):
+        yield _start(serve, model, prompt, "warm")
+        if files is not None:
+            drop_page_cache(files)
+            yield _start(serve, model, prompt, "dropped")
+
+
+def drop_page_cache(files: Sequence[Path]) -> str:
+    """Take *files* out of the page cache, or everything where the kernel lets us; say which."""
+    os.sync()  # pages that are not written yet cannot be dropped
+    try:
+        _DROP_CACHES.write_text("3\n", encoding="ascii")
+    except OSError:
+        for file in files:
+            with file.open("rb") as opened:
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return "the model's files"
+    return "everything"
+
+
+def _start(serve: Sequence[str], model: str, prompt: str, cache: str) -> Start:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "pilotlight", "serve", *serve]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    began = time.perf_counter()
+    with subprocess.Popen(  # noqa: S603 - our own command
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as server:
+        try:
+            _wait_until_listening(server, port)
+            listening = time.perf_counter() - began
+            phases = _ask(port, model, prompt)
+            return Start(cache, listening, time.perf_counter() - began, phases)
+        except httpx.HTTPError as error:
+            raise StartFailed(str(error)) from error
+        finally:
+            server.kill()
+
+
+def _wait_until_listening(server: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.perf_counter() + _STARTED_BY
+    while time.perf_counter() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            if server.poll() is not None:
+                assert server.stderr  # noqa: S101 - it was asked for
+                raise StartFailed(server.stderr.read().decode(errors="replace").strip()) from None
+            time.sleep(0.001)
+        else:
+            return
+    raise StartFailed(f"the server did not listen within {_STARTED_BY:g} s")
+
+
+def _ask(port: int, model: str, prompt: str) -> Mapping[str, float]:
+    """Return the receipt of the first request, as soon as its first token is there."""
+    request = {
+        "model": model,
+        "messages": [{"role": "user", "content": prompt}],
+        "temperature": 0,
+        "max_tokens": 2,
+        "stream": True,
+    }
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    headers = {"Prefer": "wait=45"}
+    with httpx.stream("POST", url, json=request, headers=headers, timeout=600) as response:
+        if response.is_error:
+            raise StartFailed(response.read().decode(errors="replace"))
+        for line in response.iter_lines():
+            if line.startswith(_COMMENT):
+                return {
+                    name: float(milliseconds) / 1000 for name, milliseconds in _PHASE.findall(line)
+                }
+    raise StartFailed("the answer carried no receipt: the model was not cold")
+
+
+# ── what is printed ─────────────────────────────────────────────────────────────────────────────
+
+_SHOWN = ("import", "fetch", "read", "load", "warm", "queue", "prefill")
+_WIDTH = 48
+
+
+def table(starts: Sequence[Start]) -> list[tuple[str, ...]]:
+    """Return a row for each start and for each median, with a header; seconds."""
+    shown = [name for name in _SHOWN if any(name in start.phases for start in starts)]
+    rows = [("CACHE", "ROUND", "LISTENING", *map(str.upper, shown), "FIRST TOKEN")]
+    for cache in dict.fromkeys(start.cache for start in starts):
+        own = [start for start in starts if start.cache == cache]
+        for number, start in enumerate(own, 1):
+            rows.append(_row(str(number), start, shown))
+        rows.append(_row("median", middle(own), shown))
+    return rows
+
+
+def _row(name: str, start: Start, shown: Sequence[str]) -> tuple[str, ...]:
+    seconds = [start.listening, *(start.phases.get(phase, 0.0) for phase in shown)]
+    return (start.cache, name, *(f"{one:.3f}" for one in (*seconds, start.first_token)))
+
+
+def middle(starts: Sequence[Start]) -> Start:
+    """Return the medians of *starts*, which are of one kind."""
+    phases = dict.fromkeys(name for start in starts for name in start.phases)
+    return Start(
+        starts[0].cache,
+        median(start.listening for start in starts),
+        median(start.first_token for start in starts),
+        {name: median(start.phases.get(name, 0.0) for start in starts) for name in phases},
+    )
+
+
+def picture(start: Start) -> list[str]:
+    """Return *start* as bars on one axis, from exec to the first token.
+
+    The phases stand end to end; `rest` is what lies between them: finding the model, importing its
+    backend, reading its template.
+    """
+    parts = {name: start.phases[name] for name in _SHOWN if start.phases.get(name)}
+    rest = start.first_token - sum(parts.values())
+    if rest > 0:
+        parts["rest"] = rest
+    whole = max(start.first_token, sum(parts.values()))
+    lines = []
+    at = 0.0
+    for name, seconds in parts.items():
+        first = round(at / whole * _WIDTH)
+        at += seconds
+        bar = " " * first + "█" * max(round(at / whole * _WIDTH) - first, 1)
+        lines.append(f"{name:<8} {bar:<{_WIDTH + 1}} {seconds:.3f} s")
+    lines.append(f"{'':<8} exec{'first token':>{_WIDTH - 3}} {start.first_token:.3f} s")
+    return lines

@@ -1,0 +1,115 @@
+"""What is counted, and how it is told."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pilotlight.metrics import _MANY, AnswerRecord, LoadRecord, Metrics
+from pilotlight_backend import EngineStats
+
+STATS = EngineStats(
+    slots=4,
+    slots_busy=3,
+    queued=2,
+    kv_tokens=100,
+    kv_capacity=4096,
+    prompt_tokens=0,
+    cached_tokens=0,
+    completion_tokens=0,
+    steps=0,
+)
+ANSWER = AnswerRecord(
+    model="m",
+    outcome="stop",
+    queue=0.5,
+    prefill=1.0,
+    first_token=2.0,
+    decode=9.0,
+    prompt_tokens=30,
+    cached_tokens=10,
+    completion_tokens=4,
+)
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    """Return every sample by its name and its labels' values, in the order of their names."""
+    body, content_type = metrics.exposition("text/plain")
+    assert content_type.startswith("text/plain")
+    return {
+        (sample.name, *(sample.labels[key] for key in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(lambda: {"m": STATS})
+
+
+def test_an_answer_is_counted_and_timed(metrics):
+    """Tokens are summed, each time lands in its histogram, the decode as time a token."""
+    metrics.note(ANSWER)
+    metrics.note(ANSWER)
+    told = samples(metrics)
+    assert told["pilotlight_requests_total", "m", "stop"] == 2
+    assert told["pilotlight_prompt_tokens_total", "m"] == 60
+    assert told["pilotlight_cached_tokens_total", "m"] == 20
+    assert told["pilotlight_completion_tokens_total", "m"] == 8
+    assert told["pilotlight_time_to_first_token_seconds_sum", "m"] == 4.0
+    assert told["pilotlight_queue_seconds_sum", "m"] == 1.0
+    assert told["pilotlight_prefill_seconds_bucket", "1.0", "m"] == 2
+    assert told["pilotlight_time_per_output_token_seconds_sum", "m"] == 6.0
+
+
+def test_a_request_that_came_to_nothing_is_counted_and_not_timed(metrics):
+    """What never began has an outcome and no times; one token has no time from token to token."""
+    metrics.note(AnswerRecord(model="m", outcome="model_loading"))
+    metrics.note(AnswerRecord(model="m", outcome="length", decode=1.0, completion_tokens=1))
+    told = samples(metrics)
+    assert told["pilotlight_requests_total", "m", "model_loading"] == 1
+    assert not [name for name, *_ in told if name.endswith("_seconds_sum")]
+
+
+def test_a_load_is_told_by_its_phases(metrics):
+    """Each phase has its own histogram; a load that failed is counted by its code."""
+    metrics.note(
+        LoadRecord(model="m", backend="b", outcome="ready", phases={"read": 2.0, "load": 0.5})
+    )
+    metrics.note(LoadRecord(model="m", backend="", outcome="model_load_failed", phases={}))
+    told = samples(metrics)
+    assert told["pilotlight_load_phase_seconds_sum", "b", "m", "read"] == 2.0
+    assert told["pilotlight_load_phase_seconds_count", "b", "m", "load"] == 1
+    assert told["pilotlight_loads_total", "b", "m", "ready"] == 1
+    assert told["pilotlight_loads_total", "", "m", "model_load_failed"] == 1
+
+
+def test_engines_are_read_when_asked(metrics):
+    """Slots, queue and cache are those of the moment, for each loaded model."""
+    told = samples(metrics)
+    assert told["pilotlight_slots", "m"] == 4
+    assert told["pilotlight_slots_busy", "m"] == 3
+    assert told["pilotlight_queued_requests", "m"] == 2
+    assert told["pilotlight_kv_tokens", "m"] == 100
+    assert told["pilotlight_kv_capacity_tokens", "m"] == 4096
+
+
+def test_records_do_not_pile_up(metrics):
+    """Where nobody scrapes, records are counted all the same, and let go."""
+    for _ in range(3 * _MANY + 1):
+        metrics.note(ANSWER)
+    assert len(metrics._waiting) == 1
+    assert samples(metrics)["pilotlight_requests_total", "m", "stop"] == 3 * _MANY + 1
+
+
+def test_openmetrics_is_told_to_whom_asks_for_it(metrics):
+    """The format is the client's choice."""
+    body, content_type = metrics.exposition("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert body.endswith(b"# EOF\n")
+
+
+def test_two_services_count_apart():
+    """Each has a registry of its own."""
+    one, other = Metrics(dict), Metrics(dict)
+    one.note(ANSWER)
+    assert ("pilotlight_requests_total", "m", "stop") not in samples(other)
