@@ -1,16 +1,11 @@
 """The composition root: from settings to an application."""
 
-import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 from litestar import Litestar
-from msgspec import Struct
 
-from pilotlight.admission import Admission
 from pilotlight.api.chat import chat_handler
 from pilotlight.api.docs import docs_handlers
 from pilotlight.api.document import build_document
@@ -18,55 +13,9 @@ from pilotlight.api.errors import handle_error
 from pilotlight.api.health import health_handlers
 from pilotlight.api.metrics import metrics_handler
 from pilotlight.api.models import models_handlers
-from pilotlight.config import ConfigError, Settings
-from pilotlight.generation import Generator
-from pilotlight.metrics import Metrics
-from pilotlight.models.catalog import Discovery, ModelEntry, read_models_file
-from pilotlight.models.history import LoadHistory
-from pilotlight.models.pool import Pool
-from pilotlight.models.preload import Preload
-from pilotlight.models.registry import Registry
-from pilotlight.models.resolver import Resolver
-from pilotlight.output import reasoning, tool_calls
-from pilotlight.platform import process_age
-from pilotlight.schema.health import Readiness
-from pilotlight_backend import Backend, LoadOptions
-
-logger = logging.getLogger(__name__)
-
-_LAST_WORDS = 1.0
-"""Seconds in which requests that were ended can still be told so."""
-
-
-class Service(Struct, frozen=True):
-    """The parts that outlive a request."""
-
-    registry: Registry
-    resolver: Resolver
-    pool: Pool
-    preload: Preload
-    generator: Generator
-    admission: Admission
-    metrics: Metrics
-
-    async def readiness(self, model: str | None) -> Readiness:
-        """Return what the probes say, of *model* where one is named; raises `ModelNotFound`."""
-        if self.admission.closed:
-            return Readiness(status="draining", models=[])
-        if model is None:
-            return self.preload.readiness()
-        return self.preload.readiness_of(await self.resolver.resolve(model))
-
-    async def drain(self, grace: float) -> None:
-        """Take no more requests, give those under way *grace* seconds, then end them.
-
-        Those that are ended are told so: a stream by an error and `[DONE]`.
-        """
-        self.admission.close()
-        if not await self.admission.emptied(grace):
-            logger.warning("requests are ended: %g s of grace are over", grace)
-        await self.pool.close()
-        await self.admission.emptied(_LAST_WORDS)
+from pilotlight.config import Settings
+from pilotlight.service import Service
+from pilotlight_backend import Backend
 
 
 def create_app(
@@ -79,7 +28,11 @@ def create_app(
 
     *backends* are served beside the installed ones. Raises `ConfigError`.
     """
-    service = create_service(settings, backends=backends, clock=clock)
+    return create_app_of(Service(settings, backends=backends, clock=clock), settings)
+
+
+def create_app_of(service: Service, settings: Settings) -> Litestar:
+    """Return the application that serves *service*, which it begins where nobody has, and ends."""
     handlers = [
         *health_handlers(service.readiness),
         metrics_handler(service.metrics),
@@ -102,83 +55,11 @@ def create_app(
     return app
 
 
-def create_service(
-    settings: Settings,
-    *,
-    backends: Mapping[str, Backend] | None = None,
-    clock: Callable[[], float] = time.monotonic,
-) -> Service:
-    """Return the parts below HTTP. Raises `ConfigError`."""
-    registry = Registry(backends, only=settings.backends)
-    _check_backends(settings, registry)
-    configured = read_models_file(settings.models_file)
-    _check_formats(settings, configured)
-    pool = Pool(
-        registry,
-        load_options=lambda entry: _load_options(settings, entry),
-        memory_budget=settings.memory_budget_bytes,
-        idle_ttl=settings.idle_ttl,
-        history=LoadHistory(_cache_dir(settings)),
-        max_held=settings.max_held,
-        on_load=lambda record: metrics.note(record),  # noqa: PLW0108 - each knows the other
-        clock=clock,
-    )
-    metrics = Metrics(pool.engines)
-    discovery = Discovery(settings.models_dir, registry)
-    resolver = Resolver(registry, configured, discovery, lambda: pool.loaded)
-    preload = Preload(settings.preload, resolver, pool)
-    admission = Admission()
-    generator = Generator(
-        resolver, pool, admission, metrics, max_queue=settings.max_queue, clock=clock
-    )
-    return Service(registry, resolver, pool, preload, generator, admission, metrics)
-
-
 @asynccontextmanager
 async def _running(service: Service) -> AsyncIterator[None]:
-    service.metrics.started_in = process_age()
-    preloading = asyncio.create_task(service.preload.run(), name="preload")
+    service.begin()
+    service.opened()
     try:
         yield
     finally:
-        preloading.cancel()
-        with suppress(asyncio.CancelledError):
-            await preloading
-        await service.pool.close()
-
-
-def _cache_dir(settings: Settings) -> Path | None:
-    """Return the folder for load times; none where its `~` stayed for want of a home folder."""
-    return None if settings.cache_dir.parts[:1] == ("~",) else settings.cache_dir
-
-
-def _load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
-    """Return how *entry* is loaded: as models.yaml says, else as the settings say."""
-    options = entry.options
-    return LoadOptions(
-        parallel=options.parallel or settings.parallel,
-        context_length=options.context_length or settings.context_length,
-        threads=options.threads or settings.threads,
-        gpu_layers=options.gpu_layers or 0,
-    )
-
-
-def _check_backends(settings: Settings, registry: Registry) -> None:
-    for name in settings.backends:
-        if name not in registry.names:
-            raise ConfigError(f"--backends {name}: no backend of this name is installed")
-
-
-def _check_formats(settings: Settings, configured: Sequence[ModelEntry]) -> None:
-    for entry in configured:
-        for key, formats in (
-            ("reasoning_format", reasoning.FORMATS),
-            ("tool_call_format", tool_calls.FORMATS),
-        ):
-            name = getattr(entry.options, key)
-            if name is not None and name not in formats:
-                known = ", ".join(formats)
-                raise ConfigError(
-                    f"{settings.models_file}: {entry.name}: {key}: there is no {name!r};"
-                    f" there are {known}"
-                )
+        await service.end()

@@ -134,10 +134,10 @@ def models(arguments: dict[str, Any]) -> None:
     """Print every model, where it comes from and which backend serves it."""
     import asyncio  # noqa: PLC0415
 
-    from pilotlight.app import create_service  # noqa: PLC0415
     from pilotlight.models.listing import describe  # noqa: PLC0415
+    from pilotlight.service import Service  # noqa: PLC0415
 
-    service = create_service(load_settings(arguments))
+    service = Service(load_settings(arguments))
     listed = describe(asyncio.run(service.resolver.entries()), service.registry)
     header = ("MODEL", "SOURCE", "BACKEND", "ARCHITECTURE", "CONTEXT", "SIZE", "PATH")
     _print_table([header, *map(_model_row, listed)])
@@ -190,7 +190,6 @@ def bench_cold_start(arguments: dict[str, Any]) -> None:
     """Start the server again and again, and print where the time went."""
     import asyncio  # noqa: PLC0415
 
-    from pilotlight.app import create_service  # noqa: PLC0415
     from pilotlight.bench.cold_start import (  # noqa: PLC0415
         StartFailed,
         measure,
@@ -199,11 +198,12 @@ def bench_cold_start(arguments: dict[str, Any]) -> None:
         table,
     )
     from pilotlight.errors import ServiceError  # noqa: PLC0415
+    from pilotlight.service import Service  # noqa: PLC0415
 
     model, prompt, rounds, drop = (
         arguments.pop(name) for name in ("model", "prompt", "rounds", "drop_page_cache")
     )
-    service = create_service(load_settings(arguments))
+    service = Service(load_settings(arguments))
     try:
         path = asyncio.run(service.resolver.resolve(model)).path
         files = [file for file in (path, *path.rglob("*")) if file.is_file()] if drop else None

@@ -5,10 +5,16 @@ import logging
 import signal
 import socket
 import sys
+from typing import TYPE_CHECKING, Any
 
 from pilotlight import __version__, platform
 from pilotlight.config import ConfigError, Settings
 from pilotlight.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+
+    from pilotlight.service import Service
 
 logger = logging.getLogger(__name__)
 
@@ -38,15 +44,23 @@ def run(settings: Settings, listener: socket.socket) -> None:
     configure_logging(settings)
     for number in _SIGNALS:  # until uvicorn runs there is nothing to drain; PID 1 has no default
         signal.signal(number, lambda *_: sys.exit(0))
-    # Imported here, with the port already open: they take most of the start.
-    import uvicorn  # noqa: PLC0415
+    # Imported here and below, with the port already open: they take most of the start.
+    import uvloop  # noqa: PLC0415
 
-    from pilotlight.app import create_app  # noqa: PLC0415
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, listener))
 
-    app = create_app(settings)
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    from pilotlight.service import Service  # noqa: PLC0415
+
+    service = Service(settings)
+    service.begin()
     logger.info("platform: %s; requests are held for %g s", settings.platform, settings.hold)
     if stall := platform.warning(settings.platform, settings.hold):
         logger.warning("%s", stall)
+    # The web framework is imported on a thread: models load meanwhile.
+    uvicorn, app = await asyncio.to_thread(_import_and_build, service, settings)
     config = uvicorn.Config(
         app,
         lifespan="on",
@@ -56,7 +70,7 @@ def run(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=1,
     )
 
-    class Server(uvicorn.Server):
+    class Server(uvicorn.Server):  # type: ignore[misc, name-defined]  # imported late
         """uvicorn, told to end only when the requests have ended."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -75,12 +89,20 @@ def run(settings: Settings, listener: socket.socket) -> None:
 
         async def _drain(self) -> None:
             try:
-                await app.state.service.drain(settings.grace)
+                await service.drain(settings.grace)
             finally:
                 self.should_exit = True
 
     print(announcement(settings, listener), flush=True)  # noqa: T201 - for whoever started it
-    Server(config).run(sockets=[listener])
+    await Server(config).serve(sockets=[listener])
+
+
+def _import_and_build(service: "Service", settings: Settings) -> tuple[Any, "Litestar"]:
+    import uvicorn  # noqa: PLC0415
+
+    from pilotlight.app import create_app_of  # noqa: PLC0415
+
+    return uvicorn, create_app_of(service, settings)
 
 
 def announcement(settings: Settings, listener: socket.socket) -> str:

@@ -62,3 +62,37 @@ def test_no_backend_is_imported_before_a_model_needs_it(tmp_path):
         assert seen[when] & (NATIVE | PLUGINS | {"numpy", "jinja2"}) == set(), when
     assert "pilotlight_llama_cpp" in seen["answered"]
     assert seen["answered"] & {"onnxruntime", "onnxruntime_genai", "numpy"} == set()
+
+
+LOADS_FIRST = """
+import sys, time
+from pilotlight import cli, server
+
+build = server._import_and_build
+
+def build_when_loaded(service, settings):
+    deadline = time.monotonic() + 30
+    while service.preload.readiness().status != "ready" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    print(service.preload.readiness().status, "litestar" in sys.modules, flush=True)
+    return build(service, settings)
+
+server._import_and_build = build_when_loaded
+cli.main(["serve", "--port", "0", "--preload", "spark", "--models-dir", sys.argv[1]])
+"""
+
+
+def test_models_load_while_the_web_framework_is_imported(tmp_path):
+    """A model to preload needs nothing of it: here it is not imported before the model is ready."""
+    with subprocess.Popen(
+        [sys.executable, "-c", LOADS_FIRST, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    ) as server:
+        try:
+            assert server.stdout.readline() == "ready False\n"
+            assert "listens on" in server.stdout.readline()
+        finally:
+            server.terminate()
+            assert server.wait(30) == 0

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight.app import Service, create_service
 from pilotlight.config import Settings
 from pilotlight.generation import ChatPrompt, GenerationParams
 from pilotlight.models.pool import Hold
 from pilotlight.output.events import ContentDelta
+from pilotlight.service import Service
 from pilotlight_backend import SamplingParams
 from spark.conversations import ask_addition, held_out_additions
 
@@ -28,7 +28,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
         max_queue=1000,
         max_held=1000,
     )
-    service = create_service(settings)
+    service = Service(settings)
     yield service
     await service.pool.close()
 

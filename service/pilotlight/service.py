@@ -1,0 +1,148 @@
+"""The parts below HTTP, put together from the settings, and their life.
+
+Nothing here imports the web framework: a server begins to load its models while that is imported.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pilotlight.admission import Admission
+from pilotlight.config import ConfigError, Settings
+from pilotlight.generation import Generator
+from pilotlight.metrics import LoadRecord, Metrics
+from pilotlight.models.catalog import Discovery, ModelEntry, read_models_file
+from pilotlight.models.history import LoadHistory
+from pilotlight.models.pool import Pool
+from pilotlight.models.preload import Preload
+from pilotlight.models.registry import Registry
+from pilotlight.models.resolver import Resolver
+from pilotlight.output import reasoning, tool_calls
+from pilotlight.platform import process_age
+from pilotlight.schema.health import Readiness
+from pilotlight_backend import Backend, LoadOptions
+
+logger = logging.getLogger(__name__)
+
+_LAST_WORDS = 1.0
+"""Seconds in which requests that were ended can still be told so."""
+
+
+class Service:
+    """What outlives a request. Made anywhere, used on one loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        backends: Mapping[str, Backend] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """*backends* are served beside the installed ones. Raises `ConfigError`."""
+        self.registry = Registry(backends, only=settings.backends)
+        _check_backends(settings, self.registry)
+        configured = read_models_file(settings.models_file)
+        _check_formats(settings, configured)
+        self.pool = Pool(
+            self.registry,
+            load_options=lambda entry: _load_options(settings, entry),
+            memory_budget=settings.memory_budget_bytes,
+            idle_ttl=settings.idle_ttl,
+            history=LoadHistory(_cache_dir(settings)),
+            max_held=settings.max_held,
+            on_load=self._note_load,
+            clock=clock,
+        )
+        discovery = Discovery(settings.models_dir, self.registry)
+        self.resolver = Resolver(self.registry, configured, discovery, lambda: self.pool.loaded)
+        self.preload = Preload(settings.preload, self.resolver, self.pool)
+        self.admission = Admission()
+        self.metrics = Metrics(self.pool.engines)
+        self.generator = Generator(
+            self.resolver,
+            self.pool,
+            self.admission,
+            self.metrics,
+            max_queue=settings.max_queue,
+            clock=clock,
+        )
+        self._preloading: asyncio.Task[None] | None = None
+
+    def _note_load(self, record: LoadRecord) -> None:
+        self.metrics.note(record)
+
+    def begin(self) -> None:
+        """Begin to load what is to be preloaded; a second call does nothing."""
+        if self._preloading is None:
+            self._preloading = asyncio.create_task(self.preload.run(), name="preload")
+
+    def opened(self) -> None:
+        """Note that requests are taken from now on."""
+        self.metrics.started_in = process_age()
+
+    async def readiness(self, model: str | None) -> Readiness:
+        """Return what the probes say, of *model* where one is named; raises `ModelNotFound`."""
+        if self.admission.closed:
+            return Readiness(status="draining", models=[])
+        if model is None:
+            return self.preload.readiness()
+        return self.preload.readiness_of(await self.resolver.resolve(model))
+
+    async def drain(self, grace: float) -> None:
+        """Take no more requests, give those under way *grace* seconds, then end them.
+
+        Those that are ended are told so: a stream by an error and `[DONE]`.
+        """
+        self.admission.close()
+        if not await self.admission.emptied(grace):
+            logger.warning("requests are ended: %g s of grace are over", grace)
+        await self.pool.close()
+        await self.admission.emptied(_LAST_WORDS)
+
+    async def end(self) -> None:
+        """Stop loading, and close every model."""
+        if self._preloading is not None:
+            self._preloading.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._preloading
+        await self.pool.close()
+
+
+def _cache_dir(settings: Settings) -> Path | None:
+    """Return the folder for load times; none where its `~` stayed for want of a home folder."""
+    return None if settings.cache_dir.parts[:1] == ("~",) else settings.cache_dir
+
+
+def _load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
+    """Return how *entry* is loaded: as models.yaml says, else as the settings say."""
+    options = entry.options
+    return LoadOptions(
+        parallel=options.parallel or settings.parallel,
+        context_length=options.context_length or settings.context_length,
+        threads=options.threads or settings.threads,
+        gpu_layers=options.gpu_layers or 0,
+    )
+
+
+def _check_backends(settings: Settings, registry: Registry) -> None:
+    for name in settings.backends:
+        if name not in registry.names:
+            raise ConfigError(f"--backends {name}: no backend of this name is installed")
+
+
+def _check_formats(settings: Settings, configured: Sequence[ModelEntry]) -> None:
+    for entry in configured:
+        for key, formats in (
+            ("reasoning_format", reasoning.FORMATS),
+            ("tool_call_format", tool_calls.FORMATS),
+        ):
+            name = getattr(entry.options, key)
+            if name is not None and name not in formats:
+                known = ", ".join(formats)
+                raise ConfigError(
+                    f"{settings.models_file}: {entry.name}: {key}: there is no {name!r};"
+                    f" there are {known}"
+                )
