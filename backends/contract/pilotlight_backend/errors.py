@@ -6,6 +6,7 @@
     │   └── InsufficientMemory   it needs more memory than there is
     ├── InvalidParameter         a value of the request cannot be honoured
     │   └── ContextLengthExceeded
+    ├── BakingRefused            this model's prompts cannot be baked
     ├── InferenceFailed          the engine broke while it worked on a request
     └── EngineClosed             the engine was closed before the request ended
 
@@ -61,6 +62,10 @@ class ContextLengthExceeded(InvalidParameter):
         )
         self.prompt_tokens = prompt_tokens
         self.context_length = context_length
+
+
+class BakingRefused(BackendError):
+    """The model keeps what cannot be taken out of it, or not put back exactly."""
 
 
 class InferenceFailed(BackendError):
