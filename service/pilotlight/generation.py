@@ -26,6 +26,7 @@ from pilotlight.errors import (
     ModelLoadFailed,
     QueueFull,
 )
+from pilotlight.models.catalog import template_path
 from pilotlight.models.pool import Hold, LoadedModel, Pool
 from pilotlight.models.resolver import Resolver
 from pilotlight.output import reasoning, tool_calls
@@ -292,7 +293,7 @@ def _learn(model: LoadedModel, engine: AsyncEngine) -> Dialect:
 
 def _read_template(model: Path, name: str) -> str:
     """Read the template *name*, relative to the folder that *model* is or is in."""
-    path = (model if model.is_dir() else model.parent) / name
+    path = template_path(model, name)
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

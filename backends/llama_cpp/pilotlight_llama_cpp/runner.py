@@ -115,7 +115,7 @@ class Runner:
         baked: tuple[int, ...] = (),
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """*baked* are the tokens that the decoder's first slot holds and `restore` puts into any."""
+        """*baked* are the tokens that the decoder's first slot holds, for it has adopted them."""
         self._decoder = decoder
         self._scheduler: Scheduler[Job] = Scheduler(slots=slots, chunk=chunk, baked=baked)
         self._clock = clock

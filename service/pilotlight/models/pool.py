@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
 from pilotlight.models import estimate, eviction
+from pilotlight.models.baked import warn_of_unused, with_baked
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.estimate import LoadTimes
 from pilotlight.models.history import LoadHistory, model_key
@@ -264,8 +265,10 @@ class Pool:
             await self._make_room(model, eviction.memory_need(claim.facts, options))
             key = model_key(claim.backend.name, claim.facts)
             model.earlier_loads = await asyncio.to_thread(self._history.of, key)
+            options = await asyncio.to_thread(with_baked, options, model.entry, claim.facts)
             began = model.load_began = self._clock()
             engine = await self._load_in_thread(model, claim, options)
+            warn_of_unused(options, engine, claim.backend.name)
             loaded = LoadedModel(model.entry, claim.backend.name, engine.facts, engine)
         except asyncio.CancelledError:
             self._fail(model, _shutting_down())

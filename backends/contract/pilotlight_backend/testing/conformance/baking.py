@@ -1,8 +1,9 @@
 """Baking: a prompt's state in a file, taken up by a later load, or not where it does not fit."""
 # ruff: noqa: S101 - the suite asserts
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -52,34 +53,27 @@ class BakeConformance(ConformanceFixtures):
         assert [one.name for one in path.parent.iterdir()] == [path.name], "something is left"
         return baked
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def loads(cls, backend: Backend, model: ModelFacts, options: LoadOptions) -> "Loads":
+        """Return what loads the model, asks once, and closes."""
+        return Loads(backend, model, options)
+
     def test_first_request_starts_behind_the_baked_prompt(
-        self,
-        backend: Backend,
-        model: ModelFacts,
-        options: LoadOptions,
-        baked: BakedPrompt,
-        long_prompt: list[int],
-        prompt: list[int],
+        self, loads: "Loads", baked: BakedPrompt, long_prompt: list[int], prompt: list[int]
     ) -> None:
         """A request that begins with it evaluates the rest alone, and has the same tokens."""
         whole = [*long_prompt, *prompt]
-        expected, cached = first_answer(backend, model, options, whole)
+        expected, cached = loads.answer(whole)
         assert cached == 0
-        with_baked = replace(options, baked=baked)
-        assert first_answer(backend, model, with_baked, whole) == (expected, BAKED)
+        assert loads.answer(whole, baked=baked) == (expected, BAKED)
 
     def test_every_request_starts_behind_it(
-        self,
-        backend: Backend,
-        model: ModelFacts,
-        options: LoadOptions,
-        baked: BakedPrompt,
-        long_prompt: list[int],
-        prompt: list[int],
+        self, loads: "Loads", baked: BakedPrompt, long_prompt: list[int], prompt: list[int]
     ) -> None:
         """So do requests that run together, and one whose slot held something else."""
-        engine = backend.load(model, replace(options, baked=baked), lambda _: None)
-        turns = [[*long_prompt, *prompt[start:]] for start in range(options.parallel)]
+        engine = loads.load(baked=baked)
+        turns = [[*long_prompt, *prompt[start:]] for start in range(min(4, len(prompt)))]
         for _ in range(2):
             for one in [submit(engine, request_of(turn, LENGTH)) for turn in turns]:
                 assert one.listener.finish().usage.cached_tokens >= BAKED
@@ -87,81 +81,95 @@ class BakeConformance(ConformanceFixtures):
                 one.listener.finish()
         answers = [run(engine, request_of(turn, LENGTH)).tokens for turn in turns]
         engine.close()
-        plain = backend.load(model, options, lambda _: None)
-        assert answers == [run(plain, request_of(turn, LENGTH)).tokens for turn in turns]
-        plain.close()
+        assert answers == [loads.answer(turn)[0] for turn in turns]
 
     def test_other_prompts_are_what_they_were(
-        self,
-        backend: Backend,
-        model: ModelFacts,
-        options: LoadOptions,
-        baked: BakedPrompt,
-        long_prompt: list[int],
-        prompt: list[int],
+        self, loads: "Loads", baked: BakedPrompt, long_prompt: list[int], prompt: list[int]
     ) -> None:
         """A prompt that is no more than the baked one, or part of it, or another, is right too."""
         for turn in (long_prompt, long_prompt[:-20], [*long_prompt[:40], *prompt[::-1]], prompt):
-            expected, _ = first_answer(backend, model, options, turn)
-            tokens, cached = first_answer(backend, model, replace(options, baked=baked), turn)
-            assert tokens == expected
+            tokens, cached = loads.answer(turn, baked=baked)
+            assert tokens == loads.answer(turn)[0]
             assert cached < len(turn)
 
-    def test_file_that_does_not_fit_is_ignored(
+    def test_file_of_another_origin_is_ignored(
         self,
-        backend: Backend,
-        model: ModelFacts,
-        options: LoadOptions,
+        loads: "Loads",
         baked: BakedPrompt,
         long_prompt: list[int],
-        prompt: list[int],
         caplog: pytest.LogCaptureFixture,
-        tmp_path: Path,
     ) -> None:
-        """Of another template or context, gone, cut short, or foreign: one warning, no change."""
-        whole = [*long_prompt, *prompt]
-        expected, _ = first_answer(backend, model, options, whole)
-        shorter = (options.context_length or model.context_length) - 1
-        damaged = replace(baked, path=tmp_path / "model.baked")
-        cases: list[tuple[LoadOptions, Callable[[bytes], bytes] | None]] = [
-            (replace(options, baked=replace(baked, template="another")), None),
-            (replace(options, baked=baked, context_length=shorter), None),
-            (replace(options, baked=replace(baked, path=tmp_path / "gone")), None),
-            (replace(options, baked=damaged), lambda data: data[:-1]),
-            (replace(options, baked=damaged), lambda data: data[: len(data) // 2]),
-            (replace(options, baked=damaged), lambda data: data + b"\0"),
-            (replace(options, baked=damaged), lambda _: b""),
-            (replace(options, baked=damaged), lambda _: b"GGUF" * 5000),
-        ]
-        for with_baked, damage in cases:
-            if damage:
-                damaged.path.write_bytes(damage(baked.path.read_bytes()))
+        """With another template or context the load warns, and goes on without it."""
+        expected, _ = loads.answer([*long_prompt, long_prompt[0]])
+        for changed in (
+            {"baked": replace(baked, template="another")},
+            {"baked": baked, "context_length": loads.context_length - 1},
+        ):
             caplog.clear()
-            assert first_answer(backend, model, with_baked, whole) == (expected, 0)
+            assert loads.answer([*long_prompt, long_prompt[0]], **changed) == (expected, 0)
             assert [one for one in caplog.messages if "is ignored" in one], caplog.messages
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            None,
+            lambda data: data[:-1],
+            lambda data: data[: len(data) // 2],
+            lambda data: data[:20],
+            lambda data: data + b"\0",
+            lambda _: b"",
+            lambda _: b"GGUF" * 5000,
+        ],
+        ids=["gone", "short", "half", "torn", "long", "empty", "foreign"],
+    )
+    def test_damaged_file_is_ignored(
+        self,
+        loads: "Loads",
+        long_prompt: list[int],
+        damaged: Callable[[Callable[[bytes], bytes] | None], BakedPrompt],
+        damage: Callable[[bytes], bytes] | None,
+    ) -> None:
+        """A file that is gone, cut short or something else changes no answer."""
+        expected, _ = loads.answer([*long_prompt, long_prompt[0]])
+        broken = damaged(damage)
+        assert loads.answer([*long_prompt, long_prompt[0]], baked=broken) == (expected, 0)
+
+    @pytest.fixture
+    def damaged(
+        self, baked: BakedPrompt, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> Iterator[Callable[[Callable[[bytes], bytes] | None], BakedPrompt]]:
+        """Return what makes a damaged copy; asserts in the end that it was warned of."""
+
+        def copy(damage: Callable[[bytes], bytes] | None) -> BakedPrompt:
+            path = tmp_path / "damaged.baked"
+            if damage:
+                path.write_bytes(damage(baked.path.read_bytes()))
+            return replace(baked, path=path)
+
+        yield copy
+        warnings = [
+            record for record in caplog.get_records("call") if record.levelname == "WARNING"
+        ]
+        assert any("damaged.baked is ignored" in record.getMessage() for record in warnings)
 
     def test_flipped_byte_is_found_out(
         self,
-        backend: Backend,
-        model: ModelFacts,
-        options: LoadOptions,
+        loads: "Loads",
         baked: BakedPrompt,
         long_prompt: list[int],
-        prompt: list[int],
-        tmp_path: Path,
+        damaged: Callable[[Callable[[bytes], bytes] | None], BakedPrompt],
     ) -> None:
         """Wherever a byte is another, the file is not used."""
-        whole = [*long_prompt, *prompt]
-        data = baked.path.read_bytes()
-        damaged = replace(baked, path=tmp_path / "model.baked")
-        # The preamble and the header's beginning; then a byte here and there.
-        offsets = [*range(0, 32, 3), 100, *range(4000, len(data), max(1, len(data) // 8))]
-        for offset in (*offsets, len(data) - 1):
-            if offset < len(data):
-                flipped = bytes([data[offset] ^ 0x10])
-                damaged.path.write_bytes(data[:offset] + flipped + data[offset + 1 :])
-                _, cached = first_answer(backend, model, replace(options, baked=damaged), whole, 1)
-                assert cached == 0, f"byte {offset}"
+        size = baked.path.stat().st_size
+        # The file's beginning, then a byte here and there.
+        offsets = {*range(0, 32, 3), 100, *range(4000, size, max(1, size // 8)), size - 1}
+        for offset in sorted(offset for offset in offsets if offset < size):
+
+            def flip(data: bytes, offset: int = offset) -> bytes:
+                return data[:offset] + bytes([data[offset] ^ 0x10]) + data[offset + 1 :]
+
+            _, cached = loads.answer([*long_prompt, long_prompt[0]], 1, baked=damaged(flip))
+            assert cached == 0, f"byte {offset}"
 
     def test_prompt_that_cannot_run_is_not_baked(
         self, baking_engine: BakingEngine, long_prompt: list[int], tmp_path: Path
@@ -198,15 +206,25 @@ class BakeConformance(ConformanceFixtures):
         assert len(baked.path.read_bytes()) == len(before)
 
 
-def first_answer(
-    backend: Backend,
-    model: ModelFacts,
-    options: LoadOptions,
-    prompt: list[int],
-    length: int = LENGTH,
-) -> tuple[list[int], int]:
-    """Load, ask once greedily, and close; return the tokens, and how many were cached."""
-    engine = within(lambda: backend.load(model, options, lambda _: None))
-    listener = run(engine, request_of(prompt, length))
-    engine.close()
-    return listener.tokens, listener.finish().usage.cached_tokens
+class Loads:
+    """Loads of one model that differ in an option."""
+
+    def __init__(self, backend: Backend, model: ModelFacts, options: LoadOptions) -> None:
+        self._backend = backend
+        self._model = model
+        self._options = options
+        self.context_length = options.context_length or model.context_length
+
+    def load(self, **changed: Any) -> Engine:
+        """Load with the options *changed*."""
+        options = replace(self._options, **changed)
+        return within(lambda: self._backend.load(self._model, options, lambda _: None))
+
+    def answer(
+        self, prompt: list[int], length: int = LENGTH, **changed: Any
+    ) -> tuple[list[int], int]:
+        """Load, ask once greedily, close; return the tokens, and how many were cached."""
+        engine = self.load(**changed)
+        listener = run(engine, request_of(prompt, length))
+        within(engine.close)
+        return listener.tokens, listener.finish().usage.cached_tokens
