@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -42,7 +43,7 @@ def with_baked(options: LoadOptions, entry: ModelEntry, facts: ModelFacts) -> Lo
     case: the backend says that it is missing.
     """
     path = baked_path(entry)
-    if not (entry.options.baked or path.is_file()):
+    if not (entry.options.baked or os.path.isfile(path)):  # noqa: PTH113 - raises nothing
         return options
     try:
         source = template_source(entry, facts) or ""
