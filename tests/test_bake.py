@@ -142,6 +142,7 @@ async def test_greedy_answer_of_a_real_model_is_the_same(tmp_path):
     assert with_baked["choices"] == without["choices"]
     cached = [one["usage"]["prompt_tokens_details"]["cached_tokens"] for one in heard]
     assert cached == [0, done.tokens]
+    assert done.tokens > 100
 
 
 # ── the command, with the embedded model ────────────────────────────────────────────────────────

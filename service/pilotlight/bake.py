@@ -71,8 +71,8 @@ def bake(
                 raise CannotBake(f"{entry.name}: the backend {claim.backend.name} cannot bake")
             tokens = _tokens(source, engine, prompt)
             began = clock()
-            size = engine.bake(tokens, BakedPrompt(path=path, template=template_digest(source)))
-            return Baking(len(tokens), path, size, clock() - began)
+            count = engine.bake(tokens, BakedPrompt(path=path, template=template_digest(source)))
+            return Baking(count, path, path.stat().st_size, clock() - began)
     except (BackendBroken, BackendError, ChatTemplateError) as error:
         raise CannotBake(str(error)) from error
     except OSError as error:

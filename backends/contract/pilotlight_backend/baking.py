@@ -74,8 +74,8 @@ class MappedPrompt:
         self.close()
 
 
-def write_baked(path: Path, origin: Origin, tokens: tuple[int, ...], state: memoryview) -> int:
-    """Write a baked prompt to *path*, whole or not at all; return the file's bytes.
+def write_baked(path: Path, origin: Origin, tokens: tuple[int, ...], state: memoryview) -> None:
+    """Write a baked prompt to *path*, whole or not at all.
 
     Servers that have an earlier file mapped keep that one. Raises `OSError`.
     """
@@ -88,7 +88,6 @@ def write_baked(path: Path, origin: Origin, tokens: tuple[int, ...], state: memo
         file.write(preamble)
         file.write(header)
         file.write(state)
-    return len(preamble) + len(header) + state.nbytes
 
 
 @contextmanager

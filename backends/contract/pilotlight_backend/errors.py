@@ -6,7 +6,7 @@
     │   └── InsufficientMemory   it needs more memory than there is
     ├── InvalidParameter         a value of the request cannot be honoured
     │   └── ContextLengthExceeded
-    ├── BakingRefused            this model's prompts cannot be baked
+    ├── BakingRefused            this prompt, or any of the model's, is not baked
     ├── InferenceFailed          the engine broke while it worked on a request
     └── EngineClosed             the engine was closed before the request ended
 
@@ -65,7 +65,7 @@ class ContextLengthExceeded(InvalidParameter):
 
 
 class BakingRefused(BackendError):
-    """The model keeps what cannot be taken out of it, or not put back exactly."""
+    """A prompt's state cannot be taken out, or not be put back exactly."""
 
 
 class InferenceFailed(BackendError):

@@ -68,8 +68,10 @@ class BakingEngine(Engine, Protocol):
     def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:
         """Evaluate *prompt* and write its state to `baked.path`, whole or not at all.
 
-        Returns the file's bytes. Blocks; any thread but the engine's. Raises what `submit` raises,
-        `BakingRefused`, `InferenceFailed`, and `OSError` where the file cannot be written.
+        Returns how many of its tokens are baked: some at the end may be left out, where evaluating
+        them apart from what follows would not give the same numbers. Blocks; any thread but the
+        engine's. Raises what `submit` raises, `BakingRefused`, `InferenceFailed`, and `OSError`
+        where the file cannot be written.
         """
 
 

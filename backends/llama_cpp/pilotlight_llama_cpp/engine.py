@@ -15,7 +15,7 @@ from pilotlight_backend import (
 )
 from pilotlight_backend.baking import write_baked
 from pilotlight_backend.checks import check_request
-from pilotlight_llama_cpp.baking import StateOfPrompt, origin
+from pilotlight_llama_cpp.baking import StateOfPrompt, origin, whole_tiles
 from pilotlight_llama_cpp.context import Context
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.runner import Job, Runner
@@ -70,18 +70,23 @@ class LlamaCppEngine:
         return Job(self._runner, request, emit, limit=min(request.max_tokens, room))
 
     def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:
-        """Evaluate *prompt* as a request does, and write the state that its slot then holds."""
+        """Evaluate *prompt* as a request does, and write the state that its slot then holds.
+
+        Of its tokens the last few are left out, see `baking.whole_tiles`.
+        """
         if not self._model.plain_cache:
             raise BakingRefused(
                 f"{self._facts.path.name}: its prompts cannot be baked: the model keeps a sliding"
                 " window or a recurrent state, and not every token's keys and values"
             )
+        prompt = whole_tiles(prompt)
         baking = StateOfPrompt(prompt, self._context.save)
         baking.job = self._job(baking.request, baking)
         self._runner.submit(baking.job)
         state = baking.wait()
         made_of = origin(self._model, self._facts, self._options, baked.template)
-        return write_baked(baked.path, made_of, prompt, state)
+        write_baked(baked.path, made_of, prompt, state)
+        return len(prompt)
 
     def stats(self) -> EngineStats:
         """Return a snapshot."""

@@ -116,7 +116,9 @@ class Scheduler(Generic[S]):
         """Return the next batch.
 
         One token of each sequence that decodes, then at most a chunk of prompt tokens, the
-        earliest prompt first: a prompt of any length delays a running stream by one chunk.
+        earliest prompt first: a prompt of any length delays a running stream by one chunk. Behind a
+        reused prefix the first step goes to where a chunk would have ended without it, so that all
+        further ones are the same, and rounded alike.
         """
         decoding: list[Part[S]] = []
         prefilling: list[Part[S]] = []
@@ -127,7 +129,10 @@ class Scheduler(Generic[S]):
             if sequence.pending is not None:
                 decoding.append(Part(sequence, slot.id, start, (sequence.pending,), sampled=True))
             elif room:
-                tokens = sequence.prompt[start : start + room]
+                whole = self._chunk
+                if start == sequence.cached_tokens:
+                    whole -= start % self._chunk
+                tokens = sequence.prompt[start : start + min(room, whole)]
                 room -= len(tokens)
                 ends = start + len(tokens) == len(sequence.prompt)
                 prefilling.append(Part(sequence, slot.id, start, tokens, sampled=ends))

@@ -21,8 +21,7 @@ TOKENS = (1, 2, 3)
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "model.baked"
-    size = write_baked(path, ORIGIN, TOKENS, memoryview(STATE))
-    assert size == path.stat().st_size
+    write_baked(path, ORIGIN, TOKENS, memoryview(STATE))
     return path
 
 

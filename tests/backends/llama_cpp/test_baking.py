@@ -16,6 +16,8 @@ from tests.backends.answer import GREEDY, Answer, prompt_of
 
 OPTIONS = LoadOptions(parallel=2, context_length=512, chunk=64)
 PROMPT = tuple(prompt_of(5, 300))
+BAKED = 288
+"""Of its tokens: whole tiles of 16."""
 
 
 def load(path, options=OPTIONS):
@@ -49,15 +51,20 @@ def test_greedy_answer_is_the_same(tmp_path, weights, seed):
     options = bake(path, tmp_path / "model.baked")
     expected, cached = answer(path, OPTIONS)
     assert cached == 0
-    assert answer(path, options) == (expected, len(PROMPT))
+    assert answer(path, options) == (expected, BAKED)
 
 
-def test_logits_are_the_same_to_the_bit(exact_model, tmp_path):
+@pytest.mark.parametrize("rest", [11, 16, 40, 130])
+@pytest.mark.parametrize("weights", ["Q8_0", "F16"])
+def test_logits_are_the_same_to_the_bit(tmp_path, weights, rest):
     """Not the choice of tokens alone: every probability is what it was."""
+    path = tmp_path / "model.gguf"
+    random_gguf.write(path, dataclasses.replace(random_gguf.TINY, weights=weights), seed=rest)
+    prompt = (*PROMPT[:BAKED], *prompt_of(rest, rest))
 
     def logprobs(options):
-        engine = load(exact_model, options)
-        heard = Answer(engine, (*PROMPT, 4, 5), sampling=GREEDY, logprobs=20)
+        engine = load(path, options)
+        heard = Answer(engine, prompt, sampling=GREEDY, logprobs=20)
         found = [
             [(one.id, one.logprob) for one in token.candidates]
             for token in heard.events[1:-1]
@@ -66,7 +73,7 @@ def test_logits_are_the_same_to_the_bit(exact_model, tmp_path):
         engine.close()
         return found
 
-    assert logprobs(bake(exact_model, tmp_path / "model.baked")) == logprobs(OPTIONS)
+    assert logprobs(bake(path, tmp_path / "model.baked")) == logprobs(OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +104,7 @@ def test_renamed_model_is_the_same(exact_model, tmp_path):
     options = bake(exact_model, tmp_path / "model.baked")
     moved = tmp_path / "moved.gguf"
     moved.write_bytes(exact_model.read_bytes())
-    assert answer(moved, options)[1] == len(PROMPT)
+    assert answer(moved, options)[1] == BAKED
 
 
 def test_other_build_is_named(exact_model, tmp_path, caplog, monkeypatch):
@@ -135,9 +142,9 @@ def test_state_of_another_shape_is_refused_by_llama_cpp(exact_model, tmp_path, m
 def test_tokens_in_the_cache_are_counted(exact_model, tmp_path):
     """What is baked takes room from the start, in the one slot that holds it."""
     engine = load(exact_model, bake(exact_model, tmp_path / "model.baked"))
-    assert engine.stats().kv_tokens == len(PROMPT)
+    assert engine.stats().kv_tokens == BAKED
     Answer(engine, (*PROMPT, 9), sampling=GREEDY, max_tokens=1).tokens  # noqa: B018 - waits
-    assert engine.stats().prompt_tokens == 1
+    assert engine.stats().prompt_tokens == 13
     engine.close()
 
 
@@ -145,7 +152,7 @@ def test_load_says_how_much_is_baked(exact_model, tmp_path, caplog):
     """The operator sees that the file is in use."""
     caplog.set_level(logging.INFO, "pilotlight.llama_cpp")
     load(exact_model, bake(exact_model, tmp_path / "model.baked")).close()
-    assert "exact.gguf: 300 tokens of its prompt are baked" in caplog.text
+    assert "exact.gguf: 288 tokens of its prompt are baked" in caplog.text
 
 
 def test_model_without_a_plain_cache_is_refused(exact_model, tmp_path):
@@ -155,6 +162,14 @@ def test_model_without_a_plain_cache_is_refused(exact_model, tmp_path):
     with pytest.raises(BakingRefused, match=r"exact\.gguf: its prompts cannot be baked"):
         engine.bake(PROMPT, BakedPrompt(path=tmp_path / "model.baked", template=""))
     assert not list(tmp_path.iterdir())
+    engine.close()
+
+
+def test_prompt_that_is_hardly_one_is_refused(exact_model, tmp_path):
+    """Less than a tile is not worth a file."""
+    engine = load(exact_model)
+    with pytest.raises(BakingRefused, match="the prompt has 15 tokens; at least 16 are baked"):
+        engine.bake(PROMPT[:15], BakedPrompt(path=tmp_path / "model.baked", template=""))
     engine.close()
 
 

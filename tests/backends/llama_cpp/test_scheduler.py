@@ -91,6 +91,17 @@ def test_prefix_that_a_slot_holds_is_not_evaluated_again():
     assert next_turn.cached_tokens == 11
 
 
+def test_chunks_begin_where_they_do_without_a_reused_prefix():
+    """A prompt that goes on in the middle of a chunk first comes to that chunk's end."""
+    scheduler = Scheduler(slots=1, chunk=8, baked=prompt_of(11))
+    enqueue(scheduler, prompt_of(30))
+    assert [step(scheduler) for _ in range(3)] == [
+        [(0, 11, 5, False)],
+        [(0, 16, 8, False)],
+        [(0, 24, 6, True)],
+    ]
+
+
 def test_last_prompt_token_is_always_evaluated():
     """The same prompt again costs one token: its logits are needed."""
     scheduler = Scheduler(slots=1, chunk=64)

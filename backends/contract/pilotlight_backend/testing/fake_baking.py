@@ -21,7 +21,8 @@ class FakeBakingEngine(FakeEngine):
             vocabulary_size=self._tokenizer.size,
         )
         state = memoryview(bytes(_STATE_BYTES * len(prompt)))
-        return write_baked(baked.path, _origin(self.facts, self.options, baked), prompt, state)
+        write_baked(baked.path, _origin(self.facts, self.options, baked), prompt, state)
+        return len(prompt)
 
 
 def baked_tokens(facts: ModelFacts, options: LoadOptions) -> tuple[int, ...]:

@@ -15,8 +15,10 @@ from pilotlight_backend.testing.conformance.listener import request_of, run, sub
 from pilotlight_backend.types import BakedPrompt, LoadOptions, ModelFacts
 
 LENGTH = 8
-BAKED = 150
+PROMPT = 150
 """Tokens; the context of the suite has at least 256."""
+BAKED_AT_LEAST = 100
+"""Tokens of these."""
 TEMPLATE = "0123"
 
 
@@ -35,7 +37,7 @@ class BakeConformance(ConformanceFixtures):
     @classmethod
     def long_prompt(cls, prompt: list[int]) -> list[int]:
         """Return a prompt that is worth baking."""
-        return (prompt * BAKED)[:BAKED]
+        return (prompt * PROMPT)[:PROMPT]
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -48,8 +50,8 @@ class BakeConformance(ConformanceFixtures):
         """Bake the prompt once for the class."""
         path = tmp_path_factory.mktemp("baked") / "model.baked"
         baked = BakedPrompt(path=path, template=TEMPLATE)
-        size = within(lambda: baking_engine.bake(tuple(long_prompt), baked))
-        assert size == path.stat().st_size
+        count = within(lambda: baking_engine.bake(tuple(long_prompt), baked))
+        assert BAKED_AT_LEAST <= count <= len(long_prompt)
         assert [one.name for one in path.parent.iterdir()] == [path.name], "something is left"
         return baked
 
@@ -66,7 +68,9 @@ class BakeConformance(ConformanceFixtures):
         whole = [*long_prompt, *prompt]
         expected, cached = loads.answer(whole)
         assert cached == 0
-        assert loads.answer(whole, baked=baked) == (expected, BAKED)
+        tokens, cached = loads.answer(whole, baked=baked)
+        assert tokens == expected
+        assert BAKED_AT_LEAST <= cached <= len(long_prompt)
 
     def test_every_request_starts_behind_it(
         self, loads: "Loads", baked: BakedPrompt, long_prompt: list[int], prompt: list[int]
@@ -76,7 +80,7 @@ class BakeConformance(ConformanceFixtures):
         turns = [[*long_prompt, *prompt[start:]] for start in range(min(4, len(prompt)))]
         for _ in range(2):
             for one in [submit(engine, request_of(turn, LENGTH)) for turn in turns]:
-                assert one.listener.finish().usage.cached_tokens >= BAKED
+                assert one.listener.finish().usage.cached_tokens >= BAKED_AT_LEAST
             for one in [submit(engine, request_of(prompt[::-1], 2)) for _ in turns]:
                 one.listener.finish()
         answers = [run(engine, request_of(turn, LENGTH)).tokens for turn in turns]
