@@ -131,6 +131,10 @@ def map_baked(path: Path, origin: Origin) -> MappedPrompt:
     except ValueError:  # what mmap says of an empty file
         raise Unfit("it is empty") from None
     try:
+        if hasattr(
+            mapping, "madvise"
+        ):  # all of it is read next, and from a disk that takes a while
+            mapping.madvise(mmap.MADV_WILLNEED)
         start, tokens = _check(mapping, origin)
     except BaseException:
         mapping.close()

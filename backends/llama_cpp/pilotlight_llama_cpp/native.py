@@ -28,9 +28,12 @@ def library() -> Any:
 
 def build(binding: Any) -> str:
     """Name what decides the numbers: llama.cpp's version, ggml's commit, the CPU's kernels."""
-    commit = binding._lib.ggml_commit  # noqa: SLF001 - exported, and not in the binding
-    commit.restype = ctypes.c_char_p
-    parts = (binding.llama_version(), commit(), binding.llama_print_system_info())
+    parts = [binding.llama_version(), binding.llama_print_system_info()]
+    # Exported by the library, and not in the binding.
+    commit = getattr(binding._lib, "ggml_commit", None)  # noqa: SLF001
+    if commit is not None:
+        commit.restype = ctypes.c_char_p
+        parts.insert(1, commit())
     return " ".join(part.decode().strip(" |") for part in parts)
 
 

@@ -4,6 +4,7 @@ import zlib
 
 from pilotlight_backend.baking import Origin, open_baked, write_baked
 from pilotlight_backend.checks import check_request
+from pilotlight_backend.errors import EngineClosed
 from pilotlight_backend.testing.fake_engine import FakeEngine
 from pilotlight_backend.types import BakedPrompt, GenerateRequest, LoadOptions, ModelFacts
 
@@ -20,6 +21,8 @@ class FakeBakingEngine(FakeEngine):
             context_length=self.facts.context_length,
             vocabulary_size=self._tokenizer.size,
         )
+        if self.closed.is_set():
+            raise EngineClosed("the engine is closed")
         state = memoryview(bytes(_STATE_BYTES * len(prompt)))
         write_baked(baked.path, _origin(self.facts, self.options, baked), prompt, state)
         return len(prompt)

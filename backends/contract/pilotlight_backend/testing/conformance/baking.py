@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from pilotlight_backend.errors import ContextLengthExceeded, InvalidParameter
+from pilotlight_backend.errors import ContextLengthExceeded, EngineClosed, InvalidParameter
 from pilotlight_backend.protocols import Backend, BakingEngine, Engine
 from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures
 from pilotlight_backend.testing.conformance.listener import request_of, run, submit, within
@@ -197,6 +197,17 @@ class BakeConformance(ConformanceFixtures):
         with pytest.raises(OSError, match="none"):
             within(lambda: baking_engine.bake(tuple(long_prompt), baked))
         assert run(baking_engine, request_of(long_prompt, 2)).tokens
+
+    def test_closed_engine_does_not_bake(
+        self, own_engine: Engine, long_prompt: list[int], tmp_path: Path
+    ) -> None:
+        """As with any request after the end."""
+        within(own_engine.close)
+        if isinstance(own_engine, BakingEngine):
+            baked = BakedPrompt(path=tmp_path / "model.baked", template=TEMPLATE)
+            with pytest.raises(EngineClosed):
+                own_engine.bake(tuple(long_prompt), baked)
+        assert not list(tmp_path.iterdir())
 
     def test_baking_among_requests(
         self, baking_engine: BakingEngine, baked: BakedPrompt, long_prompt: list[int]
