@@ -27,7 +27,7 @@ class CannotBake(Exception):
 
 
 class Baking(Struct, frozen=True):
-    """What was baked: tokens, the file, its bytes, and the seconds that the evaluation took."""
+    """What was baked: tokens, the file, its bytes, and the seconds that it took once loaded."""
 
     tokens: int
     path: Path

@@ -171,7 +171,7 @@ def bake(arguments: dict[str, Any]) -> None:
         sys.exit(f"pilotlight: {error}")
     print(  # noqa: T201 - a command's output
         f"{done.path}: {done.tokens} tokens, {done.size_bytes / 1e6:.1f} MB,"
-        f" evaluated in {done.seconds:.1f} s"
+        f" in {done.seconds:.1f} s"
     )
 
 

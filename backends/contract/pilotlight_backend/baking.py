@@ -131,9 +131,7 @@ def map_baked(path: Path, origin: Origin) -> MappedPrompt:
     except ValueError:  # what mmap says of an empty file
         raise Unfit("it is empty") from None
     try:
-        if hasattr(
-            mapping, "madvise"
-        ):  # all of it is read next, and from a disk that takes a while
+        if hasattr(mapping, "madvise"):  # every byte is read next
             mapping.madvise(mmap.MADV_WILLNEED)
         start, tokens = _check(mapping, origin)
     except BaseException:

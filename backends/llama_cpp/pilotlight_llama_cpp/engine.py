@@ -72,7 +72,8 @@ class LlamaCppEngine:
     def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:
         """Evaluate *prompt* as a request does, and write the state that its slot then holds.
 
-        Of its tokens the last few are left out, see `baking.whole_tiles`.
+        Of its tokens the last few are left out, see `baking.whole_tiles`. What a slot holds of it
+        already is not evaluated again.
         """
         if not self._model.plain_cache:
             raise BakingRefused(
