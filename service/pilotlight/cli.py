@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, add_arguments, summary in (
         ("serve", serve, _add_settings, "serve the models over HTTP"),
         ("models", models, _add_settings, "list the models and the backends that serve them"),
+        ("bake", bake, _add_bake, "evaluate a system prompt once, for every start to begin with"),
         ("bench", None, _add_benches, "measure what clients of a server see"),
         ("openapi", openapi, _add_document, "write the OpenAPI document as YAML"),
         ("settings", settings_table, _add_output, "write the table of settings as Markdown"),
@@ -42,6 +43,21 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         add_arguments(sub)
     return parser
+
+
+def _add_bake(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="the model's name, as requests say it")
+    parser.add_argument(
+        "--prompt", metavar="FILE", type=Path, required=True, help="file with the system prompt"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="file to write; by default where serving looks: MODELFILE.baked beside the model,"
+        " or what models.yaml says",
+    )
+    _add_settings(parser)
 
 
 def _add_benches(parser: argparse.ArgumentParser) -> None:
@@ -161,6 +177,35 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())  # noqa: T201 - a command's output
+
+
+# ── bake ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def bake(arguments: dict[str, Any]) -> None:
+    """Write a system prompt's state beside its model, and print what it comes to."""
+    import asyncio  # noqa: PLC0415
+
+    from pilotlight import bake as baking  # noqa: PLC0415
+    from pilotlight.errors import ServiceError  # noqa: PLC0415
+    from pilotlight.service import Service, load_options  # noqa: PLC0415
+    from pilotlight.telemetry import configure_logging  # noqa: PLC0415
+
+    name, file, output = (arguments.pop(key) for key in ("model", "prompt", "output"))
+    settings = load_settings(arguments)
+    configure_logging(settings)
+    try:
+        prompt = baking.read_prompt(file)
+        service = Service(settings)
+        entry = asyncio.run(service.resolver.resolve(name))
+        options = load_options(settings, entry)
+        done = baking.bake(entry, service.registry, options, prompt, output=output)
+    except (baking.CannotBake, ServiceError) as error:
+        sys.exit(f"pilotlight: {error}")
+    print(  # noqa: T201 - a command's output
+        f"{done.path}: {done.tokens} tokens, {done.size_bytes / 1e6:.1f} MB,"
+        f" in {done.seconds:.1f} s"
+    )
 
 
 # ── bench ───────────────────────────────────────────────────────────────────────────────────────

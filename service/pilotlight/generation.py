@@ -29,6 +29,7 @@ from pilotlight.errors import (
     ServiceError,
 )
 from pilotlight.metrics import Metrics
+from pilotlight.models.catalog import template_path
 from pilotlight.models.pool import Hold, LoadedModel, ModelStatus, Pool
 from pilotlight.models.resolver import Resolver
 from pilotlight.output import reasoning, tool_calls
@@ -349,7 +350,7 @@ def _learn(model: LoadedModel, engine: AsyncEngine) -> Dialect:
 
 def _read_template(model: Path, name: str) -> str:
     """Read the template *name*, relative to the folder that *model* is or is in."""
-    path = (model if model.is_dir() else model.parent) / name
+    path = template_path(model, name)
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -48,7 +48,7 @@ class Service:
         _check_formats(settings, configured)
         self.pool = Pool(
             self.registry,
-            load_options=lambda entry: _load_options(settings, entry),
+            load_options=lambda entry: load_options(settings, entry),
             memory_budget=settings.memory_budget_bytes,
             idle_ttl=settings.idle_ttl,
             history=LoadHistory(_cache_dir(settings)),
@@ -116,7 +116,7 @@ def _cache_dir(settings: Settings) -> Path | None:
     return None if settings.cache_dir.parts[:1] == ("~",) else settings.cache_dir
 
 
-def _load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
+def load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
     """Return how *entry* is loaded: as models.yaml says, else as the settings say."""
     options = entry.options
     return LoadOptions(

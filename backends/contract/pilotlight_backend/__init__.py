@@ -2,6 +2,7 @@
 
 from pilotlight_backend.errors import (
     BackendError,
+    BakingRefused,
     ContextLengthExceeded,
     EngineClosed,
     InferenceFailed,
@@ -11,8 +12,9 @@ from pilotlight_backend.errors import (
     ModelFileInvalid,
 )
 from pilotlight_backend.hookspecs import PROJECT, hookimpl, hookspec
-from pilotlight_backend.protocols import Backend, Engine, Ticket
+from pilotlight_backend.protocols import Backend, BakingEngine, Engine, Ticket
 from pilotlight_backend.types import (
+    BakedPrompt,
     Candidate,
     EngineEvent,
     EngineStats,
@@ -34,6 +36,9 @@ __all__ = [
     "PROJECT",
     "Backend",
     "BackendError",
+    "BakedPrompt",
+    "BakingEngine",
+    "BakingRefused",
     "Candidate",
     "ContextLengthExceeded",
     "Engine",

@@ -6,6 +6,7 @@
     │   └── InsufficientMemory   it needs more memory than there is
     ├── InvalidParameter         a value of the request cannot be honoured
     │   └── ContextLengthExceeded
+    ├── BakingRefused            this prompt, or any of the model's, is not baked
     ├── InferenceFailed          the engine broke while it worked on a request
     └── EngineClosed             the engine was closed before the request ended
 
@@ -61,6 +62,10 @@ class ContextLengthExceeded(InvalidParameter):
         )
         self.prompt_tokens = prompt_tokens
         self.context_length = context_length
+
+
+class BakingRefused(BackendError):
+    """A prompt's state cannot be taken out, or not be put back exactly."""
 
 
 class InferenceFailed(BackendError):

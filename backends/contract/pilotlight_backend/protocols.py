@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from pilotlight_backend.types import (
+    BakedPrompt,
     EngineEvent,
     EngineStats,
     GenerateRequest,
@@ -53,6 +54,24 @@ class Engine(Protocol):
         """End every request with `Failed(EngineClosed)`, and give all memory back; waits for that.
 
         A second call does nothing.
+        """
+
+
+@runtime_checkable
+class BakingEngine(Engine, Protocol):
+    """An engine that can also keep a prompt's state in a file. Not every backend has such.
+
+    Its backend honours `LoadOptions.baked`: in a load with the same options every request that
+    begins with the prompt, and goes on, starts behind it, and has the tokens that it has without.
+    """
+
+    def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:
+        """Evaluate *prompt* and write its state to `baked.path`, whole or not at all.
+
+        Returns how many of its tokens are baked: some at the end may be left out, where evaluating
+        them apart from what follows would not give the same numbers. Blocks; any thread but the
+        engine's. Raises what `submit` raises, `BakingRefused`, `InferenceFailed`, and `OSError`
+        where the file cannot be written.
         """
 
 

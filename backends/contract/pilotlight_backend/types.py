@@ -30,6 +30,14 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     """KV cache per token of one sequence; 0 where unknown."""
 
 
+class BakedPrompt(Struct, frozen=True, kw_only=True):
+    """A file with a prompt's state, and what the prompt's text was made with."""
+
+    path: Path
+    template: str
+    """A digest of the chat template in force; a file that was made with another one is stale."""
+
+
 class LoadOptions(Struct, frozen=True, kw_only=True):
     """How to load a model. The defaults suit a small model on a small machine."""
 
@@ -43,6 +51,8 @@ class LoadOptions(Struct, frozen=True, kw_only=True):
     """Layers to place on a GPU where the build has one; -1 means all."""
     chunk: int = 512
     """Prompt tokens evaluated in one step at the most: the longest that a running stream waits."""
+    baked: BakedPrompt | None = None
+    """A prompt to start from. What does not fit is ignored with a warning, and the load goes on."""
 
 
 class LoadProgress(Struct, frozen=True):

@@ -51,6 +51,7 @@ class LlamaCppBackend:
 def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], None]) -> Engine:
     """Make model, context and engine, or nothing at all."""
     # Here for the first time a native library is imported.
+    from pilotlight_llama_cpp.baking import adopt  # noqa: PLC0415
     from pilotlight_llama_cpp.context import Context  # noqa: PLC0415
     from pilotlight_llama_cpp.engine import LlamaCppEngine  # noqa: PLC0415
     from pilotlight_llama_cpp.model import Model  # noqa: PLC0415
@@ -71,10 +72,11 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
     try:
         report("warm")
         _on_a_thread_of_its_own(context.warm)
+        baked = adopt(context, model, facts, options)
     except BaseException:
         context.close()
         raise
-    return LlamaCppEngine(facts, model, context, slots=options.parallel, chunk=options.chunk)
+    return LlamaCppEngine(facts, model, context, options, baked)
 
 
 def _on_a_thread_of_its_own(work: Callable[[], None]) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Sequence as Tokens
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from pilotlight_backend import LoadFailed, SamplingParams, Token
+from pilotlight_backend import InferenceFailed, LoadFailed, SamplingParams, Token
+from pilotlight_backend.baking import MappedPrompt
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.sampling import Sampler
@@ -92,6 +93,7 @@ class Context:
             raise LoadFailed("the model cannot generate: it has no decoder")
         self._make_batch()
         self._vocabulary: dict[int, tuple[bytes, bool]] = {}
+        self._baked: MappedPrompt | None = None
 
     def _make_batch(self) -> None:
         """Lay the batch out in arrays of our own: a step then fills slices instead of fields."""
@@ -153,6 +155,47 @@ class Context:
             lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
         return bool(kept) or length == 0
 
+    def save(self, slot: int) -> memoryview:
+        """Return the state of what *slot* holds, for `restore`.
+
+        Keys and values as the cache has them, nothing converted; 112 KB a token of Qwen3-0.6B.
+        """
+        size = self._lib.llama_state_seq_get_size(self._pointer, slot)
+        state = (ctypes.c_uint8 * size)()
+        if self._lib.llama_state_seq_get_data(self._pointer, state, size, slot) != size:
+            raise InferenceFailed("llama.cpp did not give the state out")
+        return memoryview(state)
+
+    def adopt(self, baked: MappedPrompt) -> bool:
+        """Keep *baked* for `restore`, and put it into the first slot.
+
+        Where llama.cpp refuses it, that is False, and *baked* stays the caller's.
+        """
+        self._baked = baked
+        if not self.restore(0):
+            self._baked = None
+        return self._baked is not None
+
+    def restore(self, slot: int) -> bool:
+        """Put the baked prompt into *slot*, in place of what it held; False: it is empty now.
+
+        llama.cpp copies it from the file's own pages. It compares the types and sizes of all rows
+        with its own, and has no opinion about what they hold.
+        """
+        if self._baked is None:
+            raise AssertionError("only an adopted prompt is restored")
+        lib, state = self._lib, self._baked.state
+        # An empty slot, so that the cells are those that a prompt from the start would take: the
+        # order in which they are added up is then the same.
+        lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        source = (ctypes.c_uint8 * len(state)).from_buffer(state)
+        restored = lib.llama_state_seq_set_data(self._pointer, source, len(state), slot)
+        end = lib.llama_memory_seq_pos_max(self._memory, slot) + 1
+        if restored == len(state) and end == len(self._baked.tokens):
+            return True
+        lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        return False
+
     def sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Sampler:
         """Make a request's sampler; the caller closes it."""
         return Sampler(self._model, params, prompt)
@@ -186,4 +229,6 @@ class Context:
         pointer, self._pointer = self._pointer, None
         if pointer:
             self._lib.llama_free(pointer)
+        if self._baked:
+            self._baked.close()
         self._model.close()

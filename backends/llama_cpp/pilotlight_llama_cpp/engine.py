@@ -3,8 +3,19 @@
 import threading
 from collections.abc import Callable
 
-from pilotlight_backend import EngineEvent, EngineStats, GenerateRequest, ModelFacts, Ticket
+from pilotlight_backend import (
+    BakedPrompt,
+    BakingRefused,
+    EngineEvent,
+    EngineStats,
+    GenerateRequest,
+    LoadOptions,
+    ModelFacts,
+    Ticket,
+)
+from pilotlight_backend.baking import write_baked
 from pilotlight_backend.checks import check_request
+from pilotlight_llama_cpp.baking import StateOfPrompt, origin, whole_tiles
 from pilotlight_llama_cpp.context import Context
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.runner import Job, Runner
@@ -14,12 +25,20 @@ class LlamaCppEngine:
     """Checks requests, and passes them to the runner on its thread."""
 
     def __init__(
-        self, facts: ModelFacts, model: Model, context: Context, *, slots: int, chunk: int
+        self,
+        facts: ModelFacts,
+        model: Model,
+        context: Context,
+        options: LoadOptions,
+        baked: tuple[int, ...],
     ) -> None:
+        """*context* has adopted the *baked* prompt, where there is one."""
         self._facts = facts
         self._model = model
-        self._kv_capacity = slots * facts.context_length
-        self._runner = Runner(context, slots=slots, chunk=chunk)
+        self._context = context
+        self._options = options
+        self._kv_capacity = options.parallel * facts.context_length
+        self._runner = Runner(context, slots=options.parallel, chunk=options.chunk, baked=baked)
         # A daemon: a process that forgot to close the engine can still end.
         self._thread = threading.Thread(
             target=self._runner.run, name=f"llama.cpp {facts.path.name}", daemon=True
@@ -37,15 +56,38 @@ class LlamaCppEngine:
 
     def submit(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Ticket:
         """Queue *request*; *emit* is called on the engine's thread."""
+        job = self._job(request, emit)
+        self._runner.submit(job)
+        return job
+
+    def _job(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Job:
         check_request(
             request,
             context_length=self._facts.context_length,
             vocabulary_size=self._model.vocabulary_size,
         )
         room = self._facts.context_length - len(request.prompt)
-        job = Job(self._runner, request, emit, limit=min(request.max_tokens, room))
-        self._runner.submit(job)
-        return job
+        return Job(self._runner, request, emit, limit=min(request.max_tokens, room))
+
+    def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:
+        """Evaluate *prompt* as a request does, and write the state that its slot then holds.
+
+        Of its tokens the last few are left out, see `baking.whole_tiles`. What a slot holds of it
+        already is not evaluated again.
+        """
+        if not self._model.plain_cache:
+            raise BakingRefused(
+                f"{self._facts.path.name}: its prompts cannot be baked: the model keeps a sliding"
+                " window or a recurrent state, and not every token's keys and values"
+            )
+        prompt = whole_tiles(prompt)
+        baking = StateOfPrompt(prompt, self._context.save)
+        baking.job = self._job(baking.request, baking)
+        self._runner.submit(baking.job)
+        state = baking.wait()
+        made_of = origin(self._model, self._facts, self._options, baked.template)
+        write_baked(baked.path, made_of, prompt, state)
+        return len(prompt)
 
     def stats(self) -> EngineStats:
         """Return a snapshot."""

@@ -2,7 +2,7 @@
 
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.native import library
 
 _PIECE_BYTES = 128
+_TEXT_BYTES = 1024
 _ADD_NOTHING, _SPELLED = False, True
 
 
@@ -27,6 +28,13 @@ class Model:
         self._vocab = self.lib.llama_model_get_vocab(self.pointer)
         self.vocabulary_size: int = self.lib.llama_vocab_n_tokens(self._vocab)
         self.sliding_window: int = self.lib.llama_model_n_swa(self.pointer)
+        # Of a window and of a recurrent state the past is lost: only a plain cache of keys and
+        # values is the same whether it was computed here or put back.
+        self.plain_cache: bool = not (
+            self.sliding_window
+            or self.lib.llama_model_is_recurrent(self.pointer)
+            or self.lib.llama_model_is_hybrid(self.pointer)
+        )
         self.suppressed = self._suppressed()
         self._in_use = threading.Lock()
 
@@ -83,6 +91,22 @@ class Model:
             if count >= 0:
                 return buffer.raw[:count]
             room = -count
+
+    def metadata(self) -> Iterator[bytes]:
+        """Yield the header's keys, each followed by its value in text; arrays are left out."""
+        lib = self.lib
+        for index in range(lib.llama_model_meta_count(self.pointer)):
+            yield self._text(lib.llama_model_meta_key_by_index, index)
+            yield self._text(lib.llama_model_meta_val_str_by_index, index)
+
+    def _text(self, read: Callable[[Any, int, Any, int], int], index: int) -> bytes:
+        room = _TEXT_BYTES
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            length = read(self.pointer, index, buffer, room)
+            if length < room:
+                return buffer.raw[: max(length, 0)]
+            room = length + 1
 
     def is_end(self, token: int) -> bool:
         """Tell whether *token* ends a generation."""

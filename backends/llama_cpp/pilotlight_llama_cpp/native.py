@@ -1,5 +1,6 @@
 """The door to llama.cpp: its C API, imported and initialised when a model first needs it."""
 
+import ctypes
 import importlib
 import importlib.util
 import sys
@@ -23,6 +24,17 @@ def library() -> Any:
             binding.llama_backend_init()
             _library = binding
     return _library
+
+
+def build(binding: Any) -> str:
+    """Name what decides the numbers: llama.cpp's version, ggml's commit, the CPU's kernels."""
+    parts = [binding.llama_version(), binding.llama_print_system_info()]
+    # Exported by the library, and not in the binding.
+    commit = getattr(binding._lib, "ggml_commit", None)  # noqa: SLF001
+    if commit is not None:
+        commit.restype = ctypes.c_char_p
+        parts.insert(1, commit())
+    return " ".join(part.decode().strip(" |") for part in parts)
 
 
 def _import_binding() -> Any:

@@ -24,7 +24,7 @@ from pilotlight_backend import (
 )
 from pilotlight_backend.stopwatch import Stopwatch
 from pilotlight_llama_cpp.context import Decoded, Run
-from pilotlight_llama_cpp.scheduler import Part, Scheduler, Sequence
+from pilotlight_llama_cpp.scheduler import Part, Scheduler, Sequence, Slot
 
 logger = logging.getLogger("pilotlight.llama_cpp")
 
@@ -37,6 +37,9 @@ class Decoder(Protocol):
 
     def truncate(self, slot: int, length: int) -> bool:
         """Keep a slot's first *length* tokens; False where it had to be cleared."""
+
+    def restore(self, slot: int) -> bool:
+        """Put the baked prompt into a slot, in place of what it held; False: it is empty now."""
 
     def sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Any:
         """Make a sampler, which has a `close`."""
@@ -109,10 +112,12 @@ class Runner:
         *,
         slots: int,
         chunk: int,
+        baked: tuple[int, ...] = (),
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """*baked* are the tokens that the decoder's first slot holds, for it has adopted them."""
         self._decoder = decoder
-        self._scheduler: Scheduler[Job] = Scheduler(slots=slots, chunk=chunk)
+        self._scheduler: Scheduler[Job] = Scheduler(slots=slots, chunk=chunk, baked=baked)
         self._clock = clock
         self._wake = threading.Condition()
         self._arrived: list[Job] = []
@@ -207,11 +212,21 @@ class Runner:
     def _start(self, job: Job) -> None:
         job.watch.admitted = self._clock()
         slot = job.slot
-        if slot is not None and not self._decoder.truncate(slot.id, job.cached_tokens):
+        if slot is not None and not self._prepare(slot, job):
             self._scheduler.forget(slot)
         job.sampler = self._decoder.sampler(job.sampling, job.prompt)
         self._cached_tokens += job.cached_tokens
         self._emit(job, Started(len(job.prompt), job.cached_tokens))
+
+    def _prepare(self, slot: Slot, job: Job) -> bool:
+        """Leave the cached tokens in the slot and no others; False where nothing could be left.
+
+        To put the baked prompt there takes less than a chunk of a prompt does, so no running
+        stream waits longer for it than for any other newcomer.
+        """
+        if job.from_baked:
+            return self._decoder.restore(slot.id)
+        return self._decoder.truncate(slot.id, job.cached_tokens)
 
     def _evaluate(self, parts: list[Part[Job]]) -> None:
         match self._decoder.decode(parts):

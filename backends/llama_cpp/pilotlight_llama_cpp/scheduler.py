@@ -1,7 +1,8 @@
 """Who is evaluated in the next step. Pure: no clock, no native call, no thread.
 
 A slot is one sequence's place in the KV cache. It keeps what it holds when its request ends, so
-that the next prompt that begins the same way starts from there.
+that the next prompt that begins the same way starts from there. A baked prompt is as good as held
+by every idle slot: it can be put into any.
 """
 
 from collections import deque
@@ -12,7 +13,15 @@ from typing import Generic, NamedTuple, TypeVar
 class Sequence:
     """One request's state: a prompt that is evaluated in chunks, then a token at a time."""
 
-    __slots__ = ("cached_tokens", "completion_tokens", "limit", "pending", "prompt", "slot")
+    __slots__ = (
+        "cached_tokens",
+        "completion_tokens",
+        "from_baked",
+        "limit",
+        "pending",
+        "prompt",
+        "slot",
+    )
 
     def __init__(self, prompt: tuple[int, ...], limit: int) -> None:
         self.prompt = prompt
@@ -20,6 +29,8 @@ class Sequence:
         """Tokens that may be sampled: the request's, or what the context leaves."""
         self.slot: Slot | None = None
         self.cached_tokens = 0
+        self.from_baked = False
+        """Whether the cached tokens are those of the baked prompt, and not what the slot held."""
         self.completion_tokens = 0
         self.pending: int | None = None
         """The token that was sampled last, and is evaluated next."""
@@ -53,12 +64,15 @@ class Part(NamedTuple, Generic[S]):
 class Scheduler(Generic[S]):
     """Gives slots to sequences in the order they came, and plans each step's batch."""
 
-    def __init__(self, *, slots: int, chunk: int) -> None:
+    def __init__(self, *, slots: int, chunk: int, baked: tuple[int, ...] = ()) -> None:
+        """*baked* is the prompt that the first slot holds from the start."""
         self.slots = tuple(Slot(slot_id) for slot_id in range(slots))
+        self.slots[0].held.extend(baked)
         self.queue: deque[S] = deque()
         self.active: list[S] = []
         """The sequences that have a slot, in the order they got it."""
         self._chunk = chunk
+        self._baked = baked
         self._uses = 0
 
     def enqueue(self, sequence: S) -> None:
@@ -75,23 +89,36 @@ class Scheduler(Generic[S]):
         return admitted
 
     def _place(self, sequence: S) -> None:
-        """Choose the idle slot that holds most of the prompt, else the one unused for longest."""
+        """Choose the idle slot that holds most of the prompt, else the one unused for longest.
+
+        A slot that holds less than the baked prompt can be given that: it costs a copy. So to hold
+        no more than it is no reason to lose what another request may continue.
+        """
+        baked = self._baked_part(sequence.prompt)
         idle = (slot for slot in self.slots if slot.sequence is None)
-        common, _, slot = max(
+        held, _, slot = max(
             ((_common_prefix(slot.held, sequence.prompt), -slot.last_used, slot) for slot in idle),
-            key=lambda choice: choice[:2],
+            key=lambda choice: (max(choice[0], baked), choice[1]),
         )
+        sequence.from_baked = held < baked
         # The last token is evaluated in any case: its logits choose the first of the answer.
-        sequence.cached_tokens = min(common, len(sequence.prompt) - 1)
-        del slot.held[sequence.cached_tokens :]
+        sequence.cached_tokens = min(max(held, baked), len(sequence.prompt) - 1)
+        slot.held[:] = sequence.prompt[: sequence.cached_tokens]
         slot.sequence, sequence.slot = sequence, slot
         self.active.append(sequence)
+
+    def _baked_part(self, prompt: tuple[int, ...]) -> int:
+        """Return how much of *prompt* is the baked one: all of that, or nothing."""
+        length = len(self._baked)
+        return length if length < len(prompt) and prompt[:length] == self._baked else 0
 
     def plan(self) -> list[Part[S]]:
         """Return the next batch.
 
         One token of each sequence that decodes, then at most a chunk of prompt tokens, the
-        earliest prompt first: a prompt of any length delays a running stream by one chunk.
+        earliest prompt first: a prompt of any length delays a running stream by one chunk. Behind a
+        reused prefix the first step goes to where a chunk would have ended without it, so that all
+        further ones are the same, and rounded alike.
         """
         decoding: list[Part[S]] = []
         prefilling: list[Part[S]] = []
@@ -102,7 +129,10 @@ class Scheduler(Generic[S]):
             if sequence.pending is not None:
                 decoding.append(Part(sequence, slot.id, start, (sequence.pending,), sampled=True))
             elif room:
-                tokens = sequence.prompt[start : start + room]
+                whole = self._chunk
+                if start == sequence.cached_tokens:
+                    whole -= start % self._chunk
+                tokens = sequence.prompt[start : start + min(room, whole)]
                 room -= len(tokens)
                 ends = start + len(tokens) == len(sequence.prompt)
                 prefilling.append(Part(sequence, slot.id, start, tokens, sampled=ends))

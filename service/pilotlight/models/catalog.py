@@ -29,6 +29,11 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Relative to the model's folder.
     """
+    baked: str | None = None
+    """The file with its baked prompt, where that is not beside the model.
+
+    Relative to the model's folder.
+    """
     reasoning_format: str | None = None
     tool_call_format: str | None = None
 
@@ -129,12 +134,18 @@ def _entry(file: Path, key: str, name: Any, value: Any) -> ModelEntry:
         options = msgspec.convert(raw, ModelOptions)
         path = file.parent / Path(options.path).expanduser()
         template = options.chat_template and str(Path(options.chat_template).expanduser())
+        baked = options.baked and str(Path(options.baked).expanduser())
     except msgspec.ValidationError as error:
         raise ConfigError(f"{file}: {key}: {error}") from None
     except RuntimeError:
         raise ConfigError(f"{file}: {key}: a path's ~ names no home folder") from None
-    options = msgspec.structs.replace(options, chat_template=template)
+    options = msgspec.structs.replace(options, chat_template=template, baked=baked)
     return ModelEntry(name.strip().lower(), path, "configured", options)
+
+
+def template_path(model: Path, name: str) -> Path:
+    """Return the template *name*, relative to the folder that *model* is or is in."""
+    return (model if model.is_dir() else model.parent) / name
 
 
 # ── the models folder ───────────────────────────────────────────────────────────────────────────

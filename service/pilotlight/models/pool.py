@@ -18,6 +18,7 @@ from msgspec import Struct
 from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
 from pilotlight.metrics import LoadRecord
 from pilotlight.models import estimate, eviction
+from pilotlight.models.baked import warn_of_unused, with_baked
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.estimate import LoadTimes
 from pilotlight.models.history import LoadHistory, model_key
@@ -279,9 +280,11 @@ class Pool:
             await self._make_room(model, eviction.memory_need(claim.facts, options))
             key = model_key(claim.backend.name, claim.facts)
             model.earlier_loads = await asyncio.to_thread(self._history.of, key)
+            options = await asyncio.to_thread(with_baked, options, model.entry, claim.facts)
             watch = model.watch = LoadWatch(self._clock)
             engine = await self._load_in_thread(watch, claim, options)
             facts = engine.facts
+            warn_of_unused(options, engine, claim.backend.name)
         except asyncio.CancelledError:
             self._fail(model, _shutting_down())
             raise

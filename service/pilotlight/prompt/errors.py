@@ -3,7 +3,8 @@
 ChatTemplateError
 ├── TemplateInvalid     the source does not compile; the model cannot chat
 ├── TemplateRefused     the template rejects the messages, with a reason for the client
-└── TemplateFailed      rendering broke, or left its bounds
+├── TemplateFailed      rendering broke, or left its bounds
+└── PromptNotStable     conversations with one system prompt do not begin with it
 """
 
 
@@ -21,3 +22,7 @@ class TemplateRefused(ChatTemplateError):
 
 class TemplateFailed(ChatTemplateError):
     """The template broke while it was rendered."""
+
+
+class PromptNotStable(ChatTemplateError):
+    """The template puts before a system prompt what changes, or does not write it out as it is."""

@@ -18,6 +18,10 @@ class FakeDecoder:
         self.outcomes = []
         """Of the next decodes; once it is empty they succeed."""
         self.truncates = True
+        self.baked = ()
+        self.restores = True
+        self.restored = []
+        """The slots that were given the baked prompt."""
         self.answers = []
         self.open_samplers = 0
         self.closed = False
@@ -44,6 +48,11 @@ class FakeDecoder:
         kept = self.truncates or length in {0, len(held)}
         del held[length if kept else 0 :]
         return kept
+
+    def restore(self, slot):
+        self.restored.append(slot)
+        self.held[slot] = list(self.baked) if self.restores else []
+        return self.restores
 
     def sampler(self, _params, _prompt):
         self.open_samplers += 1

@@ -304,3 +304,30 @@ def test_thread_survives_a_step_that_raises(runner, decoder, caplog):
     runner.stop()
     thread.join(10)
     assert not thread.is_alive()
+
+
+def with_baked(decoder, prompt):
+    """Return a runner whose first slot holds *prompt*, as a load leaves it."""
+    decoder.baked = prompt
+    decoder.held[0] = list(prompt)
+    return Runner(decoder, slots=2, chunk=CHUNK, baked=prompt)
+
+
+def test_baked_prompt_is_put_into_the_slots_that_lack_it(decoder):
+    """Of two requests the first finds it in its slot; both evaluate what follows alone."""
+    runner = with_baked(decoder, (1, 2, 3))
+    clients = [Client(runner, (1, 2, 3, tail), limit=1) for tail in (4, 5)]
+    run_out(runner, *clients)
+    assert decoder.restored == [1]
+    assert decoder.batches[0] == [(0, 3, (4,)), (1, 3, (5,))]
+    assert [client.last.usage.cached_tokens for client in clients] == [3, 3]
+
+
+def test_baked_prompt_that_cannot_be_put_back_is_evaluated(decoder):
+    """Where the context refuses it the request starts over, and says that nothing was cached."""
+    runner = with_baked(decoder, (1, 2, 3))
+    decoder.restores = False
+    clients = [Client(runner, (1, 2, 3, tail), limit=1) for tail in (4, 5)]
+    run_out(runner, *clients)
+    assert decoder.batches[0] == [(0, 3, (4,)), (1, 0, (1, 2, 3, 5))]
+    assert [client.events[0] for client in clients] == [Started(4, 3), Started(4, 0)]

@@ -91,6 +91,17 @@ def test_prefix_that_a_slot_holds_is_not_evaluated_again():
     assert next_turn.cached_tokens == 11
 
 
+def test_chunks_begin_where_they_do_without_a_reused_prefix():
+    """A prompt that goes on in the middle of a chunk first comes to that chunk's end."""
+    scheduler = Scheduler(slots=1, chunk=8, baked=prompt_of(11))
+    enqueue(scheduler, prompt_of(30))
+    assert [step(scheduler) for _ in range(3)] == [
+        [(0, 11, 5, False)],
+        [(0, 16, 8, False)],
+        [(0, 24, 6, True)],
+    ]
+
+
 def test_last_prompt_token_is_always_evaluated():
     """The same prompt again costs one token: its logits are needed."""
     scheduler = Scheduler(slots=1, chunk=64)
@@ -159,3 +170,54 @@ def test_forgotten_slot_is_evaluated_from_the_start():
     scheduler.forget(again.slot)
     assert again.cached_tokens == 0
     assert step(scheduler) == [(0, 0, 10, True)]
+
+
+BAKED = prompt_of(10)
+
+
+def test_every_slot_is_as_good_as_the_one_with_the_baked_prompt():
+    """Two requests that begin with it evaluate their own part alone, in the same step."""
+    scheduler = Scheduler(slots=2, chunk=64, baked=BAKED)
+    first, second = enqueue(scheduler, (*BAKED, 50, 51), (*BAKED, 60))
+    assert step(scheduler) == [(0, 10, 2, True), (1, 10, 1, True)]
+    assert (first.cached_tokens, first.from_baked) == (10, False)
+    assert (second.cached_tokens, second.from_baked) == (10, True)
+
+
+def test_baked_prompt_does_not_cost_another_conversation():
+    """A newcomer gets the slot unused for longest, though another one holds the prompt too."""
+    scheduler = Scheduler(slots=2, chunk=64, baked=BAKED)
+    (first,) = enqueue(scheduler, (*BAKED, 50, 51))
+    step(scheduler)
+    scheduler.release(first)
+    (newcomer,) = enqueue(scheduler, (*BAKED, 60))
+    scheduler.admit()
+    assert (newcomer.slot.id, newcomer.from_baked) == (1, True)
+    (next_turn,) = enqueue(scheduler, (*BAKED, 50, 51, 52, 53))
+    scheduler.admit()
+    assert (next_turn.slot.id, next_turn.from_baked, next_turn.cached_tokens) == (0, False, 12)
+
+
+def test_slot_that_holds_the_baked_prompt_is_not_given_it_again():
+    """What is there already is cut off behind it."""
+    scheduler = Scheduler(slots=1, chunk=64, baked=BAKED)
+    (first,) = enqueue(scheduler, (*BAKED, 50, 51))
+    step(scheduler)
+    scheduler.release(first)
+    (second,) = enqueue(scheduler, (*BAKED, 60))
+    assert step(scheduler) == [(0, 10, 1, True)]
+    assert not second.from_baked
+
+
+def test_prompt_that_is_not_more_than_the_baked_one_does_not_use_it():
+    """Its last token must be evaluated; a part of the baked prompt is reused as any prefix is."""
+    scheduler = Scheduler(slots=2, chunk=64, baked=BAKED)
+    same, part, other = (Sequence(prompt, limit=9) for prompt in (BAKED, BAKED[:4], (7, 8)))
+    for sequence, cached in ((same, 9), (part, 3), (other, 0)):
+        scheduler.enqueue(sequence)
+        scheduler.admit()
+        assert (sequence.cached_tokens, sequence.from_baked) == (cached, False)
+        scheduler.release(sequence)
+        scheduler.forget(scheduler.slots[0])
+        scheduler.slots[0].held.extend(BAKED)
+        scheduler.forget(scheduler.slots[1])

@@ -24,12 +24,13 @@ from pilotlight_backend.errors import (
     LoadFailed,
     ModelFileInvalid,
 )
+from pilotlight_backend.testing.fake_baking import FakeBakingEngine, baked_tokens
 from pilotlight_backend.testing.fake_engine import FakeEngine
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import SUFFIX, FakeModel, Piece, read_model
 from pilotlight_backend.types import LoadOptions, LoadProgress, ModelFacts
 
-__all__ = ["FakeBackend", "FakeEngine", "FakeModel", "Gate", "Load", "Piece"]
+__all__ = ["FakeBackend", "FakeBakingEngine", "FakeEngine", "FakeModel", "Gate", "Load", "Piece"]
 
 
 class Load(Struct, frozen=True):
@@ -40,10 +41,16 @@ class Load(Struct, frozen=True):
 
 
 class FakeBackend:
-    """Runs `.fake` files; *embedded* is the one to say ships inside."""
+    """Runs `.fake` files; *embedded* is the one to say ships inside.
 
-    def __init__(self, name: str = "fake", embedded: Path | None = None) -> None:
+    Where it *bakes*, its engines do too, and loads take baked prompts up.
+    """
+
+    def __init__(
+        self, name: str = "fake", embedded: Path | None = None, *, bakes: bool = True
+    ) -> None:
         self._name = name
+        self._bakes = bakes
         self._embedded = embedded
         self._changed = Condition()
         self.load_gate = Gate(self._changed)
@@ -96,14 +103,18 @@ class FakeBackend:
             progress(LoadProgress("read", total * step // model.load_steps, total))
 
     def _open(self, model: FakeModel, facts: ModelFacts, options: LoadOptions) -> FakeEngine:
+        kind = FakeBakingEngine if self._bakes else FakeEngine
+        facts = replace(facts, context_length=context_length(facts, options))
+        baked = baked_tokens(facts, options) if self._bakes else ()
         with self._changed:
-            engine = FakeEngine(
+            engine = kind(
                 model,
-                replace(facts, context_length=context_length(facts, options)),
+                facts,
                 options,
                 changed=self._changed,
                 token_gate=self.token_gate,
                 on_close=self._forget,
+                baked=baked,
             )
             self.engines.append(engine)
         return engine

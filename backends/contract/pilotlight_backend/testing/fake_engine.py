@@ -97,6 +97,7 @@ class FakeEngine:
         changed: Condition,
         token_gate: Gate,
         on_close: Callable[["FakeEngine"], None],
+        baked: tuple[int, ...] = (),
     ) -> None:
         self.options = options
         self.requests: list[GenerateRequest] = []
@@ -111,6 +112,7 @@ class FakeEngine:
         self._on_close = on_close
         self._queue: deque[_Sequence] = deque()
         self._slots = [_Slot() for _ in range(options.parallel)]
+        self._baked = baked
         self._closing = False
         self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
         self._thread = Thread(target=self._serve, name=f"fake-{facts.path.stem}", daemon=True)
@@ -226,8 +228,10 @@ class FakeEngine:
         prompt = sequence.request.prompt
         free = [slot for slot in self._slots if slot.sequence is None]
         slot = max(free, key=lambda slot: (common_prefix(slot.held, prompt), -slot.last_used))
+        size = len(self._baked)
+        baked = size if size < len(prompt) and prompt[:size] == self._baked else 0
         # The last token is always evaluated: its logits choose the first token of the answer.
-        sequence.cached = min(common_prefix(slot.held, prompt), len(prompt) - 1)
+        sequence.cached = min(max(common_prefix(slot.held, prompt), baked), len(prompt) - 1)
         sequence.slot = slot
         sequence.admitted = time.monotonic()
         slot.sequence = sequence

@@ -23,6 +23,7 @@ import pytest
 
 # Before the modules are imported: only then do their asserts explain themselves.
 _PARTS = (
+    "baking",
     "cancelling",
     "closing",
     "fixtures",
@@ -36,6 +37,7 @@ _PARTS = (
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS))
 
+from pilotlight_backend.testing.conformance.baking import BakeConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.cancelling import CancelConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.closing import CloseConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.generating import GenerateConformance  # noqa: E402
@@ -57,5 +59,6 @@ class BackendConformance(
     CancelConformance,
     RefuseConformance,
     CloseConformance,
+    BakeConformance,
 ):
     """The whole suite."""

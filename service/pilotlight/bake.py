@@ -1,0 +1,107 @@
+"""Bake a system prompt: load a model as serving does, and keep the state of the prompt's tokens."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from msgspec import Struct
+
+from pilotlight.models.baked import baked_path, template_digest, template_source
+from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.registry import BackendBroken, Registry
+from pilotlight.prompt.errors import ChatTemplateError
+from pilotlight_backend import (
+    BackendError,
+    BakedPrompt,
+    BakingEngine,
+    Engine,
+    LoadOptions,
+    ModelFacts,
+)
+
+
+class CannotBake(Exception):
+    """A prompt is not baked; the message is one line that says why."""
+
+
+class Baking(Struct, frozen=True):
+    """What was baked: tokens, the file, its bytes, and the seconds that it took once loaded."""
+
+    tokens: int
+    path: Path
+    size_bytes: int
+    seconds: float
+
+
+def read_prompt(path: Path) -> str:
+    """Return the system prompt in the file at *path*. Raises `CannotBake`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise CannotBake(f"{path}: the prompt cannot be read: {reason}") from None
+    if not text.strip():
+        raise CannotBake(f"{path}: the prompt is empty")
+    return text
+
+
+def bake(
+    entry: ModelEntry,
+    registry: Registry,
+    options: LoadOptions,
+    prompt: str,
+    *,
+    output: Path | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Baking:
+    """Evaluate the system prompt *prompt* with *entry* and write its state.
+
+    Loads the model with *options*, which must be those that it is served with. Raises `CannotBake`.
+    """
+    path = output or baked_path(entry)
+    if not os.access(path.parent, os.W_OK):  # else it is found out after minutes of evaluating
+        raise CannotBake(f"{path}: the folder is not there, or cannot be written to")
+    try:
+        claim = registry.claim(entry.path, entry.options.backend)
+        source = _template_source(entry, claim.facts)
+        with closing(claim.backend.load(claim.facts, options, lambda _: None)) as engine:
+            if not isinstance(engine, BakingEngine):
+                raise CannotBake(f"{entry.name}: the backend {claim.backend.name} cannot bake")
+            tokens = _tokens(source, engine, prompt)
+            began = clock()
+            count = engine.bake(tokens, BakedPrompt(path=path, template=template_digest(source)))
+            return Baking(count, path, path.stat().st_size, clock() - began)
+    except (BackendBroken, BackendError, ChatTemplateError) as error:
+        raise CannotBake(str(error)) from error
+    except OSError as error:
+        raise CannotBake(f"{path}: it cannot be written: {error.strerror or error}") from error
+
+
+def _template_source(entry: ModelEntry, facts: ModelFacts) -> str:
+    try:
+        source = template_source(entry, facts)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotBake(f"{entry.name}: its chat template cannot be read: {error}") from error
+    if not source:
+        raise CannotBake(f"{entry.name}: it has no chat template, so no system prompt")
+    return source
+
+
+def _tokens(source: str, engine: Engine, prompt: str) -> tuple[int, ...]:
+    """Return the tokens of *prompt* as requests will have them."""
+    # Jinja is imported where it is needed, as when serving.
+    from pilotlight.prompt.chat_template import ChatTemplate  # noqa: PLC0415
+    from pilotlight.prompt.stable import CLOCKS, stable_tokens  # noqa: PLC0415
+
+    templates = [
+        ChatTemplate(
+            source,
+            bos_token=engine.facts.bos_token,
+            eos_token=engine.facts.eos_token,
+            now=clock,
+        )
+        for clock in CLOCKS
+    ]
+    return stable_tokens(templates, prompt, lambda text: engine.tokenize(text, special=True))
