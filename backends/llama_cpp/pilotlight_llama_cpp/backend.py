@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from msgspec.structs import replace
 
 from pilotlight_backend import Engine, LoadOptions, LoadProgress, ModelFacts, ModelFileInvalid
+from pilotlight_backend.cgroup import available_memory
 from pilotlight_backend.checks import check_memory, context_length
 from pilotlight_backend.readahead import read_ahead
 from pilotlight_llama_cpp import probe, threads
@@ -54,17 +55,35 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
     from pilotlight_llama_cpp.baking import adopt  # noqa: PLC0415
     from pilotlight_llama_cpp.context import Context  # noqa: PLC0415
     from pilotlight_llama_cpp.engine import LlamaCppEngine  # noqa: PLC0415
+    from pilotlight_llama_cpp.growing_context import GrowingContext, starts_short  # noqa: PLC0415
     from pilotlight_llama_cpp.model import Model  # noqa: PLC0415
 
     report("load")
     model = Model(facts.path, gpu_layers=options.gpu_layers, proceed=lambda: report("load"))
-    try:
-        context = Context(
+    computing = options.threads or threads.choose(facts.size_bytes)
+
+    def make(length: int) -> Context:
+        return Context(
             model,
             slots=options.parallel,
-            context_length=facts.context_length,
+            context_length=length,
             chunk=options.chunk,
-            threads=options.threads or threads.choose(facts.size_bytes),
+            threads=computing,
+        )
+
+    try:
+        context = GrowingContext(
+            model,
+            make,
+            slots=options.parallel,
+            length=facts.context_length,
+            short=starts_short(
+                facts,
+                model,
+                slots=options.parallel,
+                gpu_layers=options.gpu_layers,
+                available_memory=available_memory(),
+            ),
         )
     except BaseException:
         model.close()

@@ -22,7 +22,7 @@ from pilotlight_backend import (
 )
 from pilotlight_backend.baking import Origin, open_baked, warn_unfit
 from pilotlight_llama_cpp import native, probe
-from pilotlight_llama_cpp.context import Context
+from pilotlight_llama_cpp.growing_context import GrowingContext
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.runner import Job
 
@@ -92,7 +92,7 @@ def whole_tiles(prompt: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def adopt(
-    context: Context, model: Model, facts: ModelFacts, options: LoadOptions
+    context: GrowingContext, model: Model, facts: ModelFacts, options: LoadOptions
 ) -> tuple[int, ...]:
     """Give *context* the baked prompt of *options* and return its tokens.
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence as Tokens
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from pilotlight_backend import InferenceFailed, LoadFailed, SamplingParams, Token
-from pilotlight_backend.baking import MappedPrompt
+from pilotlight_backend import InferenceFailed, LoadFailed, Token
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.sampling import Sampler
@@ -65,8 +64,10 @@ class Context:
         self._model = model
         self._lib = model.lib
         self._room = chunk + slots
+        self.length = -(-context_length // _CELLS) * _CELLS
+        """Tokens that a slot holds at the most."""
         params = self._lib.llama_context_default_params()
-        params.n_ctx = -(-context_length // _CELLS) * _CELLS * slots
+        params.n_ctx = self.length * slots
         params.n_seq_max = slots
         params.n_batch = params.n_ubatch = self._room
         # One row of logits a slot. The default, one a token, costs 300 MB at 512 tokens and a
@@ -92,8 +93,6 @@ class Context:
             self._lib.llama_free(self._pointer)
             raise LoadFailed("the model cannot generate: it has no decoder")
         self._make_batch()
-        self._vocabulary: dict[int, tuple[bytes, bool]] = {}
-        self._baked: MappedPrompt | None = None
 
     def _make_batch(self) -> None:
         """Lay the batch out in arrays of our own: a step then fills slices instead of fields."""
@@ -156,7 +155,7 @@ class Context:
         return bool(kept) or length == 0
 
     def save(self, slot: int) -> memoryview:
-        """Return the state of what *slot* holds, for `restore`.
+        """Return the state of what *slot* holds, for `put`.
 
         Keys and values as the cache has them, nothing converted; 112 KB a token of Qwen3-0.6B.
         """
@@ -166,39 +165,26 @@ class Context:
             raise InferenceFailed("llama.cpp did not give the state out")
         return memoryview(state)
 
-    def adopt(self, baked: MappedPrompt) -> bool:
-        """Keep *baked* for `restore`, and put it into the first slot.
+    def put(self, slot: int, state: memoryview) -> int:
+        """Put *state* into *slot*, in place of what it held; return the tokens that it holds then.
 
-        Where llama.cpp refuses it, that is False, and *baked* stays the caller's.
+        llama.cpp copies it, from a file's own pages where it is mapped. It compares the types and
+        sizes of all rows with its own, and has no opinion about what they hold. 0: it refused.
         """
-        self._baked = baked
-        if not self.restore(0):
-            self._baked = None
-        return self._baked is not None
-
-    def restore(self, slot: int) -> bool:
-        """Put the baked prompt into *slot*, in place of what it held; False: it is empty now.
-
-        llama.cpp copies it from the file's own pages. It compares the types and sizes of all rows
-        with its own, and has no opinion about what they hold.
-        """
-        if self._baked is None:
-            raise AssertionError("only an adopted prompt is restored")
-        lib, state = self._lib, self._baked.state
+        lib = self._lib
         # An empty slot, so that the cells are those that a prompt from the start would take: the
         # order in which they are added up is then the same.
         lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
         source = (ctypes.c_uint8 * len(state)).from_buffer(state)
-        restored = lib.llama_state_seq_set_data(self._pointer, source, len(state), slot)
-        end = lib.llama_memory_seq_pos_max(self._memory, slot) + 1
-        if restored == len(state) and end == len(self._baked.tokens):
-            return True
-        lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
-        return False
+        if lib.llama_state_seq_set_data(self._pointer, source, len(state), slot) != len(state):
+            lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
+            return 0
+        return self.held(slot)
 
-    def sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Sampler:
-        """Make a request's sampler; the caller closes it."""
-        return Sampler(self._model, params, prompt)
+    def held(self, slot: int) -> int:
+        """Return how many tokens *slot* holds."""
+        last: int = self._lib.llama_memory_seq_pos_max(self._memory, slot)
+        return last + 1
 
     def sample(self, sampler: Sampler, row: int) -> int:
         """Choose the token that follows the batch's *row*."""
@@ -214,21 +200,10 @@ class Context:
 
         row_logits = self._lib.llama_get_logits_ith(self._pointer, row)
         logits = np.ctypeslib.as_array(row_logits, shape=(self._model.vocabulary_size,))
-        return with_logprobs(token, logits, count, lambda one: self.token(one)[0])
-
-    def token(self, token: int) -> tuple[bytes, bool]:
-        """Return a token's bytes and whether it ends a generation."""
-        known = self._vocabulary.get(token)
-        if known is None:
-            known = self._model.piece(token), self._model.is_end(token)
-            self._vocabulary[token] = known
-        return known
+        return with_logprobs(token, logits, count, self._model.piece)
 
     def close(self) -> None:
-        """Free the context, then the model; no-op the second time."""
+        """Free the context; no-op the second time."""
         pointer, self._pointer = self._pointer, None
         if pointer:
             self._lib.llama_free(pointer)
-        if self._baked:
-            self._baked.close()
-        self._model.close()

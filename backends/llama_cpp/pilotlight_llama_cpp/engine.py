@@ -16,7 +16,7 @@ from pilotlight_backend import (
 from pilotlight_backend.baking import write_baked
 from pilotlight_backend.checks import check_request
 from pilotlight_llama_cpp.baking import StateOfPrompt, origin, whole_tiles
-from pilotlight_llama_cpp.context import Context
+from pilotlight_llama_cpp.growing_context import GrowingContext
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.runner import Job, Runner
 
@@ -28,7 +28,7 @@ class LlamaCppEngine:
         self,
         facts: ModelFacts,
         model: Model,
-        context: Context,
+        context: GrowingContext,
         options: LoadOptions,
         baked: tuple[int, ...],
     ) -> None:

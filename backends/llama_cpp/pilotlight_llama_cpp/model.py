@@ -12,6 +12,7 @@ from pilotlight_llama_cpp.native import library
 
 _PIECE_BYTES = 128
 _TEXT_BYTES = 1024
+_LONG_ROPE = b".rope.scaling.original_context_length"
 _ADD_NOTHING, _SPELLED = False, True
 
 
@@ -35,6 +36,10 @@ class Model:
             or self.lib.llama_model_is_recurrent(self.pointer)
             or self.lib.llama_model_is_hybrid(self.pointer)
         )
+        self.movable_cache: bool = self.plain_cache and not any(
+            key.endswith(_LONG_ROPE) for key in self.metadata()
+        )
+        """Whether what a slot holds is the same in a context of another length."""
         self.suppressed = self._suppressed()
         self._in_use = threading.Lock()
 

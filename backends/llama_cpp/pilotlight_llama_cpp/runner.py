@@ -35,6 +35,9 @@ class Decoder(Protocol):
     def decode(self, runs: Tokens[Run]) -> Decoded:
         """Evaluate a batch."""
 
+    def expect(self, length: int) -> None:
+        """Be told how long a sequence will be at least."""
+
     def truncate(self, slot: int, length: int) -> bool:
         """Keep a slot's first *length* tokens; False where it had to be cleared."""
 
@@ -211,6 +214,7 @@ class Runner:
 
     def _start(self, job: Job) -> None:
         job.watch.admitted = self._clock()
+        self._decoder.expect(len(job.prompt))
         slot = job.slot
         if slot is not None and not self._prepare(slot, job):
             self._scheduler.forget(slot)

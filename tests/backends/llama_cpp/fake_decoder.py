@@ -15,6 +15,7 @@ class FakeDecoder:
     def __init__(self):
         self.held = {}
         self.batches = []
+        self.expected = []
         self.outcomes = []
         """Of the next decodes; once it is empty they succeed."""
         self.truncates = True
@@ -41,6 +42,9 @@ class FakeDecoder:
                     held.append(token)
                     self.rows.append(len(held))
         return outcome
+
+    def expect(self, length):
+        self.expected.append(length)
 
     def truncate(self, slot, length):
         held = self.held.setdefault(slot, [])

@@ -11,7 +11,7 @@ from pilotlight_backend import BakedPrompt, BakingRefused, InferenceFailed, Load
 from pilotlight_backend.baking import MappedPrompt
 from pilotlight_llama_cpp import native
 from pilotlight_llama_cpp.backend import LlamaCppBackend
-from pilotlight_llama_cpp.context import Context
+from pilotlight_llama_cpp.growing_context import GrowingContext
 from tests.backends.answer import GREEDY, Answer, prompt_of
 
 OPTIONS = LoadOptions(parallel=2, context_length=512, chunk=64)
@@ -124,7 +124,7 @@ def test_state_that_llama_cpp_refuses_is_ignored(exact_model, tmp_path, caplog, 
         mapped.append(baked)
         return False
 
-    monkeypatch.setattr(Context, "adopt", refuse)
+    monkeypatch.setattr(GrowingContext, "adopt", refuse)
     assert answer(exact_model, options)[1] == 0
     assert "llama.cpp refuses its state" in caplog.text
     with pytest.raises(ValueError, match="released"):
