@@ -46,6 +46,11 @@ class Address(Struct, frozen=True):
         is_repository = self.scheme == "hf" and self.url.rstrip("/").count("/") == 3  # noqa: PLR2004 - hf://owner/repo
         return last.partition("@")[0] if is_repository else last
 
+    @property
+    def is_split(self) -> bool:
+        """Whether it names a part of a split GGUF file."""
+        return _PART.fullmatch(self.last) is not None
+
     def parts(self) -> list[str]:
         """Return the addresses to fetch: all parts where this is one of a split GGUF file's."""
         part = _PART.fullmatch(self.last)
@@ -95,7 +100,9 @@ def _sha256(fragment: str, given: str | None) -> str | None:
     key, _, value = fragment.partition("=")
     if fragment and key != "sha256":
         raise ConfigError("an address can end with #sha256=…, and with nothing else after its #")
-    stated = {one.strip().lower() for one in (value if fragment else None, given) if one is not None}
+    stated = {
+        one.strip().lower() for one in (value if fragment else None, given) if one is not None
+    }
     if any(not _SHA256.fullmatch(one) for one in stated):
         raise ConfigError("a sha256 has 64 hexadecimal digits")
     if len(stated) > 1:
@@ -105,28 +112,36 @@ def _sha256(fragment: str, given: str | None) -> str | None:
 
 def _objection(address: Address, parts: SplitResult) -> str | None:
     """Return why *address* cannot be fetched, None where nothing speaks against it."""
+    part = _PART.fullmatch(address.last)
     if any(char <= " " or char == "\x7f" for char in address.url):
         return "there is a space or a control character in it"
-    if address.scheme in ("https", "http"):
-        if not parts.hostname:
-            return "its host is missing"
-        if address.scheme == "http" and parts.hostname not in _LOOPBACK:
-            return "http:// is for this machine alone; over a network it is https://"
-        if parts.path.endswith("/") or not address.last:
-            return "it names no file; over https:// one file is fetched"
-    else:
-        below = address.url.partition("://")[2].rstrip("/").split("/")
-        if "" in below or "." in below or ".." in below:
-            return "a part of its path is empty or made of dots"
-        if len(below) < 2:  # noqa: PLR2004 - hf://owner/repo, s3://bucket/key
-            return "it needs an owner and a repository" if address.scheme == "hf" else "no key"
-        if any(char in address.url for char in "*?["):
-            return "patterns are not known; name one file, or the folder"
-    part = _PART.fullmatch(address.last)
     if part and not 1 <= int(part["number"]) <= int(part["count"]):
         return f"there is no part {part['number']} of {part['count']}"
     if part and address.sha256:
         return "one sha256 cannot be that of several files"
+    if address.scheme in ("https", "http"):
+        return _objection_to_url(address, parts)
+    return _objection_to_path(address)
+
+
+def _objection_to_url(address: Address, parts: SplitResult) -> str | None:
+    if not parts.hostname:
+        return "its host is missing"
+    if address.scheme == "http" and parts.hostname not in _LOOPBACK:
+        return "http:// is for this machine alone; over a network it is https://"
+    if parts.path.endswith("/") or not address.last:
+        return "it names no file; over https:// one file is fetched"
+    return None
+
+
+def _objection_to_path(address: Address) -> str | None:
+    below = address.url.partition("://")[2].rstrip("/").split("/")
+    if "" in below or "." in below or ".." in below:
+        return "a part of its path is empty or made of dots"
+    if len(below) < 2:  # noqa: PLR2004 - hf://owner/repo, s3://bucket/key
+        return "it names no repository" if address.scheme == "hf" else "it names no key"
+    if any(char in address.url for char in "*?["):
+        return "patterns are not known; name one file, or the folder"
     return None
 
 

@@ -27,9 +27,7 @@ def missing(size: int, done: Sequence[Span]) -> list[Span]:
 
 def cut(spans: Iterable[Span], length: int) -> list[Span]:
     """Return *spans* in pieces of at most *length* bytes."""
-    return [
-        (at, min(at + length, end)) for start, end in spans for at in range(start, end, length)
-    ]
+    return [(at, min(at + length, end)) for start, end in spans for at in range(start, end, length)]
 
 
 def total(spans: Iterable[Span]) -> int:
