@@ -104,7 +104,7 @@ def create_service(
     """Return the parts below HTTP. Raises `ConfigError`."""
     registry = Registry(backends, only=settings.backends)
     _check_backends(settings, registry)
-    configured = read_models_file(settings.models_file)
+    configured = read_models_file(settings.models_file, settings.models_dir)
     _check_formats(settings, configured)
     pool = Pool(
         registry,

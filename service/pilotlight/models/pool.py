@@ -17,8 +17,10 @@ from msgspec import Struct
 
 from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
 from pilotlight.models import estimate, eviction
-from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.catalog import ModelEntry, Origin
 from pilotlight.models.estimate import LoadTimes
+from pilotlight.models.fetch.failure import FetchFailed
+from pilotlight.models.fetch.progress import FetchProgress
 from pilotlight.models.history import LoadHistory, model_key
 from pilotlight.models.registry import BackendBroken, Claim, Registry
 from pilotlight.schema.models import ModelState
@@ -76,6 +78,12 @@ class _Model:
     state: ModelState = "absent"
     load: asyncio.Task[None] | None = None
     """While loading."""
+    fetching: FetchProgress | None = None
+    """While its files are fetched."""
+    fetch_began: float | None = None
+    """When the first byte of them was asked for."""
+    fetched: bool = False
+    """Whether this load had to fetch."""
     load_began: float | None = None
     """When its bytes began to be read; None before, while it waits for memory, say."""
     progress: LoadProgress | None = None
@@ -143,7 +151,7 @@ class Pool:
         if model is None:
             return ModelStatus("absent")
         if model.state == "loading":
-            return ModelStatus("loading", _share(model.progress), self._remaining(model))
+            return ModelStatus("loading", _progress(model), self._remaining(model))
         if model.state == "failed" and model.failure:
             return ModelStatus("failed", error=model.failure.message)
         return ModelStatus(model.state, progress=1.0 if model.state == "ready" else 0.0)
@@ -243,6 +251,9 @@ class Pool:
         )
 
     def _remaining(self, model: _Model) -> float | None:
+        if model.fetching:
+            began = self._clock() if model.fetch_began is None else model.fetch_began
+            return estimate.fetching(model.fetching, self._clock() - began)
         elapsed = 0.0 if model.load_began is None else self._clock() - model.load_began
         return estimate.remaining(model.progress, elapsed, model.reading_took, model.earlier_loads)
 
@@ -257,6 +268,8 @@ class Pool:
         """Load *model* and leave it ready or failed; raises only when the pool closes."""
         logger.info("loading %s", model.entry.name)
         try:
+            if model.entry.origin:
+                await self._fetch(model, model.entry.origin)
             claim = await asyncio.to_thread(
                 self._registry.claim, model.entry.path, model.entry.options.backend
             )
@@ -286,6 +299,32 @@ class Pool:
             self._schedule_sweep()
         finally:
             model.load = model.load_began = model.progress = model.reading_took = None
+            model.fetched = False
+
+    async def _fetch(self, model: _Model, origin: Origin) -> None:
+        """Bring the files here where they are not; what a cancelled fetch has is kept."""
+        from pilotlight.models.fetch.fetch import fetch  # noqa: PLC0415 - few models need it
+
+        abandoned = False
+
+        def note(progress: FetchProgress) -> None:
+            if abandoned:
+                raise LoadAbandoned
+            if model.fetch_began is None and progress.bytes_total:
+                model.fetch_began = self._clock()
+            model.fetching = progress
+
+        work = asyncio.create_task(asyncio.to_thread(fetch, origin.address, origin.root, note))
+        try:
+            model.fetched = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            abandoned = True  # the thread ends at its next report
+            await asyncio.wait((work,))
+            if not work.cancelled():
+                work.exception()  # so that asyncio does not miss anybody to look at it
+            raise
+        finally:
+            model.fetching = model.fetch_began = None
 
     def _remember(self, model: _Model, key: str, times: LoadTimes) -> None:
         """Note what a load took; nobody waits for the file to be written."""
@@ -420,6 +459,15 @@ class Pool:
             await asyncio.wait(self._notes)
 
 
+def _progress(model: _Model) -> float:
+    """Return the share of the bytes that are read; each is fetched before, where need be."""
+    if model.fetching:
+        done, total = model.fetching.bytes_done, model.fetching.bytes_total
+        return done / total / 2 if total else 0.0
+    share = _share(model.progress)
+    return (1 + share) / 2 if model.fetched else share
+
+
 def _share(progress: LoadProgress | None) -> float:
     if progress is None or not progress.bytes_total:
         return 0.0
@@ -430,6 +478,10 @@ def _load_failed(entry: ModelEntry, error: Exception) -> ModelLoadFailed:
     """Put what a load raised into the client's words; without *retry_after* it is permanent."""
     if isinstance(error, TooLittleMemory):
         return InsufficientMemory(f"{entry.name}: {error}", retry_after=COOL_DOWN)
+    if isinstance(error, FetchFailed):
+        return ModelLoadFailed(
+            f"{entry.name}: {error}", retry_after=None if error.permanent else COOL_DOWN
+        )
     if isinstance(error, ModelFileInvalid | BackendBroken):
         return ModelLoadFailed(str(error), retry_after=None)
     if isinstance(error, BackendError):

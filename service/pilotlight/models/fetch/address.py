@@ -151,6 +151,8 @@ def place(address: Address, folder: Path, name: str | None = None) -> Place:
     Known before anything is asked: a server that has the model starts without the network.
     Raises `ConfigError` where the name cannot be a file's.
     """
+    if folder.parts[:1] == ("~",):
+        raise ConfigError(f"{address}: there is no home folder; set --models-dir")
     last = address.last
     part = _PART.fullmatch(last)
     suffix = "" if part or address.url.endswith("/") else "".join(_SUFFIX.findall(last))

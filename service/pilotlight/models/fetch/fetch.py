@@ -1,6 +1,7 @@
 """Fetching: many ranges at a time into a hidden place, checked, then moved to where it belongs."""
 
 import asyncio
+import errno
 import hashlib
 import logging
 import random
@@ -8,13 +9,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pilotlight.models.fetch.address import Address
 from pilotlight.models.fetch.failure import FetchFailed, Interrupted, SourceChanged
+from pilotlight.models.fetch.progress import FetchProgress
 from pilotlight.models.fetch.sources import Listing, Source, open_source
 from pilotlight.models.fetch.spans import Span, cut, total
 from pilotlight.models.fetch.staging import StagedFile, Staging, is_whole, lock
@@ -28,18 +30,11 @@ _MENDING = 2**16
 _TICK, _SAVE = 0.1, 1.0
 """Seconds between two reports of progress, and between two savings of the state."""
 
+_LASTING = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG}
+)
+
 _T = TypeVar("_T")
-
-
-class FetchProgress(Struct, frozen=True):
-    """How far a fetch is, in bytes."""
-
-    bytes_done: int
-    bytes_total: int
-    bytes_kept: int
-    """Of those that are done, what an earlier try had left."""
-    phase: str = "fetch"
-    """`wait` for another process that fetches the same, `fetch`, or `check` of the sha256."""
 
 
 class Retries(Struct, frozen=True):
@@ -74,8 +69,8 @@ def fetch(
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise FetchFailed(
-            f"{error.filename or root.parent}: {reason}; {address} cannot be fetched",
-            permanent=isinstance(error, PermissionError | NotADirectoryError),
+            f"{address}: the models folder cannot take it: {reason}",
+            permanent=error.errno in _LASTING,
         ) from None
 
 
@@ -95,7 +90,7 @@ class _Fetch:
         self._connections = connections
         self._retries = retries
         self._open_source = source
-        self._phase = "wait"
+        self._phase: Literal["wait", "fetch", "check"] = "wait"
         self._total = self._kept = self._done = 0
         self._staging = Staging(root)
 

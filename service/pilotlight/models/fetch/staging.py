@@ -138,7 +138,7 @@ class Staging:
         free = shutil.disk_usage(self._content).free
         if left > free:
             raise FetchFailed(
-                f"{self._root.parent}: {left} bytes are to be fetched, {free} are free",
+                f"{self._root.name}: {left} bytes are to be fetched, {free} are free on the disk",
                 permanent=False,
             )
 
@@ -243,7 +243,7 @@ def is_whole(root: Path, address: Address) -> bool:
         _replace(_origin_path(root), msgspec.json.encode(wanted))
         return True
     raise FetchFailed(
-        f"{root} is there already and is not what {address} names;"
+        f"{root.name} is in the models folder already, and is not what {address} names;"
         " remove it, or give the model another name",
         permanent=True,
     )
