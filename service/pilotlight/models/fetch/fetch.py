@@ -104,6 +104,7 @@ class _Fetch:
             ended = [task for task in (work, ticker) if task.done()]
             await _cancel(work, ticker)
         fetched = ended[0].result() or False
+        self._phase = "fetch"
         self._tell()
         return fetched
 
@@ -139,10 +140,10 @@ class _Fetch:
 
     async def _bring(self, source: Source) -> None:
         # 1. what there is
+        self._phase = "fetch"
         listing = await self._persist(source.look)
         listing = _checked(listing, self._address)
         self._staging.open(listing.files)
-        self._phase = "fetch"
         self._total = sum(file.size for file in listing.files)
         self._kept = self._done = sum(total(file.done) for file in self._staging.files)
         # 2. the bytes

@@ -21,7 +21,7 @@ class FetchProgress(Struct, frozen=True):
     bytes_kept: int = 0
     """Of those that are done, what an earlier try had left."""
     phase: Literal["wait", "fetch", "check"] = "fetch"
-    """`wait` for the source or for another process that fetches the same; `check` of the sha256."""
+    """`wait` for another process that fetches the same; `check` of the sha256."""
 
 
 class ProgressBar:
@@ -61,8 +61,10 @@ class ProgressBar:
 def describe(progress: FetchProgress, elapsed: float) -> str:
     """Return a line about *progress* after *elapsed* seconds."""
     done, total = progress.bytes_done, progress.bytes_total
-    if progress.phase == "wait" or not total:
-        return "waiting for the source, or for another one who fetches it"
+    if progress.phase == "wait":
+        return "waiting for another process that fetches it"
+    if not total:
+        return "asking the source"
     if progress.phase == "check":
         return "checking"
     filled = _WIDTH * done // total
