@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
+from urllib.parse import unquote
 
 Span = tuple[int, int]
 
@@ -50,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         served = self.served
-        path = self.path.partition("?")[0]
+        path = unquote(self.path.partition("?")[0])
         if served.other(self, path):
             return
         if target := served.redirects.get(path):
@@ -59,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         data = served.files.get(path)
         span = self.span()
         served.asked.append((path, span))
-        served.headers.append(dict(self.headers))
+        served.headers.append({name.lower(): value for name, value in self.headers.items()})
         if data is None:
             self.answer(404, b"no such file")
             return
