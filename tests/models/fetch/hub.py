@@ -18,14 +18,15 @@ def be_hub(server: FileServer, files: dict[str, bytes]) -> None:
     def answer(handler: BaseHTTPRequestHandler, path: str) -> bool:
         if not path.startswith("/api/models/"):
             return False
-        status, body = _hub(server, path.removeprefix("/api/models/"))
+        recursive = "recursive=True" in handler.path or "recursive=true" in handler.path
+        status, body = _hub(server, path.removeprefix("/api/models/"), recursive=recursive)
         handler.answer(status, json.dumps(body).encode(), Content_Type="application/json")
         return True
 
     server.other = answer
 
 
-def _hub(server: FileServer, path: str) -> tuple[int, object]:
+def _hub(server: FileServer, path: str, *, recursive: bool) -> tuple[int, object]:
     repository, _, rest = path.partition("owner/repo")
     if repository:
         return 404, {"error": "Repository not found"}
@@ -45,7 +46,8 @@ def _hub(server: FileServer, path: str) -> tuple[int, object]:
         if slash:
             inside = below + first
             listed[inside] = {"type": "directory", "path": inside, "oid": "0", "size": 0}
-        # Deeper ones are listed too: who asks for one level drops them.
+            if not recursive:
+                continue
         listed[name] = {"type": "file", "path": name, "size": len(data), "oid": _git_oid(data)}
         if len(data) > 1000:
             sha256 = hashlib.sha256(data).hexdigest()
