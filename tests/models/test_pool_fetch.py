@@ -64,7 +64,7 @@ async def test_progress_counts_the_fetch(entry, pool, clock, server):
         await pool.ensure_ready(entry, Hold(0))
     assert await asyncio.to_thread(server.stands.acquire, timeout=30)
     model = pool._models[entry]
-    while model.fetching is None or not model.fetching.bytes_done:
+    while model.fetching is None or not model.fetching.bytes_done:  # noqa: ASYNC110 - its thread reports
         await asyncio.sleep(0.01)
     clock.advance(4)
     status = pool.status(entry)
@@ -86,15 +86,13 @@ async def test_closed_pool_stops_the_fetch(entry, pool, server):
     assert (entry.path.parent / ".mine.fake.part" / "state.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("status", "message", "permanent"), [(404, "no such file", True), (403, "refused", True)]
-)
-async def test_refused_fetch_is_a_failed_load(entry, pool, server, status, message, permanent):
+@pytest.mark.parametrize(("status", "message"), [(404, "no such file"), (403, "refused")])
+async def test_refused_fetch_is_a_failed_load(entry, pool, server, status, message):
     """What cannot pass says so to the client."""
     server.trouble = lambda *_: status
     with pytest.raises(ModelLoadFailed, match=f"mine: .*{message}") as caught:
         await pool.ensure_ready(entry, Hold(30))
-    assert (caught.value.retry_after is None) is permanent
+    assert caught.value.retry_after is None
 
 
 async def test_wrong_sum_is_a_failed_load(server, tmp_path, pool):
