@@ -6,6 +6,7 @@ loop and is closed on it. What it raises is `Interrupted`, which passes, `FetchF
 """
 
 import asyncio
+import logging
 import string
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -22,6 +23,8 @@ from pilotlight.models.fetch.spans import cut
 
 if TYPE_CHECKING:
     import aiohttp
+
+logger = logging.getLogger(__name__)
 
 _CONNECT, _SILENCE = 20.0, 60.0
 """Seconds until a connection counts as refused, and a silent one as lost."""
@@ -349,7 +352,10 @@ def _bucket(scheme: str) -> Any:
 
 
 class _Failures:
-    """Puts what the libraries raise into ours. Their messages have keys, no secrets; not shown."""
+    """Puts what the libraries raise into ours.
+
+    Their messages name endpoints and keys: they are for the log, and not for clients.
+    """
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -370,6 +376,7 @@ class _Failures:
             raise _refused(self._address, status or 403) from None
         if isinstance(error, ValueError | NotImplementedError):
             raise FetchFailed(f"{self._address}: {error}", permanent=True) from None
+        logger.info("%s: %s: %s", self._address, type(error).__name__, error)
         raise Interrupted(f"it failed with {type(error).__name__}") from None
 
 
