@@ -12,6 +12,7 @@ from pilotlight import __version__
 from pilotlight.config import ConfigError, Settings, environment_name, load_settings
 
 if TYPE_CHECKING:
+    from pilotlight.models.catalog import ModelEntry
     from pilotlight.models.listing import ListedModel
 
 
@@ -34,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, add_arguments, summary in (
         ("serve", serve, _add_settings, "serve the models over HTTP"),
         ("models", models, _add_settings, "list the models and the backends that serve them"),
+        ("pull", pull, _add_pull, "fetch a model into the models folder"),
         ("bake", bake, _add_bake, "evaluate a system prompt once, for every start to begin with"),
         ("bench", None, _add_benches, "measure what clients of a server see"),
         ("openapi", openapi, _add_document, "write the OpenAPI document as YAML"),
@@ -43,6 +45,22 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         add_arguments(sub)
     return parser
+
+
+def _add_pull(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "address",
+        metavar="ADDRESS",
+        help="https://…, hf://OWNER/REPO[@REVISION]/FILE_OR_FOLDER, s3://… or gs://…",
+    )
+    parser.add_argument("--name", help="the name to serve it under; by default its file's")
+    parser.add_argument("--sha256", metavar="HEX", help="what the file must be")
+    parser.add_argument(
+        "--connections", metavar="N", default=8, type=int, help="ranges to fetch at once [8]"
+    )
+    for field in msgspec.structs.fields(Settings):
+        if field.name == "models_dir":
+            _add_setting(parser, field)
 
 
 def _add_bake(parser: argparse.ArgumentParser) -> None:
@@ -119,16 +137,20 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     """Give *parser* a flag for each setting; values are converted, and refused, by `config`."""
     for field in msgspec.structs.fields(Settings):
-        flag = "--" + field.name.replace("_", "-")
-        help_text = f"{description(field.type)} [{environment_name(field.name)}]"
-        options: dict[str, Any] = {
-            "default": argparse.SUPPRESS,
-            "help": help_text.replace("%", "%%"),
-        }
-        if _bare(field.type) is bool:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
-        else:
-            parser.add_argument(flag, metavar="VALUE", **options)
+        _add_setting(parser, field)
+
+
+def _add_setting(parser: argparse.ArgumentParser, field: msgspec.structs.FieldInfo) -> None:
+    flag = "--" + field.name.replace("_", "-")
+    help_text = f"{description(field.type)} [{environment_name(field.name)}]"
+    options: dict[str, Any] = {
+        "default": argparse.SUPPRESS,
+        "help": help_text.replace("%", "%%"),
+    }
+    if _bare(field.type) is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+    else:
+        parser.add_argument(flag, metavar="VALUE", **options)
 
 
 # ── serve ───────────────────────────────────────────────────────────────────────────────────────
@@ -177,6 +199,52 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())  # noqa: T201 - a command's output
+
+
+# ── pull ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pull(arguments: dict[str, Any]) -> None:
+    """Fetch a model, and say where it is and what it is called."""
+    from pilotlight.models.catalog import read_models_file  # noqa: PLC0415
+    from pilotlight.models.fetch.address import parse_address, place  # noqa: PLC0415
+    from pilotlight.models.fetch.failure import FetchFailed  # noqa: PLC0415
+    from pilotlight.models.fetch.fetch import fetch  # noqa: PLC0415
+    from pilotlight.models.fetch.progress import ProgressBar  # noqa: PLC0415
+
+    address = parse_address(arguments.pop("address"), arguments.pop("sha256"))
+    name, connections = arguments.pop("name"), arguments.pop("connections")
+    if connections < 1:
+        raise ConfigError("--connections: expected at least 1")
+    settings = load_settings(arguments)
+    configured = read_models_file(settings.models_file, settings.models_dir)
+    there = place(address, settings.models_dir, name)
+    progress = ProgressBar()
+    try:
+        fetched = fetch(address, there.root, progress, connections=connections)
+    except FetchFailed as error:
+        progress.end()
+        sys.exit(f"pilotlight: {error}")
+    except KeyboardInterrupt:
+        progress.end()
+        print("pilotlight: stopped; the same command goes on from here", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+    progress.end()
+    print(there.root if fetched else f"{there.root} (it was there already)")  # noqa: T201
+    print(_served_as(there.model, settings, configured))  # noqa: T201
+
+
+def _served_as(path: Path, settings: Settings, configured: Sequence["ModelEntry"]) -> str:
+    from pilotlight.models.catalog import Discovery  # noqa: PLC0415
+    from pilotlight.models.registry import Claim, Registry  # noqa: PLC0415
+
+    discovery = Discovery(settings.models_dir, Registry(only=settings.backends))
+    for found in discovery.scan(configured):
+        if found.entry.path == path or path in found.entry.path.parents:
+            if isinstance(found.claim, Claim):
+                return f"served as {found.entry.name}"
+            return f"cannot be served: {found.claim}"
+    return "cannot be served: no backend that is installed recognises it"
 
 
 # ── bake ────────────────────────────────────────────────────────────────────────────────────────

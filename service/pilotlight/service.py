@@ -44,7 +44,7 @@ class Service:
         """*backends* are served beside the installed ones. Raises `ConfigError`."""
         self.registry = Registry(backends, only=settings.backends)
         _check_backends(settings, self.registry)
-        configured = read_models_file(settings.models_file)
+        configured = read_models_file(settings.models_file, settings.models_dir)
         _check_formats(settings, configured)
         self.pool = Pool(
             self.registry,

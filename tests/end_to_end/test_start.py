@@ -64,6 +64,12 @@ def test_no_backend_is_imported_before_a_model_needs_it(tmp_path):
     assert seen["answered"] & {"onnxruntime", "onnxruntime_genai", "numpy"} == set()
 
 
+def test_what_fetches_is_not_imported_where_nothing_is_fetched(tmp_path):
+    """The libraries for addresses are many and slow to import."""
+    libraries = {"aiohttp", "fsspec", "huggingface_hub", "s3fs", "gcsfs", "tqdm"}
+    assert modules(tmp_path)["answered"] & libraries == set()
+
+
 LOADS_FIRST = """
 import sys, time
 from pilotlight import cli, server

@@ -57,6 +57,34 @@ def test_names_stand_in_both_places(read, tmp_path):
     assert (options.reasoning_format, options.tool_call_format) == ("think", "hermes")
 
 
+def test_address_is_fetched_into_the_models_folder(tmp_path):
+    """Under the entry's name, with the address's suffix; a split file is in a folder."""
+    file = tmp_path / "models.yaml"
+    file.write_text(
+        "Mine: hf://owner/repo/m.gguf\n"
+        "org/split: {path: 's3://bucket/m-00002-of-00002.gguf', parallel: 2}\n"
+    )
+    mine, split = read_models_file(file, tmp_path / "models")
+    assert (mine.name, mine.path) == ("mine", tmp_path / "models" / "mine.gguf")
+    assert split.origin.root == tmp_path / "models" / "org--split"
+    assert split.path == split.origin.root / "m-00001-of-00002.gguf"
+    assert split.options.parallel == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("ftp://host/m.gguf", "this is no address of a model"),
+        ("http://example.org/m.gguf", "for this machine alone"),
+        ("hf://owner/repo/*.gguf", "patterns are not known"),
+    ],
+)
+def test_bad_address_is_refused_by_its_key(read, value, reason):
+    """At the start, before anybody asks for the model."""
+    with pytest.raises(ConfigError, match=rf"models\.yaml: models\.m: .*{reason}"):
+        read(f"models: {{m: '{value}'}}")
+
+
 def test_paths_are_those_of_the_file_and_of_the_home_folder(read, tmp_path, monkeypatch):
     """A relative path starts at the file, `~` at the home folder, in a template's path too."""
     monkeypatch.setenv("HOME", "/home/me")

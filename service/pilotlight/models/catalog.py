@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from pilotlight.config import ConfigError, Count
+from pilotlight.models.fetch.address import Address, is_address, parse_address, place
 from pilotlight.models.registry import BackendBroken, Claim, Registry
 from pilotlight_backend import BackendError
 
@@ -18,6 +19,7 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What models.yaml can say of one model; what it leaves out is the service's setting."""
 
     path: Annotated[str, Meta(min_length=1)]
+    """A file or folder here, or an address that it is fetched from."""
     backend: str | None = None
     """The backend that serves it; by default the first that recognises the path."""
     parallel: Count | None = None
@@ -38,6 +40,13 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     tool_call_format: str | None = None
 
 
+class Origin(Struct, frozen=True):
+    """An address, and the file or folder that it becomes: the entry's path or a folder above it."""
+
+    address: Address
+    root: Path
+
+
 class ModelEntry(Struct, frozen=True):
     """A model by its name, lower-case; *path* may not exist."""
 
@@ -45,6 +54,8 @@ class ModelEntry(Struct, frozen=True):
     path: Path
     source: Literal["configured", "discovered", "embedded"]
     options: ModelOptions
+    origin: Origin | None = None
+    """Where it is fetched from when it is first loaded; None where it is a file of this machine."""
 
 
 class Discovered(Struct, frozen=True):
@@ -64,12 +75,13 @@ class Discovered(Struct, frozen=True):
 # ── models.yaml ─────────────────────────────────────────────────────────────────────────────────
 
 
-def read_models_file(path: Path) -> list[ModelEntry]:
+def read_models_file(path: Path, models_dir: Path | None = None) -> list[ModelEntry]:
     """Return the models that the file at *path* names; none where there is no such file.
 
     Both `models: {name: …}` and top-level `name: …` count; a value is a path or a map of
-    `ModelOptions`. The models' paths are relative to the file. Raises `ConfigError` naming the
-    key at fault.
+    `ModelOptions`. The models' paths are relative to the file; an address is fetched to
+    *models_dir*, by default the file's folder, under the entry's name. Raises `ConfigError`
+    naming the key at fault.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -86,7 +98,7 @@ def read_models_file(path: Path) -> list[ModelEntry]:
     entries: dict[str, ModelEntry] = {}
     for prefix, section in (("", document), ("models.", nested)):
         for name, value in section.items():
-            entry = _entry(path, f"{prefix}{name}", name, value)
+            entry = _entry(path, f"{prefix}{name}", name, value, models_dir or path.parent)
             if entry.name in entries:
                 raise ConfigError(f"{path}: {prefix}{name}: this model is named twice")
             entries[entry.name] = entry
@@ -126,21 +138,29 @@ def _refuse_repeated_keys(node: Any, levels: int = 3) -> None:
         _refuse_repeated_keys(value, levels - 1)
 
 
-def _entry(file: Path, key: str, name: Any, value: Any) -> ModelEntry:
+def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> ModelEntry:
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"{file}: {key}: a name is text that is not empty; put it into quotes")
     raw = {"path": value} if isinstance(value, str) else value
     try:
         options = msgspec.convert(raw, ModelOptions)
-        path = file.parent / Path(options.path).expanduser()
+        origin = None
+        if is_address(options.path):
+            address = parse_address(options.path)
+            there = place(address, models_dir, name.strip().lower())
+            path, origin = there.model, Origin(address, there.root)
+        else:
+            path = file.parent / Path(options.path).expanduser()
         template = options.chat_template and str(Path(options.chat_template).expanduser())
         baked = options.baked and str(Path(options.baked).expanduser())
     except msgspec.ValidationError as error:
         raise ConfigError(f"{file}: {key}: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {key}: {error}") from None
     except RuntimeError:
         raise ConfigError(f"{file}: {key}: a path's ~ names no home folder") from None
     options = msgspec.structs.replace(options, chat_template=template, baked=baked)
-    return ModelEntry(name.strip().lower(), path, "configured", options)
+    return ModelEntry(name.strip().lower(), path, "configured", options, origin)
 
 
 def template_path(model: Path, name: str) -> Path:

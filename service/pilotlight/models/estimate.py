@@ -5,6 +5,7 @@ from statistics import fmean
 
 from msgspec import Struct
 
+from pilotlight.models.fetch.progress import FetchProgress
 from pilotlight_backend import LoadProgress
 
 LEAST, MOST = 1.0, 60.0
@@ -46,6 +47,22 @@ def remaining(
         return max(rest - (elapsed - reading_took), 0.0)
     left = max(progress.bytes_total - progress.bytes_read, 0)
     return left * elapsed / progress.bytes_read + rest
+
+
+def fetching(progress: FetchProgress | None, elapsed: float) -> float | None:
+    """Return the seconds that a load needs still while its model is fetched, None if unknown.
+
+    *elapsed* is seconds since the first byte was asked for. What follows is guessed: who will load
+    it, and what that took before, is known when it is here.
+    """
+    if progress is None or not progress.bytes_total:
+        return None
+    rest = _guessed_rest(progress.bytes_total)
+    left = progress.bytes_total - progress.bytes_done
+    fetched = progress.bytes_done - progress.bytes_kept
+    if left and fetched <= 0:
+        return None
+    return left * elapsed / fetched + rest if left else rest
 
 
 def _guessed_rest(bytes_total: int) -> float:

@@ -27,6 +27,8 @@ def describe(entries: Sequence[ModelEntry], registry: Registry) -> list[ListedMo
 
 def _describe(entry: ModelEntry, registry: Registry) -> ListedModel:
     created = 0
+    if entry.origin and not entry.path.exists():
+        return ListedModel(entry, created, error=f"{entry.origin.address} (not fetched yet)")
     try:
         created = int(entry.path.stat().st_mtime)
         claim = registry.claim(entry.path, entry.options.backend)

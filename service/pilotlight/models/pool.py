@@ -19,8 +19,10 @@ from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
 from pilotlight.metrics import LoadRecord
 from pilotlight.models import estimate, eviction
 from pilotlight.models.baked import warn_of_unused, with_baked
-from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.catalog import ModelEntry, Origin
 from pilotlight.models.estimate import LoadTimes
+from pilotlight.models.fetch.failure import FetchFailed
+from pilotlight.models.fetch.progress import FetchProgress
 from pilotlight.models.history import LoadHistory, model_key
 from pilotlight.models.load_watch import LoadWatch
 from pilotlight.models.registry import BackendBroken, Claim, Registry
@@ -85,6 +87,12 @@ class _Model:
     state: ModelState = "absent"
     load: asyncio.Task[None] | None = None
     """While loading."""
+    fetching: FetchProgress | None = None
+    """While its files are fetched."""
+    fetch_began: float | None = None
+    """When the first byte of them was asked for."""
+    fetch_took: float | None = None
+    """Seconds until its files were here, where this load had to fetch them."""
     watch: LoadWatch | None = None
     """From when its bytes begin to be read; None before, while it waits for memory, say."""
     loaded: LoadedModel | None = None
@@ -151,8 +159,7 @@ class Pool:
         if model is None:
             return ModelStatus("absent")
         if model.state == "loading":
-            share = model.watch.share if model.watch else 0.0
-            return ModelStatus("loading", share, self._remaining(model))
+            return ModelStatus("loading", _progress(model), self._remaining(model))
         if model.state == "failed" and model.failure:
             return ModelStatus("failed", error=model.failure.message)
         return ModelStatus(model.state, progress=1.0 if model.state == "ready" else 0.0)
@@ -257,6 +264,9 @@ class Pool:
         )
 
     def _remaining(self, model: _Model) -> float | None:
+        if model.fetching:
+            began = self._clock() if model.fetch_began is None else model.fetch_began
+            return estimate.fetching(model.fetching, self._clock() - began)
         watch = model.watch
         if watch is None:
             return estimate.remaining(None, 0.0, None, model.earlier_loads)
@@ -273,6 +283,8 @@ class Pool:
         """Load *model* and leave it ready or failed; raises only when the pool closes."""
         logger.info("loading %s", model.entry.name)
         try:
+            if model.entry.origin:
+                await self._fetch(model, model.entry.origin)
             claim = await asyncio.to_thread(
                 self._registry.claim, model.entry.path, model.entry.options.backend
             )
@@ -293,9 +305,11 @@ class Pool:
         except Exception as error:  # noqa: BLE001 - a plugin's edge
             self._fail(model, _load_failed(model.entry, error))
         else:
-            took, phases = watch.elapsed, watch.end()
+            took, phases = watch.elapsed, dict(watch.end())
             reading = phases.get("read", took)
             self._remember(model, key, LoadTimes(reading, took - reading))
+            if model.fetch_took is not None:
+                phases = {"fetch": model.fetch_took, **phases}
             name = claim.backend.name
             model.loaded = LoadedModel(model.entry, name, facts, engine, phases)
             model.last_used = self._clock()
@@ -307,7 +321,34 @@ class Pool:
             )
             self._schedule_sweep()
         finally:
-            model.load = model.watch = None
+            model.load = model.watch = model.fetch_took = None
+
+    async def _fetch(self, model: _Model, origin: Origin) -> None:
+        """Bring the files here where they are not; what a cancelled fetch has is kept."""
+        from pilotlight.models.fetch.fetch import fetch  # noqa: PLC0415 - few models need it
+
+        abandoned = False
+
+        def note(progress: FetchProgress) -> None:
+            if abandoned:
+                raise LoadAbandoned
+            if model.fetch_began is None and progress.bytes_total:
+                model.fetch_began = self._clock()
+            model.fetching = progress
+
+        work = asyncio.create_task(asyncio.to_thread(fetch, origin.address, origin.root, note))
+        began = self._clock()
+        try:
+            if await asyncio.shield(work):
+                model.fetch_took = self._clock() - began
+        except asyncio.CancelledError:
+            abandoned = True  # the thread ends at its next report
+            await asyncio.wait((work,))
+            if not work.cancelled():
+                work.exception()  # so that asyncio does not miss anybody to look at it
+            raise
+        finally:
+            model.fetching = model.fetch_began = None
 
     def _remember(self, model: _Model, key: str, times: LoadTimes) -> None:
         """Note what a load took; nobody waits for the file to be written."""
@@ -443,10 +484,23 @@ class Pool:
             await asyncio.wait(self._notes)
 
 
+def _progress(model: _Model) -> float:
+    """Return the share of the bytes that are read; each is fetched before, where need be."""
+    if model.fetching:
+        done, total = model.fetching.bytes_done, model.fetching.bytes_total
+        return done / total / 2 if total else 0.0
+    share = model.watch.share if model.watch else 0.0
+    return share if model.fetch_took is None else (1 + share) / 2
+
+
 def _load_failed(entry: ModelEntry, error: Exception) -> ModelLoadFailed:
     """Put what a load raised into the client's words; without *retry_after* it is permanent."""
     if isinstance(error, TooLittleMemory):
         return InsufficientMemory(f"{entry.name}: {error}", retry_after=COOL_DOWN)
+    if isinstance(error, FetchFailed):
+        return ModelLoadFailed(
+            f"{entry.name}: {error}", retry_after=None if error.permanent else COOL_DOWN
+        )
     if isinstance(error, ModelFileInvalid | BackendBroken):
         return ModelLoadFailed(str(error), retry_after=None)
     if isinstance(error, BackendError):

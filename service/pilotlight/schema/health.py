@@ -18,7 +18,7 @@ class ModelReadiness(Response, kw_only=True):
     id: str
     state: ModelState
     progress: float
-    """0 to 1, the share of its bytes that are read."""
+    """0 to 1, the share of its bytes that are read; of one that is fetched before, half of that."""
     retry_after: float | None
     """Seconds that the load is expected to take still; null where unknown."""
     error: str | None

@@ -1,0 +1,170 @@
+"""Where a model lies: `https://…`, `hf://…`, `s3://…`, `gs://…`, and where it goes. Pure."""
+
+import re
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from msgspec import Struct
+
+from pilotlight.config import ConfigError
+
+Scheme: TypeAlias = Literal["https", "http", "hf", "s3", "gs"]
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,7}$")
+"""What ends a file's name. `qwen2.5-0.5b` is a folder: its last dot is followed by a number."""
+_PART = re.compile(r"(?P<stem>.+)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})(?P<suffix>\.gguf)")
+"""A part of a split GGUF file, as llama.cpp names it (`llama_split_path`)."""
+_LONGEST_NAME = 180
+"""Bytes; file systems take 255, and some of them are for what a fetch adds."""
+
+
+class Address(Struct, frozen=True):
+    """A file or a folder elsewhere."""
+
+    scheme: Scheme
+    url: str
+    """Without the fragment. It may hold secrets: a signature, a password."""
+    sha256: str | None = None
+    """What the file must be, in lower-case hexadecimal digits."""
+
+    def __str__(self) -> str:
+        """Return the address without what may be secret: credentials and the query."""
+        if self.scheme not in ("https", "http"):
+            return self.url
+        parts = urlsplit(self.url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+    @property
+    def last(self) -> str:
+        """The name of the file or folder that it names."""
+        path = unquote(urlsplit(self.url).path) if self.scheme in ("https", "http") else self.url
+        last = path.rstrip("/").rpartition("/")[2]
+        is_repository = self.scheme == "hf" and self.url.rstrip("/").count("/") == 3  # noqa: PLR2004 - hf://owner/repo
+        return last.partition("@")[0] if is_repository else last
+
+    @property
+    def is_split(self) -> bool:
+        """Whether it names a part of a split GGUF file."""
+        return _PART.fullmatch(self.last) is not None
+
+    def parts(self) -> list[str]:
+        """Return the addresses to fetch: all parts where this is one of a split GGUF file's."""
+        part = _PART.fullmatch(self.last)
+        if part is None:
+            return [self.url]
+        before, this, after = self.url.rpartition(f"-{part['number']}-of-{part['count']}")
+        numbers = range(1, int(part["count"]) + 1)
+        return [f"{before}-{number:05}{this[6:]}{after}" for number in numbers]
+
+
+class Place(Struct, frozen=True):
+    """Where a fetched model lies."""
+
+    root: Path
+    """The file or folder that appears whole or not at all."""
+    model: Path
+    """What a backend is asked to load: *root*, or the first part of a split file in it."""
+
+
+def is_address(text: str) -> bool:
+    """Tell whether *text* is meant as an address and not as a path."""
+    return _ADDRESS.match(text.strip()) is not None
+
+
+def parse_address(text: str, sha256: str | None = None) -> Address:
+    """Read an address; `#sha256=HEX` may follow it, or *sha256* be given beside it.
+
+    Raises `ConfigError` that says what is wrong, and shows no secret.
+    """
+    url, _, fragment = text.strip().partition("#")
+    scheme = url.partition("://")[0].lower()
+    if scheme not in get_args(Scheme):
+        known = ", ".join(f"{one}://" for one in get_args(Scheme) if one != "http")
+        raise ConfigError(f"{scheme}://: this is no address of a model; there are {known}")
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises where it is no number
+    except ValueError:
+        raise ConfigError(f"{scheme}://: this address is none: its host or port is wrong") from None
+    address = Address(scheme, url, _sha256(fragment, sha256))  # type: ignore[arg-type]
+    if reason := _objection(address, parts):
+        raise ConfigError(f"{address}: {reason}")
+    return address
+
+
+def _sha256(fragment: str, given: str | None) -> str | None:
+    key, _, value = fragment.partition("=")
+    if fragment and key != "sha256":
+        raise ConfigError("an address can end with #sha256=…, and with nothing else after its #")
+    stated = {
+        one.strip().lower() for one in (value if fragment else None, given) if one is not None
+    }
+    if any(not _SHA256.fullmatch(one) for one in stated):
+        raise ConfigError("a sha256 has 64 hexadecimal digits")
+    if len(stated) > 1:
+        raise ConfigError("the address has one sha256, and another one is given beside it")
+    return next(iter(stated), None)
+
+
+def _objection(address: Address, parts: SplitResult) -> str | None:
+    """Return why *address* cannot be fetched, None where nothing speaks against it."""
+    part = _PART.fullmatch(address.last)
+    if any(char <= " " or char == "\x7f" for char in address.url):
+        return "there is a space or a control character in it"
+    if part and not 1 <= int(part["number"]) <= int(part["count"]):
+        return f"there is no part {part['number']} of {part['count']}"
+    if part and address.sha256:
+        return "one sha256 cannot be that of several files"
+    if address.scheme in ("https", "http"):
+        return _objection_to_url(address, parts)
+    return _objection_to_path(address)
+
+
+def _objection_to_url(address: Address, parts: SplitResult) -> str | None:
+    if not parts.hostname:
+        return "its host is missing"
+    if address.scheme == "http" and parts.hostname not in _LOOPBACK:
+        return "http:// is for this machine alone; over a network it is https://"
+    if parts.path.endswith("/") or not address.last:
+        return "it names no file; over https:// one file is fetched"
+    return None
+
+
+def _objection_to_path(address: Address) -> str | None:
+    below = address.url.partition("://")[2].rstrip("/").split("/")
+    if "" in below or "." in below or ".." in below:
+        return "a part of its path is empty or made of dots"
+    if len(below) < 2:  # noqa: PLR2004 - hf://owner/repo, s3://bucket/key
+        return "it names no repository" if address.scheme == "hf" else "it names no key"
+    if any(char in address.url for char in "*?["):
+        return "patterns are not known; name one file, or the folder"
+    return None
+
+
+def place(address: Address, folder: Path, name: str | None = None) -> Place:
+    """Return where in *folder* the model of *address* goes; *name* is without the suffix.
+
+    Known before anything is asked: a server that has the model starts without the network.
+    Raises `ConfigError` where the name cannot be a file's.
+    """
+    if folder.parts[:1] == ("~",):
+        raise ConfigError(f"{address}: there is no home folder; set --models-dir")
+    last = address.last
+    part = _PART.fullmatch(last)
+    suffix = "" if part or address.url.endswith("/") else "".join(_SUFFIX.findall(last))
+    stem = part["stem"] if part else last.removesuffix(suffix)
+    stem = stem if name is None else name.strip().replace("/", "--")
+    if suffix and stem.lower().endswith(suffix.lower()):
+        stem = stem[: -len(suffix)]
+    if not stem or stem.startswith(".") or not stem.isprintable() or "/" in stem:
+        raise ConfigError(f"{address}: {stem!r} cannot be a file's name; choose another name")
+    if len(stem.encode()) > _LONGEST_NAME:
+        raise ConfigError(f"{address}: the name is longer than {_LONGEST_NAME} bytes")
+    root = folder / (stem + suffix)
+    if part is None:
+        return Place(root, root)
+    return Place(root, root / f"{part['stem']}-00001-of-{part['count']}{part['suffix']}")
