@@ -182,7 +182,8 @@ class Generator:
         """Return what *model*'s cold start took, from exec on where it was the process's own."""
         self._first = self._first or ref(model)
         if self._first() is model and self._metrics.started_in is not None:
-            return {"import": self._metrics.started_in, **model.phases}
+            began = {} if model.began_at is None else {"begin": model.began_at}
+            return {"import": self._metrics.started_in, **began, **model.phases}
         return model.phases
 
     async def _answer(

@@ -9,6 +9,7 @@ Phases: TypeAlias = Mapping[str, float]
 | phase         | from … to                                                            |
 |---------------|----------------------------------------------------------------------|
 | `import`      | the process's exec … the server takes requests                       |
+| `begin`       | the process's exec … the load began, be it before or after `import`  |
 | `fetch`       | the load began … the files are on this machine, where they were not  |
 | `read`        | … the weights are in the page cache                                  |
 | `load`        | … weights and context are made                                       |
@@ -18,7 +19,9 @@ Phases: TypeAlias = Mapping[str, float]
 | `prefill`     | … the first token is there                                           |
 | `first_token` | the request arrived … the first token is there                       |
 
-`import` to `warm` may have passed before the request came; `hold` is what it waited for them.
+`import` and `begin` are told with the process's first model alone. `import` to `warm` may have
+passed
+before the request came; `hold` is what it waited for them.
 """
 
 

@@ -124,6 +124,7 @@ def load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
         context_length=options.context_length or settings.context_length,
         threads=options.threads or settings.threads,
         gpu_layers=options.gpu_layers or 0,
+        execution_provider=options.execution_provider,
     )
 
 

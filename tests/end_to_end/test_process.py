@@ -252,6 +252,21 @@ def write_plugin(folder: Path) -> Path:
     return folder
 
 
+START = """
+import sys
+import pilotlight.cli, pilotlight.server, pilotlight.service, pilotlight.app, uvicorn
+
+names = {name.partition(".")[0] for name in sys.modules if not name.startswith("_")}
+print(*sorted(names - sys.stdlib_module_names - {"cython_runtime"}))
+"""
+IMPORTED = {
+    *("pilotlight", "pilotlight_backend", "msgspec", "pluggy", "yaml"),
+    *("litestar", "anyio", "multidict", "multipart", "sniffio", "typing_extensions"),
+    *("uvicorn", "click"),
+}
+"""Every package that a start imports: each costs the first caller's time."""
+
+
 @pytest.mark.parametrize("backend", ["llama_cpp", "onnx"])
 def test_it_serves_without_any_development_package(tmp_path: Path, backend: str):
     """One backend's pinned requirements are enough to answer, and bring no development package."""
@@ -266,6 +281,10 @@ def test_it_serves_without_any_development_package(tmp_path: Path, backend: str)
     for name in ("pydantic", "pytest", "openai", "schemathesis", "hypothesis", "mypy", other):
         probe = f"import importlib.util as u, sys; sys.exit(u.find_spec({name!r}) is not None)"
         assert subprocess.run([str(python), "-c", probe], check=False).returncode == 0, name
+    listed = subprocess.run(
+        [str(python), "-c", START], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert set(listed) == IMPORTED
     nowhere = ("--models-dir", str(tmp_path), "--models-file", str(tmp_path / "none.yaml"))
     with served(*nowhere, command=str(home / "bin/pilotlight")) as server:
         answer = httpx.post(server.url + CHAT, json=chat("spark", "What is 2+2?"), timeout=60)

@@ -49,6 +49,9 @@ class LoadOptions(Struct, frozen=True, kw_only=True):
     """Threads for computing; None leaves the choice to the backend."""
     gpu_layers: int = 0
     """Layers to place on a GPU where the build has one; -1 means all."""
+    execution_provider: str | None = None
+    """Where ONNX Runtime computes (`cuda`); None means where the model's own configuration says.
+    Backends that know no such word pass over it."""
     chunk: int = 512
     """Prompt tokens evaluated in one step at the most: the longest that a running stream waits."""
     baked: BakedPrompt | None = None

@@ -57,7 +57,12 @@ class OnnxBackend:
         from pilotlight_onnx.model import Model  # noqa: PLC0415
 
         progress(LoadProgress("load", total, total))
-        model = Model(facts.path, config, threads=options.threads or granted_cpus())
+        model = Model(
+            facts.path,
+            config,
+            threads=options.threads or granted_cpus(),
+            provider=options.execution_provider,
+        )
         try:
             progress(LoadProgress("warm", total, total))
             model.warm()

@@ -1,6 +1,7 @@
 """A model's weights and tokenizer in memory, and the generators over it."""
 
 import ctypes
+import logging
 import re
 import threading
 from collections.abc import Sequence
@@ -17,17 +18,24 @@ from pilotlight_onnx.native import NativeError, create, library
 from pilotlight_onnx.probe import ModelSection
 from pilotlight_onnx.vocabulary import Vocabulary
 
+logger = logging.getLogger("pilotlight.onnx")
+
 
 class Model:
     """A loaded `OgaModel`, its `OgaTokenizer` and its vocabulary. `tokenize` suits any thread."""
 
-    def __init__(self, path: Path, config: ModelSection, *, threads: int) -> None:
-        """Load the folder at *path*; blocks, without the GIL."""
+    def __init__(
+        self, path: Path, config: ModelSection, *, threads: int, provider: str | None = None
+    ) -> None:
+        """Load the folder at *path*; blocks, without the GIL.
+
+        *provider* computes in place of those that the folder's configuration names.
+        """
         self.lib = library()
         self.vocabulary_size = config.vocab_size
         self._end_tokens = config.end_tokens
         self.vocabulary = Vocabulary(path)
-        self.pointer: Any = self._load(path, threads)
+        self.pointer: Any = self._load(path, threads, provider)
         try:
             self._tokenizer: Any = create(self.lib.OgaCreateTokenizer, self.pointer)
         except NativeError as error:
@@ -35,7 +43,7 @@ class Model:
             raise ModelFileInvalid(path, f"its tokenizer cannot be loaded: {error}") from error
         self._in_use = threading.Lock()
 
-    def _load(self, path: Path, threads: int) -> Any:
+    def _load(self, path: Path, threads: int, provider: str | None) -> Any:
         overlay = {
             "model": {
                 "decoder": {
@@ -53,10 +61,19 @@ class Model:
             config = create(self.lib.OgaCreateConfig, str(path).encode())
             try:
                 self.lib.OgaConfigOverlay(config, msgspec.json.encode(overlay))
+                if provider is not None:
+                    self.lib.OgaConfigClearProviders(config)
+                    self.lib.OgaConfigAppendProvider(config, provider.encode())
                 return create(self.lib.OgaCreateModelFromConfig, config)
             finally:
                 self.lib.OgaDestroyConfig(config)
         except NativeError as error:
+            if provider is not None:
+                logger.error("%s for %r: %s", path, provider, error)  # noqa: TRY400 - its words say it
+                raise LoadFailed(
+                    f"{path.name}: this build of ONNX Runtime cannot run it with {provider!r};"
+                    " the log says why"
+                ) from error
             raise ModelFileInvalid(path, f"ONNX Runtime cannot load it: {error}") from error
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:

@@ -25,6 +25,8 @@ _TOKENS = POINTER(c_int32)
 _FALLIBLE: dict[str, tuple[Any, ...]] = {
     "OgaCreateConfig": (c_char_p, _OUT),
     "OgaConfigOverlay": (c_void_p, c_char_p),
+    "OgaConfigClearProviders": (c_void_p,),
+    "OgaConfigAppendProvider": (c_void_p, c_char_p),
     "OgaCreateModelFromConfig": (c_void_p, _OUT),
     "OgaCreateTokenizer": (c_void_p, _OUT),
     "OgaTokenizerEncode": (c_void_p, c_char_p, c_void_p),

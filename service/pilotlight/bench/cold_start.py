@@ -128,7 +128,8 @@ def _ask(port: int, model: str, prompt: str) -> Mapping[str, float]:
 
 # ── what is printed ─────────────────────────────────────────────────────────────────────────────
 
-_SHOWN = ("import", "fetch", "read", "load", "warm", "queue", "prefill")
+_SHOWN = ("import", "begin", "fetch", "read", "load", "warm", "queue", "prefill")
+_LOAD = ("fetch", "read", "load", "warm")
 _WIDTH = 48
 
 
@@ -163,20 +164,24 @@ def middle(starts: Sequence[Start]) -> Start:
 def picture(start: Start) -> list[str]:
     """Return *start* as bars on one axis, from exec to the first token.
 
-    The phases stand end to end; `rest` is what lies between them: finding the model, importing its
-    backend, reading its template.
+    The load stands where it began, beside the imports where it was preloaded; queue and prefill
+    stand where they ended. Gaps are what has no name: finding the model, reading its template.
     """
-    parts = {name: start.phases[name] for name in _SHOWN if start.phases.get(name)}
-    rest = start.first_token - sum(parts.values())
-    if rest > 0:
-        parts["rest"] = rest
-    whole = max(start.first_token, sum(parts.values()))
+    phases = start.phases
+    bars = {"import": (0.0, phases.get("import", 0.0))}
+    at = phases.get("begin", bars["import"][1])
+    for name in _LOAD:
+        if name in phases:
+            bars[name] = (at, at + phases[name])
+            at += phases[name]
+    answering = start.first_token - phases.get("prefill", 0.0)
+    bars["queue"] = (answering - phases.get("queue", 0.0), answering)
+    bars["prefill"] = (answering, start.first_token)
+    whole = max(end for _, end in bars.values())
     lines = []
-    at = 0.0
-    for name, seconds in parts.items():
-        first = round(at / whole * _WIDTH)
-        at += seconds
-        bar = " " * first + "█" * max(round(at / whole * _WIDTH) - first, 1)
-        lines.append(f"{name:<8} {bar:<{_WIDTH + 1}} {seconds:.3f} s")
-    lines.append(f"{'':<8} exec{'first token':>{_WIDTH - 3}} {start.first_token:.3f} s")
+    for name, (begin, end) in bars.items():
+        first = min(round(begin / whole * _WIDTH), _WIDTH - 1)
+        bar = " " * first + "█" * max(round(end / whole * _WIDTH) - first, 1)
+        lines.append(f"{name:<8} {bar:<{_WIDTH}} {end - begin:.3f} s")
+    lines.append(f"{'':<8} exec{'first token':>{_WIDTH - 4}} {start.first_token:.3f} s")
     return lines

@@ -26,6 +26,8 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     context_length: Count | None = None
     threads: Count | None = None
     gpu_layers: int | None = None
+    execution_provider: Annotated[str, Meta(min_length=1)] | None = None
+    """Where ONNX Runtime computes, by the name it has in `genai_config.json`: `cuda`."""
     chat_template: str | None = None
     """A file with the Jinja template to use in place of the model's own.
 

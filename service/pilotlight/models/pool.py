@@ -26,6 +26,7 @@ from pilotlight.models.fetch.progress import FetchProgress
 from pilotlight.models.history import LoadHistory, model_key
 from pilotlight.models.load_watch import LoadWatch
 from pilotlight.models.registry import BackendBroken, Claim, Registry
+from pilotlight.platform import process_age
 from pilotlight.receipt import Phases
 from pilotlight.schema.models import ModelState
 from pilotlight_backend import (
@@ -60,6 +61,8 @@ class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
     engine: Engine
     phases: Phases
     """What its load took."""
+    began_at: float | None = None
+    """Seconds from the process's start until the load began."""
 
 
 class Hold(Struct, frozen=True):
@@ -282,6 +285,7 @@ class Pool:
     async def _load(self, model: _Model) -> None:
         """Load *model* and leave it ready or failed; raises only when the pool closes."""
         logger.info("loading %s", model.entry.name)
+        began_at = process_age()
         try:
             if model.entry.origin:
                 await self._fetch(model, model.entry.origin)
@@ -311,7 +315,7 @@ class Pool:
             if model.fetch_took is not None:
                 phases = {"fetch": model.fetch_took, **phases}
             name = claim.backend.name
-            model.loaded = LoadedModel(model.entry, name, facts, engine, phases)
+            model.loaded = LoadedModel(model.entry, name, facts, engine, phases, began_at)
             model.last_used = self._clock()
             model.state = "ready"
             self._room.set()  # where its waiters have left, it is idle from the start
