@@ -63,8 +63,7 @@ async def test_progress_counts_the_fetch(entry, pool, clock, server):
     with pytest.raises(ModelLoading):
         await pool.ensure_ready(entry, Hold(0))
     assert await asyncio.to_thread(server.stands.acquire, timeout=30)
-    model = pool._models[entry]
-    while model.fetching is None or not model.fetching.bytes_done:  # noqa: ASYNC110 - its thread reports
+    while not pool.status(entry).progress:  # noqa: ASYNC110 - its thread reports
         await asyncio.sleep(0.01)
     clock.advance(4)
     status = pool.status(entry)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -52,15 +53,11 @@ class LlamaCppBackend:
 def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], None]) -> Engine:
     """Make model, context and engine, or nothing at all."""
     # Here for the first time a native library is imported.
-    from pilotlight_llama_cpp.baking import adopt  # noqa: PLC0415
+    from pilotlight_llama_cpp.baking import adopt, find  # noqa: PLC0415
     from pilotlight_llama_cpp.context import Context  # noqa: PLC0415
     from pilotlight_llama_cpp.engine import LlamaCppEngine  # noqa: PLC0415
     from pilotlight_llama_cpp.growing_context import GrowingContext, starts_short  # noqa: PLC0415
     from pilotlight_llama_cpp.model import Model  # noqa: PLC0415
-
-    report("load")
-    model = Model(facts.path, gpu_layers=options.gpu_layers, proceed=lambda: report("load"))
-    computing = options.threads or threads.choose(facts.size_bytes)
 
     def make(length: int) -> Context:
         return Context(
@@ -68,33 +65,32 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
             slots=options.parallel,
             context_length=length,
             chunk=options.chunk,
-            threads=computing,
+            threads=options.threads or threads.choose(facts.size_bytes),
         )
 
-    try:
-        context = GrowingContext(
+    with ExitStack() as undo:
+        report("load")
+        model = Model(facts.path, gpu_layers=options.gpu_layers, proceed=lambda: report("load"))
+        undo.callback(model.close)
+        prompt = find(model, facts, options)
+        if prompt:
+            undo.callback(prompt.close)
+        short = starts_short(
+            facts,
             model,
-            make,
             slots=options.parallel,
-            length=facts.context_length,
-            short=starts_short(
-                facts,
-                model,
-                slots=options.parallel,
-                gpu_layers=options.gpu_layers,
-                available_memory=available_memory(),
-            ),
+            gpu_layers=options.gpu_layers,
+            available_memory=available_memory(),
+            baked=len(prompt.tokens) if prompt else 0,
         )
-    except BaseException:
-        model.close()
-        raise
-    try:
+        context = GrowingContext(
+            model, make, slots=options.parallel, length=facts.context_length, short=short
+        )
+        undo.callback(context.close)
         report("warm")
         _on_a_thread_of_its_own(context.warm)
-        baked = adopt(context, model, facts, options)
-    except BaseException:
-        context.close()
-        raise
+        baked = adopt(context, prompt, facts, options)
+        undo.pop_all()
     return LlamaCppEngine(facts, model, context, options, baked)
 
 

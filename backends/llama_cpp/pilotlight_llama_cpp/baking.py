@@ -20,7 +20,7 @@ from pilotlight_backend import (
     SamplingParams,
     Token,
 )
-from pilotlight_backend.baking import Origin, open_baked, warn_unfit
+from pilotlight_backend.baking import MappedPrompt, Origin, open_baked, warn_unfit
 from pilotlight_llama_cpp import native, probe
 from pilotlight_llama_cpp.growing_context import GrowingContext
 from pilotlight_llama_cpp.model import Model
@@ -91,22 +91,23 @@ def whole_tiles(prompt: tuple[int, ...]) -> tuple[int, ...]:
     return prompt[: len(prompt) // _TILE * _TILE]
 
 
-def adopt(
-    context: GrowingContext, model: Model, facts: ModelFacts, options: LoadOptions
-) -> tuple[int, ...]:
-    """Give *context* the baked prompt of *options* and return its tokens.
-
-    Without one, or with one that does not fit, that is nothing; the latter is warned of.
-    """
+def find(model: Model, facts: ModelFacts, options: LoadOptions) -> MappedPrompt | None:
+    """Return the baked prompt of *options*; None without one, or with a warning, if it is unfit."""
     if options.baked is None:
-        return ()
+        return None
     try:
         ours = origin(model, facts, options, options.baked.template)
     except OSError as error:
         warn_unfit(options.baked, f"the model cannot be read: {error.strerror or error}")
-        return ()
-    baked = open_baked(options.baked, ours)
-    if baked is None:
+        return None
+    return open_baked(options.baked, ours)
+
+
+def adopt(
+    context: GrowingContext, baked: MappedPrompt | None, facts: ModelFacts, options: LoadOptions
+) -> tuple[int, ...]:
+    """Give *context* the prompt, and return its tokens; none where llama.cpp refuses it."""
+    if baked is None or options.baked is None:
         return ()
     if not context.adopt(baked):
         baked.close()

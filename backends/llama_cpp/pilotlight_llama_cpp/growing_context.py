@@ -66,15 +66,24 @@ class MakeContext(Protocol):
 
 
 def starts_short(
-    facts: ModelFacts, model: Model, *, slots: int, gpu_layers: int, available_memory: int | None
+    facts: ModelFacts,
+    model: Model,
+    *,
+    slots: int,
+    gpu_layers: int,
+    available_memory: int | None,
+    baked: int = 0,
 ) -> bool:
     """Tell whether a context of *facts* is to start short.
 
-    Not where half of it would be saved at the most; nor where what a slot holds cannot be put into
-    another context, or would not be the same there: long-rope models choose their factors by the
-    context's length; nor where the memory does not hold both for the moment of the change.
+    Not where the *baked* tokens of a prompt leave little of it; nor where half of it would be saved
+    at the most; nor where what a slot holds cannot be put into another context, or would not be the
+    same there: long-rope models choose their factors by the context's length; nor where the memory
+    does not hold both for the moment of the change.
     """
-    if facts.context_length < 2 * SHORT or gpu_layers or not model.movable_cache:
+    if baked > SHORT // 2 or facts.context_length < 2 * SHORT:
+        return False
+    if gpu_layers or not model.movable_cache:
         return False
     cells = (facts.context_length + SHORT) * slots
     need = facts.size_bytes + facts.kv_bytes_per_token * cells

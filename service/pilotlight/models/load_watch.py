@@ -1,55 +1,94 @@
-"""How far one load is, and when its phases began and ended."""
+"""How far one load is, when its phases began and ended, and how long it will take still."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from pilotlight.models import estimate
+from pilotlight.models.estimate import LoadTimes
+from pilotlight.models.fetch.progress import FetchProgress
 from pilotlight.receipt import Phases
 from pilotlight_backend import LoadProgress
 
 
 class LoadWatch:
-    """Follows one load from when its bytes begin to be read.
+    """Follows one load: its files are fetched, where need be, then read and loaded.
 
-    `note` is called on the load's thread, everything else on the event loop; each reads and writes
-    single references, so there is no lock.
+    `note` and `note_fetch` are called on the load's thread, everything else on the event loop; each
+    reads and writes single references, so there is no lock.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._began = self._phase_began = clock()
+        self._made = clock()
+        self._began: float | None = None
+        """When its bytes began to be read; None while it waits for memory, say."""
+        self._phase_began = 0.0
         self._over: dict[str, float] = {}
-        self.progress: LoadProgress | None = None
-        """The last report."""
+        self._fetching: FetchProgress | None = None
+        self._fetch_began: float | None = None
+        """When the first byte was asked for."""
+        self._progress: LoadProgress | None = None
+
+    # ── what happens ───────────────────────────────────────────────────────────────────────────
+
+    def note_fetch(self, progress: FetchProgress) -> None:
+        """Take a report of the fetch."""
+        if self._fetch_began is None and progress.bytes_total:
+            self._fetch_began = self._clock()
+        self._fetching = progress
+
+    def fetched(self, *, brought: bool) -> None:
+        """Note that the files are here, and whether any had to be *brought*."""
+        self._fetching = None
+        if brought:
+            self._over["fetch"] = self._clock() - self._made
+
+    def begin(self) -> None:
+        """Note that their bytes begin to be read."""
+        self._began = self._phase_began = self._clock()
 
     def note(self, progress: LoadProgress) -> None:
-        """Take a report; one of another phase ends the phase before."""
-        if self.progress is not None and progress.phase != self.progress.phase:
-            self._end_phase(self.progress)
-        self.progress = progress
+        """Take a report of the load; one of another phase ends the phase before."""
+        if self._progress is not None and progress.phase != self._progress.phase:
+            self._end_phase(self._progress)
+        self._progress = progress
 
     def end(self) -> Phases:
         """Return the seconds of every phase; the model is ready."""
-        if self.progress is not None:
-            self._end_phase(self.progress)
+        if self._progress is not None:
+            self._end_phase(self._progress)
         return self._over
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the load began."""
-        return self._clock() - self._began
-
-    @property
-    def reading(self) -> float | None:
-        """Seconds until the bytes were read; None while they are."""
-        return self._over.get("read")
-
-    @property
-    def share(self) -> float:
-        """The part of the bytes that is read, from 0 to 1."""
-        if self.progress is None or not self.progress.bytes_total:
-            return 0.0
-        return min(self.progress.bytes_read / self.progress.bytes_total, 1.0)
 
     def _end_phase(self, progress: LoadProgress) -> None:
         now = self._clock()
         self._over[progress.phase] = self._over.get(progress.phase, 0.0) + now - self._phase_began
         self._phase_began = now
+
+    # ── how far it is ──────────────────────────────────────────────────────────────────────────
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the bytes began to be read."""
+        return 0.0 if self._began is None else self._clock() - self._began
+
+    @property
+    def share(self) -> float:
+        """The part of the bytes that is read, 0 to 1; each is fetched before, where need be."""
+        if self._fetching is not None:
+            return _share(self._fetching.bytes_done, self._fetching.bytes_total) / 2
+        read = 0.0
+        if self._progress is not None:
+            read = _share(self._progress.bytes_read, self._progress.bytes_total)
+        return (1 + read) / 2 if "fetch" in self._over else read
+
+    def remaining(self, earlier: Sequence[LoadTimes]) -> float | None:
+        """Return the seconds that it needs still; *earlier* is what loads of the model took."""
+        if self._fetching is not None:
+            began = self._fetch_began
+            return estimate.fetching(
+                self._fetching, 0.0 if began is None else self._clock() - began
+            )
+        return estimate.remaining(self._progress, self.elapsed, self._over.get("read"), earlier)
+
+
+def _share(done: int, total: int) -> float:
+    return min(done / total, 1.0) if total else 0.0

@@ -12,20 +12,21 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from msgspec import Struct
 
 from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
 from pilotlight.metrics import LoadRecord
 from pilotlight.models import estimate, eviction
+from pilotlight.models.abandon import in_thread
 from pilotlight.models.baked import warn_of_unused, with_baked
 from pilotlight.models.catalog import ModelEntry, Origin
 from pilotlight.models.estimate import LoadTimes
 from pilotlight.models.fetch.failure import FetchFailed
-from pilotlight.models.fetch.progress import FetchProgress
 from pilotlight.models.history import LoadHistory, model_key
 from pilotlight.models.load_watch import LoadWatch
-from pilotlight.models.registry import BackendBroken, Claim, Registry
+from pilotlight.models.registry import BackendBroken, Registry
 from pilotlight.platform import process_age
 from pilotlight.receipt import Phases
 from pilotlight.schema.models import ModelState
@@ -34,7 +35,6 @@ from pilotlight_backend import (
     Engine,
     EngineStats,
     LoadOptions,
-    LoadProgress,
     ModelFacts,
     ModelFileInvalid,
 )
@@ -46,10 +46,6 @@ FOREVER = 86_400.0
 """A hold that ends with the load; in seconds."""
 COOL_DOWN = 10.0
 """Seconds after a failed load in which no other is tried, so that retries start no storm."""
-
-
-class LoadAbandoned(Exception):
-    """Raised into a load that nobody wants any more."""
 
 
 class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
@@ -90,14 +86,8 @@ class _Model:
     state: ModelState = "absent"
     load: asyncio.Task[None] | None = None
     """While loading."""
-    fetching: FetchProgress | None = None
-    """While its files are fetched."""
-    fetch_began: float | None = None
-    """When the first byte of them was asked for."""
-    fetch_took: float | None = None
-    """Seconds until its files were here, where this load had to fetch them."""
     watch: LoadWatch | None = None
-    """From when its bytes begin to be read; None before, while it waits for memory, say."""
+    """While loading."""
     loaded: LoadedModel | None = None
     """While ready or draining."""
     closing: asyncio.Task[None] | None = None
@@ -162,7 +152,8 @@ class Pool:
         if model is None:
             return ModelStatus("absent")
         if model.state == "loading":
-            return ModelStatus("loading", _progress(model), self._remaining(model))
+            share = model.watch.share if model.watch else 0.0
+            return ModelStatus("loading", share, self._remaining(model))
         if model.state == "failed" and model.failure:
             return ModelStatus("failed", error=model.failure.message)
         return ModelStatus(model.state, progress=1.0 if model.state == "ready" else 0.0)
@@ -267,28 +258,25 @@ class Pool:
         )
 
     def _remaining(self, model: _Model) -> float | None:
-        if model.fetching:
-            began = self._clock() if model.fetch_began is None else model.fetch_began
-            return estimate.fetching(model.fetching, self._clock() - began)
-        watch = model.watch
-        if watch is None:
-            return estimate.remaining(None, 0.0, None, model.earlier_loads)
-        return estimate.remaining(watch.progress, watch.elapsed, watch.reading, model.earlier_loads)
+        return model.watch.remaining(model.earlier_loads) if model.watch else None
 
     # ── loading ────────────────────────────────────────────────────────────────────────────────
 
     def _start_load(self, model: _Model) -> None:
         model.state = "loading"
         model.failure = None
-        model.load = asyncio.create_task(self._load(model), name=f"load {model.entry.name}")
+        model.watch = LoadWatch(self._clock)
+        model.load = asyncio.create_task(
+            self._load(model, model.watch), name=f"load {model.entry.name}"
+        )
 
-    async def _load(self, model: _Model) -> None:
+    async def _load(self, model: _Model, watch: LoadWatch) -> None:
         """Load *model* and leave it ready or failed; raises only when the pool closes."""
         logger.info("loading %s", model.entry.name)
         began_at = process_age()
         try:
             if model.entry.origin:
-                await self._fetch(model, model.entry.origin)
+                watch.fetched(brought=await _fetch(model.entry.origin, watch))
             claim = await asyncio.to_thread(
                 self._registry.claim, model.entry.path, model.entry.options.backend
             )
@@ -297,8 +285,10 @@ class Pool:
             key = model_key(claim.backend.name, claim.facts)
             model.earlier_loads = await asyncio.to_thread(self._history.of, key)
             options = await asyncio.to_thread(with_baked, options, model.entry, claim.facts)
-            watch = model.watch = LoadWatch(self._clock)
-            engine = await self._load_in_thread(watch, claim, options)
+            watch.begin()
+            engine = await in_thread(
+                partial(claim.backend.load, claim.facts, options), watch.note, undo=_close
+            )
             facts = engine.facts
             warn_of_unused(options, engine, claim.backend.name)
         except asyncio.CancelledError:
@@ -309,11 +299,9 @@ class Pool:
         except Exception as error:  # noqa: BLE001 - a plugin's edge
             self._fail(model, _load_failed(model.entry, error))
         else:
-            took, phases = watch.elapsed, dict(watch.end())
+            took, phases = watch.elapsed, watch.end()
             reading = phases.get("read", took)
             self._remember(model, key, LoadTimes(reading, took - reading))
-            if model.fetch_took is not None:
-                phases = {"fetch": model.fetch_took, **phases}
             name = claim.backend.name
             model.loaded = LoadedModel(model.entry, name, facts, engine, phases, began_at)
             model.last_used = self._clock()
@@ -325,34 +313,7 @@ class Pool:
             )
             self._schedule_sweep()
         finally:
-            model.load = model.watch = model.fetch_took = None
-
-    async def _fetch(self, model: _Model, origin: Origin) -> None:
-        """Bring the files here where they are not; what a cancelled fetch has is kept."""
-        from pilotlight.models.fetch.fetch import fetch  # noqa: PLC0415 - few models need it
-
-        abandoned = False
-
-        def note(progress: FetchProgress) -> None:
-            if abandoned:
-                raise LoadAbandoned
-            if model.fetch_began is None and progress.bytes_total:
-                model.fetch_began = self._clock()
-            model.fetching = progress
-
-        work = asyncio.create_task(asyncio.to_thread(fetch, origin.address, origin.root, note))
-        began = self._clock()
-        try:
-            if await asyncio.shield(work):
-                model.fetch_took = self._clock() - began
-        except asyncio.CancelledError:
-            abandoned = True  # the thread ends at its next report
-            await asyncio.wait((work,))
-            if not work.cancelled():
-                work.exception()  # so that asyncio does not miss anybody to look at it
-            raise
-        finally:
-            model.fetching = model.fetch_began = None
+            model.load = model.watch = None
 
     def _remember(self, model: _Model, key: str, times: LoadTimes) -> None:
         """Note what a load took; nobody waits for the file to be written."""
@@ -360,27 +321,6 @@ class Pool:
         note = asyncio.create_task(asyncio.to_thread(self._history.add, key, times))
         self._notes.add(note)
         note.add_done_callback(self._notes.discard)
-
-    async def _load_in_thread(self, watch: LoadWatch, claim: Claim, options: LoadOptions) -> Engine:
-        abandoned = False
-
-        def note(progress: LoadProgress) -> None:
-            if abandoned:
-                raise LoadAbandoned
-            watch.note(progress)
-
-        work = asyncio.create_task(
-            asyncio.to_thread(claim.backend.load, claim.facts, options, note)
-        )
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            # The thread ends at its next report; what it has loaded by then is closed.
-            abandoned = True
-            await asyncio.wait((work,))
-            if not work.cancelled() and work.exception() is None:
-                await asyncio.to_thread(work.result().close)
-            raise
 
     def _fail(self, model: _Model, failure: ModelLoadFailed) -> None:
         model.failure = failure
@@ -488,13 +428,15 @@ class Pool:
             await asyncio.wait(self._notes)
 
 
-def _progress(model: _Model) -> float:
-    """Return the share of the bytes that are read; each is fetched before, where need be."""
-    if model.fetching:
-        done, total = model.fetching.bytes_done, model.fetching.bytes_total
-        return done / total / 2 if total else 0.0
-    share = model.watch.share if model.watch else 0.0
-    return share if model.fetch_took is None else (1 + share) / 2
+async def _fetch(origin: Origin, watch: LoadWatch) -> bool:
+    """Bring the files here where they are not, and tell whether any were brought."""
+    from pilotlight.models.fetch.fetch import fetch  # noqa: PLC0415 - few models need it
+
+    return await in_thread(partial(fetch, origin.address, origin.root), watch.note_fetch)
+
+
+def _close(engine: Engine) -> None:
+    engine.close()
 
 
 def _load_failed(entry: ModelEntry, error: Exception) -> ModelLoadFailed:

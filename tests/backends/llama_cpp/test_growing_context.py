@@ -208,6 +208,14 @@ def test_where_it_starts_short(model_facts, movable, gpu_layers, available, shor
     assert told is short
 
 
+@pytest.mark.parametrize(("baked", "short"), [(SHORT // 2, True), (SHORT // 2 + 1, False)])
+def test_a_long_baked_prompt_starts_long(baked, short):
+    """Each request would need the long context at once."""
+    model = SimpleNamespace(movable_cache=True)
+    told = starts_short(facts(), model, slots=2, gpu_layers=0, available_memory=None, baked=baked)
+    assert told is short
+
+
 # With a real model: spark, of whose 1,024 tokens a quarter is short
 
 
