@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pilotlight import __version__, platform
@@ -56,7 +58,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
 
     service = Service(settings)
     service.begin()
-    logger.info("platform: %s; requests are held for %g s", settings.platform, settings.hold)
+    logger.info("%s", findings(settings))
     if stall := platform.warning(settings.platform, settings.hold):
         logger.warning("%s", stall)
     # The web framework is imported on a thread: models load meanwhile.
@@ -103,6 +105,21 @@ def _import_and_build(service: "Service", settings: Settings) -> tuple[Any, "Lit
     from pilotlight.app import create_app_of  # noqa: PLC0415
 
     return uvicorn, create_app_of(service, settings)
+
+
+def findings(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
+    """Return where this process runs, why it thinks so, and what follows for requests."""
+    from pilotlight_backend import cgroup  # noqa: PLC0415 - with the port already open
+
+    profile = platform.detect(environ)
+    why = profile.why if profile.platform == settings.platform else "as the settings say"
+    memory = cgroup.available_memory()
+    room = "" if memory is None else f", {memory / 1e9:.1f} GB of memory"
+    cpus = cgroup.granted_cpus()
+    return (
+        f"platform {settings.platform}: {why}; {cpus} CPU{'s' if cpus > 1 else ''}{room};"
+        f" a request is held for a loading model up to {settings.hold:g} s"
+    )
 
 
 def announcement(settings: Settings, listener: socket.socket) -> str:
