@@ -92,10 +92,9 @@ def ask(url: str, system: str, began: float) -> Start:
         "POST", url, json=request, headers={"Prefer": "wait=45"}, timeout=600
     ) as response:
         for line in response.iter_lines():
-            data = line.removeprefix("data: ")
-            if not data or data == "[DONE]":
+            if not line.startswith("data: {"):
                 continue
-            chunk = json.loads(data)
+            chunk = json.loads(line.removeprefix("data: "))
             usage = chunk.get("usage") or usage
             for choice in chunk["choices"]:
                 answer += choice["delta"].get("content") or ""
