@@ -216,10 +216,13 @@ async def test_readyz_tells_why_one_model_failed(service):
     assert "invalid" in failed.json()["models"][0]["error"]
 
 
-@pytest.mark.parametrize(("model", "status"), [("nobody", 404), ("", 400)])
-async def test_readyz_refuses_a_name_that_is_none(service, model, status):
+@pytest.mark.parametrize(("model", "status"), [("nobody", 404), ("", 400), (" ", 400)])
+@pytest.mark.parametrize("path", ["/readyz", "/health"])
+async def test_readyz_refuses_a_name_that_is_none(service, path, model, status):
     """A name that means nothing is told as everywhere else."""
-    assert (await service.client.get("/readyz", params={"model": model})).status_code == status
+    refused = await service.client.get(path, params={"model": model})
+    assert refused.status_code == status
+    assert refused.json()["error"]["param"] == "model"
 
 
 # Metrics

@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 
 from pilotlight.api.operation import Answer, Content, Operation, Parameter
-from pilotlight.errors import ModelNotFound
+from pilotlight.errors import InvalidRequest, ModelNotFound
 from pilotlight.schema.health import Live, Readiness
 
 _encoder = msgspec.json.Encoder()
@@ -51,7 +51,7 @@ def _readiness(operation_id: str, summary: str) -> Operation:
                 content=[Content(type=Readiness, examples={"loading": _LOADING})],
             ),
         },
-        errors=[ModelNotFound],
+        errors=[InvalidRequest, ModelNotFound],
     )
 
 
@@ -69,7 +69,7 @@ LIVEZ = Operation(
 )
 
 
-_Model = Annotated[str | None, QueryParameter(name="model", min_length=1)]
+_Model = Annotated[str | None, QueryParameter(name="model")]
 
 
 def health_handlers(
@@ -83,13 +83,19 @@ def health_handlers(
 
     @get("/readyz", opt={"operation": _readiness("readyz", "Tell whether the server is ready")})
     async def readyz(model: _Model = None) -> Response[bytes]:
-        return _answer(await readiness(model))
+        return _answer(await readiness(_checked(model)))
 
     @get("/health", opt={"operation": _readiness("health", "The same as /readyz")})
     async def health(model: _Model = None) -> Response[bytes]:
-        return _answer(await readiness(model))
+        return _answer(await readiness(_checked(model)))
 
     return livez, readyz, health
+
+
+def _checked(model: str | None) -> str | None:
+    if model is not None and not model.strip():
+        raise InvalidRequest("model: expected a name", param="model")
+    return model
 
 
 def _answer(state: Readiness) -> Response[bytes]:
