@@ -63,7 +63,7 @@ COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-u
 
 $(VENV)/.installed: requirements/serve-$(BACKEND).txt $(SOURCES) .venv/bin/python $(UV)
 	test -d $(VENV) || $(UV) venv --quiet --python .venv/bin/python $(VENV)
-	$(UV) pip install --python $(VENV)/bin/python --require-hashes -r $<
+	$(UV) pip install --compile-bytecode --python $(VENV)/bin/python --require-hashes -r $<
 	$(UV) pip install --python $(VENV)/bin/python --no-deps \
 		-e backends/contract -e backends/$(BACKEND) -e .
 	touch $@
