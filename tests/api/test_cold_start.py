@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from pilotlight.api import sse
 from tests.api.caller import Call
 from tests.conftest import CHAT, chat
 
@@ -191,6 +192,11 @@ async def test_an_unknown_way_to_show_it_is_refused(service, how):
     response = await service.post(chat(stream=True, stream_options={"include_loading": how}))
     assert response.status_code == 400
     assert response.json()["error"]["param"] == "stream_options.include_loading"
+
+
+def test_a_comment_is_one_line():
+    """A name with line breaks in it makes no event."""
+    assert sse.comment("a\n\ndata: b\r\nc") == b": a  data: b c\n\n"
 
 
 # One model's readiness

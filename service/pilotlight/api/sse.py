@@ -25,8 +25,8 @@ def encode(event: Any) -> bytes:
 
 
 def comment(text: str) -> bytes:
-    """Return *text*, of one line, as what a reader of events passes over."""
-    return f": {text}\n\n".encode()
+    """Return *text* as what a reader of events passes over, whatever it holds."""
+    return f": {' '.join(text.splitlines())}\n\n".encode()
 
 
 class EventSourceResponse:
