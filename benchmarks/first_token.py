@@ -9,15 +9,15 @@ compiler and for the same CPU.
 
 import argparse
 import json
-import socket
 import statistics
-import subprocess
 import sys
 import sysconfig
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+from benchmarks.listening import free_port, listening
 
 _PILOTLIGHT = str(Path(sysconfig.get_path("scripts")) / "pilotlight")
 _SLOTS, _CONTEXT = 4, 4096
@@ -41,24 +41,10 @@ def llama_server(program: Path, model: Path, port: int, *flags: str) -> list[str
 
 def start(command: list[str], port: int, model: str) -> tuple[float, float]:
     """Return the seconds from exec to listening and to the first streamed token."""
-    began = time.perf_counter()
-    server = subprocess.Popen(  # noqa: S603 - our own command
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except ConnectionRefusedError:
-                time.sleep(0.001)
-        listening = time.perf_counter() - began
+    with listening(command, port) as (began, seconds):
         while not _first_token(port, model):
             time.sleep(0.005)
-        return listening, time.perf_counter() - began
-    finally:
-        server.terminate()
-        server.wait()
+        return seconds, time.perf_counter() - began
 
 
 def _first_token(port: int, model: str) -> bool:
@@ -91,11 +77,6 @@ def _first_token(port: int, model: str) -> bool:
     return False
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def main() -> None:
     """Parse the command line, and print the medians and their ratios."""
     parser = argparse.ArgumentParser(description="Time the cold start against llama-server.")
@@ -106,7 +87,7 @@ def main() -> None:
     model = arguments.model.resolve()
     times: dict[str, list[tuple[float, float]]] = {}
     for _ in range(arguments.rounds + 1):
-        port = _free_port()
+        port = free_port()
         commands = {"pilotlight": pilotlight(model, port)}
         if arguments.llama_server:
             commands["llama-server"] = llama_server(arguments.llama_server, model, port)
@@ -114,13 +95,11 @@ def main() -> None:
             times.setdefault(name, []).append(start(command, port, model.stem))
     medians = {}
     for name, rounds in times.items():
-        listening, first_token = (
+        heard, first_token = (
             statistics.median(column) for column in zip(*rounds[1:], strict=True)
         )  # the first is for warmth
         medians[name] = first_token
-        sys.stdout.write(
-            f"{name:<13} listening {listening:.3f} s  first token {first_token:.3f} s\n"
-        )
+        sys.stdout.write(f"{name:<13} listening {heard:.3f} s  first token {first_token:.3f} s\n")
     if len(medians) > 1:
         ratio = medians["pilotlight"] / medians["llama-server"]
         sys.stdout.write(f"pilotlight/llama-server {ratio:.2f}\n")
