@@ -11,6 +11,7 @@ from pilotlight_backend.errors import (
     LoadFailed,
     ModelFileInvalid,
 )
+from pilotlight_backend.guide import Guide, Vocabulary
 from pilotlight_backend.hookspecs import PROJECT, hookimpl, hookspec
 from pilotlight_backend.protocols import Backend, BakingEngine, Engine, Ticket
 from pilotlight_backend.types import (
@@ -49,6 +50,7 @@ __all__ = [
     "Finish",
     "FinishReason",
     "GenerateRequest",
+    "Guide",
     "InferenceFailed",
     "InsufficientMemory",
     "InvalidParameter",
@@ -63,6 +65,7 @@ __all__ = [
     "Timings",
     "Token",
     "Usage",
+    "Vocabulary",
     "hookimpl",
     "hookspec",
 ]

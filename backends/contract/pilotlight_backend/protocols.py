@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from pilotlight_backend.guide import Vocabulary
 from pilotlight_backend.types import (
     BakedPrompt,
     EngineEvent,
@@ -38,6 +39,9 @@ class Engine(Protocol):
 
         Adds nothing at either end.
         """
+
+    def vocabulary(self) -> Vocabulary:
+        """Return every token; the first call may take some tenths of a second."""
 
     def submit(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Ticket:
         """Queue *request* and return at once.

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct, field
 
 from pilotlight_backend.errors import BackendError
+from pilotlight_backend.guide import Guide
 
 
 class ModelFacts(Struct, frozen=True, kw_only=True):
@@ -98,6 +99,11 @@ class GenerateRequest(Struct, frozen=True, kw_only=True):
     """Generate past end-of-generation tokens, for measuring."""
     logprobs: int | None = None
     """With each token, its log probability and those of this many likeliest; None: no such."""
+    guide: Guide | None = None
+    """Restricts which tokens may be chosen; this request's own, for it keeps state."""
+    shares_prompt: bool = False
+    """Other requests with this very prompt are submitted with it, `n` answers to one question: the
+    engine evaluates the prompt once for all, even where one of them has to wait for that."""
 
 
 class Usage(Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from pilotlight_backend import (
     LoadOptions,
     ModelFacts,
     Ticket,
+    Vocabulary,
 )
 from pilotlight_backend.baking import write_baked
 from pilotlight_backend.checks import check_request
@@ -53,6 +54,10 @@ class LlamaCppEngine:
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return the token ids of *text*; with *special*, special tokens' names become ids."""
         return self._model.tokenize(text, special=special)
+
+    def vocabulary(self) -> Vocabulary:
+        """Return every token."""
+        return self._model.vocabulary()
 
     def submit(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Ticket:
         """Queue *request*; *emit* is called on the engine's thread."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pilotlight_backend import EngineClosed, InferenceFailed, ModelFileInvalid
+from pilotlight_backend import EngineClosed, InferenceFailed, ModelFileInvalid, Vocabulary
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.native import library
 
@@ -96,6 +96,16 @@ class Model:
             if count >= 0:
                 return buffer.raw[:count]
             room = -count
+
+    def vocabulary(self) -> Vocabulary:
+        """Return every token; 150,000 take a quarter of a second."""
+        with self._in_use:  # else it could be freed meanwhile
+            if not self.pointer:
+                raise EngineClosed("the engine is closed")
+            tokens = range(self.vocabulary_size)
+            return Vocabulary(
+                tuple(map(self.piece, tokens)), frozenset(filter(self.is_end, tokens))
+            )
 
     def metadata(self) -> Iterator[bytes]:
         """Yield the header's keys, each followed by its value in text; arrays are left out."""

@@ -3,7 +3,14 @@
 import threading
 from collections.abc import Callable
 
-from pilotlight_backend import EngineEvent, EngineStats, GenerateRequest, ModelFacts, Ticket
+from pilotlight_backend import (
+    EngineEvent,
+    EngineStats,
+    GenerateRequest,
+    ModelFacts,
+    Ticket,
+    Vocabulary,
+)
 from pilotlight_backend.checks import check_request
 from pilotlight_onnx.model import Model
 from pilotlight_onnx.runner import Job, Runner
@@ -48,6 +55,13 @@ class OnnxEngine:
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return the token ids of *text*; with *special*, special tokens' names become ids."""
         return self._model.tokenize(text, special=special)
+
+    def vocabulary(self) -> Vocabulary:
+        """Return every token."""
+        tokens = range(self._model.vocabulary_size)
+        return Vocabulary(
+            tuple(map(self._model.piece, tokens)), frozenset(filter(self._model.is_end, tokens))
+        )
 
     def submit(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Ticket:
         """Queue *request*; *emit* is called on the thread of the slot that it gets."""

@@ -10,6 +10,7 @@ from threading import Condition, Event, Thread, current_thread
 
 from pilotlight_backend.checks import check_request
 from pilotlight_backend.errors import BackendError, EngineClosed, InferenceFailed
+from pilotlight_backend.guide import Vocabulary
 from pilotlight_backend.protocols import Ticket
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import FakeModel
@@ -131,6 +132,11 @@ class FakeEngine:
         """Return the text of *ids*, for a test to say what a prompt held."""
         return self._tokenizer.decode(ids)
 
+    def vocabulary(self) -> Vocabulary:
+        """Return every token; the one that ends the model's answers is the only such."""
+        pieces = tuple(map(self._tokenizer.piece, range(self._tokenizer.size)))
+        return Vocabulary(pieces, frozenset({self._eos()}))
+
     def submit(self, request: GenerateRequest, emit: Emit) -> Ticket:
         """Queue *request*; see `Engine.submit`."""
         with self._changed:
@@ -170,9 +176,13 @@ class FakeEngine:
         if current_thread() is not self._thread:  # an emit may close; it cannot wait for itself
             self._thread.join()
 
+    def _eos(self) -> int:
+        """Return the token that ends an answer."""
+        special = self._tokenizer.special
+        return special.get(self._model.eos_token, special["<|endoftext|>"])
+
     def _sequence(self, request: GenerateRequest, emit: Emit) -> _Sequence:
-        eos = self._tokenizer.special.get(self._model.eos_token)
-        eos = self._tokenizer.special["<|endoftext|>"] if eos is None else eos
+        eos = self._eos()
         ids = reply_of(self._model, self._tokenizer, request.prompt)
         return _Sequence(
             request=request,

@@ -84,3 +84,12 @@ class TokenizeConformance(ConformanceFixtures):
         for thread in threads:
             thread.join()
         assert results == [True] * len(threads)
+
+    def test_vocabulary_spells_what_was_tokenised(self, engine: Engine, prompt_text: str) -> None:
+        """The vocabulary has the bytes of every token, and the tokens that end an answer."""
+        vocabulary = engine.vocabulary()
+        ids = engine.tokenize(prompt_text, special=False)
+        spelled = b"".join(vocabulary.pieces[token] for token in ids).decode()
+        assert spelled.strip() == prompt_text.strip()
+        assert vocabulary.ends
+        assert all(0 <= token < len(vocabulary.pieces) for token in vocabulary.ends)
