@@ -35,6 +35,11 @@ def token(number: int) -> Token:
     return Token(number, b"x")
 
 
+async def said(stream: EventStream) -> list[EngineEvent]:
+    """Return what arrived for the one request of *stream*."""
+    return [event for _, event in await stream.next()]
+
+
 class ManualTicket:
     """Counts how often it was cancelled."""
 
@@ -87,10 +92,10 @@ async def engine(manual: ManualEngine) -> AsyncEngine:
 
 async def test_events_arrive_together_and_in_order(manual, engine):
     """What was emitted since the last look is handed over in one go."""
-    stream = engine.submit(REQUEST)
+    stream = engine.submit([REQUEST])
     events = [STARTED, *(token(number) for number in range(100)), FINISH]
     manual.say(*((0, event) for event in events))
-    assert await stream.next() == events
+    assert await said(stream) == events
     assert await stream.next() == []
 
 
@@ -105,47 +110,47 @@ async def test_one_wake_up_serves_every_request(manual, engine):
         call_soon(*arguments)
 
     engine._loop.call_soon_threadsafe = count
-    streams = [engine.submit(REQUEST) for _ in range(3)]
+    streams = [engine.submit([REQUEST]) for _ in range(3)]
     manual.say((0, token(1)), (1, token(2)), (2, token(3)), (0, token(4)))
-    assert [await stream.next() for stream in streams] == [
+    assert [await said(stream) for stream in streams] == [
         [token(1), token(4)],
         [token(2)],
         [token(3)],
     ]
     assert wake_ups == 1
     manual.say((0, FINISH))
-    assert await streams[0].next() == [FINISH]
+    assert await said(streams[0]) == [FINISH]
     assert wake_ups == 2
 
 
 async def test_reader_waits_for_the_next_event(manual, engine):
     """Without an event the reader waits, as long as it takes."""
-    stream = engine.submit(REQUEST)
+    stream = engine.submit([REQUEST])
     reading = asyncio.create_task(stream.next())
     await asyncio.sleep(0)
     assert not reading.done()
     manual.say((0, STARTED))
-    assert await reading == [STARTED]
+    assert await reading == [(0, STARTED)]
 
 
 async def test_reader_that_left_may_come_back(manual, engine):
     """A cancelled wait loses no event."""
-    stream = engine.submit(REQUEST)
+    stream = engine.submit([REQUEST])
     reading = asyncio.create_task(stream.next())
     await asyncio.sleep(0)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
     manual.say((0, STARTED), (0, token(1)))
-    assert await stream.next() == [STARTED, token(1)]
+    assert await said(stream) == [STARTED, token(1)]
 
 
 @pytest.mark.parametrize("last", [FINISH, Failed(EngineClosed("x"))])
 async def test_stream_ends_with_its_last_event(manual, engine, last):
     """After the last event nothing is waited for, and cancelling does nothing."""
-    stream = engine.submit(REQUEST)
+    stream = engine.submit([REQUEST])
     manual.say((0, last))
-    assert await stream.next() == [last]
+    assert await said(stream) == [last]
     assert await stream.next() == []
     stream.cancel()
     assert manual.tickets[0].cancelled == 0
@@ -153,12 +158,41 @@ async def test_stream_ends_with_its_last_event(manual, engine, last):
 
 async def test_cancelling_passes_on_to_the_engine(manual, engine):
     """A stream that is cancelled cancels its own ticket, and may be read to its end."""
-    stream = engine.submit(REQUEST)
-    engine.submit(REQUEST)
+    stream = engine.submit([REQUEST])
+    engine.submit([REQUEST])
     stream.cancel()
     assert [ticket.cancelled for ticket in manual.tickets] == [1, 0]
     manual.say((0, FINISH))
-    assert await stream.next() == [FINISH]
+    assert await said(stream) == [FINISH]
+
+
+async def test_requests_submitted_together_are_one_stream(manual, engine):
+    """Events say whose they are; one that ended is cancelled no more, and the others go on."""
+    stream = engine.submit([REQUEST, REQUEST, REQUEST])
+    manual.say((1, STARTED), (0, token(1)), (1, FINISH))
+    assert await stream.next() == [(1, STARTED), (0, token(1)), (1, FINISH)]
+    stream.cancel(2)
+    assert [ticket.cancelled for ticket in manual.tickets] == [0, 0, 1]
+    stream.cancel()
+    assert [ticket.cancelled for ticket in manual.tickets] == [1, 0, 2]
+    manual.say((0, FINISH), (2, FINISH))
+    assert await stream.next() == [(0, FINISH), (2, FINISH)]
+    assert await stream.next() == []
+
+
+async def test_requests_are_submitted_all_or_none(manual, engine):
+    """Where one is refused, those before it are cancelled."""
+    submit = manual.submit
+
+    def refuse(request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> ManualTicket:
+        if len(manual.tickets) == 2:
+            raise EngineClosed("closed")
+        return submit(request, emit)
+
+    manual.submit = refuse
+    with pytest.raises(EngineClosed):
+        engine.submit([REQUEST, REQUEST, REQUEST])
+    assert [ticket.cancelled for ticket in manual.tickets] == [1, 1]
 
 
 def test_engine_may_outlive_the_loop(manual):
@@ -166,7 +200,7 @@ def test_engine_may_outlive_the_loop(manual):
     streams: list[EventStream] = []
 
     async def begin() -> None:
-        streams.append(AsyncEngine(manual).submit(REQUEST))
+        streams.append(AsyncEngine(manual).submit([REQUEST]))
 
     asyncio.run(begin())
     for event in (STARTED, token(1), FINISH):
@@ -202,14 +236,14 @@ async def read(stream: EventStream) -> list[EngineEvent]:
     """Read a stream to its end."""
     events: list[EngineEvent] = []
     while arrived := await stream.next():
-        events += arrived
+        events += [event for _, event in arrived]
     return events
 
 
 async def test_requests_of_a_real_engine_run_together(fake):
     """Each of many streams gets its own events, whole and in order."""
     engine = AsyncEngine(fake)
-    answers = await asyncio.gather(*(read(engine.submit(REQUEST)) for _ in range(20)))
+    answers = await asyncio.gather(*(read(engine.submit([REQUEST])) for _ in range(20)))
     for events in answers:
         assert isinstance(events[0], Started)
         assert b"".join(event.piece for event in events if isinstance(event, Token)) == b"hello"
@@ -221,7 +255,7 @@ async def test_requests_of_a_real_engine_run_together(fake):
 async def test_cancelled_request_finishes(fake):
     """A cancelled request of a real engine ends, and says that it was cancelled."""
     fake._token_gate.hold()
-    stream = AsyncEngine(fake).submit(REQUEST)
+    stream = AsyncEngine(fake).submit([REQUEST])
     stream.cancel()
     events = await read(stream)
     assert events[-1].reason == "cancelled"
@@ -231,7 +265,7 @@ async def test_refused_request_raises_at_once(fake):
     """What can never run is told by the call, and what comes too late as well."""
     engine = AsyncEngine(fake)
     with pytest.raises(InvalidParameter):
-        engine.submit(GenerateRequest(prompt=(), max_tokens=1))
+        engine.submit([GenerateRequest(prompt=(), max_tokens=1)])
     fake.close()
     with pytest.raises(EngineClosed):
-        engine.submit(REQUEST)
+        engine.submit([REQUEST])

@@ -27,9 +27,9 @@ from pilotlight.generation import (
     GenerationEvent,
     GenerationParams,
     Generator,
-    _param,
-    _read_template,
 )
+from pilotlight.generation.dialect import read_template
+from pilotlight.generation.generator import param_of
 from pilotlight.metrics import Metrics
 from pilotlight.models.catalog import Discovery, ModelEntry, ModelOptions
 from pilotlight.models.history import LoadHistory
@@ -97,7 +97,7 @@ class Service:
         """Begin an answer to *text*."""
         given = {
             "model": "m",
-            "prompt": ChatPrompt([{"role": "user", "content": text}], None, {}),
+            "prompts": (ChatPrompt([{"role": "user", "content": text}], None, {}),),
             "max_tokens": 100,
             "sampling": SamplingParams(),
         }
@@ -105,7 +105,7 @@ class Service:
 
     async def answer(self, text: str = "hi", **options: object) -> list[GenerationEvent]:
         """Return the events of a whole answer."""
-        return [event async for events in self.ask(text, **options) for event in events]
+        return [event async for events in self.ask(text, **options) for _, event in events]
 
     @property
     def prompt(self) -> str:
@@ -132,7 +132,7 @@ class Service:
         if self.users:
             return False
         async with aclosing(self.ask()) as generation:
-            begun, *_ = await asyncio.wait_for(anext(generation), 10)
+            (_, begun), *_ = await asyncio.wait_for(anext(generation), 10)
         return isinstance(begun, Begun) and not self.users
 
 
@@ -182,7 +182,7 @@ async def test_begin_comes_before_the_first_token(service):
     service.model()
     service.backend.token_gate.hold()
     async with aclosing(service.ask()) as generation:
-        (begun,) = await anext(generation)
+        ((_, begun),) = await anext(generation)
     assert isinstance(begun, Begun)
 
 
@@ -305,7 +305,7 @@ async def test_prompt_has_tools_and_variables(service):
     prompt = ChatPrompt(
         [{"role": "user", "content": "hi"}], [{"name": "add"}], {"enable_thinking": False}
     )
-    await service.answer(prompt=prompt)
+    await service.answer(prompts=(prompt,))
     assert service.prompt.startswith('<|im_start|>system\n# Tools\n{"name": "add"}\n')
     assert service.prompt.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
 
@@ -332,7 +332,7 @@ async def test_template_of_models_yaml_replaces_the_models_own(service, tmp_path
 def test_template_of_a_model_that_is_a_folder_is_inside(tmp_path):
     """Where the model is a folder, the folder is its own."""
     (tmp_path / "own.jinja").write_text("x")
-    assert _read_template(tmp_path, "own.jinja") == "x"
+    assert read_template(tmp_path, "own.jinja") == "x"
 
 
 @pytest.mark.parametrize("content", [None, b"\xff", b"{% if %}"])
@@ -382,7 +382,7 @@ async def test_prompt_too_long_has_both_numbers(service):
     service.model(context_length=20)
     error = await failure(service, text="x" * 50)
     assert (type(error), error.param) == (ContextLengthExceeded, "messages")
-    assert "come to 69 tokens; this model's context is 20 tokens" in error.message
+    assert "comes to 69 tokens; this model's context is 20 tokens" in error.message
 
 
 @pytest.mark.parametrize(
@@ -418,7 +418,7 @@ async def test_value_that_the_engine_refuses_is_named(service, options, param):
 )
 def test_param_is_a_field_of_the_request(name, param):
     """Whatever a backend calls a field, a client gets a name that it could have sent."""
-    assert _param(name) == param
+    assert param_of(name, ChatPrompt([], None, {})) == param
     assert param is None or param in ChatCompletionRequest.__struct_fields__
 
 
@@ -475,7 +475,7 @@ async def test_failing_engine_fails_after_what_it_said(service, tokens):
 
     async def listen() -> None:
         async for arrived in service.ask():
-            events.extend(arrived)
+            events.extend(event for _, event in arrived)
 
     with pytest.raises(InferenceError, match=f"fails after {tokens} tokens"):
         await listen()

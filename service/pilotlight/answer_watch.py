@@ -8,7 +8,10 @@ from pilotlight_backend import Usage
 
 
 class AnswerWatch:
-    """Follows one request; each method says what has just happened."""
+    """Follows one request; each method says what has just happened.
+
+    Of a request with several answers the first to begin, and the first token, are what counts.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -29,7 +32,9 @@ class AnswerWatch:
         self._submitted = self._clock()
 
     def begun(self) -> Phases | None:
-        """Note that the request has a slot; return the receipt so far."""
+        """Note that the request has a slot; return the receipt so far, the first time."""
+        if self._begun:
+            return None
         self._begun = self._clock()
         if self.receipt is None:
             return None
@@ -37,7 +42,9 @@ class AnswerWatch:
         return dict(self.receipt)
 
     def first_token(self) -> Phases | None:
-        """Note that the first token is there; return the whole receipt."""
+        """Note that a token is there; return the whole receipt, the first time."""
+        if self._first_token:
+            return None
         self._first_token = self._clock()
         if self.receipt is None:
             return None

@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from pilotlight_backend import (
     Engine,
@@ -21,31 +22,34 @@ from pilotlight_backend import (
 
 
 class EventStream:
-    """One request's events, for one reader on the event loop."""
+    """The events of requests that were submitted together, for one reader on the event loop."""
 
-    _ticket: Ticket
-
-    def __init__(self) -> None:
-        self._arrived: list[EngineEvent] = []
+    def __init__(self, count: int) -> None:
+        self._tickets: list[Ticket] = []
+        self._arrived: list[tuple[int, EngineEvent]] = []
         self._waiter: asyncio.Future[None] | None = None
-        self._ended = False
+        self._running = set(range(count))
 
-    async def next(self) -> Sequence[EngineEvent]:
-        """Return every event since the last call, waiting for one; empty after the last event."""
-        if not self._arrived and not self._ended:
+    async def next(self) -> Sequence[tuple[int, EngineEvent]]:
+        """Return every event since the last call, waiting for one, each with its request's number.
+
+        Empty after the last event of all.
+        """
+        if not self._arrived and self._running:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         arrived, self._arrived = self._arrived, []
         return arrived
 
-    def cancel(self) -> None:
-        """End the request at the engine's next step; a no-op once it has ended."""
-        if not self._ended:
-            self._ticket.cancel()
+    def cancel(self, number: int | None = None) -> None:
+        """End one request, or all, at the engine's next step; a no-op where it has ended."""
+        for one in self._running if number is None else self._running & {number}:
+            self._tickets[one].cancel()
 
-    def _deliver(self, event: EngineEvent) -> None:
-        self._arrived.append(event)
-        self._ended = self._ended or isinstance(event, Finish | Failed)
+    def _deliver(self, number: int, event: EngineEvent) -> None:
+        self._arrived.append((number, event))
+        if isinstance(event, Finish | Failed):
+            self._running.discard(number)
         if self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -57,7 +61,7 @@ class AsyncEngine:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self._pending: list[tuple[EventStream, EngineEvent]] = []
+        self._pending: list[tuple[EventStream, int, EngineEvent]] = []
 
     async def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return *text*'s token ids; long texts are tokenised in a thread."""
@@ -65,22 +69,27 @@ class AsyncEngine:
             return self._engine.tokenize(text, special=special)
         return await asyncio.to_thread(self._engine.tokenize, text, special=special)
 
-    def submit(self, request: GenerateRequest) -> EventStream:
-        """Queue *request*; raises what `Engine.submit` raises."""
-        stream = EventStream()
-        stream._ticket = self._engine.submit(  # noqa: SLF001 - the two are one mechanism
-            request, lambda event: self._emit(stream, event)
-        )
+    def submit(self, requests: Sequence[GenerateRequest]) -> EventStream:
+        """Queue *requests*, all or none; raises what `Engine.submit` raises."""
+        stream = EventStream(len(requests))
+        tickets = stream._tickets  # noqa: SLF001 - the two are one mechanism
+        try:
+            for number, request in enumerate(requests):
+                tickets.append(self._engine.submit(request, partial(self._emit, stream, number)))
+        except BaseException:
+            for ticket in tickets:
+                ticket.cancel()
+            raise
         return stream
 
     def stats(self) -> EngineStats:
         """Return the engine's snapshot."""
         return self._engine.stats()
 
-    def _emit(self, stream: EventStream, event: EngineEvent) -> None:
+    def _emit(self, stream: EventStream, number: int, event: EngineEvent) -> None:
         """Run on the engine's thread."""
         with self._lock:
-            self._pending.append((stream, event))
+            self._pending.append((stream, number, event))
             if len(self._pending) > 1:
                 return  # the wake-up is under way
         # It raises where the loop is closed, and with it everyone who could have read the event.
@@ -90,5 +99,5 @@ class AsyncEngine:
     def _hand_over(self) -> None:
         with self._lock:
             pending, self._pending = self._pending, []
-        for stream, event in pending:
-            stream._deliver(event)  # noqa: SLF001 - the two are one mechanism
+        for stream, number, event in pending:
+            stream._deliver(number, event)  # noqa: SLF001 - the two are one mechanism

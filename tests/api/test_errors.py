@@ -104,7 +104,7 @@ def assert_retry(response: httpx.Response, *, most: int = 60) -> None:
             "max_completion_tokens: Expected `int` >= 1",
             "max_completion_tokens",
         ),
-        ({"n": 2}, "n: Expected `int` <= 1", "n"),
+        ({"n": 129}, "n: Expected `int` <= 128", "n"),
         ({"stop": ""}, "stop: Expected `str` of length >= 1", "stop"),
         ({"stop": ["x", ""]}, "stop[1]: Expected `str` of length >= 1", "stop[1]"),
         ({"stop": ["x"] * 17}, "stop: Expected `array` of length <= 16", "stop"),
@@ -112,7 +112,17 @@ def assert_retry(response: httpx.Response, *, most: int = 60) -> None:
         ({"logit_bias": {"7": 101}}, "logit_bias[...]: Expected `float` <= 100.0", None),
         ({"seed": 2**63}, None, "seed"),
         ({"stream": "yes"}, "stream: Expected `bool | null`, got `str`", "stream"),
-        ({"tool_choice": "required"}, "tool_choice: Invalid enum value 'required'", "tool_choice"),
+        ({"tool_choice": "any"}, "tool_choice: Invalid enum value 'any'", "tool_choice"),
+        (
+            {"tool_choice": "required"},
+            "tool_choice: there are no tools to call",
+            "tool_choice",
+        ),
+        (
+            {"top_logprobs": 2},
+            "top_logprobs: needs logprobs to be true",
+            "top_logprobs",
+        ),
         (
             {"tools": [{"type": "function", "function": {"name": ""}}]},
             "tools[0].function.name: Expected `str` of length >= 1",
@@ -271,7 +281,7 @@ async def test_a_prompt_over_the_context(start):
     for stream in (False, True):
         response = await service.post(chat(text="x" * 100, stream=stream))
         message = (
-            "the messages come to 119 tokens; this model's context is 64 tokens, prompt and"
+            "the prompt comes to 119 tokens; this model's context is 64 tokens, prompt and"
             " answer together"
         )
         assert_is(response, 400, error(message, "messages", code="context_length_exceeded"))

@@ -124,8 +124,6 @@ async def test_reserved_template_variables(service, name):
         ("audio", {"voice": "alloy", "format": "wav"}),
         ("function_call", "auto"),
         ("functions", [{"name": "f"}]),
-        ("logprobs", True),
-        ("top_logprobs", 3),
         ("prediction", {"type": "content", "content": "x"}),
         ("web_search_options", {}),
     ],

@@ -36,15 +36,17 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 async def content(service: Service, question: str, *, thinking: bool) -> str:
     params = GenerationParams(
         model="spark",
-        prompt=ChatPrompt(
-            [{"role": "user", "content": question}], None, {"enable_thinking": thinking}
+        prompts=(
+            ChatPrompt(
+                [{"role": "user", "content": question}], None, {"enable_thinking": thinking}
+            ),
         ),
         max_tokens=256,
         sampling=SamplingParams(temperature=0),
     )
     pieces: list[str] = []
     async for events in service.generator.generate(params, hold=Hold(30)):
-        pieces += [event.text for event in events if isinstance(event, ContentDelta)]
+        pieces += [event.text for _, event in events if isinstance(event, ContentDelta)]
     return "".join(pieces)
 
 

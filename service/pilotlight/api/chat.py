@@ -10,15 +10,21 @@ from litestar.types import ASGIApp
 from pilotlight.api.chat_answer import fold
 from pilotlight.api.chat_operation import OPERATION
 from pilotlight.api.chat_stream import ChatStream, loading_shown
+from pilotlight.api.chat_tools import tools_of
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.hold import hold_of
 from pilotlight.api.requests import Body
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import ChatPrompt, GenerationParams, Generator
-from pilotlight.prompt.messages import template_messages, template_tools
+from pilotlight.prompt.messages import answered_text, template_messages, template_tools
 from pilotlight.receipt import Phases, server_timing
-from pilotlight.schema.chat import ChatCompletion, ChatCompletionRequest
+from pilotlight.schema.chat import (
+    AssistantMessage,
+    ChatCompletion,
+    ChatCompletionRequest,
+    Message,
+)
 from pilotlight_backend import SamplingParams
 
 TEMPERATURE, TOP_P, TOP_K, MAX_TOKENS = 1.0, 0.95, 64, 2048
@@ -51,7 +57,9 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
         )
         generation = generator.generate(generation_params(asked), hold=hold)
         if not asked.stream:
-            answer, receipt = await unless_disconnected(request.receive, fold(generation))
+            answer, receipt = await unless_disconnected(
+                request.receive, fold(generation, n=asked.n or 1, logprobs=bool(asked.logprobs))
+            )
             return cast("ASGIApp", _json(answer, receipt))  # Litestar takes either
         stream = ChatStream(request, generator, generation, asked)
         return await stream.response()
@@ -61,6 +69,39 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
 
 def generation_params(asked: ChatCompletionRequest) -> GenerationParams:
     """Return what *asked* means, with the defaults for what it leaves out."""
+    if asked.top_logprobs is not None and not asked.logprobs:
+        raise InvalidRequest("top_logprobs: needs logprobs to be true", param="top_logprobs")
+    messages, prefill = _prefill(asked.messages)
+    variables = _variables(asked)
+    if prefill:
+        variables.setdefault("enable_thinking", False)
+    tools = tools_of(asked)
+    stop = asked.stop or ()
+    return GenerationParams(
+        model=asked.model,
+        prompts=(
+            ChatPrompt(template_messages(messages), template_tools(tools), variables, prefill),
+        ),
+        n=asked.n or 1,
+        max_tokens=asked.max_completion_tokens or asked.max_tokens or MAX_TOKENS,
+        sampling=_sampling(asked),
+        stops=(stop,) if isinstance(stop, str) else tuple(stop),
+        stop_token_ids=frozenset(asked.stop_token_ids or ()),
+        logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+        parse_tool_calls=bool(tools),
+        parallel_tool_calls=asked.parallel_tool_calls is not False,
+    )
+
+
+def _prefill(messages: list[Message]) -> tuple[list[Message], str]:
+    """Split off what the answer begins with: a last message of the assistant's that is text."""
+    last = messages[-1]
+    if not isinstance(last, AssistantMessage) or last.tool_calls:
+        return messages, ""
+    return messages[:-1], answered_text(last)
+
+
+def _variables(asked: ChatCompletionRequest) -> dict[str, Any]:
     variables = dict(asked.chat_template_kwargs or {})
     for name in _RESERVED & variables.keys():
         raise InvalidRequest(
@@ -70,18 +111,7 @@ def generation_params(asked: ChatCompletionRequest) -> GenerationParams:
     if asked.reasoning_effort is not None:
         variables.setdefault("reasoning_effort", asked.reasoning_effort)
         variables.setdefault("enable_thinking", asked.reasoning_effort != "none")
-    tools = None if asked.tool_choice == "none" else template_tools(asked.tools)
-    max_tokens = asked.max_completion_tokens or asked.max_tokens or MAX_TOKENS
-    stop = asked.stop or ()
-    return GenerationParams(
-        model=asked.model,
-        prompt=ChatPrompt(template_messages(asked.messages), tools, variables),
-        max_tokens=max_tokens,
-        sampling=_sampling(asked),
-        stops=(stop,) if isinstance(stop, str) else tuple(stop),
-        stop_token_ids=frozenset(asked.stop_token_ids or ()),
-        parse_tool_calls=tools is not None,
-    )
+    return variables
 
 
 def _sampling(asked: ChatCompletionRequest) -> SamplingParams:

@@ -2,13 +2,21 @@
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
 import msgspec
 from msgspec import UNSET
 
-from pilotlight.generation import Begun, Ended, FirstToken, GenerationEvent
+from pilotlight.api.logprobs import chat_logprobs
+from pilotlight.generation import (
+    Begun,
+    Ended,
+    Events,
+    FirstToken,
+    GenerationEvent,
+    total_usage,
+)
 from pilotlight.models.pool import ModelStatus
 from pilotlight.output.events import (
     ContentDelta,
@@ -25,6 +33,7 @@ from pilotlight.schema.chat import (
     ChatCompletionChunk,
     ChatCompletionMessage,
     Choice,
+    ChoiceLogprobs,
     ChunkChoice,
     CompletionTokensDetails,
     CompletionUsage,
@@ -33,18 +42,21 @@ from pilotlight.schema.chat import (
     FunctionDelta,
     Loading,
     PromptTokensDetails,
+    TokenLogprob,
     ToolCallDelta,
 )
 
 
-def _usage(ended: Ended) -> CompletionUsage:
-    usage = ended.usage
+def _usage(endings: Mapping[int, Ended], n: int) -> CompletionUsage:
+    ended = [endings[number] for number in sorted(endings)]
+    usage = total_usage([one.usage for one in ended], n)
+    thought = sum(one.reasoning_tokens for one in ended)
     return CompletionUsage(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         total_tokens=usage.prompt_tokens + usage.completion_tokens,
         prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
-        completion_tokens_details=CompletionTokensDetails(reasoning_tokens=ended.reasoning_tokens),
+        completion_tokens_details=CompletionTokensDetails(reasoning_tokens=thought),
     )
 
 
@@ -55,56 +67,82 @@ def _new_id() -> str:
 # ── the whole answer ────────────────────────────────────────────────────────────────────────────
 
 
+class _Message:
+    """One answer as it grows."""
+
+    def __init__(self) -> None:
+        self._content: list[str] = []
+        self._thought: list[str] = []
+        self._calls: list[tuple[ToolCallStart, list[str]]] = []
+        self._logprobs: list[TokenLogprob] = []
+
+    def add(self, event: OutputEvent) -> None:
+        match event:
+            case ContentDelta():
+                self._content.append(event.text)
+                self._logprobs += chat_logprobs(event.tokens)
+            case ReasoningDelta():
+                self._thought.append(event.text)
+            case ToolCallStart():
+                self._calls.append((event, []))
+            case ToolCallArguments():
+                self._calls[event.index][1].append(event.text)
+
+    @property
+    def thought(self) -> str | msgspec.UnsetType:
+        return "".join(self._thought) or UNSET
+
+    def choice(self, index: int, reason: FinishReason, *, logprobs: bool) -> Choice:
+        calls = [
+            AnsweredToolCall(
+                id=start.id,
+                function=AnsweredFunction(name=start.name, arguments="".join(arguments)),
+            )
+            for start, arguments in self._calls
+        ]
+        message = ChatCompletionMessage(
+            content="".join(self._content) if self._content or not calls else None,
+            reasoning_content=self.thought,
+            tool_calls=calls or UNSET,
+        )
+        told = ChoiceLogprobs(content=self._logprobs) if logprobs else None
+        return Choice(index=index, message=message, logprobs=told, finish_reason=reason)
+
+
 async def fold(
-    generation: AsyncGenerator[Sequence[GenerationEvent]],
+    generation: AsyncGenerator[Events], *, n: int, logprobs: bool
 ) -> tuple[ChatCompletion, Phases | None]:
-    """Return the answer that the events of *generation* add up to, and a cold start's receipt."""
-    content: list[str] = []
-    thought: list[str] = []
-    calls: list[tuple[ToolCallStart, list[str]]] = []
+    """Return the *n* answers that the events of *generation* add up to, and a start's receipt."""
+    messages = [_Message() for _ in range(n)]
+    endings: dict[int, Ended] = {}
     begun: Begun | None = None
     receipt: Phases | None = None
     async with aclosing(generation):
         async for events in generation:
-            for event in events:
+            for index, event in events:
                 match event:
-                    case ContentDelta():
-                        content.append(event.text)
-                    case ReasoningDelta():
-                        thought.append(event.text)
-                    case ToolCallStart():
-                        calls.append((event, []))
-                    case ToolCallArguments():
-                        calls[event.index][1].append(event.text)
                     case Begun():
                         begun = event
-                        receipt = event.receipt
+                        receipt = event.receipt or receipt
                     case FirstToken():
                         receipt = event.receipt
                     case Ended():
-                        ended = event
+                        endings[index] = event
+                    case _:
+                        messages[index].add(event)
     assert begun  # noqa: S101 - a generation begins, or raises
-    reasoning = "".join(thought) or UNSET
-    tool_calls = [
-        AnsweredToolCall(
-            id=start.id,
-            function=AnsweredFunction(name=start.name, arguments="".join(arguments)),
-        )
-        for start, arguments in calls
+    choices = [
+        message.choice(index, endings[index].reason, logprobs=logprobs)
+        for index, message in enumerate(messages)
     ]
-    message = ChatCompletionMessage(
-        content="".join(content) if content or not calls else None,
-        reasoning_content=reasoning,
-        tool_calls=tool_calls or UNSET,
-    )
     answer = ChatCompletion(
         id=_new_id(),
         created=int(time.time()),
         model=begun.model,
-        choices=[Choice(message=message, finish_reason=ended.reason)],
-        usage=_usage(ended),
+        choices=choices,
+        usage=_usage(endings, n),
         system_fingerprint=begun.fingerprint,
-        thought=reasoning,
+        thought=messages[0].thought,
     )
     return answer, receipt
 
@@ -113,48 +151,68 @@ async def fold(
 
 
 class Chunks:
-    """Turns one answer's events into chunks; *model* is its name until the answer tells it."""
+    """Turns *n* answers' events into chunks; *model* is its name until an answer tells it."""
 
-    def __init__(self, model: str, *, include_usage: bool) -> None:
+    def __init__(self, model: str, *, n: int, include_usage: bool, logprobs: bool) -> None:
+        self._n = n
         self._include_usage = include_usage
+        self._logprobs = logprobs
         self._id = _new_id()
         self._created = int(time.time())
         self._model = model
         self._fingerprint: str | msgspec.UnsetType = UNSET
+        self._endings: dict[int, Ended] = {}
 
-    def of(self, event: GenerationEvent) -> Sequence[ChatCompletionChunk]:
-        """Return what a stream says of *event*."""
+    def of(self, index: int, event: GenerationEvent) -> Sequence[ChatCompletionChunk]:
+        """Return what a stream says of *event*, which is the answer *index*'s."""
         match event:
             case Begun():
                 self._model = event.model
                 self._fingerprint = event.fingerprint
-                return (self._chunk(Delta(role="assistant", content="")),)
+                return (self._chunk(index, Delta(role="assistant", content="")),)
             case FirstToken():
                 return ()
             case Ended():
-                return self._last(event)
+                return self._last(index, event)
             case _:
-                return (self._output(event),)
+                return (self._output(index, event),)
 
-    def _output(self, event: OutputEvent) -> ChatCompletionChunk:
+    def _output(self, index: int, event: OutputEvent) -> ChatCompletionChunk:
         match event:
             case ContentDelta():
-                return self._chunk(Delta(content=event.text))
+                return self._content(index, event)
             case ReasoningDelta():
-                return self._chunk(Delta(reasoning_content=event.text), thought=event.text)
+                return self._chunk(index, Delta(reasoning_content=event.text), thought=event.text)
             case ToolCallArguments():
                 function = FunctionDelta(arguments=event.text)
-                return self._call(ToolCallDelta(index=event.index, function=function))
+                return self._call(index, ToolCallDelta(index=event.index, function=function))
             case ToolCallStart():
                 function = FunctionDelta(name=event.name, arguments="")
                 call = ToolCallDelta(
                     index=event.index, id=event.id, type="function", function=function
                 )
-                return self._call(call)
+                return self._call(index, call)
 
-    def _last(self, ended: Ended) -> Sequence[ChatCompletionChunk]:
-        last = self.finish(ended.reason)
-        return (last, self._usage(ended)) if self._include_usage else (last,)
+    def _content(self, index: int, event: ContentDelta) -> ChatCompletionChunk:
+        chunk = self._chunk(index, Delta(content=event.text))
+        if self._logprobs:
+            chunk.choices[0].logprobs = ChoiceLogprobs(content=chat_logprobs(event.tokens))
+        return chunk
+
+    def _last(self, index: int, ended: Ended) -> Sequence[ChatCompletionChunk]:
+        self._endings[index] = ended
+        last = self._chunk(index, Delta(), reason=ended.reason)
+        if self._include_usage and len(self._endings) == self._n:
+            return last, self._usage()
+        return (last,)
+
+    def broken(self) -> Sequence[ChatCompletionChunk]:
+        """Return the chunks that end those answers which are not whole."""
+        return [
+            self._chunk(index, Delta(), reason="error")
+            for index in range(self._n)
+            if index not in self._endings
+        ]
 
     def loading(self, status: ModelStatus) -> ChatCompletionChunk:
         """Return the chunk that tells how far the model is."""
@@ -169,36 +227,33 @@ class Chunks:
             ),
         )
 
-    def finish(self, reason: FinishReason) -> ChatCompletionChunk:
-        """Return the chunk that carries the finish reason."""
-        return self._chunk(Delta(), finish_reason=reason)
-
-    def _call(self, call: ToolCallDelta) -> ChatCompletionChunk:
-        return self._chunk(Delta(tool_calls=[call]))
+    def _call(self, index: int, call: ToolCallDelta) -> ChatCompletionChunk:
+        return self._chunk(index, Delta(tool_calls=[call]))
 
     def _chunk(
         self,
+        index: int,
         delta: Delta,
         *,
-        finish_reason: FinishReason | None = None,
+        reason: FinishReason | None = None,
         thought: str | msgspec.UnsetType = UNSET,
     ) -> ChatCompletionChunk:
         return ChatCompletionChunk(
             id=self._id,
             created=self._created,
             model=self._model,
-            choices=[ChunkChoice(delta=delta, finish_reason=finish_reason)],
+            choices=[ChunkChoice(index=index, delta=delta, finish_reason=reason)],
             usage=None if self._include_usage else UNSET,
             system_fingerprint=self._fingerprint,
             thought=thought,
         )
 
-    def _usage(self, ended: Ended) -> ChatCompletionChunk:
+    def _usage(self) -> ChatCompletionChunk:
         return ChatCompletionChunk(
             id=self._id,
             created=self._created,
             model=self._model,
             choices=[],
-            usage=_usage(ended),
+            usage=_usage(self._endings, self._n),
             system_fingerprint=self._fingerprint,
         )

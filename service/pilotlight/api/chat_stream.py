@@ -1,7 +1,7 @@
 """A chat answer as a stream: when it begins, and what its bytes are."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import Any, Literal
 
 from litestar import Request
@@ -10,11 +10,9 @@ from pilotlight.api import sse
 from pilotlight.api.chat_answer import Chunks
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.errors import as_service_error, error_body
-from pilotlight.generation import Begun, FirstToken, GenerationEvent, Generator
+from pilotlight.generation import Begun, Events, FirstToken, Generator
 from pilotlight.receipt import server_timing
 from pilotlight.schema.chat import ChatCompletionRequest
-
-Events = Sequence[GenerationEvent]
 
 _PATIENCE = 0.25
 """Seconds in which an answer mostly begins, or is refused with a status of its own, before a
@@ -45,7 +43,12 @@ class ChatStream:
         self._generation = generation
         self._model = asked.model
         self._shown = loading_shown(asked)
-        self._chunks = Chunks(asked.model, include_usage=bool(options and options.include_usage))
+        self._chunks = Chunks(
+            asked.model,
+            n=asked.n or 1,
+            include_usage=bool(options and options.include_usage),
+            logprobs=bool(asked.logprobs),
+        )
 
     async def response(self) -> sse.EventSourceResponse:
         """Return the response, once the answer has begun or its loading is to be shown.
@@ -78,7 +81,7 @@ class ChatStream:
                 yield self._encode(events)
         except Exception as error:  # noqa: BLE001 - the status is sent; only the stream can tell
             body = error_body(as_service_error(error, self._request))
-            yield sse.encode(self._chunks.finish("error")) + sse.encode(body)
+            yield b"".join(map(sse.encode, (*self._chunks.broken(), body)))
         yield sse.DONE
 
     async def _wait(self, first: asyncio.Future[Events]) -> AsyncGenerator[bytes]:
@@ -93,17 +96,17 @@ class ChatStream:
 
     def _encode(self, events: Events) -> bytes:
         parts = []
-        for event in events:
+        for index, event in events:
             if isinstance(event, FirstToken):
                 # The headers are gone; a reader of events passes over this.
                 parts.append(sse.comment(f"server-timing: {server_timing(event.receipt)}"))
-            parts += [sse.encode(chunk) for chunk in self._chunks.of(event)]
+            parts += [sse.encode(chunk) for chunk in self._chunks.of(index, event)]
         return b"".join(parts)
 
 
 def _headers(events: Events) -> sse.Headers:
     """Return what is known of a cold start when the answer begins."""
-    for event in events:
+    for _, event in events:
         if isinstance(event, Begun | FirstToken) and event.receipt is not None:
             return ((b"server-timing", server_timing(event.receipt).encode()),)
     return ()

@@ -28,9 +28,9 @@ class AnswerParser:
         self._reasoning_tokens = 0
 
     @property
-    def stopped(self) -> bool:
-        """Whether a stop string was met, after which nothing more comes."""
-        return self._text.stopped is not None
+    def stopped(self) -> str | None:
+        """The stop string that was met, after which nothing more comes."""
+        return self._text.stopped
 
     @property
     def reasoning_tokens(self) -> int:

@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from pilotlight_backend import Token
+
 
 class ReasoningDelta(Struct, frozen=True, gc=False):
     """More of the model's thought."""
@@ -16,9 +18,10 @@ class ReasoningDelta(Struct, frozen=True, gc=False):
 
 
 class ContentDelta(Struct, frozen=True, gc=False):
-    """More of the answer."""
+    """More of the answer; *tokens* are those that settled it, where log probabilities are told."""
 
     text: str
+    tokens: tuple[Token, ...] = ()
 
 
 class ToolCallStart(Struct, frozen=True, gc=False):

@@ -71,6 +71,8 @@ class Format(Struct, frozen=True):
     """The chat template of a model that writes this format contains one of these."""
     opening: str
     """What a prompt that has opened the thought ends with, whitespace aside."""
+    closing: str
+    """What ends a thought and begins the answer, as the model would write it."""
     states: Mapping[str, _State]
 
 
@@ -83,7 +85,7 @@ def _block(name: str, opener: str, closer: str) -> Format:
         "thought": _state(ReasoningDelta, {closer: "answer"}),
         "answer": _state(ContentDelta, {}),
     }
-    return Format(name, (opener, closer), opener, states)
+    return Format(name, (opener, closer), opener, f"\n{closer}\n\n", states)
 
 
 def _command_a() -> Format:
@@ -98,7 +100,8 @@ def _command_a() -> Format:
         "thought": _state(ReasoningDelta, thought),
         "answer": _state(ContentDelta, answer),
     }
-    return Format("command_a", ("<|START_THINKING|>",), "<|START_THINKING|>", states)
+    closing = "<|END_THINKING|><|START_RESPONSE|>"
+    return Format("command_a", ("<|START_THINKING|>",), "<|START_THINKING|>", closing, states)
 
 
 _CHANNEL_NAME = re.compile(r"<\|channel>([A-Za-z0-9_-]{1,64})")
@@ -128,7 +131,7 @@ def _channel() -> Format:
         "named": _state(ContentDelta, switch | closer),
         "content": _state(ContentDelta, switch),
     }
-    return Format("channel", ("<|channel>",), "<|channel>thought", states)
+    return Format("channel", ("<|channel>",), "<|channel>thought", "<channel|>", states)
 
 
 _HEADER_LIMIT = 256
@@ -168,7 +171,9 @@ def _harmony() -> Format:
         "content": _state(ContentDelta, header | ends),
         "call": _state(ContentDelta, header | ends, verbatim=True),
     }
-    return Format("harmony", ("<|channel|>",), "<|channel|>analysis<|message|>", states)
+    opening = "<|channel|>analysis<|message|>"
+    closing = "<|end|><|start|>assistant<|channel|>final<|message|>"
+    return Format("harmony", ("<|channel|>",), opening, closing, states)
 
 
 _ROWS = (

@@ -9,6 +9,7 @@ from pilotlight.schema.chat import (
     Content,
     DeveloperMessage,
     Message,
+    RefusalPart,
     SystemMessage,
     Tool,
     ToolCall,
@@ -54,13 +55,24 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _assistant(message: AssistantMessage) -> dict[str, Any]:
-    content = message.content if message.content is not None else message.refusal
-    rendered: dict[str, Any] = {"role": "assistant", "content": _text(content or "")}
+    rendered: dict[str, Any] = {"role": "assistant", "content": answered_text(message)}
     if message.reasoning_content:
         rendered["reasoning_content"] = message.reasoning_content
     if message.tool_calls:
         rendered["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
     return rendered
+
+
+def answered_text(message: AssistantMessage) -> str:
+    """Return what an earlier answer said; a refusal is text like other text."""
+    content = message.content
+    if content is None:
+        return message.refusal or ""
+    if isinstance(content, str):
+        return content
+    return "\n".join(
+        part.refusal if isinstance(part, RefusalPart) else part.text for part in content
+    )
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:

@@ -34,6 +34,23 @@ class TextPart(Request, kw_only=True):
 Content: TypeAlias = str | Annotated[list[TextPart], Meta(min_length=1)]
 
 
+class AnsweredTextPart(Request, kw_only=True, tag_field="type", tag="text"):
+    """A piece of an earlier answer's text."""
+
+    text: str
+
+
+class RefusalPart(Request, kw_only=True, tag_field="type", tag="refusal"):
+    """An earlier answer's refusal; to the model it is text."""
+
+    refusal: str
+
+
+AnsweredContent: TypeAlias = (
+    str | Annotated[list[AnsweredTextPart | RefusalPart], Meta(min_length=1)]
+)
+
+
 class SystemMessage(Request, kw_only=True, tag_field="role", tag="system"):
     """What the model is told about its task."""
 
@@ -71,9 +88,9 @@ class ToolCall(Request, kw_only=True):
 
 
 class AssistantMessage(Request, kw_only=True, tag_field="role", tag="assistant"):
-    """An earlier answer, as a client got it."""
+    """An earlier answer, as a client got it; as the last message, the beginning of the answer."""
 
-    content: Content | None = None
+    content: AnsweredContent | None = None
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     reasoning_content: str | None = None
@@ -130,14 +147,69 @@ class StreamOptions(Request, kw_only=True):
     include_obfuscation: Annotated[bool | None, NO_EFFECT] = None
 
 
-class TextFormat(Request, kw_only=True):
+class TextFormat(Request, kw_only=True, tag_field="type", tag="text"):
     """Plain text."""
 
-    type: Literal["text"]
+
+class JsonObjectFormat(Request, kw_only=True, tag_field="type", tag="json_object"):
+    """Any JSON object."""
+
+
+class JsonSchema(Request, kw_only=True):
+    """A JSON Schema; the answer validates against it whether *strict* or not."""
+
+    name: NonEmpty
+    description: str | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(Request, kw_only=True, tag_field="type", tag="json_schema"):
+    """JSON that validates against a schema."""
+
+    json_schema: JsonSchema
+
+
+ResponseFormat: TypeAlias = TextFormat | JsonObjectFormat | JsonSchemaFormat
+
+
+class FunctionName(Request, kw_only=True):
+    """A function of the request's tools."""
+
+    name: NonEmpty
+
+
+class NamedToolChoice(Request, kw_only=True, tag_field="type", tag="function"):
+    """The model calls this function."""
+
+    function: FunctionName
+
+
+class AllowedTool(Request, kw_only=True):
+    """One of the tools that may be called."""
+
+    function: FunctionName
+    type: Literal["function"]
+
+
+class AllowedTools(Request, kw_only=True):
+    """The tools that may be called, of all that the request lists."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[AllowedTool], Meta(min_length=1)]
+
+
+class AllowedToolsChoice(Request, kw_only=True, tag_field="type", tag="allowed_tools"):
+    """The model may call, or must call, one of some tools."""
+
+    allowed_tools: AllowedTools
+
+
+ToolChoice: TypeAlias = Literal["none", "auto", "required"] | NamedToolChoice | AllowedToolsChoice
 
 
 class ChatCompletionRequest(Request, kw_only=True):
-    """OpenAI's chat request, with `top_k`, `min_p`, `stop_token_ids` and `chat_template_kwargs`."""
+    """OpenAI's chat request, with some fields of llama-server's and vLLM's."""
 
     model: Annotated[str, Meta(min_length=1, description="The model's name; case does not count.")]
     messages: Annotated[
@@ -194,7 +266,15 @@ class ChatCompletionRequest(Request, kw_only=True):
         Meta(description="Tokens of this model that end the answer."),
     ] = None
     n: Annotated[
-        Annotated[int, Meta(ge=1, le=1)] | None, Meta(description="Number of answers: one.")
+        Annotated[int, Meta(ge=1, le=128)] | None,
+        Meta(description="Number of answers; the prompt is evaluated once for all. 1 if omitted."),
+    ] = None
+    logprobs: Annotated[
+        bool | None, Meta(description="Whether content comes with its tokens' log probabilities.")
+    ] = None
+    top_logprobs: Annotated[
+        Annotated[int, Meta(ge=0, le=20)] | None,
+        Meta(description="With `logprobs`: how many of the likeliest tokens to tell beside each."),
     ] = None
 
     stream: Annotated[
@@ -209,19 +289,50 @@ class ChatCompletionRequest(Request, kw_only=True):
         Meta(description="Functions that the model may call."),
     ] = None
     tool_choice: Annotated[
-        Literal["none", "auto"] | None,
-        Meta(description="`none` hides the tools from the model; `auto` leaves it to the model."),
+        ToolChoice | None,
+        Meta(
+            description=(
+                "`none` hides the tools from the model, `auto` leaves it to the model, `required`"
+                " and a named function make it call; `allowed_tools` hides all others."
+            )
+        ),
     ] = None
-    parallel_tool_calls: Annotated[bool | None, NO_EFFECT] = None
+    parallel_tool_calls: Annotated[
+        bool | None,
+        Meta(description="Whether an answer may make several calls. True if omitted."),
+    ] = None
     reasoning_effort: Annotated[
         Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None,
-        Meta(description="`none` turns the thinking off; the chat template is told the rest."),
+        Meta(
+            description=(
+                "`none` turns the thinking off. The others end it after 128, 512, 2048 or 8192"
+                " tokens, `xhigh` never, and the chat template is told them."
+            )
+        ),
     ] = None
     chat_template_kwargs: Annotated[
         dict[str, Any] | None, Meta(description="Variables for the model's chat template.")
     ] = None
     response_format: Annotated[
-        TextFormat | None, Meta(description="The answer's form: plain text alone.")
+        ResponseFormat | None,
+        Meta(description="The answer's form: text, a JSON object, or JSON of a schema."),
+    ] = None
+    guided_json: Annotated[
+        dict[str, Any] | bool | None,
+        Meta(description="A JSON Schema that the answer validates against."),
+    ] = None
+    guided_regex: Annotated[
+        NonEmpty | None, Meta(description="A regular expression that the whole answer matches.")
+    ] = None
+    guided_choice: Annotated[
+        Annotated[list[NonEmpty], Meta(min_length=1, max_length=1024)] | None,
+        Meta(description="Texts, one of which is the answer."),
+    ] = None
+    grammar: Annotated[
+        NonEmpty | None,
+        Meta(
+            description="A grammar that the answer follows: Lark's notation, or llama.cpp's GBNF."
+        ),
     ] = None
 
     metadata: Annotated[Annotated[dict[str, str], Meta(max_length=16)] | None, NO_EFFECT] = None
@@ -246,15 +357,11 @@ class ChatCompletionRequest(Request, kw_only=True):
     audio: Annotated[None, Meta(description="Refused: answers are text.")] = None
     function_call: Annotated[None, Meta(description="Refused: use `tool_choice`.")] = None
     functions: Annotated[None, Meta(description="Refused: use `tools`.")] = None
-    logprobs: Annotated[None, Meta(description="Refused: probabilities are not reported.")] = None
     modalities: Annotated[
         list[Literal["text"]] | None, Meta(description="Accepted as `text`: answers are text.")
     ] = None
     moderation: Annotated[None, Meta(description="Refused: nothing is moderated.")] = None
     prediction: Annotated[None, Meta(description="Refused: answers are not predicted.")] = None
-    top_logprobs: Annotated[None, Meta(description="Refused: probabilities are not reported.")] = (
-        None
-    )
     web_search_options: Annotated[None, Meta(description="Refused: nothing is searched.")] = None
 
 
@@ -300,6 +407,27 @@ class AnsweredToolCall(Response, kw_only=True):
     function: AnsweredFunction
 
 
+class TopLogprob(Response, kw_only=True):
+    """A token that could have come, and the natural logarithm of its probability."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(TopLogprob, kw_only=True):
+    """A token that came, and the likeliest at its place."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChoiceLogprobs(Response, kw_only=True):
+    """The log probabilities of the content's tokens."""
+
+    content: list[TokenLogprob] | None
+    refusal: None = None
+
+
 class ChatCompletionMessage(Response, kw_only=True):
     """The answer; its thinking is apart from its content."""
 
@@ -311,11 +439,11 @@ class ChatCompletionMessage(Response, kw_only=True):
 
 
 class Choice(Response, kw_only=True):
-    """The one answer."""
+    """One answer."""
 
-    index: int = 0
+    index: int
     message: ChatCompletionMessage
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None
     finish_reason: FinishReason
 
 
@@ -362,11 +490,11 @@ class Delta(Response, kw_only=True):
 
 
 class ChunkChoice(Response, kw_only=True):
-    """The one answer's next piece."""
+    """The next piece of the answer *index*."""
 
-    index: int = 0
+    index: int
     delta: Delta
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
     finish_reason: FinishReason | None = None
 
 

@@ -1,0 +1,118 @@
+"""One answer on its way from engine events to generation events."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec.structs import replace
+
+from pilotlight.answer_watch import AnswerWatch
+from pilotlight.errors import InferenceError
+from pilotlight.generation.dialect import Dialect
+from pilotlight.generation.events import Begun, Ended, FirstToken, GenerationEvent
+from pilotlight.generation.params import GenerationParams
+from pilotlight.generation.rendering import Rendered
+from pilotlight.output.answer import AnswerParser
+from pilotlight.output.events import ContentDelta, OutputEvent, ToolCallStart
+from pilotlight_backend import EngineEvent, Failed, Finish, Started, Token, Usage
+
+
+class Answer:
+    """Follows one of a request's answers."""
+
+    def __init__(
+        self, dialect: Dialect, params: GenerationParams, prompt: Rendered, watch: AnswerWatch
+    ) -> None:
+        self._begun = (dialect.model, dialect.fingerprint)
+        self._watch = watch
+        calls = prompt.chat and params.parse_tool_calls
+        self._parser = AnswerParser(
+            stops=params.stops,
+            reasoning=dialect.reasoning if prompt.chat else None,
+            opened=prompt.opened,
+            tool_calls=dialect.tool_calls if calls else None,
+            new_id=_new_call_id,
+        )
+        self._parallel = params.parallel_tool_calls
+        self._untold: list[Token] | None = None if params.logprobs is None else []
+        """Tokens whose text is not settled yet."""
+        self._usage = Usage(prompt_tokens=0, completion_tokens=0)
+        self._calls = 0
+        self.ended: Ended | None = None
+        self.failure: InferenceError | None = None
+        """Why it ended too early; to be raised once what came before is told."""
+
+    def over(self) -> bool:
+        """Whether nothing more is wanted of the engine."""
+        return self.ended is not None or self.failure is not None
+
+    def feed(self, event: EngineEvent) -> Sequence[GenerationEvent]:
+        """Return what *event* settles; only while not `over`."""
+        match event:
+            case Token():
+                return self._token(event)
+            case Started():
+                self._usage = Usage(
+                    prompt_tokens=event.prompt_tokens,
+                    completion_tokens=0,
+                    cached_tokens=event.cached_tokens,
+                )
+                receipt = self._watch.begun()
+                return [Begun(*self._begun, event.prompt_tokens, event.cached_tokens, receipt)]
+            case Finish():
+                reason: Literal["stop", "length"] = "length" if event.reason == "length" else "stop"
+                self._usage = event.usage
+                return self._end(reason)
+            case Failed():
+                self.failure = InferenceError(str(event.error))
+                self.failure.__cause__ = event.error
+                return []
+
+    def _token(self, token: Token) -> Sequence[GenerationEvent]:
+        self._usage = replace(self._usage, completion_tokens=self._usage.completion_tokens + 1)
+        if self._untold is not None:
+            self._untold.append(token)
+        events: list[GenerationEvent] = list(self._tell(self._parser.feed(token.piece)))
+        if (receipt := self._watch.first_token()) is not None:
+            events.insert(0, FirstToken(receipt))
+        if self._parser.stopped is not None or self._has_called_enough:
+            events += self._end("stop")
+        return events
+
+    @property
+    def _has_called_enough(self) -> bool:
+        return self._calls > 1 and not self._parallel
+
+    def _end(self, reason: Literal["stop", "length"]) -> Sequence[GenerationEvent]:
+        rest: list[GenerationEvent] = list(self._tell(self._parser.flush()))
+        called = self._calls and reason == "stop"
+        self.ended = Ended(
+            "tool_calls" if called else reason,
+            self._usage,
+            self._parser.reasoning_tokens,
+            self._parser.stopped,
+        )
+        return [*rest, self.ended]
+
+    def _tell(self, events: Sequence[OutputEvent]) -> Sequence[OutputEvent]:
+        """Return *events* up to a call too many, content with its tokens where they are asked for.
+
+        A token belongs to what it settles; one that settles nothing, to what comes next.
+        """
+        told: list[OutputEvent] = []
+        for event in events:
+            self._calls += isinstance(event, ToolCallStart)
+            if self._has_called_enough:
+                break
+            told.append(event)
+        if self._untold and told:
+            tokens, self._untold = tuple(self._untold), []
+            for at in range(len(told) - 1, -1, -1):
+                if isinstance(content := told[at], ContentDelta):
+                    told[at] = replace(content, tokens=tokens)
+                    break
+        return told
+
+
+def _new_call_id() -> str:
+    return f"call_{secrets.token_hex(12)}"

@@ -1,0 +1,213 @@
+"""Generates with whatever model a request names."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from weakref import WeakKeyDictionary, ref
+
+from msgspec.structs import replace
+
+from pilotlight.admission import Admission
+from pilotlight.answer_watch import AnswerWatch
+from pilotlight.async_engine import AsyncEngine, EventStream
+from pilotlight.errors import (
+    ContextLengthExceeded,
+    InferenceError,
+    InvalidRequest,
+    QueueFull,
+    ServiceError,
+)
+from pilotlight.generation.answer import Answer
+from pilotlight.generation.dialect import Dialect, learn
+from pilotlight.generation.events import Events, total_usage
+from pilotlight.generation.params import GenerationParams, Prompt
+from pilotlight.generation.rendering import Rendered, render
+from pilotlight.metrics import Metrics
+from pilotlight.models.pool import Hold, LoadedModel, ModelStatus, Pool
+from pilotlight.models.resolver import Resolver
+from pilotlight.receipt import Phases
+from pilotlight_backend import (
+    BackendError,
+    GenerateRequest,
+    InvalidParameter,
+    SamplingParams,
+    Usage,
+)
+from pilotlight_backend import ContextLengthExceeded as PromptTooLong
+
+_REQUEST_FIELDS = frozenset(
+    {"logprobs", "max_tokens", "stop_token_ids", *SamplingParams.__struct_fields__}
+    - {"repeat_penalty"}
+)
+"""The contract's fields that a request calls the same."""
+
+
+class Generator:
+    """Generates with whatever model a request names."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        pool: Pool,
+        admission: Admission,
+        metrics: Metrics,
+        *,
+        max_queue: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._resolver = resolver
+        self._pool = pool
+        self._admission = admission
+        self._metrics = metrics
+        self._max_queue = max_queue
+        self._clock = clock
+        self._dialects: WeakKeyDictionary[LoadedModel, Dialect] = WeakKeyDictionary()
+        self._first: ref[LoadedModel] | None = None
+        """The model whose cold start was the process's own."""
+
+    async def status(self, name: str) -> ModelStatus:
+        """Return how far the model is that requests call *name*; raises `ModelNotFound`."""
+        return self._pool.status(await self._resolver.resolve(name))
+
+    async def generate(self, params: GenerationParams, *, hold: Hold) -> AsyncGenerator[Events]:
+        """Yield the events of the answers. Close the generator to cancel.
+
+        *hold* is how long to wait for a model that is loading.
+        """
+        watch = AnswerWatch(self._clock)
+        try:
+            with self._admission.request():
+                entry = await self._resolver.resolve(params.model)
+                watch.model = entry.name
+                cold = self._pool.status(entry).state != "ready"
+                async with self._pool.lease(entry, hold) as model:
+                    if cold:
+                        watch.cold(self._load_phases(model))
+                    async with aclosing(self._answer(model, params, watch)) as answer:
+                        async for events in answer:
+                            yield events
+        except ServiceError as error:
+            watch.outcome = error.code
+            raise
+        except Exception:
+            watch.outcome = InferenceError.code
+            raise
+        finally:
+            self._metrics.note(watch.record())
+
+    async def tokens(self, model: str, prompt: Prompt, *, hold: Hold) -> Sequence[int]:
+        """Return the tokens that *prompt* would be evaluated as."""
+        with self._admission.request():
+            entry = await self._resolver.resolve(model)
+            async with self._pool.lease(entry, hold) as loaded:
+                return (await render(await self._dialect(loaded), prompt)).tokens
+
+    def _load_phases(self, model: LoadedModel) -> Phases:
+        """Return what *model*'s cold start took, from exec on where it was the process's own."""
+        self._first = self._first or ref(model)
+        if self._first() is model and self._metrics.started_in is not None:
+            began = {} if model.began_at is None else {"begin": model.began_at}
+            return {"import": self._metrics.started_in, **began, **model.phases}
+        return model.phases
+
+    async def _answer(
+        self, model: LoadedModel, params: GenerationParams, watch: AnswerWatch
+    ) -> AsyncGenerator[Events]:
+        dialect = await self._dialect(model)
+        prompts = [await render(dialect, prompt) for prompt in params.prompts]
+        answers = [
+            Answer(dialect, params, prompt, watch) for prompt in prompts for _ in range(params.n)
+        ]
+        stream = self._submit(dialect, params, prompts)
+        watch.submitted()
+        try:
+            while not (all(one.ended for one in answers) or any(one.failure for one in answers)):
+                events = await _next(stream, answers)
+                if all(answer.ended for answer in answers):
+                    watch.ended(_reason(answers[0]), _total(answers, params.n))
+                if events:
+                    yield events
+        finally:
+            stream.cancel()
+        for answer in answers:
+            if answer.failure:
+                raise answer.failure
+
+    async def _dialect(self, model: LoadedModel) -> Dialect:
+        dialect = self._dialects.get(model)
+        if dialect is None:
+            dialect = await asyncio.to_thread(learn, model, AsyncEngine(model.engine))
+            self._dialects[model] = dialect
+        return dialect
+
+    def _submit(
+        self, dialect: Dialect, params: GenerationParams, prompts: Sequence[Rendered]
+    ) -> EventStream:
+        queued = dialect.engine.stats().queued
+        if queued >= self._max_queue:
+            raise QueueFull(f"{queued} requests wait for this model already", retry_after=5.0)
+        requests = [
+            GenerateRequest(
+                prompt=prompt.tokens,
+                max_tokens=params.max_tokens,
+                sampling=_seeded(params.sampling, number),
+                stop_token_ids=params.stop_token_ids,
+                logprobs=params.logprobs,
+                shares_prompt=params.n > 1,
+            )
+            for prompt in prompts
+            for number in range(params.n)
+        ]
+        try:
+            return dialect.engine.submit(requests)
+        except PromptTooLong as error:
+            raise ContextLengthExceeded(
+                f"the prompt comes to {error.prompt_tokens} tokens; this model's context is"
+                f" {error.context_length} tokens, prompt and answer together",
+                param=params.prompts[0].param,
+            ) from None
+        except InvalidParameter as error:
+            raise InvalidRequest(
+                str(error), param=param_of(error.param, params.prompts[0])
+            ) from None
+        except BackendError as error:
+            raise InferenceError(str(error)) from error
+
+
+async def _next(stream: EventStream, answers: Sequence[Answer]) -> Events:
+    """Wait for what the engine says next; return what the answers make of it."""
+    events = []
+    for number, event in await stream.next():
+        answer = answers[number]
+        if answer.over():
+            continue  # it ended on its own word, and the engine had gone on meanwhile
+        events += [(number, told) for told in answer.feed(event)]
+        if answer.over():
+            stream.cancel(number)
+    return events
+
+
+def _seeded(sampling: SamplingParams, number: int) -> SamplingParams:
+    """Return what the *number*-th answer to a prompt is sampled with."""
+    if sampling.seed is None or not number:
+        return sampling
+    return replace(sampling, seed=sampling.seed + number)
+
+
+def _reason(answer: Answer) -> str:
+    return "" if answer.ended is None else answer.ended.reason
+
+
+def _total(answers: Sequence[Answer], n: int) -> Usage:
+    return total_usage([answer.ended.usage for answer in answers if answer.ended], n)
+
+
+def param_of(name: str, prompt: Prompt) -> str | None:
+    """Return what the contract's field *name* is called in a request; None where it is not there.
+
+    A backend may say where in the contract's request the field is: `sampling.top_k`.
+    """
+    field = name.rpartition(".")[2]
+    if field == "prompt":
+        return prompt.param
+    return field if field in _REQUEST_FIELDS else None

@@ -1,0 +1,59 @@
+"""What is to be generated, in no endpoint's words."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from pilotlight_backend import SamplingParams
+
+
+class ChatPrompt(Struct, frozen=True):
+    """A conversation as a chat template takes it; *variables* are the template's own switches."""
+
+    messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] | None
+    variables: Mapping[str, Any]
+    prefill: str = ""
+    """What the answer begins with already; it goes on from there."""
+    param: str = "messages"
+    """What the request calls it."""
+
+
+class TextPrompt(Struct, frozen=True):
+    """Text to be continued. Names of special tokens in it are those tokens."""
+
+    text: str
+    param: str = "prompt"
+
+
+class TokensPrompt(Struct, frozen=True):
+    """Tokens to be continued, as they are."""
+
+    tokens: tuple[int, ...]
+    param: str = "prompt"
+
+
+Prompt: TypeAlias = ChatPrompt | TextPrompt | TokensPrompt
+
+
+class GenerationParams(Struct, frozen=True, kw_only=True):
+    """What to generate: *n* answers to each of the prompts.
+
+    The answers are counted by prompt, then by answer: of two prompts with `n=3`, the second one's
+    are 3, 4 and 5.
+    """
+
+    model: str
+    prompts: tuple[Prompt, ...]
+    n: int = 1
+    max_tokens: int
+    sampling: SamplingParams
+    """With a seed, each answer to a prompt has one of its own, counted from that."""
+    stops: Sequence[str] = ()
+    stop_token_ids: frozenset[int] = frozenset()
+    logprobs: int | None = None
+    """Whether content comes with its tokens' log probabilities, and those of how many others."""
+    parse_tool_calls: bool = True
+    parallel_tool_calls: bool = True
+    """Whether an answer may make more than one call; where not, it ends with the first."""

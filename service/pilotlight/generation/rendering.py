@@ -1,0 +1,75 @@
+"""From a prompt to its tokens, in one model's dialect."""
+
+import asyncio
+
+from msgspec import Struct
+
+from pilotlight.errors import InvalidRequest
+from pilotlight.generation.dialect import Dialect
+from pilotlight.generation.params import ChatPrompt, Prompt, TextPrompt, TokensPrompt
+from pilotlight.output import reasoning
+from pilotlight.prompt.errors import TemplateFailed, TemplateRefused
+
+_LONG = 8192
+"""Characters of a prompt from which on it is rendered in a thread."""
+
+
+class Rendered(Struct, frozen=True):
+    """A prompt as the engine takes it."""
+
+    tokens: tuple[int, ...]
+    chat: bool = False
+    """Whether the chat template wrote it: then the answer may hold thoughts and calls."""
+    opened: bool = False
+    """Whether it ends inside a thought."""
+
+
+async def render(dialect: Dialect, prompt: Prompt) -> Rendered:
+    """Return *prompt* in tokens. Raises `InvalidRequest` where the template refuses it."""
+    match prompt:
+        case TokensPrompt():
+            return Rendered(prompt.tokens)
+        case TextPrompt():
+            begins = prompt.text.startswith(dialect.bos_token)
+            text = prompt.text if begins else dialect.bos_token + prompt.text
+            return Rendered(tuple(await dialect.engine.tokenize(text, special=True)))
+        case ChatPrompt():
+            return await _render_chat(dialect, prompt)
+
+
+async def _render_chat(dialect: Dialect, prompt: ChatPrompt) -> Rendered:
+    text = await _chat_text(dialect, prompt)
+    opened = dialect.reasoning is not None and reasoning.opened(dialect.reasoning, text)
+    if prompt.prefill:
+        # The answer has begun already, so the thought before it is over.
+        if dialect.reasoning is not None and opened:
+            text += reasoning.FORMATS[dialect.reasoning].closing
+        text, opened = text + prompt.prefill, False
+    return Rendered(
+        tuple(await dialect.engine.tokenize(text, special=True)), chat=True, opened=opened
+    )
+
+
+async def _chat_text(dialect: Dialect, prompt: ChatPrompt) -> str:
+    """Render the conversation; a long one in a thread, so that the event loop goes on."""
+    template = dialect.template
+    if template is None:
+        raise InvalidRequest(
+            f"the model {dialect.model!r} has no chat template; models.yaml can give it one",
+            param="model",
+        )
+
+    def text() -> str:
+        return template.render(
+            prompt.messages, tools=prompt.tools, add_generation_prompt=True, **prompt.variables
+        )
+
+    size = sum(len(message["content"]) for message in prompt.messages)
+    try:
+        return text() if size < _LONG else await asyncio.to_thread(text)
+    except TemplateRefused as error:
+        raise InvalidRequest(
+            f"the model's chat template refuses this: {error}", param=prompt.param
+        ) from None
+    except TemplateFailed as error:
+        raise InvalidRequest(str(error), param=prompt.param) from error
