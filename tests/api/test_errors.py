@@ -129,8 +129,8 @@ def assert_retry(response: httpx.Response, *, most: int = 60) -> None:
             "tools[0].function.name",
         ),
         (
-            {"response_format": {"type": "json_object"}},
-            "response_format.type: Invalid enum value 'json_object'",
+            {"response_format": {"type": "xml"}},
+            "response_format.type: Invalid value 'xml'",
             "response_format.type",
         ),
     ],

@@ -7,9 +7,10 @@ from litestar import MediaType, Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from pilotlight.api.answer_stream import AnswerStream
 from pilotlight.api.chat_answer import fold
 from pilotlight.api.chat_operation import OPERATION
-from pilotlight.api.chat_stream import ChatStream, loading_shown
+from pilotlight.api.chat_stream import ChatProjection, loading_shown
 from pilotlight.api.chat_tools import tools_of
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.hold import hold_of
@@ -61,7 +62,8 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
                 request.receive, fold(generation, n=asked.n or 1, logprobs=bool(asked.logprobs))
             )
             return cast("ASGIApp", _json(answer, receipt))  # Litestar takes either
-        stream = ChatStream(request, generator, generation, asked)
+        projection = ChatProjection(asked)
+        stream = AnswerStream(request, generation, projection, projection.wait(generator))
         return await stream.response()
 
     return chat_completions
