@@ -97,7 +97,8 @@ class Answer:
     def _tell(self, events: Sequence[OutputEvent]) -> Sequence[OutputEvent]:
         """Return *events* up to a call too many, content with its tokens where they are asked for.
 
-        A token belongs to what it settles; one that settles nothing, to what comes next.
+        A token belongs to what it settles, and one that is held back to what comes next; markers
+        belong to nothing.
         """
         told: list[OutputEvent] = []
         for event in events:
@@ -105,13 +106,18 @@ class Answer:
             if self._has_called_enough:
                 break
             told.append(event)
-        if self._untold and told:
-            tokens, self._untold = tuple(self._untold), []
-            for at in range(len(told) - 1, -1, -1):
-                if isinstance(content := told[at], ContentDelta):
-                    told[at] = replace(content, tokens=tokens)
-                    break
+        if self._untold and (told or not self._parser.pending):
+            self._attach(told, tuple(self._untold))
+            self._untold.clear()
         return told
+
+    @staticmethod
+    def _attach(told: list[OutputEvent], tokens: tuple[Token, ...]) -> None:
+        """Give *tokens* to the content that was settled last, if any was."""
+        for at in range(len(told) - 1, -1, -1):
+            if isinstance(content := told[at], ContentDelta):
+                told[at] = replace(content, tokens=tokens)
+                return
 
 
 def _new_call_id() -> str:

@@ -37,6 +37,12 @@ class AnswerParser:
         """Tokens fed so far that did not lead to anything but reasoning."""
         return self._reasoning_tokens
 
+    @property
+    def pending(self) -> bool:
+        """Whether any stage holds back what it may still tell."""
+        stages = (self._text, self._reasoning, self._tool_calls)
+        return any(stage is not None and stage.pending for stage in stages)
+
     def feed(self, piece: bytes) -> list[OutputEvent]:
         """Return what one token's bytes settle."""
         events = self._route(self._text.feed(piece))

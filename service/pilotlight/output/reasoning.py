@@ -219,6 +219,11 @@ class ReasoningParser:
         """Nothing but whitespace since the last marker."""
         self._deltas: list[Delta] = []
 
+    @property
+    def pending(self) -> bool:
+        """Whether text is held back."""
+        return bool(self._held or self._space)
+
     def feed(self, text: str) -> list[Delta]:
         """Return what *text* settles; neighbours of one kind are one delta."""
         self._scan(text, final=False)

@@ -27,6 +27,11 @@ class TextDecoder:
         """The stop that was met, or None so far."""
         return self._stopped
 
+    @property
+    def pending(self) -> bool:
+        """Whether bytes or text are held back."""
+        return bool(self._held) or self._utf8.getstate() != (b"", 0)
+
     def feed(self, piece: bytes) -> str:
         """Return the text that *piece* completes; "" after a stop."""
         if self._stopped is not None:

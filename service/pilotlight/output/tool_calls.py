@@ -234,6 +234,11 @@ class ToolCallParser:
         """Whether a call was announced whose arguments never were complete."""
         return self._truncated
 
+    @property
+    def pending(self) -> bool:
+        """Whether text is held back that may become content."""
+        return bool(self._held or self._space or self._raw)
+
     def feed(self, text: str) -> list[ToolEvent]:
         """Return what *text* settles; neighbouring content is one delta."""
         self._scan(text, final=False)
