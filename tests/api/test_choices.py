@@ -1,7 +1,5 @@
 """What a chat request chooses: how many answers, which tools, log probabilities, a beginning."""
 
-import asyncio
-
 import pytest
 
 from pilotlight_backend.testing.fake import Piece
@@ -91,20 +89,6 @@ async def test_a_fault_ends_every_answer_that_is_not_whole(start):
     ]
     assert error["error"]["code"] == "inference_error"
     assert done == "[DONE]"
-
-
-async def test_a_client_that_leaves_frees_the_slots_of_all_answers(service):
-    """All of a request's answers end with its client."""
-    service.backend.token_gate.hold()
-    asking = asyncio.create_task(service.post(chat(n=4, stream=False)))
-    while not service.backend.engines or service.engine.stats().slots_busy < 4:
-        await asyncio.sleep(0.01)
-
-    asking.cancel()
-
-    while service.engine.stats().slots_busy:
-        await asyncio.sleep(0.01)
-    assert service.engine.stats().queued == 0
 
 
 async def test_text_stops_end_each_answer_on_its_own(service):

@@ -55,6 +55,18 @@ async def test_hanging_up_before_the_first_token(start):
     assert service.engine.stats().completion_tokens == 0
 
 
+async def test_hanging_up_ends_all_answers(start):
+    """Of several answers, those that have a slot and those that wait all end with their client."""
+    service = await one_slot(start)
+    call = Call(service.app, chat(stream=True, n=3))
+    await call.next()
+    await reached(service)
+    await call.hang_up()
+    await assert_slot_is_free(service)
+    assert service.engine.stats().queued == 0
+    assert service.engine.stats().completion_tokens == 0
+
+
 async def test_hanging_up_in_the_queue(start):
     """A request that waits for a slot leaves the queue with its client."""
     service = await one_slot(start)
