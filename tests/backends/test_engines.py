@@ -12,6 +12,7 @@ from pilotlight_backend import (
     Failed,
     Finish,
     GenerateRequest,
+    GuideFailed,
     InvalidParameter,
     LoadOptions,
     SamplingParams,
@@ -316,3 +317,32 @@ def test_progress_that_raises_ends_the_load(model, phase):
         model.load(progress)
     assert threading.active_count() == threads
     model.load().close()
+
+
+class BrokenGuide:
+    """Has no opinion on its first tokens, then raises."""
+
+    def __init__(self, *, after):
+        self.left = after
+
+    def restrict(self, logits):
+        pass
+
+    def accept(self, token):
+        if not self.left:
+            raise ArithmeticError(f"no rule for token {token}")
+        self.left -= 1
+
+
+def test_prompt_is_kept_where_its_guide_broke(model):
+    """A guide's fault is not the cache's: the same prompt is continued from what is held."""
+    engine = model.load(parallel=1)
+    broken = Answer(engine, prompt_of(3), sampling=GREEDY, guide=BrokenGuide(after=2))
+    assert isinstance(broken.last, Failed)
+    assert isinstance(broken.last.error, GuideFailed)
+    assert "no rule for token" in str(broken.last.error)
+    again = Answer(engine, prompt_of(3), sampling=GREEDY)
+    assert again.last.usage.cached_tokens == 39
+    heard = [event.id for event in broken.events if isinstance(event, Token)]
+    assert heard == again.tokens[:2]
+    engine.close()

@@ -8,6 +8,7 @@
     │   └── ContextLengthExceeded
     ├── BakingRefused            this prompt, or any of the model's, is not baked
     ├── InferenceFailed          the engine broke while it worked on a request
+    │   └── GuideFailed          what restricts the request's tokens broke, or left none
     └── EngineClosed             the engine was closed before the request ended
 
 `Backend.probe` and `Backend.load` raise the first two kinds, `Engine.submit` the next; the last
@@ -70,6 +71,10 @@ class BakingRefused(BackendError):
 
 class InferenceFailed(BackendError):
     """The engine failed while it worked on a request."""
+
+
+class GuideFailed(InferenceFailed):
+    """A request's guide raised, or refused every token that the model may choose."""
 
 
 class EngineClosed(BackendError):

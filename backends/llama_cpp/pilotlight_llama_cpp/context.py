@@ -3,12 +3,15 @@
 import ctypes
 from collections.abc import Sequence as Tokens
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from pilotlight_backend import InferenceFailed, LoadFailed, Token
+from pilotlight_backend import Guide, InferenceFailed, LoadFailed, Token
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.sampling import Sampler
+
+if TYPE_CHECKING:  # numpy takes a tenth of a second to import, and few requests need it
+    from pilotlight_backend.logits import Logits
 
 _CELLS = 256
 """What llama.cpp rounds a stream's length up to."""
@@ -191,16 +194,35 @@ class Context:
         token: int = self._lib.llama_sampler_sample(sampler.chain, self._pointer, row)
         return token
 
+    def sample_guided(self, sampler: Sampler, row: int, guide: Guide, *, restore: bool) -> int:
+        """Choose among the tokens that *guide* allows to follow *row*, and tell it which.
+
+        With *restore* the row's logits are the model's own again, for `with_logprobs`. Raises
+        `GuideFailed`.
+        """
+        from pilotlight_backend.guiding import accept, restrict  # noqa: PLC0415
+
+        logits = self._logits(row)
+        before = logits.copy() if restore else None
+        restrict(guide, logits, self._model.suppressed)
+        token = self.sample(sampler, row)
+        accept(guide, token, logits)
+        if before is not None:
+            logits[:] = before
+        return token
+
     def with_logprobs(self, token: int, row: int, count: int) -> Token:
         """Return *token* with its log probability and those of the *count* likeliest in *row*."""
-        # numpy takes a tenth of a second to import, and few requests need it.
-        import numpy as np  # noqa: PLC0415
-
         from pilotlight_backend.logits import with_logprobs  # noqa: PLC0415
 
-        row_logits = self._lib.llama_get_logits_ith(self._pointer, row)
-        logits = np.ctypeslib.as_array(row_logits, shape=(self._model.vocabulary_size,))
-        return with_logprobs(token, logits, count, self._model.piece)
+        return with_logprobs(token, self._logits(row), count, self._model.piece)
+
+    def _logits(self, row: int) -> "Logits":
+        """Return llama.cpp's own scores of what follows *row*, not a copy of them."""
+        import numpy as np  # noqa: PLC0415
+
+        pointer = self._lib.llama_get_logits_ith(self._pointer, row)
+        return np.ctypeslib.as_array(pointer, shape=(self._model.vocabulary_size,))
 
     def close(self) -> None:
         """Free the context; no-op the second time."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence as Tokens
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-from pilotlight_backend import LoadFailed, ModelFacts, SamplingParams, Token
+from pilotlight_backend import Guide, LoadFailed, ModelFacts, SamplingParams, Token
 from pilotlight_backend.baking import MappedPrompt
 from pilotlight_llama_cpp.context import Decoded, Run
 from pilotlight_llama_cpp.model import Model
@@ -50,6 +50,9 @@ class Context(Protocol):
 
     def sample(self, sampler: Sampler, row: int) -> int:
         """Choose the token that follows a row."""
+
+    def sample_guided(self, sampler: Sampler, row: int, guide: Guide, *, restore: bool) -> int:
+        """Choose one that a guide allows."""
 
     def with_logprobs(self, token: int, row: int, count: int) -> Token:
         """Return a token with its log probability."""
@@ -191,6 +194,10 @@ class GrowingContext:
     def sample(self, sampler: Sampler, row: int) -> int:
         """Choose the token that follows the batch's *row*."""
         return self._context.sample(sampler, row)
+
+    def sample_guided(self, sampler: Sampler, row: int, guide: Guide, *, restore: bool) -> int:
+        """Choose among the tokens that *guide* allows; *restore* the row's logits afterwards."""
+        return self._context.sample_guided(sampler, row, guide, restore=restore)
 
     def with_logprobs(self, token: int, row: int, count: int) -> Token:
         """Return *token* with its log probability and those of the *count* likeliest in *row*."""

@@ -16,6 +16,8 @@ from pilotlight_backend import (
     Finish,
     FinishReason,
     GenerateRequest,
+    Guide,
+    GuideFailed,
     InferenceFailed,
     SamplingParams,
     Started,
@@ -50,6 +52,9 @@ class Decoder(Protocol):
     def sample(self, sampler: Any, row: int) -> int:
         """Choose the token that follows a row of the batch."""
 
+    def sample_guided(self, sampler: Any, row: int, guide: Guide, *, restore: bool) -> int:
+        """Choose one that a guide allows; *restore* the row's logits for `with_logprobs`."""
+
     def with_logprobs(self, token: int, row: int, count: int) -> Token:
         """Return a token of a row with its log probability and those of the likeliest."""
 
@@ -66,6 +71,7 @@ class Job(Sequence):
     __slots__ = (
         "emit",
         "ended",
+        "guide",
         "ignore_end",
         "logprobs",
         "runner",
@@ -89,6 +95,7 @@ class Job(Sequence):
         self.stop_tokens = request.stop_token_ids
         self.ignore_end = request.ignore_eos
         self.logprobs = request.logprobs
+        self.guide = request.guide
         self.sampler: Any = None
         self.ended = False
         self.watch: Stopwatch
@@ -265,7 +272,12 @@ class Runner:
                 self._sampled(job, row)
 
     def _sampled(self, job: Job, row: int) -> None:
-        token = self._decoder.sample(job.sampler, row)
+        try:
+            token = self._choose(job, row)
+        except GuideFailed as error:  # the cache is as it should be, and stays for reuse
+            logger.warning("a request ends: %s", error, exc_info=error.__cause__)
+            self._end(job, Failed(error))
+            return
         if job.watch.answering is None:
             job.watch.answering = self._clock()
         self._scheduler.sampled(job, token)
@@ -280,6 +292,12 @@ class Runner:
             self._emit(job, self._decoder.with_logprobs(token, row, job.logprobs))
         if job.completion_tokens >= job.limit:
             self._finish(job, "length")
+
+    def _choose(self, job: Job, row: int) -> int:
+        if job.guide is None:
+            return self._decoder.sample(job.sampler, row)
+        restore = job.logprobs is not None
+        return self._decoder.sample_guided(job.sampler, row, job.guide, restore=restore)
 
     def _finish(self, job: Job, reason: FinishReason) -> None:
         if not job.ended:

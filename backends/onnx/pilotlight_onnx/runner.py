@@ -18,10 +18,12 @@ from pilotlight_backend import (
     Finish,
     FinishReason,
     GenerateRequest,
+    GuideFailed,
     InferenceFailed,
     Started,
     Token,
     Usage,
+    guiding,
 )
 from pilotlight_backend.logits import Logits, with_logprobs
 from pilotlight_backend.stopwatch import Stopwatch
@@ -83,6 +85,7 @@ class Job:
         self.stop_tokens = request.stop_token_ids
         self.ignore_end = request.ignore_eos
         self.logprobs = request.logprobs
+        self.guide = request.guide
         self.sampler = Sampler(request.sampling, request.prompt)
         self.cached_tokens = 0
         self.completion_tokens = 0
@@ -184,6 +187,9 @@ class Runner:
                 self._answer(slot, job)
             except _Stopped:
                 self._end_stopped(slot, job)
+            except GuideFailed as error:  # the cache is as it should be, and stays for reuse
+                logger.warning("a request ends: %s", error, exc_info=error.__cause__)
+                self._end(slot, job, Failed(error))
             except Exception as error:
                 self._discard(slot)  # nobody knows what a step that failed left in it
                 # Where a prompt's reading is terminated, the library raises in its own words.
@@ -248,9 +254,9 @@ class Runner:
 
     def _sample(self, job: Job, logits: Logits) -> Token:
         if job.logprobs is None:
-            token = job.sampler.sample(logits)
+            token = _choose(job, logits)
             return Token(token, self._decoder.piece(token))
-        token = job.sampler.sample(logits.copy())
+        token = _choose(job, logits.copy())
         return with_logprobs(token, logits, job.logprobs, self._decoder.piece)
 
     def _read_prompt(self, slot: Slot[Job], job: Job) -> Generator:
@@ -332,3 +338,13 @@ class Runner:
             logger.exception("a listener failed; its request is cancelled")
             if not job.ended:
                 self.cancel(job)
+
+
+def _choose(job: Job, logits: Logits) -> int:
+    """Choose the next token; *logits* are changed."""
+    if job.guide is None:
+        return job.sampler.sample(logits)
+    guiding.restrict(job.guide, logits)
+    token = job.sampler.sample(logits)
+    guiding.accept(job.guide, token, logits)
+    return token

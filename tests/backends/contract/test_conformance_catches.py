@@ -13,6 +13,7 @@ from pilotlight_backend import (
     EngineStats,
     Finish,
     GenerateRequest,
+    Guide,
     InvalidParameter,
     LoadOptions,
     LoadProgress,
@@ -20,8 +21,10 @@ from pilotlight_backend import (
     Started,
     Ticket,
     Token,
+    Vocabulary,
 )
 from pilotlight_backend.testing.conformance import BackendConformance
+from pilotlight_backend.testing.conformance.listener import GREEDY
 from pilotlight_backend.testing.fake import FakeBackend, FakeEngine, FakeModel
 
 OPTIONS = LoadOptions(parallel=2, context_length=256)
@@ -52,6 +55,9 @@ class FaultyEngine:
                 emit(one)
 
         return self._engine.submit(self._request(request), pass_on)
+
+    def vocabulary(self) -> Vocabulary:
+        return self._engine.vocabulary()
 
     def stats(self) -> EngineStats:
         return self._engine.stats()
@@ -178,6 +184,38 @@ def test_ignored_stop_token_is_caught(engine, prompt, fault):
     """An engine that does not know stop tokens fails."""
     with pytest.raises(AssertionError):
         SUITE.test_stop_token_ends_the_request_unseen(FaultyEngine(engine, request=fault), prompt)
+
+
+class HalfGuide:
+    """A guide of which an engine asks only a half."""
+
+    def __init__(self, guide: Guide) -> None:
+        self.restrict = guide.restrict
+        self.accept = guide.accept
+
+
+class Unheard(HalfGuide):
+    def __init__(self, guide: Guide) -> None:
+        super().__init__(guide)
+        self.restrict = lambda _logits: None
+
+
+class Uninformed(HalfGuide):
+    def __init__(self, guide: Guide) -> None:
+        super().__init__(guide)
+        self.accept = lambda _token: None
+
+
+@pytest.mark.parametrize("half", [Unheard, Uninformed])
+@pytest.mark.parametrize(
+    "test", [SUITE.test_only_what_the_guide_allows_is_chosen, SUITE.test_guide_may_force_the_end]
+)
+def test_ignored_guide_is_caught(engine, prompt, half, test):
+    """An engine that does not restrict its tokens, or does not tell the guide, fails."""
+    deaf = FaultyEngine(engine, request=lambda one: replace(one, guide=half(one.guide)))
+    arguments = (GREEDY,) if test == SUITE.test_only_what_the_guide_allows_is_chosen else ()
+    with pytest.raises(AssertionError):
+        test(deaf, prompt, *arguments)
 
 
 def test_blocking_submit_is_caught(engine, prompt):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import pilotlight_backend
-from pilotlight_backend import errors, protocols, types
+from pilotlight_backend import errors, guide, protocols, types
 
 
 def public_names(module: object) -> set[str]:
@@ -38,7 +38,7 @@ def test_exported_names_exist():
     assert all(hasattr(pilotlight_backend, name) for name in pilotlight_backend.__all__)
 
 
-@pytest.mark.parametrize("module", [errors, protocols, types], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("module", [errors, guide, protocols, types], ids=lambda one: one.__name__)
 def test_exported_names_are_complete(module):
     """Every class that the contract's modules define is exported."""
     assert public_names(module) <= set(pilotlight_backend.__all__)
@@ -53,10 +53,10 @@ def test_type_aliases_and_markers_are_exported():
 def test_import_brings_no_framework():
     """Importing the contract imports neither the service's framework nor pytest."""
     modules = modules_after("import pilotlight_backend")
-    assert modules.isdisjoint({"litestar", "pytest", "_pytest", "pilotlight", "asyncio"})
+    assert modules.isdisjoint({"litestar", "pytest", "_pytest", "pilotlight", "asyncio", "numpy"})
 
 
 def test_import_of_the_fake_brings_no_pytest():
     """The fake runs where pytest is not installed; the conformance suite alone needs it."""
     modules = modules_after("import pilotlight_backend.testing.plugin")
-    assert modules.isdisjoint({"litestar", "pytest", "_pytest", "pilotlight"})
+    assert modules.isdisjoint({"litestar", "pytest", "_pytest", "pilotlight", "numpy"})

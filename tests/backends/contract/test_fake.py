@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jinja2
+import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from pilotlight_backend import (
     BackendError,
@@ -24,10 +26,13 @@ from pilotlight_backend import (
     Started,
     Token,
 )
+from pilotlight_backend.logits import Logits
 from pilotlight_backend.testing.conformance.listener import Listener, run, submit
 from pilotlight_backend.testing.fake import FakeBackend, FakeEngine, FakeModel, Piece
 
 OPTIONS = LoadOptions(parallel=2)
+ENDING = 257
+"""The token `<|im_end|>`."""
 
 
 @pytest.fixture
@@ -249,6 +254,40 @@ def test_model_may_fail_before_its_first_token(load):
 
 
 # Requests
+
+
+class Among:
+    """A guide that allows in each step one of the next bytes."""
+
+    def __init__(self, *steps: bytes) -> None:
+        self.steps = list(steps)
+
+    def restrict(self, logits: Logits) -> None:
+        allowed = list(self.steps[0]) if self.steps else [ENDING]
+        kept = logits[allowed]
+        logits[:] = -np.inf
+        logits[allowed] = kept
+
+    def accept(self, token: int) -> None:
+        if token != ENDING:
+            self.steps.pop(0)
+
+
+def test_guided_reply_is_said_where_it_may_be(load):
+    """The reply's next token comes, else the end, else the lowest; the reply waits meanwhile."""
+    engine = load(reply="abc")
+    guide = Among(b"za", b"xy", b"cb", b"0123456789abc", b"c")
+    listener = run(engine, replace(ask(engine), guide=guide))
+    assert b"".join(pieces(listener)) == b"axbcc"
+    assert listener.finish().reason == "stop"
+
+
+def test_guided_reply_ends_where_it_may(load):
+    """A model that has nothing more to say ends as soon as its guide lets it."""
+    engine = load(reply="ab")
+    (guide, longer) = (Among(b"ab", b"bc"), Among(b"ab", b"bc", b"xy"))
+    assert pieces(run(engine, replace(ask(engine), guide=guide))) == [b"a", b"b"]
+    assert pieces(run(engine, replace(ask(engine), guide=longer))) == [b"a", b"b", b"x"]
 
 
 def test_requests_are_kept_as_received(load):

@@ -9,8 +9,8 @@ from itertools import chain, cycle, repeat
 from threading import Condition, Event, Thread, current_thread
 
 from pilotlight_backend.checks import check_request
-from pilotlight_backend.errors import BackendError, EngineClosed, InferenceFailed
-from pilotlight_backend.guide import Vocabulary
+from pilotlight_backend.errors import BackendError, EngineClosed, GuideFailed, InferenceFailed
+from pilotlight_backend.guide import Guide, Vocabulary
 from pilotlight_backend.protocols import Ticket
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import FakeModel
@@ -50,6 +50,8 @@ class _Sequence:
     emit: Emit
     changed: Condition
     reply: Iterator[int]
+    wanted: int
+    """The reply's next token: it waits until a guide lets it be said."""
     stops: frozenset[int]
     submitted: float
     admitted: float | None = None
@@ -184,11 +186,13 @@ class FakeEngine:
     def _sequence(self, request: GenerateRequest, emit: Emit) -> _Sequence:
         eos = self._eos()
         ids = reply_of(self._model, self._tokenizer, request.prompt)
+        reply = cycle(ids or [eos]) if request.ignore_eos else chain(ids, repeat(eos))
         return _Sequence(
             request=request,
             emit=emit,
             changed=self._changed,
-            reply=cycle(ids or [eos]) if request.ignore_eos else chain(ids, repeat(eos)),
+            reply=reply,
+            wanted=next(reply),
             stops=request.stop_token_ids | (set() if request.ignore_eos else {eos}),
             submitted=time.monotonic(),
         )
@@ -266,7 +270,13 @@ class FakeEngine:
         if sequence.completion == self._model.fail_after:
             error = InferenceFailed(f"the model fails after {sequence.completion} tokens")
             return [self._end(sequence, Failed(error))]
-        token = next(sequence.reply)
+        wanted = sequence.wanted
+        try:
+            token = wanted if request.guide is None else self._guided(wanted, request.guide)
+        except GuideFailed as error:
+            return [self._end(sequence, Failed(error))]
+        if token == wanted:
+            sequence.wanted = next(sequence.reply)
         if sequence.first_token is None:
             sequence.first_token = now
         sequence.completion += 1
@@ -275,23 +285,42 @@ class FakeEngine:
             return [self._end(sequence, sequence.finish("stop", now))]
         if sequence.slot is not None:
             sequence.slot.held.append(token)
-        events: list[EngineEvent] = [self._told(token, request.logprobs)]
+        events: list[EngineEvent] = [self._told(token, wanted, request.logprobs)]
         room = self._facts.context_length - len(request.prompt)
         if sequence.completion == min(request.max_tokens, room):
             events.append(self._end(sequence, sequence.finish("length", now)))
         return events
 
-    def _told(self, token: int, logprobs: int | None) -> Token:
-        """Return *token*; where it is asked for, it is the likeliest, and its ids' next follow."""
+    def _guided(self, wanted: int, guide: Guide) -> int:
+        """Choose the likeliest token that *guide* allows.
+
+        That is the reply's next, else the one that ends the answer, else the lowest.
+        """
+        # Tests that guide nothing need no numpy.
+        import numpy as np  # noqa: PLC0415
+
+        from pilotlight_backend import guiding  # noqa: PLC0415
+
+        scores = -np.arange(self._tokenizer.size, dtype=np.float32)
+        scores[self._eos()] = 1
+        scores[wanted] = 2
+        guiding.restrict(guide, scores)
+        token = int(scores.argmax())
+        guiding.accept(guide, token, scores)
+        return token
+
+    def _told(self, token: int, wanted: int, logprobs: int | None) -> Token:
+        """Return *token*; where it is asked for, *wanted* is the likeliest, and its next follow."""
         piece = self._tokenizer.piece
         if logprobs is None:
             return Token(token, piece(token))
-        ids = [(token + index) % self._tokenizer.size for index in range(logprobs)]
+        size = self._tokenizer.size
+        ids = [(wanted + index) % size for index in range(logprobs)]
         likeliest = tuple(
             Candidate(id=one, piece=piece(one), logprob=-0.5 - index)
             for index, one in enumerate(ids)
         )
-        return Token(token, piece(token), -0.5, likeliest)
+        return Token(token, piece(token), -0.5 - (token - wanted) % size, likeliest)
 
     def _end(self, sequence: _Sequence, event: Finish | Failed) -> Finish | Failed:
         # The slot is free before the last event leaves, so whoever sees it sees a free slot too.

@@ -28,6 +28,7 @@ _PARTS = (
     "closing",
     "fixtures",
     "generating",
+    "guiding",
     "listener",
     "loading",
     "probing",
@@ -41,6 +42,7 @@ from pilotlight_backend.testing.conformance.baking import BakeConformance  # noq
 from pilotlight_backend.testing.conformance.cancelling import CancelConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.closing import CloseConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.generating import GenerateConformance  # noqa: E402
+from pilotlight_backend.testing.conformance.guiding import GuideConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.loading import LoadConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.probing import ProbeConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.queueing import QueueingConformance  # noqa: E402
@@ -55,6 +57,7 @@ class BackendConformance(
     LoadConformance,
     TokenizeConformance,
     GenerateConformance,
+    GuideConformance,
     QueueingConformance,
     CancelConformance,
     RefuseConformance,

@@ -1,0 +1,213 @@
+"""Guiding: what a guide allows, what it is told, and whom its failure ends."""
+# ruff: noqa: S101 - the suite asserts
+
+import threading
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from pilotlight_backend.errors import InferenceFailed
+from pilotlight_backend.guide import Guide
+from pilotlight_backend.logits import Logits
+from pilotlight_backend.protocols import Engine
+from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures
+from pilotlight_backend.testing.conformance.listener import (
+    GREEDY,
+    eventually,
+    request_of,
+    run,
+    submit,
+)
+from pilotlight_backend.types import Failed, SamplingParams, Token
+
+LENGTH = 8
+LIKELIEST = 3
+SAMPLED = {
+    "greedy": GREEDY,
+    "sampled": SamplingParams(temperature=1.0, seed=5),
+    "top_p": SamplingParams(temperature=1.3, top_p=0.5, seed=5),
+    "filtered": SamplingParams(temperature=1.0, top_k=3, top_p=0.9, min_p=0.2, seed=5),
+    "wide": SamplingParams(temperature=1.0, top_k=200, min_p=0.01, seed=5),
+    "penalised": SamplingParams(
+        temperature=0.7,
+        presence_penalty=1.5,
+        frequency_penalty=0.5,
+        repeat_penalty=1.3,
+        logit_bias={1: 90.0, 2: -90.0},
+        seed=5,
+    ),
+}
+
+
+class RecordingGuide:
+    """Allows in each step what *choose* says of the step's number, and keeps what happened."""
+
+    def __init__(self, choose: Callable[[int], Iterable[int]]) -> None:
+        self.accepted: list[int] = []
+        self.likeliest: list[int] = []
+        """Of each step, the likeliest token among those that were allowed."""
+        self.sizes: set[int] = set()
+        self.threads: set[int] = set()
+        self._choose = choose
+
+    def restrict(self, logits: Logits) -> None:
+        """Allow what is to be allowed."""
+        allowed = sorted(self._choose(len(self.accepted)))
+        kept = logits[allowed]
+        logits[:] = -np.inf
+        logits[allowed] = kept
+        self.sizes.add(logits.size)
+        self.threads.add(threading.get_ident())
+        if allowed:
+            self.likeliest.append(allowed[int(np.argmax(kept))])
+
+    def accept(self, token: int) -> None:
+        """Keep the token."""
+        self.accepted.append(token)
+
+
+class BrokenGuide(RecordingGuide):
+    """Raises in its third step: where it restricts, or where it is told."""
+
+    def __init__(self, method: str, allowed: Iterable[int]) -> None:
+        super().__init__(lambda _: allowed)
+        self._method = method
+
+    def restrict(self, logits: Logits) -> None:
+        """Raise, perhaps."""
+        self._perhaps_raise("restrict")
+        super().restrict(logits)
+
+    def accept(self, token: int) -> None:
+        """Raise, perhaps."""
+        self._perhaps_raise("accept")
+        super().accept(token)
+
+    def _perhaps_raise(self, method: str) -> None:
+        if method == self._method and len(self.accepted) == BROKEN_STEP:
+            raise ZeroDivisionError("the guide is broken")
+
+
+BROKEN_STEP = 2
+
+
+class GuideConformance(ConformanceFixtures):
+    """`GenerateRequest.guide`."""
+
+    @pytest.mark.parametrize("sampling", SAMPLED.values(), ids=SAMPLED)
+    def test_only_what_the_guide_allows_is_chosen(
+        self, engine: Engine, prompt: list[int], sampling: SamplingParams
+    ) -> None:
+        """Whatever samples, every token is one of those allowed, and the guide is told each."""
+        allowed = set(range(3, len(engine.vocabulary().pieces), 7))
+        guide = RecordingGuide(lambda _: allowed)
+        listener = run(engine, replace(request_of(prompt, LENGTH, sampling=sampling), guide=guide))
+        assert listener.tokens == guide.accepted
+        assert len(listener.tokens) == LENGTH
+        assert allowed.issuperset(listener.tokens)
+        if sampling is GREEDY:
+            assert listener.tokens == guide.likeliest
+        assert guide.threads == listener.threads
+        assert guide.sizes == {len(engine.vocabulary().pieces)}
+
+    @pytest.mark.parametrize("sampling", SAMPLED.values(), ids=SAMPLED)
+    def test_guide_that_allows_one_token_is_obeyed(
+        self, engine: Engine, prompt: list[int], sampling: SamplingParams
+    ) -> None:
+        """Where one token is left, it comes, however unlikely."""
+        forced = prompt[::-1][:LENGTH]
+        guide = RecordingGuide(lambda step: forced[step : step + 1])
+        request = request_of(prompt, len(forced), sampling=sampling)
+        assert run(engine, replace(request, guide=guide)).tokens == forced
+
+    def test_guide_that_allows_all_changes_nothing(self, engine: Engine, prompt: list[int]) -> None:
+        """A guide that refuses nothing leaves the tokens as they are, greedy or drawn."""
+        everything = range(len(engine.vocabulary().pieces))
+        for sampling in (GREEDY, SAMPLED["filtered"]):
+            request = request_of(prompt, LENGTH, sampling=sampling)
+            plain = run(engine, request).tokens
+            guide = RecordingGuide(lambda _: everything)
+            assert run(engine, replace(request, guide=guide)).tokens == plain
+
+    @pytest.mark.parametrize("method", ["restrict", "accept"])
+    def test_guide_that_raises_ends_its_own_request(
+        self, engine: Engine, prompt: list[int], method: str
+    ) -> None:
+        """What a guide raises is its request's failure; the one beside it has all its tokens."""
+        alone = run(engine, request_of(prompt, LENGTH)).tokens
+        beside = submit(engine, request_of(prompt, LENGTH))
+        guide = BrokenGuide(method, alone)
+        broken = submit(engine, replace(request_of(prompt, LENGTH), guide=guide))
+        _assert_failed(broken.listener.wait())
+        assert broken.listener.tokens == guide.accepted
+        assert len(guide.accepted) == BROKEN_STEP
+        beside.listener.finish()
+        assert beside.listener.tokens == alone
+        assert eventually(lambda: engine.stats().slots_busy == 0)
+        assert run(engine, request_of(prompt, LENGTH)).tokens == alone
+
+    def test_guide_that_allows_nothing_is_a_failure(
+        self, engine: Engine, prompt: list[int]
+    ) -> None:
+        """A guide that leaves no token ends its request, and no token comes that it refused."""
+        for sampling in (GREEDY, SAMPLED["sampled"]):
+            guide = RecordingGuide(lambda _: ())
+            request = request_of(prompt, LENGTH, sampling=sampling)
+            listener = submit(engine, replace(request, guide=guide)).listener
+            _assert_failed(listener.wait())
+            assert listener.tokens == guide.accepted == []
+
+    def test_logprobs_are_the_models_own(self, engine: Engine, prompt: list[int]) -> None:
+        """With a guide too, probabilities are those that the model gave before it restricted."""
+        request = replace(request_of(prompt, 2), logprobs=LIKELIEST)
+        plain = next(event for event in run(engine, request).events if isinstance(event, Token))
+        refused = {one.id for one in plain.candidates}
+        allowed = [token for token in prompt if token not in refused] or [
+            next(token for token in range(LIKELIEST + 1) if token not in refused)
+        ]
+        guide: Guide = RecordingGuide(lambda _: allowed)
+        listener = run(engine, replace(request, guide=guide))
+        told = next(event for event in listener.events if isinstance(event, Token))
+        assert told.candidates == plain.candidates
+        assert told.id in allowed
+        assert told.logprob is not None
+        assert told.logprob <= told.candidates[-1].logprob
+
+    def test_guide_may_force_the_end(self, engine: Engine, prompt: list[int]) -> None:
+        """Where only a token that ends is left, the request ends by it, and the guide is told."""
+        ends = engine.vocabulary().ends
+        guide = RecordingGuide(lambda step: ends if step else prompt[:1])
+        request = request_of(prompt, LENGTH, ignore_eos=False)
+        finish = run(engine, replace(request, guide=guide)).finish()
+        assert (finish.reason, finish.usage.completion_tokens) == ("stop", 2)
+        assert guide.accepted[0] == prompt[0]
+        assert guide.accepted[1] in ends
+
+    def test_guide_is_told_a_stop_token(self, engine: Engine, prompt: list[int]) -> None:
+        """A stop token ends the request unseen; the guide is told it like any other."""
+        guide = RecordingGuide(lambda _: prompt[:1])
+        request = request_of(prompt, LENGTH, stop_token_ids=frozenset(prompt[:1]))
+        listener = run(engine, replace(request, guide=guide))
+        assert listener.finish().reason == "stop"
+        assert listener.tokens == []
+        assert guide.accepted == prompt[:1]
+
+    def test_guided_request_is_cancelled_like_any(self, engine: Engine, prompt: list[int]) -> None:
+        """A cancel ends a guided request, and its guide is not asked again."""
+        guide = RecordingGuide(lambda _: prompt)
+        request = replace(request_of(prompt, 100), guide=guide)
+        submitted = submit(engine, request, slow=True)
+        submitted.listener.wait_tokens(2)
+        submitted.ticket.cancel()
+        submitted.listener.hurry()
+        assert submitted.listener.finish().reason == "cancelled"
+        heard = len(guide.accepted)
+        run(engine, request_of(prompt, LENGTH))
+        assert len(guide.accepted) == heard == len(submitted.listener.tokens)
+
+
+def _assert_failed(end: object) -> None:
+    assert isinstance(end, Failed), end
+    assert isinstance(end.error, InferenceFailed), end.error

@@ -1,0 +1,72 @@
+"""A grammar for a vocabulary, compiled once, and a guide for each answer."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from pilotlight.guidance.build import build
+from pilotlight.guidance.errors import GrammarInvalid
+from pilotlight.guidance.grammar import Grammar, Thought
+from pilotlight.guidance.tokens import Tokens
+from pilotlight_backend import Guide
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+Guides: TypeAlias = Callable[[], Guide]
+"""Makes a guide that nobody has used: each answer needs its own."""
+
+_SILENT = 0
+
+
+def compile_grammar(grammar: Grammar, tokens: Tokens) -> Guides:
+    """Compile *grammar* for the model of *tokens*; a millisecond mostly, so on a thread.
+
+    llguidance's limits end what would take long: about a second at the most. Raises
+    `GrammarInvalid` for a grammar that cannot be honoured, and `ValueError` for a budget without
+    the tokens that close a thought.
+    """
+    from pilotlight.guidance.guides import (  # noqa: PLC0415 - a start does without numpy
+        BudgetedThought,
+        FreeGuide,
+        MatcherGuide,
+    )
+
+    text = build(grammar)
+    matcher = None if text is None else _matcher(text, tokens)
+    thought, pieces = grammar.thought, tokens.vocabulary.pieces
+    budget = None if thought is None else thought.budget
+    if thought is not None and budget is not None:
+        _check_closing(thought, pieces)
+
+    def guide() -> Guide:
+        made: Guide = (
+            FreeGuide() if matcher is None else MatcherGuide(matcher.deep_copy(), len(pieces))
+        )
+        if thought is None or budget is None:
+            return made
+        return BudgetedThought(made, thought, budget, pieces)
+
+    return guide
+
+
+def _matcher(text: str, tokens: Tokens) -> "LLMatcher":
+    """Return a matcher before its first token, which every grammar must allow one of."""
+    from llguidance import LLMatcher, LLParserLimits  # noqa: PLC0415 - a start does without it
+
+    limits = LLParserLimits(verbose_errors=False)  # else they hold the whole grammar, and its state
+    matcher = LLMatcher(tokens.tokenizer, text, log_level=_SILENT, limits=limits)
+    if matcher.is_error():
+        raise GrammarInvalid(f"the grammar cannot be honoured: {matcher.get_error().strip()}")
+    probe = matcher.deep_copy()
+    allowed = probe.compute_bitmask()
+    if probe.is_error():
+        raise GrammarInvalid(f"the grammar cannot be honoured: {probe.get_error().strip()}")
+    if not any(allowed):
+        raise GrammarInvalid("the grammar cannot be honoured: no token may begin the answer")
+    return matcher
+
+
+def _check_closing(thought: Thought, pieces: tuple[bytes, ...]) -> None:
+    spelled = b"".join(pieces[token] for token in thought.closing)
+    if thought.closer.encode() not in spelled:
+        raise ValueError(f"the tokens that close a thought spell {spelled!r}: no {thought.closer}")
