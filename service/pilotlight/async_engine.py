@@ -18,6 +18,7 @@ from pilotlight_backend import (
     Finish,
     GenerateRequest,
     Ticket,
+    Vocabulary,
 )
 
 
@@ -68,6 +69,10 @@ class AsyncEngine:
         if len(text) < 8192:  # noqa: PLR2004 - under a millisecond, less than a thread's hop under load
             return self._engine.tokenize(text, special=special)
         return await asyncio.to_thread(self._engine.tokenize, text, special=special)
+
+    def vocabulary(self) -> Vocabulary:
+        """Return every token; may take some tenths of a second, so it belongs into a thread."""
+        return self._engine.vocabulary()
 
     def submit(self, requests: Sequence[GenerateRequest]) -> EventStream:
         """Queue *requests*, all or none; raises what `Engine.submit` raises."""

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from pilotlight.output.events import ContentDelta, ReasoningDelta
-from pilotlight.output.reasoning import FORMATS, ReasoningParser, detect, opened
+from pilotlight.output.reasoning import FORMATS, ReasoningParser, closed, detect, opened
 from pilotlight.output.text import TextDecoder
 
 
@@ -320,3 +320,18 @@ def test_format_is_seen_in_the_template(template, name):
 def test_prompt_tells_whether_it_opened_the_thought(name, prompt, is_open):
     """Only what the prompt ends with counts, not what a message says."""
     assert opened(name, prompt) is is_open
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt", "is_closed"),
+    [
+        ("think", "<|im_start|>assistant\n<think>\n\n</think>\n\n", True),
+        ("think", "<|im_start|>assistant\n<think>\n", False),
+        ("think", "<|im_start|>user\n</think><|im_end|>\n<|im_start|>assistant\n", False),
+        ("channel", "<|turn>model\n<|channel>thought\n<channel|>", True),
+        ("harmony", "<|start|>assistant", False),
+    ],
+)
+def test_prompt_tells_whether_it_closed_the_thought(name, prompt, is_closed):
+    """A prompt that ends with a thought's end leaves no thought to come."""
+    assert closed(name, prompt) is is_closed

@@ -13,6 +13,7 @@ from pilotlight.api.chat_operation import OPERATION
 from pilotlight.api.chat_stream import ChatProjection, loading_shown
 from pilotlight.api.chat_tools import tools_of
 from pilotlight.api.disconnect import unless_disconnected
+from pilotlight.api.forms import BUDGETS, form_of
 from pilotlight.api.hold import hold_of
 from pilotlight.api.requests import Body
 from pilotlight.config import Settings
@@ -90,6 +91,8 @@ def generation_params(asked: ChatCompletionRequest) -> GenerationParams:
         stops=(stop,) if isinstance(stop, str) else tuple(stop),
         stop_token_ids=frozenset(asked.stop_token_ids or ()),
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+        form=form_of(asked),
+        thinking_budget=BUDGETS.get(asked.reasoning_effort or ""),
         parse_tool_calls=bool(tools),
         parallel_tool_calls=asked.parallel_tool_calls is not False,
     )

@@ -11,6 +11,7 @@ from pilotlight.generation.events import (
 from pilotlight.generation.generator import Generator
 from pilotlight.generation.params import (
     ChatPrompt,
+    Form,
     GenerationParams,
     Prompt,
     TextPrompt,
@@ -23,6 +24,7 @@ __all__ = [
     "Ended",
     "Events",
     "FirstToken",
+    "Form",
     "GenerationEvent",
     "GenerationParams",
     "Generator",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Dialect(Struct, frozen=True, eq=False):
+class Dialect(Struct, frozen=True, eq=False, weakref=True):
     """What is known of a model once it is loaded."""
 
     model: str

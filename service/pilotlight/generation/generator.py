@@ -20,6 +20,7 @@ from pilotlight.errors import (
 from pilotlight.generation.answer import Answer
 from pilotlight.generation.dialect import Dialect, learn
 from pilotlight.generation.events import Events, total_usage
+from pilotlight.generation.guiding import Guiding
 from pilotlight.generation.params import GenerationParams, Prompt
 from pilotlight.generation.rendering import Rendered, render
 from pilotlight.metrics import Metrics
@@ -29,6 +30,7 @@ from pilotlight.receipt import Phases
 from pilotlight_backend import (
     BackendError,
     GenerateRequest,
+    Guide,
     InvalidParameter,
     SamplingParams,
     Usage,
@@ -61,6 +63,7 @@ class Generator:
         self._metrics = metrics
         self._max_queue = max_queue
         self._clock = clock
+        self._guiding = Guiding()
         self._dialects: WeakKeyDictionary[LoadedModel, Dialect] = WeakKeyDictionary()
         self._first: ref[LoadedModel] | None = None
         """The model whose cold start was the process's own."""
@@ -118,7 +121,8 @@ class Generator:
         answers = [
             Answer(dialect, params, prompt, watch) for prompt in prompts for _ in range(params.n)
         ]
-        stream = self._submit(dialect, params, prompts)
+        guides = await self._guiding.guides(dialect, params, prompts)
+        stream = self._submit(dialect, params, prompts, guides)
         watch.submitted()
         try:
             while not (all(one.ended for one in answers) or any(one.failure for one in answers)):
@@ -141,7 +145,11 @@ class Generator:
         return dialect
 
     def _submit(
-        self, dialect: Dialect, params: GenerationParams, prompts: Sequence[Rendered]
+        self,
+        dialect: Dialect,
+        params: GenerationParams,
+        prompts: Sequence[Rendered],
+        guides: Sequence[Guide | None],
     ) -> EventStream:
         queued = dialect.engine.stats().queued
         if queued >= self._max_queue:
@@ -150,13 +158,13 @@ class Generator:
             GenerateRequest(
                 prompt=prompt.tokens,
                 max_tokens=params.max_tokens,
-                sampling=_seeded(params.sampling, number),
+                sampling=_seeded(params.sampling, number % params.n),
                 stop_token_ids=params.stop_token_ids,
                 logprobs=params.logprobs,
+                guide=guides[number],
                 shares_prompt=params.n > 1,
             )
-            for prompt in prompts
-            for number in range(params.n)
+            for number, prompt in enumerate(each for each in prompts for _ in range(params.n))
         ]
         try:
             return dialect.engine.submit(requests)

@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+from pilotlight.guidance import Body
 from pilotlight_backend import SamplingParams
 
 
@@ -37,6 +38,13 @@ class TokensPrompt(Struct, frozen=True):
 Prompt: TypeAlias = ChatPrompt | TextPrompt | TokensPrompt
 
 
+class Form(Struct, frozen=True):
+    """What the content of an answer is to look like; *param* is what the request calls it."""
+
+    body: Body
+    param: str
+
+
 class GenerationParams(Struct, frozen=True, kw_only=True):
     """What to generate: *n* answers to each of the prompts.
 
@@ -54,6 +62,9 @@ class GenerationParams(Struct, frozen=True, kw_only=True):
     stop_token_ids: frozenset[int] = frozenset()
     logprobs: int | None = None
     """Whether content comes with its tokens' log probabilities, and those of how many others."""
+    form: Form | None = None
+    thinking_budget: int | None = None
+    """Tokens that an answer may think; None leaves it to the model."""
     parse_tool_calls: bool = True
     parallel_tool_calls: bool = True
     """Whether an answer may make more than one call; where not, it ends with the first."""

@@ -22,6 +22,8 @@ class Rendered(Struct, frozen=True):
     """Whether the chat template wrote it: then the answer may hold thoughts and calls."""
     opened: bool = False
     """Whether it ends inside a thought."""
+    may_think: bool = False
+    """Whether a thought may still come before the content."""
 
 
 async def render(dialect: Dialect, prompt: Prompt) -> Rendered:
@@ -39,15 +41,21 @@ async def render(dialect: Dialect, prompt: Prompt) -> Rendered:
 
 async def _render_chat(dialect: Dialect, prompt: ChatPrompt) -> Rendered:
     text = await _chat_text(dialect, prompt)
-    opened = dialect.reasoning is not None and reasoning.opened(dialect.reasoning, text)
+    opened, may_think = _thinking(dialect.reasoning, text)
     if prompt.prefill:
         # The answer has begun already, so the thought before it is over.
         if dialect.reasoning is not None and opened:
             text += reasoning.FORMATS[dialect.reasoning].closing
-        text, opened = text + prompt.prefill, False
-    return Rendered(
-        tuple(await dialect.engine.tokenize(text, special=True)), chat=True, opened=opened
-    )
+        text, opened, may_think = text + prompt.prefill, False, False
+    tokens = await dialect.engine.tokenize(text, special=True)
+    return Rendered(tuple(tokens), chat=True, opened=opened, may_think=may_think)
+
+
+def _thinking(name: str | None, text: str) -> tuple[bool, bool]:
+    """Tell whether the prompt ends inside a thought, and whether one may still come or go on."""
+    if name is None:
+        return False, False
+    return reasoning.opened(name, text), not reasoning.closed(name, text)
 
 
 async def _chat_text(dialect: Dialect, prompt: ChatPrompt) -> str:

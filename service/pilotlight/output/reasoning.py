@@ -71,6 +71,8 @@ class Format(Struct, frozen=True):
     """The chat template of a model that writes this format contains one of these."""
     opening: str
     """What a prompt that has opened the thought ends with, whitespace aside."""
+    closer: str
+    """What ends a thought."""
     closing: str
     """What ends a thought and begins the answer, as the model would write it."""
     states: Mapping[str, _State]
@@ -85,7 +87,7 @@ def _block(name: str, opener: str, closer: str) -> Format:
         "thought": _state(ReasoningDelta, {closer: "answer"}),
         "answer": _state(ContentDelta, {}),
     }
-    return Format(name, (opener, closer), opener, f"\n{closer}\n\n", states)
+    return Format(name, (opener, closer), opener, closer, f"\n{closer}\n\n", states)
 
 
 def _command_a() -> Format:
@@ -100,8 +102,8 @@ def _command_a() -> Format:
         "thought": _state(ReasoningDelta, thought),
         "answer": _state(ContentDelta, answer),
     }
-    closing = "<|END_THINKING|><|START_RESPONSE|>"
-    return Format("command_a", ("<|START_THINKING|>",), "<|START_THINKING|>", closing, states)
+    opener, closer = "<|START_THINKING|>", "<|END_THINKING|>"
+    return Format("command_a", (opener,), opener, closer, f"{closer}<|START_RESPONSE|>", states)
 
 
 _CHANNEL_NAME = re.compile(r"<\|channel>([A-Za-z0-9_-]{1,64})")
@@ -131,7 +133,9 @@ def _channel() -> Format:
         "named": _state(ContentDelta, switch | closer),
         "content": _state(ContentDelta, switch),
     }
-    return Format("channel", ("<|channel>",), "<|channel>thought", "<channel|>", states)
+    return Format(
+        "channel", ("<|channel>",), "<|channel>thought", "<channel|>", "<channel|>", states
+    )
 
 
 _HEADER_LIMIT = 256
@@ -172,8 +176,9 @@ def _harmony() -> Format:
         "call": _state(ContentDelta, header | ends, verbatim=True),
     }
     opening = "<|channel|>analysis<|message|>"
-    closing = "<|end|><|start|>assistant<|channel|>final<|message|>"
-    return Format("harmony", ("<|channel|>",), opening, closing, states)
+    closer = "<|end|>"
+    closing = f"{closer}<|start|>assistant<|channel|>final<|message|>"
+    return Format("harmony", ("<|channel|>",), opening, closer, closing, states)
 
 
 _ROWS = (
@@ -200,6 +205,11 @@ def detect(chat_template: str) -> str | None:
 def opened(name: str, rendered_prompt: str) -> bool:
     """Tell whether the prompt has opened the thought, so that the answer begins inside it."""
     return rendered_prompt.rstrip(_SPACE).endswith(FORMATS[name].opening)
+
+
+def closed(name: str, rendered_prompt: str) -> bool:
+    """Tell whether the prompt has ended the thought, so that none is to follow."""
+    return rendered_prompt.rstrip(_SPACE).endswith(FORMATS[name].closing.strip(_SPACE))
 
 
 class ReasoningParser:

@@ -1,0 +1,214 @@
+"""The form of an answer, over the fake backend.
+
+The fake says the next token of its reply where the form allows that, else ends, else says the
+lowest that is allowed.
+"""
+
+import msgspec
+import pytest
+
+from tests.conftest import chat
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+    "required": ["city", "days"],
+    "additionalProperties": False,
+}
+WEATHER = '{"city": "Rome", "days": 2}'
+
+
+def schema_format(schema: object) -> dict:
+    return {"type": "json_schema", "json_schema": {"name": "weather", "schema": schema}}
+
+
+STRAIGHT = {"chat_template_kwargs": {"enable_thinking": False}}
+
+
+async def content(service, **fields) -> str:
+    return (await service.ask(**fields))["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"response_format": schema_format(SCHEMA)},
+        {"response_format": {"type": "json_object"}},
+        {"response_format": {"type": "text"}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "any"}}},
+        {"guided_json": SCHEMA},
+        {"guided_json": True},
+        {"guided_regex": r"\{.*\}"},
+        {"guided_choice": ["no", WEATHER]},
+        {"grammar": 'start: "{" /[^}]*/ "}"'},
+        {"grammar": 'root ::= "{" [^}]* "}"'},
+    ],
+)
+async def test_what_keeps_the_form_is_said_as_it_is(start, fields):
+    """A form takes nothing from an answer that keeps it, whole or as a stream."""
+    service = await start()
+    service.write(reply=WEATHER)
+
+    assert await content(service, **fields) == WEATHER
+    *chunks, _ = await service.stream(**fields)
+    pieces = [chunk["choices"][0]["delta"].get("content", "") for chunk in chunks]
+    assert "".join(pieces) == WEATHER
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"guided_choice": ["yes", "no"]}, "no"),
+        ({"guided_regex": "[0-9]{3}"}, "000"),
+        ({"grammar": 'start: "b" | "a"'}, "a"),
+        ({"guided_json": {"const": 7}}, "7"),
+        ({"response_format": schema_format({"enum": ["b", "a"]})}, '"a"'),
+    ],
+)
+async def test_what_does_not_keep_the_form_is_not_said(start, fields, said):
+    """Whatever the model would say, the form leaves it what it allows."""
+    service = await start()
+    service.write(reply="xyz")
+
+    answer = (await service.ask(**fields, **STRAIGHT))["choices"][0]
+
+    assert answer["message"]["content"] == said
+    assert answer["finish_reason"] == "stop"
+
+
+async def test_an_answer_goes_on_where_it_left_the_form(start):
+    """What the form refuses waits until it is allowed; the answer is valid at any rate."""
+    service = await start()
+    service.write(reply='{"city": "Rome", "weather": 2, "days": 2}')
+
+    said = msgspec.json.decode(await content(service, guided_json=SCHEMA, max_tokens=200))
+
+    assert set(said) == {"city", "days"}
+
+
+async def test_a_thought_comes_before_the_form(start):
+    """The form begins behind the thought, and what is thought is free."""
+    service = await start()
+    service.write(reply=f"<think>Not JSON.</think>{WEATHER}")
+
+    message = (await service.ask(guided_json=SCHEMA))["choices"][0]["message"]
+
+    assert message["reasoning_content"] == "Not JSON."
+    assert message["content"] == WEATHER
+
+
+async def test_a_thought_that_the_prompt_opened_comes_before_the_form(start):
+    """Where the template opens the thought, the answer begins inside it, and the form behind."""
+    service = await start()
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}<think>"
+    service.write(reply=f"Not JSON.</think>{WEATHER}", chat_template=template)
+
+    message = (await service.ask(guided_json=SCHEMA))["choices"][0]["message"]
+
+    assert message["reasoning_content"] == "Not JSON."
+    assert message["content"] == WEATHER
+
+
+async def test_a_form_holds_for_what_has_begun(start):
+    """Where the answer has begun already, the form is for what is new."""
+    service = await start()
+    service.write(reply="abc")
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "12"}]
+
+    answer = await service.post(
+        {"model": "m", "messages": messages, "guided_regex": "[0-9]{2}", "max_tokens": 50}
+    )
+
+    assert answer.json()["choices"][0]["message"]["content"] == "00"
+
+
+async def test_each_answer_has_a_guide_of_its_own(start):
+    """Several answers keep the form each for itself."""
+    service = await start()
+    service.write(reply=WEATHER)
+
+    answer = await service.ask(n=3, guided_json=SCHEMA)
+
+    assert [choice["message"]["content"] for choice in answer["choices"]] == [WEATHER] * 3
+
+
+async def test_log_probabilities_are_the_models_own(start):
+    """A form changes what is chosen, and not what the model is told to have thought of it."""
+    service = await start()
+    service.write(reply="xyz")
+
+    answer = await service.ask(guided_choice=["b", "a"], logprobs=True, top_logprobs=1, **STRAIGHT)
+
+    (told,) = answer["choices"][0]["logprobs"]["content"]
+    assert told["bytes"] == [ord("a")]
+    assert told["top_logprobs"][0]["bytes"] == [ord("x")]
+
+
+@pytest.mark.parametrize(
+    ("effort", "tokens"), [("minimal", 128), ("low", 512), ("medium", 2048), ("high", 8192)]
+)
+async def test_an_effort_bounds_the_thought(start, effort, tokens):
+    """A thought that goes on is closed after its tokens, and the answer follows."""
+    service = await start(context_length=20_000)
+    service.write(reply="<think>" + "a" * 10_000 + "</think>Four.", context_length=20_000)
+
+    answer = await service.ask(reasoning_effort=effort, max_tokens=tokens + 60)
+
+    message = answer["choices"][0]["message"]
+    assert message["reasoning_content"] == "a" * tokens
+    assert message["content"].startswith("aaa")
+    assert answer["usage"]["completion_tokens_details"]["reasoning_tokens"] <= tokens + 14
+
+
+@pytest.mark.parametrize("effort", ["minimal", "xhigh", None])
+async def test_a_short_thought_is_not_touched(start, effort):
+    """A thought within its bounds, and one without any, ends where the model ends it."""
+    service = await start()
+    service.write(reply="<think>Two and two.</think>Four.")
+
+    message = (await service.ask(reasoning_effort=effort))["choices"][0]["message"]
+
+    assert message["reasoning_content"] == "Two and two."
+    assert message["content"] == "Four."
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "words"),
+    [
+        (
+            {"guided_json": {"unevaluatedProperties": False}},
+            "guided_json",
+            "unsupported keyword 'unevaluatedProperties'",
+        ),
+        (
+            {"response_format": schema_format({"properties": {"a": {"$ref": "http://x.y/z"}}})},
+            "response_format.json_schema.schema",
+            "http://x.y/z",
+        ),
+        ({"guided_regex": "[0-9"}, "guided_regex", "unclosed character class"),
+        ({"grammar": "start: nothing"}, "grammar", "nothing"),
+        ({"grammar": "root ::= nothing"}, "grammar", "nothing"),
+        (
+            {"guided_regex": "a", "response_format": {"type": "json_object"}},
+            "guided_regex",
+            "response_format says already",
+        ),
+        ({"guided_choice": []}, "guided_choice", "length >= 1"),
+    ],
+)
+async def test_a_form_that_cannot_be(service, fields, param, words):
+    """A form that cannot be honoured is a 400 that names its field and what is wrong with it."""
+    response = await service.post(chat(**fields))
+
+    said = response.json()["error"]
+    assert response.status_code == 400
+    assert said["param"] == param
+    assert words in said["message"]
+
+
+async def test_a_refused_form_leaves_nothing_behind(service):
+    """The slots are free after it."""
+    await service.post(chat(guided_regex="[0-9"))
+
+    assert service.engine.stats().slots_busy == 0
+    assert await content(service) == "Hello."
