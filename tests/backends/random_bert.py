@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.random_gguf import ARRAY, BOOL, F32, I32, STRING, U32, write_gguf
 
 HIDDEN, HEADS, FEED_FORWARD, LAYERS = 64, 4, 128, 2
-CONTEXT_LENGTH = 320
+CONTEXT_LENGTH = 512
 CLS, SEP = 101, 102
 
 _NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3
@@ -62,7 +62,6 @@ def _metadata(pooling: int | None) -> Iterator[tuple[str, int, Any]]:
     yield "tokenizer.ggml.padding_token_id", U32, 0
     yield "tokenizer.ggml.cls_token_id", U32, CLS
     yield "tokenizer.ggml.bos_token_id", U32, CLS
-    yield "tokenizer.ggml.eos_token_id", U32, SEP
     yield "tokenizer.ggml.mask_token_id", U32, 103
 
 

@@ -16,7 +16,10 @@ _MAX_LOGPROBS = 100
 
 
 def context_length(facts: ModelFacts, options: LoadOptions) -> int:
-    """Return the context length in force: as asked for, else as trained and at most 4096."""
+    """Return the context length in force: as asked for, else as trained and at most 4096.
+
+    A model that embeds may have a vector for each position, and beyond what was trained none.
+    """
     if options.context_length is None:
         return min(facts.context_length, DEFAULT_CONTEXT_LENGTH)
     if options.context_length > facts.context_length:
@@ -26,6 +29,8 @@ def context_length(facts: ModelFacts, options: LoadOptions) -> int:
             facts.context_length,
             options.context_length,
         )
+        if facts.embeds:
+            return facts.context_length
     return options.context_length
 
 

@@ -127,7 +127,7 @@ def _start_embedding(
         _on_a_thread_of_its_own(context.warm)
         undo.pop_all()
     facts = replace(facts, embedding_length=context.embedding_length)
-    return LlamaCppEmbeddingEngine(facts, model, context, options)
+    return LlamaCppEmbeddingEngine(facts, model, context)
 
 
 def _on_a_thread_of_its_own(work: Callable[[], None]) -> None:

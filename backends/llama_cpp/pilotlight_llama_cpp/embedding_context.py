@@ -11,47 +11,73 @@ from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.context import OUTCOMES, Decoded
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.packing import Part
-from pilotlight_llama_cpp.probe import ENCODERS, Pooling
+from pilotlight_llama_cpp.probe import Pooling
 
 _SEQUENCES = 64
 """Inputs in one batch: with a chunk of 512 tokens, inputs of eight tokens still fill it."""
+_LOGITS_BYTES = 128 << 20
+"""llama.cpp keeps a row of logits for each token of a batch that embeds, and fills it with zeros
+where the model has no logits (output_reserve in llama-context.cpp): a step has no more tokens than
+this holds. Only an input that must be evaluated whole may need more."""
+_LEAST = 64
+"""Tokens in a step, however large the vocabulary is."""
 
 
 class EmbeddingContext:
     """One `llama_context` and one batch for all steps. The engine's thread alone uses it."""
+
+    _pointer: Any = None
 
     def __init__(
         self, model: Model, architecture: str, *, context_length: int, chunk: int, threads: int
     ) -> None:
         self._model = model
         self._lib = model.lib
+        self._threads = threads
         self.embedding_length: int = self._lib.llama_model_n_embd_out(model.pointer)
-        pooling = _pooling(model, architecture)
-        # Attention that looks ahead, and pooling over more than the last token, need the whole
-        # input in one micro-batch: llama.cpp ends the process where it does not fit (encode and
-        # decode in llama-context.cpp), and would else pool the last micro-batch alone. The same
-        # rule as llama-server's, server_slot::can_split in tools/server/server-context.cpp.
-        in_parts = pooling is Pooling.LAST and _is_causal(model, architecture)
-        self.part = chunk if in_parts else max(chunk, context_length)
+        self.sequences = min(_SEQUENCES, self._lib.llama_max_parallel_sequences())
+        self.step = max(_LEAST, min(chunk, _LOGITS_BYTES // (model.vocabulary_size * 4)))
+        """Tokens of several inputs that are evaluated together, at the most."""
+        self.part = self.step
         """Tokens of one input that are evaluated at once, at the most."""
+        whole = max(self.step, context_length)
+        pooling = _pooling(model, architecture)
+        if pooling is Pooling.LAST:
+            self._open(pooling, cells=whole)
+        if pooling is not Pooling.LAST or not self._takes_parts():
+            self._free()
+            self.part = whole
+            self._open(pooling, cells=whole)
+        self._memory = self._lib.llama_get_memory(self._pointer)
+        self._make_batch()
+
+    def _open(self, pooling: Pooling, *, cells: int) -> None:
         params = self._lib.llama_context_default_params()
         params.embeddings = True
         params.pooling_type = pooling.value
-        params.n_ctx = max(chunk, context_length)
+        params.n_ctx = cells
         params.n_batch = params.n_ubatch = self.part
-        self.sequences = min(_SEQUENCES, self._lib.llama_max_parallel_sequences())
         params.n_seq_max = self.sequences
         # One stream for all: of several, llama.cpp takes as many tokens of each sequence as the
         # shortest has (split_equal), so that a pooled sequence would come in pieces.
         params.kv_unified = True
-        params.n_threads = params.n_threads_batch = threads
+        params.n_threads = params.n_threads_batch = self._threads
         params.no_perf = True
         with logs.complaint() as complaint:
-            self._pointer: Any = self._lib.llama_init_from_model(model.pointer, params)
+            self._pointer = self._lib.llama_init_from_model(self._model.pointer, params)
         if not self._pointer:
             raise LoadFailed(f"llama.cpp made no context: {complaint.text}")
-        self._memory = self._lib.llama_get_memory(self._pointer)
-        self._make_batch()
+
+    def _takes_parts(self) -> bool:
+        """Tell whether a long input may be evaluated in parts, its last token being pooled.
+
+        Attention that looks ahead, and a model without a cache, need the whole input at once:
+        llama.cpp ends the process where it does not fit a micro-batch (encode and decode in
+        llama-context.cpp). Other pooling would see the last part alone. The rule is llama-server's:
+        server_slot::can_split in tools/server/server-context.cpp.
+        """
+        lib = self._lib
+        return bool(lib.llama_get_memory(self._pointer) and lib.llama_get_causal_attn(self._pointer))
 
     def _make_batch(self) -> None:
         """Take llama.cpp's own batch, its arrays as arrays of ours."""
@@ -101,11 +127,15 @@ class EmbeddingContext:
 
     def close(self) -> None:
         """Free context and model; no-op the second time."""
+        if self._pointer:
+            self._lib.llama_batch_free(self._batch)
+        self._free()
+        self._model.close()
+
+    def _free(self) -> None:
         pointer, self._pointer = self._pointer, None
         if pointer:
-            self._lib.llama_batch_free(self._batch)
             self._lib.llama_free(pointer)
-        self._model.close()
 
 
 def _pooling(model: Model, architecture: str) -> Pooling:
@@ -116,8 +146,3 @@ def _pooling(model: Model, architecture: str) -> Pooling:
     """
     said = model.metadata_value(f"{architecture}.pooling_type")
     return Pooling(int(said)) if said and int(said) else Pooling.MEAN
-
-
-def _is_causal(model: Model, architecture: str) -> bool:
-    said = model.metadata_value(f"{architecture}.attention.causal")
-    return architecture not in ENCODERS and said != "false"

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 
-from pilotlight_backend import EmbedEvent, EngineStats, LoadOptions, ModelFacts, Ticket
+from pilotlight_backend import EmbedEvent, EngineStats, ModelFacts, Ticket
 from pilotlight_backend.checks import check_inputs
 from pilotlight_llama_cpp.embedding_context import EmbeddingContext
 from pilotlight_llama_cpp.embedding_runner import EmbeddingRunner, EmbedJob
@@ -13,12 +13,10 @@ from pilotlight_llama_cpp.model import Model
 class LlamaCppEmbeddingEngine:
     """Checks requests, and passes them to the runner on its thread."""
 
-    def __init__(
-        self, facts: ModelFacts, model: Model, context: EmbeddingContext, options: LoadOptions
-    ) -> None:
+    def __init__(self, facts: ModelFacts, model: Model, context: EmbeddingContext) -> None:
         self._facts = facts
         self._model = model
-        self._runner = EmbeddingRunner(context, chunk=options.chunk)
+        self._runner = EmbeddingRunner(context)
         # A daemon: a process that forgot to close the engine can still end.
         self._thread = threading.Thread(
             target=self._runner.run, name=f"llama.cpp {facts.path.name}", daemon=True

@@ -34,6 +34,8 @@ Tokens = Sequence[int]
 class Decoder(Protocol):
     """What the runner needs of a context; a fake one drives it in tests."""
 
+    step: int
+    """Tokens of several inputs that are evaluated together, at the most."""
     part: int
     """Tokens of one input that are evaluated at once, at the most."""
     sequences: int
@@ -79,11 +81,9 @@ class EmbeddingRunner:
     """Embeds what is submitted, step by step."""
 
     def __init__(
-        self, decoder: Decoder, *, chunk: int, clock: Callable[[], float] = time.perf_counter
+        self, decoder: Decoder, *, clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        """*chunk* tokens are evaluated in one step, or an input that is longer."""
         self._decoder = decoder
-        self._chunk = chunk
         self._clock = clock
         self._wake = threading.Condition()
         self._arrived: list[EmbedJob] = []
@@ -173,7 +173,7 @@ class EmbeddingRunner:
         waiting = ((job, one) for job in self._queue for one in job.inputs[job.taken :])
         candidates = list(islice(waiting, self._decoder.sequences))
         lengths = [len(tokens) for _, tokens in candidates]
-        count = fitting(lengths, tokens=self._chunk, sequences=self._decoder.sequences)
+        count = fitting(lengths, tokens=self._decoder.step, sequences=self._decoder.sequences)
         for job, _ in candidates[:count]:
             if not job.taken:
                 self._begin(job)

@@ -15,8 +15,8 @@ _NO_MODELS = frozenset({"adapter", "imatrix", "mmproj"})  # general.type; models
 
 ENCODERS = frozenset(
     {
-        "bert", "eurobert", "gemma-embedding", "jina-bert-v2", "jina-bert-v3", "llama-embed",
-        "modern-bert", "neo-bert", "nomic-bert", "nomic-bert-moe",
+        "bert", "eurobert", "gemma-embedding", "jina-bert-v2", "jina-bert-v3", "modern-bert",
+        "neo-bert", "nomic-bert", "nomic-bert-moe",
     }
 )  # fmt: skip
 """Architectures whose tokens see the whole text, and which keep no cache: they embed alone
