@@ -16,7 +16,7 @@ _WORDS = ("the", "cat", "sat", "on", "mat", "dog", "ran", "home", "what", "is", 
 
 def write(path: Path, *, pooling: int | None = 1, seed: int = 0) -> Path:
     """Write the model, with `llama_pooling_type` *pooling* or none, and return its path."""
-    write_gguf(path, _metadata(pooling), _tensors(), seed=seed)
+    write_gguf(path, _metadata(pooling), _tensors("Q8_0"), seed=seed)
     return path
 
 
@@ -65,7 +65,7 @@ def _metadata(pooling: int | None) -> Iterator[tuple[str, int, Any]]:
     yield "tokenizer.ggml.mask_token_id", U32, 103
 
 
-def _tensors() -> Iterator[tuple[str, tuple[int, ...], str]]:
+def _tensors(kind: str) -> Iterator[tuple[str, tuple[int, ...], str]]:
     tokens, _ = _vocabulary()
     yield "token_embd.weight", (len(tokens), HIDDEN), "F16"
     yield "position_embd.weight", (CONTEXT_LENGTH, HIDDEN), "F16"
@@ -74,10 +74,10 @@ def _tensors() -> Iterator[tuple[str, tuple[int, ...], str]]:
     for layer in range(LAYERS):
         block = f"blk.{layer}"
         for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            yield from _with_bias(f"{block}.{name}", (HIDDEN, HIDDEN), "F16")
+            yield from _with_bias(f"{block}.{name}", (HIDDEN, HIDDEN), kind)
         yield from _with_bias(f"{block}.attn_output_norm", (HIDDEN,), "F32")
-        yield from _with_bias(f"{block}.ffn_up", (FEED_FORWARD, HIDDEN), "F16")
-        yield from _with_bias(f"{block}.ffn_down", (HIDDEN, FEED_FORWARD), "F16")
+        yield from _with_bias(f"{block}.ffn_up", (FEED_FORWARD, HIDDEN), kind)
+        yield from _with_bias(f"{block}.ffn_down", (HIDDEN, FEED_FORWARD), kind)
         yield from _with_bias(f"{block}.layer_output_norm", (HIDDEN,), "F32")
 
 

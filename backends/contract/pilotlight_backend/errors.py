@@ -11,7 +11,8 @@
     └── EngineClosed             the engine was closed before the request ended
 
 `Backend.probe` and `Backend.load` raise the first two kinds, `Engine.submit` and
-`EmbeddingEngine.embed` the next; the last two also arrive in a `Failed` event. Messages name the thing and the value, and are fit for clients.
+`EmbeddingEngine.embed` the next; the last two also arrive in a `Failed` event. Messages name the
+thing and the value, and are fit for clients.
 """
 
 from pathlib import Path

@@ -77,9 +77,7 @@ class EmbeddingEngine(BaseEngine, Protocol):
         Special tokens' names become their ids.
         """
 
-    def embed(
-        self, inputs: Sequence[Sequence[int]], emit: Callable[[EmbedEvent], None]
-    ) -> Ticket:
+    def embed(self, inputs: Sequence[Sequence[int]], emit: Callable[[EmbedEvent], None]) -> Ticket:
         """Queue *inputs*, token ids that are taken as they are, and return at once.
 
         Inputs are evaluated in their order, as many together as fit a step, those of several

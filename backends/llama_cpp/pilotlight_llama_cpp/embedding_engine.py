@@ -40,9 +40,7 @@ class LlamaCppEmbeddingEngine:
         """
         return self._model.tokenize(text, special=True, add_special=True)
 
-    def embed(
-        self, inputs: Sequence[Sequence[int]], emit: Callable[[EmbedEvent], None]
-    ) -> Ticket:
+    def embed(self, inputs: Sequence[Sequence[int]], emit: Callable[[EmbedEvent], None]) -> Ticket:
         """Queue *inputs*; *emit* is called on the engine's thread."""
         check_inputs(
             inputs,

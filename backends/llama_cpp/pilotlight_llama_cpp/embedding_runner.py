@@ -54,7 +54,7 @@ class Decoder(Protocol):
 class EmbedJob:
     """A request: its inputs, what it wants to hear, and how far it is."""
 
-    __slots__ = ("emit", "embedded", "ended", "inputs", "prompt_tokens", "runner", "taken", "watch")
+    __slots__ = ("embedded", "emit", "ended", "inputs", "prompt_tokens", "runner", "taken", "watch")
 
     def __init__(
         self,
@@ -80,9 +80,7 @@ class EmbedJob:
 class EmbeddingRunner:
     """Embeds what is submitted, step by step."""
 
-    def __init__(
-        self, decoder: Decoder, *, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
+    def __init__(self, decoder: Decoder, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._decoder = decoder
         self._clock = clock
         self._wake = threading.Condition()

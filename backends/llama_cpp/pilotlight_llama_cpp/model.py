@@ -118,9 +118,7 @@ class Model:
     def metadata_value(self, key: str) -> str | None:
         """Return the value of the header's *key* in text; None where it has no such."""
         buffer = ctypes.create_string_buffer(_TEXT_BYTES)
-        length = self.lib.llama_model_meta_val_str(
-            self.pointer, key.encode(), buffer, _TEXT_BYTES
-        )
+        length = self.lib.llama_model_meta_val_str(self.pointer, key.encode(), buffer, _TEXT_BYTES)
         return None if length < 0 else buffer.value.decode()
 
     def _text(self, read: Callable[[Any, int, Any, int], int], index: int) -> bytes:
