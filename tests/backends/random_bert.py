@@ -86,3 +86,8 @@ def _with_bias(
 ) -> Iterator[tuple[str, tuple[int, ...], str]]:
     yield f"{name}.weight", shape, kind
     yield f"{name}.bias", shape[:1], "F32"
+
+
+def token_id(token: str) -> int:
+    """Return the id of *token*, spelled as in the vocabulary."""
+    return _vocabulary()[0].index(token)
