@@ -64,3 +64,8 @@ def test_the_service_does_what_its_document_says(served: LiveServer, tmp_path: P
     assert run.returncode == 0, run.stdout + run.stderr
     paths = httpx.get(f"{served.url}/openapi.json").json()["paths"]
     assert f"Tested: {sum(map(len, paths.values()))}" in run.stdout, run.stdout
+    counted = httpx.get(f"{served.url}/metrics").text
+    assert 'outcome="stop"' in counted
+    if "llama_cpp" in served.app.state.service.registry.names:
+        # The encoder was really asked, and not merely refused.
+        assert 'pilotlight_requests_total{model="bert",outcome="stop"}' in counted
