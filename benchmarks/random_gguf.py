@@ -10,7 +10,7 @@ The same seed writes the same bytes.
 import argparse
 import itertools
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ CHAT_TEMPLATE = (
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 _ALIGNMENT = 32
-_U32, _F32, _BOOL, _STRING, _ARRAY, _I32 = 4, 6, 7, 8, 9, 5
+U32, F32, BOOL, STRING, ARRAY, I32 = 4, 6, 7, 8, 9, 5
+"""Types of a key's value; an array's value is its elements' type and they."""
 _GGML_TYPES = {"F32": 0, "F16": 1, "Q8_0": 8}
 _NORMAL, _CONTROL = 1, 3
 _LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
@@ -43,6 +44,8 @@ class Shape:
     vocabulary: int = 151_936
     context_length: int = 40_960
     weights: str = "Q8_0"
+    pooling: int | None = None
+    """`llama_pooling_type` of a model that embeds, as Qwen3-Embedding does with 3, the last."""
 
 
 TINY = Shape(
@@ -53,15 +56,26 @@ TINY = Shape(
 
 def write(path: Path, shape: Shape, *, seed: int = 0) -> None:
     """Write a model of *shape* to *path*."""
+    write_gguf(path, _metadata(shape), _tensors(shape), seed=seed)
+
+
+def write_gguf(
+    path: Path,
+    metadata: Iterable[tuple[str, int, Any]],
+    tensors: Iterable[tuple[str, tuple[int, ...], str]],
+    *,
+    seed: int,
+) -> None:
+    """Write a model of random weights: keys with type and value, tensors with shape and type."""
     generator = np.random.default_rng(seed)
-    tensors = list(_tensors(shape))
+    tensors = list(tensors)
     infos, offset = b"", 0
     for name, dimensions, kind in tensors:
         infos += _text(name) + struct.pack("<I", len(dimensions))
         infos += struct.pack(f"<{len(dimensions)}Q", *reversed(dimensions))
         infos += struct.pack("<IQ", _GGML_TYPES[kind], offset)
         offset += _padded(_size(dimensions, kind))
-    keys = [_pair(key, kind, value) for key, kind, value in _metadata(shape)]
+    keys = [_pair(key, kind, value) for key, kind, value in metadata]
     header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys)) + b"".join(keys) + infos
     with path.open("wb") as file:
         file.write(header.ljust(_padded(len(header)), b"\0"))
@@ -93,28 +107,31 @@ def _tensors(shape: Shape) -> Iterator[tuple[str, tuple[int, ...], str]]:
 def _metadata(shape: Shape) -> Iterator[tuple[str, int, Any]]:
     vocabulary, merges = make_tokenizer(shape.vocabulary)
     first_special = shape.vocabulary - len(SPECIAL_TOKENS)
-    yield "general.architecture", _STRING, "qwen3"
-    yield "general.name", _STRING, "Random"
-    yield "qwen3.block_count", _U32, shape.layers
-    yield "qwen3.context_length", _U32, shape.context_length
-    yield "qwen3.embedding_length", _U32, shape.hidden
-    yield "qwen3.feed_forward_length", _U32, shape.feed_forward
-    yield "qwen3.attention.head_count", _U32, shape.heads
-    yield "qwen3.attention.head_count_kv", _U32, shape.kv_heads
-    yield "qwen3.attention.key_length", _U32, shape.head
-    yield "qwen3.attention.value_length", _U32, shape.head
-    yield "qwen3.attention.layer_norm_rms_epsilon", _F32, 1e-6
-    yield "qwen3.rope.freq_base", _F32, 1e6
-    yield "tokenizer.ggml.model", _STRING, "gpt2"
-    yield "tokenizer.ggml.pre", _STRING, "qwen2"
-    yield "tokenizer.ggml.tokens", _ARRAY, (_STRING, vocabulary)
+    yield "general.architecture", STRING, "qwen3"
+    yield "general.name", STRING, "Random"
+    yield "qwen3.block_count", U32, shape.layers
+    yield "qwen3.context_length", U32, shape.context_length
+    yield "qwen3.embedding_length", U32, shape.hidden
+    yield "qwen3.feed_forward_length", U32, shape.feed_forward
+    yield "qwen3.attention.head_count", U32, shape.heads
+    yield "qwen3.attention.head_count_kv", U32, shape.kv_heads
+    yield "qwen3.attention.key_length", U32, shape.head
+    yield "qwen3.attention.value_length", U32, shape.head
+    yield "qwen3.attention.layer_norm_rms_epsilon", F32, 1e-6
+    yield "qwen3.rope.freq_base", F32, 1e6
+    yield "tokenizer.ggml.model", STRING, "gpt2"
+    yield "tokenizer.ggml.pre", STRING, "qwen2"
+    yield "tokenizer.ggml.tokens", ARRAY, (STRING, vocabulary)
     kinds = [_NORMAL] * first_special + [_CONTROL] * len(SPECIAL_TOKENS)
-    yield "tokenizer.ggml.token_type", _ARRAY, (_I32, kinds)
-    yield "tokenizer.ggml.merges", _ARRAY, (_STRING, merges)
-    yield "tokenizer.ggml.bos_token_id", _U32, first_special
-    yield "tokenizer.ggml.eos_token_id", _U32, first_special + 2
-    yield "tokenizer.ggml.add_bos_token", _BOOL, False
-    yield "tokenizer.chat_template", _STRING, CHAT_TEMPLATE
+    yield "tokenizer.ggml.token_type", ARRAY, (I32, kinds)
+    yield "tokenizer.ggml.merges", ARRAY, (STRING, merges)
+    yield "tokenizer.ggml.bos_token_id", U32, first_special
+    yield "tokenizer.ggml.eos_token_id", U32, first_special + 2
+    yield "tokenizer.ggml.add_bos_token", BOOL, False
+    if shape.pooling is not None:
+        yield "qwen3.pooling_type", U32, shape.pooling
+        yield "tokenizer.ggml.add_eos_token", BOOL, True
+    yield "tokenizer.chat_template", STRING, CHAT_TEMPLATE
 
 
 def make_tokenizer(size: int) -> tuple[list[str], list[str]]:
@@ -147,7 +164,8 @@ def _weights(
     Else the tied output would see the last token's embedding alone, and repeat it for ever.
     """
     if kind == "F32":
-        return np.ones(dimensions, dtype="<f4").tobytes()
+        filled = generator.uniform(-0.1, 0.1, dimensions) if name.endswith(".bias") else 1.0
+        return np.full(dimensions, filled, dtype="<f4").tobytes()
     scale = 0.02 if name.startswith("token_embd") else dimensions[-1] ** -0.5
     if kind == "Q8_0":
         rows, columns = dimensions
@@ -173,13 +191,13 @@ def _pair(key: str, kind: int, value: Any) -> bytes:
 
 
 def _value(kind: int, value: Any) -> bytes:
-    if kind == _STRING:
+    if kind == STRING:
         return _text(value)
-    if kind == _ARRAY:
+    if kind == ARRAY:
         element, values = value
         elements = b"".join(_value(element, each) for each in values)
         return struct.pack("<IQ", element, len(values)) + elements
-    return struct.pack({_U32: "<I", _I32: "<i", _F32: "<f", _BOOL: "<?"}[kind], value)
+    return struct.pack({U32: "<I", I32: "<i", F32: "<f", BOOL: "<?"}[kind], value)
 
 
 def _text(text: str) -> bytes:

@@ -2,13 +2,16 @@
 
 import asyncio
 import threading
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from pilotlight.async_engine import AsyncEngine, EventStream
+from pilotlight.async_engine import AsyncEmbedder, AsyncEngine, EventStream
 from pilotlight_backend import (
+    Embedded,
+    EmbedEvent,
     EngineClosed,
     EngineEvent,
     EngineStats,
@@ -269,3 +272,91 @@ async def test_refused_request_raises_at_once(fake):
     fake.close()
     with pytest.raises(EngineClosed):
         engine.submit([REQUEST])
+
+
+# Embedding
+
+
+VECTOR = array("f", [1.0])
+
+
+class ManualEmbedder:
+    """An engine that embeds as a test says, on a thread of its own."""
+
+    def __init__(self) -> None:
+        self.emits: list[Callable[[EmbedEvent], None]] = []
+        self.tickets: list[ManualTicket] = []
+        self.tokenized_on: list[threading.Thread] = []
+
+    def embed(self, inputs: list[list[int]], emit: Callable[[EmbedEvent], None]) -> ManualTicket:
+        del inputs
+        self.emits.append(emit)
+        self.tickets.append(ManualTicket())
+        return self.tickets[-1]
+
+    def tokenize_input(self, text: str) -> list[int]:
+        self.tokenized_on.append(threading.current_thread())
+        return list(text.encode())
+
+    def say(self, *events: EmbedEvent) -> None:
+        """Emit *events* on another thread."""
+
+        def emit() -> None:
+            for event in events:
+                self.emits[-1](event)
+
+        thread = threading.Thread(target=emit)
+        thread.start()
+        thread.join()
+
+
+async def test_vectors_come_with_the_end():
+    """The start is told as it comes; the vectors are there, in order, when the request ends."""
+    engine, started = ManualEmbedder(), asyncio.Event()
+    embedding = asyncio.create_task(AsyncEmbedder(engine).embed([[1], [2]], started=started.set))
+    await asyncio.sleep(0)
+    engine.say(STARTED)
+    async with asyncio.timeout(10):
+        await started.wait()
+    assert not embedding.done()
+    engine.say(Embedded(VECTOR), Embedded(VECTOR), FINISH)
+    result = await embedding
+    assert (list(result.vectors), result.end) == ([VECTOR, VECTOR], FINISH)
+    assert engine.tickets[0].cancelled == 1  # a no-op once it has ended
+
+
+async def test_failed_embedding_has_its_error():
+    """It is the end that is told."""
+    engine = ManualEmbedder()
+    embedding = asyncio.create_task(AsyncEmbedder(engine).embed([[1]], started=lambda: None))
+    await asyncio.sleep(0)
+    failed = Failed(EngineClosed("closed"))
+    engine.say(failed)
+    assert (await embedding).end is failed
+
+
+async def test_cancelled_embedding_cancels_its_ticket():
+    """What the engine says afterwards troubles nobody."""
+    engine = ManualEmbedder()
+    embedding = asyncio.create_task(AsyncEmbedder(engine).embed([[1]], started=lambda: None))
+    await asyncio.sleep(0)
+    embedding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await embedding
+    assert engine.tickets[0].cancelled == 1
+    engine.say(STARTED, Embedded(VECTOR), FINISH)
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("length", "in_thread"), [(10, False), (5000, True)])
+async def test_long_inputs_are_tokenised_in_a_thread(length, in_thread):
+    """Together they count; token ids stay as they are."""
+    engine = ManualEmbedder()
+    text = "x" * length
+    assert await AsyncEmbedder(engine).tokenize([text, [7], text]) == [
+        list(text.encode()),
+        [7],
+        list(text.encode()),
+    ]
+    elsewhere = {thread is not threading.current_thread() for thread in engine.tokenized_on}
+    assert elsewhere == {in_thread}

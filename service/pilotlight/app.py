@@ -9,6 +9,7 @@ from litestar import Litestar
 from pilotlight.api.chat import chat_handler
 from pilotlight.api.docs import docs_handlers
 from pilotlight.api.document import build_document
+from pilotlight.api.embeddings import embeddings_handler
 from pilotlight.api.errors import handle_error
 from pilotlight.api.health import health_handlers
 from pilotlight.api.metrics import metrics_handler
@@ -36,6 +37,7 @@ def create_app_of(service: Service, settings: Settings) -> Litestar:
     handlers = [
         *health_handlers(service.readiness),
         metrics_handler(service.metrics),
+        embeddings_handler(service.embedder, settings),
         *models_handlers(service.resolver, service.registry, service.pool),
         *docs_handlers(
             lambda: build_document(app, chat_completions_path=settings.chat_completions_path)

@@ -6,20 +6,31 @@ itself; here they are collected, and one wake-up hands over all that has come si
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
+from msgspec import Struct
+
 from pilotlight_backend import (
+    Embedded,
+    EmbeddingEngine,
+    EmbedEvent,
     Engine,
     EngineEvent,
     EngineStats,
     Failed,
     Finish,
     GenerateRequest,
+    Started,
     Ticket,
     Vocabulary,
 )
+
+_LONG = 8192
+"""Characters of a text from which on it is tokenised in a thread: fewer take under a millisecond,
+less than a thread's hop under load."""
 
 
 class EventStream:
@@ -66,7 +77,7 @@ class AsyncEngine:
 
     async def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return *text*'s token ids; long texts are tokenised in a thread."""
-        if len(text) < 8192:  # noqa: PLR2004 - under a millisecond, less than a thread's hop under load
+        if len(text) < _LONG:
             return self._engine.tokenize(text, special=special)
         return await asyncio.to_thread(self._engine.tokenize, text, special=special)
 
@@ -106,3 +117,67 @@ class AsyncEngine:
             pending, self._pending = self._pending, []
         for stream, number, event in pending:
             stream._deliver(number, event)  # noqa: SLF001 - the two are one mechanism
+
+
+class EmbedResult(Struct, frozen=True):
+    """The vectors of one request, and how it ended; fewer of them where it did not end well."""
+
+    vectors: "Sequence[array[float]]"
+    end: Finish | Failed
+
+
+class AsyncEmbedder:
+    """An engine that embeds as the event loop sees it. Made and used on one loop."""
+
+    def __init__(self, engine: EmbeddingEngine) -> None:
+        self._engine = engine
+        self._loop = asyncio.get_running_loop()
+
+    async def tokenize(self, inputs: Sequence[str | Sequence[int]]) -> list[Sequence[int]]:
+        """Return each input's token ids; those that are token ids already stay as they are."""
+
+        def tokenize() -> list[Sequence[int]]:
+            of_text = self._engine.tokenize_input
+            return [of_text(one) if isinstance(one, str) else one for one in inputs]
+
+        size = sum(len(one) for one in inputs if isinstance(one, str))
+        return tokenize() if size < _LONG else await asyncio.to_thread(tokenize)
+
+    def stats(self) -> EngineStats:
+        """Return the engine's snapshot."""
+        return self._engine.stats()
+
+    async def embed(
+        self, inputs: Sequence[Sequence[int]], *, started: Callable[[], object]
+    ) -> EmbedResult:
+        """Return the vectors of *inputs*, and tell when the request leaves the queue.
+
+        Raises what `EmbeddingEngine.embed` raises. Cancelled, it cancels the request.
+        """
+        vectors: list[array[float]] = []
+        end: asyncio.Future[Finish | Failed] = self._loop.create_future()
+
+        def settle(event: Finish | Failed) -> None:
+            if not end.done():  # it is where the caller was cancelled
+                end.set_result(event)
+
+        def emit(event: EmbedEvent) -> None:
+            """Run on the engine's thread; the loop is woken twice, and not for each vector."""
+            match event:
+                case Embedded():
+                    vectors.append(event.vector)
+                case Started():
+                    self._call(started)
+                case Finish() | Failed():
+                    self._call(settle, event)
+
+        ticket = self._engine.embed(inputs, emit)
+        try:
+            return EmbedResult(vectors, await end)
+        finally:
+            ticket.cancel()
+
+    def _call(self, function: Callable[..., object], *given: Finish | Failed) -> None:
+        # It raises where the loop is closed, and with it everyone who could have listened.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function, *given)

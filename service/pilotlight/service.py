@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pilotlight.admission import Admission
 from pilotlight.config import ConfigError, Settings
+from pilotlight.embedding import Embedder
 from pilotlight.generation import Generator
 from pilotlight.metrics import LoadRecord, Metrics
 from pilotlight.models.catalog import Discovery, ModelEntry, read_models_file
@@ -62,6 +63,14 @@ class Service:
         self.admission = Admission()
         self.metrics = Metrics(self.pool.engines)
         self.generator = Generator(
+            self.resolver,
+            self.pool,
+            self.admission,
+            self.metrics,
+            max_queue=settings.max_queue,
+            clock=clock,
+        )
+        self.embedder = Embedder(
             self.resolver,
             self.pool,
             self.admission,

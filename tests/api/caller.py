@@ -9,9 +9,11 @@ from tests.conftest import CHAT, events
 
 
 class Call:
-    """One chat request to *app*, begun at once."""
+    """One request to *app*, to the chat endpoint or *path*, begun at once."""
 
-    def __init__(self, app: Any, body: Any, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, app: Any, body: Any, headers: dict[str, str] | None = None, path: str = CHAT
+    ) -> None:
         self._body = msgspec.json.encode(body)
         self._sent: asyncio.Queue[Any] = asyncio.Queue()
         self._asked = asyncio.Event()
@@ -24,8 +26,8 @@ class Call:
             "http_version": "1.1",
             "method": "POST",
             "scheme": "http",
-            "path": CHAT,
-            "raw_path": CHAT.encode(),
+            "path": path,
+            "raw_path": path.encode(),
             "root_path": "",
             "query_string": b"",
             "headers": [(name.encode(), value.encode()) for name, value in fields.items()],

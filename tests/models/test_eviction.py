@@ -60,3 +60,16 @@ def test_need_is_the_weights_and_the_cache_of_every_slot(trained, options, need)
         kv_bytes_per_token=3,
     )
     assert memory_need(facts, options) == need
+
+
+def test_model_that_embeds_needs_one_cache():
+    """It forgets an input once it is embedded, however many slots are asked for."""
+    facts = ModelFacts(
+        path=Path("m"),
+        architecture="fake",
+        context_length=100,
+        size_bytes=1000,
+        kv_bytes_per_token=3,
+        embedding_length=8,
+    )
+    assert memory_need(facts, LoadOptions(parallel=4)) == 1300

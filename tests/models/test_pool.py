@@ -7,7 +7,12 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
+from pilotlight.errors import (
+    InsufficientMemory,
+    InvalidRequest,
+    ModelLoadFailed,
+    ModelLoading,
+)
 from pilotlight.models.catalog import ModelEntry, ModelOptions
 from pilotlight.models.estimate import LoadTimes
 from pilotlight.models.history import LoadHistory, model_key
@@ -598,3 +603,36 @@ async def test_no_task_stays(pool, backend, write):
     backend.load_gate.release()
     await pool.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+# What a model is for
+
+
+async def test_model_that_embeds_is_held_as_any_other(pool, backend, write):
+    """It is loaded, counted and closed; asked for an answer, it says what it is."""
+    entry = write("e", embedding_length=4)
+    model = await use(pool, entry)
+    assert model.embedder is backend.embedders[0]
+    assert pool.engines()["e"].queued == 0
+    with pytest.raises(InvalidRequest, match="makes embeddings") as caught:
+        _ = model.engine
+    assert caught.value.param == "model"
+    await pool.close()
+    assert backend.embedders == []
+
+
+async def test_model_that_writes_says_so(pool, backend, write):
+    """Asked for embeddings."""
+    model = await use(pool, write("a"))
+    assert model.engine is backend.engines[0]
+    with pytest.raises(InvalidRequest, match="makes no embeddings") as caught:
+        _ = model.embedder
+    assert caught.value.param == "model"
+
+
+async def test_the_first_model_knows_that_it_is(pool, write):
+    """Of those that were loaded; one that failed does not count."""
+    with pytest.raises(ModelLoadFailed):
+        await use(pool, write("bad", load_error="invalid"))
+    assert (await use(pool, write("a"))).first
+    assert not (await use(pool, write("b"))).first

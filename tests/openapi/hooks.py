@@ -11,14 +11,19 @@ from schemathesis import GenerationMode
 _LEAST = 1
 _MOST = 2**31 - 1
 
-_MEANINGS = ("logit_bias", "stop_token_ids", "chat_template_kwargs")
+_MEANINGS = ("logit_bias", "stop_token_ids", "chat_template_kwargs", "input", "dimensions")
 """Fields whose values the schema allows and the model at hand may not know."""
+
+_EMBEDDINGS = "/v1/embeddings"
 
 
 @schemathesis.hook
-def map_body(context: Any, body: Any) -> Any:  # noqa: ARG001 - the hook's signature
-    """Name spark wherever a model is named, and keep its answers short."""
+def map_body(context: Any, body: Any) -> Any:
+    """Name spark wherever a model is named, and keep its answers short; bert is to embed."""
     if isinstance(body, dict) and isinstance(body.get("model"), str) and body["model"]:
+        if context.operation.path == _EMBEDDINGS:
+            body["model"] = "bert"
+            return body
         body["model"] = "spark"
         for name in ("max_tokens", "max_completion_tokens"):
             value = body.get(name)

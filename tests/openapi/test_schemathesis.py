@@ -3,16 +3,39 @@
 import os
 import subprocess
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
+import pytest
+
+from pilotlight.app import create_app
+from pilotlight.config import Settings
+from tests.backends import random_bert
+from tests.conftest import LiveServer, live
 
 HERE = Path(__file__).parent
 SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
 
 
-def test_the_service_does_what_its_document_says(spark: Any, tmp_path: Path):
+@pytest.fixture(params=["llama_cpp", "onnx"])
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LiveServer]:
+    """Serve the embedded model of each backend in turn, and an encoder to those who know it."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    random_bert.write(folder / "bert.gguf")
+    settings = Settings(
+        backends=(request.param,),
+        models_dir=folder,
+        models_file=tmp_path / "models.yaml",
+        preload=("spark",),
+        parallel=8,
+    )
+    with live(create_app(settings)) as server:
+        yield server
+
+
+def test_the_service_does_what_its_document_says(served: LiveServer, tmp_path: Path):
     """No generated request, valid or not, is answered in a way that the document does not have."""
     command = [
         SCHEMATHESIS,
@@ -20,7 +43,7 @@ def test_the_service_does_what_its_document_says(spark: Any, tmp_path: Path):
         "run",
         # The file and not the address: the endpoint it came from would be left out.
         HERE.parents[1] / "openapi/openapi.yaml",
-        f"--url={spark.url}",
+        f"--url={served.url}",
         "--checks=all",
         "--phases=examples,coverage,fuzzing,stateful",
         "--mode=all",
@@ -39,5 +62,10 @@ def test_the_service_does_what_its_document_says(spark: Any, tmp_path: Path):
     )
 
     assert run.returncode == 0, run.stdout + run.stderr
-    paths = httpx.get(f"{spark.url}/openapi.json").json()["paths"]
+    paths = httpx.get(f"{served.url}/openapi.json").json()["paths"]
     assert f"Tested: {sum(map(len, paths.values()))}" in run.stdout, run.stdout
+    counted = httpx.get(f"{served.url}/metrics").text
+    assert 'outcome="stop"' in counted
+    if "llama_cpp" in served.app.state.service.registry.names:
+        # The encoder was really asked, and not merely refused.
+        assert 'pilotlight_requests_total{model="bert",outcome="stop"}' in counted

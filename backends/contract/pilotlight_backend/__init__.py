@@ -14,10 +14,19 @@ from pilotlight_backend.errors import (
 )
 from pilotlight_backend.guide import Guide, Vocabulary
 from pilotlight_backend.hookspecs import PROJECT, hookimpl, hookspec
-from pilotlight_backend.protocols import Backend, BakingEngine, Engine, Ticket
+from pilotlight_backend.protocols import (
+    Backend,
+    BakingEngine,
+    BaseEngine,
+    EmbeddingEngine,
+    Engine,
+    Ticket,
+)
 from pilotlight_backend.types import (
     BakedPrompt,
     Candidate,
+    Embedded,
+    EmbedEvent,
     EngineEvent,
     EngineStats,
     Failed,
@@ -41,8 +50,12 @@ __all__ = [
     "BakedPrompt",
     "BakingEngine",
     "BakingRefused",
+    "BaseEngine",
     "Candidate",
     "ContextLengthExceeded",
+    "EmbedEvent",
+    "Embedded",
+    "EmbeddingEngine",
     "Engine",
     "EngineClosed",
     "EngineEvent",

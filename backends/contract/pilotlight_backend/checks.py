@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 
 from pilotlight_backend import cgroup
 from pilotlight_backend.errors import ContextLengthExceeded, InsufficientMemory, InvalidParameter
@@ -15,7 +16,10 @@ _MAX_LOGPROBS = 100
 
 
 def context_length(facts: ModelFacts, options: LoadOptions) -> int:
-    """Return the context length in force: as asked for, else as trained and at most 4096."""
+    """Return the context length in force: as asked for, else as trained and at most 4096.
+
+    A model that embeds may have a vector for each position, and beyond what was trained none.
+    """
     if options.context_length is None:
         return min(facts.context_length, DEFAULT_CONTEXT_LENGTH)
     if options.context_length > facts.context_length:
@@ -25,6 +29,8 @@ def context_length(facts: ModelFacts, options: LoadOptions) -> int:
             facts.context_length,
             options.context_length,
         )
+        if facts.embeds:
+            return facts.context_length
     return options.context_length
 
 
@@ -36,7 +42,8 @@ def check_memory(facts: ModelFacts, options: LoadOptions) -> None:
     available = cgroup.available_memory()
     if available is None or options.gpu_layers:
         return
-    cells = facts.context_length * options.parallel
+    # A model that embeds forgets an input once it is embedded: one cache serves all.
+    cells = facts.context_length * (1 if facts.embeds else options.parallel)
     required = facts.size_bytes + facts.kv_bytes_per_token * cells
     if required > available:
         raise InsufficientMemory(required, available)
@@ -57,6 +64,21 @@ def check_request(request: GenerateRequest, *, context_length: int, vocabulary_s
     for token in request.stop_token_ids:
         _check_token("stop_token_ids", token, vocabulary_size)
     _check_sampling(request.sampling, vocabulary_size)
+
+
+def check_inputs(
+    inputs: Sequence[Sequence[int]], *, context_length: int, vocabulary_size: int
+) -> None:
+    """Raise `InvalidParameter`, or its `ContextLengthExceeded`, for what cannot be embedded."""
+    if not inputs:
+        raise InvalidParameter("inputs", "there are no inputs")
+    for tokens in inputs:
+        if not tokens:
+            raise InvalidParameter("inputs", "an input is empty")
+        if len(tokens) > context_length:
+            raise ContextLengthExceeded(len(tokens), context_length)
+        for token in (min(tokens), max(tokens)):
+            _check_token("inputs", token, vocabulary_size)
 
 
 def _check_sampling(params: SamplingParams, vocabulary_size: int) -> None:

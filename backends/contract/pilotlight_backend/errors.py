@@ -11,8 +11,9 @@
     │   └── GuideFailed          what restricts the request's tokens broke, or left none
     └── EngineClosed             the engine was closed before the request ended
 
-`Backend.probe` and `Backend.load` raise the first two kinds, `Engine.submit` the next; the last
-two also arrive in a `Failed` event. Messages name the thing and the value, and are fit for clients.
+`Backend.probe` and `Backend.load` raise the first two kinds, `Engine.submit` and
+`EmbeddingEngine.embed` the next; the last two also arrive in a `Failed` event. Messages name the
+thing and the value, and are fit for clients.
 """
 
 from pathlib import Path
@@ -53,7 +54,10 @@ class InvalidParameter(BackendError):
 
 
 class ContextLengthExceeded(InvalidParameter):
-    """A prompt does not leave room for one more token in the context. Both figures are tokens."""
+    """A prompt does not leave room for one more token in the context. Both figures are tokens.
+
+    Of an input to embed: it is longer than the context.
+    """
 
     def __init__(self, prompt_tokens: int, context_length: int) -> None:
         super().__init__(

@@ -1,12 +1,13 @@
 """What a backend implements. Engines know no asyncio, no HTTP and no OpenAI."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from pilotlight_backend.guide import Vocabulary
 from pilotlight_backend.types import (
     BakedPrompt,
+    EmbedEvent,
     EngineEvent,
     EngineStats,
     GenerateRequest,
@@ -27,8 +28,8 @@ class Ticket(Protocol):
 
 
 @runtime_checkable
-class Engine(Protocol):
-    """A loaded model. Every method may be called from any thread."""
+class BaseEngine(Protocol):
+    """A loaded model, whatever it is for. Every method may be called from any thread."""
 
     @property
     def facts(self) -> ModelFacts:
@@ -39,6 +40,20 @@ class Engine(Protocol):
 
         Adds nothing at either end.
         """
+
+    def stats(self) -> EngineStats:
+        """Return a snapshot; never waits for a step."""
+
+    def close(self) -> None:
+        """End every request with `Failed(EngineClosed)`, and give all memory back; waits for that.
+
+        A second call does nothing.
+        """
+
+
+@runtime_checkable
+class Engine(BaseEngine, Protocol):
+    """A loaded model that writes answers."""
 
     def vocabulary(self) -> Vocabulary:
         """Return every token; the first call may take some tenths of a second."""
@@ -51,13 +66,25 @@ class Engine(Protocol):
         `EngineClosed` after `close`; *emit* is then never called.
         """
 
-    def stats(self) -> EngineStats:
-        """Return a snapshot; never waits for a step."""
 
-    def close(self) -> None:
-        """End every request with `Failed(EngineClosed)`, and give all memory back; waits for that.
+@runtime_checkable
+class EmbeddingEngine(BaseEngine, Protocol):
+    """A loaded model that makes vectors of texts. It need not write answers as well."""
 
-        A second call does nothing.
+    def tokenize_input(self, text: str) -> list[int]:
+        """Return the token ids of *text* as an input: with what the model wants at its ends.
+
+        Special tokens' names become their ids.
+        """
+
+    def embed(self, inputs: Sequence[Sequence[int]], emit: Callable[[EmbedEvent], None]) -> Ticket:
+        """Queue *inputs*, token ids that are taken as they are, and return at once.
+
+        Inputs are evaluated in their order, as many together as fit a step, those of several
+        requests too. *emit* is called on the engine's thread, in order, and must return quickly.
+        Raises `InvalidParameter` for no inputs, an empty one or an unknown token, its
+        `ContextLengthExceeded` for one that is longer than the context, and `EngineClosed` after
+        `close`; *emit* is then never called.
         """
 
 
@@ -99,8 +126,11 @@ class Backend(Protocol):
         facts: ModelFacts,
         options: LoadOptions,
         progress: Callable[[LoadProgress], None],
-    ) -> Engine:
+    ) -> BaseEngine:
         """Load a model; blocks, so it runs in a thread of the caller's.
+
+        The engine is an `EmbeddingEngine` where *facts* say that the model embeds, and else an
+        `Engine`.
 
         *progress* is called on that thread, and what it raises ends the load and passes through.
         Raises `ModelFileInvalid`, `LoadFailed` or `InsufficientMemory`, and then holds nothing.

@@ -1,5 +1,6 @@
 """The values that pass between the service and a backend: immutable, plain, free of HTTP."""
 
+from array import array
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -29,6 +30,13 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     """What a load reads from disk."""
     kv_bytes_per_token: int = 0
     """KV cache per token of one sequence; 0 where unknown."""
+    embedding_length: int = 0
+    """Numbers of the vectors that it makes of texts; 0 where it writes answers instead."""
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it makes vectors of texts: its engine is an `EmbeddingEngine`."""
+        return self.embedding_length > 0
 
 
 class BakedPrompt(Struct, frozen=True, kw_only=True):
@@ -43,7 +51,7 @@ class LoadOptions(Struct, frozen=True, kw_only=True):
     """How to load a model. The defaults suit a small model on a small machine."""
 
     parallel: int = 4
-    """Slots: sequences that decode together."""
+    """Slots: sequences that decode together. Of a model that embeds as many as fit a step do."""
     context_length: int | None = None
     """Tokens for each slot; None means what was trained, at most 4096."""
     threads: int | None = None
@@ -171,6 +179,17 @@ class Failed(Struct, frozen=True, tag=True):
 
 EngineEvent: TypeAlias = Started | Token | Finish | Failed
 """A request's events: `Started` at most once, `Token`s, then exactly one `Finish` or `Failed`."""
+
+
+class Embedded(Struct, frozen=True, gc=False, tag=True):
+    """An input's vector, of length 1, in 32-bit floats."""
+
+    vector: "array[float]"
+
+
+EmbedEvent: TypeAlias = Started | Embedded | Finish | Failed
+"""An embedding request's events: `Started` at most once, an `Embedded` for each input, in the order
+of the inputs, then exactly one `Finish` or `Failed`. Its usage has no completion tokens."""
 
 
 class EngineStats(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,15 @@ from typing import Literal, TypeAlias
 
 from msgspec.structs import replace
 
-from pilotlight_backend import Engine, LoadOptions, LoadProgress, ModelFacts, ModelFileInvalid
+from pilotlight_backend import (
+    BaseEngine,
+    EmbeddingEngine,
+    Engine,
+    LoadOptions,
+    LoadProgress,
+    ModelFacts,
+    ModelFileInvalid,
+)
 from pilotlight_backend.cgroup import available_memory
 from pilotlight_backend.checks import check_memory, context_length
 from pilotlight_backend.readahead import read_ahead
@@ -36,7 +44,7 @@ class LlamaCppBackend:
         facts: ModelFacts,
         options: LoadOptions,
         progress: Callable[[LoadProgress], None],
-    ) -> Engine:
+    ) -> BaseEngine:
         """Load a model: read its files, map them, evaluate one token."""
         facts = replace(facts, context_length=context_length(facts, options))
         check_memory(facts, options)
@@ -47,7 +55,8 @@ class LlamaCppBackend:
             )
         except OSError as error:
             raise ModelFileInvalid(facts.path, f"it cannot be read: {error.strerror}") from error
-        return _start(facts, options, lambda phase: progress(LoadProgress(phase, total, total)))
+        start = _start_embedding if facts.embeds else _start
+        return start(facts, options, lambda phase: progress(LoadProgress(phase, total, total)))
 
 
 def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], None]) -> Engine:
@@ -92,6 +101,33 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
         baked = adopt(context, prompt, facts, options)
         undo.pop_all()
     return LlamaCppEngine(facts, model, context, options, baked)
+
+
+def _start_embedding(
+    facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], None]
+) -> EmbeddingEngine:
+    """Make model, context and engine of a model that embeds, or nothing at all."""
+    from pilotlight_llama_cpp.embedding_context import EmbeddingContext  # noqa: PLC0415
+    from pilotlight_llama_cpp.embedding_engine import LlamaCppEmbeddingEngine  # noqa: PLC0415
+    from pilotlight_llama_cpp.model import Model  # noqa: PLC0415
+
+    with ExitStack() as undo:
+        report("load")
+        model = Model(facts.path, gpu_layers=options.gpu_layers, proceed=lambda: report("load"))
+        undo.callback(model.close)
+        context = EmbeddingContext(
+            model,
+            facts.architecture,
+            context_length=facts.context_length,
+            chunk=options.chunk,
+            threads=options.threads or threads.choose(facts.size_bytes),
+        )
+        undo.callback(context.close)
+        report("warm")
+        _on_a_thread_of_its_own(context.warm)
+        undo.pop_all()
+    facts = replace(facts, embedding_length=context.embedding_length)
+    return LlamaCppEmbeddingEngine(facts, model, context)
 
 
 def _on_a_thread_of_its_own(work: Callable[[], None]) -> None:

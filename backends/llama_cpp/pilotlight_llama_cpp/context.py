@@ -28,7 +28,7 @@ class Decoded(Enum):
 
 
 # llama.h on llama_decode: 0 success, 1 no KV slot, -1 invalid batch; of the others part remains.
-_OUTCOMES = {0: Decoded.DONE, 1: Decoded.REFUSED, -1: Decoded.REFUSED}
+OUTCOMES = {0: Decoded.DONE, 1: Decoded.REFUSED, -1: Decoded.REFUSED}
 
 
 class Run(Protocol):
@@ -134,7 +134,7 @@ class Context:
             row = end
         self._batch.n_tokens = row
         status = self._lib.llama_decode(self._pointer, self._batch)
-        return _OUTCOMES.get(status, Decoded.BROKEN)
+        return OUTCOMES.get(status, Decoded.BROKEN)
 
     def warm(self) -> None:
         """Evaluate one token, so that the first request does not meet cold pages and buffers."""

@@ -13,7 +13,7 @@ from pilotlight_llama_cpp.native import library
 _PIECE_BYTES = 128
 _TEXT_BYTES = 1024
 _LONG_ROPE = b".rope.scaling.original_context_length"
-_ADD_NOTHING, _SPELLED = False, True
+_SPELLED = True
 
 
 class Model:
@@ -72,16 +72,17 @@ class Model:
         ids = self.lib.llama_vocab_get_suppress_tokens(self._vocab, ctypes.byref(count))
         return tuple(ids[: count.value]) if ids else ()
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Return the token ids of *text*; adds nothing at either end."""
+    def tokenize(self, text: str, *, special: bool, add_special: bool = False) -> list[int]:
+        """Return the token ids of *text*; with *add_special* what the header wants at its ends."""
         data = text.encode("utf-8", "replace")
-        room = len(data) + 2  # a token is at least a byte, and SPM may put a space before
+        # A token is at least a byte; SPM may put a space before, and two specials may be added.
+        room = len(data) + 4
         ids = (ctypes.c_int32 * room)()
         with self._in_use:  # else it could be freed meanwhile
             if not self.pointer:
                 raise EngineClosed("the engine is closed")
             count = self.lib.llama_tokenize(
-                self._vocab, data, len(data), ids, room, _ADD_NOTHING, special
+                self._vocab, data, len(data), ids, room, add_special, special
             )
         if count < 0:
             raise InferenceFailed(f"the text of {len(data)} bytes could not be tokenised")
@@ -113,6 +114,12 @@ class Model:
         for index in range(lib.llama_model_meta_count(self.pointer)):
             yield self._text(lib.llama_model_meta_key_by_index, index)
             yield self._text(lib.llama_model_meta_val_str_by_index, index)
+
+    def metadata_value(self, key: str) -> str | None:
+        """Return the value of the header's *key* in text; None where it has no such."""
+        buffer = ctypes.create_string_buffer(_TEXT_BYTES)
+        length = self.lib.llama_model_meta_val_str(self.pointer, key.encode(), buffer, _TEXT_BYTES)
+        return None if length < 0 else buffer.value.decode()
 
     def _text(self, read: Callable[[Any, int, Any, int], int], index: int) -> bytes:
         room = _TEXT_BYTES

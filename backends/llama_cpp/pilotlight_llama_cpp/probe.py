@@ -1,6 +1,7 @@
 """From a GGUF file's header to the facts of its model."""
 
 import re
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,25 @@ _TOKENS = "tokenizer.ggml.tokens"
 _F16_BYTES = 2
 _PART = re.compile(r"(?P<prefix>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 _NO_MODELS = frozenset({"adapter", "imatrix", "mmproj"})  # general.type; models say "model"
+
+ENCODERS = frozenset(
+    {
+        "bert", "eurobert", "gemma-embedding", "jina-bert-v2", "jina-bert-v3", "modern-bert",
+        "neo-bert", "nomic-bert", "nomic-bert-moe",
+    }
+)  # fmt: skip
+"""Architectures whose tokens see the whole text, and which keep no cache: they embed alone
+(`llama_model::create_memory` in llama-model.cpp)."""
+
+
+class Pooling(IntEnum):
+    """How one vector is made of a text's many: `llama_pooling_type` in llama.h."""
+
+    NONE = 0
+    MEAN = 1
+    CLS = 2
+    LAST = 3
+    RANK = 4
 
 
 def probe(path: Path) -> ModelFacts | None:
@@ -54,6 +74,7 @@ def _facts(header: Header) -> ModelFacts | None:
         raise header.invalid("it tells no context length")
     if not header.tensor_count:
         raise header.invalid("it holds no tensors")
+    embeds = _embeds(header, architecture)
     return ModelFacts(
         path=header.path,
         architecture=architecture,
@@ -65,7 +86,28 @@ def _facts(header: Header) -> ModelFacts | None:
         add_bos=_flag(header, "tokenizer.ggml.add_bos_token"),
         size_bytes=_size_bytes(header),
         kv_bytes_per_token=_kv_bytes_per_token(header, architecture),
+        embedding_length=_embedding_length(header, architecture) if embeds else 0,
     )
+
+
+def _embeds(header: Header, architecture: str) -> bool:
+    """Tell whether the model makes vectors of texts: it says how, or can do nothing else."""
+    pooling = _number(header, f"{architecture}.pooling_type") or Pooling.NONE
+    if pooling == Pooling.RANK:
+        raise header.invalid("it ranks documents (pooling type 4), which is not supported")
+    if pooling > Pooling.RANK:
+        raise header.invalid(f"its pooling type {pooling} is not supported")
+    return pooling != Pooling.NONE or architecture in ENCODERS
+
+
+def _embedding_length(header: Header, architecture: str) -> int:
+    """Return the length of its vectors; a last layer may make them longer or shorter."""
+    length = _number(header, f"{architecture}.embedding_length_out") or _number(
+        header, f"{architecture}.embedding_length"
+    )
+    if not length:
+        raise header.invalid("it tells no embedding length")
+    return length
 
 
 def _size_bytes(header: Header) -> int:
@@ -86,6 +128,8 @@ def _size_bytes(header: Header) -> int:
 
 def _kv_bytes_per_token(header: Header, architecture: str) -> int:
     """Return the bytes of keys and values in 16 bits; 0 where the header does not say enough."""
+    if architecture in ENCODERS:
+        return 0
 
     def number(name: str) -> int:
         return _number(header, f"{architecture}.{name}") or 0

@@ -22,6 +22,7 @@ _REF = "#/components/schemas/{name}"
 
 _TAGS = [
     {"name": "chat", "description": "Answers to conversations."},
+    {"name": "embeddings", "description": "Vectors of texts."},
     {"name": "models", "description": "What there is to ask."},
     {"name": "health", "description": "Probes for platforms and people."},
     {"name": "document", "description": "This document."},

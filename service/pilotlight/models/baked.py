@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from pilotlight.models.catalog import ModelEntry, template_path
-from pilotlight_backend import BakedPrompt, BakingEngine, Engine, LoadOptions, ModelFacts
+from pilotlight_backend import BakedPrompt, BakingEngine, BaseEngine, LoadOptions, ModelFacts
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def with_baked(options: LoadOptions, entry: ModelEntry, facts: ModelFacts) -> Lo
     return replace(options, baked=BakedPrompt(path=path, template=template_digest(source)))
 
 
-def warn_of_unused(options: LoadOptions, engine: Engine, backend: str) -> None:
+def warn_of_unused(options: LoadOptions, engine: BaseEngine, backend: str) -> None:
     """Warn where a baked prompt was found and *engine* is none that takes it up."""
     if options.baked and not isinstance(engine, BakingEngine):
         logger.warning(

@@ -21,9 +21,13 @@ class Resident(Struct, frozen=True):
 
 
 def memory_need(facts: ModelFacts, options: LoadOptions) -> int:
-    """Return the bytes that a model takes once loaded: its weights and every slot's KV cache."""
+    """Return the bytes that a model takes once loaded: its weights and every slot's KV cache.
+
+    One that embeds forgets an input once it is embedded: a single cache serves all.
+    """
     context = options.context_length or min(facts.context_length, DEFAULT_CONTEXT)
-    return facts.size_bytes + facts.kv_bytes_per_token * context * options.parallel
+    slots = 1 if facts.embeds else options.parallel
+    return facts.size_bytes + facts.kv_bytes_per_token * context * slots
 
 
 def choose(residents: Sequence[Resident], need: int, budget: int | None) -> list[ModelEntry] | None:

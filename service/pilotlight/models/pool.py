@@ -16,7 +16,7 @@ from functools import partial
 
 from msgspec import Struct
 
-from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
+from pilotlight.errors import InsufficientMemory, InvalidRequest, ModelLoadFailed, ModelLoading
 from pilotlight.metrics import LoadRecord
 from pilotlight.models import estimate, eviction
 from pilotlight.models.abandon import in_thread
@@ -32,6 +32,8 @@ from pilotlight.receipt import Phases
 from pilotlight.schema.models import ModelState
 from pilotlight_backend import (
     BackendError,
+    BaseEngine,
+    EmbeddingEngine,
     Engine,
     EngineStats,
     LoadOptions,
@@ -54,11 +56,31 @@ class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
     entry: ModelEntry
     backend: str
     facts: ModelFacts
-    engine: Engine
+    base: BaseEngine
     phases: Phases
     """What its load took."""
     began_at: float | None = None
     """Seconds from the process's start until the load began."""
+    first: bool = False
+    """Whether it is the first that this process loaded."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, as one that writes answers; raises `InvalidRequest` where it does not."""
+        if isinstance(self.base, Engine):
+            return self.base
+        raise InvalidRequest(
+            f"the model {self.entry.name!r} makes embeddings and writes no answers", param="model"
+        )
+
+    @property
+    def embedder(self) -> EmbeddingEngine:
+        """The engine, as one that makes vectors; raises `InvalidRequest` where it does not."""
+        if isinstance(self.base, EmbeddingEngine):
+            return self.base
+        raise InvalidRequest(
+            f"the model {self.entry.name!r} writes answers and makes no embeddings", param="model"
+        )
 
 
 class Hold(Struct, frozen=True):
@@ -130,6 +152,8 @@ class Pool:
         self._history = history
         self._max_held = max_held
         self._held = 0
+        self._loads = 0
+        """Those that succeeded."""
         self._on_load = on_load
         self._jitter = jitter
         self._models: dict[ModelEntry, _Model] = {}
@@ -161,7 +185,7 @@ class Pool:
     def engines(self) -> dict[str, EngineStats]:
         """Return a snapshot of each loaded model's engine, by the model's name."""
         loaded = [model.loaded for model in self._models.values() if model.state == "ready"]
-        return {model.entry.name: model.engine.stats() for model in loaded if model}
+        return {model.entry.name: model.base.stats() for model in loaded if model}
 
     # ── asking ─────────────────────────────────────────────────────────────────────────────────
 
@@ -303,7 +327,10 @@ class Pool:
             reading = phases.get("read", took)
             self._remember(model, key, LoadTimes(reading, took - reading))
             name = claim.backend.name
-            model.loaded = LoadedModel(model.entry, name, facts, engine, phases, began_at)
+            model.loaded = LoadedModel(
+                model.entry, name, facts, engine, phases, began_at, first=not self._loads
+            )
+            self._loads += 1
             model.last_used = self._clock()
             model.state = "ready"
             self._room.set()  # where its waiters have left, it is idle from the start
@@ -374,7 +401,7 @@ class Pool:
     async def _close(self, model: _Model) -> None:
         assert model.loaded  # noqa: S101 - what draining means
         try:
-            await asyncio.to_thread(model.loaded.engine.close)
+            await asyncio.to_thread(model.loaded.base.close)
         except Exception:  # a plugin's edge
             logger.exception("closing %s failed", model.entry.name)
         model.loaded = None
@@ -435,7 +462,7 @@ async def _fetch(origin: Origin, watch: LoadWatch) -> bool:
     return await in_thread(partial(fetch, origin.address, origin.root), watch.note_fetch)
 
 
-def _close(engine: Engine) -> None:
+def _close(engine: BaseEngine) -> None:
     engine.close()
 
 

@@ -21,6 +21,12 @@ class TestFakeThatEchoes(BackendConformance):
 
     @pytest.fixture(scope="class")
     @classmethod
+    def embedding_model_path(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        model = FakeModel(embedding_length=8)
+        return model.write(tmp_path_factory.mktemp("models") / "embed.fake")
+
+    @pytest.fixture(scope="class")
+    @classmethod
     def plugin(cls) -> str:
         return "pilotlight_backend.testing.plugin"
 

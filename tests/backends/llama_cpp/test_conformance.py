@@ -3,6 +3,7 @@
 import pytest
 
 from pilotlight_backend.testing.conformance import BackendConformance
+from pilotlight_backend.testing.conformance.embedding import EmbedConformance
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 
 
@@ -16,3 +17,20 @@ class TestLlamaCpp(BackendConformance):
     @classmethod
     def model_path(cls, model_path):
         return model_path
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def embedding_model_path(cls, bert):
+        return bert
+
+
+class TestLlamaCppDecoderThatEmbeds(EmbedConformance):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls):
+        return LlamaCppBackend()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def embedding_model_path(cls, embedding_decoder):
+        return embedding_decoder

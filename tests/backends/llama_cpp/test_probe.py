@@ -301,3 +301,74 @@ def test_split_model_with_a_bad_part(tmp_path, content):
         (tmp_path / "m-00002-of-00002.gguf").write_bytes(content)
     with pytest.raises(ModelFileInvalid, match="00002-of"):
         probe(first)
+
+
+LENGTH = (U32, 384)
+
+
+@pytest.mark.parametrize(
+    ("keys", "length"),
+    [
+        ({}, 0),
+        ({"llama.embedding_length": LENGTH}, 0),
+        ({"llama.embedding_length": LENGTH, "llama.pooling_type": (U32, 0)}, 0),
+        ({"llama.embedding_length": LENGTH, "llama.pooling_type": (U32, 1)}, 384),
+        ({"llama.embedding_length": LENGTH, "llama.pooling_type": (U32, 2)}, 384),
+        ({"llama.embedding_length": LENGTH, "llama.pooling_type": (U32, 3)}, 384),
+        (
+            {
+                "llama.embedding_length": LENGTH,
+                "llama.embedding_length_out": (U32, 64),
+                "llama.pooling_type": (U32, 3),
+            },
+            64,
+        ),
+    ],
+)
+def test_model_that_embeds(probe_bytes, keys, length):
+    """A pooling type makes a model one that embeds; its vectors may have a length of their own."""
+    facts = probe_bytes(gguf(keys))
+    assert (facts.embedding_length, facts.embeds) == (length, length > 0)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "nomic-bert", "modern-bert", "gemma-embedding"])
+@pytest.mark.parametrize("pooling", [{}, {"pooling_type": (U32, 0)}, {"pooling_type": (U32, 2)}])
+def test_encoder_embeds_whatever_it_says(probe_bytes, architecture, pooling):
+    """It can do nothing else, and keeps no cache."""
+    keys = {
+        "context_length": (U32, 512),
+        "embedding_length": LENGTH,
+        "block_count": (U32, 12),
+        "attention.head_count": (U32, 12),
+        **pooling,
+    }
+    facts = probe_bytes(
+        gguf(
+            {
+                "general.architecture": (STRING, architecture),
+                **{f"{architecture}.{key}": value for key, value in keys.items()},
+            }
+        )
+    )
+    assert (facts.architecture, facts.embedding_length) == (architecture, 384)
+    assert facts.kv_bytes_per_token == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"llama.pooling_type": (U32, 4)}, "ranks documents"),
+        ({"llama.pooling_type": (U32, 5)}, "pooling type 5"),
+        ({"llama.pooling_type": (I32, -1)}, "cannot be -1"),
+        ({"llama.pooling_type": (STRING, "mean")}, "is no int"),
+        ({"llama.pooling_type": (U32, 1)}, "tells no embedding length"),
+        (
+            {"llama.pooling_type": (U32, 1), "llama.embedding_length": (U32, 0)},
+            "tells no embedding length",
+        ),
+    ],
+)
+def test_pooling_that_is_refused(probe_bytes, keys, reason):
+    """A reranker, what nobody knows, and a header that lies."""
+    with pytest.raises(ModelFileInvalid, match=reason):
+        probe_bytes(gguf(keys))

@@ -25,12 +25,22 @@ from pilotlight_backend.errors import (
     ModelFileInvalid,
 )
 from pilotlight_backend.testing.fake_baking import FakeBakingEngine, baked_tokens
+from pilotlight_backend.testing.fake_embedding_engine import FakeEmbeddingEngine
 from pilotlight_backend.testing.fake_engine import FakeEngine
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import SUFFIX, FakeModel, Piece, read_model
 from pilotlight_backend.types import LoadOptions, LoadProgress, ModelFacts
 
-__all__ = ["FakeBackend", "FakeBakingEngine", "FakeEngine", "FakeModel", "Gate", "Load", "Piece"]
+__all__ = [
+    "FakeBackend",
+    "FakeBakingEngine",
+    "FakeEmbeddingEngine",
+    "FakeEngine",
+    "FakeModel",
+    "Gate",
+    "Load",
+    "Piece",
+]
 
 
 class Load(Struct, frozen=True):
@@ -61,6 +71,8 @@ class FakeBackend:
         """Every load that was begun, those that failed included."""
         self.engines: list[FakeEngine] = []
         """The engines that are not closed, in the order of their loads' ends."""
+        self.embedders: list[FakeEmbeddingEngine] = []
+        """The same of the engines that embed."""
 
     @property
     def name(self) -> str:
@@ -82,7 +94,7 @@ class FakeBackend:
         facts: ModelFacts,
         options: LoadOptions,
         progress: Callable[[LoadProgress], None],
-    ) -> FakeEngine:
+    ) -> FakeEngine | FakeEmbeddingEngine:
         """Load as the file says: in its steps, in its time, and with its failure."""
         model = read_model(facts.path)
         with self._changed:
@@ -93,7 +105,9 @@ class FakeBackend:
         if error is not None:
             raise error
         progress(LoadProgress("warm", facts.size_bytes, facts.size_bytes))
-        return self._open(model, facts, options)
+        facts = replace(facts, context_length=context_length(facts, options))
+        open_ = self._open_embedder if facts.embeds else self._open
+        return open_(model, facts, options)
 
     def _read(self, model: FakeModel, total: int, progress: Callable[[LoadProgress], None]) -> None:
         progress(LoadProgress("read", 0, total))
@@ -104,7 +118,6 @@ class FakeBackend:
 
     def _open(self, model: FakeModel, facts: ModelFacts, options: LoadOptions) -> FakeEngine:
         kind = FakeBakingEngine if self._bakes else FakeEngine
-        facts = replace(facts, context_length=context_length(facts, options))
         baked = baked_tokens(facts, options) if self._bakes else ()
         with self._changed:
             engine = kind(
@@ -118,6 +131,25 @@ class FakeBackend:
             )
             self.engines.append(engine)
         return engine
+
+    def _open_embedder(
+        self, model: FakeModel, facts: ModelFacts, options: LoadOptions
+    ) -> FakeEmbeddingEngine:
+        with self._changed:
+            engine = FakeEmbeddingEngine(
+                model,
+                facts,
+                options,
+                changed=self._changed,
+                token_gate=self.token_gate,
+                on_close=self._forget_embedder,
+            )
+            self.embedders.append(engine)
+        return engine
+
+    def _forget_embedder(self, engine: FakeEmbeddingEngine) -> None:
+        with self._changed:
+            self.embedders.remove(engine)
 
     def _forget(self, engine: FakeEngine) -> None:
         with self._changed:

@@ -66,6 +66,9 @@ class FakeModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     size_bytes: Count | None = None
     """What the facts say instead of the file's size."""
     kv_bytes_per_token: Count = 0
+    embedding_length: Count = 0
+    """Above 0 the model makes vectors of so many numbers and writes no answers: `fail_after` counts
+    inputs then, and a step of the engine embeds one of them for each request."""
 
     reply: str | tuple[str | Piece, ...] | None = None
     """The answer: text, one token for each byte; or its tokens; null echoes the last user."""
@@ -100,6 +103,7 @@ class FakeModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
             add_bos=self.add_bos,
             size_bytes=path.stat().st_size if self.size_bytes is None else self.size_bytes,
             kv_bytes_per_token=self.kv_bytes_per_token,
+            embedding_length=self.embedding_length,
         )
 
 

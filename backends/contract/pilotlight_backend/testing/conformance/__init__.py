@@ -13,7 +13,9 @@ Run it by subclassing, with pytest; nothing else in this distribution imports py
         @classmethod
         def model_path(cls) -> Path: ...  # a small model, a few megabytes at the most
 
-`options`, `prompt_text` and `plugin` may be overridden too; see `ConformanceFixtures`. The suite
+`options`, `prompt_text` and `plugin` may be overridden too; see `ConformanceFixtures`. A backend
+that embeds overrides `embedding_model_path`; `EmbedConformance` alone is for one that does nothing
+else. The suite
 asserts the contract and nothing that a correct backend may do differently. It never sleeps: it
 waits for events, for `DEADLINE` seconds at the most, and where it must catch a request at work it
 listens slowly, which keeps any engine busy.
@@ -26,6 +28,7 @@ _PARTS = (
     "baking",
     "cancelling",
     "closing",
+    "embedding",
     "fixtures",
     "generating",
     "guiding",
@@ -41,6 +44,7 @@ pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS))
 from pilotlight_backend.testing.conformance.baking import BakeConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.cancelling import CancelConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.closing import CloseConformance  # noqa: E402
+from pilotlight_backend.testing.conformance.embedding import EmbedConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.generating import GenerateConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.guiding import GuideConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.loading import LoadConformance  # noqa: E402
@@ -63,5 +67,6 @@ class BackendConformance(
     RefuseConformance,
     CloseConformance,
     BakeConformance,
+    EmbedConformance,
 ):
     """The whole suite."""

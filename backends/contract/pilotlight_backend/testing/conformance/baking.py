@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from pilotlight_backend.errors import ContextLengthExceeded, EngineClosed, InvalidParameter
 from pilotlight_backend.protocols import Backend, BakingEngine, Engine
-from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures
+from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures, load
 from pilotlight_backend.testing.conformance.listener import request_of, run, submit, within
 from pilotlight_backend.types import BakedPrompt, LoadOptions, ModelFacts
 
@@ -232,8 +232,7 @@ class Loads:
 
     def load(self, **changed: Any) -> Engine:
         """Load with the options *changed*."""
-        options = replace(self._options, **changed)
-        return within(lambda: self._backend.load(self._model, options, lambda _: None))
+        return load(self._backend, self._model, replace(self._options, **changed))
 
     def answer(
         self, prompt: list[int], length: int = LENGTH, **changed: Any

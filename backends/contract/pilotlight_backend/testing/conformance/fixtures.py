@@ -13,6 +13,13 @@ from pilotlight_backend.testing.conformance.listener import within
 from pilotlight_backend.types import LoadOptions, ModelFacts
 
 
+def load(backend: Backend, model: ModelFacts, options: LoadOptions) -> Engine:
+    """Load a model that writes answers."""
+    engine = within(lambda: backend.load(model, options, lambda _: None))
+    assert isinstance(engine, Engine)
+    return engine
+
+
 class ConformanceFixtures:
     """The fixtures, all of them for a class at a time; any may be overridden."""
 
@@ -61,7 +68,7 @@ class ConformanceFixtures:
     @classmethod
     def engine(cls, backend: Backend, model: ModelFacts, options: LoadOptions) -> Iterator[Engine]:
         """Load the model once for the class, and close it."""
-        engine = within(lambda: backend.load(model, options, lambda _: None))
+        engine = load(backend, model, options)
         yield engine
         within(engine.close)
 
@@ -76,6 +83,6 @@ class ConformanceFixtures:
         self, backend: Backend, model: ModelFacts, options: LoadOptions
     ) -> Iterator[Engine]:
         """Load an engine for one test, which may leave it in any state."""
-        engine = within(lambda: backend.load(model, options, lambda _: None))
+        engine = load(backend, model, options)
         yield engine
         within(engine.close)

@@ -7,7 +7,7 @@ import threading
 from msgspec.structs import replace
 
 from pilotlight_backend.protocols import Backend, Engine
-from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures
+from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures, load
 from pilotlight_backend.testing.conformance.listener import (
     DEADLINE,
     Listener,
@@ -177,13 +177,13 @@ class GenerateConformance(ConformanceFixtures):
 
         How much is reused is the backend's affair; the last token of a prompt never is.
         """
-        used = backend.load(model, options, lambda _: None)
+        used = load(backend, model, options)
         longer = [*prompt, *run(used, request_of(prompt, LENGTH)).tokens]
         for turn in (longer, prompt, [*prompt[:-2], prompt[0], *prompt], longer):
             request = request_of(turn, LENGTH)
             reused = run(used, request)
             assert reused.finish().usage.cached_tokens < len(turn)
-            new = backend.load(model, options, lambda _: None)
+            new = load(backend, model, options)
             assert reused.tokens == run(new, request).tokens
             new.close()
         used.close()

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from pilotlight_backend.errors import LoadFailed, ModelFileInvalid
 from pilotlight_backend.protocols import Backend, Engine
-from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures
+from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures, load
 from pilotlight_backend.testing.conformance.listener import eventually, request_of, run, within
 from pilotlight_backend.types import LoadOptions, LoadProgress, ModelFacts
 
@@ -43,11 +43,11 @@ class LoadConformance(ConformanceFixtures):
         """Progress is reported on the thread that called the load."""
         callers: set[int] = set()
 
-        def load() -> int:
+        def load_and_close() -> int:
             backend.load(model, options, lambda _: callers.add(threading.get_ident())).close()
             return threading.get_ident()
 
-        caller = within(load)
+        caller = within(load_and_close)
         assert callers == {caller}
 
     def test_progress_that_raises_ends_the_load(
@@ -73,7 +73,7 @@ class LoadConformance(ConformanceFixtures):
     def test_default_context_is_bounded(self, backend: Backend, model: ModelFacts) -> None:
         """Without an option the context is what was trained, at most 4096."""
         options = LoadOptions(parallel=1)
-        engine = within(lambda: backend.load(model, options, lambda _: None))
+        engine = load(backend, model, options)
         context_length = engine.facts.context_length
         within(engine.close)
         assert context_length == min(model.context_length, DEFAULT_CONTEXT_LENGTH)
@@ -90,9 +90,7 @@ class LoadConformance(ConformanceFixtures):
         self, backend: Backend, model: ModelFacts, options: LoadOptions, prompt_text: str
     ) -> None:
         """Closing one engine leaves another one of the same model at work."""
-        one, other = (
-            within(lambda: backend.load(model, options, lambda _: None)) for _ in range(2)
-        )
+        one, other = (load(backend, model, options) for _ in range(2))
         within(one.close)
         prompt = other.tokenize(prompt_text, special=False)
         assert run(other, request_of(prompt, max_tokens=2)).tokens
@@ -104,7 +102,7 @@ class LoadConformance(ConformanceFixtures):
         """Loading, giving up and closing, again and again, leaves no thread and no open file."""
 
         def load_and_close() -> None:
-            engine = backend.load(model, options, lambda _: None)
+            engine = load(backend, model, options)
             run(engine, request_of(engine.tokenize(prompt_text, special=False), max_tokens=2))
             engine.close()
             with pytest.raises(StopLoading):

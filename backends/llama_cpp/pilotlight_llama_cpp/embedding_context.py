@@ -1,0 +1,160 @@
+"""The computation of embeddings: a `llama_context` that pools each sequence into one vector."""
+
+import ctypes
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from pilotlight_backend import InferenceFailed, LoadFailed
+from pilotlight_backend.vectors import unit
+from pilotlight_llama_cpp import logs
+from pilotlight_llama_cpp.context import OUTCOMES, Decoded
+from pilotlight_llama_cpp.model import Model
+from pilotlight_llama_cpp.packing import Part
+from pilotlight_llama_cpp.probe import Pooling
+
+_SEQUENCES = 64
+"""Inputs in one batch: with a chunk of 512 tokens, inputs of eight tokens still fill it."""
+_LOGITS_BYTES = 128 << 20
+"""llama.cpp keeps a row of logits for each token of a batch that embeds, and fills it with zeros
+where the model has no logits (output_reserve in llama-context.cpp): a step has no more tokens than
+this holds. With a vocabulary of 152,000, steps of 220 tokens took 168 MB and steps of 512 510 MB.
+Only an input that must be evaluated whole may need more."""
+_SCORES_BYTES = 256 << 20
+"""Memory for a layer's attention scores, from which on flash attention does without them. Twelve
+heads over 2,048 tokens, all of which see all, need 200 MB."""
+_LEAST = 64
+"""Tokens in a step, however large the vocabulary is."""
+
+
+class EmbeddingContext:
+    """One `llama_context` and one batch for all steps. The engine's thread alone uses it."""
+
+    _pointer: Any = None
+
+    def __init__(
+        self, model: Model, architecture: str, *, context_length: int, chunk: int, threads: int
+    ) -> None:
+        self._model = model
+        self._lib = model.lib
+        self._threads = threads
+        self.embedding_length: int = self._lib.llama_model_n_embd_out(model.pointer)
+        self.sequences = min(_SEQUENCES, self._lib.llama_max_parallel_sequences())
+        self.step = max(_LEAST, min(chunk, _LOGITS_BYTES // (model.vocabulary_size * 4)))
+        """Tokens of several inputs that are evaluated together, at the most."""
+        self.part = self.step
+        """Tokens of one input that are evaluated at once, at the most."""
+        whole = max(self.step, context_length)
+        pooling = _pooling(model, architecture)
+        if pooling is Pooling.LAST:
+            self._open(pooling, cells=whole)
+        if pooling is not Pooling.LAST or not self._takes_parts():
+            self._free()
+            self.part = whole
+            self._open(pooling, cells=whole)
+        self._memory = self._lib.llama_get_memory(self._pointer)
+        self._make_batch()
+
+    def _open(self, pooling: Pooling, *, cells: int) -> None:
+        params = self._lib.llama_context_default_params()
+        params.embeddings = True
+        params.pooling_type = pooling.value
+        params.n_ctx = cells
+        params.n_batch = params.n_ubatch = self.part
+        params.n_seq_max = self.sequences
+        # One stream for all: of several, llama.cpp takes as many tokens of each sequence as the
+        # shortest has (split_equal), so that a pooled sequence would come in pieces.
+        params.kv_unified = True
+        # Plain attention, where there is memory for its scores: a vector is then the same whatever
+        # is embedded beside it, with Q8_0 weights to 1e-7. Flash attention takes other paths for
+        # other batches, and differed by up to 9e-3 on random weights.
+        scores = self._lib.llama_model_n_head(self._model.pointer) * self.part * cells * 4
+        if scores <= _SCORES_BYTES:
+            params.flash_attn_type = self._lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        params.n_threads = params.n_threads_batch = self._threads
+        params.no_perf = True
+        with logs.complaint() as complaint:
+            self._pointer = self._lib.llama_init_from_model(self._model.pointer, params)
+        if not self._pointer:
+            raise LoadFailed(f"llama.cpp made no context: {complaint.text}")
+
+    def _takes_parts(self) -> bool:
+        """Tell whether a long input may be evaluated in parts, its last token being pooled.
+
+        Attention that looks ahead, and a model without a cache, need the whole input at once:
+        llama.cpp ends the process where it does not fit a micro-batch (encode and decode in
+        llama-context.cpp). Other pooling would see the last part alone. The rule is llama-server's:
+        server_slot::can_split in tools/server/server-context.cpp.
+        """
+        lib = self._lib
+        return bool(
+            lib.llama_get_memory(self._pointer) and lib.llama_get_causal_attn(self._pointer)
+        )
+
+    def _make_batch(self) -> None:
+        """Take llama.cpp's own batch, its arrays as arrays of ours."""
+        room = self.part
+        self._batch = self._lib.llama_batch_init(room, 0, 1)
+
+        def array_at(pointer: Any, kind: Any) -> Any:
+            return (kind * room).from_address(ctypes.addressof(pointer.contents))
+
+        self._tokens = array_at(self._batch.token, ctypes.c_int32)
+        self._positions = array_at(self._batch.pos, ctypes.c_int32)
+        for row in range(room):
+            self._batch.n_seq_id[row] = 1
+            self._batch.logits[row] = 1  # each token counts in a mean; llama.cpp demands all
+
+    def decode(self, parts: Sequence[Part]) -> Decoded:
+        """Evaluate *parts* in one batch; each sequence begins anew with the part at its start."""
+        if self._memory and not any(part.start for part in parts):
+            self._lib.llama_memory_clear(self._memory, False)  # noqa: FBT003 - C's order
+        row = 0
+        for part in parts:
+            end = row + len(part.tokens)
+            self._tokens[row:end] = part.tokens
+            self._positions[row:end] = range(part.start, part.start + len(part.tokens))
+            for place in range(row, end):
+                self._batch.seq_id[place][0] = part.sequence
+            row = end
+        self._batch.n_tokens = row
+        # Of models without a cache llama_decode encodes.
+        status = self._lib.llama_decode(self._pointer, self._batch)
+        return OUTCOMES.get(status, Decoded.BROKEN)
+
+    def vector(self, sequence: int) -> "array[float]":
+        """Return the vector of the input that was *sequence* of the last batch, of length 1."""
+        pointer = self._lib.llama_get_embeddings_seq(self._pointer, sequence)
+        if not pointer:
+            raise InferenceFailed("llama.cpp gave no embedding")
+        try:
+            return unit(pointer[: self.embedding_length])
+        except ValueError as error:
+            raise InferenceFailed(f"llama.cpp gave no embedding: {error}") from None
+
+    def warm(self) -> None:
+        """Evaluate one token, so that the first request does not meet cold pages and buffers."""
+        if self.decode([Part(0, 0, (0,))]) is not Decoded.DONE:
+            raise LoadFailed("llama.cpp could not evaluate a first token")
+
+    def close(self) -> None:
+        """Free context and model; no-op the second time."""
+        if self._pointer:
+            self._lib.llama_batch_free(self._batch)
+        self._free()
+        self._model.close()
+
+    def _free(self) -> None:
+        pointer, self._pointer = self._pointer, None
+        if pointer:
+            self._lib.llama_free(pointer)
+
+
+def _pooling(model: Model, architecture: str) -> Pooling:
+    """Return how *model* makes one vector of many; the probe has refused what is not listed.
+
+    Encoders whose header does not say it are pooled by the mean, as sentence-transformers does
+    with a model that says nothing (SentenceTransformer._load_auto_model).
+    """
+    said = model.metadata_value(f"{architecture}.pooling_type")
+    return Pooling(int(said)) if said and int(said) else Pooling.MEAN

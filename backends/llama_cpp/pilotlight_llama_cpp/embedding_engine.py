@@ -1,0 +1,62 @@
+"""A loaded model that embeds."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+from pilotlight_backend import EmbedEvent, EngineStats, ModelFacts, Ticket
+from pilotlight_backend.checks import check_inputs
+from pilotlight_llama_cpp.embedding_context import EmbeddingContext
+from pilotlight_llama_cpp.embedding_runner import EmbeddingRunner, EmbedJob
+from pilotlight_llama_cpp.model import Model
+
+
+class LlamaCppEmbeddingEngine:
+    """Checks requests, and passes them to the runner on its thread."""
+
+    def __init__(self, facts: ModelFacts, model: Model, context: EmbeddingContext) -> None:
+        self._facts = facts
+        self._model = model
+        self._runner = EmbeddingRunner(context)
+        # A daemon: a process that forgot to close the engine can still end.
+        self._thread = threading.Thread(
+            target=self._runner.run, name=f"llama.cpp {facts.path.name}", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def facts(self) -> ModelFacts:
+        """The model's facts, with the context length that is in force."""
+        return self._facts
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return the token ids of *text*; with *special*, special tokens' names become ids."""
+        return self._model.tokenize(text, special=special)
+
+    def tokenize_input(self, text: str) -> list[int]:
+        """Return the token ids of *text* with the special tokens that the header asks for.
+
+        As llama-server has it for embeddings: `tokenize_input_prompts(vocab, …, add_special true,
+        parse_special true)` in tools/server/server-context.cpp. Token ids it takes as they are.
+        """
+        return self._model.tokenize(text, special=True, add_special=True)
+
+    def embed(self, inputs: Sequence[Sequence[int]], emit: Callable[[EmbedEvent], None]) -> Ticket:
+        """Queue *inputs*; *emit* is called on the engine's thread."""
+        check_inputs(
+            inputs,
+            context_length=self._facts.context_length,
+            vocabulary_size=self._model.vocabulary_size,
+        )
+        job = EmbedJob(self._runner, tuple(inputs), emit)
+        self._runner.submit(job)
+        return job
+
+    def stats(self) -> EngineStats:
+        """Return a snapshot."""
+        return self._runner.stats()
+
+    def close(self) -> None:
+        """End every request and give all memory back; waits, save on the engine's own thread."""
+        self._runner.stop()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()

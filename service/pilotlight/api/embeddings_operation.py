@@ -1,0 +1,82 @@
+"""What the OpenAPI document says of `POST /v1/embeddings`."""
+
+from pilotlight.api.operation import Answer, Content, Operation, Parameter
+from pilotlight.errors import (
+    ContextLengthExceeded,
+    InferenceError,
+    InsufficientMemory,
+    InvalidRequest,
+    ModelLoadFailed,
+    ModelLoading,
+    ModelNotFound,
+    QueueFull,
+    RequestTooLarge,
+    ShuttingDown,
+    UnsupportedMediaType,
+)
+from pilotlight.schema.embeddings import EmbeddingList, EmbeddingRequest
+
+_REQUEST = {"model": "bge-small", "input": "The cat sat on the mat."}
+_USAGE = {"prompt_tokens": 9, "total_tokens": 9}
+_ANSWER = {"object": "list", "model": "bge-small", "usage": _USAGE}
+
+
+def _data(embedding: object) -> list[dict[str, object]]:
+    return [{"object": "embedding", "index": 0, "embedding": embedding}]
+
+
+OPERATION = Operation(
+    id="createEmbedding",
+    tag="embeddings",
+    summary="Create embeddings",
+    description=(
+        "Makes a vector of each input. Inputs of a request, and of several, are evaluated together."
+    ),
+    parameters=[
+        Parameter(
+            name="Prefer",
+            place="header",
+            description=(
+                "`wait=N`: seconds to wait for a model that is loading, 0 included, at most 45"
+                " (RFC 7240)."
+            ),
+            schema={"type": "string"},
+            example="wait=30",
+        )
+    ],
+    body=Content(
+        type=EmbeddingRequest,
+        examples={
+            "text": _REQUEST,
+            "texts": _REQUEST | {"input": ["The cat sat.", "The dog ran."], "dimensions": 256},
+            "tokens": _REQUEST | {"input": [101, 1996, 4937, 102], "encoding_format": "base64"},
+        },
+    ),
+    answers={
+        200: Answer(
+            description="The vectors, in the order of the inputs.",
+            content=[
+                Content(
+                    type=EmbeddingList,
+                    examples={
+                        "float": _ANSWER | {"data": _data([0.6, -0.8])},
+                        "base64": _ANSWER | {"data": _data("mpkZP83MTL8=")},
+                    },
+                )
+            ],
+        )
+    },
+    errors=[
+        InvalidRequest,
+        ContextLengthExceeded,
+        ModelNotFound,
+        RequestTooLarge,
+        UnsupportedMediaType,
+        QueueFull,
+        InferenceError,
+        ModelLoading,
+        ModelLoadFailed,
+        InsufficientMemory,
+        ShuttingDown,
+    ],
+)

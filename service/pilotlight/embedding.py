@@ -1,0 +1,167 @@
+"""resolve → tokenise → embed: from a request's inputs to their vectors."""
+
+from array import array
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from pilotlight.admission import Admission
+from pilotlight.answer_watch import AnswerWatch
+from pilotlight.async_engine import AsyncEmbedder, EmbedResult
+from pilotlight.errors import (
+    ContextLengthExceeded,
+    InferenceError,
+    InvalidRequest,
+    QueueFull,
+    ServiceError,
+)
+from pilotlight.metrics import Metrics
+from pilotlight.models.pool import Hold, LoadedModel, Pool
+from pilotlight.models.resolver import Resolver
+from pilotlight.receipt import Phases
+from pilotlight_backend import BackendError, Failed, InvalidParameter
+from pilotlight_backend import ContextLengthExceeded as InputTooLong
+from pilotlight_backend.vectors import unit
+
+
+class EmbeddingParams(Struct, frozen=True, kw_only=True):
+    """What to embed, in no endpoint's words."""
+
+    model: str
+    inputs: Sequence[str | Sequence[int]]
+    """Texts, and texts that are tokenised already; the latter are taken as they are."""
+    several: bool = True
+    """Whether the request has a list of inputs, so that an error names a place in it."""
+    dimensions: int | None = None
+    """Numbers of each vector; None means as many as the model makes."""
+
+
+class Embeddings(Struct, frozen=True, kw_only=True):
+    """The answer: vectors in the order of the inputs, each of length 1."""
+
+    model: str
+    vectors: "Sequence[array[float]]"
+    prompt_tokens: int
+    receipt: Phases | None
+    """Where the time went, if the model was cold when the request came."""
+
+
+class Embedder:
+    """Embeds with whatever model a request names."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        pool: Pool,
+        admission: Admission,
+        metrics: Metrics,
+        *,
+        max_queue: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._resolver = resolver
+        self._pool = pool
+        self._admission = admission
+        self._metrics = metrics
+        self._max_queue = max_queue
+        self._clock = clock
+
+    async def embed(self, params: EmbeddingParams, *, hold: Hold) -> Embeddings:
+        """Return the vectors. Cancel it to take the request out of the engine.
+
+        *hold* is how long to wait for a model that is loading. Raises a `ServiceError`.
+        """
+        watch = AnswerWatch(self._clock)
+        try:
+            with self._admission.request():
+                entry = await self._resolver.resolve(params.model)
+                watch.model = entry.name
+                cold = self._pool.status(entry).state != "ready"
+                async with self._pool.lease(entry, hold) as model:
+                    if cold:
+                        watch.cold(self._load_phases(model))
+                    return await self._embed(model, params, watch)
+        except ServiceError as error:
+            watch.outcome = error.code
+            raise
+        except Exception:
+            watch.outcome = InferenceError.code
+            raise
+        finally:
+            self._metrics.note(watch.record())
+
+    def _load_phases(self, model: LoadedModel) -> Phases:
+        """Return what *model*'s cold start took, from exec on where it was the process's own."""
+        if model.first and self._metrics.started_in is not None:
+            began = {} if model.began_at is None else {"begin": model.began_at}
+            return {"import": self._metrics.started_in, **began, **model.phases}
+        return model.phases
+
+    async def _embed(
+        self, model: LoadedModel, params: EmbeddingParams, watch: AnswerWatch
+    ) -> Embeddings:
+        embedder = AsyncEmbedder(model.embedder)
+        _check_dimensions(model, params.dimensions)
+        inputs = await embedder.tokenize(params.inputs)
+        result = await self._submit(embedder, params, inputs, watch)
+        if isinstance(result.end, Failed):
+            raise InferenceError(str(result.end.error)) from result.end.error
+        receipt = watch.first_token()
+        watch.ended(result.end.reason, result.end.usage)
+        return Embeddings(
+            model=model.entry.name,
+            vectors=[shortened(vector, params.dimensions) for vector in result.vectors],
+            prompt_tokens=result.end.usage.prompt_tokens,
+            receipt=receipt,
+        )
+
+    async def _submit(
+        self,
+        embedder: AsyncEmbedder,
+        params: EmbeddingParams,
+        inputs: Sequence[Sequence[int]],
+        watch: AnswerWatch,
+    ) -> EmbedResult:
+        queued = embedder.stats().queued
+        if queued >= self._max_queue:
+            raise QueueFull(f"{queued} requests wait for this model already", retry_after=5.0)
+        watch.submitted()
+        try:
+            return await embedder.embed(inputs, started=watch.begun)
+        except InputTooLong as error:
+            raise _too_long(params, inputs, error.context_length) from None
+        except InvalidParameter as error:
+            raise InvalidRequest(str(error), param="input") from None
+        except BackendError as error:
+            raise InferenceError(str(error)) from error
+
+
+def shortened(vector: "array[float]", dimensions: int | None) -> "array[float]":
+    """Return the first *dimensions* numbers of *vector*, of length 1 again.
+
+    So OpenAI does it with models that are trained for it, which put the most into the first
+    numbers (Matryoshka embeddings).
+    """
+    if dimensions is None or dimensions == len(vector):
+        return vector
+    return unit(vector[:dimensions])
+
+
+def _check_dimensions(model: LoadedModel, dimensions: int | None) -> None:
+    length = model.facts.embedding_length
+    if dimensions is not None and dimensions > length:
+        raise InvalidRequest(
+            f"dimensions: {dimensions} is more than the {length} that the model"
+            f" {model.entry.name!r} makes",
+            param="dimensions",
+        )
+
+
+def _too_long(
+    params: EmbeddingParams, inputs: Sequence[Sequence[int]], most: int
+) -> ContextLengthExceeded:
+    place, tokens = next((place, len(one)) for place, one in enumerate(inputs) if len(one) > most)
+    param = f"input[{place}]" if params.several else "input"
+    return ContextLengthExceeded(
+        f"{param} comes to {tokens} tokens; this model takes {most}", param=param
+    )

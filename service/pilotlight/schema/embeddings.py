@@ -1,0 +1,74 @@
+"""`/v1/embeddings`: OpenAI's request and answer."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from pilotlight.schema.base import Request, Response
+
+MOST_INPUTS = 2048
+"""Of a list; OpenAI's own limit."""
+
+NonEmpty = Annotated[str, Meta(min_length=1)]
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Tokens = Annotated[list[TokenId], Meta(min_length=1)]
+
+
+class EmbeddingRequest(Request, kw_only=True):
+    """OpenAI's request for embeddings."""
+
+    model: Annotated[str, Meta(min_length=1, description="The model's name; case does not count.")]
+    input: Annotated[
+        NonEmpty
+        | Annotated[list[NonEmpty | TokenId | Tokens], Meta(min_length=1, max_length=MOST_INPUTS)],
+        Meta(
+            description=(
+                "What to embed: a text, a list of texts, the token ids of one text, or a list of"
+                " such. Token ids are taken as they are; a text gets what the model wants at its"
+                " ends. A list that holds token ids holds nothing else."
+            )
+        ),
+    ]
+    encoding_format: Annotated[
+        Literal["float", "base64"] | None,
+        Meta(
+            description=(
+                "How a vector is written: as numbers, or as the base64 of its 32-bit floats, the"
+                " lowest byte first. `float` if omitted."
+            )
+        ),
+    ] = None
+    dimensions: Annotated[
+        Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
+        Meta(
+            description=(
+                "Numbers of each vector, at most as many as the model makes: the first of them,"
+                " scaled to length 1. All if omitted."
+            )
+        ),
+    ] = None
+    user: Annotated[str | None, Meta(description="Accepted without effect.")] = None
+
+
+class Embedding(Response, kw_only=True):
+    """One input's vector, of length 1: numbers, or base64 where the request asks for it."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingUsage(Response, kw_only=True):
+    """Tokens of all inputs, with those that the model wants at their ends."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(Response, kw_only=True):
+    """The vectors, in the order of the inputs."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage

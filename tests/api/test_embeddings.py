@@ -1,0 +1,386 @@
+"""`POST /v1/embeddings`: its request, its answer, its errors, and a model that is cold."""
+
+import asyncio
+import base64
+import math
+import re
+import struct
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from pilotlight_backend.testing.fake import FakeBackend
+from pilotlight_backend.testing.fake_embedding_engine import vector_of
+from tests.api.caller import Call
+from tests.conftest import FakeService, chat
+
+EMBEDDINGS = "/v1/embeddings"
+LENGTH = 8
+END = 257
+"""The fake's end token, which it puts behind a text."""
+
+
+def body(text: Any = "hi", model: str = "e", **fields: Any) -> dict[str, Any]:
+    """Return an embedding request."""
+    return {"model": model, "input": text, **fields}
+
+
+async def post(service: FakeService, content: Any, **headers: str) -> httpx.Response:
+    """Send *content* to the endpoint, bytes as they are."""
+    data = content if isinstance(content, bytes) else msgspec.json.encode(content)
+    headers = {"content-type": "application/json", **headers}
+    return await service.client.post(EMBEDDINGS, content=data, headers=headers)
+
+
+async def ask(service: FakeService, *given: Any, **fields: Any) -> dict[str, Any]:
+    """Return the answer to a request."""
+    response = await post(service, body(*given, **fields))
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def refused(service: FakeService, content: Any) -> dict[str, Any]:
+    """Return the error of a request that is a 400."""
+    response = await post(service, content)
+    assert response.status_code == 400, response.text
+    return response.json()["error"]
+
+
+def tokens_of(text: str) -> list[int]:
+    """Return what the fake makes of *text*."""
+    return [*text.encode(), END]
+
+
+def expected(tokens: list[int]) -> list[float]:
+    """Return the vector of *tokens*."""
+    return list(vector_of(tokens, LENGTH))
+
+
+@pytest.fixture
+async def embedding(start) -> FakeService:
+    """Return a service with a model that embeds, `e`, and one that writes, `m`."""
+    service = await start()
+    service.write("e", embedding_length=LENGTH, context_length=64)
+    service.write("m", reply="Hello.")
+    return service
+
+
+# The request and its answer
+
+
+async def test_text_has_a_vector(embedding):
+    """The answer is OpenAI's, with the tokens that the model puts at a text's ends counted."""
+    answer = await ask(embedding, "hi")
+    assert answer == {
+        "object": "list",
+        "data": [{"object": "embedding", "index": 0, "embedding": expected(tokens_of("hi"))}],
+        "model": "e",
+        "usage": {"prompt_tokens": 3, "total_tokens": 3},
+    }
+
+
+async def test_texts_have_vectors_in_their_order(embedding):
+    """Each has the vector that it has alone."""
+    answer = await ask(embedding, ["one", "two", "one"])
+    found = [one["embedding"] for one in answer["data"]]
+    assert found == [expected(tokens_of(text)) for text in ("one", "two", "one")]
+    assert [one["index"] for one in answer["data"]] == [0, 1, 2]
+    assert answer["usage"]["prompt_tokens"] == 12
+
+
+@pytest.mark.parametrize(
+    ("given", "inputs"),
+    [
+        ([104, 105], [[104, 105]]),
+        ([[104, 105]], [[104, 105]]),
+        ([[104, 105], [7]], [[104, 105], [7]]),
+        (["hi", [7]], [[104, 105, END], [7]]),
+    ],
+)
+async def test_token_ids_are_taken_as_they_are(embedding, given, inputs):
+    """One list of ids is one input; nothing is added to it."""
+    answer = await ask(embedding, given)
+    assert [one["embedding"] for one in answer["data"]] == [expected(one) for one in inputs]
+    assert embedding.backend.embedders[0].requests == [tuple(map(tuple, inputs))]
+
+
+async def test_base64_holds_the_same_numbers(embedding):
+    """32-bit floats, the lowest byte first."""
+    written = (await ask(embedding, "hi", encoding_format="base64"))["data"][0]["embedding"]
+    numbers = struct.unpack(f"<{LENGTH}f", base64.b64decode(written, validate=True))
+    assert list(numbers) == expected(tokens_of("hi"))
+
+
+async def test_fewer_dimensions_are_the_first_scaled(embedding):
+    """As OpenAI shortens its vectors: cut, then of length 1 again."""
+    short = (await ask(embedding, "hi", dimensions=3))["data"][0]["embedding"]
+    first = expected(tokens_of("hi"))[:3]
+    assert short == pytest.approx([one / math.hypot(*first) for one in first], abs=1e-7)
+    whole = (await ask(embedding, "hi", dimensions=LENGTH))["data"][0]["embedding"]
+    assert whole == expected(tokens_of("hi"))
+
+
+async def test_null_and_user_mean_nothing(embedding):
+    """Fields that clients send as null are as if they were left out."""
+    fields = {"encoding_format": None, "dimensions": None, "user": "somebody"}
+    assert await ask(embedding, "hi", **fields) == await ask(embedding, "hi")
+
+
+async def test_text_of_any_kind_has_a_vector(embedding):
+    """Emoji, a surrogate's half, a null character, and nothing but spaces."""
+    answer = await ask(embedding, ["🦙", "\x00", " ", "ü" * 20])
+    assert len({tuple(one["embedding"]) for one in answer["data"]}) == 4
+
+
+async def test_most_inputs(embedding):
+    """2,048 inputs are answered, in their order."""
+    texts = [str(number) for number in range(2048)]
+    answer = await ask(embedding, texts)
+    assert [one["index"] for one in answer["data"]] == list(range(2048))
+    assert answer["data"][1234]["embedding"] == expected(tokens_of("1234"))
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("content", "param"),
+    [
+        (body(""), "input"),
+        (body([]), "input"),
+        (body([""]), "input[0]"),
+        (body(["a", ""]), "input[1]"),
+        (body([[]]), "input[0]"),
+        (body([[1], []]), "input[1]"),
+        (body(["a", 1]), "input"),
+        (body([1, [1]]), "input"),
+        (body([-1]), "input[0]"),
+        (body([[1, 2**31]]), "input[0][1]"),
+        (body([1.5]), "input[0]"),
+        (body([None]), "input[0]"),
+        (body(None), "input"),
+        (body({"text": "a"}), "input"),
+        (body(["a"] * 2049), "input"),
+        ({"model": "e"}, "input"),
+        ({"input": "a"}, "model"),
+        (body("a", ""), "model"),
+        (body(encoding_format="int8"), "encoding_format"),
+        (body(dimensions=0), "dimensions"),
+        (body(dimensions=LENGTH + 1), "dimensions"),
+        (body(colour="red"), "colour"),
+        (body([[1, 999_999]]), "input"),
+    ],
+)
+async def test_what_cannot_be_embedded_is_refused(embedding, content, param):
+    """The 400 names the field, and the place in it."""
+    error = await refused(embedding, content)
+    assert (error["param"], error["code"]) == (param, "invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [("x" * 64, "input"), ([1] * 65, "input"), (["a", "x" * 64], "input[1]")],
+)
+async def test_input_beyond_the_context_is_refused(embedding, given, param):
+    """The 400 has both figures; a text as long as the context is embedded."""
+    error = await refused(embedding, body(given))
+    assert (error["code"], error["param"]) == ("context_length_exceeded", param)
+    assert error["message"] == f"{param} comes to 65 tokens; this model takes 64"
+    await ask(embedding, "x" * 63)
+
+
+async def test_model_that_writes_is_no_embedder(embedding):
+    """The 400 says what the model is."""
+    error = await refused(embedding, body(model="m"))
+    assert error["param"] == "model"
+    assert error["message"] == "the model 'm' writes answers and makes no embeddings"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_model_that_embeds_is_no_writer(embedding, stream):
+    """So does chat's, before a stream begins."""
+    response = await embedding.post(chat("e", stream=stream))
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error["param"] == "model"
+    assert error["message"] == "the model 'e' makes embeddings and writes no answers"
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"", 400, "invalid_request_error"),
+        (b"{", 400, "invalid_request_error"),
+        (b"[]", 400, "invalid_request_error"),
+        (msgspec.json.encode(body(model="nobody")), 404, "model_not_found"),
+    ],
+)
+async def test_bodies_that_are_none(embedding, content, status, code):
+    """They are told as everywhere."""
+    response = await post(embedding, content)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+
+async def test_other_methods_are_refused(embedding):
+    """With the one that is allowed."""
+    response = await embedding.client.get(EMBEDDINGS)
+    assert response.status_code == 405
+    assert "POST" in response.headers["allow"]
+
+
+async def test_unknown_field_may_be_ignored(start):
+    """Where the settings say so."""
+    service = await start(unknown_fields="ignore")
+    service.write("e", embedding_length=LENGTH)
+    assert (await ask(service, colour="red"))["data"]
+
+
+async def test_engine_that_fails_is_a_500(embedding):
+    """The next request is answered."""
+    embedding.write("bad", embedding_length=LENGTH, fail_after=1)
+    response = await post(embedding, body(["one", "two"], "bad"))
+    assert (response.status_code, response.json()["error"]["code"]) == (500, "inference_error")
+    assert (await ask(embedding, "one", "bad"))["data"]
+
+
+# A cold model
+
+
+async def test_cold_model_is_held_for_and_leaves_a_receipt(embedding):
+    """The first answer tells where the time went; a warm one has nothing to tell."""
+    first = await post(embedding, body())
+    names = re.findall(r"(\w+);dur=", first.headers["server-timing"])
+    assert names == [
+        "import", "begin", "read", "warm", "hold", "queue", "prefill", "first_token",
+    ]  # fmt: skip
+    assert "server-timing" not in (await post(embedding, body())).headers
+
+
+async def test_second_models_receipt_has_no_import(embedding):
+    """The process was there already."""
+    embedding.write("other", embedding_length=LENGTH)
+    await ask(embedding)
+    second = await post(embedding, body(model="other"))
+    names = re.findall(r"(\w+);dur=", second.headers["server-timing"])
+    assert names == ["read", "warm", "hold", "queue", "prefill", "first_token"]
+
+
+async def test_loading_model_is_a_503_with_retry_after(embedding):
+    """Where the client does not wait; the load goes on, and a later try is answered."""
+    embedding.backend.load_gate.hold()
+    response = await post(embedding, body(), prefer="wait=0")
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "model_loading")
+    assert 1 <= int(response.headers["retry-after"]) <= 60
+    assert response.headers["x-should-retry"] == "true"
+    embedding.backend.load_gate.release()
+    await ask(embedding)
+    assert len(embedding.backend.loads) == 1
+
+
+async def test_model_that_cannot_be_loaded_is_a_503(embedding):
+    """No try can help, and the header says so."""
+    embedding.write("bad", embedding_length=LENGTH, load_error="invalid")
+    response = await post(embedding, body(model="bad"))
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "model_load_failed")
+    assert response.headers["x-should-retry"] == "false"
+
+
+# Company, and leaving
+
+
+async def one_at_a_time(start: Any, **settings: Any) -> FakeService:
+    """Return a service whose model `e` runs one request and takes no step yet."""
+    service = await start(parallel=1, **settings)
+    service.write("e", embedding_length=LENGTH)
+    service.backend.token_gate.hold()
+    return service
+
+
+async def reached(service: FakeService) -> None:
+    """Wait until the engine stands before its next step."""
+    assert await asyncio.to_thread(service.backend.token_gate.wait_reached)
+
+
+async def waits(backend: FakeBackend, count: int) -> None:
+    """Wait until *count* requests are in the engine."""
+    async with asyncio.timeout(10):
+        while not backend.embedders or len(backend.embedders[0].requests) < count:  # noqa: ASYNC110 - submitting tells no event
+            await asyncio.sleep(0.01)
+
+
+async def test_full_queue_is_a_429(start):
+    """As many may wait as the setting says."""
+    service = await one_at_a_time(start, max_queue=1)
+    calls = [asyncio.create_task(post(service, body("running")))]
+    await reached(service)
+    calls.append(asyncio.create_task(post(service, body("waiting"))))
+    await waits(service.backend, 2)
+    response = await post(service, body("too many"))
+    assert (response.status_code, response.json()["error"]["code"]) == (429, "queue_full")
+    assert "retry-after" in response.headers
+    service.backend.token_gate.release()
+    assert [one.status_code for one in await asyncio.gather(*calls)] == [200, 200]
+
+
+async def test_client_that_hangs_up_frees_its_place(start):
+    """While it runs, and while it waits; nothing is left, and the next one is answered."""
+    service = await one_at_a_time(start)
+    running = Call(service.app, body(["a"] * 100), path=EMBEDDINGS)
+    await reached(service)
+    waiting = Call(service.app, body("b"), path=EMBEDDINGS)
+    await waits(service.backend, 2)
+    await waiting.hang_up()
+    await running.hang_up()
+    following = asyncio.create_task(post(service, body("c")))
+    await waits(service.backend, 3)
+    service.backend.token_gate.release()
+    assert (await following).status_code == 200
+    (engine,) = service.backend.embedders
+    stats = engine.stats()
+    assert (stats.slots_busy, stats.queued, stats.steps) == (0, 0, 1)
+    assert service.app.state.service.admission._under_way == 0
+
+
+async def test_client_that_hangs_up_while_the_model_loads_leaves_nothing(embedding):
+    """The load goes on for others."""
+    embedding.backend.load_gate.hold()
+    call = Call(embedding.app, body(), path=EMBEDDINGS)
+    assert await asyncio.to_thread(embedding.backend.load_gate.wait_reached)
+    await call.hang_up()
+    assert embedding.app.state.service.admission._under_way == 0
+    embedding.backend.load_gate.release()
+    await ask(embedding)
+
+
+async def test_shutdown_ends_a_request_with_an_error(start):
+    """Whoever still waits is told, and whoever comes is sent away."""
+    service = await one_at_a_time(start)
+    call = asyncio.create_task(post(service, body()))
+    await reached(service)
+    await service.app.state.service.drain(0)
+    assert (await call).status_code == 500
+    late = await post(service, body())
+    assert (late.status_code, late.json()["error"]["code"]) == (503, "shutting_down")
+
+
+async def test_embeddings_are_counted(embedding):
+    """By model and outcome, their tokens too."""
+    await ask(embedding, "hi")
+    await post(embedding, body("x" * 100))
+    text = (await embedding.client.get("/metrics")).text
+    for line in (
+        'pilotlight_requests_total{model="e",outcome="stop"} 1.0',
+        'pilotlight_requests_total{model="e",outcome="context_length_exceeded"} 1.0',
+        'pilotlight_prompt_tokens_total{model="e"} 3.0',
+        'pilotlight_queued_requests{model="e"} 0.0',
+    ):
+        assert line in text
+
+
+async def test_model_that_embeds_is_listed(embedding):
+    """Beside the others, with its context."""
+    await ask(embedding)
+    listed = (await embedding.client.get("/v1/models/e")).json()
+    assert (listed["id"], listed["state"], listed["context_length"]) == ("e", "ready", 64)
