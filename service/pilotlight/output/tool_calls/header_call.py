@@ -98,8 +98,9 @@ class HeaderCall(StepReader):
         closers = self.tail.closers
         if first and any(self.rest.startswith(closer) for closer in closers):
             self.name, self.arguments, self.state = self._found, "{}", "complete"
-            return False
-        return False if any(c.startswith(self.rest) for c in closers) else self._break()
+        elif first and not any(closer.startswith(self.rest) for closer in closers):
+            return self._break()
+        return False
 
     def _read_arguments(self) -> bool:
         self.arguments += self._advance()

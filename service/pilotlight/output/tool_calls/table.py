@@ -1,5 +1,6 @@
 """The table of formats: which models write calls in which way, and how to tell."""
 
+# ruff: noqa: RUF001 -- DeepSeek's tokens have these characters
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -42,11 +43,11 @@ class Format(Struct, frozen=True):
         ) and not any(word in chat_template for word in self.lacks)
 
 
-_CALL_BEGIN = "<｜tool▁call▁begin｜>"  # noqa: RUF001 -- DeepSeek's tokens have these characters
-_CALLS_BEGIN = "<｜tool▁calls▁begin｜>"  # noqa: RUF001
-_SEPARATOR = "<｜tool▁sep｜>"  # noqa: RUF001
-_CALL_END = "<｜tool▁call▁end｜>"  # noqa: RUF001
-_CALLS_END = "<｜tool▁calls▁end｜>"  # noqa: RUF001
+_CALL_BEGIN = "<｜tool▁call▁begin｜>"
+_CALLS_BEGIN = "<｜tool▁calls▁begin｜>"
+_SEPARATOR = "<｜tool▁sep｜>"
+_CALL_END = "<｜tool▁call▁end｜>"
+_CALLS_END = "<｜tool▁calls▁end｜>"
 
 
 def _deepseek(name: str, signs: tuple[str, ...], lacks: tuple[str, ...]) -> Format:
