@@ -405,8 +405,8 @@ GEMMA = {
         ),
     ),
     "words": Sample(
-        "<|tool_call>call:f{a:true,b:null,c:None, d : false ,e:[[],{}],}<tool_call|>",
-        call(0, "f", '{"a": true, "b": null, "c": null, "d": false, "e": [[], {}]}'),
+        "<|tool_call>call:f{a:true,b:null,c:None, d : false ,e:[[],{}],f:1e999,}<tool_call|>",
+        call(0, "f", '{"a": true, "b": null, "c": null, "d": false, "e": [[], {}], "f": 1e999}'),
     ),
     "bare-strings": Sample(
         "<|tool_call>call:f{a:New York,b:1.2.3,c:[x y,<z]}<tool_call|>",
@@ -720,6 +720,25 @@ GLM = {
         "<tool_call>note<arg_key>text</arg_key><arg_value>a\n</arg_value><arg_key>tags</arg_key>"
         '<arg_value>["x", 1]</arg_value></tool_call>',
         call(0, "note", '{"text": "a\\n", "tags": ["x", 1]}'),
+    ),
+    "tag-in-a-list": Sample(
+        '<tool_call>note\n<arg_key>tags</arg_key>\n<arg_value> ["</arg_value>"]</arg_value>\n'
+        "</tool_call>",
+        call(0, "note", '{"tags": ["</arg_value>"]}'),
+    ),
+    "list-without-end": Sample(
+        '<tool_call>note\n<arg_key>tags</arg_key>\n<arg_value>["a]</arg_value>\n'
+        "<arg_key>place</arg_key>\n<arg_value>{x</arg_value>\n</tool_call>\nDone.",
+        [*call(0, "note", '{"tags": "[\\"a]", "place": "{x"}'), c("Done.")],
+    ),
+    "broken-list": Sample(
+        "<tool_call>note\n<arg_key>tags</arg_key>\n<arg_value>[}</arg_value></tool_call>",
+        call(0, "note", '{"tags": "[}"}'),
+    ),
+    "cut-list": Sample(
+        '<tool_call>note\n<arg_key>tags</arg_key>\n<arg_value>["a',
+        call(0, "note", '{"tags": "[\\"a'),
+        cut=True,
     ),
     "text": Sample("a <tool_ and\n", [c("a <tool_ and\n")]),
     "tag-only": Sample("Use <tool_call> so on", [c("Use <tool_call> so on")]),

@@ -14,6 +14,7 @@ QUOTE = '<|"|>'
 _FORM = form(SPACES, "call:", NAME, OBJECT)
 _BARE = re.compile(r"[^,\]}]*")
 _KEY = re.compile(r"[^:,{}\[\]]+")
+_PLAIN = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _CLOSERS = {"{": "}", "[": "]"}
 _NOTHING = ("None", "none", "nil")
 """What vLLM's parser of this format reads as null beside `null`."""
@@ -185,8 +186,4 @@ def _bare_value(text: str) -> str:
     text = text.strip()
     if text in _NOTHING:
         return "null"
-    try:
-        msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return encoded(text)
-    return text
+    return text if _PLAIN.fullmatch(text) else encoded(text)

@@ -77,10 +77,12 @@ class ToolCallParser:
         """Return what was held back, as content, or as arguments of a call that was cut short."""
         self._scan("", final=True)
         while self._call is not None:
-            self._call.finish()
-            if self._announced and self._call.name is not None:
-                self._report(self._call, self._call.name)
-            self._scan(self._no_call(self._call), final=True)
+            call = self._call
+            call.finish()
+            if self._announced and call.name is not None:
+                self._report(call, call.name)
+            rest = self._no_call(call) if call.state == "reading" else self._settle(call)
+            self._scan(rest, final=True)
         if self._space:
             self._emit_content(self._space)
             self._space = ""
@@ -134,8 +136,10 @@ class ToolCallParser:
         self._raw = "" if self._announced else self._raw + text
         if call.name is not None:
             self._report(call, call.name)
-        if call.state == "reading":
-            return ""
+        return "" if call.state == "reading" else self._settle(call)
+
+    def _settle(self, call: CallReader) -> str:
+        """Go on behind a call that is read; return what is there."""
         if call.state == "broken":
             return self._no_call(call)
         self._call = None

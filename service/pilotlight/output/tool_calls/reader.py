@@ -44,7 +44,7 @@ class CallReader(Protocol):
         """Read on; only while `reading`. `complete` implies a name."""
 
     def finish(self) -> None:
-        """Give out as arguments what is held back of them: no text follows."""
+        """Give out as arguments what is held back of them, as no text follows; the call may end."""
 
 
 ReaderFactory: TypeAlias = Callable[[str, Schemas | None], CallReader]

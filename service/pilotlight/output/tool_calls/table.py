@@ -7,6 +7,7 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from pilotlight.output.tool_calls.gemma_call import GemmaCall
+from pilotlight.output.tool_calls.gemma_grammar import gemma_grammar
 from pilotlight.output.tool_calls.header_call import (
     NAME,
     OBJECT,
@@ -18,8 +19,10 @@ from pilotlight.output.tool_calls.header_call import (
     form,
 )
 from pilotlight.output.tool_calls.json_call import JsonShape, closed_by
+from pilotlight.output.tool_calls.lark import GrammarWriter, Layout, literal
 from pilotlight.output.tool_calls.reader import END, CallReader, ReaderFactory, Schemas, Tail
 from pilotlight.output.tool_calls.xml_call import Tags
+from pilotlight.output.tool_calls.xml_grammar import XmlLayout
 
 
 class Format(Struct, frozen=True):
@@ -33,6 +36,8 @@ class Format(Struct, frozen=True):
     openers: tuple[str, ...]
     """Each begins a call wherever it is in content."""
     reader: ReaderFactory
+    grammar: GrammarWriter
+    """How a call is written, for constrained decoding."""
     start: str | None = None
     """Begins a call too where the answer begins with it, whitespace aside; any text does "" ."""
 
@@ -50,7 +55,7 @@ _CALL_END = "<｜tool▁call▁end｜>"
 _CALLS_END = "<｜tool▁calls▁end｜>"
 
 
-def _deepseek(name: str, signs: tuple[str, ...], lacks: tuple[str, ...]) -> Format:
+def _deepseek(name: str, signs: tuple[str, ...], lacks: tuple[str, ...], layout: Layout) -> Format:
     """DeepSeek's two ways differ in the header alone, and are both read for either."""
     end = closed_by(_CALLS_END)
     call_end = Tail({_CALL_END: end, _CALLS_END: END})
@@ -66,7 +71,7 @@ def _deepseek(name: str, signs: tuple[str, ...], lacks: tuple[str, ...]) -> Form
         )
     )
     shape = HeaderShape(headers + begun, Tail({"```": call_end} | dict(call_end.closers)))
-    return Format(name, (signs,), lacks, (_CALLS_BEGIN, _CALL_BEGIN), shape.reader)
+    return Format(name, (signs,), lacks, (_CALLS_BEGIN, _CALL_BEGIN), shape.reader, layout.grammar)
 
 
 def _harmony_reader(opener: str, schemas: Schemas | None) -> CallReader:
@@ -78,6 +83,8 @@ def _gemma_reader(opener: str, schemas: Schemas | None) -> CallReader:
     return GemmaCall(closed_by("<tool_call|>"), opener, schemas)
 
 
+_OBJECT = '{"name": "$name", "arguments": '
+
 _ROWS = (
     # openai/gpt-oss chat_template.jinja; llama.cpp common/parsers/gpt-oss.cpp
     Format(
@@ -87,6 +94,20 @@ _ROWS = (
         openers=("<|start|>", "<|channel|>"),
         start="to=",
         reader=_harmony_reader,
+        grammar=Layout(
+            opening='("<|start|>assistant")?',
+            before=(
+                "",
+                "(",
+                "<|channel|>commentary to=functions.$name <|constrain|>json<|message|>",
+                "|",
+                " to=functions.$name<|channel|>commentary json<|message|>",
+                ")",
+            ),
+            between='"<|call|><|start|>assistant"',
+            # Where the model has a token for it, this ends the answer.
+            closing='("<|call|>")?',
+        ).grammar,
     ),
     # llama.cpp models/templates/gemma4.jinja, common/parsers/gemma4.cpp
     Format(
@@ -95,10 +116,32 @@ _ROWS = (
         lacks=(),
         openers=("<|tool_call>",),
         reader=_gemma_reader,
+        grammar=gemma_grammar,
     ),
     # llama.cpp models/templates/deepseek-ai-DeepSeek-R1-Distill-Qwen-32B.jinja, …-V3.1.jinja
-    _deepseek("deepseek_v3", (_CALL_BEGIN, "```json"), ()),
-    _deepseek("deepseek_v3_1", (_CALL_BEGIN,), ("```json",)),
+    _deepseek(
+        "deepseek_v3",
+        (_CALL_BEGIN, "```json"),
+        (),
+        Layout(
+            opening=literal(_CALLS_BEGIN),
+            before=(f"{_CALL_BEGIN}function{_SEPARATOR}$name\n```json\n",),
+            after=literal("\n```" + _CALL_END),
+            between=literal("\n"),
+            closing=literal(_CALLS_END),
+        ),
+    ),
+    _deepseek(
+        "deepseek_v3_1",
+        (_CALL_BEGIN,),
+        ("```json",),
+        Layout(
+            opening=literal(_CALLS_BEGIN),
+            before=(f"{_CALL_BEGIN}$name{_SEPARATOR}",),
+            after=literal(_CALL_END),
+            closing=literal(_CALLS_END),
+        ),
+    ),
     # llama.cpp models/templates/CohereForAI-c4ai-command-r7b-12-2024-tool_use.jinja
     Format(
         "command_a",
@@ -111,6 +154,17 @@ _ROWS = (
             listed="maybe",
             closers=closed_by("<|END_ACTION|>"),
         ).reader,
+        grammar=Layout(
+            opening=literal("<|START_ACTION|>[\n    "),
+            before=(
+                '{"tool_call_id": "',
+                "/[0-9]{1,3}/",
+                '", "tool_name": "$name", "parameters": ',
+            ),
+            after=literal("}"),
+            between=literal(",\n    "),
+            closing=literal("\n]<|END_ACTION|>"),
+        ).grammar,
     ),
     # The template `tool_use` of CohereForAI/c4ai-command-r-v01 and -plus
     Format(
@@ -125,6 +179,13 @@ _ROWS = (
             listed="maybe",
             closers=closed_by("```"),
         ).reader,
+        grammar=Layout(
+            opening=literal("Action: ```json\n[\n    "),
+            before=('{\n        "tool_name": "$name",\n        "parameters": ',),
+            after=literal("\n    }"),
+            between=literal(",\n    "),
+            closing=literal("\n]```"),
+        ).grammar,
     ),
     # mistral-common, tokenizers v3 and v7; llama.cpp common/chat.cpp, "Mistral Nemo"
     Format(
@@ -133,6 +194,13 @@ _ROWS = (
         lacks=("[ARGS]",),
         openers=("[TOOL_CALLS]",),
         reader=MistralCall,
+        grammar=Layout(
+            opening='"[TOOL_CALLS]" " "? "["',
+            before=(_OBJECT,),
+            after=literal("}"),
+            between=literal(", "),
+            closing=literal("]"),
+        ).grammar,
     ),
     # mistral-common, tokenizers v11 and later; llama.cpp common/parsers/ministral3.cpp
     Format(
@@ -141,6 +209,8 @@ _ROWS = (
         lacks=(),
         openers=("[TOOL_CALLS]",),
         reader=MistralCall,
+        # As mistral-common's own grammars, without the id of a call.
+        grammar=Layout(before=("[TOOL_CALLS]$name[ARGS]",)).grammar,
     ),
     # llama.cpp common/parsers/functionary-v3-2.cpp: the prompt ends with `>>>`
     Format(
@@ -150,6 +220,7 @@ _ROWS = (
         openers=(">>>",),
         start="",
         reader=HeaderShape((form(WORD, "\n"),), content="all", listed=True).reader,
+        grammar=Layout(opening='">>>"?', before=("$name\n",), between='">>>"').grammar,
     ),
     # MeetKai/functionary tests/prompt_test_v3-llama3.1.txt
     Format(
@@ -158,6 +229,9 @@ _ROWS = (
         lacks=("<tool_call>", ">>>all"),
         openers=("<function=",),
         reader=HeaderShape((form(NAME, ">"),), closed_by("</function>"), listed=True).reader,
+        grammar=Layout(
+            before=("<function=$name>",), after='"</function>"', between=r'"\n"?'
+        ).grammar,
     ),
     # Qwen/Qwen3-Coder chat_template.jinja; llama.cpp common/parsers/qwen3-coder.cpp: the first
     # tag is left out at times
@@ -177,6 +251,15 @@ _ROWS = (
             lines=True,
             tail=closed_by("</tool_call>"),
         ).reader,
+        grammar=XmlLayout(
+            before="<tool_call>\n<function=$name>\n",
+            key="<parameter=$key>\n",
+            line="\n",
+            value_end="</parameter>",
+            after_value="\n",
+            after="</function>\n</tool_call>",
+            between="\n",
+        ).grammar,
     ),
     # zai-org/GLM-4.5 chat_template.jinja, in llama.cpp models/templates/glm_4_5.jinja
     Format(
@@ -194,6 +277,15 @@ _ROWS = (
             ends=("</tool_call>",),
             lines=False,
         ).reader,
+        grammar=XmlLayout(
+            before="<tool_call>$name\n",
+            key="<arg_key>$key</arg_key>\n<arg_value>",
+            line="",
+            value_end="</arg_value>",
+            after_value="\n",
+            after="</tool_call>",
+            between="\n",
+        ).grammar,
     ),
     # ibm-granite/granite-3.x: the token; vLLM's granite_tool_parser.py: the string of 3.1
     Format(
@@ -205,6 +297,13 @@ _ROWS = (
         lacks=("</tool_call>",),
         openers=("<|tool_call|>", "<tool_call>"),
         reader=JsonShape(listed="always", closers=closed_by("</tool_call>")).reader,
+        grammar=Layout(
+            opening='("<|tool_call|>" | "<tool_call>") "["',
+            before=(_OBJECT,),
+            after=literal("}"),
+            between=literal(", "),
+            closing=literal("]"),
+        ).grammar,
     ),
     # microsoft/Phi-4-mini-instruct; llama.cpp models/templates/llama-cpp-microsoft-Phi-4-mini-
     # instruct.jinja; vLLM's phi4mini_tool_parser.py and its template: `functools[…]`
@@ -218,6 +317,13 @@ _ROWS = (
             listed="maybe",
             closers=closed_by("<|/tool_call|>"),
         ).reader,
+        grammar=Layout(
+            opening=literal("<|tool_call|>["),
+            before=(_OBJECT,),
+            after=literal("}"),
+            between=literal(", "),
+            closing=literal("]<|/tool_call|>"),
+        ).grammar,
     ),
     # meta-llama/Llama-3.1 and 3.2 chat templates; vLLM's llama_tool_parser.py: `;` between calls
     Format(
@@ -232,6 +338,12 @@ _ROWS = (
             bare=("{", ";"),
             bare_keys=("type", "id"),
         ).reader,
+        grammar=Layout(
+            opening='("<|python_tag|>")?',
+            before=('{"name": "$name", "parameters": ',),
+            after=literal("}"),
+            between=literal("; "),
+        ).grammar,
     ),
     # NousResearch/Hermes-2-Pro, Qwen/Qwen2.5 and Qwen3 chat templates
     Format(
@@ -241,6 +353,11 @@ _ROWS = (
         lacks=("<function=", "<arg_key>", "JSON list"),
         openers=("<tool_call>",),
         reader=JsonShape(closers=closed_by("</tool_call>")).reader,
+        grammar=Layout(
+            before=(f"<tool_call>\n{_OBJECT}",),
+            after=literal("}\n</tool_call>"),
+            between=literal("\n"),
+        ).grammar,
     ),
 )
 

@@ -1,9 +1,8 @@
 """Which JSON types a schema lets a value have."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
-
-import msgspec
 
 ALL = frozenset({"string", "number", "integer", "boolean", "null", "object", "array"})
 
@@ -78,20 +77,25 @@ _TYPES = {type(None): "null", bool: "boolean", int: "integer", str: "string", li
 def converted(text: str, types: frozenset[str]) -> str | None:
     """Return *text* as the JSON value of one of *types* that it is, None where it is a string.
 
-    Python's way to write booleans and nothing counts where they are declared: templates render
-    such arguments with Jinja's `string`.
+    The standard library's decoder takes numbers of any size, as JSON does. Python's way to write
+    booleans and nothing counts where they are declared: templates render such arguments with
+    Jinja's `string`.
     """
     text = text.strip()
     if types != ALL:
         text = _PYTHON.get(text, text)
     try:
-        kind = type_of(msgspec.json.decode(text))
-    except (msgspec.DecodeError, RecursionError):
+        kind = type_of(json.loads(text, parse_constant=_refuse))
+    except (ValueError, RecursionError):
         return None
     if kind == "string":
         return None
     fits = kind in types or (kind == "integer" and "number" in types)
     return text if fits else None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 _PYTHON = {"True": "true", "False": "false", "None": "null"}

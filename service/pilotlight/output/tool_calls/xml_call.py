@@ -4,8 +4,17 @@ import re
 
 from msgspec import Struct
 
+from pilotlight.output.json_value import JsonValue
 from pilotlight.output.markers import Markers
-from pilotlight.output.tool_calls.reader import END, Schemas, StepReader, Tail, encoded, escaped
+from pilotlight.output.tool_calls.reader import (
+    END,
+    SPACE,
+    Schemas,
+    StepReader,
+    Tail,
+    encoded,
+    escaped,
+)
 from pilotlight.output.tool_calls.types import converted, parameter_types
 
 
@@ -36,8 +45,10 @@ _NAME = re.compile(r"[^<>\s]+")
 class XmlCall(StepReader):
     """Builds the JSON text of the arguments as the values come.
 
-    A value is a string, unless it is JSON of a type that the parameter's schema allows; without
-    a schema every type is allowed. One that can only be a string is passed on as it comes.
+    A value ends at its first closing tag; where only an object or a list may stand, at the first
+    one behind it, if it is JSON at all. It is a string, unless it is JSON of a type that the
+    parameter's schema allows; without a schema every type is allowed. One that can only be a
+    string is passed on as it comes.
 
     Where the format has a tag for names, an opener that is this tag may be text: the function
     must be one that the request lists.
@@ -55,8 +66,11 @@ class XmlCall(StepReader):
         """The value at hand, as far as it is there and nothing of it was passed on."""
 
     def finish(self) -> None:
-        """Give out the value at hand, as far as it is there."""
-        if self._step != self._read_value:
+        """Read JSON that never ended as any other text; give out the value at hand."""
+        while self._step == self._read_json:
+            self._reread()
+            self.feed("")
+        if self._step != self._read_value or self.state != "reading":
             return
         if self._held is None:
             self.arguments += escaped(self.rest)
@@ -133,7 +147,7 @@ class XmlCall(StepReader):
             if not tag:
                 return False if tag == "" else self._break()
         self._begin_value()
-        self._step = self._first_line if self._tags.lines else self._read_value
+        self._step = self._first_line if self._tags.lines else self._first_char
         return True
 
     def _begin_value(self) -> None:
@@ -149,8 +163,34 @@ class XmlCall(StepReader):
 
     def _first_line(self) -> bool:
         self.rest = self.rest.removeprefix("\n")
-        self._step = self._read_value
+        self._step = self._first_char
         return True
+
+    def _first_char(self) -> bool:
+        first = self.rest.lstrip(SPACE)[:1]
+        if "string" in self._types or (first and first not in "[{"):
+            self._step = self._read_value
+        elif first:
+            self._value = JsonValue()
+            self._held = self.rest[: self.rest.index(first)]
+            self.rest = self.rest[len(self._held) :]
+            self._step = self._read_json
+        return self._step != self._first_char
+
+    def _read_json(self) -> bool:
+        """Follow JSON to its end: a tag in its strings ends nothing."""
+        used = self._value.feed(self.rest)
+        self._held = (self._held or "") + self.rest[:used]
+        self.rest = self.rest[used:]
+        if self._value.state == "complete":
+            self._step = self._read_value
+        elif self._value.state == "broken":
+            self._reread()
+        return self._step != self._read_json
+
+    def _reread(self) -> None:
+        self.rest, self._held = (self._held or "") + self.rest, ""
+        self._step = self._read_value
 
     def _read_value(self) -> bool:
         at, tag = self._value_end.find(self.rest)
