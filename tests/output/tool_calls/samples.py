@@ -534,6 +534,10 @@ DEEPSEEK_31 = {
     ),
     "text": Sample("a <｜ b\n", [c("a <｜ b\n")]),
     "no-name": Sample("<｜tool▁call▁begin｜>{}", [c("<｜tool▁call▁begin｜>{}")]),
+    "endless-name": Sample(
+        "<｜tool▁call▁begin｜>" + "x" * 129 + "<｜tool▁sep｜>{}",
+        [c("<｜tool▁call▁begin｜>" + "x" * 129 + "<｜tool▁sep｜>{}")],
+    ),
     "cut": Sample(
         '<｜tool▁call▁begin｜>weather<｜tool▁sep｜>{"city": "B',
         call(0, "weather", '{"city": "B'),

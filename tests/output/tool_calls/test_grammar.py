@@ -213,3 +213,123 @@ def test_grammar_of_no_functions_is_a_mistake(name):
     """Without functions there is nothing to call."""
     with pytest.raises(ValueError, match="needs a function"):
         FORMATS[name].grammar([], parallel=True)
+
+
+TREE = {
+    "type": "object",
+    "properties": {"n": {"type": "integer"}, "next": {"$ref": "#/$defs/tree"}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
+
+GEMMA_SCHEMAS = {
+    "enum": {"properties": {"a": {"enum": ["x y", 2, None, True, ["é", 1], {"k": "v"}]}}},
+    "const": {"properties": {"a": {"const": "only"}}, "required": ["a"]},
+    "union": {
+        "properties": {"a": {"anyOf": [{"type": "integer"}, {"type": "null"}]}},
+        "required": ["a"],
+    },
+    "types": {"properties": {"a": {"type": ["string", "boolean"]}}, "required": ["a"]},
+    "bounds": {
+        "properties": {"a": {"type": "integer", "minimum": 3, "maximum": 17}},
+        "required": ["a"],
+    },
+    "list-lengths": {
+        "properties": {
+            "a": {"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 3},
+            "b": {"type": "array", "maxItems": 0},
+        },
+        "required": ["a", "b"],
+    },
+    "map": {
+        "properties": {
+            "a": {"type": "object", "additionalProperties": {"type": "boolean"}},
+        },
+        "required": ["a"],
+    },
+    "single-all-of": {
+        "properties": {"a": {"allOf": [{"type": "boolean"}], "description": "so"}},
+        "required": ["a"],
+    },
+    "recursion": {**TREE, "$defs": {"tree": TREE}},
+    "all-optional": {
+        "properties": {"a": {"type": "boolean"}, "B": {"type": "null"}, "c": {"type": "integer"}},
+    },
+    "undeclared-but-required": {"properties": {}, "required": ["z"]},
+    "anything": {},
+}
+
+
+@pytest.mark.parametrize("schema", GEMMA_SCHEMAS.values(), ids=GEMMA_SCHEMAS)
+def test_schema_is_kept_in_a_syntax_of_its_own(schema):
+    """Gemma's rules are made from the schema: whatever they allow fits it."""
+    chooser = random.Random(5)  # noqa: S311 -- repeatable
+    ended = 0
+    for _ in range(30):
+        made = matcher("gemma4", [Function("f", schema)], parallel=False)
+        data = walk(made, chooser, 500)
+        if data is None:
+            continue
+        ended += 1
+        [(called, arguments)], content = read("gemma4", data)
+        assert (called, content) == ("f", "")
+        jsonschema_rs.validate(
+            {"type": "object", **schema}, json.loads(arguments, parse_float=lambda _: 0.5)
+        )
+    assert ended > 10
+
+
+@pytest.mark.parametrize(
+    ("schema", "fault"),
+    [
+        ({"properties": {"a": {"type": "string", "pattern": "^a"}}}, "'pattern'"),
+        ({"properties": {"a": {"type": "string", "minLength": 2}}}, "'minLength'"),
+        ({"properties": {"a": {"not": {"type": "string"}}}}, "'not'"),
+        ({"properties": {"a": {"type": "array", "uniqueItems": True}}}, "'uniqueItems'"),
+        ({"properties": {"a": {"allOf": [{"type": "null"}, {}]}}}, "'allOf'"),
+        ({"properties": {"a": {"$ref": "#/$defs/none"}}}, "'#/\\$defs/none'"),
+        ({"properties": {"a": False}}, "False"),
+        ({"properties": {"a b": {}}}, "'a b'"),
+        ({"properties": {"a": {"const": '<|"|>'}}}, "the value"),
+        ({"patternProperties": {"^a": {}}}, "'patternProperties'"),
+    ],
+)
+def test_schema_that_cannot_be_kept_is_refused(schema, fault):
+    """Rather no constraint than one that lets wrong arguments through; the error says why."""
+    with pytest.raises(InvalidRequest, match=fault) as raised:
+        FORMATS["gemma4"].grammar([Function("f", schema)], parallel=False)
+    assert "'f'" in raised.value.message
+
+
+@pytest.mark.parametrize("name", ["qwen3_coder", "glm4"])
+def test_tags_hold_enumerations_and_definitions(name):
+    """An enumerated string is one of its values; references stay good in a part of a schema."""
+    schema = {
+        "properties": {
+            "unit": {"$ref": "#/$defs/unit"},
+            "at": {"type": "array", "items": {"$ref": "#/$defs/number"}},
+            "mixed": {"enum": ["x", 2]},
+            "maybe": {"type": ["string", "null"]},
+        },
+        "required": ["unit", "at", "mixed", "undeclared"],
+        "$defs": {"unit": {"enum": ["c", "f"]}, "number": {"type": "number"}},
+    }
+    chooser = random.Random(5)  # noqa: S311 -- repeatable
+    ended = 0
+    for _ in range(30):
+        data = walk(matcher(name, [Function("f", schema)], parallel=False), chooser, 500)
+        if data is None:
+            continue
+        ended += 1
+        parser = ToolCallParser(name, lambda: "id", {"f": schema})
+        events = parser.feed(data.decode()) + parser.flush()
+        text = "".join(e.text for e in events if isinstance(e, ToolCallArguments))
+        jsonschema_rs.validate(schema, json.loads(text, parse_float=lambda _: 0.5))
+    assert ended > 10
+
+
+@pytest.mark.parametrize("name", ["qwen3_coder", "glm4"])
+def test_parameter_that_no_tag_can_hold_is_refused(name):
+    """A bracket in a key would end its tag."""
+    with pytest.raises(InvalidRequest, match="'a>b'"):
+        FORMATS[name].grammar([Function("f", {"properties": {"a>b": {}}})], parallel=False)

@@ -13,7 +13,7 @@ QUOTE = '<|"|>'
 
 _FORM = form(SPACES, "call:", NAME, OBJECT)
 _BARE = re.compile(r"[^,\]}]*")
-_KEY = re.compile(r"[^:,{}\[\]]+")
+_KEY = re.compile(r"[^:,{}\[\]]{1,256}")
 _PLAIN = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _CLOSERS = {"{": "}", "[": "]"}
 _NOTHING = ("None", "none", "nil")

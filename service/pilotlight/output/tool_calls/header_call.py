@@ -33,9 +33,10 @@ def _atoms(part: str | re.Pattern[str]) -> list[str]:
     return [re.escape(char) for char in part] if isinstance(part, str) else [part.pattern]
 
 
+# Names are bounded, so that text which only looks like one is not held back for long.
 SPACES = re.compile(r"[ \t\r\n]*")
-WORD = re.compile(r"(?P<name>[\w.-]+)")
-NAME = re.compile(r"(?P<name>[^\s<>{}`]+)")
+WORD = re.compile(r"(?P<name>[\w.-]{1,128})")
+NAME = re.compile(r"(?P<name>[^\s<>{}`]{1,128})")
 OBJECT = re.compile(r"(?=\{)")
 
 
@@ -145,7 +146,7 @@ class MistralCall(JsonCall):
 
     _FORMS = (
         form(SPACES, WORD, "[ARGS]", SPACES, OBJECT),
-        form(SPACES, WORD, "[CALL_ID]", re.compile(r"[\w-]+"), "[ARGS]", SPACES, OBJECT),
+        form(SPACES, WORD, "[CALL_ID]", re.compile(r"[\w-]{1,128}"), "[ARGS]", SPACES, OBJECT),
         form(SPACES, WORD, SPACES, OBJECT),
     )
 

@@ -38,8 +38,8 @@ class Tags(Struct, frozen=True):
         return XmlCall(self, opener, schemas)
 
 
-_KEY = re.compile(r"[^<>\n]+")
-_NAME = re.compile(r"[^<>\s]+")
+_KEY = re.compile(r"[^<>\n]{1,256}")
+_NAME = re.compile(r"[^<>\s]{1,128}")
 
 
 class XmlCall(StepReader):
