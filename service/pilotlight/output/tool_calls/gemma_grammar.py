@@ -43,7 +43,7 @@ tool_string: {literal(QUOTE)} tool_string_end
 tool_string_end[lazy]: {until(QUOTE)}
 tool_plain: %json {{"type": ["number", "boolean", "null"]}}
 tool_array: "[" (tool_any ("," tool_any)*)? "]"
-tool_key: /[^:,{{}}\\[\\]<>"\\s]+/
+tool_key: /[^:,{{}}\\[\\]<>"\\s]{{1,64}}/
 tool_member: tool_key ":" tool_any
 tool_object: "{{" (tool_member ("," tool_member)*)? "}}"
 tool_any: tool_string | tool_plain | tool_array | tool_object

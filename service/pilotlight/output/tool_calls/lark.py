@@ -34,7 +34,7 @@ class GrammarWriter(Protocol):
         """
 
 
-_NAME = re.compile(r"[\w.-]+")
+_NAME = re.compile(r"[\w.-]{1,128}")
 
 
 def calls(
@@ -57,7 +57,7 @@ def calls(
         if not _NAME.fullmatch(function.name):
             raise InvalidRequest(
                 f"The function name {function.name!r} cannot be written in a constrained call:"
-                " letters, digits, '_', '-' and '.' can.",
+                " up to 128 letters, digits, '_', '-' and '.' can.",
                 param="tools",
             )
     more = f"({between} tool_call)*" if parallel else ""
