@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pilotlight.output.events import ContentDelta, OutputEvent, ReasoningDelta
 from pilotlight.output.reasoning import ReasoningParser
 from pilotlight.output.text import TextDecoder
-from pilotlight.output.tool_calls import ToolCallParser
+from pilotlight.output.tool_calls import Schemas, ToolCallParser
 
 
 class AnswerParser:
@@ -19,11 +19,15 @@ class AnswerParser:
         opened: bool,
         tool_calls: str | None,
         new_id: Callable[[], str],
+        schemas: Schemas | None = None,
     ) -> None:
-        """*reasoning* and *tool_calls* name formats; *opened*: the prompt began a thought."""
+        """*reasoning* and *tool_calls* name formats; *opened*: the prompt began a thought.
+
+        *schemas* are those of the parameters of the functions that the request lists.
+        """
         self._text = TextDecoder(stops)
         self._reasoning = ReasoningParser(reasoning, opened=opened) if reasoning else None
-        self._tool_calls = ToolCallParser(tool_calls, new_id) if tool_calls else None
+        self._tool_calls = ToolCallParser(tool_calls, new_id, schemas) if tool_calls else None
         self._thinking = bool(reasoning) and opened
         self._reasoning_tokens = 0
 

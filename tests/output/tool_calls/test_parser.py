@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from pilotlight.output.events import ContentDelta, ToolCallArguments, ToolCallStart
-from pilotlight.output.tool_calls import ToolCallParser, detect
+from pilotlight.output.tool_calls import ToolCallParser
 
 
 def c(text):
@@ -265,18 +265,3 @@ def test_unknown_format_is_refused():
     """A format that is not in the table is a mistake of the caller's."""
     with pytest.raises(KeyError):
         ToolCallParser("nope", str)
-
-
-@pytest.mark.parametrize(
-    ("template", "name"),
-    [
-        ('<tool_call>\n{"name": <function-name>, "arguments": <args>}\n</tool_call>', "hermes"),
-        ("<tool_call>\n<function=name>\n<parameter=a>", None),
-        ("<tool_call>{name}\n<arg_key>k</arg_key>", None),
-        ("{{ message.content }}", None),
-        ("", None),
-    ],
-)
-def test_format_is_seen_in_the_template(template, name):
-    """The tags, and what stands between them, tell what the model writes."""
-    assert detect(template) == name

@@ -1,0 +1,114 @@
+"""Which JSON types a schema lets a value have."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+ALL = frozenset({"string", "number", "integer", "boolean", "null", "object", "array"})
+
+_DEPTH = 16
+"""References followed; deeper, and in a circle, everything is allowed."""
+
+
+def parameter_types(schema: Mapping[str, Any] | None, parameter: str) -> frozenset[str]:
+    """Return the types of one parameter of a function; all where nothing is declared.
+
+    *schema* is that of the function's parameters.
+    """
+    if schema is None:
+        return ALL
+    return allowed_types(parameter_schema(schema, parameter), schema)
+
+
+def parameter_schema(schema: Mapping[str, Any], parameter: str) -> Any:
+    """Return the schema of one parameter; true where nothing is declared."""
+    properties = schema.get("properties")
+    if isinstance(properties, Mapping) and parameter in properties:
+        return properties[parameter]
+    return schema.get("additionalProperties", True)
+
+
+def allowed_types(schema: Any, root: Mapping[str, Any], depth: int = 0) -> frozenset[str]:
+    """Return the types that *schema* allows; its local references point into *root*.
+
+    What is no schema, and what points nowhere, allows everything: whether a schema is sound is
+    not decided here.
+    """
+    if not isinstance(schema, Mapping) or depth > _DEPTH:
+        return ALL
+    types = _named(schema.get("type"))
+    if "enum" in schema and isinstance(schema["enum"], list):
+        types &= frozenset(map(type_of, schema["enum"]))
+    if "const" in schema:
+        types &= {type_of(schema["const"])}
+    for key in ("anyOf", "oneOf"):
+        if isinstance(schema.get(key), list):
+            types &= _union(allowed_types(each, root, depth + 1) for each in schema[key])
+    for each in schema.get("allOf") or ():
+        types &= allowed_types(each, root, depth + 1)
+    if isinstance(schema.get("$ref"), str):
+        types &= allowed_types(resolve(schema["$ref"], root), root, depth + 1)
+    return types
+
+
+def resolve(reference: str, root: Mapping[str, Any]) -> Any:
+    """Return what a local reference (`#/$defs/x`) points to; None where it points nowhere."""
+    if not reference.startswith("#"):
+        return None
+    found: Any = root
+    for part in reference[1:].split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if not isinstance(found, Mapping) or key not in found:
+            return None
+        found = found[key]
+    return found
+
+
+def type_of(value: Any) -> str:
+    """Return the JSON type of a decoded value; a whole number is an integer."""
+    if isinstance(value, float):
+        return "integer" if value.is_integer() else "number"
+    return _TYPES.get(type(value), "object")
+
+
+_TYPES = {type(None): "null", bool: "boolean", int: "integer", str: "string", list: "array"}
+
+
+def converted(text: str, types: frozenset[str]) -> str | None:
+    """Return *text* as the JSON value of one of *types* that it is, None where it is a string.
+
+    The standard library's decoder takes numbers of any size, as JSON does. Python's way to write
+    booleans and nothing counts where they are declared: templates render such arguments with
+    Jinja's `string`.
+    """
+    text = text.strip()
+    if types != ALL:
+        text = _PYTHON.get(text, text)
+    try:
+        kind = type_of(json.loads(text, parse_constant=_refuse))
+    except (ValueError, RecursionError):
+        return None
+    if kind == "string":
+        return None
+    fits = kind in types or (kind == "integer" and "number" in types)
+    return text if fits else None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_PYTHON = {"True": "true", "False": "false", "None": "null"}
+
+
+def _named(types: Any) -> frozenset[str]:
+    if isinstance(types, str):
+        types = [types]
+    if not isinstance(types, list):
+        return ALL
+    named = frozenset(each for each in types if each in ALL)
+    return named | {"integer"} if "number" in named else named
+
+
+def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset().union(*sets)
