@@ -141,7 +141,7 @@ class SchemaMaker:
         one = self._random
         low = one.randint(-1000, 1000)
         schema: dict[str, Any] = {"type": "integer"}
-        if self._bounded or one.random() < 0.6:
+        if one.random() < 0.6:
             bound = one.choice(("", "exclusive"))
             names = ("exclusiveMinimum", "exclusiveMaximum") if bound else ("minimum", "maximum")
             schema |= dict(zip(names, (low, low + one.randint(12, 5000)), strict=True))
@@ -155,7 +155,7 @@ class SchemaMaker:
         return one.choice(
             (
                 {"type": "number"},
-                {"type": "number", "minimum": low, "maximum": low + 2.5},
+                {"type": "number", "minimum": low, "maximum": round(low + 2.5, 2)},
                 {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
                 {"type": "number", "multipleOf": 0.5, "minimum": 0, "maximum": 10},
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 _LEAP_YEAR = "([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)"
 _DATE = f"({_LEAP_YEAR}-02-29|[0-9]{{4}}-(02-([01][0-9]|2[0-8])|(0[13-9]|1[0-2])-[0-9]{{2}}))"
-_TIME = "[0-9:]{6}[0-5][0-9]"
+_TIME = r"[0-9:]{6}[0-5][0-9](\.[0-9]{1,9})?([Zz+-]|$)"  # nanoseconds: a weak model would never end
 _LABEL = r"([^.]{1,3}|[^.]{2}([^.-][^.]|-[^.-])[^.]*)"  # no hyphens third and fourth: Punycode's
 
 _STRICTER: dict[str, dict[str, Any]] = {

@@ -11,6 +11,7 @@ from typing import Any
 from pilotlight.guidance.disjoint import told_apart, with_any_of
 from pilotlight.guidance.errors import GrammarInvalid, SchemaUnsupported
 from pilotlight.guidance.formats import FORMATS, with_strict_format
+from pilotlight.guidance.integers import with_bounds
 from pilotlight.guidance.references import resolve
 from pilotlight.guidance.subschemas import LISTS, MAPS, ONES, rewrite
 
@@ -62,7 +63,7 @@ def simplified(schema: Any) -> Any:
             del node["uniqueItems"]
         if isinstance(node.get("oneOf"), list):
             node = with_any_of(node)
-        return with_strict_format(node)
+        return with_bounds(with_strict_format(node))
 
     return rewrite({} if schema is True else schema, change)
 
@@ -151,7 +152,7 @@ def _objection(schema: dict[str, Any], keyword: str, value: Any, *, old: bool) -
         case "$ref" if isinstance(value, str) and value != "#" and not value.startswith("#/"):
             reason = f"'$ref' to {value!r}: only '#/…', within the schema, is followed;"
         case "format" if isinstance(value, str) and value not in FORMATS and _is_text(schema):
-            reason = f"unsupported format {value!r}"
+            reason = f"unsupported 'format' {value!r}"
         case "exclusiveMinimum" | "exclusiveMaximum" if isinstance(value, bool):
             reason = f"{keyword!r} is a number since draft 6, not {str(value).lower()};"
         case "items" if isinstance(value, list) and not old:
