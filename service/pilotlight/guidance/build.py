@@ -17,7 +17,7 @@ from pilotlight.guidance.grammar import (
     Regex,
     Thought,
 )
-from pilotlight.guidance.schema import check_schema, with_disjoint_choices
+from pilotlight.guidance.schema import check_schema, simplified
 
 MAX_TEXT = 256 * 1024
 """Characters of a grammar or an expression, or of all choices together."""
@@ -74,7 +74,7 @@ def _body(body: Body) -> dict[str, Any]:
         case JsonObject():
             return {"json_schema": _schema({"type": "object"})}
         case Regex(pattern):
-            return _lark(f"start: /{_slashes_escaped(_short(pattern))}/\n")
+            return _lark(f"start: /{_slashes_escaped(_short(pattern))}/")
         case Lark(text):
             return _lark(_short(text))
         case Gbnf(text):
@@ -83,30 +83,16 @@ def _body(body: Body) -> dict[str, Any]:
             if not texts:
                 raise GrammarInvalid("there are no choices to choose from")
             _short("".join(texts))
-            return _lark(f"start: {' | '.join(map(_quoted, texts))}\n")
+            return _lark(f"start: {' | '.join(map(_quoted, texts))}")
 
 
 def _schema(schema: Any) -> Any:
     check_schema(schema)
-    schema = {} if schema is True else with_disjoint_choices(schema)
-    return _without_defaults(schema) | {"x-guidance": _SCHEMA_OPTIONS}
-
-
-def _without_defaults(node: Any) -> Any:
-    """Return *node* without what says nothing, and llguidance refuses all the same."""
-    if isinstance(node, list):
-        return [_without_defaults(one) for one in node]
-    if not isinstance(node, dict):
-        return node
-    return {
-        key: _without_defaults(value)
-        for key, value in node.items()
-        if not (key == "uniqueItems" and value is False)
-    }
+    return simplified(schema) | {"x-guidance": _SCHEMA_OPTIONS}
 
 
 def _lark(text: str) -> dict[str, Any]:
-    return {"lark_grammar": _OPTIONS + text}
+    return {"lark_grammar": f"{text}\n{_OPTIONS}"}  # behind it: errors name the caller's lines
 
 
 def _short(text: str) -> str:
@@ -135,6 +121,8 @@ def _from_gbnf(text: str) -> str:
 
     try:
         return gbnf_to_lark(_spelled_out(text))
+    except GrammarInvalid:
+        raise
     except RecursionError:
         raise GrammarInvalid("the grammar is nested too deep") from None
     except Exception as error:  # its own kinds, and plain `Exception`

@@ -16,6 +16,8 @@ Guides: TypeAlias = Callable[[], Guide]
 """Makes a guide that nobody has used: each answer needs its own."""
 
 _SILENT = 0
+_NO_DETAILS = "<non-verbose/>"
+"""What llguidance puts in place of its state."""
 
 
 def compile_grammar(grammar: Grammar, tokens: Tokens) -> Guides:
@@ -56,14 +58,19 @@ def _matcher(text: str, tokens: Tokens) -> "LLMatcher":
     limits = LLParserLimits(verbose_errors=False)  # else they hold the whole grammar, and its state
     matcher = LLMatcher(tokens.tokenizer, text, log_level=_SILENT, limits=limits)
     if matcher.is_error():
-        raise GrammarInvalid(f"the grammar cannot be honoured: {matcher.get_error().strip()}")
+        raise GrammarInvalid(f"the grammar cannot be honoured: {_reason(matcher)}")
     probe = matcher.deep_copy()
     allowed = probe.compute_bitmask()
-    if probe.is_error():
-        raise GrammarInvalid(f"the grammar cannot be honoured: {probe.get_error().strip()}")
-    if not any(allowed):
-        raise GrammarInvalid("the grammar cannot be honoured: no token may begin the answer")
+    if probe.is_error() or not any(allowed):
+        raise GrammarInvalid(
+            "the grammar cannot be honoured: no text keeps to it, or it is too complex"
+            f" ({_reason(probe)})"
+        )
     return matcher
+
+
+def _reason(matcher: "LLMatcher") -> str:
+    return matcher.get_error().removesuffix(_NO_DETAILS).strip()
 
 
 def _check_closing(thought: Thought, pieces: tuple[bytes, ...]) -> None:

@@ -7,9 +7,13 @@ Source: its docs/json_schema.md.
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote
 
+from pilotlight.guidance.disjoint import told_apart, with_any_of
 from pilotlight.guidance.errors import GrammarInvalid, SchemaUnsupported
+from pilotlight.guidance.formats import FORMATS, with_strict_format
+from pilotlight.guidance.integers import with_bounds
+from pilotlight.guidance.references import resolve
+from pilotlight.guidance.subschemas import LISTS, MAPS, ONES, rewrite
 
 MAX_DEPTH = 64
 """Levels of objects and lists in a schema; an answer nests as deep as its references lead."""
@@ -37,27 +41,7 @@ UNSUPPORTED = frozenset(  # and llguidance's own options, which are not a caller
         "x-guidance",
     }
 )
-FORMATS = frozenset(
-    {
-        "date",
-        "date-time",
-        "duration",
-        "email",
-        "hostname",
-        "ipv4",
-        "ipv6",
-        "time",
-        "unknown",
-        "uri",
-        "uuid",
-    }
-)
-"""Formats of strings that llguidance writes; `unknown` is its word for any string."""
 _OLD_DRAFTS = ("draft-04", "draft-06", "draft-07", "2019-09")
-
-_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
-_MAPS = ("patternProperties", "properties")
-_ONES = ("additionalItems", "additionalProperties", "items")
 
 
 def check_schema(schema: Any) -> None:
@@ -71,53 +55,17 @@ def check_schema(schema: Any) -> None:
     _Walk(schema).check(schema, "")
 
 
-def with_disjoint_choices(schema: Any) -> Any:
-    """Return *schema* with the references in `oneOf` replaced by what they refer to.
+def simplified(schema: Any) -> Any:
+    """Return the checked *schema* so that llguidance takes it, and takes it strictly."""
 
-    llguidance takes `oneOf` where it can prove that no value is valid by two of its schemas, by
-    a property with a constant value for example, and for that it looks into no reference. Raises
-    `GrammarInvalid` where that becomes too large.
-    """
-    inlined = _inlined(schema, schema)
-    _check_size(inlined)
-    return inlined
+    def change(node: dict[str, Any]) -> dict[str, Any]:
+        if node.get("uniqueItems") is False:  # says nothing, and is refused all the same
+            del node["uniqueItems"]
+        if isinstance(node.get("oneOf"), list):
+            node = with_any_of(node)
+        return with_bounds(with_strict_format(node))
 
-
-def _inlined(node: Any, root: Any) -> Any:
-    if isinstance(node, list):
-        return [_inlined(one, root) for one in node]
-    if not isinstance(node, dict):
-        return node
-    copy = {key: _inlined(value, root) for key, value in node.items()}
-    options = copy.get("oneOf")
-    if isinstance(options, list):
-        copy["oneOf"] = [_target(one, root) for one in options]
-    return copy
-
-
-def _target(option: Any, root: Any) -> Any:
-    if isinstance(option, dict) and set(option) == {"$ref"} and isinstance(option["$ref"], str):
-        try:
-            return resolve(root, option["$ref"])
-        except LookupError:
-            return option
-    return option
-
-
-def resolve(root: Any, reference: str) -> Any:
-    """Return what *reference*, `#` and a JSON Pointer, refers to; raises `LookupError`."""
-    node = root
-    for part in reference.removeprefix("#").split("/")[1:]:
-        name = unquote(part).replace("~1", "/").replace("~0", "~")
-        if isinstance(node, list):
-            if not name.isdecimal():
-                raise KeyError(name)
-            node = node[int(name)]
-        elif isinstance(node, dict):
-            node = node[name]
-        else:
-            raise KeyError(name)
-    return node
+    return rewrite({} if schema is True else schema, change)
 
 
 def _check_size(schema: Any) -> None:
@@ -155,35 +103,42 @@ class _Walk:
 
     def _check_keyword(self, schema: dict[str, Any], keyword: str, value: Any, place: str) -> None:
         reason = _objection(schema, keyword, value, old=self._old)
+        if keyword == "$ref" and reason is None and isinstance(value, str):
+            reason = self._missing(value)
+        if keyword == "oneOf" and isinstance(value, list) and not self._told_apart(value):
+            reason = "'oneOf' of schemas that neither type nor a constant text tells apart"
         if reason:
             raise SchemaUnsupported(keyword, place, reason)
 
+    def _missing(self, reference: str) -> str | None:
+        try:
+            resolve(self._root, reference)
+        except LookupError:
+            return f"'$ref' to {reference!r}, which is not there,"
+        return None
+
+    def _told_apart(self, options: list[Any]) -> bool:
+        try:
+            return told_apart(options, self._root)
+        except LookupError:
+            return True  # what is missing is told at its own place
+
     def _next(self, schema: dict[str, Any], place: str) -> Iterator[tuple[Any, str]]:
-        for keyword in _LISTS:
-            yield from _members(schema, keyword, place)
-        for keyword in _MAPS:
-            if isinstance(schema.get(keyword), dict):
-                yield from _members(schema, keyword, place)
-        for keyword in _ONES:
-            if isinstance(schema.get(keyword), list):
-                yield from _members(schema, keyword, place)
-            elif keyword in schema:
-                yield schema[keyword], f"{place}/{keyword}"
+        for keyword in (*LISTS, *MAPS, *ONES):
+            value = schema.get(keyword)
+            if isinstance(value, dict if keyword in MAPS else list):
+                yield from _members(value, f"{place}/{keyword}")
+            elif keyword in ONES and keyword in schema:
+                yield value, f"{place}/{keyword}"
         reference = schema.get("$ref")
         if isinstance(reference, str):
-            try:
-                yield resolve(self._root, reference), reference.removeprefix("#")
-            except LookupError:
-                raise SchemaUnsupported(
-                    "$ref", f"{place}/$ref", f"'$ref' to {reference!r}, which is not there,"
-                ) from None
+            yield resolve(self._root, reference), reference.removeprefix("#")
 
 
-def _members(schema: dict[str, Any], keyword: str, place: str) -> Iterator[tuple[Any, str]]:
-    value = schema.get(keyword)
-    named = value.items() if isinstance(value, dict) else enumerate(value or ())
+def _members(schemas: Any, place: str) -> Iterator[tuple[Any, str]]:
+    named = schemas.items() if isinstance(schemas, dict) else enumerate(schemas)
     for name, one in named:
-        yield one, f"{place}/{keyword}/{_escape(str(name))}"
+        yield one, f"{place}/{_escape(str(name))}"
 
 
 def _objection(schema: dict[str, Any], keyword: str, value: Any, *, old: bool) -> str | None:
@@ -195,9 +150,9 @@ def _objection(schema: dict[str, Any], keyword: str, value: Any, *, old: bool) -
         case _ if keyword in UNSUPPORTED:
             reason = f"unsupported keyword {keyword!r}"
         case "$ref" if isinstance(value, str) and value != "#" and not value.startswith("#/"):
-            reason = f"'$ref' to {value!r}: only '#/…', within the schema, is followed; found"
+            reason = f"'$ref' to {value!r}: only '#/…', within the schema, is followed;"
         case "format" if isinstance(value, str) and value not in FORMATS and _is_text(schema):
-            reason = f"unsupported format {value!r}"
+            reason = f"unsupported 'format' {value!r}"
         case "exclusiveMinimum" | "exclusiveMaximum" if isinstance(value, bool):
             reason = f"{keyword!r} is a number since draft 6, not {str(value).lower()};"
         case "items" if isinstance(value, list) and not old:
@@ -212,7 +167,8 @@ def _objection(schema: dict[str, Any], keyword: str, value: Any, *, old: bool) -
 
 def _counted(schema: dict[str, Any]) -> int:
     required = schema.get("required")
-    return max(1, len(set(required)) if isinstance(required, list) else 0)
+    names = required if isinstance(required, list) else []
+    return max(1, len({name for name in names if isinstance(name, str)}))
 
 
 def _is_text(schema: dict[str, Any]) -> bool:

@@ -1,0 +1,81 @@
+"""Whether a value can be valid by two schemas: where it cannot, `oneOf` means `anyOf`. Pure.
+
+llguidance proves as much, but looks into no reference, and so refuses every union of types that
+are told apart by a tag and kept in `$defs`.
+"""
+
+from itertools import combinations
+from typing import Any
+
+from pilotlight.guidance.references import followed
+
+_MANY = 200
+"""Schemas of one `oneOf`; each is compared with each."""
+
+
+def told_apart(options: list[Any], root: Any) -> bool:
+    """Tell whether no value can be valid by two of *options*, by type or by a constant text."""
+    looked = [followed(option, root) for option in options]
+    return len(options) <= _MANY and all(
+        _disjoint(one, other, root) for one, other in combinations(looked, 2)
+    )
+
+
+def with_any_of(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return *schema* with `anyOf` in place of `oneOf`, whose schemas are told apart."""
+    options = schema.get("oneOf")
+    if "anyOf" not in schema:
+        # In its place: the order of keywords is that of an answer's properties.
+        return {"anyOf" if key == "oneOf" else key: value for key, value in schema.items()}
+    rest = {key: value for key, value in schema.items() if key != "oneOf"}
+    return rest | {"allOf": [*rest.get("allOf", []), {"anyOf": options}]}
+
+
+def _disjoint(one: Any, other: Any, root: Any) -> bool:
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return one is False or other is False
+    types, others = _types(one), _types(other)
+    if types is not None and others is not None and not types & others:
+        return True
+    if (texts := _values(one)) is not None and _apart(texts, _values(other)):
+        return True
+    return any(
+        _apart(tags, _values(_property(other, name, root)))
+        for name in _required(one)
+        if name in _required(other) and (tags := _values(_property(one, name, root))) is not None
+    )
+
+
+def _apart(some: list[Any], others: list[Any] | None) -> bool:
+    return others is not None and not any(one in others for one in some)
+
+
+def _types(schema: dict[str, Any]) -> set[str] | None:
+    """Return the types that *schema* allows, if it says."""
+    named = schema.get("type")
+    names = [named] if isinstance(named, str) else named
+    if not isinstance(names, list):
+        return None
+    return {"number" if name == "integer" else str(name) for name in names}
+
+
+def _required(schema: dict[str, Any]) -> list[str]:
+    """Return the properties that every value has, given that it is an object."""
+    names = schema.get("required")
+    if not isinstance(names, list) or schema.get("type") != "object":
+        return []
+    return [name for name in names if isinstance(name, str)]
+
+
+def _property(schema: dict[str, Any], name: str, root: Any) -> Any:
+    properties = schema.get("properties")
+    return followed(properties.get(name), root) if isinstance(properties, dict) else None
+
+
+def _values(schema: Any) -> list[str] | None:
+    """Return the texts that *schema* leaves to choose from, where it lists them."""
+    if not isinstance(schema, dict):
+        return None
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    listed = isinstance(values, list) and all(isinstance(one, str) for one in values)
+    return values if listed else None

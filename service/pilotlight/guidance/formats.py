@@ -1,0 +1,33 @@
+"""Formats of strings, as strictly as validators take them. Pure.
+
+llguidance writes a format by an expression of its own, and some of them let pass what RFC 3339,
+5321 and 5891 do not: 29 February in any year, a 61st second at any time, names of any length.
+"""
+
+from typing import Any
+
+_LEAP_YEAR = "([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)"
+_DATE = f"({_LEAP_YEAR}-02-29|[0-9]{{4}}-(02-([01][0-9]|2[0-8])|(0[13-9]|1[0-2])-[0-9]{{2}}))"
+_TIME = r"[0-9:]{6}[0-5][0-9](\.[0-9]{1,9})?([Zz+-]|$)"  # nanoseconds: a weak model would never end
+_LABEL = r"([^.]{1,3}|[^.]{2}([^.-][^.]|-[^.-])[^.]*)"  # no hyphens third and fourth: Punycode's
+
+_STRICTER: dict[str, dict[str, Any]] = {
+    "date": {"pattern": f"^{_DATE}$"},
+    "date-time": {"pattern": f"^{_DATE}[Tt]{_TIME}"},
+    "time": {"pattern": f"^{_TIME}"},
+    "email": {"pattern": r"^[^@]{1,64}@(\[|[^.]{1,63}(\.[^.]{1,63})*$)", "maxLength": 254},
+    "hostname": {"pattern": rf"^{_LABEL}(\.{_LABEL})*$", "maxLength": 253},
+}
+
+FORMATS = frozenset({"duration", "ipv4", "ipv6", "uri", "uuid", *_STRICTER})
+"""Those that can be written."""
+
+
+def with_strict_format(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return *schema* with what its own format lacks."""
+    named = schema.get("format")
+    stricter = _STRICTER.get(named) if isinstance(named, str) else None
+    others = schema.get("allOf", [])
+    if stricter is None or not isinstance(others, list):
+        return schema
+    return schema | {"allOf": [*others, stricter]}

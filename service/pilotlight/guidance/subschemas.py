@@ -1,0 +1,28 @@
+"""Where a JSON Schema has schemas within it; all else in it is data. Pure."""
+
+from collections.abc import Callable
+from typing import Any
+
+LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
+MAPS = ("patternProperties", "properties")
+ONES = ("additionalItems", "additionalProperties", "items")
+"""A schema, or in old drafts a list of them."""
+_DEFINITIONS = ("$defs", "definitions")
+
+
+def rewrite(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """Return a copy of *schema* in which *change* has seen every schema, the inner ones first."""
+    if not isinstance(schema, dict):
+        return schema
+    copy = dict(schema)
+    for keyword in (*LISTS, *ONES):
+        value = copy.get(keyword)
+        if isinstance(value, list):
+            copy[keyword] = [rewrite(one, change) for one in value]
+        elif keyword in ONES and keyword in copy:
+            copy[keyword] = rewrite(value, change)
+    for keyword in (*MAPS, *_DEFINITIONS):
+        value = copy.get(keyword)
+        if isinstance(value, dict):
+            copy[keyword] = {name: rewrite(one, change) for name, one in value.items()}
+    return change(copy)

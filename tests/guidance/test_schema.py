@@ -1,0 +1,276 @@
+"""JSON Schemas that are refused, by the keyword and its place, and those that are taken."""
+
+import json
+
+import jsonschema_rs
+import pytest
+
+from pilotlight.guidance import (
+    Grammar,
+    GrammarInvalid,
+    JsonSchema,
+    SchemaUnsupported,
+    compile_grammar,
+)
+from tests.guidance.walker import accepts, tokens, walk
+
+TOKENS = tokens()
+
+
+def guide(schema):
+    return compile_grammar(Grammar(body=JsonSchema(schema)), TOKENS)()
+
+
+@pytest.mark.parametrize(
+    ("schema", "keyword", "pointer"),
+    [
+        ({"unevaluatedProperties": False}, "unevaluatedProperties", "/unevaluatedProperties"),
+        ({"properties": {"a/b": {"not": {}}}}, "not", "/properties/a~1b/not"),
+        ({"items": {"uniqueItems": True}}, "uniqueItems", "/items/uniqueItems"),
+        ({"anyOf": [True, {"if": {}}]}, "if", "/anyOf/1/if"),
+        ({"prefixItems": [{"contains": {}}]}, "contains", "/prefixItems/0/contains"),
+        (
+            {"additionalProperties": {"propertyNames": {}}},
+            "propertyNames",
+            "/additionalProperties/propertyNames",
+        ),
+        (
+            {"patternProperties": {"^~": {"dependentRequired": {}}}},
+            "dependentRequired",
+            "/patternProperties/^~0/dependentRequired",
+        ),
+        (
+            {"$ref": "#/$defs/a%20b", "$defs": {"a b": {"$dynamicRef": "#x"}}},
+            "$dynamicRef",
+            "/$defs/a%20b/$dynamicRef",
+        ),
+        ({"$ref": "https://example.com/schema"}, "$ref", "/$ref"),
+        ({"$ref": "other.json#/a"}, "$ref", "/$ref"),
+        ({"$ref": "#/$defs/none"}, "$ref", "/$ref"),
+        ({"$ref": "#/anyOf/x", "anyOf": [True]}, "$ref", "/$ref"),
+        ({"type": "string", "format": "binary"}, "format", "/format"),
+        ({"format": "binary"}, "format", "/format"),
+        ({"exclusiveMinimum": True}, "exclusiveMinimum", "/exclusiveMinimum"),
+        ({"type": "array", "items": [True]}, "items", "/items"),
+        ({"additionalItems": False}, "additionalItems", "/additionalItems"),
+        ({"type": "object", "minProperties": 2}, "minProperties", "/minProperties"),
+        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf", "/oneOf"),
+        ({"oneOf": [{"enum": ["a", "b"]}, {"const": "b"}]}, "oneOf", "/oneOf"),
+        ({"oneOf": [True, {"type": "null"}]}, "oneOf", "/oneOf"),
+        ({"oneOf": [{"$ref": "#"}, {"type": "null"}]}, "oneOf", "/oneOf"),
+        ({"x-guidance": {"lenient": True}}, "x-guidance", "/x-guidance"),
+    ],
+)
+def test_keyword_that_cannot_be_honoured_is_refused(schema, keyword, pointer):
+    """It is named with its place, and nothing is ignored in silence."""
+    with pytest.raises(SchemaUnsupported) as caught:
+        guide(schema)
+    assert (caught.value.keyword, caught.value.pointer) == (keyword, pointer)
+    assert f"'{keyword}'" in str(caught.value)
+    assert f"at '#{pointer}'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ("string", "a string"),
+        (False, "false"),
+        (None, "null"),
+        ([], "a list"),
+        (3, "a number"),
+        ({"type": "strin"}, "strin"),
+        ({"type": "string", "pattern": "(?=a)"}, "look-ahead"),
+        ({"type": "integer", "minimum": 2, "maximum": 1}, "minimum"),
+        ({"allOf": [{"type": "string"}, {"type": "null"}]}, "incompatible types"),
+        ({"enum": []}, "empty"),
+        ({"$ref": 3}, "must be a string"),
+        ({"$ref": "#"}, "no text keeps to it"),
+        ({"allOf": 3}, "allOf"),
+        ({"oneOf": {}}, "oneOf"),
+        ({"properties": []}, "properties"),
+        ({"type": "object", "required": [["a"]], "minProperties": 1}, "."),
+        ({"minLength": "x"}, "minLength"),
+        ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "no text keeps to it"),
+    ],
+)
+def test_what_is_no_schema_is_refused(schema, says):
+    """A schema that is none, or that nothing can be valid by, is refused by a reason."""
+    with pytest.raises(GrammarInvalid, match=says):
+        guide(schema)
+
+
+def test_schema_that_is_too_large_is_refused():
+    """Depth and size are bounded, whatever is in it."""
+    deep: dict[str, object] = {}
+    for _ in range(5000):
+        deep = {"items": deep}
+    with pytest.raises(GrammarInvalid, match="deeper than 64"):
+        guide(deep)
+    with pytest.raises(GrammarInvalid, match="more than 20000"):
+        guide({"enum": [[number] for number in range(30_000)]})
+
+
+def test_definition_that_nothing_refers_to_does_no_harm():
+    """What cannot be honoured is looked for where an answer can come to it."""
+    schema = {"$defs": {"unused": {"not": {}}}, "type": "null"}
+    assert accepts(guide(schema), b"null")
+
+
+def test_data_is_no_schema():
+    """In constants, enumerations and names, keywords mean nothing."""
+    data = {"not": 1, "format": "date", "uniqueItems": False, "oneOf": []}
+    schema = {"properties": {"not": {"const": data}}, "required": ["not"], "type": "object"}
+    answer = json.dumps({"not": data}, separators=(",", ":")).encode()
+    assert accepts(guide(schema), answer)
+    assert accepts(guide({"enum": [data]}), json.dumps(data, separators=(",", ":")).encode())
+
+
+def test_property_may_be_named_like_a_keyword():
+    """A property named `uniqueItems` that must not be there is not forgotten."""
+    schema = {"type": "object", "properties": {"uniqueItems": False, "if": {"type": "null"}}}
+    assert accepts(guide(schema), b'{"if":null}')
+    assert not accepts(guide(schema), b'{"uniqueItems":1}')
+
+
+def test_what_says_nothing_is_passed_over():
+    """Annotations, `uniqueItems` of false and formats of other types restrict nothing."""
+    schema = {
+        "title": "T",
+        "description": "d",
+        "default": 1,
+        "deprecated": True,
+        "x-unknown": {"a": 1},
+        "type": "array",
+        "uniqueItems": False,
+        "items": {"type": "integer", "format": "int32"},
+    }
+    assert accepts(guide(schema), b"[1,1]")
+
+
+PETS = {
+    "$defs": {
+        "Cat": {
+            "type": "object",
+            "properties": {
+                "kind": {"const": "cat"},
+                "friends": {"type": "array", "items": {"$ref": "#/$defs/Pet"}},
+            },
+            "required": ["kind"],
+        },
+        "Dog": {
+            "type": "object",
+            "properties": {"kind": {"enum": ["dog", "wolf"]}, "born": {"format": "date"}},
+            "required": ["kind"],
+            "additionalProperties": False,
+        },
+        "Pet": {
+            "oneOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}],
+            "discriminator": {"propertyName": "kind"},
+        },
+    },
+    "$ref": "#/$defs/Pet",
+}
+
+
+def test_union_with_a_tag_is_taken():
+    """`oneOf` of types in `$defs` that a constant tells apart is honoured, and may recur."""
+    answer = b'{"kind":"cat","friends":[{"kind":"cat","friends":[]},{"kind":"wolf"}]}'
+    assert accepts(guide(PETS), answer)
+    assert not accepts(guide(PETS), b'{"kind":"cow"}')
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_union_with_a_tag_is_valid(seed):
+    """Random answers are valid by one of the types alone."""
+    text, ended = walk(guide(PETS), seed)
+    assert ended
+    assert jsonschema_rs.is_valid(PETS, json.loads(text), validate_formats=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [{"type": "string"}, {"type": ["integer", "null"]}],
+        [{"const": "a"}, {"enum": ["b", "c"]}],
+        [{"type": "string"}],
+        [{"type": "array", "items": {"type": "null"}}, {"type": "string"}, {"type": "boolean"}],
+    ],
+)
+def test_choice_of_types_is_taken(options):
+    """`oneOf` is honoured where types or texts are told apart, beside `anyOf` too."""
+    both = {"anyOf": [{"type": ["string", "array", "integer"]}], "oneOf": options}
+    for schema in ({"oneOf": options}, both):
+        for seed in range(10):
+            text, ended = walk(guide(schema), seed)
+            assert ended
+            assert jsonschema_rs.is_valid(schema, json.loads(text))
+
+
+def test_old_draft_may_have_lists_of_items():
+    """A schema that says its draft is read by it."""
+    draft = "http://json-schema.org/draft-07/schema#"
+    schema = {"$schema": draft, "type": "array", "items": [{"type": "null"}], "minItems": 1}
+    assert accepts(guide(schema | {"additionalItems": False}), b"[null]")
+    assert not accepts(guide(schema | {"additionalItems": False}), b"[null,1]")
+    assert not accepts(guide(schema), b"[1]")
+
+
+def test_properties_come_in_their_order():
+    """An answer's properties are in the schema's order; optional ones may be left out."""
+    schema = {
+        "type": "object",
+        "properties": {name: {"type": "null"} for name in "zam"},
+        "required": ["m"],
+        "additionalProperties": False,
+    }
+    assert accepts(guide(schema), b'{"z":null,"m":null}')
+    assert not accepts(guide(schema), b'{"m":null,"z":null}')
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("date", ["2024-02-29", "2000-02-29", "1999-12-31"], ["2023-02-29", "1900-02-29"]),
+        ("date", ["2023-02-28"], ["2023-02-30", "2023-13-01", "23-01-01"]),
+        ("time", ["23:59:59Z", "00:00:00.5+01:00"], ["12:00:60Z", "24:00:00Z", "12:00:00"]),
+        ("date-time", ["2024-02-29T12:00:00Z"], ["2023-02-29T12:00:00Z", "2024-01-01"]),
+        ("date-time", ["2024-01-01t12:00:00z"], ["2024-01-01T12:00:60Z"]),
+        ("email", ["a@b.example"], ["a", "a@-b", "a" * 65 + "@b.example", "a@" + "b" * 64]),
+        ("hostname", ["a.example", "a-b"], ["-a", "xn--a", "a" * 64, ".".join(["ab"] * 90)]),
+        ("ipv4", ["192.0.2.1"], ["256.0.0.1", "1.2.3"]),
+        ("ipv6", ["::1", "2001:db8::"], [":::", "g::"]),
+        ("uuid", ["123e4567-e89b-12d3-a456-426614174000"], ["123e4567"]),
+        ("duration", ["P1DT2H"], ["P", "1D"]),
+        ("uri", ["https://example.com/a?b#c"], ["//", "a b"]),
+    ],
+)
+def test_format_is_as_strict_as_validators_are(kind, good, bad):
+    """What a format refuses is not written, beside an expression and lengths too."""
+    schema = {"type": ["string", "null"], "format": kind}
+    for more in ({}, {"allOf": [{"minLength": 1}]}):
+        for text in good:
+            assert jsonschema_rs.is_valid(schema, text, validate_formats=True)
+            assert accepts(guide(schema | more), json.dumps(text).encode()), text
+        for text in bad:
+            assert not accepts(guide(schema | more), json.dumps(text).encode()), text
+    assert accepts(guide(schema), b"null")
+
+
+def test_integer_has_an_end():
+    """What every reader of JSON holds exactly bounds an integer that has no bounds of its own."""
+    most = 2**53 - 1
+    for schema in ({"type": "integer"}, {"type": ["integer", "null"], "minimum": -(2**60)}):
+        assert accepts(guide(schema), b"%d" % most)
+        assert not accepts(guide(schema), b"%d" % (most + 1))
+    assert accepts(guide({"type": "integer"}), b"%d" % -most)
+    assert not accepts(guide({"type": "integer"}), b"%d" % (-most - 1))
+    assert accepts(guide({"type": "integer", "exclusiveMinimum": 5}), b"6")
+
+
+def test_integer_beyond_that_is_its_schema_s_wish():
+    """Bounds of its own are kept, and what leaves nothing within ours is not given them."""
+    assert accepts(guide({"type": "integer", "maximum": 2**60}), b"%d" % 2**60)
+    assert accepts(guide({"type": "integer", "minimum": 2**60, "maximum": 2**61}), b"%d" % 2**60)
+    assert accepts(guide({"type": ["integer", "number"]}), b"1" * 30)
+    with pytest.raises(GrammarInvalid, match="minimum"):
+        guide({"type": "integer", "minimum": "5"})

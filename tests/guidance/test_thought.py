@@ -1,0 +1,192 @@
+"""A thought before the answer: free, then the grammar; and how it is made to end."""
+
+import random
+
+import numpy as np
+import pytest
+
+from pilotlight.guidance import Choices, Grammar, JsonObject, Regex, Thought, compile_grammar
+from tests.guidance.walker import END, PIECES, VOCABULARY, accepts, allowed, say, tokens, walk
+
+TOKENS = tokens()
+CLOSE = PIECES.index(b"</think>")
+ANSWER = Choices(("yes", "no"))
+LINES = (ord("\n"), CLOSE, ord("\n"), ord("\n"))
+
+
+def guides(body, *, opened=True, **fields):
+    thought = Thought(opener="<think>", closer="</think>", opened=opened, **fields)
+    return compile_grammar(Grammar(body=body, thought=thought), TOKENS)
+
+
+def spellings(text, rounds):
+    """Yield ways to spell *text* in tokens, at random."""
+    chance = random.Random(7)  # noqa: S311 - a test's seed is no secret
+    words = {piece: token for token, piece in enumerate(PIECES) if piece and token < END}
+    for _ in range(rounds):
+        spelled, at = [], 0
+        while at < len(text):
+            piece = chance.choice([word for word in words if text.startswith(word, at)])
+            spelled.append(words[piece])
+            at += len(piece)
+        yield spelled
+
+
+THOUGHTS = [
+    (True, "Hm, </thin and > {no} 🦙</think>\n\nyes"),
+    (True, "</think>yes"),
+    (True, "<think>again</think> yes"),
+    (False, "<think>\nwell</think>\n\nyes"),
+    (False, "\n<think></think>yes"),
+    (False, "yes"),
+]
+
+
+@pytest.mark.parametrize(("opened", "text"), THOUGHTS)
+def test_thought_is_free_in_any_spelling(opened, text):
+    """Markers may be cut anywhere, and one token may hold a marker's end and the answer's start."""
+    made = guides(ANSWER, opened=opened)
+    for spelled in spellings(text.encode(), 60):
+        guide = made()
+        for token in spelled:
+            assert token in allowed(guide), PIECES[token]
+            guide.accept(token)
+        assert allowed(guide) == {END, END + 1}
+
+
+@pytest.mark.parametrize(
+    ("opened", "text", "good"),
+    [
+        (True, "Hm</think>maybe", "Hm</think>"),
+        (True, "</think>\n\nyes!", "</think>\n\nyes"),
+        (True, "</think>" + "\n" * 20 + "yes", "</think>" + "\n" * 8),
+        (False, "<think>Hm</think>maybe", "<think>Hm</think>"),
+        (False, "maybe", ""),
+        (False, "<thanks", "<th"),
+        (False, "yes<think>", "yes"),
+    ],
+)
+def test_answer_behind_a_thought_keeps_to_the_grammar(opened, text, good):
+    """What follows the first closer is the body, after a little whitespace at the most."""
+    assert say(guides(ANSWER, opened=opened)(), text.encode()) == len(good)
+
+
+def test_thought_that_is_open_cannot_end_the_answer():
+    """A model that would stop while it thinks owes its answer yet."""
+    guide = guides(ANSWER)()
+    say(guide, b"I know")
+    assert not allowed(guide) & VOCABULARY.ends
+
+
+def test_token_that_holds_too_much_of_an_answer_is_refused():
+    """Of a token that ends the thought, the rest must begin the body."""
+    guide = guides(ANSWER)()
+    say(guide, b"</thi")
+    found = allowed(guide)
+    assert {PIECES.index(b"nk>"), PIECES.index(b"nk>\n\nyes")} <= found
+    say(guide, b"n")
+    assert PIECES.index(b"k>{") not in allowed(guide)
+    guide = guides(JsonObject())()
+    say(guide, b"</thin")
+    assert PIECES.index(b"k>{") in allowed(guide)
+
+
+@pytest.mark.parametrize("budget", [0, 1, 5])
+def test_spent_budget_closes_the_thought(budget):
+    """After so many tokens the closing ones come, one by one, and then the body."""
+    guide = guides(ANSWER, budget=budget, closing=LINES)()
+    assert say(guide, b"x" * 10) == budget
+    for token in LINES:
+        assert allowed(guide) == {token}
+        guide.accept(token)
+    assert accepts(guide, b"yes")
+
+
+def test_thought_that_ends_in_time_is_left_alone():
+    """A budget that is not spent changes nothing, and the answer is not counted."""
+    guide = guides(Regex("[a-z ]+"), budget=12, closing=LINES)()
+    text = b"ok</think>an answer longer than the budget"
+    assert accepts(guide, text)
+
+
+def test_budget_counts_from_the_opener():
+    """Where the model may open a thought, its tokens count from there."""
+    guide = guides(ANSWER, opened=False, budget=2, closing=(CLOSE,))()
+    assert say(guide, b"\n<think>abc") == len(b"\n<think>ab")
+    assert allowed(guide) == {CLOSE}
+
+
+def test_answer_at_once_has_no_thought_to_close():
+    """A model that does not think is not made to close what it never opened."""
+    guide = guides(Regex("[a-z<]+"), opened=False, budget=2, closing=(CLOSE,))()
+    assert say(guide, b"<thxabcdef") == len(b"<thxabcdef")
+
+
+def test_budget_never_cuts_a_character():
+    """A thought that is in the middle of a character has its last bytes first."""
+    guide = guides(ANSWER, budget=1, closing=(CLOSE,))()
+    llama = "🦙".encode()
+    assert say(guide, llama + b"x") == len(llama)
+    assert allowed(guide) == {CLOSE}
+
+
+def test_budget_is_kept_without_a_grammar():
+    """A free answer is free, and its thought ends all the same."""
+    guide = guides(None, budget=3, closing=LINES)()
+    assert say(guide, b"abcd") == 3
+    for token in LINES:
+        assert allowed(guide) == {token}
+        guide.accept(token)
+    assert allowed(guide) == set(range(len(PIECES)))
+    say(guide, b"<think> may think again, unbudgeted")
+    assert allowed(guide) == set(range(len(PIECES)))
+
+
+def test_own_closer_split_over_tokens_is_seen():
+    """A budget that would be spent later does not close a thought twice."""
+    guide = guides(None, budget=8, closing=(CLOSE,))()
+    for token in (ord("a"), PIECES.index(b"</thi"), PIECES.index(b"nk>\n\nyes")):
+        guide.accept(token)
+    assert say(guide, b"a long answer, freely") == 21
+
+
+def test_forced_token_that_the_model_holds_for_impossible_comes():
+    """A score of minus infinity, or of none, is no way out of a budget."""
+    for score in (-np.inf, np.nan):
+        guide = guides(None, budget=0, closing=(CLOSE,))()
+        logits = np.full(len(PIECES), score, dtype=np.float32)
+        guide.restrict(logits)
+        assert np.flatnonzero(np.isfinite(logits)).tolist() == [CLOSE]
+
+
+def test_answers_have_a_budget_each():
+    """The guides of one compilation count for themselves."""
+    made = guides(ANSWER, budget=2, closing=(CLOSE,))
+    first, second = made(), made()
+    assert say(first, b"abc") == 2
+    assert say(second, b"abc") == 2
+
+
+def test_closing_that_does_not_close_is_a_mistake():
+    """Tokens that do not spell the closer would never end a thought."""
+    with pytest.raises(ValueError, match="</think>"):
+        guides(ANSWER, budget=1, closing=(ord("x"),))
+    with pytest.raises(ValueError, match="</think>"):
+        guides(None, budget=1)
+
+
+def test_markers_are_text_whatever_is_in_them():
+    """A marker with quotes, slashes and signs of expressions is looked for as it is."""
+    thought = Thought(opener='<|"a/.*">', closer='\\n"]/+ final', opened=False)
+    made = compile_grammar(Grammar(body=ANSWER, thought=thought), TOKENS)
+    assert accepts(made(), b'<|"a/.*">x\n"]/\\n"]/+ final no')
+    assert not accepts(made(), b'<|"a/xx">x\\n"]/+ final no')
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_budgeted_answer_ends(seed):
+    """Whatever is chosen at random, thought and answer come to an end."""
+    guide = guides(JsonObject(), budget=20, closing=LINES)()
+    text, ended = walk(guide, seed)
+    assert ended
+    assert text.count(b"</think>") >= 1
