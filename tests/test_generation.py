@@ -22,6 +22,7 @@ from pilotlight.errors import (
 )
 from pilotlight.generation import (
     Begun,
+    Calls,
     ChatPrompt,
     Ended,
     GenerationEvent,
@@ -42,11 +43,13 @@ from pilotlight.output.events import (
     ToolCallArguments,
     ToolCallStart,
 )
+from pilotlight.output.tool_calls import Function
 from pilotlight.schema.chat import ChatCompletionRequest
 from pilotlight_backend import LoadOptions, SamplingParams
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel, Piece
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 2}}\n</tool_call>'
+ADD = Calls((Function("add", {"type": "object"}),))
 
 
 class Service:
@@ -273,7 +276,7 @@ async def test_reasoning_is_apart(service, options, keys, reply):
 async def test_tool_calls_are_the_reason(service):
     """Calls are told apart, each has an id of its own, and they are why the answer ends."""
     service.model(reply=CALL + CALL)
-    events = await service.answer()
+    events = await service.answer(calls=ADD)
     starts = [event for event in events if isinstance(event, ToolCallStart)]
     assert [(start.index, start.name) for start in starts] == [(0, "add"), (1, "add")]
     assert len({start.id for start in starts}) == 2
@@ -284,14 +287,14 @@ async def test_tool_calls_are_the_reason(service):
 async def test_cut_tool_call_ends_by_length(service):
     """A call that the length cuts short is no reason to run a tool."""
     service.model(reply=CALL)
-    (*_, ended) = await service.answer(max_tokens=len(CALL) - 30)
+    (*_, ended) = await service.answer(calls=ADD, max_tokens=len(CALL) - 30)
     assert ended.reason == "length"
 
 
 async def test_calls_are_text_where_no_tools_are_listed(service):
     """Without tools in the request nothing is read as a call."""
     service.model(reply=CALL)
-    events = await service.answer(parse_tool_calls=False)
+    events = await service.answer()
     assert text_of(events, ContentDelta) == CALL
     assert events[-1].reason == "stop"
 

@@ -122,6 +122,118 @@ async def test_a_form_holds_for_what_has_begun(start):
     assert answer.json()["choices"][0]["message"]["content"] == "00"
 
 
+def tool(name: str, **properties: object) -> dict:
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return {"type": "function", "function": {"name": name, "parameters": schema}}
+
+
+TOOLS = [tool("add", a={"type": "integer"}), tool("look", at={"enum": ["sky", "sea"]})]
+CALL = '<tool_call>\n{"name": "look", "arguments": {"at": "sea"}}\n</tool_call>'
+
+
+def named(name: str) -> dict:
+    return {"type": "function", "function": {"name": name}}
+
+
+def must(*names: str) -> dict:
+    tools = [named(name) for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": tools}}
+
+
+@pytest.mark.parametrize("choice", ["auto", "required", named("look"), must("look", "add")])
+async def test_a_call_is_made_as_the_model_makes_it(start, choice):
+    """A call that has to be made is the one that the model wants to make, whole or as a stream."""
+    service = await start()
+    service.write(reply=f"<think>Look.</think>{CALL}")
+
+    answer = (await service.ask(tools=TOOLS, tool_choice=choice))["choices"][0]
+
+    (call,) = answer["message"]["tool_calls"]
+    assert call["function"] == {"name": "look", "arguments": '{"at": "sea"}'}
+    assert answer["message"]["content"] is None
+    assert answer["message"]["reasoning_content"] == "Look."
+    assert answer["finish_reason"] == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    ("choice", "called"),
+    [("required", {"add", "look"}), (named("look"), {"look"}), (must("add"), {"add"})],
+)
+async def test_a_call_has_to_be_made(start, choice, called):
+    """A model that would rather talk calls all the same, with arguments that are valid."""
+    service = await start()
+    service.write(reply="I would rather not.")
+
+    answer = (await service.ask(tools=TOOLS, tool_choice=choice, max_tokens=200, **STRAIGHT))[
+        "choices"
+    ][0]
+
+    for call in answer["message"]["tool_calls"]:
+        arguments = msgspec.json.decode(call["function"]["arguments"])
+        assert call["function"]["name"] in called
+        assert set(arguments) == ({"a"} if call["function"]["name"] == "add" else {"at"})
+    assert answer["message"]["content"] is None
+
+
+async def test_one_call_has_to_be_made(start):
+    """Without `parallel_tool_calls` the grammar has one call."""
+    service = await start()
+    service.write(reply=CALL + "\n" + CALL)
+
+    answer = await service.ask(tools=TOOLS, tool_choice="required", parallel_tool_calls=False)
+
+    assert len(answer["choices"][0]["message"]["tool_calls"]) == 1
+
+
+@pytest.mark.parametrize(("reply", "calls"), [(CALL, 1), (WEATHER, 0)])
+async def test_a_form_leaves_calls_alone(start, reply, calls):
+    """With tools to call at will, the answer is a call or has its form."""
+    service = await start()
+    service.write(reply=reply)
+
+    message = (await service.ask(tools=TOOLS, guided_json=SCHEMA))["choices"][0]["message"]
+
+    assert len(message.get("tool_calls", ())) == calls
+    assert message["content"] == (None if calls else WEATHER)
+
+
+async def test_a_call_that_has_to_be_made_leaves_no_place_for_a_form(service):
+    """Both at once contradict each other."""
+    fields = {"tools": TOOLS, "tool_choice": "required", "guided_json": SCHEMA}
+    response = await service.post(chat(**fields))
+
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "guided_json"
+
+
+async def test_parameters_that_cannot_be_kept(service):
+    """A schema of a function that has to be called is refused where it cannot be honoured."""
+    odd = tool("odd", a={"not": {"type": "string"}})
+    response = await service.post(chat(tools=[odd], tool_choice="required"))
+
+    said = response.json()["error"]
+    assert response.status_code == 400
+    assert said["param"] == "tools"
+    assert "odd: unsupported keyword 'not'" in said["message"]
+
+
+async def test_a_model_that_shows_no_way_to_call(start):
+    """A template without a format of calls cannot be made to call."""
+    service = await start()
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    service.write(reply="x", chat_template=template)
+
+    response = await service.post(chat(tools=TOOLS, tool_choice="required"))
+
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "tool_choice"
+
+
 async def test_each_answer_has_a_guide_of_its_own(start):
     """Several answers keep the form each for itself."""
     service = await start()

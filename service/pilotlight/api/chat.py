@@ -11,7 +11,7 @@ from pilotlight.api.answer_stream import AnswerStream
 from pilotlight.api.chat_answer import fold
 from pilotlight.api.chat_operation import OPERATION
 from pilotlight.api.chat_stream import ChatProjection, loading_shown
-from pilotlight.api.chat_tools import tools_of
+from pilotlight.api.chat_tools import calls_of, tools_of
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.forms import BUDGETS, form_of
 from pilotlight.api.hold import hold_of
@@ -78,7 +78,13 @@ def generation_params(asked: ChatCompletionRequest) -> GenerationParams:
     variables = _variables(asked)
     if prefill:
         variables.setdefault("enable_thinking", False)
-    tools = tools_of(asked)
+    tools = tools_of(asked.tools, asked.tool_choice)
+    calls = calls_of(tools, asked.tool_choice, parallel=asked.parallel_tool_calls)
+    form = form_of(asked)
+    if form is not None and calls is not None and calls.required:
+        raise InvalidRequest(
+            f"{form.param}: tool_choice says already what the answer is", param=form.param
+        )
     stop = asked.stop or ()
     return GenerationParams(
         model=asked.model,
@@ -91,10 +97,9 @@ def generation_params(asked: ChatCompletionRequest) -> GenerationParams:
         stops=(stop,) if isinstance(stop, str) else tuple(stop),
         stop_token_ids=frozenset(asked.stop_token_ids or ()),
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
-        form=form_of(asked),
+        form=form,
         thinking_budget=BUDGETS.get(asked.reasoning_effort or ""),
-        parse_tool_calls=bool(tools),
-        parallel_tool_calls=asked.parallel_tool_calls is not False,
+        calls=calls,
     )
 
 

@@ -10,6 +10,7 @@ from pilotlight.generation.events import (
 )
 from pilotlight.generation.generator import Generator
 from pilotlight.generation.params import (
+    Calls,
     ChatPrompt,
     Form,
     GenerationParams,
@@ -20,6 +21,7 @@ from pilotlight.generation.params import (
 
 __all__ = [
     "Begun",
+    "Calls",
     "ChatPrompt",
     "Ended",
     "Events",

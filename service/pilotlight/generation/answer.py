@@ -25,15 +25,18 @@ class Answer:
     ) -> None:
         self._begun = (dialect.model, dialect.fingerprint)
         self._watch = watch
-        calls = prompt.chat and params.parse_tool_calls
+        calls = params.calls if prompt.chat else None
         self._parser = AnswerParser(
             stops=params.stops,
             reasoning=dialect.reasoning if prompt.chat else None,
             opened=prompt.opened,
             tool_calls=dialect.tool_calls if calls else None,
             new_id=_new_call_id,
+            schemas=None
+            if calls is None
+            else {one.name: one.parameters for one in calls.functions},
         )
-        self._parallel = params.parallel_tool_calls
+        self._parallel = calls is None or calls.parallel
         self._untold: list[Token] | None = None if params.logprobs is None else []
         """Tokens whose text is not settled yet."""
         self._usage = Usage(prompt_tokens=0, completion_tokens=0)

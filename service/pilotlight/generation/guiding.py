@@ -15,8 +15,9 @@ from pilotlight.guidance import (
     Thought,
     Tokens,
     compile_grammar,
+    supported,
 )
-from pilotlight.output import reasoning
+from pilotlight.output import reasoning, tool_calls
 from pilotlight_backend import Guide
 
 
@@ -43,15 +44,20 @@ class Guiding:
         self, dialect: Dialect, params: GenerationParams, prompt: Rendered
     ) -> Guides | None:
         thought = await _thought(dialect, params, prompt)
-        if params.form is None and (thought is None or thought.budget is None):
+        calls = _calls(dialect, params)
+        if params.form is None and calls is None and (thought is None or thought.budget is None):
             return None
-        body = None if params.form is None else params.form.body
-        grammar = Grammar(body=body, thought=thought)
+        grammar = Grammar(
+            body=None if params.form is None else params.form.body,
+            lead=_lead(dialect, prompt),
+            calls=calls,
+            thought=thought,
+        )
         tokens = await self._tokens_of(dialect)
         try:
             return await asyncio.to_thread(compile_grammar, grammar, tokens)
         except GrammarInvalid as error:
-            param = params.form.param if params.form else None
+            param = "tools" if params.form is None else params.form.param
             raise InvalidRequest(f"{param}: {error}", param=param) from None
 
     async def _tokens_of(self, dialect: Dialect) -> Tokens:
@@ -83,3 +89,34 @@ async def _thought(dialect: Dialect, params: GenerationParams, prompt: Rendered)
         budget=params.thinking_budget,
         closing=tuple(closing),
     )
+
+
+def _lead(dialect: Dialect, prompt: Rendered) -> tuple[str, ...]:
+    """Return what must come before the content; the prompt wrote it where no thought may come."""
+    if dialect.reasoning is None or not prompt.may_think:
+        return ()
+    return reasoning.FORMATS[dialect.reasoning].lead
+
+
+def _calls(dialect: Dialect, params: GenerationParams) -> str | None:
+    """Return the rules of the calls that the answer has to make, or may make in place of a form."""
+    calls = params.calls
+    if calls is None or not (calls.required or params.form):
+        return None
+    if dialect.tool_calls is None:
+        if not calls.required:
+            return None
+        raise InvalidRequest(
+            f"tool_choice: the chat template of {dialect.model!r} shows no format of tool calls",
+            param="tool_choice",
+        )
+    functions = [_supported(function) for function in calls.functions]
+    written = tool_calls.FORMATS[dialect.tool_calls]
+    return written.grammar(functions, parallel=calls.parallel)
+
+
+def _supported(function: tool_calls.Function) -> tool_calls.Function:
+    try:
+        return tool_calls.Function(function.name, supported(function.parameters))
+    except GrammarInvalid as error:
+        raise InvalidRequest(f"tools: {function.name}: {error}", param="tools") from None

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from pilotlight.guidance import Body
+from pilotlight.output.tool_calls import Function
 from pilotlight_backend import SamplingParams
 
 
@@ -45,6 +46,15 @@ class Form(Struct, frozen=True):
     param: str
 
 
+class Calls(Struct, frozen=True):
+    """The functions that an answer may call; *required*: it consists of calls."""
+
+    functions: tuple[Function, ...]
+    required: bool = False
+    parallel: bool = True
+    """Whether it may make more than one call; where not, it ends with the first."""
+
+
 class GenerationParams(Struct, frozen=True, kw_only=True):
     """What to generate: *n* answers to each of the prompts.
 
@@ -65,6 +75,5 @@ class GenerationParams(Struct, frozen=True, kw_only=True):
     form: Form | None = None
     thinking_budget: int | None = None
     """Tokens that an answer may think; None leaves it to the model."""
-    parse_tool_calls: bool = True
-    parallel_tool_calls: bool = True
-    """Whether an answer may make more than one call; where not, it ends with the first."""
+    calls: Calls | None = None
+    """Without these nothing is taken for a call."""

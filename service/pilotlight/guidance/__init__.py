@@ -8,6 +8,7 @@ llguidance says in each step which tokens keep to a grammar. It and numpy are im
 first of these is called: a start imports neither.
 """
 
+from pilotlight.guidance.build import supported
 from pilotlight.guidance.compiler import Guides, compile_grammar
 from pilotlight.guidance.errors import GrammarInvalid, GuidanceError, SchemaUnsupported
 from pilotlight.guidance.grammar import (
@@ -39,4 +40,5 @@ __all__ = [
     "Thought",
     "Tokens",
     "compile_grammar",
+    "supported",
 ]

@@ -43,25 +43,33 @@ def build(grammar: Grammar) -> str | None:
 
     Raises `GrammarInvalid` for what can be told without compiling.
     """
-    if grammar.body is None:
+    parts: list[dict[str, Any]] = []
+    ways = []
+    if grammar.calls is not None:
+        ways.append("@calls")
+        parts.append({"name": "calls"} | _lark(f"start: tool_calls\n{grammar.calls}"))
+    if grammar.body is not None:
+        lead = f"({' | '.join(map(_quoted, grammar.lead))}) " if grammar.lead else ""
+        ways.append(f"{lead}@body")
+        parts.append({"name": "body"} | _body(grammar.body))
+    if not ways:
         return None
-    start = _start(grammar.thought)
-    parts: list[dict[str, Any]] = [{"lark_grammar": start}, {"name": "body"} | _body(grammar.body)]
-    return msgspec.json.encode({"grammars": parts}).decode()
+    start = {"lark_grammar": _start(grammar.thought, f"({' | '.join(ways)})")}
+    return msgspec.json.encode({"grammars": [start, *parts]}).decode()
 
 
-def _start(thought: Thought | None) -> str:
-    """Return the grammar that the body is put into."""
+def _start(thought: Thought | None, answer: str) -> str:
+    """Return the grammar that calls and body are put into, as *answer* names them."""
     if thought is None:
-        return f"{_OPTIONS}start: @body\n"
+        return f"{_OPTIONS}start: {answer}\n"
     closer = _quoted(thought.closer)
     if thought.opened:
-        head, begins = "thought", "TEXT"
+        head, begins = "(thought GAP)", "TEXT"
     else:
-        head, begins = "thought?", f"GAP {_quoted(thought.opener)} TEXT"
+        head, begins = "(thought GAP)?", f"GAP {_quoted(thought.opener)} TEXT"
     # Lazy: it ends with the first closer. Behind it the body's first token may have begun.
     return (
-        f"{_OPTIONS}start: {head.replace('thought', '(thought GAP)')} @body\n"
+        f"{_OPTIONS}start: {head} {answer}\n"
         f"thought[lazy]: {begins} {closer}\n"
         f"TEXT: /(?s:.*)/\nGAP: /{_GAP}/\n"
     )
@@ -84,6 +92,11 @@ def _body(body: Body) -> dict[str, Any]:
                 raise GrammarInvalid("there are no choices to choose from")
             _short("".join(texts))
             return _lark(f"start: {' | '.join(map(_quoted, texts))}")
+
+
+def supported(schema: Any) -> Any:
+    """Return *schema* as it may stand in a grammar of calls; raises `GrammarInvalid`."""
+    return _schema(schema)
 
 
 def _schema(schema: Any) -> Any:

@@ -59,7 +59,11 @@ class Thought(Struct, frozen=True, kw_only=True):
 
 
 class Grammar(Struct, frozen=True, kw_only=True):
-    """An answer: perhaps a thought, then the body. Without a body it is free."""
+    """An answer: perhaps a thought, then calls or the body. Without either it is free."""
 
     body: Body | None = None
+    lead: tuple[str, ...] = ()
+    """One of these comes before the body, where the model's format has such."""
+    calls: str | None = None
+    """Rules in Lark, of which `tool_calls` is what may come instead of the body."""
     thought: Thought | None = None

@@ -63,7 +63,7 @@ def _state(
     return _State(kind, targets, Markers(targets), then, verbatim)
 
 
-class Format(Struct, frozen=True):
+class Format(Struct, frozen=True, kw_only=True):
     """One way to write reasoning. Parsing begins in the state `start`, or in `opened`."""
 
     name: str
@@ -75,6 +75,8 @@ class Format(Struct, frozen=True):
     """What ends a thought."""
     closing: str
     """What ends a thought and begins the answer, as the model would write it."""
+    lead: tuple[str, ...] = ()
+    """Ways to begin the answer, behind a thought or without one; none where it needs no such."""
     states: Mapping[str, _State]
 
 
@@ -87,7 +89,14 @@ def _block(name: str, opener: str, closer: str) -> Format:
         "thought": _state(ReasoningDelta, {closer: "answer"}),
         "answer": _state(ContentDelta, {}),
     }
-    return Format(name, (opener, closer), opener, closer, f"\n{closer}\n\n", states)
+    return Format(
+        name=name,
+        mentions=(opener, closer),
+        opening=opener,
+        closer=closer,
+        closing=f"\n{closer}\n\n",
+        states=states,
+    )
 
 
 def _command_a() -> Format:
@@ -102,8 +111,15 @@ def _command_a() -> Format:
         "thought": _state(ReasoningDelta, thought),
         "answer": _state(ContentDelta, answer),
     }
-    opener, closer = "<|START_THINKING|>", "<|END_THINKING|>"
-    return Format("command_a", (opener,), opener, closer, f"{closer}<|START_RESPONSE|>", states)
+    return Format(
+        name="command_a",
+        mentions=("<|START_THINKING|>",),
+        opening="<|START_THINKING|>",
+        closer="<|END_THINKING|>",
+        closing="<|END_THINKING|><|START_RESPONSE|>",
+        lead=("<|START_RESPONSE|>",),
+        states=states,
+    )
 
 
 _CHANNEL_NAME = re.compile(r"<\|channel>([A-Za-z0-9_-]{1,64})")
@@ -134,7 +150,12 @@ def _channel() -> Format:
         "content": _state(ContentDelta, switch),
     }
     return Format(
-        "channel", ("<|channel>",), "<|channel>thought", "<channel|>", "<channel|>", states
+        name="channel",
+        mentions=("<|channel>",),
+        opening="<|channel>thought",
+        closer="<channel|>",
+        closing="<channel|>",
+        states=states,
     )
 
 
@@ -175,10 +196,17 @@ def _harmony() -> Format:
         "content": _state(ContentDelta, header | ends),
         "call": _state(ContentDelta, header | ends, verbatim=True),
     }
-    opening = "<|channel|>analysis<|message|>"
-    closer = "<|end|>"
-    closing = f"{closer}<|start|>assistant<|channel|>final<|message|>"
-    return Format("harmony", ("<|channel|>",), opening, closer, closing, states)
+    final = "<|channel|>final<|message|>"
+    next_final = f"<|start|>assistant{final}"
+    return Format(
+        name="harmony",
+        mentions=("<|channel|>",),
+        opening="<|channel|>analysis<|message|>",
+        closer="<|end|>",
+        closing=f"<|end|>{next_final}",
+        lead=(final, next_final),
+        states=states,
+    )
 
 
 _ROWS = (
