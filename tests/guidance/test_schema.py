@@ -84,13 +84,15 @@ def test_keyword_that_cannot_be_honoured_is_refused(schema, keyword, pointer):
         ({"allOf": [{"type": "string"}, {"type": "null"}]}, "incompatible types"),
         ({"enum": []}, "empty"),
         ({"$ref": 3}, "must be a string"),
-        ({"$ref": "#"}, "no text keeps to it"),
+        ({"$ref": "#"}, "at '#' have no end"),
         ({"allOf": 3}, "allOf"),
         ({"oneOf": {}}, "oneOf"),
         ({"properties": []}, "properties"),
         ({"type": "object", "required": [["a"]], "minProperties": 1}, "."),
         ({"minLength": "x"}, "minLength"),
-        ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "no text keeps to it"),
+        ({"const": 10**400}, "out of range"),
+        ({"const": "\ud800"}, "cannot be written"),
+        ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "have no end"),
     ],
 )
 def test_what_is_no_schema_is_refused(schema, says):
@@ -108,6 +110,45 @@ def test_schema_that_is_too_large_is_refused():
         guide(deep)
     with pytest.raises(GrammarInvalid, match="more than 20000"):
         guide({"enum": [[number] for number in range(30_000)]})
+    with pytest.raises(GrammarInvalid, match="more than 262144"):
+        guide({"const": "x" * 300_000})
+
+
+NODE = {"type": "object", "properties": {"next": {"$ref": "#/$defs/next"}}, "required": ["next"]}
+
+
+@pytest.mark.parametrize(
+    "following",
+    [
+        {"$ref": "#"},
+        {"anyOf": [{"$ref": "#"}, {"type": "array", "items": {"$ref": "#"}, "minItems": 1}]},
+        {"allOf": [{"description": "x"}, {"$ref": "#"}]},
+        {"type": "array", "prefixItems": [True, {"$ref": "#"}], "minItems": 2},
+    ],
+)
+def test_values_without_end_are_refused(following):
+    """A type that must hold its own kind is a mistake that a model would pay for."""
+    with pytest.raises(GrammarInvalid, match="have no end"):
+        guide(NODE | {"$defs": {"next": following}})
+
+
+@pytest.mark.parametrize(
+    "following",
+    [
+        {"anyOf": [{"$ref": "#"}, {"type": "null"}]},
+        {"type": "array", "items": {"$ref": "#"}},
+        {"type": "array", "prefixItems": [True, {"$ref": "#"}], "minItems": 1},
+        {"type": ["null", "object"], "properties": {"next": {"$ref": "#"}}, "required": ["next"]},
+        {"type": "object", "properties": {"next": {"$ref": "#"}}},
+    ],
+)
+def test_recursion_that_may_end_is_taken(following):
+    """Lists, trees and chains whose last one holds no other are honoured."""
+    schema = NODE | {"$defs": {"next": following}}
+    for seed in range(10):
+        text, ended = walk(guide(schema), seed)
+        assert ended
+        assert jsonschema_rs.is_valid(schema, json.loads(text))
 
 
 def test_definition_that_nothing_refers_to_does_no_harm():

@@ -9,7 +9,7 @@ from typing import Any
 
 from pilotlight.guidance.references import followed
 
-_MANY = 200
+_MANY = 64
 """Schemas of one `oneOf`; each is compared with each."""
 
 
@@ -46,8 +46,8 @@ def _disjoint(one: Any, other: Any, root: Any) -> bool:
     )
 
 
-def _apart(some: list[Any], others: list[Any] | None) -> bool:
-    return others is not None and not any(one in others for one in some)
+def _apart(some: set[str], others: set[str] | None) -> bool:
+    return others is not None and some.isdisjoint(others)
 
 
 def _types(schema: dict[str, Any]) -> set[str] | None:
@@ -72,10 +72,11 @@ def _property(schema: dict[str, Any], name: str, root: Any) -> Any:
     return followed(properties.get(name), root) if isinstance(properties, dict) else None
 
 
-def _values(schema: Any) -> list[str] | None:
+def _values(schema: Any) -> set[str] | None:
     """Return the texts that *schema* leaves to choose from, where it lists them."""
     if not isinstance(schema, dict):
         return None
     values = [schema["const"]] if "const" in schema else schema.get("enum")
-    listed = isinstance(values, list) and all(isinstance(one, str) for one in values)
-    return values if listed else None
+    if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
+        return None
+    return set(values)

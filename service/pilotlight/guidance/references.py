@@ -10,7 +10,7 @@ _LONGEST = 32
 def resolve(root: Any, reference: str) -> Any:
     """Return what *reference*, `#` and a JSON Pointer, refers to; raises `LookupError`."""
     node = root
-    for part in reference.removeprefix("#").split("/")[1:]:
+    for part in place_of(reference).split("/")[1:]:
         name = unquote(part).replace("~1", "/").replace("~0", "~")
         if isinstance(node, list):
             if not name.isdecimal():
@@ -21,6 +21,11 @@ def resolve(root: Any, reference: str) -> Any:
         else:
             raise KeyError(name)
     return node
+
+
+def place_of(reference: str) -> str:
+    """Return the JSON Pointer of what *reference* refers to."""
+    return reference.removeprefix("#")
 
 
 def followed(schema: Any, root: Any) -> Any:

@@ -8,15 +8,20 @@ Source: its docs/json_schema.md.
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from pilotlight.guidance.disjoint import told_apart, with_any_of
 from pilotlight.guidance.errors import GrammarInvalid, SchemaUnsupported
+from pilotlight.guidance.finite import endless
 from pilotlight.guidance.formats import FORMATS, with_strict_format
 from pilotlight.guidance.integers import with_bounds
-from pilotlight.guidance.references import resolve
-from pilotlight.guidance.subschemas import LISTS, MAPS, ONES, rewrite
+from pilotlight.guidance.references import place_of, resolve
+from pilotlight.guidance.subschemas import LISTS, MAPS, ONES, escaped, rewrite
 
 MAX_DEPTH = 64
 """Levels of objects and lists in a schema; an answer nests as deep as its references lead."""
+MAX_BYTES = 256 * 1024
+"""Bytes of a schema, written without spaces."""
 MAX_NODES = 20_000
 """Objects and lists in a schema."""
 
@@ -52,7 +57,14 @@ def check_schema(schema: Any) -> None:
     if schema is not True and not isinstance(schema, dict):
         raise GrammarInvalid(f"a JSON Schema is an object, not {_kind(schema)}")
     _check_size(schema)
-    _Walk(schema).check(schema, "")
+    _check_length(schema)
+    walk = _Walk(schema)
+    walk.check(schema, "")
+    place = endless(walk.found)
+    if place is not None:
+        raise GrammarInvalid(
+            f"the values of the schema at '#{place}' have no end: each needs another"
+        )
 
 
 def simplified(schema: Any) -> Any:
@@ -80,6 +92,15 @@ def _check_size(schema: Any) -> None:
             nodes += [(one, depth + 1) for one in children if isinstance(one, dict | list)]
 
 
+def _check_length(schema: Any) -> None:
+    try:
+        length = len(msgspec.json.encode(schema))
+    except (OverflowError, TypeError, UnicodeEncodeError) as error:
+        raise GrammarInvalid(f"the schema cannot be written as JSON: {error}") from error
+    if length > MAX_BYTES:
+        raise GrammarInvalid(f"the schema has {length} bytes, more than {MAX_BYTES}")
+
+
 class _Walk:
     """A look at every schema that a root leads to, each once."""
 
@@ -87,18 +108,19 @@ class _Walk:
         self._root = root
         named = root.get("$schema") if isinstance(root, dict) else None
         self._old = isinstance(named, str) and any(draft in named for draft in _OLD_DRAFTS)
-        self._seen: set[str] = set()
+        self.found: dict[str, dict[str, Any]] = {}
+        """What was looked at, by its place."""
 
     def check(self, schema: Any, pointer: str) -> None:
         """Check *schema*, which stands at *pointer*, and what it leads to."""
         waiting = [(schema, pointer)]
         while waiting:
             node, place = waiting.pop()
-            if place in self._seen or not isinstance(node, dict):
+            if place in self.found or not isinstance(node, dict):
                 continue  # true and false; what else is no schema is llguidance's to refuse
-            self._seen.add(place)
+            self.found[place] = node
             for keyword, value in node.items():
-                self._check_keyword(node, keyword, value, f"{place}/{_escape(keyword)}")
+                self._check_keyword(node, keyword, value, f"{place}/{escaped(keyword)}")
             waiting += self._next(node, place)
 
     def _check_keyword(self, schema: dict[str, Any], keyword: str, value: Any, place: str) -> None:
@@ -132,13 +154,13 @@ class _Walk:
                 yield value, f"{place}/{keyword}"
         reference = schema.get("$ref")
         if isinstance(reference, str):
-            yield resolve(self._root, reference), reference.removeprefix("#")
+            yield resolve(self._root, reference), place_of(reference)
 
 
 def _members(schemas: Any, place: str) -> Iterator[tuple[Any, str]]:
     named = schemas.items() if isinstance(schemas, dict) else enumerate(schemas)
     for name, one in named:
-        yield one, f"{place}/{_escape(str(name))}"
+        yield one, f"{place}/{escaped(str(name))}"
 
 
 def _objection(schema: dict[str, Any], keyword: str, value: Any, *, old: bool) -> str | None:
@@ -174,10 +196,6 @@ def _counted(schema: dict[str, Any]) -> int:
 def _is_text(schema: dict[str, Any]) -> bool:
     kinds = schema.get("type", "string")
     return "string" in (kinds if isinstance(kinds, list) else [kinds])
-
-
-def _escape(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _kind(value: Any) -> str:

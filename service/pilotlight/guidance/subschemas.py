@@ -26,3 +26,8 @@ def rewrite(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> 
         if isinstance(value, dict):
             copy[keyword] = {name: rewrite(one, change) for name, one in value.items()}
     return change(copy)
+
+
+def escaped(name: str) -> str:
+    """Return *name* as a part of a JSON Pointer."""
+    return name.replace("~", "~0").replace("/", "~1")

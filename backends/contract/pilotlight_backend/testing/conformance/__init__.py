@@ -1,6 +1,7 @@
 """The conformance suite: what every backend, ours and other people's, must do.
 
-Run it by subclassing, with pytest; nothing else in this distribution imports pytest.
+Run it by subclassing, with pytest; nothing else in this distribution imports pytest. It needs
+numpy, which every backend's logits are arrays of.
 
     from pilotlight_backend.testing.conformance import BackendConformance
 
