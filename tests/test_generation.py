@@ -44,6 +44,7 @@ from pilotlight.output.events import (
     ToolCallStart,
 )
 from pilotlight.output.tool_calls import Function
+from pilotlight.reception import Reception
 from pilotlight.schema.chat import ChatCompletionRequest
 from pilotlight_backend import LoadOptions, SamplingParams
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel, Piece
@@ -80,14 +81,14 @@ class Service:
 
     def make_generator(self, *, resolver: Resolver | None = None, max_queue: int = 8) -> Generator:
         self.metrics = Metrics(self.pool.engines)
-        return Generator(
+        reception = Reception(
             resolver or self.resolver,
             self.pool,
             Admission(),
             self.metrics,
-            max_queue=max_queue,
             clock=lambda: self.now,
         )
+        return Generator(reception, max_queue=max_queue)
 
     def model(self, file: str = "m", options: dict | None = None, **keys: object) -> ModelEntry:
         """Write a model, with *options* as models.yaml would give them."""

@@ -1,11 +1,10 @@
 """resolve → tokenise → embed: from a request's inputs to their vectors."""
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
-from pilotlight.admission import Admission
 from pilotlight.answer_watch import AnswerWatch
 from pilotlight.async_engine import AsyncEmbedder, EmbedResult
 from pilotlight.errors import (
@@ -13,12 +12,10 @@ from pilotlight.errors import (
     InferenceError,
     InvalidRequest,
     QueueFull,
-    ServiceError,
 )
-from pilotlight.metrics import Metrics
-from pilotlight.models.pool import Hold, LoadedModel, Pool
-from pilotlight.models.resolver import Resolver
+from pilotlight.models.pool import Hold, LoadedModel
 from pilotlight.receipt import Phases
+from pilotlight.reception import Reception
 from pilotlight_backend import BackendError, Failed, InvalidParameter
 from pilotlight_backend import ContextLengthExceeded as InputTooLong
 from pilotlight_backend.vectors import unit
@@ -49,53 +46,17 @@ class Embeddings(Struct, frozen=True, kw_only=True):
 class Embedder:
     """Embeds with whatever model a request names."""
 
-    def __init__(
-        self,
-        resolver: Resolver,
-        pool: Pool,
-        admission: Admission,
-        metrics: Metrics,
-        *,
-        max_queue: int,
-        clock: Callable[[], float],
-    ) -> None:
-        self._resolver = resolver
-        self._pool = pool
-        self._admission = admission
-        self._metrics = metrics
+    def __init__(self, reception: Reception, *, max_queue: int) -> None:
+        self._reception = reception
         self._max_queue = max_queue
-        self._clock = clock
 
     async def embed(self, params: EmbeddingParams, *, hold: Hold) -> Embeddings:
         """Return the vectors. Cancel it to take the request out of the engine.
 
         *hold* is how long to wait for a model that is loading. Raises a `ServiceError`.
         """
-        watch = AnswerWatch(self._clock)
-        try:
-            with self._admission.request():
-                entry = await self._resolver.resolve(params.model)
-                watch.model = entry.name
-                cold = self._pool.status(entry).state != "ready"
-                async with self._pool.lease(entry, hold) as model:
-                    if cold:
-                        watch.cold(self._load_phases(model))
-                    return await self._embed(model, params, watch)
-        except ServiceError as error:
-            watch.outcome = error.code
-            raise
-        except Exception:
-            watch.outcome = InferenceError.code
-            raise
-        finally:
-            self._metrics.note(watch.record())
-
-    def _load_phases(self, model: LoadedModel) -> Phases:
-        """Return what *model*'s cold start took, from exec on where it was the process's own."""
-        if model.first and self._metrics.started_in is not None:
-            began = {} if model.began_at is None else {"begin": model.began_at}
-            return {"import": self._metrics.started_in, **began, **model.phases}
-        return model.phases
+        async with self._reception.model(params.model, hold) as (model, watch):
+            return await self._embed(model, params, watch)
 
     async def _embed(
         self, model: LoadedModel, params: EmbeddingParams, watch: AnswerWatch

@@ -23,6 +23,7 @@ from pilotlight.models.registry import Registry
 from pilotlight.models.resolver import Resolver
 from pilotlight.output import reasoning, tool_calls
 from pilotlight.platform import process_age
+from pilotlight.reception import Reception
 from pilotlight.schema.health import Readiness
 from pilotlight_backend import Backend, LoadOptions
 
@@ -62,22 +63,9 @@ class Service:
         self.preload = Preload(settings.preload, self.resolver, self.pool)
         self.admission = Admission()
         self.metrics = Metrics(self.pool.engines)
-        self.generator = Generator(
-            self.resolver,
-            self.pool,
-            self.admission,
-            self.metrics,
-            max_queue=settings.max_queue,
-            clock=clock,
-        )
-        self.embedder = Embedder(
-            self.resolver,
-            self.pool,
-            self.admission,
-            self.metrics,
-            max_queue=settings.max_queue,
-            clock=clock,
-        )
+        reception = Reception(self.resolver, self.pool, self.admission, self.metrics, clock=clock)
+        self.generator = Generator(reception, max_queue=settings.max_queue)
+        self.embedder = Embedder(reception, max_queue=settings.max_queue)
         self._preloading: asyncio.Task[None] | None = None
 
     def _note_load(self, record: LoadRecord) -> None:

@@ -1,13 +1,12 @@
 """Generates with whatever model a request names."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
-from pilotlight.admission import Admission
 from pilotlight.answer_watch import AnswerWatch
 from pilotlight.async_engine import AsyncEngine, EventStream
 from pilotlight.errors import (
@@ -15,7 +14,6 @@ from pilotlight.errors import (
     InferenceError,
     InvalidRequest,
     QueueFull,
-    ServiceError,
 )
 from pilotlight.generation.answer import Answer
 from pilotlight.generation.dialect import Dialect, learn
@@ -23,10 +21,8 @@ from pilotlight.generation.events import Events, total_usage
 from pilotlight.generation.guiding import Guiding
 from pilotlight.generation.params import GenerationParams, Prompt
 from pilotlight.generation.rendering import Rendered, render
-from pilotlight.metrics import Metrics
-from pilotlight.models.pool import Hold, LoadedModel, ModelStatus, Pool
-from pilotlight.models.resolver import Resolver
-from pilotlight.receipt import Phases
+from pilotlight.models.pool import Hold, LoadedModel, ModelStatus
+from pilotlight.reception import Reception
 from pilotlight_backend import (
     BackendError,
     GenerateRequest,
@@ -47,71 +43,33 @@ _REQUEST_FIELDS = frozenset(
 class Generator:
     """Generates with whatever model a request names."""
 
-    def __init__(
-        self,
-        resolver: Resolver,
-        pool: Pool,
-        admission: Admission,
-        metrics: Metrics,
-        *,
-        max_queue: int,
-        clock: Callable[[], float],
-    ) -> None:
-        self._resolver = resolver
-        self._pool = pool
-        self._admission = admission
-        self._metrics = metrics
+    def __init__(self, reception: Reception, *, max_queue: int) -> None:
+        self._reception = reception
         self._max_queue = max_queue
-        self._clock = clock
         self._guiding = Guiding()
         self._dialects: WeakKeyDictionary[LoadedModel, Dialect] = WeakKeyDictionary()
-        self._first: ref[LoadedModel] | None = None
-        """The model whose cold start was the process's own."""
 
     async def status(self, name: str) -> ModelStatus:
         """Return how far the model is that requests call *name*; raises `ModelNotFound`."""
-        return self._pool.status(await self._resolver.resolve(name))
+        return await self._reception.status(name)
 
     async def generate(self, params: GenerationParams, *, hold: Hold) -> AsyncGenerator[Events]:
         """Yield the events of the answers. Close the generator to cancel.
 
         *hold* is how long to wait for a model that is loading.
         """
-        watch = AnswerWatch(self._clock)
-        try:
-            with self._admission.request():
-                entry = await self._resolver.resolve(params.model)
-                watch.model = entry.name
-                cold = self._pool.status(entry).state != "ready"
-                async with self._pool.lease(entry, hold) as model:
-                    if cold:
-                        watch.cold(self._load_phases(model))
-                    async with aclosing(self._answer(model, params, watch)) as answer:
-                        async for events in answer:
-                            yield events
-        except ServiceError as error:
-            watch.outcome = error.code
-            raise
-        except Exception:
-            watch.outcome = InferenceError.code
-            raise
-        finally:
-            self._metrics.note(watch.record())
+        async with (
+            self._reception.model(params.model, hold) as (model, watch),
+            aclosing(self._answer(model, params, watch)) as answer,
+        ):
+            async for events in answer:
+                yield events
 
     async def tokens(self, model: str, prompt: Prompt, *, hold: Hold) -> Sequence[int]:
         """Return the tokens that *prompt* would be evaluated as."""
-        with self._admission.request():
-            entry = await self._resolver.resolve(model)
-            async with self._pool.lease(entry, hold) as loaded:
-                return (await render(await self._dialect(loaded), prompt)).tokens
-
-    def _load_phases(self, model: LoadedModel) -> Phases:
-        """Return what *model*'s cold start took, from exec on where it was the process's own."""
-        self._first = self._first or ref(model)
-        if self._first() is model and self._metrics.started_in is not None:
-            began = {} if model.began_at is None else {"begin": model.began_at}
-            return {"import": self._metrics.started_in, **began, **model.phases}
-        return model.phases
+        async with self._reception.model(model, hold) as (loaded, watch):
+            watch.outcome = "tokenized"
+            return (await render(await self._dialect(loaded), prompt)).tokens
 
     async def _answer(
         self, model: LoadedModel, params: GenerationParams, watch: AnswerWatch
