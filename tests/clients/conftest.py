@@ -1,62 +1,19 @@
 """What the clients meet: servers with made-up models, each in one kind of trouble."""
 
-import http.client
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import msgspec
 import pytest
 
-from pilotlight.app import create_app
-from pilotlight.config import Settings
-from pilotlight_backend.testing.fake import FakeBackend, FakeModel
-from tests.conftest import CHAT, LiveServer, chat, live
+from tests.clients.programs import Node, missing
+from tests.clients.servers import FakeServer, asking, serving
 
-
-class FakeServer:
-    """A live server over the fake backend, which remembers the statuses it answered with."""
-
-    def __init__(self, server: LiveServer, backend: FakeBackend, statuses: list[int]) -> None:
-        self.url = server.url
-        self.base_url = f"{server.url}/v1"
-        self.backend = backend
-        self.statuses = statuses
-
-
-@contextmanager
-def serving(folder: Path, models: Mapping[str, Mapping[str, Any]], **settings: Any) -> Any:
-    """Serve *models*, what each is like by its name, from *folder*."""
-    for name, keys in models.items():
-        FakeModel(**keys).write(folder / f"{name}.fake")
-    backend = FakeBackend()
-    given = Settings(models_dir=folder, models_file=folder / "none.yaml", **settings)
-    statuses: list[int] = []
-    app = create_app(given, backends={"fake": backend})
-    with live(remembering(app, statuses)) as server:
-        try:
-            yield FakeServer(server, backend, statuses)
-        finally:
-            backend.load_gate.release()
-            backend.token_gate.release()
-
-
-def remembering(app: Any, statuses: list[int]) -> Any:
-    """Return *app*, with the status of each of its answers appended to *statuses*."""
-
-    async def remember(scope: Any, receive: Any, send: Any) -> None:
-        async def told(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                statuses.append(message["status"])
-            await send(message)
-
-        await app(scope, receive, told)
-
-    return remember
+DOCUMENT = Path(__file__).parents[2] / "openapi/openapi.yaml"
 
 
 @pytest.fixture
@@ -120,18 +77,6 @@ def full(_full: FakeServer) -> FakeServer:
     return _full
 
 
-@contextmanager
-def asking(server: FakeServer) -> Iterator[None]:
-    """Have a request under way, whose answer nobody reads; hang up at the end."""
-    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
-    headers = {"content-type": "application/json"}
-    connection.request("POST", CHAT, body=msgspec.json.encode(chat()), headers=headers)
-    try:
-        yield
-    finally:
-        connection.close()
-
-
 @pytest.fixture(autouse=True)
 def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hold that no client speaks to anything but this machine, whatever it would like to tell.
@@ -159,3 +104,20 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(socket, "getaddrinfo", resolve_here)
     yield
     assert called == []
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """Return Node with its packages installed and its programs compiled, once for all tests.
+
+    The packages are as large as all else that tests leave behind, so they are removed.
+    """
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("node")
+    node = Node(folder)
+    node.install()
+    node.compile(DOCUMENT)
+    yield node
+    shutil.rmtree(folder)
