@@ -87,6 +87,17 @@ def test_operations_can_be_told_apart(document: dict[str, Any]):
     assert all(operation["summary"] for operation in operations(document))
 
 
+def test_what_is_always_there_is_required(document: dict[str, Any]):
+    """Of an answer's field nobody need ask whether it is there; a request's may be left out."""
+    schemas = document["components"]["schemas"]
+
+    assert {"object", "id", "choices"} <= set(schemas["ChatCompletion"]["required"])
+    assert {"role", "content", "refusal"} == set(schemas["ChatCompletionMessage"]["required"])
+    assert {"index", "message", "logprobs", "finish_reason"} == set(schemas["Choice"]["required"])
+    assert schemas["ChatCompletionRequest"]["required"] == ["model", "messages"]
+    assert "thought" not in schemas["ChatCompletion"]["required"]
+
+
 def test_every_error_is_documented(document: dict[str, Any]):
     """The chat endpoint's errors stand there by status, with body, examples and headers."""
     responses = document["paths"]["/v1/chat/completions"]["post"]["responses"]

@@ -15,10 +15,9 @@ from litestar.routes import HTTPRoute
 
 from pilotlight import __version__
 from pilotlight.api.operation import Answer, Content, Operation, Parameter
+from pilotlight.api.wire_schemas import REF, finished, spelled_out
 from pilotlight.errors import QueueFull, ServiceError, Unavailable
 from pilotlight.schema.errors import ErrorBody
-
-_REF = "#/components/schemas/{name}"
 
 _TAGS = [
     {"name": "chat", "description": "Answers to conversations."},
@@ -52,10 +51,19 @@ def build_document(app: Litestar, *, chat_completions_path: str) -> dict[str, An
     `info.x-chat-completions-path` names the chat endpoint's path also where it is not served.
     """
     operations = list(_operations(app))
-    types = {ErrorBody, *(kind for _, _, operation in operations for kind in _types(operation))}
-    ordered = sorted(types, key=lambda kind: kind.__name__)
-    schemas, components = msgspec.json.schema_components(ordered, ref_template=_REF)
+    asked = {kind for _, _, operation in operations for kind in _asked(operation)}
+    answered = {
+        ErrorBody,
+        *(kind for _, _, operation in operations for kind in _answered(operation)),
+    }
+    ordered = sorted(asked | answered, key=lambda kind: kind.__name__)
+    schemas, components = msgspec.json.schema_components(ordered, ref_template=REF)
     by_type = dict(zip(ordered, schemas, strict=True))
+    components = finished(
+        components,
+        requests=[by_type[kind] for kind in asked],
+        answers=[by_type[kind] for kind in answered],
+    )
     paths: dict[str, dict[str, Any]] = {}
     for path, method, operation in operations:
         paths.setdefault(path, {})[method] = _operation(operation, by_type)
@@ -70,7 +78,7 @@ def build_document(app: Litestar, *, chat_completions_path: str) -> dict[str, An
         },
         "tags": _TAGS,
         "paths": dict(sorted(paths.items())),
-        "components": {"schemas": dict(sorted(components.items()))},
+        "components": {"schemas": components},
     }
 
 
@@ -93,10 +101,12 @@ def _openapi_path(route: HTTPRoute) -> str:
     return "/" + "/".join(parts)
 
 
-def _types(operation: Operation) -> Iterable[Any]:
+def _asked(operation: Operation) -> Iterable[Any]:
+    return [operation.body.type] if operation.body and operation.body.type is not None else []
+
+
+def _answered(operation: Operation) -> Iterable[Any]:
     contents = [content for answer in operation.answers.values() for content in answer.content]
-    if operation.body:
-        contents.append(operation.body)
     return [content.type for content in contents if content.type is not None]
 
 
@@ -142,8 +152,8 @@ def _answer(answer: Answer, schemas: Mapping[Any, Any]) -> dict[str, Any]:
 def _content(contents: Sequence[Content], schemas: Mapping[Any, Any]) -> dict[str, Any]:
     described = {}
     for content in contents:
-        schema = dict(content.schema) if content.schema is not None else schemas[content.type]
-        described[content.media_type] = {"schema": schema}
+        given = content.schema if content.schema is not None else schemas[content.type]
+        described[content.media_type] = {"schema": spelled_out(given)}
         if content.examples:
             examples = {name: {"value": value} for name, value in content.examples.items()}
             described[content.media_type]["examples"] = examples

@@ -1,0 +1,95 @@
+"""JSON Schemas of the wire types, as msgspec writes them, made fit for generators of clients."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_PREFIX = "#/components/schemas/"
+REF = _PREFIX + "{name}"
+
+Schema = Mapping[str, Any]
+
+
+def finished(
+    components: Mapping[str, Schema], *, requests: Iterable[Any], answers: Iterable[Any]
+) -> dict[str, Any]:
+    """Return *components* with what msgspec leaves open.
+
+    *requests* and *answers* are schemas from which the components of either direction are reached.
+    """
+    asked = _reached(components, requests)
+    sent = _reached(components, answers) - asked
+    return {
+        name: spelled_out(_always_sent(schema) if name in sent else schema)
+        for name, schema in sorted(components.items())
+    }
+
+
+def _reached(components: Mapping[str, Schema], roots: Iterable[Any]) -> set[str]:
+    """Return the names of the components that *roots* lead to, over any number of others."""
+    reached: set[str] = set()
+    ahead = list(roots)
+    while ahead:
+        names = set(_references(ahead.pop())) - reached
+        reached |= names
+        ahead += [components[name] for name in names]
+    return reached
+
+
+def _references(value: Any) -> Iterable[str]:
+    if isinstance(value, Mapping):
+        reference = value.get("$ref")
+        if isinstance(reference, str):
+            yield reference.removeprefix(_PREFIX)
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _references(item)
+
+
+def spelled_out(value: Any) -> Any:
+    """Say what goes without saying in JSON Schema, and leave out what says nothing.
+
+    - An array without `items` holds anything: openapi-python-client (0.29) drops the whole type.
+    - An object that says nothing of its fields has any: openapi-typescript (7.13) has it empty.
+    - `default: null` is what an absent field means, but openapi-typescript takes any field
+      with a default for one that is always there, and asks for it in requests.
+    - A docstring keeps its indentation.
+    """
+    if isinstance(value, list):
+        return [spelled_out(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    spelled = {
+        key: spelled_out(item)
+        for key, item in value.items()
+        if not (key == "default" and item is None)
+    }
+    if value.get("type") == "array":
+        spelled.setdefault("items", {})
+    if value.get("type") == "object" and "properties" not in value:
+        spelled.setdefault("additionalProperties", True)
+    if isinstance(value.get("description"), str):
+        spelled["description"] = inspect.cleandoc(value["description"])
+    return spelled
+
+
+def _always_sent(schema: Any) -> Any:
+    """Make the fields of an answer that have a default required: they are always written.
+
+    An answer's struct omits what is `UNSET`, which is no default, and nothing else.
+    """
+    properties = schema.get("properties")
+    if properties is None:
+        return schema
+    required = set(schema.get("required", ()))
+    return schema | {
+        "properties": {name: _without_default(field) for name, field in properties.items()},
+        "required": [
+            name for name, field in properties.items() if name in required or "default" in field
+        ],
+    }
+
+
+def _without_default(field: Schema) -> Schema:
+    return {key: value for key, value in field.items() if key != "default"}
