@@ -38,8 +38,11 @@ class ChatProjection:
         return b"".join(map(sse.encode, chunks))
 
     def fail(self, error: ServiceError) -> bytes:
-        """Return the chunks that end the answers, and the error."""
-        return b"".join(map(sse.encode, (*self._chunks.broken(), error_body(error))))
+        """Return the error, and the chunks that end the answers.
+
+        The error comes first: LiteLLM reads no further than a finish reason that it does not know.
+        """
+        return b"".join(map(sse.encode, (error_body(error), *self._chunks.broken())))
 
     def end(self) -> bytes:
         """Return `[DONE]`."""
