@@ -19,8 +19,11 @@ from pilotlight.guidance.grammar import (
 )
 from pilotlight.guidance.schema import check_schema, simplified
 
-MAX_TEXT = 256 * 1024
+MAX_TEXT = 64 * 1024
 """Characters of a grammar or an expression, or of all choices together."""
+
+MAX_GBNF_RULES = 1000
+"""The conversion goes over all rules as often as they lead to each other in a row."""
 
 WHITESPACE = r"\x20|\r?\n(\x20{0,16}|\t{0,8})"
 """Where JSON may have whitespace: a space, or a new line and its indentation.
@@ -132,6 +135,9 @@ def _slashes_escaped(pattern: str) -> str:
 def _from_gbnf(text: str) -> str:
     from llguidance.gbnf_to_lark import gbnf_to_lark  # noqa: PLC0415 - a start does without it
 
+    rules = text.count("::=")
+    if rules > MAX_GBNF_RULES:
+        raise GrammarInvalid(f"the grammar has {rules} rules, more than {MAX_GBNF_RULES}")
     try:
         return gbnf_to_lark(_spelled_out(text))
     except GrammarInvalid:

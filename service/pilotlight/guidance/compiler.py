@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from pilotlight.guidance.build import build
+from pilotlight.guidance.deep_stack import on_deep_stack
 from pilotlight.guidance.errors import GrammarInvalid
 from pilotlight.guidance.grammar import Grammar, Thought
 from pilotlight.guidance.tokens import Tokens
@@ -21,11 +22,11 @@ _NO_DETAILS = "<non-verbose/>"
 
 
 def compile_grammar(grammar: Grammar, tokens: Tokens) -> Guides:
-    """Compile *grammar* for the model of *tokens*; a millisecond mostly, so on a thread.
+    """Compile *grammar* for the model of *tokens*; some milliseconds mostly, so on a thread.
 
-    llguidance's limits end what would take long: about a second at the most. Raises
-    `GrammarInvalid` for a grammar that cannot be honoured, and `ValueError` for a budget without
-    the tokens that close a thought.
+    The limits on a grammar, ours and llguidance's, end what is meant to be expensive after a second
+    or two. Raises `GrammarInvalid` for a grammar that cannot be honoured, and `ValueError` for a
+    budget without the tokens that close a thought.
     """
     from pilotlight.guidance.guides import (  # noqa: PLC0415 - a start does without numpy
         BudgetedThought,
@@ -34,7 +35,7 @@ def compile_grammar(grammar: Grammar, tokens: Tokens) -> Guides:
     )
 
     text = build(grammar)
-    matcher = None if text is None else _matcher(text, tokens)
+    matcher = None if text is None else on_deep_stack(lambda: _matcher(text, tokens))
     thought, pieces = grammar.thought, tokens.vocabulary.pieces
     budget = None if thought is None else thought.budget
     if thought is not None and budget is not None:

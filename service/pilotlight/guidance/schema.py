@@ -20,7 +20,7 @@ from pilotlight.guidance.subschemas import LISTS, MAPS, ONES, escaped, rewrite
 
 MAX_DEPTH = 64
 """Levels of objects and lists in a schema; an answer nests as deep as its references lead."""
-MAX_BYTES = 256 * 1024
+MAX_BYTES = 128 * 1024
 """Bytes of a schema, written without spaces."""
 MAX_NODES = 20_000
 """Objects and lists in a schema."""
