@@ -76,13 +76,13 @@ async def test_several_answers_in_a_stream(service):
 
 
 async def test_a_fault_ends_every_answer_that_is_not_whole(start):
-    """One error follows the chunks that end the answers."""
+    """One error comes before the chunks that end the answers."""
     service = await start()
     service.write(reply="Hello.", fail_after=2)
 
-    *chunks, error, done = await service.stream(n=2)
+    *_, error, first, second, done = await service.stream(n=2)
 
-    ends = [choice for chunk in chunks for choice in chunk["choices"] if choice["finish_reason"]]
+    ends = [choice for chunk in (first, second) for choice in chunk["choices"]]
     assert sorted((end["index"], end["finish_reason"]) for end in ends) == [
         (0, "error"),
         (1, "error"),

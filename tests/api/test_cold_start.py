@@ -146,8 +146,8 @@ async def test_prefer_ends_a_shown_wait(start):
     body = chat(stream=True, stream_options=options)
     call = Call(service.app, body, {"prefer": "wait=0.5"})
     told = await rest_of(call)
-    assert told[-2]["error"]["code"] == "model_loading"
-    assert told[-3]["choices"][0]["finish_reason"] == "error"
+    assert told[-3]["error"]["code"] == "model_loading"
+    assert told[-2]["choices"][0]["finish_reason"] == "error"
 
 
 async def test_a_load_that_fails_ends_a_shown_wait(start):
@@ -156,7 +156,7 @@ async def test_a_load_that_fails_ends_a_shown_wait(start):
     service.write(load_error="invalid", load_seconds=0.6)
     told = await service.stream(stream_options={"include_loading": "events"})
     assert told[0]["loading"]["state"] == "loading"
-    assert told[-2]["error"]["code"] == "model_load_failed"
+    assert told[-3]["error"]["code"] == "model_load_failed"
 
 
 async def test_what_is_refused_at_once_keeps_its_status(service):

@@ -479,9 +479,9 @@ async def test_an_engine_that_fails(service):
 
 
 async def test_an_engine_that_fails_in_a_stream(service):
-    """A stream that breaks ends with the finish reason `error`, the error, and `[DONE]`."""
+    """A stream that breaks ends with the error, the finish reason `error`, and `[DONE]`."""
     service.write("f", reply="Hello.", fail_after=2)
-    *chunks, last, failed, done = await service.stream(model="f")
+    *chunks, failed, last, done = await service.stream(model="f")
     assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == "He"
     (choice,) = last["choices"]
     assert choice == {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "error"}
@@ -520,7 +520,7 @@ async def test_what_nobody_foresaw_in_a_stream(service, monkeypatch):
     response = await streaming
     assert response.status_code == 200
     assert "secret" not in response.text
-    *_, last, failed, done = events(response.text)
+    *_, failed, last, done = events(response.text)
     assert last["choices"][0]["finish_reason"] == "error"
     assert failed["error"]["type"] == "inference_error"
     assert done == "[DONE]"

@@ -151,7 +151,7 @@ def test_errors(
 def test_a_failed_engine(litellm: ModuleType, troubled: FakeServer):
     """A whole answer that fails is a 500; in a stream it is the error for streams that broke.
 
-    LiteLLM raises at the finish reason `error` and does not read on to the event that says why.
+    XX
     """
     with pytest.raises(litellm.InternalServerError):
         litellm.completion(**at(troubled, "broken", max_retries=0))
