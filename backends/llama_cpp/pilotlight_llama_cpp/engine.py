@@ -39,7 +39,13 @@ class LlamaCppEngine:
         self._context = context
         self._options = options
         self._kv_capacity = options.parallel * facts.context_length
-        self._runner = Runner(context, slots=options.parallel, chunk=options.chunk, baked=baked)
+        self._runner = Runner(
+            context,
+            slots=options.parallel,
+            chunk=options.chunk,
+            baked=baked,
+            copies=model.plain_cache,
+        )
         # A daemon: a process that forgot to close the engine can still end.
         self._thread = threading.Thread(
             target=self._runner.run, name=f"llama.cpp {facts.path.name}", daemon=True
