@@ -12,6 +12,7 @@ class Job:
         self.prompt = tuple(prompt)
         self.limit = limit
         self.cached_tokens = 0
+        self.shares_prompt = False
 
 
 def slots_of(count=1, *, context_length=4096, reuse=True):
