@@ -51,9 +51,8 @@ class Slots(Generic[J]):
 
     But a request whose prompt is in a busy slot, and which may wait for that, steps aside: the next
     in the queue gets the idle slot. It keeps its place, so it is before all of those when its slot
-    is idle. It waits for one answer at the most, then for nobody: another slot with its prompt
-    serves it as well, and where none has it any more it reads the prompt. So does one whose answer may
-    be longer than that slot has room for.
+    is idle. Another slot with its prompt serves it as well, and where none has it any more it reads
+    the prompt. So does one whose answer may be longer than the busy slot has room for.
     """
 
     def __init__(self, count: int, *, context_length: int, reuse: bool) -> None:
