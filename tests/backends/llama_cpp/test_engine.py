@@ -49,9 +49,9 @@ def test_beginning_that_a_busy_slot_holds_is_copied(exact_model):
     assert together == alone
 
 
-@pytest.mark.parametrize("length", [1000, 1020, 1030, 1500])
+@pytest.mark.parametrize("length", [1000, 1024, 1030])
 def test_shared_prompt_while_the_context_grows(exact_model, length):
-    """Near the end of the short context and beyond it, copies are as good as what they are of."""
+    """Copies are as good as what they are of; with 1,024 tokens they fall into the very step."""
     options = {"parallel": 3, "chunk": 32, "context_length": 2048}
     engine = load(exact_model, **options)
     sharers = [
@@ -63,36 +63,6 @@ def test_shared_prompt_while_the_context_grows(exact_model, length):
     fresh = load(exact_model, **options)
     assert tokens == [Answer(fresh, prompt_of(1, length), sampling=GREEDY).tokens] * 4
     fresh.close()
-
-
-def test_stranger_that_makes_the_context_grow_while_a_prompt_is_copied(exact_model):
-    """Copies and a move into the long context may fall into one step."""
-    options = {"parallel": 4, "chunk": 64, "context_length": 2048}
-    engine = load(exact_model, **options)
-    stranger = Answer(engine, prompt_of(2, 960), max_tokens=200, sampling=GREEDY)
-    while not isinstance(stranger.next(), Token):
-        pass
-    sharers = []
-    # A group for each of the next tokens: one of them is copied when the stranger needs the room.
-    for turn in range(100):
-        prompt = prompt_of(3 + turn, 20)
-        sharers += [
-            Answer(engine, prompt, max_tokens=4, shares_prompt=True, sampling=GREEDY)
-            for _ in range(3)
-        ]
-    tokens = [answer.tokens for answer in sharers]
-    assert len(stranger.tokens) == 200
-    engine.close()
-    fresh = load(exact_model, **options)
-    alone = [
-        Answer(fresh, prompt_of(3 + turn, 20), max_tokens=4, sampling=GREEDY).tokens
-        for turn in range(100)
-        for _ in range(3)
-    ]
-    whole = Answer(fresh, prompt_of(2, 960), max_tokens=200, sampling=GREEDY).tokens
-    fresh.close()
-    assert tokens == alone
-    assert stranger.tokens == whole
 
 
 def test_weights_of_an_unknown_architecture(exact_model, tmp_path):
