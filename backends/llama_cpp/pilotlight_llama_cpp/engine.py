@@ -44,6 +44,8 @@ class LlamaCppEngine:
             slots=options.parallel,
             chunk=options.chunk,
             baked=baked,
+            # A recurrent state cannot be cut back to where the answers part, and a window has lost
+            # what lies before it: with such models everyone reads the prompt.
             copies=model.plain_cache,
         )
         # A daemon: a process that forgot to close the engine can still end.

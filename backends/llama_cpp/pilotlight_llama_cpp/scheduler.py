@@ -10,8 +10,8 @@ from collections.abc import Sequence as Tokens
 from typing import Generic, NamedTuple, TypeVar
 
 _WORTH_COPYING = 64
-"""Prompt tokens for which a busy slot is copied. llama.cpp copies the whole of it, which takes as
-long as some ten tokens of a prompt where it has room for a thousand, and some forty with 4,096."""
+"""Prompt tokens for which a busy slot is copied. llama.cpp copies the whole slot: 4,096 tokens of
+Qwen3-0.6B took 25 to 60 ms, as long as one to three tokens of a prompt; longer slots take more."""
 
 
 class Sequence:

@@ -767,12 +767,21 @@ def test_cancelled_reader_leaves_the_prompt_to_the_next(start, decoder, slots):
     assert [client.last.usage.cached_tokens for client in others] == [0, 19, 19]
 
 
-@pytest.mark.parametrize("slots", [1, 3])
-def test_failed_reader_leaves_the_prompt_to_the_next(start, decoder, slots, caplog):
-    """Its failure is its own."""
-    decoder.next("append", None, fail)
+def test_failed_reader_leaves_the_prompt_to_an_idle_slot(start, decoder, caplog):
+    """Its failure is its own; the thread of an unused slot sleeps, and is woken for the next."""
+    gate = Gate()
+
+    def fail_late(generator):
+        gate(generator)
+        fail(generator)
+
+    decoder.next("append", fail_late)
+    runner = start(3)
+    first, *others = sharers(runner, 3)
+    gate.wait()
+    assert Client(runner, [50], limit=1).tokens == [1]
     with caplog.at_level(logging.CRITICAL):
-        first, *others = sharers(start(slots), 3)
+        gate.open()
         assert isinstance(first.last.error, InferenceFailed)
     assert [client.tokens for client in others] == [[20, 21, 22]] * 2
 
