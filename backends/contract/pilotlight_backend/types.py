@@ -104,8 +104,9 @@ class GenerateRequest(Struct, frozen=True, kw_only=True):
     shares_prompt: bool = False
     """Other requests with this very prompt are submitted with it, `n` answers to one question: the
     engine evaluates the prompt once for all, even where one of them has to wait for that. Each
-    evaluates a few tokens at the prompt's end, for its own logits. Where the model's cache can be
-    neither copied nor cut back, each evaluates the prompt itself."""
+    evaluates a few tokens at the prompt's end, for its own logits. It is evaluated again where the
+    model's cache can be neither copied nor cut back, and where requests that came between them
+    needed the slot that had it."""
 
 
 class Usage(Struct, frozen=True, kw_only=True):
