@@ -111,7 +111,10 @@ class GenerateRequest(Struct, frozen=True, kw_only=True):
     """Restricts which tokens may be chosen; this request's own, for it keeps state."""
     shares_prompt: bool = False
     """Other requests with this very prompt are submitted with it, `n` answers to one question: the
-    engine evaluates the prompt once for all, even where one of them has to wait for that."""
+    engine evaluates the prompt once for all, even where one of them has to wait for that. Each
+    evaluates a few tokens at the prompt's end, for its own logits. It is evaluated again where the
+    model's cache can be neither copied nor cut back, and where requests that came between them
+    needed the slot that had it."""
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -124,7 +127,10 @@ class Usage(Struct, frozen=True, kw_only=True):
 
 
 class Timings(Struct, frozen=True, kw_only=True):
-    """Seconds that one request spent waiting for a slot, on its prompt, and on its answer."""
+    """Seconds that one request spent waiting for a slot, on its prompt, and on its answer.
+
+    To wait until another request has read the prompt that they share counts as `queue`.
+    """
 
     queue: float
     prefill: float
@@ -135,7 +141,7 @@ FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]
 
 
 class Started(Struct, frozen=True, gc=False, tag=True):
-    """The request has left the queue and has a slot."""
+    """The request has left the queue and has a slot, and the prompt that it shares, if it does."""
 
     prompt_tokens: int
     cached_tokens: int

@@ -184,6 +184,17 @@ class Context:
             return 0
         return self.held(slot)
 
+    def copy(self, source: int, target: int, length: int) -> bool:
+        """Give *target* the first *length* tokens of *source*; False: it is empty now.
+
+        llama.cpp copies the whole stream, and that at the beginning of the next decode
+        (llama-kv-cache.cpp, seq_cp and update): until then *source* and *target* may be cut back,
+        but neither saved nor put. The cells lie in the copy as they do in *source*, those of a
+        sliding window too, so what follows is computed alike.
+        """
+        self._lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        return self.truncate(target, length) and self.held(target) == length
+
     def held(self, slot: int) -> int:
         """Return how many tokens *slot* holds."""
         last: int = self._lib.llama_memory_seq_pos_max(self._memory, slot)

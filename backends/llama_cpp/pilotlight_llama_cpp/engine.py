@@ -39,7 +39,15 @@ class LlamaCppEngine:
         self._context = context
         self._options = options
         self._kv_capacity = options.parallel * facts.context_length
-        self._runner = Runner(context, slots=options.parallel, chunk=options.chunk, baked=baked)
+        self._runner = Runner(
+            context,
+            slots=options.parallel,
+            chunk=options.chunk,
+            baked=baked,
+            # A recurrent state cannot be cut back to where the answers part, and a window has lost
+            # what lies before it: with such models everyone reads the prompt.
+            copies=model.plain_cache,
+        )
         # A daemon: a process that forgot to close the engine can still end.
         self._thread = threading.Thread(
             target=self._runner.run, name=f"llama.cpp {facts.path.name}", daemon=True

@@ -9,7 +9,7 @@ the time nor the memory is spent.
 import logging
 from collections.abc import Sequence as Tokens
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pilotlight_backend import Guide, LoadFailed, ModelFacts, SamplingParams, Token
 from pilotlight_backend.baking import MappedPrompt
@@ -44,6 +44,9 @@ class Context(Protocol):
 
     def put(self, slot: int, state: memoryview) -> int:
         """Put a state into a slot; return how many tokens it holds then."""
+
+    def copy(self, source: int, target: int, length: int) -> bool:
+        """Give a slot the first tokens of another one at the next decode."""
 
     def held(self, slot: int) -> int:
         """Return how many tokens a slot holds."""
@@ -93,6 +96,12 @@ def starts_short(
     return available_memory is None or need <= available_memory
 
 
+class _Copy(NamedTuple):
+    source: int
+    target: int
+    length: int
+
+
 class GrowingContext:
     """One context at a time, and the model behind it. The engine's thread alone uses it."""
 
@@ -109,6 +118,8 @@ class GrowingContext:
         self._making: Future[Context] | None = None
         self._vocabulary: dict[int, tuple[bytes, bool]] = {}
         self._baked: MappedPrompt | None = None
+        self._copies: list[_Copy] = []
+        """What llama.cpp copies at the next decode."""
 
     # ── growing ────────────────────────────────────────────────────────────────────────────────
 
@@ -128,16 +139,26 @@ class GrowingContext:
         except LoadFailed as error:
             logger.error("the context cannot grow to %d tokens: %s", self._full, error)  # noqa: TRY400 - no bug of ours to trace
             return False
-        for slot in range(self._slots):
-            held = self._context.held(slot)
-            if held and grown.put(slot, self._context.save(slot)) != held:
-                grown.close()
-                logger.error("the context cannot grow: a slot's state does not fit the longer one")
-                return False
+        if not self._move_into(grown):
+            grown.close()
+            logger.error("the context cannot grow: a slot's state does not fit the longer one")
+            return False
         self._context.close()
         self._context = grown
         logger.info("the context has grown to %d tokens a slot", self._full)
         return True
+
+    def _move_into(self, grown: Context) -> bool:
+        """Give *grown* what every slot holds; False where it does not take it."""
+        # What a copy holds is not there yet: it is copied in the other context instead, unless its
+        # slot was emptied since.
+        copies = [copy for copy in self._copies if self._context.held(copy.target)]
+        targets = {copy.target for copy in copies}
+        for slot in range(self._slots):
+            held = 0 if slot in targets else self._context.held(slot)
+            if held and grown.put(slot, self._context.save(slot)) != held:
+                return False
+        return all(grown.copy(*copy) for copy in copies)
 
     def decode(self, runs: Tokens[Run]) -> Decoded:
         """Evaluate *runs* in one batch, in a longer context where they need one."""
@@ -145,6 +166,7 @@ class GrowingContext:
         self.expect(reach)
         if self._context.length < min(reach, self._full) and not self._grow():
             return Decoded.REFUSED
+        self._copies.clear()  # they are done with this decode, whatever comes of it
         return self._context.decode(runs)
 
     # ── the baked prompt ───────────────────────────────────────────────────────────────────────
@@ -164,6 +186,10 @@ class GrowingContext:
         if self._baked is None:
             raise AssertionError("only an adopted prompt is restored")
         length = len(self._baked.tokens)
+        if any(slot in (copy.source, copy.target) for copy in self._copies):
+            # What is put there now would be copied, or copied over. A failed step can leave that.
+            self._context.truncate(slot, 0)
+            return False
         if self._context.length <= length and self._context.length < self._full:
             self._context.truncate(slot, 0)
             if not self._grow():
@@ -182,6 +208,12 @@ class GrowingContext:
     def truncate(self, slot: int, length: int) -> bool:
         """Keep the first *length* tokens of *slot*; where that cannot be, clear it: False."""
         return self._context.truncate(slot, length)
+
+    def copy(self, source: int, target: int, length: int) -> bool:
+        """Give *target* the first *length* tokens of *source*; False: it is empty now."""
+        copied = self._context.copy(source, target, length)
+        self._copies.append(_Copy(source, target, length))
+        return copied
 
     def save(self, slot: int) -> memoryview:
         """Return the state of what *slot* holds."""

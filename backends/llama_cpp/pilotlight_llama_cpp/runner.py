@@ -46,6 +46,9 @@ class Decoder(Protocol):
     def restore(self, slot: int) -> bool:
         """Put the baked prompt into a slot, in place of what it held; False: it is empty now."""
 
+    def copy(self, source: int, target: int, length: int) -> bool:
+        """Give a slot the first tokens of another one; False: it is empty now."""
+
     def sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Any:
         """Make a sampler, which has a `close`."""
 
@@ -88,7 +91,7 @@ class Job(Sequence):
         emit: Callable[[EngineEvent], None],
         limit: int,
     ) -> None:
-        super().__init__(request.prompt, limit)
+        super().__init__(request.prompt, limit, shares_prompt=request.shares_prompt)
         self.runner = runner
         self.emit = emit
         self.sampling = request.sampling
@@ -123,11 +126,17 @@ class Runner:
         slots: int,
         chunk: int,
         baked: tuple[int, ...] = (),
+        copies: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """*baked* are the tokens that the decoder's first slot holds, for it has adopted them."""
+        """*baked* are the tokens that the decoder's first slot holds, for it has adopted them.
+
+        *copies* says whether a slot can be copied, and the copy cut back.
+        """
         self._decoder = decoder
-        self._scheduler: Scheduler[Job] = Scheduler(slots=slots, chunk=chunk, baked=baked)
+        self._scheduler: Scheduler[Job] = Scheduler(
+            slots=slots, chunk=chunk, baked=baked, copies=copies
+        )
         self._clock = clock
         self._wake = threading.Condition()
         self._arrived: list[Job] = []
@@ -164,7 +173,7 @@ class Runner:
         scheduler = self._scheduler
         return EngineStats(
             slots=len(scheduler.slots),
-            slots_busy=len(scheduler.active),
+            slots_busy=scheduler.taken,
             queued=len(self._arrived) + len(scheduler.queue),
             kv_tokens=sum(len(slot.held) for slot in scheduler.slots),
             kv_capacity=kv_capacity,
@@ -189,11 +198,7 @@ class Runner:
     def _await_work(self) -> bool:
         with self._wake:
             while not (
-                self._closing
-                or self._arrived
-                or self._cancelled
-                or self._scheduler.queue
-                or self._scheduler.active
+                self._closing or self._arrived or self._cancelled or self._scheduler.has_work
             ):
                 self._wake.wait()
             return not self._closing
@@ -232,9 +237,11 @@ class Runner:
     def _prepare(self, slot: Slot, job: Job) -> bool:
         """Leave the cached tokens in the slot and no others; False where nothing could be left.
 
-        To put the baked prompt there takes less than a chunk of a prompt does, so no running
-        stream waits longer for it than for any other newcomer.
+        To put the baked prompt or a copy there takes less than a chunk of a prompt does, so no
+        running stream waits longer for it than for any other newcomer.
         """
+        if job.copied_from is not None:
+            return self._decoder.copy(job.copied_from, slot.id, job.cached_tokens)
         if job.from_baked:
             return self._decoder.restore(slot.id)
         return self._decoder.truncate(slot.id, job.cached_tokens)
@@ -332,6 +339,7 @@ class Runner:
     def _close(self) -> None:
         self._take_arrivals()
         closed = EngineClosed("the engine was closed before the request ended")
-        for job in [*self._scheduler.active, *self._scheduler.queue]:
+        scheduler = self._scheduler
+        for job in [*scheduler.active, *scheduler.waiting, *scheduler.queue]:
             self._end(job, Failed(closed))
         self._decoder.close()

@@ -82,6 +82,7 @@ class Job:
         self.emit = emit
         self.prompt = request.prompt
         self.limit = limit
+        self.shares_prompt = request.shares_prompt
         self.stop_tokens = request.stop_token_ids
         self.ignore_end = request.ignore_eos
         self.logprobs = request.logprobs
@@ -323,6 +324,7 @@ class Runner:
             job.prefilling = None
             if slot is not None:
                 self._slots.release(slot)
+                self._changed.notify_all()  # who stepped aside may be another idle slot's now
         self._emit(job, last)
 
     def _count(self, *, prompt_tokens: int = 0, completion_tokens: int = 0, steps: int = 0) -> None:

@@ -1,7 +1,8 @@
 """Who gets which slot. Pure: no clock, no native call, no thread.
 
 A slot is one sequence's place: a generator with a cache of its own. It keeps what it holds when
-its request ends, so that the next prompt that begins the same way starts from there.
+its request ends, so that the next prompt that begins the same way starts from there. A generator
+cannot be copied: requests that share a prompt follow each other in one slot.
 """
 
 from collections import deque
@@ -20,6 +21,8 @@ class Sized(Protocol):
     """Tokens that may be sampled."""
     cached_tokens: int
     """Tokens of the prompt that its slot holds already."""
+    shares_prompt: bool
+    """Whether it would rather wait for a slot that has its prompt than evaluate it."""
 
 
 J = TypeVar("J", bound=Sized)
@@ -44,7 +47,13 @@ class Slot(Generic[J]):
 
 
 class Slots(Generic[J]):
-    """Gives slots to requests in the order they came."""
+    """Gives slots to requests in the order they came.
+
+    But a request whose prompt is in a busy slot, and which may wait for that, steps aside: the next
+    in the queue gets the idle slot. It keeps its place, so it is before all of those when its slot
+    is idle. Another slot with its prompt serves it as well, and where none has it any more it reads
+    the prompt. So does one whose answer may be longer than the busy slot has room for.
+    """
 
     def __init__(self, count: int, *, context_length: int, reuse: bool) -> None:
         """*reuse* says whether what a slot holds can be cut back exactly."""
@@ -60,15 +69,39 @@ class Slots(Generic[J]):
         return [slot for slot in self.all if slot.job is not None]
 
     def first_choice(self) -> Slot[J] | None:
-        """Return the idle slot that the first in the queue is to have, if there are both.
+        """Return the idle slot that the next request is to have, if there are both.
 
         The one that holds most of its prompt, else an empty one, else the one unused for longest.
         """
-        idle = [slot for slot in self.all if slot.job is None]
-        if not self.queue or not idle:
+        job = self._next()
+        return None if job is None else self._best_idle(job)
+
+    def _next(self) -> J | None:
+        """Return the first in the queue that does not step aside, where a slot is idle."""
+        if all(slot.job is not None for slot in self.all):
             return None
-        job = self.queue[0]
+        return next((job for job in self.queue if not self._steps_aside(job)), None)
+
+    def _best_idle(self, job: J) -> Slot[J]:
+        idle = (slot for slot in self.all if slot.job is None)
         return max(idle, key=lambda s: (self._reusable(s, job), not s.held, -s.last_used))
+
+    def _steps_aside(self, job: J) -> bool:
+        """Tell whether *job* is to wait for a busy slot with its prompt, and none that is idle."""
+        whole = len(job.prompt) - 1
+        if not (self._reuse and job.shares_prompt and whole):
+            return False
+        awaited = any(
+            slot.job is not None
+            and slot.job.prompt == job.prompt
+            and len(job.prompt) + job.limit <= self._room(slot, slot.job)
+            for slot in self.all
+        )
+        return awaited and self._reusable(self._best_idle(job), job) < whole
+
+    def _room(self, slot: Slot[J], job: J) -> int:
+        """Return the room of *slot*, also where its cache for *job* is not yet made."""
+        return slot.room if job.cached_tokens else self.room_for(job)
 
     def _reusable(self, slot: Slot[J], job: J) -> int:
         """Return how many tokens of the prompt need not be evaluated again."""
@@ -78,8 +111,11 @@ class Slots(Generic[J]):
         return min(_common_prefix(slot.held, job.prompt), len(job.prompt) - 1)
 
     def admit(self, slot: Slot[J]) -> J:
-        """Give *slot* to the first in the queue."""
-        job = self.queue.popleft()
+        """Give *slot*, an idle one, to the next request."""
+        job = self._next()
+        if job is None:
+            raise AssertionError("only who waits is admitted")
+        self.queue.remove(job)
         job.cached_tokens = self._reusable(slot, job)
         slot.job = job
         return job

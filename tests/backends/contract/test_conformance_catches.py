@@ -233,6 +233,14 @@ def test_ticket_that_does_nothing_is_caught(engine, prompt, test):
         test(DeafEngine(engine), prompt)
 
 
+def test_prompt_that_everyone_reads_is_caught(backend, model):
+    """An engine that does not know of sharing evaluates the prompt again, and fails."""
+    engine = backend.load(model, replace(OPTIONS, context_length=1024), lambda _: None)
+    selfish = FaultyEngine(engine, request=lambda request: replace(request, shares_prompt=False))
+    with pytest.raises(AssertionError):
+        SUITE.test_shared_prompt_is_evaluated_once(selfish, list(range(1, 201)))
+
+
 def test_missing_validation_is_caught(engine, prompt):
     """An engine that accepts what it should refuse fails."""
     clamped = FaultyEngine(

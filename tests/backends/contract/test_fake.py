@@ -477,3 +477,18 @@ def test_engine_thread_is_named_for_its_model(load):
     assert "fake-model" in {thread.name for thread in threading.enumerate()}
     engine.close()
     assert "fake-model" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_shared_prompt_is_counted_once(backend, load) -> None:
+    """Who shares a prompt evaluates its last token; who does not, all of it in another slot."""
+    engine = load(LoadOptions(parallel=4))
+    backend.token_gate.hold()
+    request = ask(engine, "hello you", 3)
+    shared = replace(request, shares_prompt=True)
+    asked = [submit(engine, one) for one in (shared, shared, shared, request)]
+    backend.token_gate.release()
+    whole = len(request.prompt)
+    cached = [one.listener.finish().usage.cached_tokens for one in asked]
+    assert cached == [0, whole - 1, whole - 1, 0]
+    assert engine.stats().prompt_tokens == 2 * whole + 2
+    assert len({tuple(one.listener.tokens) for one in asked}) == 1

@@ -23,6 +23,8 @@ class FakeDecoder:
         self.restores = True
         self.restored = []
         """The slots that were given the baked prompt."""
+        self.copies = []
+        """Source, target and length of what was copied."""
         self.answers = []
         self.open_samplers = 0
         self.closed = False
@@ -57,6 +59,13 @@ class FakeDecoder:
         self.restored.append(slot)
         self.held[slot] = list(self.baked) if self.restores else []
         return self.restores
+
+    def copy(self, source, target, length):
+        self.copies.append((source, target, length))
+        held = self.held[source][:length]
+        copied = self.restores and len(held) == length
+        self.held[target] = held if copied else []
+        return copied
 
     def sampler(self, _params, _prompt):
         self.open_samplers += 1

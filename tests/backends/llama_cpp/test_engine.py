@@ -2,7 +2,7 @@
 
 import pytest
 
-from pilotlight_backend import InsufficientMemory, LoadOptions, ModelFileInvalid, cgroup
+from pilotlight_backend import InsufficientMemory, LoadOptions, ModelFileInvalid, Token, cgroup
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from tests.backends.answer import GREEDY, Answer, prompt_of
 
@@ -27,6 +27,42 @@ def test_eight_greedy_requests_give_what_each_gives_alone(engine):
     alone = [Answer(engine, prompt, sampling=GREEDY).tokens for prompt in prompts]
     together = [Answer(engine, prompt, sampling=GREEDY) for prompt in reversed(prompts)]
     assert [answer.tokens for answer in reversed(together)] == alone
+
+
+def test_beginning_that_a_busy_slot_holds_is_copied(exact_model):
+    """Conversations under one system prompt start behind it, and answer as they do alone."""
+    system = prompt_of(1, 200)
+    prompts = [[*system, *prompt_of(seed, 10 * seed)] for seed in range(2, 7)]
+    engine = load(exact_model, parallel=6, chunk=32)
+    running = Answer(engine, [*system, 1], max_tokens=250, sampling=GREEDY)
+    while not isinstance(running.next(), Token):
+        pass
+    answers = [Answer(engine, prompt, sampling=GREEDY) for prompt in prompts]
+    together = [answer.tokens for answer in answers]
+    assert len(running.tokens) == 250
+    assert [answer.last.usage.cached_tokens for answer in answers] == [200] * 5
+    engine.close()
+    fresh = load(exact_model, parallel=1, chunk=32)
+    alone = [Answer(fresh, prompt, sampling=GREEDY).tokens for prompt in prompts]
+    assert Answer(fresh, [*system, 1], max_tokens=250, sampling=GREEDY).tokens == running.tokens
+    fresh.close()
+    assert together == alone
+
+
+@pytest.mark.parametrize("length", [1000, 1024, 1030])
+def test_shared_prompt_while_the_context_grows(exact_model, length):
+    """Copies are as good as what they are of; with 1,024 tokens they fall into the very step."""
+    options = {"parallel": 3, "chunk": 32, "context_length": 2048}
+    engine = load(exact_model, **options)
+    sharers = [
+        Answer(engine, prompt_of(1, length), sampling=GREEDY, shares_prompt=True) for _ in range(4)
+    ]
+    tokens = [answer.tokens for answer in sharers]
+    assert engine.stats().prompt_tokens == length + 3
+    engine.close()
+    fresh = load(exact_model, **options)
+    assert tokens == [Answer(fresh, prompt_of(1, length), sampling=GREEDY).tokens] * 4
+    fresh.close()
 
 
 def test_weights_of_an_unknown_architecture(exact_model, tmp_path):

@@ -21,12 +21,16 @@ class FakeContext:
     def __init__(self, length):
         self.length = length
         self.slots = {}
+        self.copies = {}
         self.closed = False
         self.loses = False
         """Whether a state that is put is refused."""
 
     def decode(self, runs):
         assert not self.closed
+        for target, (source, length) in self.copies.items():
+            self.slots[target] = self.slots[source][:length]
+        self.copies.clear()
         for run in runs:
             held = self.slots.setdefault(run.slot, [])
             assert len(held) == run.start
@@ -38,6 +42,7 @@ class FakeContext:
         return len(self.slots.get(slot, ()))
 
     def save(self, slot):
+        assert slot not in self.copies
         return memoryview(bytearray(self.slots.get(slot, ())))
 
     def put(self, slot, state):
@@ -46,7 +51,16 @@ class FakeContext:
 
     def truncate(self, slot, length):
         del self.slots.setdefault(slot, [])[length:]
+        if not length:
+            self.copies.pop(slot, None)
         return True
+
+    def copy(self, source, target, length):
+        """Copy at the next decode, as llama.cpp does; until then nobody may ask what is held."""
+        held = self.held(source)
+        self.slots[target] = [None] * min(length, held)
+        self.copies[target] = (source, length)
+        return held >= length
 
     def close(self):
         assert not self.closed
@@ -113,6 +127,38 @@ def test_every_slot_is_carried_over(fakes, growing):
     assert full.slots == {0: [1] * 600 + [3] * 500, 1: [2] * 30}
     assert growing.decode([run(0, 1100, 500), run(1, 30, 1)]) is Decoded.DONE
     assert len(fakes.made) == 2
+
+
+def test_copies_under_way_are_carried_over(fakes, growing):
+    """What llama.cpp has yet to copy is copied in the long context."""
+    growing.decode([run(0, 0, SHORT, token=1)])
+    assert growing.copy(0, 1, 900)
+    assert growing.decode([run(0, SHORT, 1, token=2), run(1, 900, 1, token=3)]) is Decoded.DONE
+    short, full = fakes.made
+    assert short.closed
+    assert full.slots == {0: [1] * SHORT + [2], 1: [1] * 900 + [3]}
+
+
+def test_copy_that_was_emptied_since_is_not_carried_over(fakes, growing):
+    """A failed step may leave one; its slot stays empty."""
+    growing.decode([run(0, 0, SHORT, token=1)])
+    growing.copy(0, 1, 900)
+    growing.truncate(1, 0)
+    assert growing.decode([run(0, SHORT, 1, token=2), run(1, 0, 1, token=3)]) is Decoded.DONE
+    assert fakes.made[1].slots == {0: [1] * SHORT + [2], 1: [3]}
+
+
+@pytest.mark.parametrize("slot", [0, 1])
+def test_baked_prompt_is_not_put_where_a_copy_is_under_way(growing, slot):
+    """It would be copied, or copied over; until the copy is done the slot is given nothing."""
+    state = memoryview(bytearray([5] * 40))
+    growing.decode([run(0, 0, 50, token=1)])
+    assert growing.adopt(SimpleNamespace(tokens=(5,) * 40, state=state, close=lambda: None))
+    growing.decode([run(0, 40, 10, token=1)])
+    growing.copy(0, 1, 45)
+    assert not growing.restore(slot)
+    growing.decode([run(slot, 0, 1)])
+    assert growing.restore(slot)
 
 
 def test_the_long_one_is_made_while_the_short_one_serves(fakes, growing):

@@ -13,6 +13,7 @@ from pilotlight_backend import (
     GenerateRequest,
     InferenceFailed,
     Started,
+    Timings,
     Token,
 )
 from pilotlight_llama_cpp.context import Decoded
@@ -331,3 +332,117 @@ def test_baked_prompt_that_cannot_be_put_back_is_evaluated(decoder):
     run_out(runner, *clients)
     assert decoder.batches[0] == [(0, 3, (4,)), (1, 0, (1, 2, 3, 5))]
     assert [client.events[0] for client in clients] == [Started(4, 3), Started(4, 0)]
+
+
+@pytest.fixture
+def sharing(decoder):
+    """Return a runner of three slots that can be copied."""
+    ticks = itertools.count()
+    return Runner(decoder, slots=3, chunk=CHUNK, copies=True, clock=lambda: float(next(ticks)))
+
+
+def sharers(runner, count, prompt=range(1, 21), limit=3):
+    return [Client(runner, prompt, limit=limit, shares_prompt=True) for _ in range(count)]
+
+
+def test_shared_prompt_is_evaluated_once(sharing, decoder):
+    """Those who wait are not started until the prompt is there, and are told what is cached."""
+    first, *others = clients = sharers(sharing, 3)
+    sharing.step()
+    assert first.events == [Started(20, 0)]
+    assert [client.events for client in others] == [[], []]
+    stats = sharing.stats(kv_capacity=0)
+    assert (stats.slots_busy, stats.queued) == (3, 0)
+    run_out(sharing, *clients)
+    assert [client.events[0] for client in others] == [Started(20, 19)] * 2
+    assert [client.tokens for client in clients] == [[20, 21, 22]] * 3
+    stats = sharing.stats(kv_capacity=0)
+    assert (stats.prompt_tokens, stats.cached_tokens) == (22, 38)
+    assert [target for _, target, _ in decoder.copies] == [1, 2]
+
+
+def test_waiting_for_a_shared_prompt_is_queueing(decoder):
+    """The reader's steps through the prompt are no `prefill` of who waits for it."""
+    runner = Runner(
+        decoder, slots=2, chunk=CHUNK, copies=True, clock=lambda: float(len(decoder.batches))
+    )
+    first, second = sharers(runner, 2)
+    run_out(runner, first, second)
+    assert first.last.timings == Timings(queue=0, prefill=3, decode=2)
+    assert second.last.timings == Timings(queue=3, prefill=1, decode=2)
+
+
+def test_cancelled_reader_hands_over(sharing, decoder):
+    """What it read is continued by the next one, in the same slot."""
+    first, *others = sharers(sharing, 3)
+    sharing.step()
+    first.ticket.cancel()
+    run_out(sharing, *others)
+    assert first.last.reason == "cancelled"
+    assert [client.events[0] for client in others] == [Started(20, 8), Started(20, 19)]
+    assert [client.tokens for client in others] == [[20, 21, 22]] * 2
+    assert sharing.stats(kv_capacity=0).prompt_tokens == 21
+    assert decoder.open_samplers == 0
+
+
+@pytest.mark.parametrize("outcome", [Decoded.BROKEN, RuntimeError("unforeseen")])
+def test_failed_reader_hands_over(sharing, decoder, outcome, caplog):
+    """Its failure is its own; another one reads the prompt from the start."""
+
+    def fail(_runs):
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    decoder.outcomes = [Decoded.DONE, fail]
+    first, *others = sharers(sharing, 3)
+    ended = threading.Event()
+    others[1].emit = lambda event: ended.set() if isinstance(event, Finish) else None
+    thread = threading.Thread(target=sharing.run)
+    with caplog.at_level(logging.CRITICAL):
+        thread.start()
+        assert ended.wait(10)
+    sharing.stop()
+    thread.join(10)
+    assert isinstance(first.last.error, InferenceFailed)
+    assert [client.events[0] for client in others] == [Started(20, 0), Started(20, 19)]
+    assert [client.tokens for client in others] == [[20, 21, 22]] * 2
+
+
+def test_waiting_sharer_is_cancelled(sharing):
+    """It hears of nothing but its end, and the others have their answers."""
+    first, second, third = sharers(sharing, 3)
+    sharing.step()
+    second.ticket.cancel()
+    run_out(sharing, first, second, third)
+    assert [type(event) for event in second.events] == [Finish]
+    assert second.last.reason == "cancelled"
+    assert first.tokens == third.tokens == [20, 21, 22]
+
+
+def test_stop_ends_those_who_wait_for_a_prompt(sharing, decoder):
+    """In a slot, waiting for the prompt, or in the queue: each hears it once."""
+    clients = sharers(sharing, 5)
+    sharing.step()
+    sharing.stop()
+    sharing.run()
+    assert all(isinstance(client.last.error, EngineClosed) for client in clients)
+    assert [len(client.events) for client in clients] == [2, 1, 1, 1, 1]
+    assert decoder.open_samplers == 0
+
+
+def test_copy_that_fails_is_evaluated(sharing, decoder):
+    """Where nothing could be copied the request reads its prompt, and says so."""
+    decoder.restores = False
+    first, second = sharers(sharing, 2)
+    run_out(sharing, first, second)
+    assert second.events[0] == Started(20, 0)
+    assert second.tokens == [20, 21, 22]
+
+
+def test_more_sharers_than_slots(sharing):
+    """Those who come later find the prompt in some slot, busy or idle."""
+    clients = sharers(sharing, 20)
+    run_out(sharing, *clients)
+    assert [client.last.usage.cached_tokens for client in clients] == [0, *[19] * 19]
+    assert all(client.tokens == [20, 21, 22] for client in clients)

@@ -18,8 +18,8 @@ def step(scheduler):
     return [(part.slot, part.start, len(part.tokens), part.sampled) for part in parts]
 
 
-def enqueue(scheduler, *prompts):
-    sequences = [Sequence(prompt, limit=100) for prompt in prompts]
+def enqueue(scheduler, *prompts, shares=False):
+    sequences = [Sequence(prompt, limit=100, shares_prompt=shares) for prompt in prompts]
     for sequence in sequences:
         scheduler.enqueue(sequence)
     return sequences
@@ -221,3 +221,146 @@ def test_prompt_that_is_not_more_than_the_baked_one_does_not_use_it():
         scheduler.forget(scheduler.slots[0])
         scheduler.slots[0].held.extend(BAKED)
         scheduler.forget(scheduler.slots[1])
+
+
+def test_shared_prompt_is_read_by_the_first_alone():
+    """The others have a slot kept, are in no batch, and then evaluate the last token."""
+    scheduler = Scheduler(slots=3, chunk=8, copies=True)
+    first, second, third = enqueue(scheduler, *[prompt_of(20)] * 3, shares=True)
+    assert scheduler.admit() == [first]
+    assert (scheduler.waiting, scheduler.taken) == ([second, third], 3)
+    assert step(scheduler) == [(0, 0, 8, False)]
+    assert step(scheduler) == [(0, 8, 8, False)]
+    assert step(scheduler) == [(0, 16, 4, True)]
+    assert step(scheduler) == [(0, 20, 1, True), (1, 19, 1, True), (2, 19, 1, True)]
+    assert [one.cached_tokens for one in (first, second, third)] == [0, 19, 19]
+    assert first.copied_from is None
+    assert {second.copied_from, third.copied_from} <= {0, 1}
+    assert not scheduler.waiting
+
+
+def test_strangers_do_not_get_the_slots_of_those_who_wait():
+    """A request behind the sharers waits for a slot as it does behind others."""
+    scheduler = Scheduler(slots=3, chunk=8, copies=True)
+    first, second = enqueue(scheduler, *[prompt_of(20)] * 2, shares=True)
+    stranger, late = enqueue(scheduler, prompt_of(4, first=100), prompt_of(4, first=200))
+    assert scheduler.admit() == [first, stranger]
+    scheduler.release(first)
+    assert scheduler.admit() == [second, late]
+
+
+def test_sharer_reads_on_where_the_reader_ended():
+    """What was read until then is continued in its slot, and the rest wait for the new reader."""
+    scheduler = Scheduler(slots=3, chunk=8, copies=True)
+    first, second, third = enqueue(scheduler, *[prompt_of(20)] * 3, shares=True)
+    step(scheduler)
+    scheduler.release(first)
+    assert scheduler.admit() == [second]
+    assert (second.slot.id, second.cached_tokens, second.copied_from) == (0, 8, None)
+    assert step(scheduler) == [(0, 8, 8, False)]
+    step(scheduler)
+    assert scheduler.admit() == [third]
+    assert (third.cached_tokens, third.copied_from) == (19, 0)
+
+
+def test_sharer_starts_over_where_the_reader_failed():
+    """Of a slot whose contents are unknown nothing is taken."""
+    scheduler = Scheduler(slots=2, chunk=8, copies=True)
+    first, second = enqueue(scheduler, *[prompt_of(20)] * 2, shares=True)
+    step(scheduler)
+    scheduler.forget(first.slot)
+    scheduler.release(first)
+    assert scheduler.admit() == [second]
+    assert (second.cached_tokens, second.copied_from) == (0, None)
+
+
+def test_waiting_sharer_is_released():
+    """It leaves nothing behind: its slot goes to the next in the queue."""
+    scheduler = Scheduler(slots=2, chunk=8, copies=True)
+    first, second = enqueue(scheduler, *[prompt_of(20)] * 2, shares=True)
+    (stranger,) = enqueue(scheduler, prompt_of(4, first=100))
+    assert scheduler.admit() == [first]
+    scheduler.release(second)
+    assert scheduler.admit() == [stranger]
+    assert scheduler.taken == 2
+
+
+def test_late_sharer_continues_an_idle_slot_and_the_next_copies_it():
+    """Whether the slot that holds the prompt is busy or idle, nobody reads it again."""
+    scheduler = Scheduler(slots=2, chunk=64, copies=True)
+    (first,) = enqueue(scheduler, prompt_of(20), shares=True)
+    step(scheduler)
+    step(scheduler)
+    scheduler.release(first)
+    second, third = enqueue(scheduler, *[prompt_of(20)] * 2, shares=True)
+    assert step(scheduler) == [(0, 19, 1, True), (1, 19, 1, True)]
+    assert (second.copied_from, third.copied_from) == (None, 0)
+
+
+def test_sharers_of_one_token_do_not_wait():
+    """There is nothing to copy in front of the last token."""
+    scheduler = Scheduler(slots=2, chunk=8, copies=True)
+    enqueue(scheduler, (5,), (5,), shares=True)
+    assert step(scheduler) == [(0, 0, 1, True), (1, 0, 1, True)]
+
+
+def test_where_slots_cannot_be_copied_everyone_reads():
+    """A recurrent state cannot be cut back; nobody waits in vain."""
+    scheduler = Scheduler(slots=2, chunk=64)
+    enqueue(scheduler, *[prompt_of(20)] * 2, shares=True)
+    assert step(scheduler) == [(0, 0, 20, True), (1, 0, 20, True)]
+
+
+def test_sharer_of_another_prompt_does_not_wait():
+    """A prompt that begins alike is another prompt, also where one is the other's beginning."""
+    scheduler = Scheduler(slots=3, chunk=64, copies=True)
+    enqueue(scheduler, prompt_of(20), prompt_of(21), (*prompt_of(19), 7), shares=True)
+    assert [slot for slot, _, _, _ in step(scheduler)] == [0, 1, 2]
+
+
+LONG = prompt_of(100)
+
+
+def test_long_beginning_is_copied_from_a_busy_slot():
+    """A conversation under the same system prompt as a running one evaluates its own part."""
+    scheduler = Scheduler(slots=2, chunk=128, copies=True)
+    enqueue(scheduler, (*LONG, 500))
+    step(scheduler)
+    (second,) = enqueue(scheduler, (*LONG, 600, 601))
+    assert step(scheduler)[1:] == [(1, 100, 2, True)]
+    assert (second.cached_tokens, second.copied_from) == (100, 0)
+
+
+def test_short_beginning_is_evaluated():
+    """To copy a slot for a few tokens takes longer than to evaluate them."""
+    scheduler = Scheduler(slots=2, chunk=128, copies=True)
+    enqueue(scheduler, (*LONG[:63], 500))
+    step(scheduler)
+    (second,) = enqueue(scheduler, (*LONG[:63], 600))
+    scheduler.admit()
+    assert (second.cached_tokens, second.copied_from) == (0, None)
+
+
+def test_idle_slot_that_holds_nearly_as_much_is_continued():
+    """A copy has to be worth it against what is there already, the baked prompt included."""
+    scheduler = Scheduler(slots=3, chunk=128, baked=LONG[:50], copies=True)
+    enqueue(scheduler, LONG)
+    step(scheduler)
+    (second,) = enqueue(scheduler, (*LONG[:90], 600))
+    scheduler.admit()
+    assert (second.cached_tokens, second.copied_from, second.from_baked) == (50, None, True)
+
+
+def test_copy_does_not_cost_another_conversation():
+    """It goes to the slot unused for longest, and not to one that holds a part of the prompt."""
+    scheduler = Scheduler(slots=3, chunk=128, copies=True)
+    part, other = enqueue(scheduler, (*LONG[:10], 900), prompt_of(5, first=300))
+    step(scheduler)
+    scheduler.release(other)
+    scheduler.release(part)
+    enqueue(scheduler, LONG)
+    step(scheduler)
+    assert scheduler.slots[0].sequence is not None  # it continues the part
+    (second,) = enqueue(scheduler, (*LONG, 600))
+    scheduler.admit()
+    assert (second.slot.id, second.copied_from) == (2, 0)

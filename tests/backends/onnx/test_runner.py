@@ -724,3 +724,95 @@ def test_cancel_at_the_start_costs_nothing(start):
 
     assert Client(runner, [7, 8], emit=cancel).last.reason == "cancelled"
     assert Client(runner, [1, 2, 3, 4], limit=1).last.usage.cached_tokens == 3
+
+
+# Sharing a prompt.
+
+
+def sharers(runner, count, **fields):
+    return [
+        Client(runner, range(1, 21), limit=3, shares_prompt=True, **fields) for _ in range(count)
+    ]
+
+
+def test_shared_prompt_is_evaluated_once(start, decoder):
+    """Requests with one prompt follow each other in the slot of the first; others pass by."""
+    gate = Gate()
+    decoder.next("append", gate)
+    runner = start(3)
+    first, *others = clients = sharers(runner, 3)
+    gate.wait()
+    assert Client(runner, [50], limit=2).tokens == [1, 2]
+    assert [client.events for client in others] == [[], []]
+    assert (runner.stats(kv_capacity=0).slots_busy, runner.stats(kv_capacity=0).queued) == (1, 2)
+    gate.open()
+    assert [client.tokens for client in clients] == [[20, 21, 22]] * 3
+    assert [client.last.usage.cached_tokens for client in clients] == [0, 19, 19]
+    assert runner.stats(kv_capacity=0).prompt_tokens == 20 + 1 + 1 + 1
+    assert first.last.timings.queue < others[0].last.timings.queue < others[1].last.timings.queue
+    assert len(decoder.generators) == 2
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_cancelled_reader_leaves_the_prompt_to_the_next(start, decoder, slots):
+    """Whichever slot is idle then, its thread takes the next sharer, and no one is forgotten."""
+    place = UntilTerminated()
+    decoder.next("append", None, place)
+    runner = start(slots)
+    first, *others = sharers(runner, 4)
+    place.wait()
+    first.ticket.cancel()
+    assert first.last.reason == "cancelled"
+    assert [client.tokens for client in others] == [[20, 21, 22]] * 3
+    assert [client.last.usage.cached_tokens for client in others] == [0, 19, 19]
+
+
+def test_failed_reader_leaves_the_prompt_to_an_idle_slot(start, decoder, caplog):
+    """Its failure is its own; the thread of an unused slot sleeps, and is woken for the next."""
+    gate = Gate()
+
+    def fail_late(generator):
+        gate(generator)
+        fail(generator)
+
+    decoder.next("append", fail_late)
+    runner = start(3)
+    first, *others = sharers(runner, 3)
+    gate.wait()
+    assert Client(runner, [50], limit=1).tokens == [1]
+    with caplog.at_level(logging.CRITICAL):
+        gate.open()
+        assert isinstance(first.last.error, InferenceFailed)
+    assert [client.tokens for client in others] == [[20, 21, 22]] * 2
+
+
+def test_sharer_that_waits_is_cancelled(start, decoder):
+    """It ends at once, while the prompt is still being read."""
+    gate = Gate()
+    decoder.next("append", gate)
+    first, second, third = sharers(start(2), 3)
+    gate.wait()
+    second.ticket.cancel()
+    assert second.kinds == [Finish]
+    gate.open()
+    assert first.tokens == third.tokens == [20, 21, 22]
+
+
+def test_stop_ends_sharers_that_wait(start, decoder):
+    """They hear it, and the threads end."""
+    place = UntilTerminated()
+    decoder.next("append", place)
+    runner = start(2)
+    first, *others = sharers(runner, 4)
+    place.wait()
+    runner.stop()
+    for client in (first, *others):
+        assert isinstance(client.last.error, EngineClosed)
+    assert [len(client.events) for client in others] == [1, 1, 1]
+
+
+def test_sharers_read_for_themselves_without_reuse(start):
+    """Where a generator cannot be cut back, nothing is cached, and nobody waits."""
+    clients = sharers(start(2, reuse=False), 3)
+    assert [client.tokens for client in clients] == [[20, 21, 22]] * 3
+    assert [client.last.usage.cached_tokens for client in clients] == [0, 0, 0]

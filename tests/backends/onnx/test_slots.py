@@ -8,18 +8,19 @@ from pilotlight_onnx.slots import Slots
 class Job:
     """What is to be known of a request."""
 
-    def __init__(self, prompt, limit=10):
+    def __init__(self, prompt, limit=10, *, shares_prompt=False):
         self.prompt = tuple(prompt)
         self.limit = limit
         self.cached_tokens = 0
+        self.shares_prompt = shares_prompt
 
 
 def slots_of(count=1, *, context_length=4096, reuse=True):
     return Slots(count, context_length=context_length, reuse=reuse)
 
 
-def enqueue(slots, *prompts, limit=10):
-    jobs = [Job(prompt, limit) for prompt in prompts]
+def enqueue(slots, *prompts, limit=10, shares=False):
+    jobs = [Job(prompt, limit, shares_prompt=shares) for prompt in prompts]
     slots.queue.extend(jobs)
     return jobs
 
@@ -212,3 +213,135 @@ def test_room_is_rounded_up_within_the_context(prompt, limit, room):
 def test_room_of_a_context_shorter_than_a_block():
     """A context of fifty tokens is all the room there is."""
     assert slots_of(context_length=50).room_for(Job([1], 49)) == 50
+
+
+SHARED = [1, 2, 3, 4]
+
+
+def finish(slots, slot):
+    """End the request in *slot*, which holds its prompt and an answer then."""
+    slot.room = slots.room_for(slot.job)
+    slot.held = [*slot.job.prompt, 900]
+    slots.release(slot)
+
+
+def test_sharers_follow_each_other_in_one_slot():
+    """While the slot with their prompt is busy they wait, and then find the prompt there."""
+    slots = slots_of(2)
+    first, second, third = enqueue(slots, *[SHARED] * 3, shares=True)
+    assert start(slots) == (0, first)
+    assert slots.first_choice() is None
+    assert list(slots.queue) == [second, third]
+    finish(slots, slots.all[0])
+    assert start(slots) == (0, second)
+    assert second.cached_tokens == 3
+    assert slots.first_choice() is None
+    finish(slots, slots.all[0])
+    assert start(slots) == (0, third)
+    assert [job.cached_tokens for job in (first, second, third)] == [0, 3, 3]
+
+
+def test_those_behind_a_sharer_get_the_other_slots():
+    """Who waits for a prompt blocks nobody, and has its slot before those who came later."""
+    slots = slots_of(2)
+    first, second = enqueue(slots, *[SHARED] * 2, shares=True)
+    strangers = enqueue(slots, [7], [8], [9])
+    assert start(slots) == (0, first)
+    assert start(slots) == (1, strangers[0])
+    finish(slots, slots.all[1])
+    assert start(slots) == (1, strangers[1])
+    finish(slots, slots.all[0])
+    assert start(slots) == (0, second)
+    finish(slots, slots.all[1])
+    assert start(slots) == (1, strangers[2])
+
+
+def test_one_slot_serves_in_order():
+    """With one slot nobody can step aside, and nobody passes."""
+    slots = slots_of(1)
+    jobs = [
+        *enqueue(slots, SHARED, SHARED, shares=True),
+        *enqueue(slots, [9]),
+        *enqueue(slots, SHARED, shares=True),
+    ]
+    for job in jobs:
+        assert start(slots) == (0, job)
+        finish(slots, slots.all[0])
+    assert [job.cached_tokens for job in jobs] == [0, 3, 0, 0]
+
+
+def test_sharer_takes_an_idle_slot_that_has_the_prompt():
+    """It does not wait for a busy one then."""
+    slots = slots_of(2)
+    serve(slots, slots.all[0], [*SHARED, 5])
+    serve(slots, slots.all[1], [*SHARED, 6])
+    first, second = enqueue(slots, SHARED, SHARED, shares=True)
+    assert {start(slots)[0], start(slots)[0]} == {0, 1}
+    assert (first.cached_tokens, second.cached_tokens) == (3, 3)
+
+
+def test_sharer_reads_where_nobody_has_the_prompt_any_more():
+    """A reader that was cancelled leaves an empty slot; the next one reads, and the rest wait."""
+    slots = slots_of(2)
+    _, second, third = enqueue(slots, *[SHARED] * 3, shares=True)
+    start(slots)
+    slots.all[0].forget()
+    slots.release(slots.all[0])
+    assert start(slots)[1] is second
+    assert second.cached_tokens == 0
+    assert slots.first_choice() is None
+    assert list(slots.queue) == [third]
+
+
+def test_sharer_with_a_longer_answer_reads_for_itself():
+    """The slot has no room for it; nor has one whose cache is yet to be made."""
+    slots = slots_of(2)
+    enqueue(slots, SHARED, shares=True)
+    start(slots)
+    (longer,) = enqueue(slots, SHARED, limit=300, shares=True)
+    assert start(slots) == (1, longer)
+    assert longer.cached_tokens == 0
+
+
+def test_room_of_a_continued_slot_counts():
+    """Where the busy request continues a cache, that one's room is what there will be."""
+    slots = slots_of(2)
+    serve(slots, slots.all[0], SHARED, room=1000)
+    (first,) = enqueue(slots, SHARED, shares=True)
+    assert start(slots) == (0, first)
+    (second,) = enqueue(slots, SHARED, limit=900, shares=True)
+    assert slots.first_choice() is None
+    assert list(slots.queue) == [second]
+
+
+def test_without_reuse_sharers_read_for_themselves():
+    """What cannot be cut back is not worth waiting for."""
+    slots = slots_of(2, reuse=False)
+    enqueue(slots, SHARED, SHARED, shares=True)
+    assert [start(slots)[0], start(slots)[0]] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "shares"), [([1], True), ([1, 2, 3], True), ([1, 2, 3, 4, 5], True), (SHARED, False)]
+)
+def test_who_does_not_wait(prompt, shares):
+    """A prompt of one token, another prompt that begins alike, and who does not want to share."""
+    slots = slots_of(3)
+    for first in ([1], SHARED):
+        enqueue(slots, first, shares=True)
+        start(slots)
+    (job,) = enqueue(slots, prompt, shares=shares)
+    assert start(slots) == (2, job)
+
+
+def test_two_groups_do_not_hold_each_other_up():
+    """Each waits for its own slot, whichever is idle first."""
+    slots = slots_of(2)
+    other = [5, 6, 7]
+    first, second, third, fourth = enqueue(slots, SHARED, other, SHARED, other, shares=True)
+    assert (start(slots), start(slots)) == ((0, first), (1, second))
+    finish(slots, slots.all[1])
+    assert start(slots) == (1, fourth)
+    finish(slots, slots.all[0])
+    assert start(slots) == (0, third)
+    assert (third.cached_tokens, fourth.cached_tokens) == (3, 2)

@@ -244,8 +244,11 @@ class FakeEngine:
         slot = max(free, key=lambda slot: (common_prefix(slot.held, prompt), -slot.last_used))
         size = len(self._baked)
         baked = size if size < len(prompt) and prompt[:size] == self._baked else 0
+        # To evaluate a prompt takes no time, so who shares one finds it in the slot of the first.
+        readable = self._slots if sequence.request.shares_prompt else (slot,)
+        held = max(common_prefix(one.held, prompt) for one in readable)
         # The last token is always evaluated: its logits choose the first token of the answer.
-        sequence.cached = min(max(common_prefix(slot.held, prompt), baked), len(prompt) - 1)
+        sequence.cached = min(max(held, baked), len(prompt) - 1)
         sequence.slot = slot
         sequence.admitted = time.monotonic()
         slot.sequence = sequence

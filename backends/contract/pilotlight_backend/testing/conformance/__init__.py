@@ -38,6 +38,7 @@ _PARTS = (
     "probing",
     "queueing",
     "refusing",
+    "sharing",
     "tokenizing",
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS))
@@ -52,6 +53,7 @@ from pilotlight_backend.testing.conformance.loading import LoadConformance  # no
 from pilotlight_backend.testing.conformance.probing import ProbeConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.queueing import QueueingConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.refusing import RefuseConformance  # noqa: E402
+from pilotlight_backend.testing.conformance.sharing import ShareConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.tokenizing import TokenizeConformance  # noqa: E402
 
 __all__ = ["BackendConformance"]
@@ -64,6 +66,7 @@ class BackendConformance(
     GenerateConformance,
     GuideConformance,
     QueueingConformance,
+    ShareConformance,
     CancelConformance,
     RefuseConformance,
     CloseConformance,
