@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 
 from pilotlight.api.chat import chat_handler
+from pilotlight.api.completions import completions_handler
 from pilotlight.api.docs import docs_handlers
 from pilotlight.api.document import build_document
 from pilotlight.api.embeddings import embeddings_handler
@@ -39,6 +40,7 @@ def create_app_of(service: Service, settings: Settings) -> Litestar:
         metrics_handler(service.metrics),
         embeddings_handler(service.embedder, settings),
         *models_handlers(service.resolver, service.registry, service.pool),
+        completions_handler(service.generator, settings),
         *docs_handlers(
             lambda: build_document(app, chat_completions_path=settings.chat_completions_path)
         ),
