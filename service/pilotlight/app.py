@@ -15,6 +15,7 @@ from pilotlight.api.errors import handle_error
 from pilotlight.api.health import health_handlers
 from pilotlight.api.metrics import metrics_handler
 from pilotlight.api.models import models_handlers
+from pilotlight.api.tokens import tokens_handlers
 from pilotlight.config import Settings
 from pilotlight.service import Service
 from pilotlight_backend import Backend
@@ -41,6 +42,7 @@ def create_app_of(service: Service, settings: Settings) -> Litestar:
         embeddings_handler(service.embedder, settings),
         *models_handlers(service.resolver, service.registry, service.pool),
         completions_handler(service.generator, settings),
+        *tokens_handlers(service.generator, settings),
         *docs_handlers(
             lambda: build_document(app, chat_completions_path=settings.chat_completions_path)
         ),
