@@ -11,7 +11,7 @@ from msgspec import UNSET
 from pilotlight.api.text_logprobs import TextLogprobs
 from pilotlight.api.usage import usage_of
 from pilotlight.api.whole_answer import read_whole
-from pilotlight.generation import Begun, Ended, Events, FirstToken, GenerationEvent
+from pilotlight.generation import Begun, Ended, Events, GenerationEvent
 from pilotlight.models.pool import ModelStatus
 from pilotlight.output.events import ContentDelta, OutputEvent
 from pilotlight.receipt import Phases
@@ -142,7 +142,7 @@ class Chunks:
                 return (self._chunk([choice]),)
             case Ended():
                 return self._last(number, event)
-            case FirstToken() | _:
+            case _:
                 return ()
 
     def _last(self, number: int, ended: Ended) -> Sequence[CompletionChunk]:
