@@ -681,6 +681,16 @@ async def test_a_model_that_is_not_there(service):
     assert response.json()["error"]["code"] == "model_not_found"
 
 
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_model_that_embeds(service, streams):
+    """It writes nothing: a 400 that names the model."""
+    service.write("e", embedding_length=4)
+    body = {"model": "e", "prompt": "Once", "stream": streams}
+    response = await service.client.post(PATH, json=body)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "model"
+
+
 # ── a cold model, and clients that leave ────────────────────────────────────────────────────────
 
 

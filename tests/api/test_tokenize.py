@@ -274,6 +274,15 @@ async def test_a_model_is_named(service, path):
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
 
 
+@pytest.mark.parametrize(
+    ("path", "fields"), [("/tokenize", {"content": "Hi"}), ("/detokenize", {"tokens": [72]})]
+)
+async def test_a_model_that_embeds(service, path, fields):
+    """It writes nothing: a 400 that names the model."""
+    service.write("e", embedding_length=4)
+    assert (await refused(service, path, **fields, model="e"))["param"] == "model"
+
+
 # ── a cold model, and clients that leave ────────────────────────────────────────────────────────
 
 

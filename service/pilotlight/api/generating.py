@@ -1,4 +1,4 @@
-"""What the document says of every operation that generates text."""
+"""What the document says of every operation that evaluates something with a model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
