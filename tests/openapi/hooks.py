@@ -26,7 +26,7 @@ _MEANINGS = (
 """Fields whose values the schema allows and the model at hand, or another field, may not."""
 
 _TOGETHER = {
-    "/v1/chat/completions": ("top_logprobs",),
+    "/v1/chat/completions": ("top_logprobs", "grammar", "guided_", "response_format", "tools"),
     "/v1/completions": ("best_of", "logprobs"),
     "/tokenize": (
         "content",
@@ -38,7 +38,7 @@ _TOGETHER = {
         "tools",
     ),
 }
-"""Fields that do not go with every other, by path."""
+"""Fields that do not go with every other, or whose text says more than a schema, by path."""
 
 _EMBEDDINGS = "/v1/embeddings"
 
