@@ -623,13 +623,13 @@ async def test_a_token_that_stops(service):
 
 
 async def test_a_fault_in_a_stream(start):
-    """Each answer that is not whole ends with reason `error`, then the error, then `[DONE]`."""
+    """The error comes, then each answer that is not whole ends with reason `error`."""
     service = await start()
     service.write(reply="Hello.", fail_after=3)
 
-    *chunks, said = await stream(service, n=2)
+    *chunks, said, one, other = await stream(service, n=2)
 
-    assert streamed(chunks, 2) == [("Hel", "error")] * 2
+    assert streamed([*chunks, one, other], 2) == [("Hel", "error")] * 2
     assert said["error"]["code"] == "inference_error"
 
 

@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import msgspec
 import openai
 import pytest
 from openai.types import Completion
+
+from tests.clients.strict_types import misfits
 
 PROMPT = "<|im_start|>user\nWhat is 2+2?<|im_end|>\n<|im_start|>assistant\n"
 FREE = {"temperature": 1.5, "top_p": 1.0, "extra_body": {"top_k": 0}}
@@ -23,11 +26,11 @@ def assert_fits(answer: Completion, *, chunk: bool = False) -> None:
 
     A chunk says null where its answer goes on: OpenAI's own do, and the client's types do not.
     """
-    told = answer.model_dump()
+    told = answer.to_dict()
     for choice in told["choices"]:
         if chunk and choice["finish_reason"] is None:
             choice["finish_reason"] = "stop"
-    type(answer).model_validate(told, strict=True)
+    assert misfits(msgspec.json.encode(told), Completion) == []
 
 
 def complete(client: openai.OpenAI, prompt: Any = PROMPT, **fields: Any) -> Completion:
