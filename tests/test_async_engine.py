@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight.async_engine import AsyncEmbedder, AsyncEngine, EventStream
+from pilotlight.async_engine import AsyncEmbedder, AsyncEngine, EventStream, Refused
 from pilotlight_backend import (
     Embedded,
     EmbedEvent,
@@ -24,6 +24,7 @@ from pilotlight_backend import (
     Timings,
     Token,
     Usage,
+    Vocabulary,
 )
 from pilotlight_backend.testing.fake import FakeBackend, FakeEngine, FakeModel
 
@@ -193,8 +194,9 @@ async def test_requests_are_submitted_all_or_none(manual, engine):
         return submit(request, emit)
 
     manual.submit = refuse
-    with pytest.raises(EngineClosed):
+    with pytest.raises(Refused, match="closed") as refused:
         engine.submit([REQUEST, REQUEST, REQUEST])
+    assert refused.value.number == 2
     assert [ticket.cancelled for ticket in manual.tickets] == [1, 1]
 
 
@@ -267,11 +269,43 @@ async def test_cancelled_request_finishes(fake):
 async def test_refused_request_raises_at_once(fake):
     """What can never run is told by the call, and what comes too late as well."""
     engine = AsyncEngine(fake)
-    with pytest.raises(InvalidParameter):
+    with pytest.raises(Refused) as refused:
         engine.submit([GenerateRequest(prompt=(), max_tokens=1)])
+    assert isinstance(refused.value.error, InvalidParameter)
     fake.close()
-    with pytest.raises(EngineClosed):
+    with pytest.raises(Refused) as refused:
         engine.submit([REQUEST])
+    assert isinstance(refused.value.error, EngineClosed)
+
+
+async def test_the_request_that_is_refused_is_told_and_the_others_end(fake):
+    """Of several requests none runs where one cannot, and its number is told."""
+    fake._token_gate.hold()
+    with pytest.raises(Refused) as refused:
+        AsyncEngine(fake).submit([REQUEST, REQUEST, GenerateRequest(prompt=(), max_tokens=1)])
+    assert refused.value.number == 2
+    following = AsyncEngine(fake).submit([REQUEST])
+    fake._token_gate.release()
+    assert isinstance((await read(following))[-1], Finish)
+    assert fake.stats().completion_tokens == len("hello")
+
+
+async def test_the_vocabulary_is_read_once(fake, monkeypatch):
+    """All who ask at once get the one vocabulary, which a thread reads."""
+    read_on: list[threading.Thread] = []
+    vocabulary = fake.vocabulary
+
+    def reading() -> Vocabulary:
+        read_on.append(threading.current_thread())
+        return vocabulary()
+
+    monkeypatch.setattr(fake, "vocabulary", reading)
+    engine = AsyncEngine(fake)
+    first, second = await asyncio.gather(engine.vocabulary(), engine.vocabulary())
+    assert first is second
+    assert first.pieces[ord("h")] == b"h"
+    assert len(read_on) == 1
+    assert read_on[0] is not threading.current_thread()
 
 
 # Embedding

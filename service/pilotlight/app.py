@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 
 from pilotlight.api.chat import chat_handler
+from pilotlight.api.completions import completions_handler
 from pilotlight.api.docs import docs_handlers
 from pilotlight.api.document import build_document
 from pilotlight.api.embeddings import embeddings_handler
@@ -14,6 +15,7 @@ from pilotlight.api.errors import handle_error
 from pilotlight.api.health import health_handlers
 from pilotlight.api.metrics import metrics_handler
 from pilotlight.api.models import models_handlers
+from pilotlight.api.tokens import tokens_handlers
 from pilotlight.config import Settings
 from pilotlight.service import Service
 from pilotlight_backend import Backend
@@ -39,6 +41,8 @@ def create_app_of(service: Service, settings: Settings) -> Litestar:
         metrics_handler(service.metrics),
         embeddings_handler(service.embedder, settings),
         *models_handlers(service.resolver, service.registry, service.pool),
+        completions_handler(service.generator, settings),
+        *tokens_handlers(service.generator, settings),
         *docs_handlers(
             lambda: build_document(app, chat_completions_path=settings.chat_completions_path)
         ),

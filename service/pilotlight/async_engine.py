@@ -14,6 +14,7 @@ from functools import partial
 from msgspec import Struct
 
 from pilotlight_backend import (
+    BackendError,
     Embedded,
     EmbeddingEngine,
     EmbedEvent,
@@ -31,6 +32,15 @@ from pilotlight_backend import (
 _LONG = 8192
 """Characters of a text from which on it is tokenised in a thread: fewer take under a millisecond,
 less than a thread's hop under load."""
+
+
+class Refused(Exception):
+    """An engine takes none of the requests, because of *error* with the one of this *number*."""
+
+    def __init__(self, number: int, error: BackendError) -> None:
+        super().__init__(str(error))
+        self.number = number
+        self.error = error
 
 
 class EventStream:
@@ -74,6 +84,20 @@ class AsyncEngine:
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._pending: list[tuple[EventStream, int, EngineEvent]] = []
+        self._vocabulary: Vocabulary | None = None
+        self._reading = asyncio.Lock()
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that one request may hold, prompt and answer."""
+        return self._engine.facts.context_length
+
+    async def vocabulary(self) -> Vocabulary:
+        """Return every token; read once, in a thread."""
+        async with self._reading:
+            if self._vocabulary is None:
+                self._vocabulary = await asyncio.to_thread(self._engine.vocabulary)
+        return self._vocabulary
 
     async def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return *text*'s token ids; long texts are tokenised in a thread."""
@@ -81,20 +105,18 @@ class AsyncEngine:
             return self._engine.tokenize(text, special=special)
         return await asyncio.to_thread(self._engine.tokenize, text, special=special)
 
-    def vocabulary(self) -> Vocabulary:
-        """Return every token; may take some tenths of a second, so it belongs into a thread."""
-        return self._engine.vocabulary()
-
     def submit(self, requests: Sequence[GenerateRequest]) -> EventStream:
-        """Queue *requests*, all or none; raises what `Engine.submit` raises."""
+        """Queue *requests*, all or none; raises `Refused`."""
         stream = EventStream(len(requests))
         tickets = stream._tickets  # noqa: SLF001 - the two are one mechanism
         try:
             for number, request in enumerate(requests):
                 tickets.append(self._engine.submit(request, partial(self._emit, stream, number)))
-        except BaseException:
+        except BaseException as error:
             for ticket in tickets:
                 ticket.cancel()
+            if isinstance(error, BackendError):
+                raise Refused(len(tickets), error) from error
             raise
         return stream
 

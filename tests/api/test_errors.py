@@ -316,7 +316,7 @@ async def test_prefer_that_is_fine(service, value):
 # ── paths and methods ───────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/", "/v1/completions", "/v1/chat/completions/x"])
+@pytest.mark.parametrize("path", ["/nothing", "/", "/v1/complete", "/v1/chat/completions/x"])
 async def test_a_path_that_is_not_there(service, path):
     """A path without endpoint is a 404 in the one body."""
     message = f"there is nothing at {path}"

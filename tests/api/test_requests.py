@@ -1,8 +1,5 @@
 """What a body's fault is called, and what the lenient decoding leaves out."""
 
-import re
-from pathlib import Path
-
 import msgspec
 import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
@@ -10,6 +7,7 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsBas
 from pilotlight.api import lenient
 from pilotlight.api.requests import locate
 from pilotlight.schema.chat import ChatCompletionRequest
+from tests.api.tables import documented
 from tests.conftest import chat
 
 
@@ -107,15 +105,6 @@ def test_lenient_decoding_forgives_nothing_else(fields, place):
     assert str(refused.value).endswith(f"`{place}`")
 
 
-def documented(heading: str) -> set[str]:
-    """Return the fields in the first column of the chat's table *heading* in docs/api.md."""
-    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
-    chat = text[text.index("## Chat completions") :]
-    table = chat[chat.index(f"| {heading} | |") :].partition("\n\n")[0]
-    first = [row.split("|")[1] for row in table.splitlines()[2:]]
-    return {name for cell in first for name in re.findall("`([a-z_]+)`", cell)}
-
-
 def test_every_field_of_openai_is_known():
     """The request knows each field that the official client can send, if only to refuse it."""
     known = set(ChatCompletionRequest.__struct_fields__)
@@ -124,7 +113,11 @@ def test_every_field_of_openai_is_known():
 
 def test_every_field_is_documented():
     """Each field stands in one of the three tables: honoured, accepted, refused."""
-    tables = [documented("honoured"), documented("accepted"), documented("refused")]
+    tables = [
+        documented("Chat completions", "honoured"),
+        documented("Chat completions", "accepted"),
+        documented("Chat completions", "refused"),
+    ]
     assert set.union(*tables) == set(ChatCompletionRequest.__struct_fields__)
     assert sum(map(len, tables)) == len(set.union(*tables))
 
@@ -138,7 +131,7 @@ def test_refused_fields_are_those_that_can_only_be_null():
         if isinstance(msgspec.inspect.type_info(field.type), msgspec.inspect.Metadata)
         and isinstance(msgspec.inspect.type_info(field.type).type, msgspec.inspect.NoneType)
     }
-    assert only_null == documented("refused")
+    assert only_null == documented("Chat completions", "refused")
 
 
 @pytest.mark.parametrize("name", ["messages", "tools", "documents", "bos_token", "eos_token"])

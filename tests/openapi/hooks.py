@@ -10,31 +10,75 @@ from schemathesis import GenerationMode
 
 _LEAST = 1
 _MOST = 2**31 - 1
+_ANSWERS = 128
+_TOKENS = 256
 
-_MEANINGS = ("logit_bias", "stop_token_ids", "chat_template_kwargs", "input", "dimensions")
-"""Fields whose values the schema allows and the model at hand may not know."""
+_MEANINGS = (
+    "logit_bias",
+    "stop_token_ids",
+    "chat_template_kwargs",
+    "tool_choice",
+    "prompt",
+    "tokens",
+    "input",
+    "dimensions",
+)
+"""Fields whose values the schema allows and the model at hand, or another field, may not."""
+
+_TOGETHER = {
+    "/v1/chat/completions": ("top_logprobs", "grammar", "guided_", "response_format", "tools"),
+    "/v1/completions": ("best_of", "logprobs"),
+    "/tokenize": (
+        "content",
+        "messages",
+        "add_special",
+        "parse_special",
+        "add_generation_prompt",
+        "continue_final_message",
+        "tools",
+    ),
+}
+"""Fields that do not go with every other, or whose text says more than a schema, by path."""
 
 _EMBEDDINGS = "/v1/embeddings"
 
 
 @schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
-    """Name spark wherever a model is named, and keep its answers short; bert is to embed."""
-    if isinstance(body, dict) and isinstance(body.get("model"), str) and body["model"]:
-        if context.operation.path == _EMBEDDINGS:
-            body["model"] = "bert"
-            return body
-        body["model"] = "spark"
+    """Name spark wherever a model is named, with tokens that it has, and keep its answers short.
+
+    bert is to embed.
+    """
+    if not isinstance(body, dict) or not isinstance(body.get("model"), str) or not body["model"]:
+        return body
+    body["model"] = "bert" if context.operation.path == _EMBEDDINGS else "spark"
+    for name in ("prompt", "tokens"):
+        if name in body:
+            body[name] = _known(body[name])
+    if context.operation.path.endswith("completions"):
         for name in ("max_tokens", "max_completion_tokens"):
-            value = body.get(name)
-            if type(value) is int and _LEAST <= value <= _MOST:
+            if _is_within(body.get(name), _MOST):
                 body[name] = 8
         body.setdefault("max_tokens", 8)
+        for name, least in (("n", 1), ("best_of", 2)):
+            if _is_within(body.get(name), _ANSWERS):
+                body[name] = least + body[name] % 2
     return body
 
 
+def _is_within(value: Any, most: int) -> bool:
+    return type(value) is int and _LEAST <= value <= most
+
+
+def _known(value: Any) -> Any:
+    """Return *value* with token ids that are small, wherever it has any."""
+    if isinstance(value, list):
+        return [_known(item) for item in value]
+    return value % _TOKENS if _is_within(value, _MOST) else value
+
+
 @schemathesis.check
-def refused_for_its_meaning(ctx: Any, response: Any, case: Any) -> None:  # noqa: ARG001 - as above
+def refused_for_its_meaning(ctx: Any, response: Any, case: Any) -> None:  # noqa: ARG001 - the hook's signature
     """Hold that a request which fits the schema is refused only for what a schema cannot say."""
     valid = case.meta is not None and case.meta.generation.mode == GenerationMode.POSITIVE
     if not valid or response.status_code != 400:
@@ -42,7 +86,7 @@ def refused_for_its_meaning(ctx: Any, response: Any, case: Any) -> None:  # noqa
     error = response.json()["error"]
     meant = (
         error["code"] == "context_length_exceeded"
-        or (error["param"] or "").startswith(_MEANINGS)
+        or (error["param"] or "").startswith((*_MEANINGS, *_TOGETHER.get(case.path, ())))
         or "chat template" in error["message"]
     )
     assert meant, error

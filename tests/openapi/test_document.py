@@ -119,16 +119,23 @@ def test_every_error_is_documented(document: dict[str, Any]):
     assert codes == {errors.InvalidRequest.code, errors.ContextLengthExceeded.code}
 
 
-def test_the_stream_is_documented(document: dict[str, Any]):
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/chat/completions", "ChatCompletionChunk"),
+        ("/v1/completions", "CompletionChunk"),
+    ],
+)
+def test_the_stream_is_documented(document: dict[str, Any], path: str, name: str):
     """The events of a stream are described down to the chunk."""
-    content = document["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]["content"]
+    content = document["paths"][path]["post"]["responses"]["200"]["content"]
 
     data = content["text/event-stream"]["schema"]["properties"]["data"]
     message, done = data["anyOf"]
-    chunk = {"$ref": "#/components/schemas/ChatCompletionChunk"}
+    chunk = {"$ref": f"#/components/schemas/{name}"}
     assert chunk in message["contentSchema"]["oneOf"]
     assert done == {"const": "[DONE]"}
-    assert "ChatCompletionChunk" in document["components"]["schemas"]
+    assert name in document["components"]["schemas"]
 
 
 def test_the_chat_path_is_named_wherever_it_is():

@@ -46,6 +46,9 @@ class Model:
     def _load(self, path: Path, threads: int, provider: str | None) -> Any:
         overlay = {
             "model": {
+                # No token pads: there is one sequence to a batch. Of a prompt that ends in the
+                # token which the folder names, the library would return an earlier token's scores.
+                "pad_token_id": -1,
                 "decoder": {
                     "session_options": {
                         "intra_op_num_threads": threads,
@@ -54,7 +57,7 @@ class Model:
                         "session.intra_op.allow_spinning": "0",
                         "log_severity_level": 3,
                     }
-                }
+                },
             }
         }
         try:

@@ -2,45 +2,38 @@
 
 from typing import Any, cast
 
-import msgspec
-from litestar import MediaType, Request, Response, post
+from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from pilotlight.api.answer_stream import AnswerStream
-from pilotlight.api.chat_answer import fold
+from pilotlight.api.chat_answer import Chunks, fold
 from pilotlight.api.chat_operation import OPERATION
-from pilotlight.api.chat_stream import ChatProjection, loading_shown
 from pilotlight.api.chat_tools import calls_of, tools_of
+from pilotlight.api.chunk_stream import ChunkProjection, loading_shown, usage_shown
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.forms import BUDGETS, form_of
 from pilotlight.api.hold import hold_of
 from pilotlight.api.requests import Body
+from pilotlight.api.sampling import sampling_of, stops_of
+from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import ChatPrompt, GenerationParams, Generator
 from pilotlight.prompt.messages import answered_text, template_messages, template_tools
-from pilotlight.receipt import Phases, server_timing
 from pilotlight.schema.chat import (
     AssistantMessage,
-    ChatCompletion,
     ChatCompletionRequest,
     Message,
 )
-from pilotlight_backend import SamplingParams
 
-TEMPERATURE, TOP_P, TOP_K, MAX_TOKENS = 1.0, 0.95, 64, 2048
-"""What an omitted value means; one that is given is honoured, 0 included."""
-
-_SEEDS = 2**32 - 1
-"""Seeds are folded into 32 bits less one value: llama.cpp takes the last for "draw one"."""
+MAX_TOKENS = 2048
+"""What an omitted value means."""
 
 _RESERVED = frozenset(
     ("messages", "tools", "add_generation_prompt", "documents", "bos_token", "eos_token")
 )
 """What a chat template is given by the service; no request sets these."""
-
-_encoder = msgspec.json.Encoder()
 
 
 def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRouteHandler:
@@ -62,8 +55,8 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
             answer, receipt = await unless_disconnected(
                 request.receive, fold(generation, n=asked.n or 1, logprobs=bool(asked.logprobs))
             )
-            return cast("ASGIApp", _json(answer, receipt))  # Litestar takes either
-        projection = ChatProjection(asked)
+            return cast("ASGIApp", json_response(answer, receipt))  # Litestar takes either
+        projection = ChunkProjection(asked, _chunks(asked))
         stream = AnswerStream(request, generation, projection, projection.wait(generator))
         return await stream.response()
 
@@ -85,7 +78,6 @@ def generation_params(asked: ChatCompletionRequest) -> GenerationParams:
         raise InvalidRequest(
             f"{form.param}: tool_choice says already what the answer is", param=form.param
         )
-    stop = asked.stop or ()
     return GenerationParams(
         model=asked.model,
         prompts=(
@@ -93,8 +85,8 @@ def generation_params(asked: ChatCompletionRequest) -> GenerationParams:
         ),
         n=asked.n or 1,
         max_tokens=asked.max_completion_tokens or asked.max_tokens or MAX_TOKENS,
-        sampling=_sampling(asked),
-        stops=(stop,) if isinstance(stop, str) else tuple(stop),
+        sampling=sampling_of(asked),
+        stops=stops_of(asked),
         stop_token_ids=frozenset(asked.stop_token_ids or ()),
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
         form=form,
@@ -124,25 +116,10 @@ def _variables(asked: ChatCompletionRequest) -> dict[str, Any]:
     return variables
 
 
-def _sampling(asked: ChatCompletionRequest) -> SamplingParams:
-    return SamplingParams(
-        temperature=_or(asked.temperature, TEMPERATURE),
-        top_p=_or(asked.top_p, TOP_P),
-        top_k=_or(asked.top_k, TOP_K),
-        min_p=_or(asked.min_p, 0.0),
-        presence_penalty=_or(asked.presence_penalty, 0.0),
-        frequency_penalty=_or(asked.frequency_penalty, 0.0),
-        logit_bias={int(token): bias for token, bias in (asked.logit_bias or {}).items()},
-        seed=None if asked.seed is None else asked.seed % _SEEDS,
-    )
-
-
-def _or(value: Any, default: Any) -> Any:
-    return default if value is None else value
-
-
-def _json(answer: ChatCompletion, receipt: Phases | None) -> Response[bytes]:
-    headers = {} if receipt is None else {"Server-Timing": server_timing(receipt)}
-    return Response(
-        _encoder.encode(answer), status_code=200, media_type=MediaType.JSON, headers=headers
+def _chunks(asked: ChatCompletionRequest) -> Chunks:
+    return Chunks(
+        asked.model,
+        n=asked.n or 1,
+        include_usage=usage_shown(asked),
+        logprobs=bool(asked.logprobs),
     )

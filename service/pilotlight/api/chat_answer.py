@@ -2,21 +2,15 @@
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 from msgspec import UNSET
 
 from pilotlight.api.logprobs import chat_logprobs
-from pilotlight.generation import (
-    Begun,
-    Ended,
-    Events,
-    FirstToken,
-    GenerationEvent,
-    total_usage,
-)
+from pilotlight.api.usage import usage_of
+from pilotlight.api.whole_answer import read_whole
+from pilotlight.generation import Begun, Ended, Events, FirstToken, GenerationEvent
 from pilotlight.models.pool import ModelStatus
 from pilotlight.output.events import (
     ContentDelta,
@@ -35,29 +29,13 @@ from pilotlight.schema.chat import (
     Choice,
     ChoiceLogprobs,
     ChunkChoice,
-    CompletionTokensDetails,
-    CompletionUsage,
     Delta,
     FinishReason,
     FunctionDelta,
     Loading,
-    PromptTokensDetails,
     TokenLogprob,
     ToolCallDelta,
 )
-
-
-def _usage(endings: Mapping[int, Ended], n: int) -> CompletionUsage:
-    ended = [endings[number] for number in sorted(endings)]
-    usage = total_usage([one.usage for one in ended], n)
-    thought = sum(one.reasoning_tokens for one in ended)
-    return CompletionUsage(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        total_tokens=usage.prompt_tokens + usage.completion_tokens,
-        prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
-        completion_tokens_details=CompletionTokensDetails(reasoning_tokens=thought),
-    )
 
 
 def _new_id() -> str:
@@ -114,37 +92,21 @@ async def fold(
 ) -> tuple[ChatCompletion, Phases | None]:
     """Return the *n* answers that the events of *generation* add up to, and a start's receipt."""
     messages = [_Message() for _ in range(n)]
-    endings: dict[int, Ended] = {}
-    begun: Begun | None = None
-    receipt: Phases | None = None
-    async with aclosing(generation):
-        async for events in generation:
-            for index, event in events:
-                match event:
-                    case Begun():
-                        begun = event
-                        receipt = event.receipt or receipt
-                    case FirstToken():
-                        receipt = event.receipt
-                    case Ended():
-                        endings[index] = event
-                    case _:
-                        messages[index].add(event)
-    assert begun  # noqa: S101 - a generation begins, or raises
+    whole = await read_whole(generation, lambda index, event: messages[index].add(event))
     choices = [
-        message.choice(index, endings[index].reason, logprobs=logprobs)
+        message.choice(index, whole.endings[index].reason, logprobs=logprobs)
         for index, message in enumerate(messages)
     ]
     answer = ChatCompletion(
         id=_new_id(),
         created=int(time.time()),
-        model=begun.model,
+        model=whole.begun.model,
         choices=choices,
-        usage=_usage(endings, n),
-        system_fingerprint=begun.fingerprint,
+        usage=usage_of(whole.endings, n),
+        system_fingerprint=whole.begun.fingerprint,
         thought=messages[0].thought,
     )
-    return answer, receipt
+    return answer, whole.receipt
 
 
 # ── the stream ──────────────────────────────────────────────────────────────────────────────────
@@ -254,6 +216,6 @@ class Chunks:
             created=self._created,
             model=self._model,
             choices=[],
-            usage=_usage(self._endings, self._n),
+            usage=usage_of(self._endings, self._n),
             system_fingerprint=self._fingerprint,
         )

@@ -2,20 +2,8 @@
 
 import msgspec
 
-from pilotlight.api.operation import Answer, Content, Operation, Parameter
-from pilotlight.errors import (
-    ContextLengthExceeded,
-    InferenceError,
-    InsufficientMemory,
-    InvalidRequest,
-    ModelLoadFailed,
-    ModelLoading,
-    ModelNotFound,
-    QueueFull,
-    RequestTooLarge,
-    ShuttingDown,
-    UnsupportedMediaType,
-)
+from pilotlight.api.generating import ERRORS, PREFER, event_of
+from pilotlight.api.operation import Answer, Content, Operation
 from pilotlight.schema.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
 
 _REQUEST = {"model": "spark", "messages": [{"role": "user", "content": "What is 2+2?"}]}
@@ -52,31 +40,6 @@ _CHUNK = _HEAD | {
     "system_fingerprint": "fp_5c2d9a01",
 }
 
-_EVENT = {
-    "description": (
-        "A message of the stream. Its data is a chunk, after a fault an error, and last `[DONE]`."
-    ),
-    "type": "object",
-    "properties": {
-        "data": {
-            "anyOf": [
-                {
-                    "type": "string",
-                    "contentMediaType": "application/json",
-                    "contentSchema": {
-                        "oneOf": [
-                            {"$ref": "#/components/schemas/ChatCompletionChunk"},
-                            {"$ref": "#/components/schemas/ErrorBody"},
-                        ]
-                    },
-                },
-                {"const": "[DONE]"},
-            ]
-        }
-    },
-    "required": ["data"],
-}
-
 OPERATION = Operation(
     id="createChatCompletion",
     tag="chat",
@@ -86,18 +49,7 @@ OPERATION = Operation(
         " is a `ChatCompletionChunk`, or an `ErrorBody` where the stream breaks, and the last is"
         " `[DONE]`."
     ),
-    parameters=[
-        Parameter(
-            name="Prefer",
-            place="header",
-            description=(
-                "`wait=N`: seconds to wait for a model that is loading, 0 included, at most 45"
-                " (RFC 7240)."
-            ),
-            schema={"type": "string"},
-            example="wait=30",
-        )
-    ],
+    parameters=[PREFER],
     body=Content(
         type=ChatCompletionRequest,
         examples={
@@ -114,7 +66,7 @@ OPERATION = Operation(
                 Content(
                     type=ChatCompletionChunk,
                     media_type="text/event-stream",
-                    schema=_EVENT,
+                    schema=event_of("ChatCompletionChunk"),
                     examples={
                         "chunk": f"data: {msgspec.json.encode(_CHUNK).decode()}\n\ndata: [DONE]\n\n"
                     },
@@ -122,17 +74,5 @@ OPERATION = Operation(
             ],
         )
     },
-    errors=[
-        InvalidRequest,
-        ContextLengthExceeded,
-        ModelNotFound,
-        RequestTooLarge,
-        UnsupportedMediaType,
-        QueueFull,
-        InferenceError,
-        ModelLoading,
-        ModelLoadFailed,
-        InsufficientMemory,
-        ShuttingDown,
-    ],
+    errors=ERRORS,
 )

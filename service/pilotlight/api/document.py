@@ -21,6 +21,8 @@ from pilotlight.schema.errors import ErrorBody
 
 _TAGS = [
     {"name": "chat", "description": "Answers to conversations."},
+    {"name": "completions", "description": "Texts that go on."},
+    {"name": "tokens", "description": "What a model reads and writes."},
     {"name": "embeddings", "description": "Vectors of texts."},
     {"name": "models", "description": "What there is to ask."},
     {"name": "health", "description": "Probes for platforms and people."},

@@ -5,26 +5,23 @@ import struct
 from array import array
 from typing import Any
 
-import msgspec
-from litestar import MediaType, Request, Response, post
+from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.embeddings_operation import OPERATION
 from pilotlight.api.hold import hold_of
 from pilotlight.api.requests import Body
+from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
 from pilotlight.embedding import Embedder, EmbeddingParams, Embeddings
 from pilotlight.errors import InvalidRequest
-from pilotlight.receipt import server_timing
 from pilotlight.schema.embeddings import (
     Embedding,
     EmbeddingList,
     EmbeddingRequest,
     EmbeddingUsage,
 )
-
-_encoder = msgspec.json.Encoder()
 
 
 def embeddings_handler(embedder: Embedder, settings: Settings) -> HTTPRouteHandler:
@@ -72,10 +69,7 @@ def _answer(made: Embeddings, asked: EmbeddingRequest) -> Response[bytes]:
         model=made.model,
         usage=EmbeddingUsage(prompt_tokens=made.prompt_tokens, total_tokens=made.prompt_tokens),
     )
-    headers = {} if made.receipt is None else {"Server-Timing": server_timing(made.receipt)}
-    return Response(
-        _encoder.encode(answer), status_code=200, media_type=MediaType.JSON, headers=headers
-    )
+    return json_response(answer, made.receipt)
 
 
 def _base64(vector: "array[float]") -> str:

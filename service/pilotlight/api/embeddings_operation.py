@@ -1,19 +1,7 @@
 """What the OpenAPI document says of `POST /v1/embeddings`."""
 
-from pilotlight.api.operation import Answer, Content, Operation, Parameter
-from pilotlight.errors import (
-    ContextLengthExceeded,
-    InferenceError,
-    InsufficientMemory,
-    InvalidRequest,
-    ModelLoadFailed,
-    ModelLoading,
-    ModelNotFound,
-    QueueFull,
-    RequestTooLarge,
-    ShuttingDown,
-    UnsupportedMediaType,
-)
+from pilotlight.api.generating import ERRORS, PREFER
+from pilotlight.api.operation import Answer, Content, Operation
 from pilotlight.schema.embeddings import EmbeddingList, EmbeddingRequest
 
 _REQUEST = {"model": "bge-small", "input": "The cat sat on the mat."}
@@ -32,18 +20,7 @@ OPERATION = Operation(
     description=(
         "Makes a vector of each input. Inputs of a request, and of several, are evaluated together."
     ),
-    parameters=[
-        Parameter(
-            name="Prefer",
-            place="header",
-            description=(
-                "`wait=N`: seconds to wait for a model that is loading, 0 included, at most 45"
-                " (RFC 7240)."
-            ),
-            schema={"type": "string"},
-            example="wait=30",
-        )
-    ],
+    parameters=[PREFER],
     body=Content(
         type=EmbeddingRequest,
         examples={
@@ -66,17 +43,5 @@ OPERATION = Operation(
             ],
         )
     },
-    errors=[
-        InvalidRequest,
-        ContextLengthExceeded,
-        ModelNotFound,
-        RequestTooLarge,
-        UnsupportedMediaType,
-        QueueFull,
-        InferenceError,
-        ModelLoading,
-        ModelLoadFailed,
-        InsufficientMemory,
-        ShuttingDown,
-    ],
+    errors=ERRORS,
 )

@@ -65,5 +65,7 @@ class EventSourceResponse:
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self._headers})
         async for message in self._messages:
+            if not message:  # what an answer begins with is told by the headers, in some endpoints
+                continue
             await send({"type": "http.response.body", "body": message, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

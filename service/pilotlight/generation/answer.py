@@ -21,10 +21,17 @@ class Answer:
     """Follows one of a request's answers."""
 
     def __init__(
-        self, dialect: Dialect, params: GenerationParams, prompt: Rendered, watch: AnswerWatch
+        self,
+        dialect: Dialect,
+        params: GenerationParams,
+        prompt: Rendered,
+        watch: AnswerWatch,
+        echo: str = "",
     ) -> None:
+        """*echo* is what the answer begins with, before anything is generated."""
         self._begun = (dialect.model, dialect.fingerprint)
         self._watch = watch
+        self._echo = [ContentDelta(echo)] if echo else []
         calls = params.calls if prompt.chat else None
         self._parser = AnswerParser(
             stops=params.stops,
@@ -61,7 +68,8 @@ class Answer:
                     cached_tokens=event.cached_tokens,
                 )
                 receipt = self._watch.begun()
-                return [Begun(*self._begun, event.prompt_tokens, event.cached_tokens, receipt)]
+                begun = Begun(*self._begun, event.prompt_tokens, event.cached_tokens, receipt)
+                return [begun, *self._echo]
             case Finish():
                 reason: Literal["stop", "length"] = "length" if event.reason == "length" else "stop"
                 self._usage = event.usage

@@ -1,19 +1,20 @@
 """Generates with whatever model a request names."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
 from pilotlight.answer_watch import AnswerWatch
-from pilotlight.async_engine import AsyncEngine, EventStream
+from pilotlight.async_engine import AsyncEngine, EventStream, Refused
 from pilotlight.errors import (
     ContextLengthExceeded,
     InferenceError,
     InvalidRequest,
     QueueFull,
+    ServiceError,
 )
 from pilotlight.generation.answer import Answer
 from pilotlight.generation.dialect import Dialect, learn
@@ -21,6 +22,7 @@ from pilotlight.generation.events import Events, total_usage
 from pilotlight.generation.guiding import Guiding
 from pilotlight.generation.params import GenerationParams, Prompt
 from pilotlight.generation.rendering import Rendered, render
+from pilotlight.generation.spelling import spell
 from pilotlight.models.pool import Hold, LoadedModel, ModelStatus
 from pilotlight.reception import Reception
 from pilotlight_backend import (
@@ -67,17 +69,29 @@ class Generator:
 
     async def tokens(self, model: str, prompt: Prompt, *, hold: Hold) -> Sequence[int]:
         """Return the tokens that *prompt* would be evaluated as."""
+        async with self.speaking(model, hold=hold) as dialect:
+            return (await render(dialect, prompt)).tokens
+
+    @asynccontextmanager
+    async def speaking(self, model: str, *, hold: Hold) -> AsyncIterator[Dialect]:
+        """Keep the model loaded that requests call *model*, and tell how it is spoken to.
+
+        What is asked of it is tokens, or their text.
+        """
         async with self._reception.model(model, hold) as (loaded, watch):
             watch.outcome = "tokenized"
-            return (await render(await self._dialect(loaded), prompt)).tokens
+            yield await self._dialect(loaded)
 
     async def _answer(
         self, model: LoadedModel, params: GenerationParams, watch: AnswerWatch
     ) -> AsyncGenerator[Events]:
         dialect = await self._dialect(model)
         prompts = [await render(dialect, prompt) for prompt in params.prompts]
+        echoes = [await spell(dialect, prompt) if params.echo else "" for prompt in params.prompts]
         answers = [
-            Answer(dialect, params, prompt, watch) for prompt in prompts for _ in range(params.n)
+            Answer(dialect, params, prompt, watch, echo)
+            for prompt, echo in zip(prompts, echoes, strict=True)
+            for _ in range(params.n)
         ]
         guides = await self._guiding.guides(dialect, params, prompts)
         stream = self._submit(dialect, params, prompts, guides)
@@ -126,18 +140,23 @@ class Generator:
         ]
         try:
             return dialect.engine.submit(requests)
-        except PromptTooLong as error:
-            raise ContextLengthExceeded(
+        except Refused as refused:
+            raise _refusal(refused.error, params.prompts[refused.number // params.n]) from refused
+
+
+def _refusal(error: BackendError, prompt: Prompt) -> ServiceError:
+    """Return in a request's words why the engine does not take *prompt*."""
+    match error:
+        case PromptTooLong():
+            return ContextLengthExceeded(
                 f"the prompt comes to {error.prompt_tokens} tokens; this model's context is"
                 f" {error.context_length} tokens, prompt and answer together",
-                param=params.prompts[0].param,
-            ) from None
-        except InvalidParameter as error:
-            raise InvalidRequest(
-                str(error), param=param_of(error.param, params.prompts[0])
-            ) from None
-        except BackendError as error:
-            raise InferenceError(str(error)) from error
+                param=prompt.param,
+            )
+        case InvalidParameter():
+            return InvalidRequest(str(error), param=param_of(error.param, prompt))
+        case _:
+            return InferenceError(str(error))
 
 
 async def _next(stream: EventStream, answers: Sequence[Answer]) -> Events:

@@ -64,14 +64,14 @@ class Guiding:
         """Return the model's tokens, made once for all that ask at the same time."""
         making = self._tokens.get(dialect)
         if making is None:
-            making = asyncio.create_task(asyncio.to_thread(_make_tokens, dialect))
+            making = asyncio.create_task(_make_tokens(dialect))
             self._tokens[dialect] = making
         # A client that leaves must not take it from the others.
         return await asyncio.shield(making)
 
 
-def _make_tokens(dialect: Dialect) -> Tokens:
-    return Tokens.of(dialect.engine.vocabulary())
+async def _make_tokens(dialect: Dialect) -> Tokens:
+    return await asyncio.to_thread(Tokens.of, await dialect.engine.vocabulary())
 
 
 async def _thought(dialect: Dialect, params: GenerationParams, prompt: Rendered) -> Thought | None:

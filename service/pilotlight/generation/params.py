@@ -18,14 +18,20 @@ class ChatPrompt(Struct, frozen=True):
     variables: Mapping[str, Any]
     prefill: str = ""
     """What the answer begins with already; it goes on from there."""
+    generation_prompt: bool = True
+    """Whether the model's turn is begun at the end."""
     param: str = "messages"
     """What the request calls it."""
 
 
 class TextPrompt(Struct, frozen=True):
-    """Text to be continued. Names of special tokens in it are those tokens."""
+    """Text to be continued."""
 
     text: str
+    begins: bool = True
+    """Whether the token comes before it that the model's texts begin with, if there is one."""
+    special: bool = True
+    """Whether names of special tokens in it are those tokens."""
     param: str = "prompt"
 
 
@@ -65,6 +71,8 @@ class GenerationParams(Struct, frozen=True, kw_only=True):
     model: str
     prompts: tuple[Prompt, ...]
     n: int = 1
+    echo: bool = False
+    """Whether an answer begins with its prompt's text; a conversation has none."""
     max_tokens: int
     sampling: SamplingParams
     """With a seed, each answer to a prompt has one of its own, counted from that."""

@@ -32,11 +32,18 @@ async def render(dialect: Dialect, prompt: Prompt) -> Rendered:
         case TokensPrompt():
             return Rendered(prompt.tokens)
         case TextPrompt():
-            begins = prompt.text.startswith(dialect.bos_token)
-            text = prompt.text if begins else dialect.bos_token + prompt.text
-            return Rendered(tuple(await dialect.engine.tokenize(text, special=True)))
+            return Rendered(await _text_tokens(dialect, prompt))
         case ChatPrompt():
             return await _render_chat(dialect, prompt)
+
+
+async def _text_tokens(dialect: Dialect, prompt: TextPrompt) -> tuple[int, ...]:
+    begin = dialect.bos_token if prompt.begins else ""
+    if prompt.special:
+        text = prompt.text if prompt.text.startswith(begin) else begin + prompt.text
+        return tuple(await dialect.engine.tokenize(text, special=True))
+    first = await dialect.engine.tokenize(begin, special=True) if begin else ()
+    return (*first, *await dialect.engine.tokenize(prompt.text, special=False))
 
 
 async def _render_chat(dialect: Dialect, prompt: ChatPrompt) -> Rendered:
@@ -69,7 +76,10 @@ async def _chat_text(dialect: Dialect, prompt: ChatPrompt) -> str:
 
     def text() -> str:
         return template.render(
-            prompt.messages, tools=prompt.tools, add_generation_prompt=True, **prompt.variables
+            prompt.messages,
+            tools=prompt.tools,
+            add_generation_prompt=prompt.generation_prompt,
+            **prompt.variables,
         )
 
     size = sum(len(message["content"]) for message in prompt.messages)

@@ -3,7 +3,13 @@
 Subclasses say `kw_only=True` themselves: msgspec does not inherit it.
 """
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+NonEmpty = Annotated[str, Meta(min_length=1)]
+
+NO_EFFECT = Meta(description="Accepted without effect.")
 
 
 class Request(Struct, forbid_unknown_fields=True):

@@ -8,14 +8,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, UnsetType
 
-from pilotlight.schema.base import Request, Response
+from pilotlight.schema.base import NO_EFFECT, NonEmpty, Request, Response
 from pilotlight.schema.models import ModelState
-
-NonEmpty = Annotated[str, Meta(min_length=1)]
-TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-TokenIdKey = Annotated[str, Meta(pattern="^[0-9]{1,9}$")]
-
-NO_EFFECT = Meta(description="Accepted without effect.")
+from pilotlight.schema.sampling import SamplingRequest
 
 # ── messages ────────────────────────────────────────────────────────────────────────────────────
 
@@ -128,25 +123,6 @@ class Tool(Request, kw_only=True):
     type: Literal["function"]
 
 
-class StreamOptions(Request, kw_only=True):
-    """What a stream carries beside the answer."""
-
-    include_usage: Annotated[
-        bool | None, Meta(description="Whether a last chunk carries the usage.")
-    ] = None
-    include_loading: Annotated[
-        bool | Literal["comments", "events"] | None,
-        Meta(
-            description=(
-                "Whether to show the wait for a model that is loading: the stream begins at once,"
-                " with a comment each second, or with `events` a chunk that carries `loading`."
-                " `true` means `comments`."
-            )
-        ),
-    ] = None
-    include_obfuscation: Annotated[bool | None, NO_EFFECT] = None
-
-
 class TextFormat(Request, kw_only=True, tag_field="type", tag="text"):
     """Plain text."""
 
@@ -208,46 +184,12 @@ class AllowedToolsChoice(Request, kw_only=True, tag_field="type", tag="allowed_t
 ToolChoice: TypeAlias = Literal["none", "auto", "required"] | NamedToolChoice | AllowedToolsChoice
 
 
-class ChatCompletionRequest(Request, kw_only=True):
+class ChatCompletionRequest(SamplingRequest, kw_only=True):
     """OpenAI's chat request, with some fields of llama-server's and vLLM's."""
 
-    model: Annotated[str, Meta(min_length=1, description="The model's name; case does not count.")]
     messages: Annotated[
         list[Message], Meta(min_length=1, description="The conversation, oldest first.")
     ]
-
-    temperature: Annotated[
-        Annotated[float, Meta(ge=0, le=2)] | None,
-        Meta(description="How freely tokens are drawn; 0 takes the likeliest. 1 if omitted."),
-    ] = None
-    top_p: Annotated[
-        Annotated[float, Meta(ge=0, le=1)] | None,
-        Meta(description="Draw from the likeliest tokens of this total share. 0.95 if omitted."),
-    ] = None
-    top_k: Annotated[
-        Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,
-        Meta(description="Draw from this many of the likeliest; 0 from all. 64 if omitted."),
-    ] = None
-    min_p: Annotated[
-        Annotated[float, Meta(ge=0, le=1)] | None,
-        Meta(description="Drop tokens below this share of the likeliest one's. 0 if omitted."),
-    ] = None
-    presence_penalty: Annotated[
-        Annotated[float, Meta(ge=-2, le=2)] | None,
-        Meta(description="Lowers tokens that the answer has already. 0 if omitted."),
-    ] = None
-    frequency_penalty: Annotated[
-        Annotated[float, Meta(ge=-2, le=2)] | None,
-        Meta(description="Lowers tokens by how often the answer has them. 0 if omitted."),
-    ] = None
-    logit_bias: Annotated[
-        dict[TokenIdKey, Annotated[float, Meta(ge=-100, le=100)]] | None,
-        Meta(description="What to add to tokens' logits, by token id of this model."),
-    ] = None
-    seed: Annotated[
-        Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None,
-        Meta(description="Makes the draw repeatable."),
-    ] = None
 
     max_completion_tokens: Annotated[
         Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
@@ -257,31 +199,12 @@ class ChatCompletionRequest(Request, kw_only=True):
         Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
         Meta(description="The older name of `max_completion_tokens`, which wins."),
     ] = None
-    stop: Annotated[
-        NonEmpty | Annotated[list[NonEmpty], Meta(max_length=16)] | None,
-        Meta(description="A text, or several, that end the answer and are left out of it."),
-    ] = None
-    stop_token_ids: Annotated[
-        Annotated[list[TokenId], Meta(max_length=64)] | None,
-        Meta(description="Tokens of this model that end the answer."),
-    ] = None
-    n: Annotated[
-        Annotated[int, Meta(ge=1, le=128)] | None,
-        Meta(description="Number of answers; the prompt is evaluated once for all. 1 if omitted."),
-    ] = None
     logprobs: Annotated[
         bool | None, Meta(description="Whether content comes with its tokens' log probabilities.")
     ] = None
     top_logprobs: Annotated[
         Annotated[int, Meta(ge=0, le=20)] | None,
         Meta(description="With `logprobs`: how many of the likeliest tokens to tell beside each."),
-    ] = None
-
-    stream: Annotated[
-        bool | None, Meta(description="Whether the answer comes as server-sent events.")
-    ] = None
-    stream_options: Annotated[
-        StreamOptions | None, Meta(description="What a stream carries beside the answer.")
     ] = None
 
     tools: Annotated[
@@ -351,7 +274,6 @@ class ChatCompletionRequest(Request, kw_only=True):
     store: Annotated[
         bool | None, Meta(description="Accepted without effect: nothing is stored.")
     ] = None
-    user: Annotated[str | None, NO_EFFECT] = None
     verbosity: Annotated[Literal["low", "medium", "high"] | None, NO_EFFECT] = None
 
     audio: Annotated[None, Meta(description="Refused: answers are text.")] = None

@@ -1,40 +1,52 @@
-"""Chat's stream: chunks, then `[DONE]`, and before them on request how far the model is."""
+"""OpenAI's stream: chunks, then `[DONE]`, and before them on request how far the model is."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
 
 from pilotlight.api import sse
 from pilotlight.api.answer_stream import Wait
-from pilotlight.api.chat_answer import Chunks
 from pilotlight.api.errors import error_body
 from pilotlight.errors import ServiceError
-from pilotlight.generation import Events, Generator
+from pilotlight.generation import Events, GenerationEvent, Generator
 from pilotlight.models.pool import ModelStatus
-from pilotlight.schema.chat import ChatCompletionRequest
+from pilotlight.schema.sampling import SamplingRequest
 
 
-def loading_shown(asked: ChatCompletionRequest) -> Literal["comments", "events"] | None:
+class Chunks(Protocol):
+    """An endpoint's chunks; those of one stream."""
+
+    def of(self, number: int, event: GenerationEvent) -> Sequence[Any]:
+        """Return what a stream says of *event*, which is the answer *number*'s."""
+
+    def broken(self) -> Sequence[Any]:
+        """Return the chunks that end those answers which are not whole."""
+
+    def loading(self, status: ModelStatus) -> Any:
+        """Return the chunk that tells how far the model is."""
+
+
+def loading_shown(asked: SamplingRequest) -> Literal["comments", "events"] | None:
     """Return how the client wants to see its model loading, if it does."""
     shown = asked.stream_options and asked.stream_options.include_loading
     return "comments" if shown is True else shown or None
 
 
-class ChatProjection:
+def usage_shown(asked: SamplingRequest) -> bool:
+    """Return whether a last chunk is to carry the usage."""
+    return bool(asked.stream_options and asked.stream_options.include_usage)
+
+
+class ChunkProjection:
     """The words of one stream."""
 
-    def __init__(self, asked: ChatCompletionRequest) -> None:
-        options = asked.stream_options
+    def __init__(self, asked: SamplingRequest, chunks: Chunks) -> None:
         self._model = asked.model
         self._shown = loading_shown(asked)
-        self._chunks = Chunks(
-            asked.model,
-            n=asked.n or 1,
-            include_usage=bool(options and options.include_usage),
-            logprobs=bool(asked.logprobs),
-        )
+        self._chunks = chunks
 
     def encode(self, events: Events) -> bytes:
         """Return the chunks that *events* come to."""
-        chunks = (chunk for index, event in events for chunk in self._chunks.of(index, event))
+        chunks = (chunk for number, event in events for chunk in self._chunks.of(number, event))
         return b"".join(map(sse.encode, chunks))
 
     def fail(self, error: ServiceError) -> bytes:
