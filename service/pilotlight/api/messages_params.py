@@ -1,0 +1,128 @@
+"""What a request of Anthropic's means to the generator.
+
+Tools, the choice of them and the answer's form go through chat's own structs, so that they mean the
+same on both endpoints.
+"""
+
+from typing import Any
+
+from msgspec import Struct
+
+from pilotlight.api.chat import TEMPERATURE, TOP_K, TOP_P
+from pilotlight.errors import InvalidRequest
+from pilotlight.generation import ChatPrompt, GenerationParams
+from pilotlight.prompt.blocks import conversation
+from pilotlight.prompt.messages import template_tools
+from pilotlight.schema import chat
+from pilotlight.schema.messages import (
+    AnyToolChoice,
+    AutoToolChoice,
+    CountTokensRequest,
+    CustomTool,
+    MessagesRequest,
+    NoToolChoice,
+    OneToolChoice,
+    ThinkingDisabled,
+    ThinkingEnabled,
+)
+from pilotlight_backend import SamplingParams
+
+_BUDGETS = {"low": 512, "medium": 2048, "high": 8192}
+"""Tokens of thinking that an effort allows; chat's `reasoning_effort` means the same."""
+
+
+class Tools(Struct, frozen=True):
+    """The tools that the model is shown, and which of them it may or must call."""
+
+    shown: list[chat.Tool]
+    choice: chat.ToolChoice
+    parallel: bool
+
+
+def tools_of(asked: CountTokensRequest) -> Tools:
+    """Return the tools in chat's words. Raises `InvalidRequest` for one that is not there.
+
+    What the model may not call, it is not shown either: a small model would call it.
+    """
+    tools = [_tool(tool) for tool in asked.tools or ()]
+    choice = asked.tool_choice or AutoToolChoice()
+    parallel = isinstance(choice, NoToolChoice) or not choice.disable_parallel_tool_use
+    match choice:
+        case NoToolChoice():
+            return Tools([], "none", parallel)
+        case AnyToolChoice() if not tools:
+            raise InvalidRequest("tool_choice: there are no tools to call", param="tool_choice")
+        case AnyToolChoice():
+            return Tools(tools, "required", parallel)
+        case OneToolChoice():
+            named = chat.NamedToolChoice(function=chat.FunctionName(name=choice.name))
+            return Tools([_named(tools, choice.name)], named, parallel)
+        case _:
+            return Tools(tools, "auto", parallel)
+
+
+def _tool(tool: CustomTool) -> chat.Tool:
+    return chat.Tool(
+        type="function",
+        function=chat.FunctionDefinition(
+            name=tool.name,
+            description=tool.description,
+            parameters=tool.input_schema,
+            strict=tool.strict,
+        ),
+    )
+
+
+def _named(tools: list[chat.Tool], name: str) -> chat.Tool:
+    for tool in tools:
+        if tool.function.name == name:
+            return tool
+    param = "tool_choice.name"
+    raise InvalidRequest(f"{param}: the request has no tool {name!r}", param=param)
+
+
+def response_format(asked: CountTokensRequest) -> chat.ResponseFormat | None:
+    """Return the form of the answer in chat's words."""
+    if asked.output_config is None or asked.output_config.format is None:
+        return None
+    schema = chat.JsonSchema(name="output", schema=asked.output_config.format.schema, strict=True)
+    return chat.JsonSchemaFormat(json_schema=schema)
+
+
+def thinking_budget(asked: CountTokensRequest) -> int | None:
+    """Return the tokens after which the thinking ends; None where it may go on."""
+    if isinstance(asked.thinking, ThinkingEnabled):
+        return asked.thinking.budget_tokens
+    effort = asked.output_config.effort if asked.output_config else None
+    return _BUDGETS.get(effort or "")
+
+
+def chat_prompt(asked: CountTokensRequest, tools: Tools) -> ChatPrompt:
+    """Return the prompt that *asked* describes."""
+    messages, prefill = conversation(asked.system, asked.messages)
+    variables: dict[str, Any] = {}
+    if asked.output_config and asked.output_config.effort:
+        variables["reasoning_effort"] = asked.output_config.effort
+    if asked.thinking is not None:
+        variables["enable_thinking"] = not isinstance(asked.thinking, ThinkingDisabled)
+    elif prefill:
+        variables["enable_thinking"] = False  # a thought would stand before what is there already
+    return ChatPrompt(messages, template_tools(tools.shown), variables, prefill)
+
+
+def generation_params(asked: MessagesRequest) -> GenerationParams:
+    """Return what *asked* means, with the defaults for what it leaves out."""
+    tools = tools_of(asked)
+    return GenerationParams(
+        model=asked.model,
+        prompts=(chat_prompt(asked, tools),),
+        max_tokens=asked.max_tokens,
+        sampling=SamplingParams(
+            temperature=TEMPERATURE if asked.temperature is None else asked.temperature,
+            top_p=TOP_P if asked.top_p is None else asked.top_p,
+            top_k=TOP_K if asked.top_k is None else asked.top_k,
+        ),
+        stops=tuple(asked.stop_sequences or ()),
+        parse_tool_calls=bool(tools.shown),
+        parallel_tool_calls=tools.parallel,
+    )
