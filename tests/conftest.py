@@ -30,12 +30,10 @@ def chat(model: str = "m", text: str = "hi", **fields: Any) -> dict[str, Any]:
 def events(text: str) -> list[Any]:
     """Return the data of each server-sent event in *text*; `[DONE]` stays a string.
 
-    Comments are passed over, as every reader of events does.
+    Comments are passed over, as every reader of events does, and so are the events' names.
     """
     messages = [
-        line.removeprefix("data: ")
-        for line in text.split("\n\n")
-        if line and not line.startswith(":")
+        line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: ")
     ]
     return [one if one == "[DONE]" else msgspec.json.decode(one) for one in messages]
 
