@@ -1,0 +1,110 @@
+"""What Anthropic's requests come to in chat's own words."""
+
+import msgspec
+import pytest
+
+from pilotlight.api.messages_params import response_format, thinking_budget, tools_of
+from pilotlight.errors import InvalidRequest
+from pilotlight.schema import chat
+from pilotlight.schema.messages import MessagesRequest
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+ADD = {"name": "add", "input_schema": SCHEMA}
+
+
+def asked(**fields: object) -> MessagesRequest:
+    """Return a request as it is decoded."""
+    body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    return msgspec.convert(body | fields, MessagesRequest)
+
+
+def test_a_tool():
+    """Its name, description, schema and strictness are chat's; the rest has no effect."""
+    tool = ADD | {"description": "Adds", "strict": True, "type": "custom", "defer_loading": True}
+    (shown,) = tools_of(asked(tools=[tool])).shown
+    assert shown == chat.Tool(
+        type="function",
+        function=chat.FunctionDefinition(
+            name="add", description="Adds", parameters=SCHEMA, strict=True
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("choice", "means"),
+    [
+        (None, "auto"),
+        ({"type": "auto"}, "auto"),
+        ({"type": "any"}, "required"),
+        ({"type": "none"}, "none"),
+        (
+            {"type": "tool", "name": "add"},
+            chat.NamedToolChoice(function=chat.FunctionName(name="add")),
+        ),
+    ],
+)
+def test_a_tool_choice(choice, means):
+    """Each choice is one of chat's."""
+    tools = tools_of(asked(tools=[ADD], tool_choice=choice))
+    assert (tools.choice, tools.parallel) == (means, True)
+
+
+@pytest.mark.parametrize("kind", ["auto", "any", "tool"])
+def test_parallel_tool_use_is_disabled(kind):
+    """Whatever the choice."""
+    choice = {"type": kind, "disable_parallel_tool_use": True}
+    if kind == "tool":
+        choice["name"] = "add"
+    assert not tools_of(asked(tools=[ADD], tool_choice=choice)).parallel
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tool_choice": {"type": "any"}}, "tool_choice"),
+        ({"tool_choice": {"type": "any"}, "tools": []}, "tool_choice"),
+        ({"tool_choice": {"type": "tool", "name": "sub"}, "tools": [ADD]}, "tool_choice.name"),
+    ],
+)
+def test_a_choice_of_nothing(fields, param):
+    """A tool that is not there cannot be called."""
+    with pytest.raises(InvalidRequest) as refused:
+        tools_of(asked(**fields))
+    assert refused.value.param == param
+
+
+@pytest.mark.parametrize("config", [None, {}, {"format": None}])
+def test_no_form(config):
+    """Text is text."""
+    assert response_format(asked(output_config=config)) is None
+
+
+def test_a_form():
+    """The schema is chat's, and strict."""
+    form = response_format(
+        asked(output_config={"format": {"type": "json_schema", "schema": SCHEMA}})
+    )
+    assert isinstance(form, chat.JsonSchemaFormat)
+    assert (form.json_schema.schema, form.json_schema.strict) == (SCHEMA, True)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "effort", "budget"),
+    [
+        (None, None, None),
+        (None, "low", 512),
+        (None, "medium", 2048),
+        (None, "high", 8192),
+        (None, "xhigh", None),
+        (None, "max", None),
+        ({"type": "enabled", "budget_tokens": 1024}, None, 1024),
+        ({"type": "enabled", "budget_tokens": 1024}, "low", 1024),
+        ({"type": "adaptive"}, "low", 512),
+        ({"type": "adaptive"}, None, None),
+        ({"type": "disabled"}, None, None),
+    ],
+)
+def test_a_thinking_budget(thinking, effort, budget):
+    """What the request sets wins over what its effort allows."""
+    fields = {"thinking": thinking, "output_config": {"effort": effort}}
+    assert thinking_budget(asked(**fields)) == budget
