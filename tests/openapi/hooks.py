@@ -11,7 +11,14 @@ from schemathesis import GenerationMode
 _LEAST = 1
 _MOST = 2**31 - 1
 
-_MEANINGS = ("logit_bias", "stop_token_ids", "chat_template_kwargs", "input", "dimensions")
+_MEANINGS = (
+    "logit_bias",
+    "stop_token_ids",
+    "chat_template_kwargs",
+    "input",
+    "dimensions",
+    "tool_choice",
+)
 """Fields whose values the schema allows and the model at hand may not know."""
 
 _EMBEDDINGS = "/v1/embeddings"
@@ -29,7 +36,8 @@ def map_body(context: Any, body: Any) -> Any:
             value = body.get(name)
             if type(value) is int and _LEAST <= value <= _MOST:
                 body[name] = 8
-        body.setdefault("max_tokens", 8)
+        if context.operation.path == "/v1/chat/completions":  # others require it, or know none
+            body.setdefault("max_tokens", 8)
     return body
 
 
