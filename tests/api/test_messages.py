@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import typing
 from pathlib import Path
 
 import msgspec
@@ -32,11 +33,8 @@ def asked(**fields):
 
 
 async def post(service, body, path=MESSAGES, **headers):
-    """Send *body*, bytes as they are and anything else as JSON."""
-    content = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    return await service.client.post(
-        path, content=content, headers={"content-type": "application/json", **headers}
-    )
+    """Send *body* to one of the two endpoints."""
+    return await service.post(body, path=path, **headers)
 
 
 async def message(service, **fields):
@@ -409,6 +407,44 @@ async def test_the_model_sees_what_it_may_call(service, choice, shown):
     assert answer["content"][0]["type"] == ("tool_use" if shown else "text")
 
 
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+
+
+def form(schema):
+    return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
+
+
+async def test_an_answer_keeps_its_form(service):
+    """What the schema allows is said, what it does not is not, behind a thought that is free."""
+    service.write(reply='<think>No JSON.</think>{"a": 2}')
+    told = await message(service, **form(SCHEMA))
+    assert [list(block.values())[1] for block in told["content"]] == ["No JSON.", '{"a": 2}']
+    service.write("n", reply="xyz")
+    plain = {"thinking": {"type": "disabled"}} | form({"enum": ["b", "a"]})
+    assert (await message(service, model="n", **plain))["content"][0]["text"] == '"a"'
+
+
+async def test_a_form_that_is_none(service):
+    """A schema that cannot be honoured is a 400 with its place."""
+    response = await post(service, asked(**form({"type": "nothing"})))
+    assert_error(response, 400, "invalid_request_error", "invalid_request_error")
+    assert response.json()["error"]["param"] == "output_config.format.schema"
+
+
+async def test_a_budget_ends_the_thought(service):
+    """The answer follows behind so many tokens of thinking."""
+    service.write(reply="<think>On and on and on.</think>Four.")
+    thinking = {"type": "enabled", "budget_tokens": 8}
+    whole = await message(service)
+    told = await message(service, thinking=thinking)
+    assert whole["content"][0]["thinking"] == "On and on and on."
+    thought = told["content"][0]["thinking"]
+    assert thought
+    assert "On and on and on.".startswith(thought)
+    assert len(thought) < len("On and on and on.")
+    assert told["content"][1]["type"] == "text"
+
+
 @pytest.mark.parametrize(("disabled", "calls"), [(None, 2), (False, 2), (True, 1)])
 async def test_parallel_tool_use(service, disabled, calls):
     """Where it is disabled the answer ends with its first call."""
@@ -761,12 +797,28 @@ def test_every_field_of_anthropic_is_known(theirs, ours):
     assert sent <= set(ours.__struct_fields__)
 
 
+def documented(heading):
+    """Return the request's fields in the first column of the table *heading* in docs/api.md."""
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    section = page[page.index("## Messages") :]
+    table = section[section.index(f"| {heading} | |") :].partition("\n\n")[0]
+    first = [row.split("|")[1] for row in table.splitlines()[2:]]
+    names = {name for cell in first for name in re.findall("`([a-z_]+)`", cell)}
+    return names & set(MessagesRequest.__struct_fields__)
+
+
 def test_every_field_is_documented():
-    """The table of docs/api.md has each field of the request."""
-    page = (Path(__file__).parents[2] / "docs/api.md").read_text()
-    section = page.split("## Messages\n")[1].split("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| `")]
-    named = {
-        name.partition(".")[0] for row in rows for name in re.findall(r"`([a-z_.]+)`", row[:-1])
+    """Each field stands in one of the three tables: honoured, accepted, refused."""
+    tables = [documented("honoured"), documented("accepted"), documented("refused")]
+    assert set.union(*tables) == set(MessagesRequest.__struct_fields__)
+    assert sum(map(len, tables)) == len(set.union(*tables))
+
+
+def test_refused_fields_are_those_that_can_only_be_null():
+    """What the table says is refused can have no value, and nothing else cannot."""
+    only_null = {
+        field.name
+        for field in msgspec.structs.fields(MessagesRequest)
+        if typing.get_args(field.type)[:1] == (type(None),)
     }
-    assert set(MessagesRequest.__struct_fields__) <= named
+    assert documented("refused") == only_null

@@ -3,8 +3,10 @@
 import msgspec
 import pytest
 
-from pilotlight.api.messages_params import response_format, thinking_budget, tools_of
+from pilotlight.api.messages_params import form_of, thinking_budget, tools_of
 from pilotlight.errors import InvalidRequest
+from pilotlight.generation import Form
+from pilotlight.guidance import JsonSchema
 from pilotlight.schema import chat
 from pilotlight.schema.messages import MessagesRequest
 
@@ -76,16 +78,14 @@ def test_a_choice_of_nothing(fields, param):
 @pytest.mark.parametrize("config", [None, {}, {"format": None}])
 def test_no_form(config):
     """Text is text."""
-    assert response_format(asked(output_config=config)) is None
+    assert form_of(asked(output_config=config)) is None
 
 
 def test_a_form():
-    """The schema is chat's, and strict."""
-    form = response_format(
-        asked(output_config={"format": {"type": "json_schema", "schema": SCHEMA}})
-    )
-    assert isinstance(form, chat.JsonSchemaFormat)
-    assert (form.json_schema.schema, form.json_schema.strict) == (SCHEMA, True)
+    """A schema that cannot be honoured is named by its place in this request."""
+    config = {"format": {"type": "json_schema", "schema": SCHEMA}}
+    form = form_of(asked(output_config=config))
+    assert form == Form(JsonSchema(SCHEMA), "output_config.format.schema")
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from pilotlight.receipt import Phases
 from pilotlight.schema.messages import (
     AnsweredBlock,
     AnsweredMessage,
-    AnsweredText,
-    AnsweredThinking,
-    AnsweredToolUse,
+    AnsweredTextBlock,
+    AnsweredThinkingBlock,
+    AnsweredToolUseBlock,
     MessageEnding,
     MessageUsage,
     OutputTokensDetails,
@@ -98,11 +98,11 @@ class _Content:
     def _block(self, first: OutputEvent, text: str) -> AnsweredBlock:
         match first:
             case ReasoningDelta():
-                return AnsweredThinking(thinking=text if self._shows_thinking else "")
+                return AnsweredThinkingBlock(thinking=text if self._shows_thinking else "")
             case ToolCallStart():
-                return AnsweredToolUse(id=first.id, name=first.name, input=input_of(text))
+                return AnsweredToolUseBlock(id=first.id, name=first.name, input=input_of(text))
             case _:
-                return AnsweredText(text=text)
+                return AnsweredTextBlock(text=text)
 
 
 def begins(event: OutputEvent, block: OutputEvent) -> bool:

@@ -1,7 +1,7 @@
 """What a request of Anthropic's means to the generator.
 
-Tools, the choice of them and the answer's form go through chat's own structs, so that they mean the
-same on both endpoints.
+Tools and the choice of them go through chat's own structs, so that they mean the same on both
+endpoints.
 """
 
 from typing import Any
@@ -9,8 +9,10 @@ from typing import Any
 from msgspec import Struct
 
 from pilotlight.api.chat import TEMPERATURE, TOP_K, TOP_P
+from pilotlight.api.forms import BUDGETS
 from pilotlight.errors import InvalidRequest
-from pilotlight.generation import ChatPrompt, GenerationParams
+from pilotlight.generation import ChatPrompt, Form, GenerationParams
+from pilotlight.guidance import JsonSchema
 from pilotlight.prompt.blocks import conversation
 from pilotlight.prompt.messages import template_tools
 from pilotlight.schema import chat
@@ -26,9 +28,6 @@ from pilotlight.schema.messages import (
     ThinkingEnabled,
 )
 from pilotlight_backend import SamplingParams
-
-_BUDGETS = {"low": 512, "medium": 2048, "high": 8192}
-"""Tokens of thinking that an effort allows; chat's `reasoning_effort` means the same."""
 
 
 class Tools(Struct, frozen=True):
@@ -81,12 +80,11 @@ def _named(tools: list[chat.Tool], name: str) -> chat.Tool:
     raise InvalidRequest(f"{param}: the request has no tool {name!r}", param=param)
 
 
-def response_format(asked: CountTokensRequest) -> chat.ResponseFormat | None:
-    """Return the form of the answer in chat's words."""
+def form_of(asked: CountTokensRequest) -> Form | None:
+    """Return the form of the answer, where the request has one."""
     if asked.output_config is None or asked.output_config.format is None:
         return None
-    schema = chat.JsonSchema(name="output", schema=asked.output_config.format.schema, strict=True)
-    return chat.JsonSchemaFormat(json_schema=schema)
+    return Form(JsonSchema(asked.output_config.format.schema), "output_config.format.schema")
 
 
 def thinking_budget(asked: CountTokensRequest) -> int | None:
@@ -94,7 +92,7 @@ def thinking_budget(asked: CountTokensRequest) -> int | None:
     if isinstance(asked.thinking, ThinkingEnabled):
         return asked.thinking.budget_tokens
     effort = asked.output_config.effort if asked.output_config else None
-    return _BUDGETS.get(effort or "")
+    return BUDGETS.get(effort or "")
 
 
 def chat_prompt(asked: CountTokensRequest, tools: Tools) -> ChatPrompt:
@@ -123,6 +121,8 @@ def generation_params(asked: MessagesRequest) -> GenerationParams:
             top_k=TOP_K if asked.top_k is None else asked.top_k,
         ),
         stops=tuple(asked.stop_sequences or ()),
+        form=form_of(asked),
+        thinking_budget=thinking_budget(asked),
         parse_tool_calls=bool(tools.shown),
         parallel_tool_calls=tools.parallel,
     )

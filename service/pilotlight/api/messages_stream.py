@@ -20,9 +20,9 @@ from pilotlight.output.events import (
 from pilotlight.schema.messages import (
     AnsweredBlock,
     AnsweredMessage,
-    AnsweredText,
-    AnsweredThinking,
-    AnsweredToolUse,
+    AnsweredTextBlock,
+    AnsweredThinkingBlock,
+    AnsweredToolUseBlock,
     BlockDelta,
     ContentBlockDelta,
     ContentBlockStart,
@@ -153,8 +153,8 @@ def _start(begun: Begun) -> MessageEvent:
 def _empty(event: OutputEvent) -> AnsweredBlock:
     match event:
         case ReasoningDelta():
-            return AnsweredThinking(thinking="")
+            return AnsweredThinkingBlock(thinking="")
         case ToolCallStart():
-            return AnsweredToolUse(id=event.id, name=event.name, input={})
+            return AnsweredToolUseBlock(id=event.id, name=event.name, input={})
         case _:
-            return AnsweredText(text="")
+            return AnsweredTextBlock(text="")

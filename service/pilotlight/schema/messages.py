@@ -300,20 +300,20 @@ StopReason: TypeAlias = Literal[
 ]
 
 
-class AnsweredText(Response, kw_only=True, tag_field="type", tag="text"):
+class AnsweredTextBlock(Response, kw_only=True, tag_field="type", tag="text"):
     """Text of the answer."""
 
     text: str
 
 
-class AnsweredThinking(Response, kw_only=True, tag_field="type", tag="thinking"):
+class AnsweredThinkingBlock(Response, kw_only=True, tag_field="type", tag="thinking"):
     """The model's thinking; nothing is signed, so the signature is empty."""
 
     thinking: str
     signature: str = ""
 
 
-class AnsweredToolUse(Response, kw_only=True, tag_field="type", tag="tool_use"):
+class AnsweredToolUseBlock(Response, kw_only=True, tag_field="type", tag="tool_use"):
     """A call that the model makes; what is no JSON object is `{"INVALID_JSON": its text}`."""
 
     id: str
@@ -321,7 +321,7 @@ class AnsweredToolUse(Response, kw_only=True, tag_field="type", tag="tool_use"):
     input: dict[str, Any]
 
 
-AnsweredBlock: TypeAlias = AnsweredText | AnsweredThinking | AnsweredToolUse
+AnsweredBlock: TypeAlias = AnsweredTextBlock | AnsweredThinkingBlock | AnsweredToolUseBlock
 
 
 class OutputTokensDetails(Response, kw_only=True):
