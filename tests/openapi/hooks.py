@@ -18,6 +18,11 @@ _MEANINGS = (
     "input",
     "dimensions",
     "tool_choice",
+    "top_logprobs",
+    "response_format",
+    "guided_",
+    "grammar",
+    "output_config.format.schema",
 )
 """Fields whose values the schema allows and the model at hand may not know."""
 
