@@ -445,6 +445,33 @@ async def test_a_budget_ends_the_thought(service):
     assert told["content"][1]["type"] == "text"
 
 
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [({"type": "any"}, {"add", "sub"}), ({"type": "tool", "name": "sub"}, {"sub"})],
+)
+async def test_a_call_that_has_to_be(service, choice, names):
+    """The answer is a call of a tool that is there, whatever the model would say."""
+    service.write(reply="I would rather not.")
+    add = TOOL | {"input_schema": SCHEMA | {"additionalProperties": False}}
+    tools = [add, add | {"name": "sub"}]
+    plain = {"thinking": {"type": "disabled"}, "max_tokens": 200}
+    answer = await message(service, tools=tools, tool_choice=choice, **plain)
+    told = await stream(service, tools=tools, tool_choice=choice, **plain)
+    for block in answer["content"]:
+        assert (block["type"], list(block["input"])) == ("tool_use", ["a"])
+        assert block["name"] in names
+    assert answer["stop_reason"] == "tool_use"
+    assert without_ids(accumulated(told)) == without_ids(answer)
+
+
+async def test_a_call_that_has_to_be_and_a_form(service):
+    """An answer cannot be both."""
+    asks = asked(tools=[TOOL], tool_choice={"type": "any"}, **form(SCHEMA))
+    response = await post(service, asks)
+    assert_error(response, 400, "invalid_request_error", "invalid_request_error")
+    assert response.json()["error"]["param"] == "output_config.format.schema"
+
+
 @pytest.mark.parametrize(("disabled", "calls"), [(None, 2), (False, 2), (True, 1)])
 async def test_parallel_tool_use(service, disabled, calls):
     """Where it is disabled the answer ends with its first call."""
@@ -686,6 +713,16 @@ async def test_a_model_that_is_loading(service, path):
     assert response.headers["x-should-retry"] == "true"
     assert 1 <= int(response.headers["retry-after"]) <= 60
     assert int(response.headers["retry-after-ms"]) > 0
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_the_answer_of_a_cold_model_carries_the_receipt(service, streamed):
+    """What its start took is in the headers, and of a stream's first token in a comment."""
+    response = await post(service, asked(stream=streamed))
+    assert "read;dur=" in response.headers["server-timing"]
+    comments = re.findall(r"^: server-timing: ", response.text, re.MULTILINE)
+    assert len(comments) == streamed
+    assert "server-timing" not in (await post(service, asked(stream=streamed))).headers
 
 
 async def test_a_model_that_never_loads(service):

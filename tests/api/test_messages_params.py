@@ -5,8 +5,9 @@ import pytest
 
 from pilotlight.api.messages_params import form_of, thinking_budget, tools_of
 from pilotlight.errors import InvalidRequest
-from pilotlight.generation import Form
+from pilotlight.generation import Calls, Form
 from pilotlight.guidance import JsonSchema
+from pilotlight.output.tool_calls import Function
 from pilotlight.schema import chat
 from pilotlight.schema.messages import MessagesRequest
 
@@ -33,31 +34,42 @@ def test_a_tool():
 
 
 @pytest.mark.parametrize(
-    ("choice", "means"),
+    ("choice", "names", "required"),
     [
-        (None, "auto"),
-        ({"type": "auto"}, "auto"),
-        ({"type": "any"}, "required"),
-        ({"type": "none"}, "none"),
-        (
-            {"type": "tool", "name": "add"},
-            chat.NamedToolChoice(function=chat.FunctionName(name="add")),
-        ),
+        (None, ["add", "sub"], False),
+        ({"type": "auto"}, ["add", "sub"], False),
+        ({"type": "any"}, ["add", "sub"], True),
+        ({"type": "tool", "name": "sub"}, ["sub"], True),
     ],
 )
-def test_a_tool_choice(choice, means):
-    """Each choice is one of chat's."""
-    tools = tools_of(asked(tools=[ADD], tool_choice=choice))
-    assert (tools.choice, tools.parallel) == (means, True)
+def test_a_tool_choice(choice, names, required):
+    """What is shown may be called, and has to be where the choice says so."""
+    tools = tools_of(asked(tools=[ADD, ADD | {"name": "sub"}], tool_choice=choice))
+    assert [tool.function.name for tool in tools.shown] == names
+    assert tools.calls == Calls(
+        tuple(Function(name, SCHEMA) for name in names), required=required, parallel=True
+    )
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"tools": []}, {"tools": [ADD], "tool_choice": {"type": "none"}}]
+)
+def test_no_tools(fields):
+    """Where none is shown nothing is taken for a call."""
+    tools = tools_of(asked(**fields))
+    assert (tools.shown, tools.calls) == ([], None)
 
 
 @pytest.mark.parametrize("kind", ["auto", "any", "tool"])
-def test_parallel_tool_use_is_disabled(kind):
-    """Whatever the choice."""
-    choice = {"type": kind, "disable_parallel_tool_use": True}
+@pytest.mark.parametrize(("disabled", "parallel"), [(None, True), (False, True), (True, False)])
+def test_parallel_tool_use(kind, disabled, parallel):
+    """It can be disabled with each choice."""
+    choice = {"type": kind, "disable_parallel_tool_use": disabled}
     if kind == "tool":
         choice["name"] = "add"
-    assert not tools_of(asked(tools=[ADD], tool_choice=choice)).parallel
+    calls = tools_of(asked(tools=[ADD], tool_choice=choice)).calls
+    assert calls is not None
+    assert calls.parallel is parallel
 
 
 @pytest.mark.parametrize(

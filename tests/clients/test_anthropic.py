@@ -180,6 +180,41 @@ def test_a_round_trip_with_a_tool(client: anthropic.Anthropic):
     assert "rain" in answer.content[-1].text
 
 
+@pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "get_weather"}])
+def test_a_call_that_has_to_be(client: anthropic.Anthropic, choice: Any):
+    """The model calls although the question needs no tool, with an input of its schema."""
+    answer = client.messages.create(
+        model="spark",
+        max_tokens=200,
+        messages=QUESTION,
+        tools=[WEATHER],
+        tool_choice=choice | {"disable_parallel_tool_use": True},
+        extra_body=GREEDY,
+    )
+    use = answer.content[-1]
+    assert (use.type, use.name, list(use.input)) == ("tool_use", "get_weather", ["city"])
+    assert answer.stop_reason == "tool_use"
+
+
+class Sum(BaseModel):
+    """What an answer is parsed as."""
+
+    result: int
+
+
+def test_an_answer_in_a_form(client: anthropic.Anthropic):
+    """The client's own helper makes a schema of a type, and the answer validates against it."""
+    answer = client.messages.parse(
+        model="spark",
+        max_tokens=200,
+        messages=QUESTION,
+        output_format=Sum,
+        thinking={"type": "disabled"},
+        extra_body=GREEDY,
+    )
+    assert isinstance(answer.parsed_output, Sum)
+
+
 def test_count_tokens(client: anthropic.Anthropic):
     """The count is what a message with the same prompt is charged."""
     asked = {"model": "spark", "messages": QUESTION, "system": "Be brief.", "tools": [WEATHER]}

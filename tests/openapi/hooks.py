@@ -18,6 +18,7 @@ _MEANINGS = (
     "input",
     "dimensions",
     "tool_choice",
+    "tools",
     "top_logprobs",
     "response_format",
     "guided_",

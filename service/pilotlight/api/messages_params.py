@@ -4,14 +4,16 @@ Tools and the choice of them go through chat's own structs, so that they mean th
 endpoints.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
 
+from pilotlight.api import chat_tools
 from pilotlight.api.chat import TEMPERATURE, TOP_K, TOP_P
 from pilotlight.api.forms import BUDGETS
 from pilotlight.errors import InvalidRequest
-from pilotlight.generation import ChatPrompt, Form, GenerationParams
+from pilotlight.generation import Calls, ChatPrompt, Form, GenerationParams
 from pilotlight.guidance import JsonSchema
 from pilotlight.prompt.blocks import conversation
 from pilotlight.prompt.messages import template_tools
@@ -22,6 +24,7 @@ from pilotlight.schema.messages import (
     CountTokensRequest,
     CustomTool,
     MessagesRequest,
+    MessagesToolChoice,
     NoToolChoice,
     OneToolChoice,
     ThinkingDisabled,
@@ -31,33 +34,35 @@ from pilotlight_backend import SamplingParams
 
 
 class Tools(Struct, frozen=True):
-    """The tools that the model is shown, and which of them it may or must call."""
+    """The tools that the model is shown, and what it may or must do with them."""
 
     shown: list[chat.Tool]
-    choice: chat.ToolChoice
-    parallel: bool
+    calls: Calls | None
 
 
 def tools_of(asked: CountTokensRequest) -> Tools:
-    """Return the tools in chat's words. Raises `InvalidRequest` for one that is not there.
-
-    What the model may not call, it is not shown either: a small model would call it.
-    """
+    """Return the tools of *asked*. Raises `InvalidRequest` for one that is not there."""
     tools = [_tool(tool) for tool in asked.tools or ()]
-    choice = asked.tool_choice or AutoToolChoice()
-    parallel = isinstance(choice, NoToolChoice) or not choice.disable_parallel_tool_use
-    match choice:
+    chosen = asked.tool_choice or AutoToolChoice()
+    choice = _choice(chosen, tools)
+    shown = chat_tools.tools_of(tools, choice)
+    single = not isinstance(chosen, NoToolChoice) and chosen.disable_parallel_tool_use
+    return Tools(shown, chat_tools.calls_of(shown, choice, parallel=not single))
+
+
+def _choice(chosen: MessagesToolChoice, tools: Sequence[chat.Tool]) -> chat.ToolChoice:
+    match chosen:
         case NoToolChoice():
-            return Tools([], "none", parallel)
-        case AnyToolChoice() if not tools:
-            raise InvalidRequest("tool_choice: there are no tools to call", param="tool_choice")
+            return "none"
         case AnyToolChoice():
-            return Tools(tools, "required", parallel)
-        case OneToolChoice():
-            named = chat.NamedToolChoice(function=chat.FunctionName(name=choice.name))
-            return Tools([_named(tools, choice.name)], named, parallel)
-        case _:
-            return Tools(tools, "auto", parallel)
+            return "required"
+        case OneToolChoice(name=name):
+            if all(tool.function.name != name for tool in tools):
+                param = "tool_choice.name"
+                raise InvalidRequest(f"{param}: the request has no tool {name!r}", param=param)
+            return chat.NamedToolChoice(function=chat.FunctionName(name=name))
+        case AutoToolChoice():
+            return "auto"
 
 
 def _tool(tool: CustomTool) -> chat.Tool:
@@ -70,14 +75,6 @@ def _tool(tool: CustomTool) -> chat.Tool:
             strict=tool.strict,
         ),
     )
-
-
-def _named(tools: list[chat.Tool], name: str) -> chat.Tool:
-    for tool in tools:
-        if tool.function.name == name:
-            return tool
-    param = "tool_choice.name"
-    raise InvalidRequest(f"{param}: the request has no tool {name!r}", param=param)
 
 
 def form_of(asked: CountTokensRequest) -> Form | None:
@@ -111,6 +108,11 @@ def chat_prompt(asked: CountTokensRequest, tools: Tools) -> ChatPrompt:
 def generation_params(asked: MessagesRequest) -> GenerationParams:
     """Return what *asked* means, with the defaults for what it leaves out."""
     tools = tools_of(asked)
+    form = form_of(asked)
+    if form is not None and tools.calls is not None and tools.calls.required:
+        raise InvalidRequest(
+            f"{form.param}: tool_choice says already what the answer is", param=form.param
+        )
     return GenerationParams(
         model=asked.model,
         prompts=(chat_prompt(asked, tools),),
@@ -121,8 +123,7 @@ def generation_params(asked: MessagesRequest) -> GenerationParams:
             top_k=TOP_K if asked.top_k is None else asked.top_k,
         ),
         stops=tuple(asked.stop_sequences or ()),
-        form=form_of(asked),
+        form=form,
         thinking_budget=thinking_budget(asked),
-        parse_tool_calls=bool(tools.shown),
-        parallel_tool_calls=tools.parallel,
+        calls=tools.calls,
     )
