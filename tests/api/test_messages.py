@@ -12,6 +12,8 @@ from anthropic.types.message_count_tokens_params import MessageCountTokensParams
 from anthropic.types.message_create_params import MessageCreateParamsBase
 from anthropic.types.tool_param import ToolParam
 
+from pilotlight.api import messages
+from pilotlight.api.sse import Idle
 from pilotlight.schema.messages import CountTokensRequest, CustomTool, MessagesRequest
 from pilotlight_backend import SamplingParams
 from pilotlight_backend.testing.fake import Piece
@@ -537,6 +539,15 @@ async def test_counted_tokens_are_the_prompts(service, fields):
     assert counted.json() == {"input_tokens": usage["input_tokens"]}
 
 
+async def test_counting_a_prompt_over_the_context(start):
+    """It is what the count is for: there is no error, and the number is told."""
+    service = await start(context_length=64)
+    service.write(reply="Hello.")
+    counted = await post(service, {"model": "m", "messages": HI, "system": "x" * 100}, COUNT)
+    assert counted.status_code == 200
+    assert counted.json()["input_tokens"] > 100
+
+
 async def test_counting_knows_no_generation(service):
     """What only a message has is refused, and so is what is wrong in both."""
     extra = await post(service, asked(), COUNT)
@@ -788,6 +799,25 @@ async def test_an_engine_that_fails(service):
 
 
 # ── clients that leave ──────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_prompt_that_takes_long(service, monkeypatch):
+    """While the first token is not there yet the stream says that it lives."""
+    monkeypatch.setattr(messages, "IDLE", Idle(messages.IDLE.words, seconds=0.01))
+    service.backend.token_gate.hold()
+    call = Call(service.app, asked(stream=True), path=MESSAGES)
+    (first,) = await call.next()
+    assert first["type"] == "message_start"
+    assert await call.next() == [{"type": "ping"}]
+    assert await call.next() == [{"type": "ping"}]
+    service.backend.token_gate.release()
+    told = []
+    while {"type": "message_stop"} not in told:
+        told += await call.next()
+    assert joined([event for event in told if event["type"] != "ping"])[1:2] == [
+        ("delta", 0, "text_delta", "Hello.")
+    ]
+    await call.hang_up()
 
 
 @pytest.mark.parametrize("streamed", [False, True])

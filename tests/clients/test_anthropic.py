@@ -215,6 +215,14 @@ def test_an_answer_in_a_form(client: anthropic.Anthropic):
     assert isinstance(answer.parsed_output, Sum)
 
 
+def test_the_beta_namespace(client: anthropic.Anthropic):
+    """Its requests differ in a query and a header, and are answered alike."""
+    answer = client.beta.messages.create(
+        model="spark", max_tokens=2000, messages=QUESTION, betas=["output-128k-2025-02-19"]
+    )
+    assert answer.stop_reason in {"end_turn", "model_context_window_exceeded"}
+
+
 def test_count_tokens(client: anthropic.Anthropic):
     """The count is what a message with the same prompt is charged."""
     asked = {"model": "spark", "messages": QUESTION, "system": "Be brief.", "tools": [WEATHER]}
