@@ -30,13 +30,10 @@ def chat(model: str = "m", text: str = "hi", **fields: Any) -> dict[str, Any]:
 def events(text: str) -> list[Any]:
     """Return the data of each server-sent event in *text*; `[DONE]` stays a string.
 
-    Comments are passed over, as every reader of events does.
+    Comments are passed over, as every reader of events does, and so are the events' names.
     """
-    messages = [
-        line.removeprefix("data: ")
-        for line in text.split("\n\n")
-        if line and not line.startswith(":")
-    ]
+    lines = (line for line in text.split("\n") if line.startswith("data: "))
+    messages = [line.removeprefix("data: ") for line in lines]
     return [one if one == "[DONE]" else msgspec.json.decode(one) for one in messages]
 
 
@@ -64,11 +61,11 @@ class FakeService:
         """Write the model *name* into the models folder; *keys* say how it behaves."""
         return FakeModel(**keys).write(self.folder / f"{name}.fake")
 
-    async def post(self, body: Any = None, /, **headers: str) -> httpx.Response:
-        """Send *body*, bytes as they are and anything else as JSON, to the chat endpoint."""
+    async def post(self, body: Any = None, /, path: str = CHAT, **headers: str) -> httpx.Response:
+        """Send *body*, bytes as they are and anything else as JSON, to the endpoint at *path*."""
         content = body if isinstance(body, bytes) else msgspec.json.encode(body)
         return await self.client.post(
-            CHAT, content=content, headers={"content-type": "application/json", **headers}
+            path, content=content, headers={"content-type": "application/json", **headers}
         )
 
     async def ask(self, **fields: Any) -> dict[str, Any]:

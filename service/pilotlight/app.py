@@ -13,6 +13,7 @@ from pilotlight.api.document import build_document
 from pilotlight.api.embeddings import embeddings_handler
 from pilotlight.api.errors import handle_error
 from pilotlight.api.health import health_handlers
+from pilotlight.api.messages import messages_handlers
 from pilotlight.api.metrics import metrics_handler
 from pilotlight.api.models import models_handlers
 from pilotlight.api.tokens import tokens_handlers
@@ -39,6 +40,7 @@ def create_app_of(service: Service, settings: Settings) -> Litestar:
     handlers = [
         *health_handlers(service.readiness),
         metrics_handler(service.metrics),
+        *messages_handlers(service.generator, settings),
         embeddings_handler(service.embedder, settings),
         *models_handlers(service.resolver, service.registry, service.pool),
         completions_handler(service.generator, settings),

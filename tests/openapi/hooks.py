@@ -27,6 +27,7 @@ _MEANINGS = (
 
 _TOGETHER = {
     "/v1/chat/completions": ("top_logprobs", "grammar", "guided_", "response_format", "tools"),
+    "/v1/messages": ("tools", "output_config.format"),
     "/v1/completions": ("best_of", "logprobs"),
     "/tokenize": (
         "content",

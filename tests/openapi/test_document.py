@@ -119,6 +119,25 @@ def test_every_error_is_documented(document: dict[str, Any]):
     assert codes == {errors.InvalidRequest.code, errors.ContextLengthExceeded.code}
 
 
+def test_errors_of_anthropics_paths_are_documented_in_their_shape(document: dict[str, Any]):
+    """Their clients read another body, with the same statuses and headers."""
+    chat = document["paths"]["/v1/chat/completions"]["post"]["responses"]
+    for path in ("/v1/messages", "/v1/messages/count_tokens"):
+        responses = document["paths"][path]["post"]["responses"]
+        assert responses.keys() == chat.keys() - ({"429"} if "count" in path else set())
+        for status in responses.keys() - {"200"}:
+            content = responses[status]["content"]["application/json"]
+            assert content["schema"] == {"$ref": "#/components/schemas/MessagesError"}
+            assert responses[status].get("headers") == chat[status].get("headers")
+    example = document["paths"]["/v1/messages"]["post"]["responses"]["503"]["content"]
+    loading = example["application/json"]["examples"]["model_loading"]["value"]
+    assert loading["type"] == "error"
+    assert (loading["error"]["type"], loading["error"]["code"]) == (
+        "overloaded_error",
+        "model_loading",
+    )
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [
@@ -136,6 +155,20 @@ def test_the_stream_is_documented(document: dict[str, Any], path: str, name: str
     assert chunk in message["contentSchema"]["oneOf"]
     assert done == {"const": "[DONE]"}
     assert name in document["components"]["schemas"]
+
+
+def test_the_events_of_a_message_are_documented(document: dict[str, Any]):
+    """Each event of the stream is a component, and the schema names them all."""
+    content = document["paths"]["/v1/messages"]["post"]["responses"]["200"]["content"]
+    schema = content["text/event-stream"]["schema"]
+    data = schema["properties"]["data"]["contentSchema"]["oneOf"]
+    kinds = [
+        document["components"]["schemas"][one["$ref"].rpartition("/")[2]]["properties"]["type"]
+        for one in data
+    ]
+    names = [kind["enum"][0] for kind in kinds]
+    assert names == schema["properties"]["event"]["enum"]
+    assert {"message_start", "message_stop", "ping", "error"} <= set(names)
 
 
 def test_the_chat_path_is_named_wherever_it_is():

@@ -60,12 +60,14 @@ class AnswerStream:
         generation: AsyncGenerator[Events],
         projection: Projection,
         wait: Wait | None = None,
+        idle: sse.Idle | None = None,
     ) -> None:
         """With *wait* the stream may begin before the answer does."""
         self._request = request
         self._generation = generation
         self._projection = projection
         self._wait = wait
+        self._idle = idle
 
     async def response(self) -> sse.EventSourceResponse:
         """Return the response, once the answer has begun or its loading is to be shown.
@@ -86,7 +88,7 @@ class AnswerStream:
         except BaseException:
             await close()
             raise
-        return sse.EventSourceResponse(self._messages(first), close, headers)
+        return sse.EventSourceResponse(self._messages(first), close, headers, self._idle)
 
     async def _messages(self, first: asyncio.Future[Events]) -> AsyncGenerator[bytes]:
         """Yield the bytes; what goes wrong on the way ends them as the projection has it."""

@@ -14,13 +14,14 @@ from litestar import Litestar
 from litestar.routes import HTTPRoute
 
 from pilotlight import __version__
+from pilotlight.api.error_shapes import ErrorShape
 from pilotlight.api.operation import Answer, Content, Operation, Parameter
 from pilotlight.api.wire_schemas import REF, finished, spelled_out
 from pilotlight.errors import QueueFull, ServiceError, Unavailable
-from pilotlight.schema.errors import ErrorBody
 
 _TAGS = [
     {"name": "chat", "description": "Answers to conversations."},
+    {"name": "messages", "description": "Answers to conversations, as Anthropic's clients ask."},
     {"name": "completions", "description": "Texts that go on."},
     {"name": "tokens", "description": "What a model reads and writes."},
     {"name": "embeddings", "description": "Vectors of texts."},
@@ -54,10 +55,7 @@ def build_document(app: Litestar, *, chat_completions_path: str) -> dict[str, An
     """
     operations = list(_operations(app))
     asked = {kind for _, _, operation in operations for kind in _asked(operation)}
-    answered = {
-        ErrorBody,
-        *(kind for _, _, operation in operations for kind in _answered(operation)),
-    }
+    answered = {kind for _, _, operation in operations for kind in _answered(operation)}
     ordered = sorted(asked | answered, key=lambda kind: kind.__name__)
     schemas, components = msgspec.json.schema_components(ordered, ref_template=REF)
     by_type = dict(zip(ordered, schemas, strict=True))
@@ -109,7 +107,8 @@ def _asked(operation: Operation) -> Iterable[Any]:
 
 def _answered(operation: Operation) -> Iterable[Any]:
     contents = [content for answer in operation.answers.values() for content in answer.content]
-    return [content.type for content in contents if content.type is not None]
+    types = [kind for content in contents for kind in (content.type, *content.mentions)]
+    return [operation.error_shape.wire_type, *(kind for kind in types if kind is not None)]
 
 
 def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
@@ -128,7 +127,7 @@ def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, An
     responses = {
         str(status): _answer(answer, schemas) for status, answer in operation.answers.items()
     }
-    responses |= _errors(operation.errors, schemas)
+    responses |= _errors(operation.errors, operation.error_shape, schemas)
     described["responses"] = dict(sorted(responses.items()))
     return described
 
@@ -163,21 +162,26 @@ def _content(contents: Sequence[Content], schemas: Mapping[Any, Any]) -> dict[st
 
 
 def _errors(
-    errors: Sequence[type[ServiceError]], schemas: Mapping[Any, Any]
+    errors: Sequence[type[ServiceError]], shape: ErrorShape, schemas: Mapping[Any, Any]
 ) -> dict[str, dict[str, Any]]:
     """Group *errors* by status: OpenAPI has one response for each."""
     by_status: dict[int, list[type[ServiceError]]] = {}
     for error in errors:
         by_status.setdefault(error.status, []).append(error)
-    return {str(status): _error(status, kinds, schemas) for status, kinds in by_status.items()}
+    return {
+        str(status): _error(status, kinds, shape, schemas) for status, kinds in by_status.items()
+    }
 
 
 def _error(
-    status: int, kinds: Sequence[type[ServiceError]], schemas: Mapping[Any, Any]
+    status: int,
+    kinds: Sequence[type[ServiceError]],
+    shape: ErrorShape,
+    schemas: Mapping[Any, Any],
 ) -> dict[str, Any]:
     codes = ", ".join(f"`{kind.code}`" for kind in kinds)
-    examples = {kind.code: _example(kind) for kind in kinds}
-    content = Content(type=ErrorBody, examples=examples)
+    examples = {kind.code: _example(kind, shape) for kind in kinds}
+    content = Content(type=shape.wire_type, examples=examples)
     described: dict[str, Any] = {
         "description": f"{HTTPStatus(status).phrase}: {codes}.",
         "content": _content([content], schemas),
@@ -192,6 +196,6 @@ def _error(
     return described
 
 
-def _example(kind: type[ServiceError]) -> dict[str, Any]:
+def _example(kind: type[ServiceError], shape: ErrorShape) -> Any:
     summary = (kind.__doc__ or "").partition("\n")[0]
-    return {"error": {"message": summary, "type": kind.type, "param": None, "code": kind.code}}
+    return msgspec.to_builtins(shape.body(kind, summary, None))

@@ -1,4 +1,4 @@
-"""Every error becomes one body, here and nowhere else."""
+"""Every error becomes a response, here and nowhere else."""
 
 import logging
 import math
@@ -14,6 +14,7 @@ from litestar.exceptions import (
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from pilotlight.api.disconnect import ClientDisconnected
+from pilotlight.api.error_shapes import OPENAI, ErrorShape, shape_at
 from pilotlight.errors import (
     InferenceError,
     InvalidRequest,
@@ -22,7 +23,6 @@ from pilotlight.errors import (
     RequestTooLarge,
     ServiceError,
 )
-from pilotlight.schema.errors import ErrorBody, ErrorDetail
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +31,9 @@ _SERVER_ERRORS = 500
 _encoder = msgspec.json.Encoder()
 
 
-def error_body(error: ServiceError) -> ErrorBody:
+def error_body(error: ServiceError, shape: ErrorShape = OPENAI) -> Any:
     """Return *error* as clients see it."""
-    return ErrorBody(
-        error=ErrorDetail(
-            message=error.message, type=error.type, param=error.param, code=error.code
-        )
-    )
+    return shape.body(type(error), error.message, error.param)
 
 
 def error_headers(error: ServiceError) -> dict[str, str]:
@@ -61,7 +57,7 @@ def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     """Answer *request* with *error*; the one exception handler of the application."""
     known = as_service_error(error, request)
     return Response(
-        _encoder.encode(error_body(known)),
+        _encoder.encode(error_body(known, shape_at(request.url.path))),
         status_code=known.status,
         headers=error_headers(known),
         media_type=MediaType.JSON,

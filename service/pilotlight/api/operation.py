@@ -5,6 +5,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from pilotlight.api.error_shapes import OPENAI, ErrorShape
+
 
 class Parameter(Struct, frozen=True, kw_only=True):
     """A path, query or header parameter; *schema* is JSON Schema."""
@@ -18,11 +20,15 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
 
 class Content(Struct, frozen=True, kw_only=True):
-    """A body: its wire type, or for media that are no JSON a schema of their own."""
+    """A body: its wire type, or for media that are no JSON a schema of their own.
+
+    Such a schema may refer to the components of *type*, and of those that it *mentions* beside it.
+    """
 
     type: Any = None
     media_type: str = "application/json"
     schema: Mapping[str, Any] | None = None
+    mentions: Sequence[Any] = ()
     examples: Mapping[str, Any] = {}
 
 
@@ -34,7 +40,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Operation(Struct, frozen=True, kw_only=True):
-    """One operation. *errors* are classes of `pilotlight.errors`."""
+    """One operation. *errors* are classes of `pilotlight.errors`, told in *error_shape*."""
 
     id: str
     tag: str
@@ -44,3 +50,4 @@ class Operation(Struct, frozen=True, kw_only=True):
     body: Content | None = None
     answers: Mapping[int, Answer]
     errors: Sequence[Any] = ()
+    error_shape: ErrorShape = OPENAI

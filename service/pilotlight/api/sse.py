@@ -1,10 +1,13 @@
 """Server-sent events: their bytes, and a response that ends its source when the client leaves."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import msgspec
 from litestar.types import Receive, Scope, Send
+from msgspec import Struct
 
 from pilotlight.api.disconnect import ClientDisconnected, unless_disconnected
 
@@ -24,9 +27,22 @@ def encode(event: Any) -> bytes:
     return b"data: " + _encoder.encode(event) + b"\n\n"
 
 
+def encode_named(name: str, event: Any) -> bytes:
+    """Return *event* as one message of the type *name*."""
+    return b"event: " + name.encode() + b"\n" + encode(event)
+
+
 def comment(text: str) -> bytes:
     """Return *text* as what a reader of events passes over, whatever it holds."""
     return f": {' '.join(text.splitlines())}\n\n".encode()
+
+
+class Idle(Struct, frozen=True):
+    """What a stream says where it has nothing else to say for *seconds*."""
+
+    words: bytes
+    seconds: float = 10.0
+    """Proxies cut silent connections after some tens."""
 
 
 class EventSourceResponse:
@@ -42,6 +58,7 @@ class EventSourceResponse:
         messages: AsyncGenerator[bytes],
         close: Callable[[], Awaitable[None]],
         headers: Headers = (),
+        idle: Idle | None = None,
     ) -> None:
         """*close* ends what *messages* are made of, once they are closed themselves.
 
@@ -51,6 +68,8 @@ class EventSourceResponse:
         self._messages = messages
         self._close = close
         self._headers = [*_HEADERS, *headers]
+        self._idle = idle
+        self._spoke_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Send the messages; returns when the last is sent or the client has gone."""
@@ -63,9 +82,36 @@ class EventSourceResponse:
             await self._close()
 
     async def _send(self, send: Send) -> None:
+        loop = asyncio.get_running_loop()
         await send({"type": "http.response.start", "status": 200, "headers": self._headers})
-        async for message in self._messages:
-            if not message:  # what an answer begins with is told by the headers, in some endpoints
-                continue
-            await send({"type": "http.response.body", "body": message, "more_body": True})
+        async with self._never_silent(send):
+            async for message in self._messages:
+                if message:
+                    self._spoke_at = loop.time()
+                    await send({"type": "http.response.body", "body": message, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    @asynccontextmanager
+    async def _never_silent(self, send: Send) -> AsyncIterator[None]:
+        """Say that the stream is idle where it is.
+
+        A task of its own looks at the clock, so that a message costs no timer.
+        """
+        if self._idle is None:
+            yield
+            return
+        self._spoke_at = asyncio.get_running_loop().time()
+        task = asyncio.create_task(self._speak(send, self._idle))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _speak(self, send: Send, idle: Idle) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._spoke_at + idle.seconds - loop.time())
+            if loop.time() >= self._spoke_at + idle.seconds:
+                self._spoke_at = loop.time()
+                await send({"type": "http.response.body", "body": idle.words, "more_body": True})

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pilotlight_backend.errors import EngineClosed
 from pilotlight_backend.protocols import Backend, Engine
-from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures
+from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures, load
 from pilotlight_backend.testing.conformance.listener import (
     GREEDY,
     Listener,
@@ -62,7 +62,7 @@ class ShareConformance(ConformanceFixtures):
         self, backend: Backend, model: ModelFacts, sharing_options: LoadOptions
     ) -> Iterator[Engine]:
         """Load an engine that holds nothing yet."""
-        engine = within(lambda: backend.load(model, sharing_options, lambda _: None))
+        engine = load(backend, model, sharing_options)
         yield engine
         within(engine.close)
 
@@ -71,7 +71,7 @@ class ShareConformance(ConformanceFixtures):
         self, backend: Backend, model: ModelFacts, sharing_options: LoadOptions
     ) -> Iterator[Engine]:
         """Load another one, for what a request is answered alone."""
-        engine = within(lambda: backend.load(model, sharing_options, lambda _: None))
+        engine = load(backend, model, sharing_options)
         yield engine
         within(engine.close)
 

@@ -1,0 +1,61 @@
+"""The bodies that an error can have, and which of them a path's clients read."""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from pilotlight.errors import ModelLoading, ServiceError, ShuttingDown
+from pilotlight.schema.errors import ErrorBody, ErrorDetail
+from pilotlight.schema.messages import MessagesError, MessagesErrorDetail, MessagesErrorType
+
+MESSAGES = "/v1/messages"
+"""The path of Anthropic's API, and of what lies below it."""
+
+
+class ErrorShape(Struct, frozen=True):
+    """How errors are written for one kind of client."""
+
+    wire_type: Any
+    """The struct of a body."""
+    body: Callable[[type[ServiceError], str, str | None], Any]
+    """Writes an error of a class with its message and the field at fault."""
+
+
+def _openai(kind: type[ServiceError], message: str, param: str | None) -> ErrorBody:
+    return ErrorBody(
+        error=ErrorDetail(message=message, type=kind.type, param=param, code=kind.code)
+    )
+
+
+_ANTHROPIC_TYPES: dict[int, MessagesErrorType] = {
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+}
+"""What is not Anthropic's `invalid_request_error`, by status."""
+
+
+def _anthropic_type(kind: type[ServiceError]) -> MessagesErrorType:
+    if issubclass(kind, ModelLoading | ShuttingDown):
+        return "overloaded_error"  # the one that means: not now
+    if kind.status >= 500:  # noqa: PLR2004 - HTTP's first code of a server's own fault
+        return "api_error"
+    return _ANTHROPIC_TYPES.get(kind.status, "invalid_request_error")
+
+
+def _anthropic(kind: type[ServiceError], message: str, param: str | None) -> MessagesError:
+    return MessagesError(
+        error=MessagesErrorDetail(
+            type=_anthropic_type(kind), message=message, param=param, code=kind.code
+        )
+    )
+
+
+OPENAI = ErrorShape(ErrorBody, _openai)
+ANTHROPIC = ErrorShape(MessagesError, _anthropic)
+
+
+def shape_at(path: str) -> ErrorShape:
+    """Return the shape that the clients of *path* expect, whether it is served or not."""
+    return ANTHROPIC if f"{path}/".startswith(f"{MESSAGES}/") else OPENAI

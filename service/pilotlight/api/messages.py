@@ -1,0 +1,71 @@
+"""`POST /v1/messages` and `/v1/messages/count_tokens`: Anthropic's API."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from litestar import Request, Response, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+
+from pilotlight.api.answer_stream import AnswerStream
+from pilotlight.api.disconnect import unless_disconnected
+from pilotlight.api.error_shapes import MESSAGES
+from pilotlight.api.hold import hold_of
+from pilotlight.api.messages_answer import Asked, fold
+from pilotlight.api.messages_operation import COUNT_TOKENS, CREATE
+from pilotlight.api.messages_params import chat_prompt, generation_params, tools_of
+from pilotlight.api.messages_stream import IDLE, MessagesProjection
+from pilotlight.api.requests import Body
+from pilotlight.api.whole_answer import json_response
+from pilotlight.config import Settings
+from pilotlight.generation import Generator
+from pilotlight.models.pool import Hold
+from pilotlight.schema.messages import (
+    CountTokensRequest,
+    MessagesRequest,
+    ThinkingAdaptive,
+    ThinkingEnabled,
+    TokensCount,
+)
+
+
+def messages_handlers(generator: Generator, settings: Settings) -> Sequence[HTTPRouteHandler]:
+    """Return the two endpoints."""
+    message_body, count_body = Body(MessagesRequest), Body(CountTokensRequest)
+    ignore_unknown = settings.unknown_fields == "ignore"
+
+    def hold(request: Request[Any, Any, Any]) -> Hold:
+        return hold_of(
+            request.headers,
+            default=settings.hold,
+            to_the_end=settings.platform == "cloud_run",
+        )
+
+    @post(MESSAGES, status_code=200, opt={"operation": CREATE})
+    async def create_message(request: Request[Any, Any, Any]) -> ASGIApp:
+        wanted = await message_body.read(request, ignore_unknown=ignore_unknown)
+        generation = generator.generate(generation_params(wanted), hold=hold(request))
+        asked = _asked(wanted)
+        if wanted.stream:
+            projection = MessagesProjection(asked)
+            return await AnswerStream(request, generation, projection, idle=IDLE).response()
+        message, receipt = await unless_disconnected(request.receive, fold(generation, asked))
+        return cast("ASGIApp", json_response(message, receipt))  # Litestar takes either
+
+    @post(f"{MESSAGES}/count_tokens", status_code=200, opt={"operation": COUNT_TOKENS})
+    async def count_tokens(request: Request[Any, Any, Any]) -> Response[bytes]:
+        wanted = await count_body.read(request, ignore_unknown=ignore_unknown)
+        prompt = chat_prompt(wanted, tools_of(wanted))
+        counting = generator.tokens(wanted.model, prompt, hold=hold(request))
+        tokens = await unless_disconnected(request.receive, counting)
+        return json_response(TokensCount(input_tokens=len(tokens)), receipt=None)
+
+    return create_message, count_tokens
+
+
+def _asked(wanted: MessagesRequest) -> Asked:
+    match wanted.thinking:
+        case ThinkingEnabled(display="omitted") | ThinkingAdaptive(display="omitted"):
+            return Asked(wanted.max_tokens, shows_thinking=False)
+        case _:
+            return Asked(wanted.max_tokens)

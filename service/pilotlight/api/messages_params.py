@@ -1,0 +1,129 @@
+"""What a request of Anthropic's means to the generator.
+
+Tools and the choice of them go through chat's own structs, so that they mean the same on both
+endpoints.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from pilotlight.api import chat_tools
+from pilotlight.api.forms import BUDGETS
+from pilotlight.api.sampling import TEMPERATURE, TOP_K, TOP_P
+from pilotlight.errors import InvalidRequest
+from pilotlight.generation import Calls, ChatPrompt, Form, GenerationParams
+from pilotlight.guidance import JsonSchema
+from pilotlight.prompt.blocks import conversation
+from pilotlight.prompt.messages import template_tools
+from pilotlight.schema import chat
+from pilotlight.schema.messages import (
+    AnyToolChoice,
+    AutoToolChoice,
+    CountTokensRequest,
+    CustomTool,
+    MessagesRequest,
+    MessagesToolChoice,
+    NoToolChoice,
+    OneToolChoice,
+    ThinkingDisabled,
+    ThinkingEnabled,
+)
+from pilotlight_backend import SamplingParams
+
+
+class Tools(Struct, frozen=True):
+    """The tools that the model is shown, and what it may or must do with them."""
+
+    shown: list[chat.Tool]
+    calls: Calls | None
+
+
+def tools_of(asked: CountTokensRequest) -> Tools:
+    """Return the tools of *asked*. Raises `InvalidRequest` for one that is not there."""
+    tools = [_tool(tool) for tool in asked.tools or ()]
+    chosen = asked.tool_choice or AutoToolChoice()
+    choice = _choice(chosen, tools)
+    shown = chat_tools.tools_of(tools, choice)
+    single = not isinstance(chosen, NoToolChoice) and chosen.disable_parallel_tool_use
+    return Tools(shown, chat_tools.calls_of(shown, choice, parallel=not single))
+
+
+def _choice(chosen: MessagesToolChoice, tools: Sequence[chat.Tool]) -> chat.ToolChoice:
+    match chosen:
+        case NoToolChoice():
+            return "none"
+        case AnyToolChoice():
+            return "required"
+        case OneToolChoice(name=name):
+            if all(tool.function.name != name for tool in tools):
+                param = "tool_choice.name"
+                raise InvalidRequest(f"{param}: the request has no tool {name!r}", param=param)
+            return chat.NamedToolChoice(function=chat.FunctionName(name=name))
+        case AutoToolChoice():
+            return "auto"
+
+
+def _tool(tool: CustomTool) -> chat.Tool:
+    return chat.Tool(
+        type="function",
+        function=chat.FunctionDefinition(
+            name=tool.name,
+            description=tool.description,
+            parameters=tool.input_schema,
+            strict=tool.strict,
+        ),
+    )
+
+
+def form_of(asked: CountTokensRequest) -> Form | None:
+    """Return the form of the answer, where the request has one."""
+    if asked.output_config is None or asked.output_config.format is None:
+        return None
+    return Form(JsonSchema(asked.output_config.format.schema), "output_config.format.schema")
+
+
+def thinking_budget(asked: CountTokensRequest) -> int | None:
+    """Return the tokens after which the thinking ends; None where it may go on."""
+    if isinstance(asked.thinking, ThinkingEnabled):
+        return asked.thinking.budget_tokens
+    effort = asked.output_config.effort if asked.output_config else None
+    return BUDGETS.get(effort or "")
+
+
+def chat_prompt(asked: CountTokensRequest, tools: Tools) -> ChatPrompt:
+    """Return the prompt that *asked* describes."""
+    messages, prefill = conversation(asked.system, asked.messages)
+    variables: dict[str, Any] = {}
+    if asked.output_config and asked.output_config.effort:
+        variables["reasoning_effort"] = asked.output_config.effort
+    if asked.thinking is not None:
+        variables["enable_thinking"] = not isinstance(asked.thinking, ThinkingDisabled)
+    elif prefill:
+        variables["enable_thinking"] = False  # a thought would stand before what is there already
+    return ChatPrompt(messages, template_tools(tools.shown), variables, prefill)
+
+
+def generation_params(asked: MessagesRequest) -> GenerationParams:
+    """Return what *asked* means, with the defaults for what it leaves out."""
+    tools = tools_of(asked)
+    form = form_of(asked)
+    if form is not None and tools.calls is not None and tools.calls.required:
+        raise InvalidRequest(
+            f"{form.param}: tool_choice says already what the answer is", param=form.param
+        )
+    return GenerationParams(
+        model=asked.model,
+        prompts=(chat_prompt(asked, tools),),
+        max_tokens=asked.max_tokens,
+        sampling=SamplingParams(
+            temperature=TEMPERATURE if asked.temperature is None else asked.temperature,
+            top_p=TOP_P if asked.top_p is None else asked.top_p,
+            top_k=TOP_K if asked.top_k is None else asked.top_k,
+        ),
+        stops=tuple(asked.stop_sequences or ()),
+        form=form,
+        thinking_budget=thinking_budget(asked),
+        calls=tools.calls,
+    )

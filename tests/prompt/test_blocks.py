@@ -1,0 +1,182 @@
+"""Anthropic's content blocks as chat templates expect them."""
+
+import msgspec
+import pytest
+
+from pilotlight.prompt.blocks import conversation
+from pilotlight.schema.messages import MessagesRequest
+
+HI = {"role": "user", "content": "hi"}
+
+
+def rendered(*messages: dict, system: object = None) -> tuple[list[dict], str]:
+    """Return messages as a request has them, as templates read them, and the prefill."""
+    body = {"model": "m", "max_tokens": 1, "messages": list(messages), "system": system}
+    asked = msgspec.convert(body, MessagesRequest)
+    return conversation(asked.system, asked.messages)
+
+
+def text(*texts: str) -> list[dict]:
+    return [{"type": "text", "text": one} for one in texts]
+
+
+def use(name: str, **given: object) -> dict:
+    return {"type": "tool_use", "id": f"id-{name}", "name": name, "input": given}
+
+
+def result(name: str, **fields: object) -> dict:
+    return {"type": "tool_result", "tool_use_id": f"id-{name}", **fields}
+
+
+def called(name: str, **given: object) -> dict:
+    return {
+        "type": "function",
+        "id": f"id-{name}",
+        "function": {"name": name, "arguments": given},
+    }
+
+
+@pytest.mark.parametrize("content", ["one\ntwo", text("one", "two"), text("one\ntwo")])
+def test_text_is_one_string(content):
+    """Blocks are joined by lines, whoever's they are."""
+    messages, _ = rendered(
+        {"role": "user", "content": content},
+        {"role": "assistant", "content": content},
+        {"role": "system", "content": content},
+        HI,
+        system=content,
+    )
+    assert [(one["role"], one["content"]) for one in messages] == [
+        ("system", "one\ntwo"),
+        ("user", "one\ntwo"),
+        ("assistant", "one\ntwo"),
+        ("system", "one\ntwo"),
+        ("user", "hi"),
+    ]
+
+
+@pytest.mark.parametrize("system", [None, "", []])
+def test_no_system_prompt_is_no_message(system):
+    """The template decides what to say where there is none."""
+    assert rendered(HI, system=system) == ([HI], "")
+
+
+def test_thinking_is_reasoning_content():
+    """What was thought stands apart from the text; what nobody can read is left out."""
+    messages, _ = rendered(
+        HI,
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "First.", "signature": "s"},
+                {"type": "redacted_thinking", "data": "xxx"},
+                {"type": "thinking", "thinking": "", "signature": ""},
+                {"type": "thinking", "thinking": "Then."},
+                *text("Four."),
+            ],
+        },
+        HI,
+    )
+    assert messages[1] == {
+        "role": "assistant",
+        "content": "Four.",
+        "reasoning_content": "First.\nThen.",
+    }
+
+
+def test_calls_and_their_results():
+    """Inputs stay objects; each result is a message of its own, before the user's text."""
+    messages, prefill = rendered(
+        HI,
+        {"role": "assistant", "content": [*text("I add."), use("add", a=2), use("sub")]},
+        {
+            "role": "user",
+            "content": [
+                result("add", content="4"),
+                result("sub", content=text("1", "2")),
+                *text("And?"),
+            ],
+        },
+    )
+    assert prefill == ""
+    assert messages[1:] == [
+        {
+            "role": "assistant",
+            "content": "I add.",
+            "tool_calls": [called("add", a=2), called("sub")],
+        },
+        {"role": "tool", "content": "4", "tool_call_id": "id-add"},
+        {"role": "tool", "content": "1\n2", "tool_call_id": "id-sub"},
+        {"role": "user", "content": "And?"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "content"),
+    [
+        ({}, ""),
+        ({"content": None}, ""),
+        ({"content": []}, ""),
+        ({"content": "no file", "is_error": False}, "no file"),
+        ({"content": "no file", "is_error": True}, "Error: no file"),
+        ({"is_error": True}, "Error: "),
+    ],
+)
+def test_a_result_that_is_an_error_says_so(fields, content):
+    """Templates have no other place for it."""
+    messages, _ = rendered({"role": "user", "content": [result("f", **fields)]})
+    assert messages == [{"role": "tool", "content": content, "tool_call_id": "id-f"}]
+
+
+def test_turns_of_one_role_become_one():
+    """Many templates refuse turns that do not alternate."""
+    messages, _ = rendered(
+        {"role": "system", "content": "B"},
+        HI,
+        {"role": "user", "content": ""},
+        {"role": "user", "content": "there"},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "x"}, *text("one")]},
+        {"role": "assistant", "content": [use("add")]},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "y"}, use("sub")]},
+        {"role": "user", "content": [result("add"), result("sub")]},
+        system="A",
+    )
+    assert messages[:3] == [
+        {"role": "system", "content": "A\nB"},
+        {"role": "user", "content": "hi\nthere"},
+        {
+            "role": "assistant",
+            "content": "one",
+            "reasoning_content": "x\ny",
+            "tool_calls": [called("add"), called("sub")],
+        },
+    ]
+    assert [one["role"] for one in messages[3:]] == ["tool", "tool"]
+
+
+@pytest.mark.parametrize(
+    ("content", "prefill"),
+    [
+        ("The sum is ", "The sum is "),
+        (text("The sum", "is "), "The sum\nis "),
+        ([{"type": "thinking", "thinking": "Hm."}, *text("The sum is ")], "The sum is "),
+        ([{"type": "thinking", "thinking": "Hm."}], ""),
+        ([], ""),
+        ("", ""),
+    ],
+)
+def test_a_last_assistant_message_begins_the_answer(content, prefill):
+    """It is no turn; what was thought before it is over."""
+    assert rendered(HI, {"role": "assistant", "content": content}) == ([HI], prefill)
+
+
+def test_a_last_message_that_calls_is_a_turn():
+    """There is no text to go on from."""
+    messages, prefill = rendered(HI, {"role": "assistant", "content": [use("add", a=1)]})
+    assert prefill == ""
+    assert messages[-1]["tool_calls"] == [called("add", a=1)]
+
+
+def test_a_prefill_alone_leaves_no_message():
+    """What to make of that is the template's business."""
+    assert rendered({"role": "assistant", "content": "x"}) == ([], "x")
