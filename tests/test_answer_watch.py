@@ -68,6 +68,8 @@ def test_the_record_of_a_whole_answer(clock):
         prompt_tokens=7,
         cached_tokens=2,
         completion_tokens=3,
+        submitted=1.0,
+        took=8.0,
     )
 
 
@@ -75,4 +77,5 @@ def test_the_record_of_one_that_was_cancelled_in_the_queue(clock):
     """What it did not reach has no time."""
     watch = AnswerWatch(clock)
     watch.submitted()
-    assert watch.record() == AnswerRecord(model="", outcome="cancelled")
+    clock.now += 2
+    assert watch.record() == AnswerRecord(model="", outcome="cancelled", submitted=0.0, took=2.0)

@@ -18,14 +18,20 @@ class AnswerWatch:
         self._arrived = clock()
         self._submitted = self._begun = self._first_token = self._ended = 0.0
         self._usage: Usage | None = None
+        self._hold: float | None = None
         self.model = ""
+        self.waits = False
+        """Whether its model was not ready when it came."""
+        self.inputs = 0
+        """Texts to embed."""
         self.outcome = "cancelled"
         self.receipt: dict[str, float] | None = None
         """Of a request that came to a cold model."""
 
     def cold(self, load: Phases) -> None:
         """Note that the request waited for its model, whose load went through *load*."""
-        self.receipt = {**load, "hold": self._clock() - self._arrived}
+        self._hold = self._clock() - self._arrived
+        self.receipt = {**load, "hold": self._hold}
 
     def submitted(self) -> None:
         """Note that the engine has the request."""
@@ -59,12 +65,13 @@ class AnswerWatch:
         self._usage = usage
 
     def record(self) -> AnswerRecord:
-        """Return what the metrics are told."""
+        """Return what is told of the request, once it has ended."""
 
         def between(start: float, end: float) -> float | None:
             return end - start if start and end else None
 
         usage = self._usage or Usage(prompt_tokens=0, completion_tokens=0)
+        took = self._clock() - self._arrived
         return AnswerRecord(
             model=self.model,
             outcome=self.outcome,
@@ -75,4 +82,8 @@ class AnswerWatch:
             prompt_tokens=usage.prompt_tokens,
             cached_tokens=usage.cached_tokens,
             completion_tokens=usage.completion_tokens,
+            inputs=self.inputs if self._ended else 0,
+            hold=took if self.waits and self._hold is None else self._hold,
+            submitted=between(self._arrived, self._submitted),
+            took=took,
         )

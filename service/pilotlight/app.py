@@ -1,5 +1,6 @@
 """The composition root: from settings to an application."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from pilotlight.api.messages import messages_handlers
 from pilotlight.api.metrics import metrics_handler
 from pilotlight.api.models import models_handlers
 from pilotlight.api.tokens import tokens_handlers
+from pilotlight.api.watched import Watched
 from pilotlight.config import Settings
 from pilotlight.service import Service
 from pilotlight_backend import Backend
@@ -60,12 +62,15 @@ def create_app_of(service: Service, settings: Settings) -> Litestar:
         logging_config=None,
     )
     app.state.service = service
+    app.asgi_handler = Watched(app.asgi_handler, service.metrics, service.traces)
     return app
 
 
 @asynccontextmanager
 async def _running(service: Service) -> AsyncIterator[None]:
     service.begin()
+    if service.traces.wanted:
+        await asyncio.to_thread(service.traces.open)  # imports much; models load meanwhile
     service.opened()
     try:
         yield

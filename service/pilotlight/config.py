@@ -14,11 +14,14 @@ from msgspec import Meta, Struct
 from pilotlight.platform import Platform, detect
 
 PREFIX = "PILOTLIGHT_"
+_OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+"""OpenTelemetry's own name, which platforms set for every container."""
 
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Size = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?\s*([KMGT]i?)?B?$")]
 UrlPath = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)+$")]
+Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+(/\S*)?$")]
 
 
 class ConfigError(Exception):
@@ -125,6 +128,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         Literal["debug", "info", "warning", "error"],
         Meta(description="The least level that is logged."),
     ] = "info"
+    otlp_endpoint: Annotated[
+        Url | None,
+        Meta(
+            description="Where traces go: an OpenTelemetry collector's address for OTLP over HTTP,"
+            " without `/v1/traces`; `OTEL_EXPORTER_OTLP_ENDPOINT` counts too."
+        ),
+    ] = None
 
     @property
     def memory_budget_bytes(self) -> int | None:
@@ -184,6 +194,8 @@ def _platform(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
         given["hold"] = (profile.why, str(profile.hold))
     if environ.get("PORT"):
         given |= {"port": ("PORT", environ["PORT"]), "host": ("PORT", "0.0.0.0")}  # noqa: S104 - a container's only way in
+    if environ.get(_OTLP_ENDPOINT):
+        given["otlp_endpoint"] = (_OTLP_ENDPOINT, environ[_OTLP_ENDPOINT])
     return given
 
 

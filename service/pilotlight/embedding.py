@@ -64,6 +64,7 @@ class Embedder:
         embedder = AsyncEmbedder(model.embedder)
         _check_dimensions(model, params.dimensions)
         inputs = await embedder.tokenize(params.inputs)
+        watch.inputs = len(inputs)
         result = await self._submit(embedder, params, inputs, watch)
         if isinstance(result.end, Failed):
             raise InferenceError(str(result.end.error)) from result.end.error

@@ -6,11 +6,13 @@ such time to give away. Everything runs on the event loop.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from msgspec import Struct
 
+from pilotlight import __version__
 from pilotlight.receipt import Phases
+from pilotlight.schema.models import ModelState
 from pilotlight_backend import EngineStats
 
 if TYPE_CHECKING:
@@ -36,6 +38,29 @@ class AnswerRecord(Struct, frozen=True, kw_only=True):
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    inputs: int = 0
+    """Texts that were embedded."""
+    hold: float | None = None
+    """Waiting for the model, where it was not ready."""
+    submitted: float | None = None
+    """From the request's arrival until the engine had it."""
+    took: float | None = None
+    """From the request's arrival until it ended, however it did."""
+
+
+class RequestRecord(Struct, frozen=True, kw_only=True):
+    """One HTTP request; *seconds* lead to its last byte, or to where the client hung up."""
+
+    method: str
+    """As HTTP has it, or `_OTHER`: clients can invent methods."""
+    route: str | None
+    """The route's template; None where nothing is served."""
+    status: int
+    """As it was sent; 499 where the client had gone before, as nginx has it."""
+    seconds: float
+    error: str | None = None
+    """The code of the error that it was answered with, also within a stream."""
+    client_gone: bool = False
 
 
 class LoadRecord(Struct, frozen=True, kw_only=True):
@@ -46,19 +71,35 @@ class LoadRecord(Struct, frozen=True, kw_only=True):
     outcome: str
     """`ready`, or an error's code."""
     phases: Phases
+    seconds: float = 0.0
+    """From the decision to load it until it was ready, or had failed."""
+
+
+Record: TypeAlias = AnswerRecord | RequestRecord | LoadRecord
+OTHER = "_OTHER"
+"""What OpenTelemetry calls what clients may invent."""
 
 
 class Metrics:
-    """Counts what it is told; *engines* gives each loaded model's name and snapshot."""
+    """Counts what it is told, and looks at the models when it is asked."""
 
-    def __init__(self, engines: Callable[[], Mapping[str, EngineStats]]) -> None:
-        self._engines = engines
-        self._waiting: list[AnswerRecord | LoadRecord] = []
+    def __init__(
+        self,
+        engines: Callable[[], Mapping[str, EngineStats]],
+        states: Callable[[], Mapping[str, ModelState]] = dict,
+        held: Callable[[], int] = int,
+    ) -> None:
+        """*engines* gives each loaded model's snapshot, *states* where each known model is.
+
+        Both by the model's name; *held* says how many requests wait for loads.
+        """
+        self._look = _Look(engines, states, held)
+        self._waiting: list[Record] = []
         self._counted: _Families | None = None
         self.started_in: float | None = None
         """Seconds from exec until requests were taken."""
 
-    def note(self, record: AnswerRecord | LoadRecord) -> None:
+    def note(self, record: Record) -> None:
         """Take one record."""
         self._waiting.append(record)
         if len(self._waiting) >= _MANY:
@@ -76,20 +117,23 @@ class Metrics:
 
     def _count(self) -> "_Families":
         if self._counted is None:
-            self._counted = _Families(self._engines)
+            self._counted = _Families(self._look)
         waiting, self._waiting = self._waiting, []
         for record in waiting:
-            if isinstance(record, AnswerRecord):
-                self._counted.answer(record)
-            else:
-                self._counted.load(record)
+            match record:
+                case AnswerRecord():
+                    self._counted.answer(record)
+                case RequestRecord():
+                    self._counted.request(record)
+                case LoadRecord():
+                    self._counted.load(record)
         return self._counted
 
 
 class _Families:
     """The metrics themselves, in a registry of their own: two services may share a process."""
 
-    def __init__(self, engines: Callable[[], Mapping[str, EngineStats]]) -> None:
+    def __init__(self, look: "_Look") -> None:
         from prometheus_client import (  # noqa: PLC0415
             CollectorRegistry,
             Counter,
@@ -111,6 +155,17 @@ class _Families:
             "Seconds from exec until requests were taken.",
             registry=self.registry,
         )
+        Gauge(
+            "pilotlight_build_info", "This server's version.", ["version"], registry=self.registry
+        ).labels(__version__).set(1)
+        self._duration = histogram(
+            "pilotlight_http_request_duration_seconds",
+            "HTTP requests, from their arrival to the last byte of the answer.",
+            *("method", "route", "status"),
+        )
+        self._errors = counter(
+            "pilotlight_errors", "Requests that were answered with an error.", "route", "code"
+        )
         self._answers = counter(
             "pilotlight_requests", "Requests by how they ended.", "model", "outcome"
         )
@@ -124,9 +179,20 @@ class _Families:
             "Mean time from token to token of an answer.",
             "model",
         )
+        self._took = histogram(
+            "pilotlight_request_seconds",
+            "From a request's arrival at its model to its end, however that came.",
+            "model",
+        )
+        self._hold = histogram(
+            "pilotlight_hold_seconds", "Time waiting for a model that was not ready.", "model"
+        )
         self._queue = histogram("pilotlight_queue_seconds", "Time waiting for a slot.", "model")
         self._prefill = histogram(
             "pilotlight_prefill_seconds", "From having a slot to the first token.", "model"
+        )
+        self._decode = histogram(
+            "pilotlight_decode_seconds", "From an answer's first token to its end.", "model"
         )
         self._prompt_tokens = counter(
             "pilotlight_prompt_tokens", "Tokens of prompts, the cached ones included.", "model"
@@ -137,18 +203,21 @@ class _Families:
         self._completion_tokens = counter(
             "pilotlight_completion_tokens", "Tokens that were generated.", "model"
         )
+        self._inputs = counter("pilotlight_embedding_inputs", "Texts that were embedded.", "model")
         self._loads = counter(
             "pilotlight_loads", "Loads by how they ended.", "model", "backend", "outcome"
         )
         self._load_phases = histogram(
             "pilotlight_load_phase_seconds", "Phases of loads.", "model", "backend", "phase"
         )
-        self.registry.register(_Engines(engines))
+        self.registry.register(look)
         ProcessCollector(registry=self.registry)
 
     def answer(self, record: AnswerRecord) -> None:
         self._answers.labels(record.model, record.outcome).inc()
         for histogram, seconds in (
+            (self._took, record.took),
+            (self._hold, record.hold),
             (self._queue, record.queue),
             (self._prefill, record.prefill),
             (self._first_token, record.first_token),
@@ -158,13 +227,21 @@ class _Families:
         if record.decode is not None and record.completion_tokens > 1:
             per_token = record.decode / (record.completion_tokens - 1)
             self._per_token.labels(record.model).observe(per_token)
+            self._decode.labels(record.model).observe(record.decode)
         for counter, tokens in (
             (self._prompt_tokens, record.prompt_tokens),
             (self._cached_tokens, record.cached_tokens),
             (self._completion_tokens, record.completion_tokens),
+            (self._inputs, record.inputs),
         ):
             if tokens:
                 counter.labels(record.model).inc(tokens)
+
+    def request(self, record: RequestRecord) -> None:
+        route = record.route or OTHER
+        self._duration.labels(record.method, route, record.status).observe(record.seconds)
+        if record.error is not None:
+            self._errors.labels(route, record.error).inc()
 
     def load(self, record: LoadRecord) -> None:
         self._loads.labels(record.model, record.backend, record.outcome).inc()
@@ -172,11 +249,18 @@ class _Families:
             self._load_phases.labels(record.model, record.backend, phase).observe(seconds)
 
 
-class _Engines:
-    """Reads each loaded engine when it is asked."""
+class _Look:
+    """Reads the models when it is asked."""
 
-    def __init__(self, engines: Callable[[], Mapping[str, EngineStats]]) -> None:
+    def __init__(
+        self,
+        engines: Callable[[], Mapping[str, EngineStats]],
+        states: Callable[[], Mapping[str, ModelState]],
+        held: Callable[[], int],
+    ) -> None:
         self._engines = engines
+        self._states = states
+        self._held = held
 
     def collect(self) -> Iterator["Metric"]:
         from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415
@@ -187,6 +271,18 @@ class _Engines:
             for model, stats in snapshots.items():
                 family.add_metric((model,), value(stats))
             yield family
+        family = GaugeMetricFamily(
+            "pilotlight_model_state",
+            "1 for the state that a model is in.",
+            labels=("model", "state"),
+        )
+        for model, state in self._states().items():
+            for one in get_args(ModelState):
+                family.add_metric((model, one), one == state)
+        yield family
+        yield GaugeMetricFamily(
+            "pilotlight_held_requests", "Requests that wait for a load.", self._held()
+        )
 
 
 _GAUGES: tuple[tuple[str, str, Callable[[EngineStats], Any]], ...] = (

@@ -10,6 +10,7 @@ from pilotlight.metrics import Metrics
 from pilotlight.models.pool import Hold, LoadedModel, ModelStatus, Pool
 from pilotlight.models.resolver import Resolver
 from pilotlight.receipt import Phases
+from pilotlight.request_watch import note_answer
 
 
 class Reception:
@@ -46,7 +47,7 @@ class Reception:
             with self._admission.request():
                 entry = await self._resolver.resolve(name)
                 watch.model = entry.name
-                cold = self._pool.status(entry).state != "ready"
+                watch.waits = cold = self._pool.status(entry).state != "ready"
                 async with self._pool.lease(entry, hold) as model:
                     if cold:
                         watch.cold(self._load_phases(model))
@@ -58,7 +59,9 @@ class Reception:
             watch.outcome = InferenceError.code
             raise
         finally:
-            self._metrics.note(watch.record())
+            record = watch.record()
+            self._metrics.note(record)
+            note_answer(record)
 
     def _load_phases(self, model: LoadedModel) -> Phases:
         """Return what *model*'s cold start took, from exec on where it was the process's own."""

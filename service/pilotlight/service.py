@@ -25,6 +25,7 @@ from pilotlight.output import reasoning, tool_calls
 from pilotlight.platform import process_age
 from pilotlight.reception import Reception
 from pilotlight.schema.health import Readiness
+from pilotlight.traces import Traces
 from pilotlight_backend import Backend, LoadOptions
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ class Service:
         self.resolver = Resolver(self.registry, configured, discovery, lambda: self.pool.loaded)
         self.preload = Preload(settings.preload, self.resolver, self.pool)
         self.admission = Admission()
-        self.metrics = Metrics(self.pool.engines)
+        self.metrics = Metrics(self.pool.engines, self.pool.states, lambda: self.pool.held)
+        self.traces = Traces(settings.otlp_endpoint)
         reception = Reception(self.resolver, self.pool, self.admission, self.metrics, clock=clock)
         self.generator = Generator(reception, max_queue=settings.max_queue)
         self.embedder = Embedder(reception, max_queue=settings.max_queue)
@@ -70,6 +72,7 @@ class Service:
 
     def _note_load(self, record: LoadRecord) -> None:
         self.metrics.note(record)
+        self.traces.load(record)
 
     def begin(self) -> None:
         """Begin to load what is to be preloaded; a second call does nothing."""
@@ -106,6 +109,7 @@ class Service:
             with suppress(asyncio.CancelledError):
                 await self._preloading
         await self.pool.close()
+        await self.traces.close()
 
 
 def _cache_dir(settings: Settings) -> Path | None:

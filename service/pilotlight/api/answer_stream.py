@@ -13,6 +13,7 @@ from pilotlight.errors import ServiceError
 from pilotlight.generation import Begun, Events, FirstToken
 from pilotlight.models.pool import ModelStatus
 from pilotlight.receipt import server_timing
+from pilotlight.request_watch import note_error
 
 _PATIENCE = 0.25
 """Seconds in which an answer mostly begins, or is refused with a status of its own, before a
@@ -100,7 +101,9 @@ class AnswerStream:
             async for events in self._generation:
                 yield self._encode(events)
         except Exception as error:  # noqa: BLE001 - the status is sent; only the stream can tell
-            yield self._projection.fail(as_service_error(error, self._request))
+            failure = as_service_error(error, self._request)
+            note_error(failure.code)
+            yield self._projection.fail(failure)
         yield self._projection.end()
 
     def _encode(self, events: Events) -> bytes:

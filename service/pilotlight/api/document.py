@@ -14,7 +14,7 @@ from litestar import Litestar
 from litestar.routes import HTTPRoute
 
 from pilotlight import __version__
-from pilotlight.api.error_shapes import ErrorShape
+from pilotlight.api.error_shapes import ANTHROPIC, ErrorShape
 from pilotlight.api.operation import Answer, Content, Operation, Parameter
 from pilotlight.api.wire_schemas import REF, finished, spelled_out
 from pilotlight.errors import QueueFull, ServiceError, Unavailable
@@ -39,6 +39,25 @@ _RETRY_HEADERS = {
         "description": "The same in milliseconds; OpenAI's clients read it first.",
         "schema": {"type": "integer", "minimum": 1, "maximum": 60000},
     },
+}
+_REQUEST_ID = "req_5f0c7d1e9a3b48c26d704e1f"
+_ID_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 128}
+_ID_HEADERS = {
+    "x-request-id": {
+        "description": (
+            "The request's id, for the server's log: the client's own `x-request-id` where it is"
+            " fit, else a new one."
+        ),
+        "schema": _ID_SCHEMA,
+        "example": _REQUEST_ID,
+    }
+}
+_ANTHROPIC_ID_HEADERS = {
+    "request-id": {
+        "description": "The same, under the name that Anthropic's clients read.",
+        "schema": _ID_SCHEMA,
+        "example": _REQUEST_ID,
+    }
 }
 _SHOULD_RETRY = {
     "x-should-retry": {
@@ -128,6 +147,11 @@ def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, An
         str(status): _answer(answer, schemas) for status, answer in operation.answers.items()
     }
     responses |= _errors(operation.errors, operation.error_shape, schemas)
+    headers = _ID_HEADERS
+    if operation.error_shape is ANTHROPIC:
+        headers = _ID_HEADERS | _ANTHROPIC_ID_HEADERS
+    for response in responses.values():
+        response["headers"] = headers | response.get("headers", {})
     described["responses"] = dict(sorted(responses.items()))
     return described
 
@@ -198,4 +222,4 @@ def _error(
 
 def _example(kind: type[ServiceError], shape: ErrorShape) -> Any:
     summary = (kind.__doc__ or "").partition("\n")[0]
-    return msgspec.to_builtins(shape.body(kind, summary, None))
+    return msgspec.to_builtins(shape.body(kind, summary, None, _REQUEST_ID))

@@ -18,11 +18,11 @@ class ErrorShape(Struct, frozen=True):
 
     wire_type: Any
     """The struct of a body."""
-    body: Callable[[type[ServiceError], str, str | None], Any]
-    """Writes an error of a class with its message and the field at fault."""
+    body: Callable[[type[ServiceError], str, str | None, str | None], Any]
+    """Writes an error of a class with its message, the field at fault and the request's id."""
 
 
-def _openai(kind: type[ServiceError], message: str, param: str | None) -> ErrorBody:
+def _openai(kind: type[ServiceError], message: str, param: str | None, _: str | None) -> ErrorBody:
     return ErrorBody(
         error=ErrorDetail(message=message, type=kind.type, param=param, code=kind.code)
     )
@@ -44,11 +44,14 @@ def _anthropic_type(kind: type[ServiceError]) -> MessagesErrorType:
     return _ANTHROPIC_TYPES.get(kind.status, "invalid_request_error")
 
 
-def _anthropic(kind: type[ServiceError], message: str, param: str | None) -> MessagesError:
+def _anthropic(
+    kind: type[ServiceError], message: str, param: str | None, request_id: str | None
+) -> MessagesError:
     return MessagesError(
         error=MessagesErrorDetail(
             type=_anthropic_type(kind), message=message, param=param, code=kind.code
-        )
+        ),
+        request_id=request_id,
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 from litestar import MediaType, Request, Response
 from litestar.exceptions import (
     HTTPException,
+    InternalServerException,
     MethodNotAllowedException,
     NotFoundException,
 )
@@ -23,6 +24,7 @@ from pilotlight.errors import (
     RequestTooLarge,
     ServiceError,
 )
+from pilotlight.request_watch import current, note_error
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,8 @@ _encoder = msgspec.json.Encoder()
 
 def error_body(error: ServiceError, shape: ErrorShape = OPENAI) -> Any:
     """Return *error* as clients see it."""
-    return shape.body(type(error), error.message, error.param)
+    watch = current()
+    return shape.body(type(error), error.message, error.param, watch.id if watch else None)
 
 
 def error_headers(error: ServiceError) -> dict[str, str]:
@@ -56,6 +59,8 @@ def error_headers(error: ServiceError) -> dict[str, str]:
 def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer *request* with *error*; the one exception handler of the application."""
     known = as_service_error(error, request)
+    if not _is_hang_up(error):
+        note_error(known.code)
     return Response(
         _encoder.encode(error_body(known, shape_at(request.url.path))),
         status_code=known.status,
@@ -68,12 +73,19 @@ def as_service_error(error: Exception, request: Request[Any, Any, Any]) -> Servi
     """Return *error* as one of ours; what nobody foresaw is logged and told to no client."""
     if isinstance(error, ServiceError):
         return error
-    if isinstance(error, ClientDisconnected):
+    if _is_hang_up(error):
         return InvalidRequest("the client has gone")  # and nobody reads this
     if isinstance(error, HTTPException) and error.status_code < _SERVER_ERRORS:
         return _refusal(error, request)
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return InferenceError("the server failed; its log says how")
+
+
+def _is_hang_up(error: Exception) -> bool:
+    """Tell whether *error* says that the client has gone; Litestar's is a 500 like any other."""
+    watch = current()
+    gone = isinstance(error, InternalServerException) and watch is not None and watch.client_gone
+    return gone or isinstance(error, ClientDisconnected)
 
 
 def _refusal(error: HTTPException, request: Request[Any, Any, Any]) -> ServiceError:

@@ -66,6 +66,11 @@ class LoadWatch:
     # ── how far it is ──────────────────────────────────────────────────────────────────────────
 
     @property
+    def age(self) -> float:
+        """Seconds since the load was decided on."""
+        return self._clock() - self._made
+
+    @property
     def elapsed(self) -> float:
         """Seconds since the bytes began to be read."""
         return 0.0 if self._began is None else self._clock() - self._began

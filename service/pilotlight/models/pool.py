@@ -187,6 +187,15 @@ class Pool:
         loaded = [model.loaded for model in self._models.values() if model.state == "ready"]
         return {model.entry.name: model.base.stats() for model in loaded if model}
 
+    def states(self) -> dict[str, ModelState]:
+        """Return where each model is that was ever asked for, by its name."""
+        return {model.entry.name: model.state for model in self._models.values()}
+
+    @property
+    def held(self) -> int:
+        """Requests that wait for loads."""
+        return self._held
+
     # ── asking ─────────────────────────────────────────────────────────────────────────────────
 
     @asynccontextmanager
@@ -323,7 +332,7 @@ class Pool:
         except Exception as error:  # noqa: BLE001 - a plugin's edge
             self._fail(model, _load_failed(model.entry, error))
         else:
-            took, phases = watch.elapsed, watch.end()
+            took, age, phases = watch.elapsed, watch.age, watch.end()
             reading = phases.get("read", took)
             self._remember(model, key, LoadTimes(reading, took - reading))
             name = claim.backend.name
@@ -336,7 +345,13 @@ class Pool:
             self._room.set()  # where its waiters have left, it is idle from the start
             logger.info("loaded %s with %s in %.2f s", model.entry.name, name, took)
             self._on_load(
-                LoadRecord(model=model.entry.name, backend=name, outcome="ready", phases=phases)
+                LoadRecord(
+                    model=model.entry.name,
+                    backend=name,
+                    outcome="ready",
+                    phases=phases,
+                    seconds=age,
+                )
             )
             self._schedule_sweep()
         finally:
@@ -357,7 +372,13 @@ class Pool:
         self._room.set()
         logger.error("cannot load %s: %s", model.entry.name, failure.message)
         self._on_load(
-            LoadRecord(model=model.entry.name, backend="", outcome=failure.code, phases={})
+            LoadRecord(
+                model=model.entry.name,
+                backend="",
+                outcome=failure.code,
+                phases={},
+                seconds=model.watch.age if model.watch else 0.0,
+            )
         )
 
     # ── memory ─────────────────────────────────────────────────────────────────────────────────

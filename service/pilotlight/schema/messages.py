@@ -473,3 +473,5 @@ class MessagesError(Response, kw_only=True, tag_field="type", tag="error"):
     """An error as Anthropic's clients expect it, as a body and as a stream's last event."""
 
     error: MessagesErrorDetail
+    request_id: str | None
+    """The same as in the header `request-id`; null outside of a request."""
