@@ -9,7 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from pilotlight.config import Settings
-from pilotlight.telemetry import JsonFormatter, configure_logging
+from pilotlight.request_watch import RequestWatch, TraceContext, watching
+from pilotlight.telemetry import CloudLogging, JsonFormatter, TextFormatter, configure_logging
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+FIELDS = {"method": "POST", "path": "/v1/x", "status": 200, "duration": 0.25, "model": "m"}
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +105,85 @@ def test_level_is_the_least_that_is_logged(monkeypatch):
     logging.getLogger("a").info("two")
     logging.getLogger("uvicorn.error").info("three")
     assert sys.stderr.getvalue() == "INFO    a: two\n"
+
+
+def watch(trace: TraceContext | None = None) -> RequestWatch:
+    return RequestWatch(id="req_1", method="POST", path="/v1/x", trace=trace)
+
+
+def access() -> logging.LogRecord:
+    made = record("POST /v1/x 200")
+    made.fields = FIELDS
+    return made
+
+
+def test_a_line_of_a_request_has_its_id():
+    """Each line that is written for a request says which, and no line after it."""
+    with watching(one := watch()):
+        assert json.loads(JsonFormatter().format(record("x")))["request_id"] == "req_1"
+        assert TextFormatter().format(record("x")) == "INFO    pilotlight.pool: x [req_1]"
+        one.over = True  # as for a load that goes on when its request has ended
+        assert "req_1" not in JsonFormatter().format(record("x"))
+        assert "req_1" not in TextFormatter().format(record("x"))
+    assert "req_1" not in JsonFormatter().format(record("x"))
+
+
+def test_a_line_of_a_traced_request_has_its_span():
+    """Logs and traces find each other by OpenTelemetry's names."""
+    with watching(watch(TraceContext(TRACE, SPAN, sampled=True))):
+        line = json.loads(JsonFormatter().format(record("x")))
+    assert (line["trace_id"], line["span_id"]) == (TRACE, SPAN)
+    with watching(watch(TraceContext(TRACE, None, sampled=True))):
+        assert "span_id" not in JsonFormatter().format(record("x"))
+
+
+def test_fields_are_fields():
+    """An access line's fields stand beside its message; people read them behind it."""
+    line = json.loads(JsonFormatter().format(access()))
+    assert {name: line[name] for name in FIELDS} == FIELDS
+    assert line["message"] == "POST /v1/x 200"
+    assert "httpRequest" not in line
+    assert TextFormatter().format(access()) == (
+        "INFO    pilotlight.pool: POST /v1/x 200 duration=0.250 model=m"
+    )
+
+
+def test_cloud_logging_has_names_of_its_own():
+    """Under Cloud Run and Knative a line is told to be a request's, and beside its trace."""
+    cloud = JsonFormatter(CloudLogging("p"))
+    with watching(watch(TraceContext(TRACE, SPAN, sampled=True))):
+        line = json.loads(cloud.format(access()))
+    assert line["logging.googleapis.com/trace"] == f"projects/p/traces/{TRACE}"
+    assert line["logging.googleapis.com/spanId"] == SPAN
+    assert line["logging.googleapis.com/trace_sampled"] is True
+    assert line["httpRequest"] == {
+        "requestMethod": "POST",
+        "requestUrl": "/v1/x",
+        "status": 200,
+        "latency": "0.250000s",
+    }
+    assert "trace_id" not in line
+    with watching(watch(TraceContext(TRACE, None, sampled=False))):
+        line = json.loads(JsonFormatter(CloudLogging(None)).format(record("x")))
+    assert line["logging.googleapis.com/trace"] == TRACE
+    assert "logging.googleapis.com/spanId" not in line
+    assert "httpRequest" not in line
+
+
+@pytest.mark.parametrize(
+    ("platform", "environ", "trace"),
+    [
+        ("cloud_run", {"GOOGLE_CLOUD_PROJECT": "p"}, f"projects/p/traces/{TRACE}"),
+        ("knative", {}, TRACE),
+        ("kubernetes", {"GOOGLE_CLOUD_PROJECT": "p"}, None),
+    ],
+)
+def test_the_platform_chooses_the_names(monkeypatch, platform, environ, trace):
+    """Cloud Logging's names are written where it reads."""
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    configure_logging(Settings(log_format="json", platform=platform), environ)
+    with watching(watch(TraceContext(TRACE, SPAN, sampled=True))):
+        logging.getLogger("a").warning("hello")
+    line = json.loads(sys.stderr.getvalue())
+    assert line.get("logging.googleapis.com/trace") == trace
+    assert ("trace_id" in line) == (trace is None)

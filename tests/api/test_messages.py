@@ -657,6 +657,7 @@ async def test_a_field_at_fault_is_named(service, fields, param):
                 "param": param,
                 "code": "invalid_request_error",
             },
+            "request_id": response.headers["request-id"],
         }
         assert body["error"]["message"].startswith(param)
 
@@ -686,7 +687,8 @@ def assert_error(response, status, kind, code):
     error = response.json()
     assert (response.status_code, error["type"]) == (status, "error"), response.text
     assert (error["error"]["type"], error["error"]["code"]) == (kind, code)
-    assert set(error) == {"type", "error"}
+    assert set(error) == {"type", "error", "request_id"}
+    assert error["request_id"] == response.headers["request-id"]
     assert set(error["error"]) == {"type", "message", "param", "code"}
 
 
@@ -794,7 +796,9 @@ async def test_an_engine_that_fails(service):
             "param": None,
             "code": "inference_error",
         },
+        "request_id": error["request_id"],
     }
+    assert error["request_id"].startswith("req_")
     assert "fails after 3 tokens" in error["error"]["message"]
 
 

@@ -61,7 +61,11 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]):
             return own.union(*map(references, value.values()))
         return set().union(*map(references, value)) if isinstance(value, list) else set()
 
-    known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    known = {
+        f"#/components/{kind}/{name}"
+        for kind, named in document["components"].items()
+        for name in named
+    }
     assert references(document) <= known
 
 
@@ -113,10 +117,18 @@ def test_every_error_is_documented(document: dict[str, Any]):
         "insufficient_memory",
         "shutting_down",
     }
-    assert set(responses["503"]["headers"]) == {"Retry-After", "retry-after-ms", "x-should-retry"}
-    assert set(responses["429"]["headers"]) == {"Retry-After", "retry-after-ms"}
+    retry = {"x-request-id", "Retry-After", "retry-after-ms"}
+    assert set(responses["503"]["headers"]) == retry | {"x-should-retry"}
+    assert set(responses["429"]["headers"]) == retry
     codes = set(responses["400"]["content"]["application/json"]["examples"])
     assert codes == {errors.InvalidRequest.code, errors.ContextLengthExceeded.code}
+
+
+def test_every_response_has_a_request_id(document: dict[str, Any]):
+    """The id is a header of every response there is, successes included."""
+    for operation in operations(document):
+        for response in operation["responses"].values():
+            assert "x-request-id" in response["headers"]
 
 
 def test_errors_of_anthropics_paths_are_documented_in_their_shape(document: dict[str, Any]):
@@ -128,7 +140,8 @@ def test_errors_of_anthropics_paths_are_documented_in_their_shape(document: dict
         for status in responses.keys() - {"200"}:
             content = responses[status]["content"]["application/json"]
             assert content["schema"] == {"$ref": "#/components/schemas/MessagesError"}
-            assert responses[status].get("headers") == chat[status].get("headers")
+            more = {"request-id": {"$ref": "#/components/headers/RequestId"}}
+            assert responses[status]["headers"] == chat[status]["headers"] | more
     example = document["paths"]["/v1/messages"]["post"]["responses"]["503"]["content"]
     loading = example["application/json"]["examples"]["model_loading"]["value"]
     assert loading["type"] == "error"

@@ -42,23 +42,24 @@ _RETRY_HEADERS = {
 }
 _REQUEST_ID = "req_5f0c7d1e9a3b48c26d704e1f"
 _ID_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 128}
-_ID_HEADERS = {
-    "x-request-id": {
+_HEADERS = {
+    "XRequestId": {
         "description": (
             "The request's id, for the server's log: the client's own `x-request-id` where it is"
             " fit, else a new one."
         ),
         "schema": _ID_SCHEMA,
         "example": _REQUEST_ID,
-    }
-}
-_ANTHROPIC_ID_HEADERS = {
-    "request-id": {
+    },
+    "RequestId": {
         "description": "The same, under the name that Anthropic's clients read.",
         "schema": _ID_SCHEMA,
         "example": _REQUEST_ID,
     }
 }
+"""What the components call the headers of every response."""
+_ID_HEADERS = {"x-request-id": {"$ref": "#/components/headers/XRequestId"}}
+_ANTHROPIC_ID_HEADERS = {"request-id": {"$ref": "#/components/headers/RequestId"}}
 _SHOULD_RETRY = {
     "x-should-retry": {
         "description": "Whether OpenAI's clients should try again: `false` where no try can help.",
@@ -97,7 +98,7 @@ def build_document(app: Litestar, *, chat_completions_path: str) -> dict[str, An
         },
         "tags": _TAGS,
         "paths": dict(sorted(paths.items())),
-        "components": {"schemas": components},
+        "components": {"schemas": components, "headers": _HEADERS},
     }
 
 
