@@ -77,7 +77,8 @@ def as_service_error(error: Exception, request: Request[Any, Any, Any]) -> Servi
         return InvalidRequest("the client has gone")  # and nobody reads this
     if isinstance(error, HTTPException) and error.status_code < _SERVER_ERRORS:
         return _refusal(error, request)
-    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    route = request.scope.get("path_template", "a path that is not served")
+    logger.error("%s %s failed", request.method, route, exc_info=error)
     return InferenceError("the server failed; its log says how")
 
 
