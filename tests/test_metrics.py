@@ -1,9 +1,14 @@
 """What is counted, and how it is told."""
 
 import pytest
+from msgspec.structs import replace
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
-from pilotlight.metrics import _MANY, AnswerRecord, LoadRecord, Metrics
+from pilotlight import __version__
+from pilotlight.metrics import _MANY, AnswerRecord, LoadRecord, Metrics, RequestRecord
 from pilotlight_backend import EngineStats
 
 STATS = EngineStats(
@@ -27,7 +32,10 @@ ANSWER = AnswerRecord(
     prompt_tokens=30,
     cached_tokens=10,
     completion_tokens=4,
+    hold=0.25,
+    took=11.5,
 )
+REQUEST = RequestRecord(method="POST", route="/v1/x", status=200, seconds=2.0)
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
@@ -43,7 +51,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics(lambda: {"m": STATS})
+    return Metrics(lambda: {"m": STATS}, lambda: {"m": "ready", "n": "failed"}, lambda: 3)
 
 
 def test_an_answer_is_counted_and_timed(metrics):
@@ -59,6 +67,32 @@ def test_an_answer_is_counted_and_timed(metrics):
     assert told["pilotlight_queue_seconds_sum", "m"] == 1.0
     assert told["pilotlight_prefill_seconds_bucket", "1.0", "m"] == 2
     assert told["pilotlight_time_per_output_token_seconds_sum", "m"] == 6.0
+    assert told["pilotlight_decode_seconds_sum", "m"] == 18.0
+    assert told["pilotlight_hold_seconds_sum", "m"] == 0.5
+    assert told["pilotlight_request_seconds_sum", "m"] == 23.0
+    assert ("pilotlight_embedding_inputs_total", "m") not in told
+
+
+def test_embeddings_are_counted(metrics):
+    """By their texts: they have no tokens of an answer."""
+    metrics.note(AnswerRecord(model="e", outcome="stop", decode=0.0, inputs=3, prompt_tokens=9))
+    told = samples(metrics)
+    assert told["pilotlight_embedding_inputs_total", "e"] == 3
+    assert told["pilotlight_prompt_tokens_total", "e"] == 9
+    assert ("pilotlight_decode_seconds_count", "e") not in told
+
+
+def test_requests_are_timed_by_route_and_status(metrics):
+    """An error is counted by its code too, also one that came in a stream."""
+    metrics.note(REQUEST)
+    metrics.note(replace(REQUEST, error="inference_error"))
+    metrics.note(replace(REQUEST, route=None, status=404, error="not_found"))
+    told = samples(metrics)
+    duration = "pilotlight_http_request_duration_seconds"
+    assert told[f"{duration}_sum", "POST", "/v1/x", "200"] == 4.0
+    assert told[f"{duration}_count", "POST", "_OTHER", "404"] == 1
+    assert told["pilotlight_errors_total", "inference_error", "/v1/x"] == 1
+    assert told["pilotlight_errors_total", "not_found", "_OTHER"] == 1
 
 
 def test_a_request_that_came_to_nothing_is_counted_and_not_timed(metrics):
@@ -91,6 +125,20 @@ def test_engines_are_read_when_asked(metrics):
     assert told["pilotlight_queued_requests", "m"] == 2
     assert told["pilotlight_kv_tokens", "m"] == 100
     assert told["pilotlight_kv_capacity_tokens", "m"] == 4096
+    assert told["pilotlight_held_requests",] == 3
+
+
+def test_each_model_is_in_one_state(metrics):
+    """Every state of a known model is told, so that one that it left is told to be left."""
+    told = samples(metrics)
+    states = {key[1:]: value for key, value in told.items() if key[0] == "pilotlight_model_state"}
+    assert len(states) == 10
+    assert [key for key, value in states.items() if value] == [("m", "ready"), ("n", "failed")]
+
+
+def test_the_version_is_told(metrics):
+    """As a label of a constant, as is the custom."""
+    assert samples(metrics)["pilotlight_build_info", __version__] == 1
 
 
 def test_records_do_not_pile_up(metrics):
@@ -106,6 +154,11 @@ def test_openmetrics_is_told_to_whom_asks_for_it(metrics):
     body, content_type = metrics.exposition("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
+    metrics.note(ANSWER)
+    body, _ = metrics.exposition("application/openmetrics-text; version=1.0.0")
+    families = {family.name: family for family in openmetrics_families(body.decode())}
+    (total, _) = families["pilotlight_completion_tokens"].samples
+    assert (total.name, total.value) == ("pilotlight_completion_tokens_total", 4)
 
 
 def test_two_services_count_apart():

@@ -55,7 +55,7 @@ _HEADERS = {
         "description": "The same, under the name that Anthropic's clients read.",
         "schema": _ID_SCHEMA,
         "example": _REQUEST_ID,
-    }
+    },
 }
 """What the components call the headers of every response."""
 _ID_HEADERS = {"x-request-id": {"$ref": "#/components/headers/XRequestId"}}
