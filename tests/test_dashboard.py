@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import CHAT, FakeService, LiveServer, chat
 
 DASHBOARD = Path(__file__).parents[1] / "infra/grafana/pilotlight.json"
+METRICS = DASHBOARD.parents[2] / "docs/observability.md"
 LEFT_OUT = {
     "process_virtual_memory_bytes",  # weights are mapped: it says little of what is used
     "process_start_time_seconds",  # Kubernetes and Cloud Run show restarts
@@ -73,6 +74,20 @@ async def test_every_metric_is_on_it_or_left_out(start, asked):
             (shown if names & asked else missing).add(family.name)
     assert missing == LEFT_OUT
     assert not shown & LEFT_OUT
+
+
+async def test_every_metric_is_documented(start):
+    """docs/observability.md has each by its name, but the process's own."""
+    service = await start()
+    await used(service)
+    scrape = (await service.client.get("/metrics")).text
+    documented = set(re.findall(r"`(pilotlight_\w+)`", METRICS.read_text(encoding="utf-8")))
+    exported = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in text_string_to_metric_families(scrape)
+        if family.name.startswith("pilotlight") and not family.name.endswith("_created")
+    }
+    assert documented == exported
 
 
 def test_a_real_model_exports_the_same(spark: LiveServer, asked):
