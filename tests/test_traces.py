@@ -19,6 +19,7 @@ from pilotlight.traces import Traces
 from tests.api.caller import Call
 from tests.collector import Collector, attributes, collecting
 from tests.conftest import CHAT, FakeService, chat
+from tests.logs import logged
 
 REASON = "OpenTelemetry is not installed: pilotlight[otel] has it"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -35,7 +36,13 @@ class Told:
         sdk = pytest.importorskip("opentelemetry.sdk.trace.export", reason=REASON)
         memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
         self._exporter = memory.InMemorySpanExporter()
-        service.app.state.service.traces.open(sdk.SimpleSpanProcessor(self._exporter))
+        self._processor = sdk.SimpleSpanProcessor(self._exporter)
+        self._traces = service.app.state.service.traces
+
+    async def begin(self) -> "Told":
+        """Let the service tell."""
+        await self._traces.open(self._processor)
+        return self
 
     @property
     def spans(self) -> list[Any]:
@@ -55,8 +62,8 @@ class Told:
 
 
 @pytest.fixture
-def told(service) -> Told:
-    return Told(service)
+async def told(service) -> Told:
+    return await Told(service).begin()
 
 
 SERVER = f"POST {CHAT}"
@@ -153,7 +160,7 @@ async def test_a_client_that_hangs_up(service, told):
 async def test_failures_are_errors_and_refusals_are_not(start):
     """The server's own faults stand out; what a client asked wrongly does not."""
     service = await start()
-    told = Told(service)
+    told = await Told(service).begin()
     service.write("m", reply="Hello.", fail_after=2)
     await service.post(chat("m", stream=True))
     broken = told.named(SERVER)
@@ -169,7 +176,7 @@ async def test_failures_are_errors_and_refusals_are_not(start):
 async def test_a_load_that_fails(start):
     """It is told too, with its code."""
     service = await start()
-    told = Told(service)
+    told = await Told(service).begin()
     service.write("m", load_error="invalid")
     await service.post(chat("m"))
     span = told.named("load m")
@@ -180,7 +187,7 @@ async def test_a_load_that_fails(start):
 async def test_embeddings(start):
     """They have their own operation, and no decode."""
     service = await start()
-    told = Told(service)
+    told = await Told(service).begin()
     service.write("e", embedding_length=4)
     await service.post({"model": "e", "input": ["a", "b"]}, "/v1/embeddings")
     span = told.named("embeddings e")
@@ -220,7 +227,7 @@ async def test_a_load_before_opentelemetry_is_there_is_told(collector):
     """Models load while it is imported; none is missed."""
     early = Traces(collector.url)
     early.load(LoadRecord(model="m", backend="b", outcome="ready", phases={}, seconds=0.5))
-    early.open()
+    await early.open()
     await early.close()
     (span,) = collector.spans
     assert (span.name, span.parent_span_id) == ("load m", b"")
@@ -232,7 +239,7 @@ async def test_the_environment_names_the_service(collector, monkeypatch):
     monkeypatch.setenv("OTEL_SERVICE_NAME", "mine")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
     told = Traces(collector.url + "/")
-    told.open()
+    await told.open()
     told.load(LoadRecord(model="m", backend="b", outcome="ready", phases={}))
     await told.close()
     assert collector.resources[0]["service.name"] == "mine"
@@ -240,12 +247,33 @@ async def test_the_environment_names_the_service(collector, monkeypatch):
     assert collector.requests[0][0] == "/v1/traces"
 
 
+async def test_it_can_be_turned_off_as_everywhere(start, collector, monkeypatch):
+    """`OTEL_SDK_DISABLED` wins over an endpoint, and the log keeps the caller's trace."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    service = await start(otlp_endpoint=collector.url)
+    service.write()
+    with logged() as lines:
+        assert (await service.post(chat("m"), **TRACEPARENT)).status_code == 200
+    await service.app.state.service.traces.close()
+    assert collector.spans == []
+    assert (lines.access[0]["trace_id"], lines.access[0]["span_id"]) == (TRACE, PARENT)
+
+
+async def test_the_log_has_the_requests_own_span(service, told):
+    """From a log line to the span that it belongs to, within the caller's trace."""
+    with logged() as lines:
+        await service.post(chat("m"), **TRACEPARENT)
+    span = told.named(SERVER)
+    assert lines.access[0]["trace_id"] == TRACE
+    assert lines.access[0]["span_id"] == format(span.context.span_id, "016x")
+
+
 async def test_a_collector_that_does_not_answer_holds_nobody_up():
     """The process ends after a moment, whatever the collector does."""
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason=REASON)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         told = Traces(f"http://127.0.0.1:{silent.getsockname()[1]}")
-        told.open()
+        await told.open()
         told.load(LoadRecord(model="m", backend="b", outcome="ready", phases={}))
         began = time.monotonic()
         await told.close()
@@ -305,9 +333,9 @@ def test_without_a_collector_nothing_of_it_is_imported(tmp_path: Path):
 async def test_without_a_collector_nothing_is_kept():
     """Loads are not noted for a collector that never comes, and there is nothing to end."""
     told = Traces(None)
-    told.open()
+    await told.open()
     told.load(LoadRecord(model="m", backend="b", outcome="ready", phases={}))
-    assert (told.wanted, told._early, told._otel) == (False, [], None)
+    assert (told._early, told._otel) == ([], None)
     await told.close()
 
 

@@ -1,6 +1,5 @@
 """The composition root: from settings to an application."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -69,8 +68,7 @@ def create_app_of(service: Service, settings: Settings) -> Litestar:
 @asynccontextmanager
 async def _running(service: Service) -> AsyncIterator[None]:
     service.begin()
-    if service.traces.wanted:
-        await asyncio.to_thread(service.traces.open)  # imports much; models load meanwhile
+    await service.traces.open()
     service.opened()
     try:
         yield

@@ -13,7 +13,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from pilotlight import __version__
 from pilotlight.metrics import OTHER, RequestRecord
-from pilotlight.request_watch import TraceContext
+from pilotlight.request_watch import RequestWatch, TraceContext
 from pilotlight.spans import Span, request_attributes, request_error
 
 _SECOND = 1_000_000_000
@@ -36,21 +36,19 @@ class Otel:
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("pilotlight", __version__)
 
-    def begin(
-        self, method: str, path: str, request_id: str, headers: Mapping[str, str]
-    ) -> "ServerSpan":
+    def begin(self, watch: RequestWatch, scheme: str, headers: Mapping[str, str]) -> "ServerSpan":
         """Begin the span of an HTTP request, below the one that its `traceparent` names."""
-        name = "HTTP" if method == OTHER else method
+        name = "HTTP" if watch.method == OTHER else watch.method
         return ServerSpan(
             self._tracer.start_span(
                 name,
                 context=_w3c.extract(headers, Context()),
                 kind=SpanKind.SERVER,
                 attributes={
-                    "http.request.method": method,
-                    "url.scheme": "http",
-                    "url.path": path,
-                    "pilotlight.request_id": request_id,
+                    "http.request.method": watch.method,
+                    "url.scheme": scheme,
+                    "url.path": watch.path,
+                    "pilotlight.request_id": watch.id,
                 },
             ),
             name,
@@ -86,11 +84,16 @@ class ServerSpan:
         self._span = span
         self._method = method
         made = span.get_span_context()
-        self.context = TraceContext(
-            trace.format_trace_id(made.trace_id),
-            trace.format_span_id(made.span_id),
-            made.trace_flags.sampled,
+        self.context = (
+            TraceContext(
+                trace.format_trace_id(made.trace_id),
+                trace.format_span_id(made.span_id),
+                made.trace_flags.sampled,
+            )
+            if made.is_valid
+            else None
         )
+        """None where `OTEL_SDK_DISABLED` makes spans that are none."""
 
     def end(self, record: RequestRecord, path: str, caller: str | None) -> None:
         """Add what is known now, and end it."""

@@ -25,7 +25,7 @@ class Traces:
     """Tells a collector what became of requests and loads.
 
     Spans are made of what was noted anyway, when it is over: nothing is done for a token. Used on
-    one loop, but for `open`.
+    one loop.
     """
 
     def __init__(self, endpoint: str | None) -> None:
@@ -43,37 +43,33 @@ class Traces:
                 " it"
             )
 
-    @property
-    def wanted(self) -> bool:
-        """Whether a collector is named."""
-        return self._endpoint is not None
+    async def open(self, processor: "SpanProcessor | None" = None) -> None:
+        """Begin to tell; *processor* gets the spans instead of the collector.
 
-    def open(self, processor: "SpanProcessor | None" = None) -> None:
-        """Import OpenTelemetry, which takes long, and begin to tell; *processor* instead of OTLP.
-
-        Without a collector, and without *processor*, it does nothing.
+        OpenTelemetry is imported on a thread, for that takes long and models load meanwhile.
+        Without a collector, and without *processor*, nothing is done.
         """
-        if processor is None and self._endpoint is None:
-            return
-        from pilotlight.otel import Otel, exporting_to  # noqa: PLC0415
-
-        self._otel = Otel(processor or exporting_to(self._endpoint or ""))
+        if processor is not None or self._endpoint is not None:
+            self._otel = await to_thread(_made, self._endpoint or "", processor)
         early, self._early = self._early, []
         for record, ended_at, parent in early:
+            assert self._otel  # noqa: S101 - loads are kept for a collector alone
             self._otel.tell(load_span(record), ended_at, parent)
 
-    def begin(self, watch: RequestWatch, headers: Mapping[str, str]) -> "ServerSpan | None":
+    def begin(
+        self, watch: RequestWatch, scheme: str, headers: Mapping[str, str]
+    ) -> "ServerSpan | None":
         """Begin a request's span, below the one that the client names, and let *watch* know it."""
         if self._otel is None:
             return None
-        span = self._otel.begin(watch.method, watch.path, watch.id, headers)
-        watch.trace = span.context
+        span = self._otel.begin(watch, scheme, headers)
+        watch.trace = span.context or watch.trace
         return span
 
     def end(self, span: "ServerSpan", watch: RequestWatch, record: RequestRecord) -> None:
         """End a request's span; what a model did for it lies below."""
         assert self._otel  # noqa: S101 - it made the span
-        if watch.answer is not None and span.context.sampled:
+        if watch.answer is not None and span.context is not None and span.context.sampled:
             below = answer_span(watch.answer, watch.operation)
             self._otel.tell(below, watch.answered_at, span.context)
         span.end(record, watch.path, watch.caller)
@@ -95,6 +91,12 @@ class Traces:
             last = threading.Thread(target=otel.close, name="last spans", daemon=True)
             last.start()
             await to_thread(last.join, _LAST_WORDS)
+
+
+def _made(endpoint: str, processor: "SpanProcessor | None") -> "Otel":
+    from pilotlight.otel import Otel, exporting_to  # noqa: PLC0415
+
+    return Otel(processor or exporting_to(endpoint))
 
 
 def _installed() -> bool:

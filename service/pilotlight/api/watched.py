@@ -66,7 +66,7 @@ class Watched:
             trace=trace_context(headers),
         )
         wire = _Wire(watch, receive, send, _id_headers(watch.id, scope["path"]))
-        span = self._traces.begin(watch, headers)
+        span = self._traces.begin(watch, scope.get("scheme", "http"), headers)
         with watching(watch):
             try:
                 await self._app(scope, wire.receive, wire.send)
