@@ -20,6 +20,7 @@ from pilotlight.config import Settings
 from pilotlight_backend.testing.fake import FakeBackend, FakeEngine, FakeModel
 
 CHAT = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
 
 
 def chat(model: str = "m", text: str = "hi", **fields: Any) -> dict[str, Any]:

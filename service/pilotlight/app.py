@@ -16,6 +16,7 @@ from pilotlight.api.health import health_handlers
 from pilotlight.api.messages import messages_handlers
 from pilotlight.api.metrics import metrics_handler
 from pilotlight.api.models import models_handlers
+from pilotlight.api.responses import responses_handler
 from pilotlight.api.tokens import tokens_handlers
 from pilotlight.config import Settings
 from pilotlight.service import Service
@@ -43,6 +44,7 @@ def create_app_of(service: Service, settings: Settings) -> Litestar:
         *messages_handlers(service.generator, settings),
         embeddings_handler(service.embedder, settings),
         *models_handlers(service.resolver, service.registry, service.pool),
+        responses_handler(service.generator, settings),
         completions_handler(service.generator, settings),
         *tokens_handlers(service.generator, settings),
         *docs_handlers(

@@ -157,6 +157,29 @@ def test_the_stream_is_documented(document: dict[str, Any], path: str, name: str
     assert name in document["components"]["schemas"]
 
 
+def test_the_events_of_a_response_are_documented(document: dict[str, Any]):
+    """Each kind of event is a component of its own, told by its type."""
+    content = document["paths"]["/v1/responses"]["post"]["responses"]["200"]["content"]
+
+    schema = content["text/event-stream"]["schema"]["properties"]["data"]["contentSchema"]
+    names = [one["$ref"].rpartition("/")[2] for one in schema["oneOf"]]
+    components = document["components"]["schemas"]
+    types = [components[name]["properties"]["type"]["enum"] for name in names]
+    assert ["response.completed"] in types
+    assert ["error"] in types
+    assert all(len(kind) == 1 for kind in types)
+    assert len({kind for (kind,) in types}) == 16
+
+
+def test_a_message_may_go_without_a_type(document: dict[str, Any]):
+    """Of an input's items only a message is one without its type, as it is decoded."""
+    components = document["components"]["schemas"]
+
+    assert components["InputMessage"]["required"] == ["role", "content"]
+    assert components["InputMessage"]["properties"]["type"] == {"enum": ["message"]}
+    assert "type" in components["InputFunctionCall"]["required"]
+
+
 def test_the_events_of_a_message_are_documented(document: dict[str, Any]):
     """Each event of the stream is a component, and the schema names them all."""
     content = document["paths"]["/v1/messages"]["post"]["responses"]["200"]["content"]

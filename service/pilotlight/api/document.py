@@ -18,9 +18,11 @@ from pilotlight.api.error_shapes import ErrorShape
 from pilotlight.api.operation import Answer, Content, Operation, Parameter
 from pilotlight.api.wire_schemas import REF, finished, spelled_out
 from pilotlight.errors import QueueFull, ServiceError, Unavailable
+from pilotlight.schema.base import Request
 
 _TAGS = [
     {"name": "chat", "description": "Answers to conversations."},
+    {"name": "responses", "description": "Answers to conversations, as lists of items."},
     {"name": "messages", "description": "Answers to conversations, as Anthropic's clients ask."},
     {"name": "completions", "description": "Texts that go on."},
     {"name": "tokens", "description": "What a model reads and writes."},
@@ -59,6 +61,7 @@ def build_document(app: Litestar, *, chat_completions_path: str) -> dict[str, An
     ordered = sorted(asked | answered, key=lambda kind: kind.__name__)
     schemas, components = msgspec.json.schema_components(ordered, ref_template=REF)
     by_type = dict(zip(ordered, schemas, strict=True))
+    _free_untagged(components)
     components = finished(
         components,
         requests=[by_type[kind] for kind in asked],
@@ -80,6 +83,13 @@ def build_document(app: Litestar, *, chat_completions_path: str) -> dict[str, An
         "paths": dict(sorted(paths.items())),
         "components": {"schemas": components},
     }
+
+
+def _free_untagged(components: dict[str, Any]) -> None:
+    """Let those go without a tag that the lenient reading takes so."""
+    for kind in Request.__subclasses__():
+        if kind.untagged and kind.__name__ in components:
+            components[kind.__name__]["required"].remove(kind.__struct_config__.tag_field)
 
 
 def _operations(app: Litestar) -> Iterable[tuple[str, str, Operation]]:
