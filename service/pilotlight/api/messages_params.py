@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from pilotlight.api import chat_tools
+from pilotlight.api.conversation import check_form
 from pilotlight.api.forms import BUDGETS
 from pilotlight.api.sampling import TEMPERATURE, TOP_K, TOP_P
 from pilotlight.errors import InvalidRequest
@@ -109,10 +110,7 @@ def generation_params(asked: MessagesRequest) -> GenerationParams:
     """Return what *asked* means, with the defaults for what it leaves out."""
     tools = tools_of(asked)
     form = form_of(asked)
-    if form is not None and tools.calls is not None and tools.calls.required:
-        raise InvalidRequest(
-            f"{form.param}: tool_choice says already what the answer is", param=form.param
-        )
+    check_form(form, tools.calls)
     return GenerationParams(
         model=asked.model,
         prompts=(chat_prompt(asked, tools),),

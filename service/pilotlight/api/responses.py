@@ -9,6 +9,7 @@ from litestar.types import ASGIApp
 from pilotlight.api.answer_stream import AnswerStream
 from pilotlight.api.chat import MAX_TOKENS
 from pilotlight.api.chat_tools import calls_of
+from pilotlight.api.conversation import chat_prompt, check_form
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.forms import BUDGETS
 from pilotlight.api.hold import hold_of
@@ -20,22 +21,16 @@ from pilotlight.api.sampling import TEMPERATURE, TOP_K, TOP_P
 from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest
-from pilotlight.generation import ChatPrompt, Form, GenerationParams, Generator
+from pilotlight.generation import Form, GenerationParams, Generator
 from pilotlight.guidance import JsonObject, JsonSchema
-from pilotlight.prompt.messages import answered_text, template_messages, template_tools
 from pilotlight.prompt.responses_input import conversation
-from pilotlight.schema.chat import AssistantMessage, JsonObjectFormat, Message
+from pilotlight.schema.chat import JsonObjectFormat
 from pilotlight.schema.responses import (
     REFUSED,
     ResponseJsonSchemaFormat,
     ResponseRequest,
 )
 from pilotlight_backend import SamplingParams
-
-_RESERVED = frozenset(
-    ("messages", "tools", "add_generation_prompt", "documents", "bos_token", "eos_token")
-)
-"""What a chat template is given by the service; no request sets these."""
 
 
 def responses_handler(generator: Generator, settings: Settings) -> HTTPRouteHandler:
@@ -62,27 +57,19 @@ def generation_params(asked: ResponseRequest) -> GenerationParams:
     """Return what *asked* means, with the defaults for what it leaves out."""
     _check(asked)
     offer = offer_of(asked)
-    messages, prefill = _prefill(conversation(asked.instructions, asked.input))
     calls = calls_of(offer.tools, offer.choice, parallel=asked.parallel_tool_calls)
     form = _form(asked)
-    if form is not None and calls is not None and calls.required:
-        raise InvalidRequest(
-            f"{form.param}: tool_choice says already what the answer is", param=form.param
-        )
-    variables = _variables(asked)
-    if prefill:
-        variables.setdefault("enable_thinking", False)
+    check_form(form, calls)
+    prompt = chat_prompt(
+        conversation(asked.instructions, asked.input),
+        offer.tools,
+        template_kwargs=asked.chat_template_kwargs,
+        effort=_effort(asked),
+        param="input",
+    )
     return GenerationParams(
         model=asked.model,
-        prompts=(
-            ChatPrompt(
-                template_messages(messages),
-                template_tools(offer.tools),
-                variables,
-                prefill,
-                param="input",
-            ),
-        ),
+        prompts=(prompt,),
         max_tokens=asked.max_output_tokens or MAX_TOKENS,
         sampling=SamplingParams(
             temperature=TEMPERATURE if asked.temperature is None else asked.temperature,
@@ -130,24 +117,3 @@ def _form(asked: ResponseRequest) -> Form | None:
 
 def _effort(asked: ResponseRequest) -> str | None:
     return asked.reasoning.effort if asked.reasoning else None
-
-
-def _prefill(messages: list[Message]) -> tuple[list[Message], str]:
-    """Split off what the answer begins with: a last message of the model's that is text."""
-    last = messages[-1]
-    if not isinstance(last, AssistantMessage) or last.tool_calls:
-        return messages, ""
-    return messages[:-1], answered_text(last)
-
-
-def _variables(asked: ResponseRequest) -> dict[str, Any]:
-    variables = dict(asked.chat_template_kwargs or {})
-    for name in _RESERVED & variables.keys():
-        raise InvalidRequest(
-            f"chat_template_kwargs.{name}: the request gives this elsewhere",
-            param=f"chat_template_kwargs.{name}",
-        )
-    if (effort := _effort(asked)) is not None:
-        variables.setdefault("reasoning_effort", effort)
-        variables.setdefault("enable_thinking", effort != "none")
-    return variables
