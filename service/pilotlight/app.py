@@ -6,18 +6,18 @@ from contextlib import asynccontextmanager
 
 from litestar import Litestar
 
-from pilotlight.api.chat import chat_handler
-from pilotlight.api.completions import completions_handler
+from pilotlight.api.chat.handler import chat_handler
+from pilotlight.api.completions.handler import completions_handler
 from pilotlight.api.docs import docs_handlers
 from pilotlight.api.document import build_document
-from pilotlight.api.embeddings import embeddings_handler
+from pilotlight.api.embeddings.handler import embeddings_handler
 from pilotlight.api.errors import handle_error
 from pilotlight.api.health import health_handlers
-from pilotlight.api.messages import messages_handlers
+from pilotlight.api.messages.handler import messages_handlers
 from pilotlight.api.metrics import metrics_handler
 from pilotlight.api.models import models_handlers
-from pilotlight.api.responses import responses_handler
-from pilotlight.api.tokens import tokens_handlers
+from pilotlight.api.responses.handler import responses_handler
+from pilotlight.api.tokens.handler import tokens_handlers
 from pilotlight.config import Settings
 from pilotlight.service import Service
 from pilotlight_backend import Backend

@@ -8,8 +8,8 @@ from litestar.types import ASGIApp
 
 from pilotlight.api.answer_stream import AnswerStream
 from pilotlight.api.chunk_stream import ChunkProjection, loading_shown, usage_shown
-from pilotlight.api.completions_answer import Chunks, fold
-from pilotlight.api.completions_operation import OPERATION
+from pilotlight.api.completions.answer import Chunks, fold
+from pilotlight.api.completions.operation import OPERATION
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.hold import hold_of
 from pilotlight.api.requests import Body

@@ -7,9 +7,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from pilotlight.api.answer_stream import AnswerStream
-from pilotlight.api.chat_answer import Chunks, fold
-from pilotlight.api.chat_operation import OPERATION
-from pilotlight.api.chat_tools import calls_of, tools_of
+from pilotlight.api.chat.answer import Chunks, fold
+from pilotlight.api.chat.operation import OPERATION
 from pilotlight.api.chunk_stream import ChunkProjection, loading_shown, usage_shown
 from pilotlight.api.conversation import chat_prompt, check_form
 from pilotlight.api.disconnect import unless_disconnected
@@ -17,6 +16,7 @@ from pilotlight.api.forms import BUDGETS, form_of
 from pilotlight.api.hold import hold_of
 from pilotlight.api.requests import Body
 from pilotlight.api.sampling import sampling_of, stops_of
+from pilotlight.api.tool_choice import calls_of, tools_of
 from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest

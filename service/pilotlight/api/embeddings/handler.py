@@ -9,7 +9,7 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from pilotlight.api.disconnect import unless_disconnected
-from pilotlight.api.embeddings_operation import OPERATION
+from pilotlight.api.embeddings.operation import OPERATION
 from pilotlight.api.hold import hold_of
 from pilotlight.api.requests import Body
 from pilotlight.api.whole_answer import json_response

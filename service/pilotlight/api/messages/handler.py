@@ -11,10 +11,10 @@ from pilotlight.api.answer_stream import AnswerStream
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.error_shapes import MESSAGES
 from pilotlight.api.hold import hold_of
-from pilotlight.api.messages_answer import Asked, fold
-from pilotlight.api.messages_operation import COUNT_TOKENS, CREATE
-from pilotlight.api.messages_params import chat_prompt, generation_params, tools_of
-from pilotlight.api.messages_stream import IDLE, MessagesProjection
+from pilotlight.api.messages.answer import Asked, fold
+from pilotlight.api.messages.operation import COUNT_TOKENS, CREATE
+from pilotlight.api.messages.params import chat_prompt, generation_params, tools_of
+from pilotlight.api.messages.stream import IDLE, MessagesProjection
 from pilotlight.api.requests import Body
 from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings

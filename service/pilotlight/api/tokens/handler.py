@@ -6,12 +6,12 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
+from pilotlight.api.chat.logprobs import text_of
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.hold import hold_of
-from pilotlight.api.logprobs import text_of
 from pilotlight.api.requests import Body
-from pilotlight.api.tokens_operation import DETOKENIZE, TOKENIZE
-from pilotlight.api.tokens_prompt import prompt_of
+from pilotlight.api.tokens.operation import DETOKENIZE, TOKENIZE
+from pilotlight.api.tokens.prompt import prompt_of
 from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
 from pilotlight.generation import Generator

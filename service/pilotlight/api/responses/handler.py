@@ -7,17 +7,17 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from pilotlight.api.answer_stream import AnswerStream
-from pilotlight.api.chat import MAX_TOKENS
-from pilotlight.api.chat_tools import calls_of
+from pilotlight.api.chat.handler import MAX_TOKENS
 from pilotlight.api.conversation import chat_prompt, check_form
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.forms import BUDGETS
 from pilotlight.api.hold import hold_of
 from pilotlight.api.requests import Body
-from pilotlight.api.responses_answer import ResponseProjection, fold
-from pilotlight.api.responses_operation import OPERATION
-from pilotlight.api.responses_tools import offer_of
+from pilotlight.api.responses.answer import ResponseProjection, fold
+from pilotlight.api.responses.operation import OPERATION
+from pilotlight.api.responses.tools import offer_of
 from pilotlight.api.sampling import TEMPERATURE, TOP_K, TOP_P
+from pilotlight.api.tool_choice import calls_of
 from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Iterable
 
 from pilotlight.api import sse
-from pilotlight.api.responses_items import Output, new_id
+from pilotlight.api.responses.items import Output, new_id
 from pilotlight.api.sampling import TEMPERATURE, TOP_P
 from pilotlight.api.whole_answer import read_whole
 from pilotlight.errors import ServiceError
