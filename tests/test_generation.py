@@ -86,9 +86,10 @@ class Service:
             self.pool,
             Admission(),
             self.metrics,
+            max_queue=max_queue,
             clock=lambda: self.now,
         )
-        return Generator(reception, max_queue=max_queue)
+        return Generator(reception)
 
     def model(self, file: str = "m", options: dict | None = None, **keys: object) -> ModelEntry:
         """Write a model, with *options* as models.yaml would give them."""

@@ -1,7 +1,8 @@
 """What every request to a model goes through: admitted, resolved, held for its model, noted."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from weakref import WeakKeyDictionary
 
 from pilotlight.admission import Admission
 from pilotlight.answer_watch import AnswerWatch
@@ -10,6 +11,7 @@ from pilotlight.metrics import Metrics
 from pilotlight.models.pool import Hold, LoadedModel, ModelStatus, Pool
 from pilotlight.models.resolver import Resolver
 from pilotlight.receipt import Phases
+from pilotlight.turnstile import Turnstile
 
 
 class Reception:
@@ -22,13 +24,16 @@ class Reception:
         admission: Admission,
         metrics: Metrics,
         *,
+        max_queue: int,
         clock: Callable[[], float],
     ) -> None:
         self._resolver = resolver
         self._pool = pool
         self._admission = admission
         self._metrics = metrics
+        self._max_queue = max_queue
         self._clock = clock
+        self._turnstiles: WeakKeyDictionary[LoadedModel, Turnstile] = WeakKeyDictionary()
 
     async def status(self, name: str) -> ModelStatus:
         """Return how far the model is that requests call *name*; raises `ModelNotFound`."""
@@ -59,6 +64,25 @@ class Reception:
             raise
         finally:
             self._metrics.note(watch.record())
+
+    def turn(
+        self, model: LoadedModel, caller: str = "", places: int = 1
+    ) -> AbstractAsyncContextManager[None]:
+        """Wait for *caller*'s turn to have *places* of *model*'s engine; raises `QueueFull`."""
+        turnstile = self._turnstiles.get(model)
+        if turnstile is None:
+            slots = model.base.stats().slots
+            turnstile = Turnstile(slots, max_queue=self._max_queue, clock=self._clock)
+            self._turnstiles[model] = turnstile
+        return turnstile.turn(caller, places)
+
+    def waiting(self, name: str) -> int:
+        """Return how many requests wait here for the engine of the model *name*."""
+        return sum(
+            turnstile.waiting
+            for model, turnstile in self._turnstiles.items()
+            if model.entry.name == name
+        )
 
     def _load_phases(self, model: LoadedModel) -> Phases:
         """Return what *model*'s cold start took, from exec on where it was the process's own."""

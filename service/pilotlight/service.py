@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from pilotlight.admission import Admission
 from pilotlight.config import ConfigError, Settings
 from pilotlight.embedding import Embedder
@@ -25,7 +27,7 @@ from pilotlight.output import reasoning, tool_calls
 from pilotlight.platform import process_age
 from pilotlight.reception import Reception
 from pilotlight.schema.health import Readiness
-from pilotlight_backend import Backend, LoadOptions
+from pilotlight_backend import Backend, EngineStats, LoadOptions
 
 logger = logging.getLogger(__name__)
 
@@ -62,11 +64,25 @@ class Service:
         self.resolver = Resolver(self.registry, configured, discovery, lambda: self.pool.loaded)
         self.preload = Preload(settings.preload, self.resolver, self.pool)
         self.admission = Admission()
-        self.metrics = Metrics(self.pool.engines)
-        reception = Reception(self.resolver, self.pool, self.admission, self.metrics, clock=clock)
-        self.generator = Generator(reception, max_queue=settings.max_queue)
-        self.embedder = Embedder(reception, max_queue=settings.max_queue)
+        self.metrics = Metrics(self._engines)
+        self.reception = Reception(
+            self.resolver,
+            self.pool,
+            self.admission,
+            self.metrics,
+            max_queue=settings.max_queue,
+            clock=clock,
+        )
+        self.generator = Generator(self.reception)
+        self.embedder = Embedder(self.reception, max_queue=settings.max_queue)
         self._preloading: asyncio.Task[None] | None = None
+
+    def _engines(self) -> dict[str, EngineStats]:
+        """Return a snapshot of each engine; who waits before it counts as queued too."""
+        return {
+            name: replace(stats, queued=stats.queued + self.reception.waiting(name))
+            for name, stats in self.pool.engines().items()
+        }
 
     def _note_load(self, record: LoadRecord) -> None:
         self.metrics.note(record)

@@ -13,7 +13,6 @@ from pilotlight.errors import (
     ContextLengthExceeded,
     InferenceError,
     InvalidRequest,
-    QueueFull,
     ServiceError,
 )
 from pilotlight.generation.answer import Answer
@@ -45,9 +44,8 @@ _REQUEST_FIELDS = frozenset(
 class Generator:
     """Generates with whatever model a request names."""
 
-    def __init__(self, reception: Reception, *, max_queue: int) -> None:
+    def __init__(self, reception: Reception) -> None:
         self._reception = reception
-        self._max_queue = max_queue
         self._guiding = Guiding()
         self._dialects: WeakKeyDictionary[LoadedModel, Dialect] = WeakKeyDictionary()
 
@@ -55,17 +53,23 @@ class Generator:
         """Return how far the model is that requests call *name*; raises `ModelNotFound`."""
         return await self._reception.status(name)
 
-    async def generate(self, params: GenerationParams, *, hold: Hold) -> AsyncGenerator[Events]:
+    async def generate(
+        self, params: GenerationParams, *, hold: Hold, caller: str = ""
+    ) -> AsyncGenerator[Events]:
         """Yield the events of the answers. Close the generator to cancel.
 
-        *hold* is how long to wait for a model that is loading.
+        *hold* is how long to wait for a model that is loading; *caller* is who asks, where callers
+        are told apart.
         """
-        async with (
-            self._reception.model(params.model, hold) as (model, watch),
-            aclosing(self._answer(model, params, watch)) as answer,
-        ):
-            async for events in answer:
-                yield events
+        async with self._reception.model(params.model, hold) as (model, watch):
+            watch.submitted()
+            places = len(params.prompts) * params.n
+            async with (
+                self._reception.turn(model, caller, places),
+                aclosing(self._answer(model, params, watch)) as answer,
+            ):
+                async for events in answer:
+                    yield events
 
     async def tokens(self, model: str, prompt: Prompt, *, hold: Hold) -> Sequence[int]:
         """Return the tokens that *prompt* would be evaluated as."""
@@ -94,8 +98,7 @@ class Generator:
             for _ in range(params.n)
         ]
         guides = await self._guiding.guides(dialect, params, prompts)
-        stream = self._submit(dialect, params, prompts, guides)
-        watch.submitted()
+        stream = _submit(dialect, params, prompts, guides)
         try:
             while not (all(one.ended for one in answers) or any(one.failure for one in answers)):
                 events = await _next(stream, answers)
@@ -116,32 +119,29 @@ class Generator:
             self._dialects[model] = dialect
         return dialect
 
-    def _submit(
-        self,
-        dialect: Dialect,
-        params: GenerationParams,
-        prompts: Sequence[Rendered],
-        guides: Sequence[Guide | None],
-    ) -> EventStream:
-        queued = dialect.engine.stats().queued
-        if queued >= self._max_queue:
-            raise QueueFull(f"{queued} requests wait for this model already", retry_after=5.0)
-        requests = [
-            GenerateRequest(
-                prompt=prompt.tokens,
-                max_tokens=params.max_tokens,
-                sampling=_seeded(params.sampling, number % params.n),
-                stop_token_ids=params.stop_token_ids,
-                logprobs=params.logprobs,
-                guide=guides[number],
-                shares_prompt=params.n > 1,
-            )
-            for number, prompt in enumerate(each for each in prompts for _ in range(params.n))
-        ]
-        try:
-            return dialect.engine.submit(requests)
-        except Refused as refused:
-            raise _refusal(refused.error, params.prompts[refused.number // params.n]) from refused
+
+def _submit(
+    dialect: Dialect,
+    params: GenerationParams,
+    prompts: Sequence[Rendered],
+    guides: Sequence[Guide | None],
+) -> EventStream:
+    requests = [
+        GenerateRequest(
+            prompt=prompt.tokens,
+            max_tokens=params.max_tokens,
+            sampling=_seeded(params.sampling, number % params.n),
+            stop_token_ids=params.stop_token_ids,
+            logprobs=params.logprobs,
+            guide=guides[number],
+            shares_prompt=params.n > 1,
+        )
+        for number, prompt in enumerate(each for each in prompts for _ in range(params.n))
+    ]
+    try:
+        return dialect.engine.submit(requests)
+    except Refused as refused:
+        raise _refusal(refused.error, params.prompts[refused.number // params.n]) from refused
 
 
 def _refusal(error: BackendError, prompt: Prompt) -> ServiceError:
