@@ -22,6 +22,7 @@ TABLE = [
     ("PathNotFound", 404, "invalid_request_error", "not_found"),
     ("ModelNotFound", 404, "model_not_found", "model_not_found"),
     ("QueueFull", 429, "rate_limit_error", "queue_full"),
+    ("RateLimited", 429, "rate_limit_error", "rate_limit_exceeded"),
     ("InferenceError", 500, "inference_error", "inference_error"),
     ("ShuttingDown", 503, "server_error", "shutting_down"),
     ("ModelLoading", 503, "model_loading", "model_loading"),
@@ -32,7 +33,8 @@ TABLE = [
 
 def test_every_error_is_one_of_the_table():
     """Each has its status, type and code; no two have the same code."""
-    concrete = [one for one in descendants(ServiceError) if one is not errors.Unavailable]
+    abstract = (errors.TooManyRequests, errors.Unavailable)
+    concrete = [one for one in descendants(ServiceError) if one not in abstract]
     rows = [(one.__name__, one.status, one.type, one.code) for one in concrete]
     assert sorted(rows) == sorted(TABLE)
     assert len({code for *_, code in rows}) == len(rows)

@@ -31,6 +31,7 @@ from pilotlight.generation import (
 )
 from pilotlight.generation.dialect import read_template
 from pilotlight.generation.generator import param_of
+from pilotlight.limits import Limits, RateLimiter
 from pilotlight.metrics import Metrics
 from pilotlight.models.catalog import Discovery, ModelEntry, ModelOptions
 from pilotlight.models.history import LoadHistory
@@ -86,6 +87,7 @@ class Service:
             self.pool,
             Admission(),
             self.metrics,
+            RateLimiter(Limits(), lambda: self.now),
             max_queue=max_queue,
             clock=lambda: self.now,
         )

@@ -99,6 +99,16 @@ class Settings(Struct, frozen=True, kw_only=True):
         Count,
         Meta(description="Requests that may wait for one model's slots before others get a 429."),
     ] = 256
+    requests_per_minute: Annotated[
+        Count | None, Meta(description="Requests that each caller may make a minute.")
+    ] = None
+    tokens_per_minute: Annotated[
+        Count | None,
+        Meta(description="Tokens, of prompts and answers, that each caller may use a minute."),
+    ] = None
+    concurrent_requests: Annotated[
+        Count | None, Meta(description="Requests that each caller may have under way.")
+    ] = None
     max_request_bytes: Annotated[
         Count, Meta(description="Largest request body in bytes; a larger one gets a 413.")
     ] = 10_000_000

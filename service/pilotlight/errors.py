@@ -8,7 +8,9 @@
     │   ├── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type
     │   └── PathNotFound            404  invalid_request_error  not_found
     ├── ModelNotFound               404  model_not_found        model_not_found
-    ├── QueueFull                   429  rate_limit_error       queue_full              Retry-After
+    ├── TooManyRequests             429                                                 Retry-After
+    │   ├── QueueFull               429  rate_limit_error       queue_full
+    │   └── RateLimited             429  rate_limit_error       rate_limit_exceeded
     ├── InferenceError              500  inference_error        inference_error
     └── Unavailable                 503                                                 see below
         ├── ShuttingDown            503  server_error           shutting_down
@@ -99,16 +101,28 @@ class ModelNotFound(ServiceError):
     code = "model_not_found"
 
 
-class QueueFull(ServiceError):
-    """As many requests wait for this model as may; *retry_after* is in seconds."""
+class TooManyRequests(ServiceError):
+    """Not now; *retry_after* is in seconds."""
 
     status = 429
     type = "rate_limit_error"
-    code = "queue_full"
+    code = "too_many_requests"
 
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class QueueFull(TooManyRequests):
+    """As many requests wait for this model as may."""
+
+    code = "queue_full"
+
+
+class RateLimited(TooManyRequests):
+    """The caller has had what it may."""
+
+    code = "rate_limit_exceeded"
 
 
 class InferenceError(ServiceError):

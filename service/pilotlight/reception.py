@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 from pilotlight.admission import Admission
 from pilotlight.answer_watch import AnswerWatch
 from pilotlight.errors import InferenceError, ServiceError
+from pilotlight.limits import RateLimiter
 from pilotlight.metrics import Metrics
 from pilotlight.models.pool import Hold, LoadedModel, ModelStatus, Pool
 from pilotlight.models.resolver import Resolver
@@ -23,6 +24,7 @@ class Reception:
         pool: Pool,
         admission: Admission,
         metrics: Metrics,
+        limiter: RateLimiter,
         *,
         max_queue: int,
         clock: Callable[[], float],
@@ -31,6 +33,7 @@ class Reception:
         self._pool = pool
         self._admission = admission
         self._metrics = metrics
+        self._limiter = limiter
         self._max_queue = max_queue
         self._clock = clock
         self._turnstiles: WeakKeyDictionary[LoadedModel, Turnstile] = WeakKeyDictionary()
@@ -40,22 +43,28 @@ class Reception:
         return self._pool.status(await self._resolver.resolve(name))
 
     @asynccontextmanager
-    async def model(self, name: str, hold: Hold) -> AsyncIterator[tuple[LoadedModel, AnswerWatch]]:
+    async def model(
+        self, name: str, hold: Hold, caller: str = ""
+    ) -> AsyncIterator[tuple[LoadedModel, AnswerWatch]]:
         """Yield the model that requests call *name*, loaded, and the watch over this request.
 
-        *hold* is how long to wait for a model that is loading. The model stays for as long as the
+        *hold* is how long to wait for a model that is loading, *caller* whose limits it counts
+        against. The model stays for as long as the
         context lasts; what goes wrong there is the request's outcome. Raises a `ServiceError`.
         """
         watch = AnswerWatch(self._clock)
         try:
-            with self._admission.request():
+            with self._admission.request(), self._limiter.request(caller) as visit:
                 entry = await self._resolver.resolve(name)
                 watch.model = entry.name
                 cold = self._pool.status(entry).state != "ready"
                 async with self._pool.lease(entry, hold) as model:
                     if cold:
                         watch.cold(self._load_phases(model))
-                    yield model, watch
+                    try:
+                        yield model, watch
+                    finally:
+                        visit.tokens = watch.tokens
         except ServiceError as error:
             watch.outcome = error.code
             raise

@@ -16,6 +16,7 @@ from pilotlight.admission import Admission
 from pilotlight.config import ConfigError, Settings
 from pilotlight.embedding import Embedder
 from pilotlight.generation import Generator
+from pilotlight.limits import Limits, RateLimiter
 from pilotlight.metrics import LoadRecord, Metrics
 from pilotlight.models.catalog import Discovery, ModelEntry, read_models_file
 from pilotlight.models.history import LoadHistory
@@ -65,11 +66,13 @@ class Service:
         self.preload = Preload(settings.preload, self.resolver, self.pool)
         self.admission = Admission()
         self.metrics = Metrics(self._engines)
+        self.limiter = RateLimiter(_limits(settings), clock)
         self.reception = Reception(
             self.resolver,
             self.pool,
             self.admission,
             self.metrics,
+            self.limiter,
             max_queue=settings.max_queue,
             clock=clock,
         )
@@ -122,6 +125,14 @@ class Service:
             with suppress(asyncio.CancelledError):
                 await self._preloading
         await self.pool.close()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        requests_per_minute=settings.requests_per_minute,
+        tokens_per_minute=settings.tokens_per_minute,
+        concurrent_requests=settings.concurrent_requests,
+    )
 
 
 def _cache_dir(settings: Settings) -> Path | None:

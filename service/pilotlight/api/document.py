@@ -17,7 +17,7 @@ from pilotlight import __version__
 from pilotlight.api.error_shapes import ErrorShape
 from pilotlight.api.operation import Answer, Content, Operation, Parameter
 from pilotlight.api.wire_schemas import REF, finished, spelled_out
-from pilotlight.errors import QueueFull, ServiceError, Unavailable
+from pilotlight.errors import ServiceError, TooManyRequests, Unavailable
 from pilotlight.schema.base import Request
 
 _TAGS = [
@@ -197,7 +197,7 @@ def _error(
         "content": _content([content], schemas),
     }
     headers: dict[str, Any] = {}
-    if any(issubclass(kind, QueueFull | Unavailable) for kind in kinds):
+    if any(issubclass(kind, TooManyRequests | Unavailable) for kind in kinds):
         headers |= _RETRY_HEADERS
     if any(issubclass(kind, Unavailable) for kind in kinds):
         headers |= _SHOULD_RETRY

@@ -30,7 +30,6 @@ from pilotlight_backend import (
     Guide,
     InvalidParameter,
     SamplingParams,
-    Usage,
 )
 from pilotlight_backend import ContextLengthExceeded as PromptTooLong
 
@@ -61,7 +60,7 @@ class Generator:
         *hold* is how long to wait for a model that is loading; *caller* is who asks, where callers
         are told apart.
         """
-        async with self._reception.model(params.model, hold) as (model, watch):
+        async with self._reception.model(params.model, hold, caller) as (model, watch):
             watch.submitted()
             places = len(params.prompts) * params.n
             async with (
@@ -71,18 +70,20 @@ class Generator:
                 async for events in answer:
                     yield events
 
-    async def tokens(self, model: str, prompt: Prompt, *, hold: Hold) -> Sequence[int]:
+    async def tokens(
+        self, model: str, prompt: Prompt, *, hold: Hold, caller: str = ""
+    ) -> Sequence[int]:
         """Return the tokens that *prompt* would be evaluated as."""
-        async with self.speaking(model, hold=hold) as dialect:
+        async with self.speaking(model, hold=hold, caller=caller) as dialect:
             return (await render(dialect, prompt)).tokens
 
     @asynccontextmanager
-    async def speaking(self, model: str, *, hold: Hold) -> AsyncIterator[Dialect]:
+    async def speaking(self, model: str, *, hold: Hold, caller: str = "") -> AsyncIterator[Dialect]:
         """Keep the model loaded that requests call *model*, and tell how it is spoken to.
 
         What is asked of it is tokens, or their text.
         """
-        async with self._reception.model(model, hold) as (loaded, watch):
+        async with self._reception.model(model, hold, caller) as (loaded, watch):
             watch.outcome = "tokenized"
             yield await self._dialect(loaded)
 
@@ -103,11 +104,12 @@ class Generator:
             while not (all(one.ended for one in answers) or any(one.failure for one in answers)):
                 events = await _next(stream, answers)
                 if all(answer.ended for answer in answers):
-                    watch.ended(_reason(answers[0]), _total(answers, params.n))
+                    watch.ended(_reason(answers[0]))
                 if events:
                     yield events
         finally:
             stream.cancel()
+            watch.spent(total_usage([answer.usage for answer in answers], params.n))
         for answer in answers:
             if answer.failure:
                 raise answer.failure
@@ -181,10 +183,6 @@ def _seeded(sampling: SamplingParams, number: int) -> SamplingParams:
 
 def _reason(answer: Answer) -> str:
     return "" if answer.ended is None else answer.ended.reason
-
-
-def _total(answers: Sequence[Answer], n: int) -> Usage:
-    return total_usage([answer.ended.usage for answer in answers if answer.ended], n)
 
 
 def param_of(name: str, prompt: Prompt) -> str | None:
