@@ -148,8 +148,11 @@ def _add_setting(parser: argparse.ArgumentParser, field: msgspec.structs.FieldIn
         "help": help_text.replace("%", "%%"),
     }
     if is_secret(field.type):
-        # Without a flag of its own it would be taken for a longer one, and told in its errors.
-        parser.add_argument(flag, action=_RefuseSecret, nargs="?", help=argparse.SUPPRESS)
+        # Unknown, it would be taken for the beginning of another flag and be told in an error; in
+        # the singular it is llama-server's and vLLM's.
+        parser.add_argument(
+            flag, flag.removesuffix("s"), action=_RefuseSecret, nargs="?", help=argparse.SUPPRESS
+        )
     elif _bare(field.type) is bool:
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
     else:

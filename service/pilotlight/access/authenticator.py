@@ -61,7 +61,7 @@ class Authenticator:
         return self._required_group is None or self._required_group in user.groups
 
     def _in_force(self) -> Sequence[ApiKey]:
-        return self._keys if self._file is None else (*self._keys, *self._file.keys())
+        return self._keys if self._file is None else (*self._keys, *self._file.in_force())
 
     def _reason(self, keys: int, user: Caller | None) -> str:
         if keys > 1:

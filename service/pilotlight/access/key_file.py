@@ -35,7 +35,7 @@ class KeyFile:
         self._look_at = clock() + _EVERY
         self._complaint: str | None = None
 
-    def keys(self) -> Sequence[ApiKey]:
+    def in_force(self) -> Sequence[ApiKey]:
         """Return the keys in force."""
         now = self._clock()
         if now >= self._look_at:
@@ -55,7 +55,7 @@ class KeyFile:
                 logger.warning("%s: %s; the keys read before stay in force", self._path, error)
         else:
             self._complaint = None
-            logger.info("%s: read anew, it has %d API keys", self._path, len(self._keys))
+            logger.info("%s: read anew; API keys in it: %d", self._path, len(self._keys))
 
     def _is_as_read(self) -> bool:
         try:
@@ -66,10 +66,8 @@ class KeyFile:
     def _read(self) -> tuple[tuple[ApiKey, ...], _Version]:
         """Return the keys, and the version of the file they are from; raises `KeysRefused`."""
         try:
-            # Opening a pipe would wait for its writer.
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            with open(descriptor, "rb") as file:  # noqa: PTH123 - of a descriptor
-                status = os.fstat(descriptor)
+            with open(self._path, "rb", opener=_open) as file:
+                status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
                     raise KeysRefused("is no regular file")
                 content = file.read(_LARGEST + 1)
@@ -82,6 +80,10 @@ class KeyFile:
         except UnicodeDecodeError:
             raise KeysRefused("is no UTF-8 text") from None
         return read_file(text, self._beside), _version(status)
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for its writer
 
 
 def _version(status: os.stat_result) -> _Version:
