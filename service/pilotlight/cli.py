@@ -150,9 +150,8 @@ def _add_setting(parser: argparse.ArgumentParser, field: msgspec.structs.FieldIn
     if is_secret(field.type):
         # Unknown, it would be taken for the beginning of another flag and be told in an error; in
         # the singular it is llama-server's and vLLM's.
-        parser.add_argument(
-            flag, flag.removesuffix("s"), action=_RefuseSecret, nargs="?", help=argparse.SUPPRESS
-        )
+        options |= {"action": _RefuseSecret, "nargs": "?", "help": argparse.SUPPRESS}
+        parser.add_argument(flag, flag.removesuffix("s"), **options)
     elif _bare(field.type) is bool:
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
     else:
