@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from litestar import Litestar, Request, get
 
 from pilotlight.access import ANONYMOUS, Caller
+from pilotlight.access.keys import read_file
 from pilotlight.api.auth import caller_of
 from pilotlight.api.operation import operations
 from pilotlight.app import create_app
@@ -109,6 +111,17 @@ async def test_a_chat_endpoint_is_never_public(start: Callable[..., Any], path: 
     service.write(reply="Hello.")
     assert (await service.post(chat(), path=path)).status_code == 401
     assert (await service.post(chat(), path=path, **KEY)).status_code == 200
+
+
+def test_the_documentation_says_what_is_public_and_how_keys_are_written():
+    """docs/security.md has each public path, and a file that is read."""
+    text = (Path(__file__).parents[2] / "docs/security.md").read_text()
+    section = text.partition("## What is public\n\n")[2].partition(" need no key")[0]
+    files = [path for path in PUBLIC if path.startswith("/swagger/")]
+    assert len(files) == 2  # which it calls so
+    assert set(re.findall("`([^`]+)`", section)) == set(PUBLIC) - set(files)
+    keys = read_file(text.partition("```text\n")[2].partition("```")[0])
+    assert [key.name for key in keys] == ["ann", "ci"]
 
 
 # ── who is let in ───────────────────────────────────────────────────────────────────────────────
