@@ -124,6 +124,23 @@ def test_a_header_does_not_say_who_the_peer_is(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("flags", "variables", "warned"),
+    [
+        (["--host=0.0.0.0"], {}, True),
+        ([], {}, False),
+        (["--host=0.0.0.0"], {"PILOTLIGHT_API_KEYS": ANN}, False),
+        (["--host=0.0.0.0", "--trusted-proxies=10.0.0.1"], {}, False),
+    ],
+)
+def test_it_warns_where_everybody_may_use_it(tmp_path: Path, flags, variables, warned):
+    """Not on loopback alone, nor where a caller has to be known."""
+    with serving(tmp_path, *flags, **variables) as server:
+        assert server.ask("GET", "/livez") == 200
+        assert ("everybody who reaches 0.0.0.0 may use this server" in server.log) == warned
+    assert ANN not in server.printed + server.log
+
+
+@pytest.mark.parametrize(
     ("arguments", "variables", "named"),
     [
         (["--api-keys-file={folder}/keys"], {}, "keys: line 2: expected name:key"),
