@@ -16,6 +16,7 @@ def descendants(kind: type[ServiceError]) -> list[type[ServiceError]]:
 TABLE = [
     ("InvalidRequest", 400, "invalid_request_error", "invalid_request_error"),
     ("ContextLengthExceeded", 400, "invalid_request_error", "context_length_exceeded"),
+    ("InvalidApiKey", 401, "invalid_request_error", "invalid_api_key"),
     ("MethodNotAllowed", 405, "invalid_request_error", "method_not_allowed"),
     ("RequestTooLarge", 413, "invalid_request_error", "request_too_large"),
     ("UnsupportedMediaType", 415, "invalid_request_error", "unsupported_media_type"),
@@ -66,6 +67,12 @@ def test_an_error_knows_its_parameter():
 def test_an_error_knows_whether_to_try_again(error, retry_after, should_retry):
     """Unavailable says yes or no; the rest leaves the judgement to the client."""
     assert (error.retry_after, error.should_retry) == (retry_after, should_retry)
+
+
+def test_a_key_error_knows_what_to_ask_for():
+    """How a caller can say who it is, is kept for the header."""
+    assert errors.InvalidApiKey("x").challenge == "Bearer"
+    assert errors.InvalidRequest("x").challenge is None
 
 
 def test_a_method_error_knows_the_methods():

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 
 from litestar import Litestar
 
+from pilotlight.access import Authenticator
+from pilotlight.api.auth import Guard, public_paths
 from pilotlight.api.chat.handler import chat_handler
 from pilotlight.api.completions.handler import completions_handler
 from pilotlight.api.docs import docs_handlers
@@ -33,11 +35,15 @@ def create_app(
 
     *backends* are served beside the installed ones. Raises `ConfigError`.
     """
-    return create_app_of(Service(settings, backends=backends, clock=clock), settings)
+    authenticator = Authenticator(settings, clock=clock)
+    return create_app_of(Service(settings, backends=backends, clock=clock), settings, authenticator)
 
 
-def create_app_of(service: Service, settings: Settings) -> Litestar:
-    """Return the application that serves *service*, which it begins where nobody has, and ends."""
+def create_app_of(service: Service, settings: Settings, authenticator: Authenticator) -> Litestar:
+    """Return the application that serves *service* to those whom *authenticator* knows.
+
+    It begins the service where nobody has, and ends it.
+    """
     handlers = [
         *health_handlers(service.readiness),
         metrics_handler(service.metrics),
@@ -48,7 +54,12 @@ def create_app_of(service: Service, settings: Settings) -> Litestar:
         completions_handler(service.generator, settings),
         *tokens_handlers(service.generator, settings),
         *docs_handlers(
-            lambda: build_document(app, chat_completions_path=settings.chat_completions_path)
+            lambda: build_document(
+                app,
+                chat_completions_path=settings.chat_completions_path,
+                # Users of a proxy need none, and the document is theirs too.
+                key_required=authenticator.has_keys and not authenticator.trusts_proxies,
+            )
         ),
     ]
     if settings.chat_completions:
@@ -62,6 +73,7 @@ def create_app_of(service: Service, settings: Settings) -> Litestar:
         logging_config=None,
     )
     app.state.service = service
+    app.asgi_handler = Guard(app.asgi_handler, authenticator, public_paths(app))
     return app
 
 

@@ -3,6 +3,7 @@
     ServiceError
     ├── InvalidRequest              400  invalid_request_error  invalid_request_error
     │   ├── ContextLengthExceeded   400  invalid_request_error  context_length_exceeded
+    │   ├── InvalidApiKey           401  invalid_request_error  invalid_api_key         WWW-Auth…
     │   ├── MethodNotAllowed        405  invalid_request_error  method_not_allowed      Allow
     │   ├── RequestTooLarge         413  invalid_request_error  request_too_large
     │   ├── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type
@@ -45,6 +46,8 @@ class ServiceError(Exception):
         """What `x-should-retry` tells the SDKs; None leaves it to them."""
         self.allow: str | None = None
         """The methods that a path knows, for the `Allow` header."""
+        self.challenge: str | None = None
+        """How a caller can say who it is, for the `WWW-Authenticate` header."""
 
 
 class InvalidRequest(ServiceError):
@@ -59,6 +62,17 @@ class ContextLengthExceeded(InvalidRequest):
     """The rendered prompt leaves no room for an answer."""
 
     code = "context_length_exceeded"
+
+
+class InvalidApiKey(InvalidRequest):
+    """The request carries no API key that is known, and no proxy vouches for its user."""
+
+    status = 401
+    code = "invalid_api_key"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.challenge = "Bearer"
 
 
 class MethodNotAllowed(InvalidRequest):
