@@ -18,6 +18,7 @@ from pilotlight.api.health import health_handlers
 from pilotlight.api.messages.handler import messages_handlers
 from pilotlight.api.metrics import metrics_handler
 from pilotlight.api.models import models_handlers
+from pilotlight.api.rate_headers import RateHeaders
 from pilotlight.api.responses.handler import responses_handler
 from pilotlight.api.tokens.handler import tokens_handlers
 from pilotlight.config import Settings
@@ -73,7 +74,8 @@ def create_app_of(service: Service, settings: Settings, authenticator: Authentic
         logging_config=None,
     )
     app.state.service = service
-    app.asgi_handler = Guard(app.asgi_handler, authenticator, public_paths(app))
+    limited = RateHeaders(app.asgi_handler, service.limiter)
+    app.asgi_handler = Guard(limited, authenticator, public_paths(app))
     return app
 
 

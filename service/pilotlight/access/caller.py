@@ -13,6 +13,11 @@ class Caller(Struct, frozen=True):
     groups: tuple[str, ...] = ()
     """The user's, as the proxy has them; a key has none."""
 
+    @property
+    def account(self) -> str:
+        """What its limits are counted under: a key and a user may have one name."""
+        return f"{self.kind}:{self.name}"
+
 
 ANONYMOUS = Caller("anonymous", "anonymous")
 """Who nobody asked for a key."""

@@ -22,6 +22,11 @@ def caller_of(scope: Scope) -> Caller:
     return cast("Caller", scope.get("state", {}).get(_CALLER, ANONYMOUS))
 
 
+def account_of(request: Request[Any, Any, Any]) -> str:
+    """Return what the limits of *request*'s caller are counted under."""
+    return caller_of(request.scope).account
+
+
 class Guard:
     """An ASGI application before *app*, which gets those requests alone that may be answered.
 

@@ -7,6 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from pilotlight.api.answer_stream import AnswerStream
+from pilotlight.api.auth import account_of
 from pilotlight.api.chat.answer import Chunks, fold
 from pilotlight.api.chat.operation import OPERATION
 from pilotlight.api.chunk_stream import ChunkProjection, loading_shown, usage_shown
@@ -43,7 +44,9 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
             to_the_end=settings.platform == "cloud_run",
             shows_loading=bool(asked.stream and loading_shown(asked)),
         )
-        generation = generator.generate(generation_params(asked), hold=hold)
+        generation = generator.generate(
+            generation_params(asked), hold=hold, caller=account_of(request)
+        )
         if not asked.stream:
             answer, receipt = await unless_disconnected(
                 request.receive, fold(generation, n=asked.n or 1, logprobs=bool(asked.logprobs))

@@ -7,6 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from pilotlight.api.answer_stream import AnswerStream
+from pilotlight.api.auth import account_of
 from pilotlight.api.chat.handler import MAX_TOKENS
 from pilotlight.api.conversation import chat_prompt, check_form
 from pilotlight.api.disconnect import unless_disconnected
@@ -44,7 +45,9 @@ def responses_handler(generator: Generator, settings: Settings) -> HTTPRouteHand
         hold = hold_of(
             request.headers, default=settings.hold, to_the_end=settings.platform == "cloud_run"
         )
-        generation = generator.generate(generation_params(asked), hold=hold)
+        generation = generator.generate(
+            generation_params(asked), hold=hold, caller=account_of(request)
+        )
         if asked.stream:
             return await AnswerStream(request, generation, ResponseProjection(asked)).response()
         answer, receipt = await unless_disconnected(request.receive, fold(generation, asked))
