@@ -20,6 +20,7 @@ from pilotlight.config import Settings
 from pilotlight_backend.testing.fake import FakeBackend, FakeEngine, FakeModel
 
 CHAT = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
 
 
 def chat(model: str = "m", text: str = "hi", **fields: Any) -> dict[str, Any]:
@@ -142,7 +143,13 @@ class LiveServer(uvicorn.Server):
 
     def __init__(self, app: Litestar) -> None:
         super().__init__(
-            uvicorn.Config(app, lifespan="on", log_config=None, timeout_graceful_shutdown=5)
+            uvicorn.Config(
+                app,
+                lifespan="on",
+                log_config=None,
+                proxy_headers=False,
+                timeout_graceful_shutdown=5,
+            )
         )
         self.app = app
         self.up = threading.Event()

@@ -57,7 +57,8 @@ def test_the_record_of_a_whole_answer(clock):
         clock.now += 1
         step()
     clock.now += 5
-    watch.ended("stop", USAGE)
+    watch.ended("stop")
+    watch.spent(USAGE)
     assert watch.record() == AnswerRecord(
         model="m",
         outcome="stop",

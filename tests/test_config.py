@@ -47,6 +47,8 @@ def test_flag_wins_over_variable_over_default():
         ("PILOTLIGHT_UNKNOWN_FIELDS", "ignore", "ignore"),
         ("PILOTLIGHT_MEMORY_BUDGET", "6GiB\n", "6GiB"),
         ("PILOTLIGHT_THREADS", " 3 ", 3),
+        ("PILOTLIGHT_API_KEYS_FILE", "~/keys", Path("/home/me/keys")),
+        ("PILOTLIGHT_TRUSTED_PROXIES", "10.0.0.0/8, fd00::1", ("10.0.0.0/8", "fd00::1")),
     ],
 )
 def test_variables_are_converted(monkeypatch, variable, text, value):
@@ -61,7 +63,8 @@ def test_every_setting_has_a_variable(field):
     """The variable's name is the field's, in capitals, with the prefix."""
     assert environment_name(field) == f"PILOTLIGHT_{field.upper()}"
     value = getattr(Settings(), field)
-    text = "" if value == () else "1" if value is None else str(value)
+    given = "http://x" if field == "otlp_endpoint" else "1"
+    text = "" if value == () else given if value is None else str(value)
     load_settings({}, {environment_name(field): text})
 
 
@@ -154,6 +157,10 @@ def test_other_variables_are_none_of_ours():
         ("chat_completions_path", "v1/chat"),
         ("chat_completions_path", "/"),
         ("chat_completions_path", "/v1/{model}"),
+        ("user_header", "X Forwarded User"),
+        ("groups_header", "X-Groups:"),
+        ("groups_separator", "/"),
+        ("required_group", ""),
         ("log_format", "xml"),
         ("log_level", "LOUD"),
         ("models_dir", "~nobody-lives-here/m"),
@@ -187,6 +194,23 @@ def test_container_without_a_home_folder_starts(monkeypatch):
     assert settings.models_dir == Path("~/.core/models")
     with pytest.raises(ConfigError, match=r"^--models-dir: '~/m' is refused: its ~"):
         load_settings({"models_dir": "~/m"}, {})
+
+
+def test_a_secret_is_shown_to_nobody():
+    """Neither with its settings nor in an error, where the text has to be asked for."""
+    settings = load_settings({}, {"PILOTLIGHT_API_KEYS": " ann:s3cret\n"})
+    assert settings.api_keys.reveal() == "ann:s3cret"
+    assert "s3cret" not in repr(settings) + str(settings.api_keys)
+    assert "api_keys=Secret(…)" in repr(settings)
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_secret_is_refused(text):
+    """Whoever sets it wants the server closed, and a mount that failed would open it."""
+    with pytest.raises(
+        ConfigError, match=r"^PILOTLIGHT_API_KEYS: its value is refused: it is empty$"
+    ):
+        load_settings({}, {"PILOTLIGHT_API_KEYS": text})
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,14 @@ def descendants(kind: type[ServiceError]) -> list[type[ServiceError]]:
 TABLE = [
     ("InvalidRequest", 400, "invalid_request_error", "invalid_request_error"),
     ("ContextLengthExceeded", 400, "invalid_request_error", "context_length_exceeded"),
+    ("InvalidApiKey", 401, "invalid_request_error", "invalid_api_key"),
     ("MethodNotAllowed", 405, "invalid_request_error", "method_not_allowed"),
     ("RequestTooLarge", 413, "invalid_request_error", "request_too_large"),
     ("UnsupportedMediaType", 415, "invalid_request_error", "unsupported_media_type"),
     ("PathNotFound", 404, "invalid_request_error", "not_found"),
     ("ModelNotFound", 404, "model_not_found", "model_not_found"),
     ("QueueFull", 429, "rate_limit_error", "queue_full"),
+    ("RateLimited", 429, "rate_limit_error", "rate_limit_exceeded"),
     ("InferenceError", 500, "inference_error", "inference_error"),
     ("ShuttingDown", 503, "server_error", "shutting_down"),
     ("ModelLoading", 503, "model_loading", "model_loading"),
@@ -32,7 +34,8 @@ TABLE = [
 
 def test_every_error_is_one_of_the_table():
     """Each has its status, type and code; no two have the same code."""
-    concrete = [one for one in descendants(ServiceError) if one is not errors.Unavailable]
+    abstract = (errors.TooManyRequests, errors.Unavailable)
+    concrete = [one for one in descendants(ServiceError) if one not in abstract]
     rows = [(one.__name__, one.status, one.type, one.code) for one in concrete]
     assert sorted(rows) == sorted(TABLE)
     assert len({code for *_, code in rows}) == len(rows)
@@ -64,6 +67,12 @@ def test_an_error_knows_its_parameter():
 def test_an_error_knows_whether_to_try_again(error, retry_after, should_retry):
     """Unavailable says yes or no; the rest leaves the judgement to the client."""
     assert (error.retry_after, error.should_retry) == (retry_after, should_retry)
+
+
+def test_a_key_error_knows_what_to_ask_for():
+    """How a caller can say who it is, is kept for the header."""
+    assert errors.InvalidApiKey("x").challenge == "Bearer"
+    assert errors.InvalidRequest("x").challenge is None
 
 
 def test_a_method_error_knows_the_methods():

@@ -31,6 +31,7 @@ from pilotlight.generation import (
 )
 from pilotlight.generation.dialect import read_template
 from pilotlight.generation.generator import param_of
+from pilotlight.limits import Limits, RateLimiter
 from pilotlight.metrics import Metrics
 from pilotlight.models.catalog import Discovery, ModelEntry, ModelOptions
 from pilotlight.models.history import LoadHistory
@@ -86,9 +87,11 @@ class Service:
             self.pool,
             Admission(),
             self.metrics,
+            RateLimiter(Limits(), lambda: self.now),
+            max_queue=max_queue,
             clock=lambda: self.now,
         )
-        return Generator(reception, max_queue=max_queue)
+        return Generator(reception)
 
     def model(self, file: str = "m", options: dict | None = None, **keys: object) -> ModelEntry:
         """Write a model, with *options* as models.yaml would give them."""

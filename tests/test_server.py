@@ -1,11 +1,13 @@
 """What a server says of itself when it starts."""
 
 import re
+import socket
+from pathlib import Path
 
 import pytest
 
-from pilotlight.config import load_settings
-from pilotlight.server import findings
+from pilotlight.config import Secret, Settings, load_settings
+from pilotlight.server import announcement, exposure, findings
 
 CLUSTER = {"K_SERVICE": "x", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
@@ -26,3 +28,49 @@ def test_it_says_where_it_runs_and_why(environ, flags, told):
     assert line.startswith(told)
     assert re.search(r"; [0-9]+ CPUs?, [0-9.]+ GB of memory; ", line)
     assert line.endswith(f"up to {settings.hold:g} s")
+
+
+class Listener:
+    """Listens on *host*, as far as it says."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    def getsockname(self) -> tuple[str, int]:
+        return self._host, 8080
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "fe80::1%eth0"])  # noqa: S104 - what is looked at
+def test_it_warns_where_others_reach_it(host):
+    """The address and what to do about it."""
+    warning = exposure(Listener(host))
+    assert warning.startswith(f"everybody who reaches {host} may use this server")
+    assert "--api-keys-file" in warning
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_it_does_not_warn_where_nobody_else_does(host):
+    """Asked for by name, the socket still says an address."""
+    with socket.create_server(
+        (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+    ) as listener:
+        assert exposure(listener) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "needed"),
+    [
+        ({}, False),
+        ({"api_keys": Secret("s3cret")}, True),
+        ({"api_keys_file": Path("/keys")}, True),
+        ({"trusted_proxies": ("10.0.0.1",)}, False),
+    ],
+)
+def test_the_lines_to_paste_have_a_place_for_the_key(settings, needed):
+    """Where one is needed; which it is nobody is told."""
+    printed = announcement(Settings(**settings), Listener("127.0.0.1"))
+    lines = [line for line in printed.splitlines() if "curl" in line]
+    assert len(lines) == 2
+    for line in lines:
+        assert ('-H "Authorization: Bearer $KEY"' in line) == needed
+    assert "s3cret" not in printed

@@ -58,11 +58,20 @@ class AnswerWatch:
         self.receipt["first_token"] = self._first_token - self._arrived
         return dict(self.receipt)
 
-    def ended(self, outcome: str, usage: Usage) -> None:
+    def ended(self, outcome: str) -> None:
         """Note that the answer is whole."""
         self._ended = self._clock()
         self.outcome = outcome
+
+    def spent(self, usage: Usage) -> None:
+        """Note what the request took, whole or not."""
         self._usage = usage
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt and of the answer, as far as they are known."""
+        usage = self._usage
+        return 0 if usage is None else usage.prompt_tokens + usage.completion_tokens
 
     def record(self) -> AnswerRecord:
         """Return what is told of the request, once it has ended."""

@@ -6,17 +6,21 @@ from contextlib import asynccontextmanager
 
 from litestar import Litestar
 
-from pilotlight.api.chat import chat_handler
-from pilotlight.api.completions import completions_handler
+from pilotlight.access import Authenticator
+from pilotlight.api.auth import Guard, public_paths
+from pilotlight.api.chat.handler import chat_handler
+from pilotlight.api.completions.handler import completions_handler
 from pilotlight.api.docs import docs_handlers
 from pilotlight.api.document import build_document
-from pilotlight.api.embeddings import embeddings_handler
+from pilotlight.api.embeddings.handler import embeddings_handler
 from pilotlight.api.errors import handle_error
 from pilotlight.api.health import health_handlers
-from pilotlight.api.messages import messages_handlers
+from pilotlight.api.messages.handler import messages_handlers
 from pilotlight.api.metrics import metrics_handler
 from pilotlight.api.models import models_handlers
-from pilotlight.api.tokens import tokens_handlers
+from pilotlight.api.rate_headers import RateHeaders
+from pilotlight.api.responses.handler import responses_handler
+from pilotlight.api.tokens.handler import tokens_handlers
 from pilotlight.api.watched import Watched
 from pilotlight.config import Settings
 from pilotlight.service import Service
@@ -33,21 +37,31 @@ def create_app(
 
     *backends* are served beside the installed ones. Raises `ConfigError`.
     """
-    return create_app_of(Service(settings, backends=backends, clock=clock), settings)
+    authenticator = Authenticator(settings, clock=clock)
+    return create_app_of(Service(settings, backends=backends, clock=clock), settings, authenticator)
 
 
-def create_app_of(service: Service, settings: Settings) -> Litestar:
-    """Return the application that serves *service*, which it begins where nobody has, and ends."""
+def create_app_of(service: Service, settings: Settings, authenticator: Authenticator) -> Litestar:
+    """Return the application that serves *service* to those whom *authenticator* knows.
+
+    It begins the service where nobody has, and ends it.
+    """
     handlers = [
         *health_handlers(service.readiness),
         metrics_handler(service.metrics),
         *messages_handlers(service.generator, settings),
         embeddings_handler(service.embedder, settings),
         *models_handlers(service.resolver, service.registry, service.pool),
+        responses_handler(service.generator, settings),
         completions_handler(service.generator, settings),
         *tokens_handlers(service.generator, settings),
         *docs_handlers(
-            lambda: build_document(app, chat_completions_path=settings.chat_completions_path)
+            lambda: build_document(
+                app,
+                chat_completions_path=settings.chat_completions_path,
+                # Users of a proxy need none, and the document is theirs too.
+                key_required=authenticator.has_keys and not authenticator.trusts_proxies,
+            )
         ),
     ]
     if settings.chat_completions:
@@ -61,7 +75,9 @@ def create_app_of(service: Service, settings: Settings) -> Litestar:
         logging_config=None,
     )
     app.state.service = service
-    app.asgi_handler = Watched(app.asgi_handler, service.metrics, service.traces)
+    limited = RateHeaders(app.asgi_handler, service.limiter)
+    guarded = Guard(limited, authenticator, public_paths(app))
+    app.asgi_handler = Watched(guarded, service.metrics, service.traces)
     return app
 
 

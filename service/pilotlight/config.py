@@ -24,6 +24,30 @@ UrlPath = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)+$")]
 Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+(/\S*)?$")]
 
 
+Word = Annotated[str, Meta(min_length=1)]
+HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+
+
+class Secret:
+    """A text that nobody is shown: not in a log, not in an error, not in a traceback."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        """Hold *text*; raises `ValueError` where it is empty, which nobody means."""
+        if not text:
+            raise ValueError("it is empty")
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text."""
+        return self._text
+
+    def __repr__(self) -> str:
+        """Show that there is one."""
+        return "Secret(…)"
+
+
 class ConfigError(Exception):
     """A setting is unknown or has a bad value; the message is one line that names it."""
 
@@ -102,6 +126,16 @@ class Settings(Struct, frozen=True, kw_only=True):
         Count,
         Meta(description="Requests that may wait for one model's slots before others get a 429."),
     ] = 256
+    requests_per_minute: Annotated[
+        Count | None, Meta(description="Requests that each caller may make a minute.")
+    ] = None
+    tokens_per_minute: Annotated[
+        Count | None,
+        Meta(description="Tokens, of prompts and answers, that each caller may use a minute."),
+    ] = None
+    concurrent_requests: Annotated[
+        Count | None, Meta(description="Requests that each caller may have under way.")
+    ] = None
     max_request_bytes: Annotated[
         Count, Meta(description="Largest request body in bytes; a larger one gets a 413.")
     ] = 10_000_000
@@ -117,6 +151,41 @@ class Settings(Struct, frozen=True, kw_only=True):
     chat_completions_path: Annotated[
         UrlPath, Meta(description="Where the chat endpoint is served.")
     ] = "/v1/chat/completions"
+    api_keys_file: Annotated[
+        Path | None,
+        Meta(
+            description="The file of API keys, a line for each: `name:key` or"
+            " `name:sha256:HEX`. It is read anew when it changes."
+        ),
+    ] = None
+    api_keys: Annotated[
+        Secret | None,
+        Meta(
+            description="API keys, comma-separated: as in the file, or keys alone, which are"
+            " called `key-1`, `key-2` and so on."
+        ),
+    ] = None
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Networks of proxies that sign users in, comma-separated, such as"
+            " `10.0.0.0/8`. What the two headers below say is believed from there alone."
+        ),
+    ] = ()
+    user_header: Annotated[
+        HeaderName, Meta(description="The header in which a trusted proxy names the user.")
+    ] = "X-Forwarded-User"
+    groups_header: Annotated[
+        HeaderName, Meta(description="The header in which it lists the user's groups.")
+    ] = "X-Forwarded-Groups"
+    groups_separator: Annotated[
+        Literal[",", "|", ";"],
+        Meta(description="What stands between two groups there."),
+    ] = ","
+    required_group: Annotated[
+        Word | None,
+        Meta(description="The group that a proxy's user has to be in; by default none."),
+    ] = None
     grace: Annotated[
         Seconds, Meta(description="Seconds that running requests are given after SIGTERM.")
     ] = 8.0
@@ -241,13 +310,16 @@ def _convert(name: str, value: Any, origin: str) -> Any:
         if _is_list(kind):
             value = [part.strip() for part in value.split(",") if part.strip()]
     try:
-        return msgspec.convert(value, kind, strict=False, dec_hook=_path)
+        return msgspec.convert(value, kind, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
         reason = str(error).partition(" - at ")[0].replace(", got `str`", "")
-        raise ConfigError(f"{origin}: {value!r} is refused: {reason}") from None
+        shown = "its value" if is_secret(kind) else repr(value)
+        raise ConfigError(f"{origin}: {shown} is refused: {reason}") from None
 
 
-def _path(_: type, text: str) -> Path:
+def _decode(kind: type, text: str) -> Path | Secret:
+    if kind is Secret:
+        return Secret(text)
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -255,6 +327,18 @@ def _path(_: type, text: str) -> Path:
 
 
 def _is_list(kind: Any) -> bool:
+    return get_origin(_bare(kind)) is tuple
+
+
+def is_secret(kind: Any) -> bool:
+    """Tell whether a setting of this type is a secret, which has a variable and no flag.
+
+    A command line can be read by everybody on the machine.
+    """
+    return Secret in get_args(_bare(kind))
+
+
+def _bare(kind: Any) -> Any:
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
-    return get_origin(kind) is tuple
+    return kind

@@ -50,12 +50,13 @@ class Embedder:
         self._reception = reception
         self._max_queue = max_queue
 
-    async def embed(self, params: EmbeddingParams, *, hold: Hold) -> Embeddings:
+    async def embed(self, params: EmbeddingParams, *, hold: Hold, caller: str = "") -> Embeddings:
         """Return the vectors. Cancel it to take the request out of the engine.
 
-        *hold* is how long to wait for a model that is loading. Raises a `ServiceError`.
+        *hold* is how long to wait for a model that is loading, *caller* whose limits it counts
+        against. Raises a `ServiceError`.
         """
-        async with self._reception.model(params.model, hold) as (model, watch):
+        async with self._reception.model(params.model, hold, caller) as (model, watch):
             return await self._embed(model, params, watch)
 
     async def _embed(
@@ -69,7 +70,8 @@ class Embedder:
         if isinstance(result.end, Failed):
             raise InferenceError(str(result.end.error)) from result.end.error
         receipt = watch.first_token()
-        watch.ended(result.end.reason, result.end.usage)
+        watch.ended(result.end.reason)
+        watch.spent(result.end.usage)
         return Embeddings(
             model=model.entry.name,
             vectors=[shortened(vector, params.dimensions) for vector in result.vectors],

@@ -3,12 +3,15 @@
     ServiceError
     ├── InvalidRequest              400  invalid_request_error  invalid_request_error
     │   ├── ContextLengthExceeded   400  invalid_request_error  context_length_exceeded
+    │   ├── InvalidApiKey           401  invalid_request_error  invalid_api_key         WWW-Auth…
     │   ├── MethodNotAllowed        405  invalid_request_error  method_not_allowed      Allow
     │   ├── RequestTooLarge         413  invalid_request_error  request_too_large
     │   ├── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type
     │   └── PathNotFound            404  invalid_request_error  not_found
     ├── ModelNotFound               404  model_not_found        model_not_found
-    ├── QueueFull                   429  rate_limit_error       queue_full              Retry-After
+    ├── TooManyRequests             429                                                 Retry-After
+    │   ├── QueueFull               429  rate_limit_error       queue_full
+    │   └── RateLimited             429  rate_limit_error       rate_limit_exceeded
     ├── InferenceError              500  inference_error        inference_error
     └── Unavailable                 503                                                 see below
         ├── ShuttingDown            503  server_error           shutting_down
@@ -43,6 +46,8 @@ class ServiceError(Exception):
         """What `x-should-retry` tells the SDKs; None leaves it to them."""
         self.allow: str | None = None
         """The methods that a path knows, for the `Allow` header."""
+        self.challenge: str | None = None
+        """How a caller can say who it is, for the `WWW-Authenticate` header."""
 
 
 class InvalidRequest(ServiceError):
@@ -57,6 +62,17 @@ class ContextLengthExceeded(InvalidRequest):
     """The rendered prompt leaves no room for an answer."""
 
     code = "context_length_exceeded"
+
+
+class InvalidApiKey(InvalidRequest):
+    """The request carries no API key that is known, and no proxy vouches for its user."""
+
+    status = 401
+    code = "invalid_api_key"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.challenge = "Bearer"
 
 
 class MethodNotAllowed(InvalidRequest):
@@ -99,16 +115,28 @@ class ModelNotFound(ServiceError):
     code = "model_not_found"
 
 
-class QueueFull(ServiceError):
-    """As many requests wait for this model as may; *retry_after* is in seconds."""
+class TooManyRequests(ServiceError):
+    """Not now; *retry_after* is in seconds."""
 
     status = 429
     type = "rate_limit_error"
-    code = "queue_full"
+    code = "too_many_requests"
 
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class QueueFull(TooManyRequests):
+    """As many requests wait for this model as may."""
+
+    code = "queue_full"
+
+
+class RateLimited(TooManyRequests):
+    """The caller has had what it may."""
+
+    code = "rate_limit_exceeded"
 
 
 class InferenceError(ServiceError):

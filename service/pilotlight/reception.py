@@ -1,16 +1,19 @@
 """What every request to a model goes through: admitted, resolved, held for its model, noted."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from weakref import WeakKeyDictionary
 
 from pilotlight.admission import Admission
 from pilotlight.answer_watch import AnswerWatch
 from pilotlight.errors import InferenceError, ServiceError
+from pilotlight.limits import RateLimiter
 from pilotlight.metrics import Metrics
 from pilotlight.models.pool import Hold, LoadedModel, ModelStatus, Pool
 from pilotlight.models.resolver import Resolver
 from pilotlight.receipt import Phases
 from pilotlight.request_watch import note_answer
+from pilotlight.turnstile import Turnstile
 
 
 class Reception:
@@ -22,36 +25,47 @@ class Reception:
         pool: Pool,
         admission: Admission,
         metrics: Metrics,
+        limiter: RateLimiter,
         *,
+        max_queue: int,
         clock: Callable[[], float],
     ) -> None:
         self._resolver = resolver
         self._pool = pool
         self._admission = admission
         self._metrics = metrics
+        self._limiter = limiter
+        self._max_queue = max_queue
         self._clock = clock
+        self._turnstiles: WeakKeyDictionary[LoadedModel, Turnstile] = WeakKeyDictionary()
 
     async def status(self, name: str) -> ModelStatus:
         """Return how far the model is that requests call *name*; raises `ModelNotFound`."""
         return self._pool.status(await self._resolver.resolve(name))
 
     @asynccontextmanager
-    async def model(self, name: str, hold: Hold) -> AsyncIterator[tuple[LoadedModel, AnswerWatch]]:
+    async def model(
+        self, name: str, hold: Hold, caller: str = ""
+    ) -> AsyncIterator[tuple[LoadedModel, AnswerWatch]]:
         """Yield the model that requests call *name*, loaded, and the watch over this request.
 
-        *hold* is how long to wait for a model that is loading. The model stays for as long as the
+        *hold* is how long to wait for a model that is loading, *caller* whose limits it counts
+        against. The model stays for as long as the
         context lasts; what goes wrong there is the request's outcome. Raises a `ServiceError`.
         """
         watch = AnswerWatch(self._clock)
         try:
-            with self._admission.request():
+            with self._admission.request(), self._limiter.request(caller) as visit:
                 entry = await self._resolver.resolve(name)
                 watch.model = entry.name
                 watch.waits = cold = self._pool.status(entry).state != "ready"
                 async with self._pool.lease(entry, hold) as model:
                     if cold:
                         watch.cold(self._load_phases(model))
-                    yield model, watch
+                    try:
+                        yield model, watch
+                    finally:
+                        visit.tokens = watch.tokens
         except ServiceError as error:
             watch.outcome = error.code
             raise
@@ -62,6 +76,25 @@ class Reception:
             record = watch.record()
             self._metrics.note(record)
             note_answer(record)
+
+    def turn(
+        self, model: LoadedModel, caller: str = "", places: int = 1
+    ) -> AbstractAsyncContextManager[None]:
+        """Wait for *caller*'s turn to have *places* of *model*'s engine; raises `QueueFull`."""
+        turnstile = self._turnstiles.get(model)
+        if turnstile is None:
+            slots = model.base.stats().slots
+            turnstile = Turnstile(slots, max_queue=self._max_queue, clock=self._clock)
+            self._turnstiles[model] = turnstile
+        return turnstile.turn(caller, places)
+
+    def waiting(self, name: str) -> int:
+        """Return how many requests wait here for the engine of the model *name*."""
+        return sum(
+            turnstile.waiting
+            for model, turnstile in self._turnstiles.items()
+            if model.entry.name == name
+        )
 
     def _load_phases(self, model: LoadedModel) -> Phases:
         """Return what *model*'s cold start took, from exec on where it was the process's own."""

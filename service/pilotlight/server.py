@@ -1,11 +1,13 @@
 """The process: a socket that listens before anything else, uvicorn on it, and an orderly end."""
 
 import asyncio
+import ipaddress
 import logging
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from pilotlight.telemetry import configure_logging
 if TYPE_CHECKING:
     from litestar import Litestar
 
+    from pilotlight.access import Authenticator
     from pilotlight.service import Service
 
 logger = logging.getLogger(__name__)
@@ -54,21 +57,26 @@ def run(settings: Settings, listener: socket.socket) -> None:
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
+    from pilotlight.access import Authenticator  # noqa: PLC0415
     from pilotlight.service import Service  # noqa: PLC0415
 
+    authenticator = Authenticator(settings, clock=time.monotonic)
     service = Service(settings)
     service.begin()
     logger.info("%s", findings(settings))
     if stall := platform.warning(settings.platform, settings.hold):
         logger.warning("%s", stall)
+    if not authenticator.closed and (open_door := exposure(listener)):
+        logger.warning("%s", open_door)
     # The web framework is imported on a thread: models load meanwhile.
-    uvicorn, app = await asyncio.to_thread(_import_and_build, service, settings)
+    uvicorn, app = await asyncio.to_thread(_import_and_build, service, settings, authenticator)
     config = uvicorn.Config(
         app,
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # who the peer is decides what is believed; a header cannot say it
         timeout_graceful_shutdown=1,
     )
 
@@ -99,12 +107,14 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     await Server(config).serve(sockets=[listener])
 
 
-def _import_and_build(service: "Service", settings: Settings) -> tuple[Any, "Litestar"]:
+def _import_and_build(
+    service: "Service", settings: Settings, authenticator: "Authenticator"
+) -> tuple[Any, "Litestar"]:
     import uvicorn  # noqa: PLC0415
 
     from pilotlight.app import create_app_of  # noqa: PLC0415
 
-    return uvicorn, create_app_of(service, settings)
+    return uvicorn, create_app_of(service, settings, authenticator)
 
 
 def findings(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
@@ -122,19 +132,32 @@ def findings(settings: Settings, environ: Mapping[str, str] = os.environ) -> str
     )
 
 
+def exposure(listener: socket.socket) -> str | None:
+    """Return what to warn of where other machines reach *listener* and nobody needs a key."""
+    host = listener.getsockname()[0]
+    if ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        return None
+    return (
+        f"everybody who reaches {host} may use this server: there are no API keys"
+        " (--api-keys-file, PILOTLIGHT_API_KEYS)"
+    )
+
+
 def announcement(settings: Settings, listener: socket.socket) -> str:
     """Return what is served where, and a line to paste. Knows only what costs no file access."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     url = f"http://{host}:{port}"
+    has_keys = settings.api_keys is not None or settings.api_keys_file is not None
+    key = ' -H "Authorization: Bearer $KEY"' if has_keys else ""
     lines = [
         f"Pilotlight {__version__} listens on {url}",
         f"  try it out     {url}/swagger",
-        f"  its models     curl {url}/v1/models",
+        f"  its models     curl {url}/v1/models{key}",
     ]
     if settings.chat_completions:
         endpoint = url + settings.chat_completions_path
         body = '{"model": "spark", "messages": [{"role": "user", "content": "What is 2+2?"}]}'
-        ask = f"curl {endpoint} -H 'Content-Type: application/json' -d '{body}'"
+        ask = f"curl {endpoint}{key} -H 'Content-Type: application/json' -d '{body}'"
         lines.append(f"  first answer   {ask}")
     return "\n".join(lines)

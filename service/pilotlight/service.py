@@ -10,10 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from pilotlight.admission import Admission
 from pilotlight.config import ConfigError, Settings
 from pilotlight.embedding import Embedder
 from pilotlight.generation import Generator
+from pilotlight.limits import Limits, RateLimiter
 from pilotlight.metrics import LoadRecord, Metrics
 from pilotlight.models.catalog import Discovery, ModelEntry, read_models_file
 from pilotlight.models.history import LoadHistory
@@ -26,7 +29,7 @@ from pilotlight.platform import process_age
 from pilotlight.reception import Reception
 from pilotlight.schema.health import Readiness
 from pilotlight.traces import Traces
-from pilotlight_backend import Backend, LoadOptions
+from pilotlight_backend import Backend, EngineStats, LoadOptions
 
 logger = logging.getLogger(__name__)
 
@@ -63,12 +66,28 @@ class Service:
         self.resolver = Resolver(self.registry, configured, discovery, lambda: self.pool.loaded)
         self.preload = Preload(settings.preload, self.resolver, self.pool)
         self.admission = Admission()
-        self.metrics = Metrics(self.pool.engines, self.pool.states, lambda: self.pool.held)
+        self.metrics = Metrics(self._engines, self.pool.states, lambda: self.pool.held)
         self.traces = Traces(settings.otlp_endpoint)
-        reception = Reception(self.resolver, self.pool, self.admission, self.metrics, clock=clock)
-        self.generator = Generator(reception, max_queue=settings.max_queue)
-        self.embedder = Embedder(reception, max_queue=settings.max_queue)
+        self.limiter = RateLimiter(_limits(settings), clock)
+        self.reception = Reception(
+            self.resolver,
+            self.pool,
+            self.admission,
+            self.metrics,
+            self.limiter,
+            max_queue=settings.max_queue,
+            clock=clock,
+        )
+        self.generator = Generator(self.reception)
+        self.embedder = Embedder(self.reception, max_queue=settings.max_queue)
         self._preloading: asyncio.Task[None] | None = None
+
+    def _engines(self) -> dict[str, EngineStats]:
+        """Return a snapshot of each engine; who waits before it counts as queued too."""
+        return {
+            name: replace(stats, queued=stats.queued + self.reception.waiting(name))
+            for name, stats in self.pool.engines().items()
+        }
 
     def _note_load(self, record: LoadRecord) -> None:
         self.metrics.note(record)
@@ -110,6 +129,14 @@ class Service:
                 await self._preloading
         await self.pool.close()
         await self.traces.close()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        requests_per_minute=settings.requests_per_minute,
+        tokens_per_minute=settings.tokens_per_minute,
+        concurrent_requests=settings.concurrent_requests,
+    )
 
 
 def _cache_dir(settings: Settings) -> Path | None:

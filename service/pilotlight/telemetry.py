@@ -75,7 +75,10 @@ _IN_MESSAGE = frozenset(("method", "path", "status", "client_gone"))
 
 
 def _plain(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = str(value)
+    return text if text.isprintable() and " " not in text else ascii(text)
 
 
 def _under_way() -> RequestWatch | None:

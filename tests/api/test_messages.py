@@ -12,7 +12,7 @@ from anthropic.types.message_count_tokens_params import MessageCountTokensParams
 from anthropic.types.message_create_params import MessageCreateParamsBase
 from anthropic.types.tool_param import ToolParam
 
-from pilotlight.api import messages
+from pilotlight.api.messages import handler as messages
 from pilotlight.api.sse import Idle
 from pilotlight.schema.messages import CountTokensRequest, CustomTool, MessagesRequest
 from pilotlight_backend import SamplingParams

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from pilotlight.api.messages_params import form_of, thinking_budget, tools_of
+from pilotlight.api.messages.params import form_of, thinking_budget, tools_of
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import Calls, Form
 from pilotlight.guidance import JsonSchema

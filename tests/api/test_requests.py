@@ -7,6 +7,7 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsBas
 from pilotlight.api import lenient
 from pilotlight.api.requests import locate
 from pilotlight.schema.chat import ChatCompletionRequest
+from pilotlight.schema.responses import ResponseRequest
 from tests.api.tables import documented
 from tests.conftest import chat
 
@@ -103,6 +104,40 @@ def test_lenient_decoding_forgives_nothing_else(fields, place):
     with pytest.raises(msgspec.ValidationError) as refused:
         lenient.decode(msgspec.json.encode(body), ChatCompletionRequest, ignore_unknown=True)
     assert str(refused.value).endswith(f"`{place}`")
+
+
+@pytest.mark.parametrize("ignore_unknown", [False, True])
+def test_lenient_decoding_knows_an_object_without_a_tag(ignore_unknown):
+    """Among types that are told apart by a tag, one may go without; the others may not."""
+    item = {"role": "user", "content": [{"type": "input_text", "text": "hi"}]}
+    body = msgspec.json.encode({"model": "m", "input": [item, item | {"type": "message"}]})
+    decoded = lenient.decode(body, ResponseRequest, ignore_unknown=ignore_unknown)
+    assert decoded.input[0] == decoded.input[1]
+
+    del item["content"][0]["type"]
+    body = msgspec.json.encode({"model": "m", "input": [item]})
+    with pytest.raises(msgspec.ValidationError, match=r"`type` - at `.*content"):
+        lenient.decode(body, ResponseRequest, ignore_unknown=ignore_unknown)
+
+
+def test_lenient_decoding_looks_at_the_type_first():
+    """Of a wrong kind of tool, its type is told and not a field that another kind lacks."""
+    body = msgspec.json.encode(
+        {"model": "m", "input": "hi", "tools": [{"vector_store_ids": [], "type": "file_search"}]}
+    )
+    with pytest.raises(msgspec.ValidationError, match=r"at `\$.tools\[0\].type`"):
+        lenient.decode(body, ResponseRequest, ignore_unknown=False)
+
+
+def test_lenient_decoding_leaves_what_is_free_as_it_is():
+    """A schema's own `type`, and the order of its keys, stay as they were written."""
+    schema = {"properties": {"type": {"const": "x"}}, "type": "object"}
+    tools = [{"name": "f", "parameters": schema, "type": "function"}]
+    body = msgspec.json.encode({"model": "m", "input": [{"role": "user", "content": ""}]})
+    body = body[:-1] + b', "tools": ' + msgspec.json.encode(tools) + b"}"
+    decoded = lenient.decode(body, ResponseRequest, ignore_unknown=True)
+    assert list(decoded.tools[0].parameters) == ["properties", "type"]
+    assert decoded.tools[0].parameters == schema
 
 
 def test_every_field_of_openai_is_known():

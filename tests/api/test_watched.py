@@ -5,24 +5,21 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
-from litestar import get
-from litestar.types import Scope
 from prometheus_client.parser import text_string_to_metric_families
 
-from pilotlight.api.watched import Watched, caller_of
+from pilotlight.api.watched import Watched
 from pilotlight.app import create_app
-from pilotlight.config import Settings
+from pilotlight.config import Secret, Settings
 from pilotlight.metrics import Metrics
 from pilotlight.traces import Traces
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel
 from tests.api.caller import Call
-from tests.conftest import CHAT, FakeService, LiveServer, chat, events, running
+from tests.conftest import CHAT, FakeService, LiveServer, chat, events
 from tests.logs import Lines, logged
 
 MESSAGES = "/v1/messages"
@@ -343,36 +340,35 @@ async def test_what_is_no_request_passes(lines):
     assert lines.access == []
 
 
-@pytest.mark.parametrize(
-    ("state", "name"),
-    [
-        ({"caller": SimpleNamespace(name="team-a")}, "team-a"),
-        ({"caller": SimpleNamespace(name=None)}, None),
-        ({"caller": SimpleNamespace()}, None),
-        ({"caller": None}, None),
-        ({}, None),
-    ],
-)
-def test_who_asks(state, name):
-    """The caller's name, where something below says who it is."""
-    assert caller_of({"state": state}) == name
-    assert caller_of({}) is None
+# ── who asks ────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_caller_is_told_in_the_line(tmp_path, lines):
-    """What a layer below learns of the caller is in the line when the request has ended."""
-    app = create_app(Settings(models_dir=tmp_path), backends={"fake": FakeBackend()})
+async def test_a_caller_is_told_by_name(start, lines):
+    """The name of the key is in the line, and the key is nowhere."""
+    service = await start(api_keys=Secret("team-a:s3cret"))
+    service.write()
+    await service.post(chat("m"), authorization="Bearer s3cret")
+    await service.client.get("/livez")
+    told, public = lines.access
+    assert told["caller"] == "team-a"
+    assert "caller" not in public
+    assert "s3cret" not in "".join(lines.texts)
 
-    @get("/whoami")
-    async def whoami(scope: Scope) -> None:
-        scope["state"]["caller"] = SimpleNamespace(name="team-a", key="secret")
 
-    app.register(whoami)
-    async with (
-        running(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client,
-    ):
-        assert (await client.get("/whoami")).status_code == 200
+async def test_who_is_not_let_in_is_told_too(start, lines):
+    """A refusal at the door has its id, its line and its place among the errors."""
+    service = await start(api_keys=Secret("team-a:s3cret"))
+    refused = await service.post(chat("m"), **{"x-request-id": "one", "x-api-key": "wrong"})
+    assert (refused.status_code, refused.headers["x-request-id"]) == (401, "one")
     (line,) = lines.access
-    assert line["caller"] == "team-a"
-    assert "secret" not in "".join(lines.texts)
+    assert (line["status"], line["error_code"]) == (401, "invalid_api_key")
+    assert "caller" not in line
+    assert "wrong" not in "".join(lines.texts)
+    scrape = await service.client.get("/metrics", headers={"x-api-key": "s3cret"})
+    assert 'pilotlight_errors_total{code="invalid_api_key",route="_OTHER"} 1.0' in scrape.text
+
+
+async def test_without_keys_nobody_is_named(service, lines):
+    """There is no caller where nobody has to say who it is."""
+    await service.post(chat("m"))
+    assert "caller" not in lines.access[0]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pilotlight.config import Secret
 from tests.clients.programs import Node, missing
 from tests.clients.servers import FakeServer, asking, serving
 
@@ -52,6 +53,12 @@ def troubled(_troubled: FakeServer) -> FakeServer:
     """
     _troubled.statuses.clear()
     return _troubled
+
+
+@pytest.fixture
+def closed(fakes: Callable[..., FakeServer]) -> FakeServer:
+    """Serve `m`, which says `Hello.`, to those who have the key `s3cret`."""
+    return fakes({"api_keys": Secret("ann:s3cret")}, m={"reply": "Hello."})
 
 
 @pytest.fixture(scope="session")

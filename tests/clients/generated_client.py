@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
-from pilotlight_client import Client
+from pilotlight_client import AuthenticatedClient, Client
 from pilotlight_client.api.chat import create_chat_completion
 from pilotlight_client.api.health import livez, readyz
 from pilotlight_client.api.models import list_models, retrieve_model
@@ -48,7 +48,7 @@ def question(client: Client, _: ChatCompletionRequest) -> Any:
     return told(create_chat_completion.sync(client=client, body=QUESTION))
 
 
-def answer(client: Client, request: ChatCompletionRequest) -> Any:
+def answer(client: Client | AuthenticatedClient, request: ChatCompletionRequest) -> Any:
     """Ask, and tell the answer or the error."""
     response = create_chat_completion.sync_detailed(client=client, body=request)
     return told(response.parsed) | {"status": int(response.status_code)}
@@ -75,6 +75,13 @@ def told(parsed: ChatCompletion | ErrorBody | None) -> dict[str, Any]:
         "param": error.param,
         "code": error.code,
     }
+
+
+def known(client: Client, request: ChatCompletionRequest) -> Any:
+    """Ask with a key, and without it, with the same function."""
+    url = str(client.get_httpx_client().base_url)
+    with AuthenticatedClient(base_url=url, token="s3cret") as own:  # noqa: S106 - a test's
+        return {"with": answer(own, request), "without": answer(client, request)}
 
 
 def stream(client: Client, request: ChatCompletionRequest) -> Any:
@@ -141,7 +148,8 @@ def health(client: Client, request: ChatCompletionRequest) -> Any:
 
 
 CASES: dict[str, Callable[[Client, ChatCompletionRequest], Any]] = {
-    case.__name__: case for case in (question, answer, stream, patience, held, models, health)
+    case.__name__: case
+    for case in (question, answer, known, stream, patience, held, models, health)
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import openai.types
 import openai.types.chat.chat_completion_chunk as openai_chunk
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
+from openai.types.responses import Response, ResponseErrorEvent
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 Extensions = Mapping[type[BaseModel], frozenset[str]]
@@ -24,6 +25,10 @@ EXTENSIONS: Extensions = {
     ChatCompletionChunk: frozenset({"thought", "loading"}),
     # Whether the model is loaded, what serves it, and how long a request may be.
     openai.types.Model: frozenset({"state", "backend", "context_length"}),
+    # That nothing is stored: OpenAI sends the field too, and its types do not have it.
+    Response: frozenset({"store"}),
+    # The error's body once more: by this field the SDKs know an error in a stream, and raise it.
+    ResponseErrorEvent: frozenset({"error"}),
 }
 """Every field that the server adds to OpenAI's own, by the type that it is added to."""
 

@@ -9,7 +9,12 @@ import anthropic
 import httpx
 import pytest
 from anthropic.types import Message, MessageTokensCount, RawMessageStreamEvent
-from anthropic.types.shared import ErrorResponse, InvalidRequestErrorObject, NotFoundErrorObject
+from anthropic.types.shared import (
+    AuthenticationErrorObject,
+    ErrorResponse,
+    InvalidRequestErrorObject,
+    NotFoundErrorObject,
+)
 from pydantic import BaseModel
 
 from tests.clients.servers import FakeServer
@@ -33,6 +38,7 @@ EXTENSIONS: Extensions = {
     # What this server knows of an error beside Anthropic's own fields.
     InvalidRequestErrorObject: frozenset({"param", "code"}),
     NotFoundErrorObject: frozenset({"param", "code"}),
+    AuthenticationErrorObject: frozenset({"param", "code"}),
 }
 
 
@@ -301,3 +307,25 @@ def test_a_stream_that_breaks(fakes: Callable[..., FakeServer]):
 
     assert "".join(pieces) == "Hel"
     assert failed.value.type == "api_error"
+
+
+@pytest.mark.parametrize("given", [{"api_key": "s3cret"}, {"auth_token": "s3cret"}])
+def test_a_right_key_is_let_in(closed: FakeServer, given: dict[str, str]):
+    """As a key, which goes into `x-api-key`, or as a token, which is a bearer's."""
+    nothing_else = {"api_key": None, "auth_token": None}
+    with anthropic.Anthropic(base_url=closed.url, **nothing_else | given) as client:
+        answer = client.messages.create(model="m", max_tokens=9, messages=QUESTION)
+    assert answer.content[0].text == "Hello."
+
+
+def test_a_wrong_key_is_the_clients_own_error(closed: FakeServer):
+    """It is tried once, whatever is asked for."""
+    with anthropic.Anthropic(base_url=closed.url, api_key="wrong") as client:
+        with pytest.raises(anthropic.AuthenticationError) as refused:
+            client.messages.create(model="m", max_tokens=9, messages=QUESTION)
+        with pytest.raises(anthropic.AuthenticationError):
+            client.messages.count_tokens(model="m", messages=QUESTION)
+
+    assert refused.value.type == "authentication_error"
+    assert misfits(refused.value.response.text, ErrorResponse, EXTENSIONS) == []
+    assert closed.statuses == [401, 401]

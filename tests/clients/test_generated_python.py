@@ -155,6 +155,14 @@ def test_an_error_is_typed(
     assert isinstance(told["type"], str)
 
 
+def test_a_key_is_given_or_not(generated: tuple[Path, str], closed: FakeServer):
+    """The types leave it open; a server with keys has the last word, in a body of its own type."""
+    told = ask(generated, "known", closed)
+
+    assert (told["with"]["status"], told["with"]["content"]) == (200, "Hello.")
+    assert (told["without"]["status"], told["without"]["code"]) == (401, "invalid_api_key")
+
+
 def test_a_full_queue(generated: tuple[Path, str], full: FakeServer):
     """Too many requests are a 429."""
     told = ask(generated, "answer", full)

@@ -1,7 +1,7 @@
 """LangChain's `ChatOpenAI`, unmodified, against the live service."""
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import openai
 import pytest
@@ -14,6 +14,7 @@ from langchain_core.messages import (
 )
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
+from pydantic import BaseModel
 
 from tests.clients.servers import FakeServer
 from tests.conftest import LiveServer
@@ -169,3 +170,27 @@ def test_a_cold_model_ends_in_an_answer(cold: FakeServer):
     assert cold.statuses[0] == 503
     assert cold.statuses[-1] == 200
     assert len(cold.statuses) <= 3
+
+
+class Forecast(BaseModel):
+    """A forecast."""
+
+    city: Literal["Paris", "Rome"]
+    sunny: bool
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+def test_structured_output(spark: LiveServer, method: str):
+    """A schema is kept, be it the answer's or that of a call that has to be made."""
+    structured = model(spark).with_structured_output(Forecast, method=method)
+
+    assert isinstance(structured.invoke(WEATHER), Forecast)
+
+
+def test_log_probabilities(spark: LiveServer):
+    """They stand where LangChain looks for them."""
+    answer = model(spark, logprobs=True, top_logprobs=2).invoke(QUESTION)
+
+    told = answer.response_metadata["logprobs"]["content"]
+    assert "".join(token["token"] for token in told) == answer.content
+    assert all(len(token["top_logprobs"]) == 2 for token in told)

@@ -95,6 +95,54 @@ def test_the_client_runs_tools(node: Node, spark: LiveServer):
     assert "sunny" in ran["content"].lower()
 
 
+def test_a_parsed_answer(node: Node, spark: LiveServer):
+    """A schema is kept, so the client's parser takes every one of several answers."""
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}, "sunny": {"type": "boolean"}},
+        "required": ["city", "sunny"],
+        "additionalProperties": False,
+    }
+    described = {"name": "weather", "schema": schema, "strict": True}
+    asked = chat(
+        "spark", "Rome?", n=3, response_format={"type": "json_schema", "json_schema": described}
+    )
+
+    parsed = ask(node, "parsed", spark, asked)
+
+    assert len(parsed) == 3
+    assert all(one.keys() == {"city", "sunny"} for one in parsed)
+
+
+def test_completions(node: Node, spark: LiveServer):
+    """A text is gone on from, whole with its beginning, and as a stream without it."""
+    whole = ask(node, "completion", spark, chat("spark"))
+    pieces = ask(node, "completions", spark, chat("spark"))
+
+    assert whole["choices"][0]["text"].startswith("1, 2, 3,")
+    assert len(pieces) > 3
+
+
+def test_responses(node: Node, spark: LiveServer):
+    """The Responses API answers, and the client's accumulator puts its events together."""
+    whole = ask(node, "response", spark, chat("spark"))
+    streamed = ask(node, "responses", spark, chat("spark"))
+
+    assert "4" in whole["output_text"]
+    assert streamed["types"][0] == "response.created"
+    assert streamed["types"][-1] == "response.completed"
+    assert "4" in streamed["final"]["output_text"]
+
+
+def test_embeddings(node: Node, fakes: Any):
+    """The client unpacks the vectors."""
+    server = fakes(e={"embedding_length": 8})
+
+    answer = ask(node, "embeddings", server, chat("e"))
+
+    assert [len(one["embedding"]) for one in answer["data"]] == [8, 8]
+
+
 def test_an_abort_frees_the_slot(node: Node, fakes: Any):
     """Whoever leaves, a stream or an answer, makes room: there is one slot, and a long answer."""
     slow = {"reply": "word " * 800, "token_seconds": 0.05}

@@ -12,6 +12,7 @@ import pytest
 from pilotlight.app import create_app
 from pilotlight.config import Settings
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel
+from tests.clients.servers import FakeServer
 
 QUESTION = [{"role": "user", "content": "What is 2+2?"}]
 COUNT = [{"role": "user", "content": "Count from 1 to 20."}]
@@ -216,3 +217,30 @@ def test_a_stream_that_breaks(tmp_path: Path, serve: Callable[..., Any]):
             chunks.extend(stream)
 
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Hel"
+
+
+def test_a_right_key_is_let_in(closed: FakeServer):
+    """Answers, streams and models are as without keys."""
+    with openai.OpenAI(base_url=closed.base_url, api_key="s3cret") as client:
+        asked: Any = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+        answer = client.chat.completions.create(**asked)
+        stream = client.chat.completions.create(**asked, stream=True)
+        pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+        assert client.models.retrieve("m").id == "m"
+
+    assert answer.choices[0].message.content == "".join(pieces) == "Hello."
+
+
+def test_a_wrong_key_is_the_clients_own_error(closed: FakeServer):
+    """It is tried once, for a stream and for a model alike."""
+    with openai.OpenAI(base_url=closed.base_url, api_key="wrong") as client:
+        with pytest.raises(openai.AuthenticationError) as refused:
+            client.chat.completions.create(
+                model="m", messages=[{"role": "user", "content": "hi"}], stream=True
+            )
+        with pytest.raises(openai.AuthenticationError):
+            client.models.list()
+
+    assert (refused.value.code, refused.value.type) == ("invalid_api_key", "invalid_request_error")
+    assert refused.value.response.headers["www-authenticate"] == "Bearer"
+    assert closed.statuses == [401, 401]

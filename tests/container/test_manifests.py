@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pilotlight.app import create_app
 from pilotlight.config import PREFIX, Settings, environment_name, load_settings
@@ -78,6 +79,41 @@ def test_containers_are_as_kubernetes_has_them(path: Path):
     found = list(containers(documents(path)))
     assert found
     assert [complaints(container_schema(), one) for one in found] == [[]] * len(found)
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"), [(knative_schema, KNATIVE), (cloud_run_schema, CLOUD_RUN)]
+)
+def test_the_keys_of_the_readme_can_be_mounted(schema, path):
+    """As it says: into the spec that has the containers. They are found where they are mounted."""
+    (service,) = documents(path)
+    spec = service["spec"]["template"]["spec"]
+    given = keys_of_the_readme()
+    (container,), (mounted,) = spec["containers"], given["containers"]
+    container["env"] += mounted["env"]
+    container["volumeMounts"] = mounted["volumeMounts"]
+    spec["volumes"] = given["volumes"]
+    assert complaints(schema(), service) == []
+
+
+def test_the_keys_of_the_readme_are_found_where_they_are_mounted():
+    """By a path that KServe takes too, whose containers are Kubernetes'."""
+    given = keys_of_the_readme()
+    (mounted,), (volume,) = given["containers"], given["volumes"]
+    (variable,), (mount,), (item,) = (
+        mounted["env"],
+        mounted["volumeMounts"],
+        volume["secret"]["items"],
+    )
+    assert complaints(container_schema(), {"image": "IMAGE", **mounted}) == []
+    assert mount["name"] == volume["name"]
+    found = load_settings({}, {variable["name"]: variable["value"]}).api_keys_file
+    assert str(found) == f"{mount['mountPath']}/{item['path']}"
+
+
+def keys_of_the_readme() -> dict[str, Any]:
+    section = (INFRA / "README.md").read_text().partition("## API keys")[2]
+    return yaml.safe_load(section.partition("```yaml\n")[2].partition("```")[0])
 
 
 def test_kserve_model_finds_its_runtime():

@@ -76,12 +76,12 @@ from pilotlight import cli, server
 
 build = server._import_and_build
 
-def build_when_loaded(service, settings):
+def build_when_loaded(service, *given):
     deadline = time.monotonic() + 30
     while service.preload.readiness().status != "ready" and time.monotonic() < deadline:
         time.sleep(0.01)
     print(service.preload.readiness().status, "litestar" in sys.modules, flush=True)
-    return build(service, settings)
+    return build(service, *given)
 
 server._import_and_build = build_when_loaded
 cli.main(["serve", "--port", "0", "--preload", "spark", "--models-dir", sys.argv[1]])

@@ -26,6 +26,7 @@ _MEANINGS = (
 """Fields whose values the schema allows and the model at hand, or another field, may not."""
 
 _TOGETHER = {
+    "/v1/responses": ("text.format", "tools"),
     "/v1/chat/completions": ("top_logprobs", "grammar", "guided_", "response_format", "tools"),
     "/v1/messages": ("tools", "output_config.format"),
     "/v1/completions": ("best_of", "logprobs"),
@@ -57,14 +58,21 @@ def map_body(context: Any, body: Any) -> Any:
         if name in body:
             body[name] = _known(body[name])
     if context.operation.path.endswith("completions"):
-        for name in ("max_tokens", "max_completion_tokens"):
-            if _is_within(body.get(name), _MOST):
-                body[name] = 8
-        body.setdefault("max_tokens", 8)
+        _shorten(body, "max_tokens", "max_completion_tokens")
         for name, least in (("n", 1), ("best_of", 2)):
             if _is_within(body.get(name), _ANSWERS):
                 body[name] = least + body[name] % 2
+    if context.operation.path == "/v1/responses":
+        _shorten(body, "max_output_tokens")
     return body
+
+
+def _shorten(body: dict[str, Any], *names: str) -> None:
+    """Set what bounds an answer's length, by any of *names*, to a few tokens."""
+    for name in names:
+        if _is_within(body.get(name), _MOST):
+            body[name] = 8
+    body.setdefault(names[0], 8)
 
 
 def _is_within(value: Any, most: int) -> bool:

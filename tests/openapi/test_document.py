@@ -13,7 +13,7 @@ from pilotlight import errors
 from pilotlight.api.document import build_document
 from pilotlight.app import create_app
 from pilotlight.cli import render_settings
-from pilotlight.config import Settings
+from pilotlight.config import Secret, Settings
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -106,7 +106,7 @@ def test_every_error_is_documented(document: dict[str, Any]):
     """The chat endpoint's errors stand there by status, with body, examples and headers."""
     responses = document["paths"]["/v1/chat/completions"]["post"]["responses"]
 
-    assert set(responses) == {"200", "400", "404", "413", "415", "429", "500", "503"}
+    assert set(responses) == {"200", "400", "401", "404", "413", "415", "429", "500", "503"}
     for status in responses.keys() - {"200"}:
         content = responses[status]["content"]["application/json"]
         assert content["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
@@ -120,6 +120,7 @@ def test_every_error_is_documented(document: dict[str, Any]):
     retry = {"x-request-id", "Retry-After", "retry-after-ms"}
     assert set(responses["503"]["headers"]) == retry | {"x-should-retry"}
     assert set(responses["429"]["headers"]) == retry
+    assert set(responses["401"]["headers"]) == {"x-request-id", "WWW-Authenticate"}
     codes = set(responses["400"]["content"]["application/json"]["examples"])
     assert codes == {errors.InvalidRequest.code, errors.ContextLengthExceeded.code}
 
@@ -136,7 +137,7 @@ def test_errors_of_anthropics_paths_are_documented_in_their_shape(document: dict
     chat = document["paths"]["/v1/chat/completions"]["post"]["responses"]
     for path in ("/v1/messages", "/v1/messages/count_tokens"):
         responses = document["paths"][path]["post"]["responses"]
-        assert responses.keys() == chat.keys() - ({"429"} if "count" in path else set())
+        assert responses.keys() == chat.keys()
         for status in responses.keys() - {"200"}:
             content = responses[status]["content"]["application/json"]
             assert content["schema"] == {"$ref": "#/components/schemas/MessagesError"}
@@ -149,6 +150,50 @@ def test_errors_of_anthropics_paths_are_documented_in_their_shape(document: dict
         "overloaded_error",
         "model_loading",
     )
+
+
+def test_what_is_public_is_documented(document: dict[str, Any]):
+    """Probes and the document need no key; everything else says so, and has a 401."""
+    public = {
+        path
+        for path, methods in document["paths"].items()
+        for operation in methods.values()
+        if operation.get("security") == []
+    }
+    assert public == {
+        "/livez",
+        "/readyz",
+        "/health",
+        "/openapi.json",
+        "/openapi.yaml",
+        "/swagger",
+        "/swagger/{file}",
+    }
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            assert ("401" in operation["responses"]) == (path not in public)
+            assert ("security" in operation) == (path in public)
+
+
+@pytest.mark.parametrize(
+    ("settings", "nothing"),
+    [
+        ({}, [{}]),
+        ({"api_keys": Secret("k")}, []),
+        ({"trusted_proxies": ("10.0.0.1",)}, [{}]),
+        ({"api_keys": Secret("k"), "trusted_proxies": ("10.0.0.1",)}, [{}]),
+    ],
+)
+async def test_a_key_is_required_where_it_is(settings: dict[str, Any], nothing: list[Any]):
+    """It is optional in the committed document, for users of a proxy, and where there is none."""
+    app = create_app(Settings(models_file=Path("/nonexistent/models.yaml"), **settings))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://pilotlight"
+    ) as client:
+        document = (await client.get("/openapi.json")).json()
+
+    assert document["security"] == [{"bearer": []}, {"apiKey": []}, *nothing]
+    assert document["components"]["securitySchemes"].keys() == {"bearer", "apiKey"}
 
 
 @pytest.mark.parametrize(
@@ -168,6 +213,29 @@ def test_the_stream_is_documented(document: dict[str, Any], path: str, name: str
     assert chunk in message["contentSchema"]["oneOf"]
     assert done == {"const": "[DONE]"}
     assert name in document["components"]["schemas"]
+
+
+def test_the_events_of_a_response_are_documented(document: dict[str, Any]):
+    """Each kind of event is a component of its own, told by its type."""
+    content = document["paths"]["/v1/responses"]["post"]["responses"]["200"]["content"]
+
+    schema = content["text/event-stream"]["schema"]["properties"]["data"]["contentSchema"]
+    names = [one["$ref"].rpartition("/")[2] for one in schema["oneOf"]]
+    components = document["components"]["schemas"]
+    types = [components[name]["properties"]["type"]["enum"] for name in names]
+    assert ["response.completed"] in types
+    assert ["error"] in types
+    assert all(len(kind) == 1 for kind in types)
+    assert len({kind for (kind,) in types}) == 16
+
+
+def test_a_message_may_go_without_a_type(document: dict[str, Any]):
+    """Of an input's items only a message is one without its type, as it is decoded."""
+    components = document["components"]["schemas"]
+
+    assert components["InputMessage"]["required"] == ["role", "content"]
+    assert components["InputMessage"]["properties"]["type"] == {"enum": ["message"]}
+    assert "type" in components["InputFunctionCall"]["required"]
 
 
 def test_the_events_of_a_message_are_documented(document: dict[str, Any]):

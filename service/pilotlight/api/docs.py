@@ -51,6 +51,7 @@ def _page(operation_id: str, summary: str, description: str, media_type: str) ->
         tag="document",
         summary=summary,
         answers={200: Answer(description=description, content=[content])},
+        public=True,
     )
 
 
@@ -81,6 +82,7 @@ _FILE = Operation(
         )
     },
     errors=[PathNotFound],
+    public=True,
 )
 
 

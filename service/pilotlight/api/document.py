@@ -11,16 +11,17 @@ from typing import Any
 
 import msgspec
 from litestar import Litestar
-from litestar.routes import HTTPRoute
 
 from pilotlight import __version__
 from pilotlight.api.error_shapes import ANTHROPIC, ErrorShape
-from pilotlight.api.operation import Answer, Content, Operation, Parameter
+from pilotlight.api.operation import Answer, Content, Operation, Parameter, operations
 from pilotlight.api.wire_schemas import REF, finished, spelled_out
-from pilotlight.errors import QueueFull, ServiceError, Unavailable
+from pilotlight.errors import InvalidApiKey, ServiceError, TooManyRequests, Unavailable
+from pilotlight.schema.base import Request
 
 _TAGS = [
     {"name": "chat", "description": "Answers to conversations."},
+    {"name": "responses", "description": "Answers to conversations, as lists of items."},
     {"name": "messages", "description": "Answers to conversations, as Anthropic's clients ask."},
     {"name": "completions", "description": "Texts that go on."},
     {"name": "tokens", "description": "What a model reads and writes."},
@@ -68,24 +69,50 @@ _SHOULD_RETRY = {
 }
 
 
-def build_document(app: Litestar, *, chat_completions_path: str) -> dict[str, Any]:
+_CHALLENGE = {
+    "WWW-Authenticate": {
+        "description": "How to say who is calling.",
+        "schema": {"type": "string", "const": "Bearer"},
+    }
+}
+_SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, as OpenAI's clients send it.",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-api-key",
+        "description": "An API key, as Anthropic's clients send it.",
+    },
+}
+
+
+def build_document(
+    app: Litestar, *, chat_completions_path: str, key_required: bool = False
+) -> dict[str, Any]:
     """Return the document of *app*, whose every route carries an operation.
 
     `info.x-chat-completions-path` names the chat endpoint's path also where it is not served.
+    Unless it is said that a *key is required*, it is optional: with it and without it a request is
+    one that the document has.
     """
-    operations = list(_operations(app))
-    asked = {kind for _, _, operation in operations for kind in _asked(operation)}
-    answered = {kind for _, _, operation in operations for kind in _answered(operation)}
+    served = list(operations(app))
+    asked = {kind for _, _, operation in served for kind in _asked(operation)}
+    answered = {kind for _, _, operation in served for kind in _answered(operation)}
     ordered = sorted(asked | answered, key=lambda kind: kind.__name__)
     schemas, components = msgspec.json.schema_components(ordered, ref_template=REF)
     by_type = dict(zip(ordered, schemas, strict=True))
+    _free_untagged(components)
     components = finished(
         components,
         requests=[by_type[kind] for kind in asked],
         answers=[by_type[kind] for kind in answered],
     )
     paths: dict[str, dict[str, Any]] = {}
-    for path, method, operation in operations:
+    for path, method, operation in served:
         paths.setdefault(path, {})[method] = _operation(operation, by_type)
     return {
         "openapi": "3.1.0",
@@ -97,28 +124,26 @@ def build_document(app: Litestar, *, chat_completions_path: str) -> dict[str, An
             "x-chat-completions-path": chat_completions_path,
         },
         "tags": _TAGS,
+        # Said once for all operations: openapi-python-client 0.29 would take a key that one
+        # operation has as optional for a required one.
+        "security": [
+            *({name: []} for name in _SECURITY_SCHEMES),
+            *([] if key_required else [{}]),
+        ],
         "paths": dict(sorted(paths.items())),
-        "components": {"schemas": components, "headers": _HEADERS},
+        "components": {
+            "schemas": components,
+            "headers": _HEADERS,
+            "securitySchemes": _SECURITY_SCHEMES,
+        },
     }
 
 
-def _operations(app: Litestar) -> Iterable[tuple[str, str, Operation]]:
-    for route in app.routes:
-        if not isinstance(route, HTTPRoute):
-            continue
-        for handler in route.route_handlers:
-            for method in sorted(handler.http_methods - {"OPTIONS"}):
-                operation = handler.opt.get("operation")
-                if operation is None:
-                    raise LookupError(f"{method} {route.path} has no operation")
-                yield _openapi_path(route), method.lower(), operation
-
-
-def _openapi_path(route: HTTPRoute) -> str:
-    parts = (
-        part if isinstance(part, str) else "{" + part.name + "}" for part in route.path_components
-    )
-    return "/" + "/".join(parts)
+def _free_untagged(components: dict[str, Any]) -> None:
+    """Let those go without a tag that the lenient reading takes so."""
+    for kind in Request.__subclasses__():
+        if kind.untagged and kind.__name__ in components:
+            components[kind.__name__]["required"].remove(kind.__struct_config__.tag_field)
 
 
 def _asked(operation: Operation) -> Iterable[Any]:
@@ -137,6 +162,8 @@ def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, An
         "tags": [operation.tag],
         "summary": operation.summary,
     }
+    if operation.public:
+        described["security"] = []
     if operation.description:
         described["description"] = operation.description
     if operation.parameters:
@@ -147,7 +174,8 @@ def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, An
     responses = {
         str(status): _answer(answer, schemas) for status, answer in operation.answers.items()
     }
-    responses |= _errors(operation.errors, operation.error_shape, schemas)
+    errors = operation.errors if operation.public else [InvalidApiKey, *operation.errors]
+    responses |= _errors(errors, operation.error_shape, schemas)
     headers = _ID_HEADERS
     if operation.error_shape is ANTHROPIC:
         headers = _ID_HEADERS | _ANTHROPIC_ID_HEADERS
@@ -212,10 +240,12 @@ def _error(
         "content": _content([content], schemas),
     }
     headers: dict[str, Any] = {}
-    if any(issubclass(kind, QueueFull | Unavailable) for kind in kinds):
+    if any(issubclass(kind, TooManyRequests | Unavailable) for kind in kinds):
         headers |= _RETRY_HEADERS
     if any(issubclass(kind, Unavailable) for kind in kinds):
         headers |= _SHOULD_RETRY
+    if InvalidApiKey in kinds:
+        headers |= _CHALLENGE
     if headers:
         described["headers"] = headers
     return described

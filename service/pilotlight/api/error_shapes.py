@@ -29,6 +29,7 @@ def _openai(kind: type[ServiceError], message: str, param: str | None, _: str | 
 
 
 _ANTHROPIC_TYPES: dict[int, MessagesErrorType] = {
+    401: "authentication_error",
     404: "not_found_error",
     413: "request_too_large",
     429: "rate_limit_error",

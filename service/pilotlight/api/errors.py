@@ -53,6 +53,8 @@ def error_headers(error: ServiceError) -> dict[str, str]:
         headers["x-should-retry"] = "true" if error.should_retry else "false"
     if error.allow is not None:
         headers["Allow"] = error.allow
+    if error.challenge is not None:
+        headers["WWW-Authenticate"] = error.challenge
     return headers
 
 

@@ -52,6 +52,7 @@ def _readiness(operation_id: str, summary: str) -> Operation:
             ),
         },
         errors=[InvalidRequest, ModelNotFound],
+        public=True,
     )
 
 
@@ -66,6 +67,7 @@ LIVEZ = Operation(
             content=[Content(type=Live, examples={"alive": {"status": "ok"}})],
         )
     },
+    public=True,
 )
 
 

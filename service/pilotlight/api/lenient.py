@@ -1,11 +1,13 @@
 """A second, slower reading for bodies that the strict decoder refuses.
 
 JSON Schema counts 8.0 among the integers, and some clients write them so; msgspec's decoder does
-not. And where `unknown_fields = ignore`, fields that the wire types do not know are dropped,
+not. Nor does it take an object without a tag for the one of several types that says it may go
+without. And where `unknown_fields = ignore`, fields that the wire types do not know are dropped,
 wherever they stand: the types themselves forbid them, for that is what the document says.
 """
 
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import inspect
@@ -16,9 +18,15 @@ T = TypeVar("T")
 def decode(body: bytes, kind: type[T], *, ignore_unknown: bool) -> T:
     """Return *body* as *kind*; raises as msgspec does."""
     value = _with_integers(msgspec.json.decode(body))
-    if ignore_unknown:
-        value = _prune(value, inspect.type_info(kind))
+    described = _described(cast("Any", kind))  # mypy takes no type[T] for hashable
+    value = _shape(value, described, ignore_unknown=ignore_unknown)
     return msgspec.convert(value, kind)
+
+
+@cache
+def _described(kind: Any) -> inspect.Type:
+    """Return what *kind* consists of; to look at it takes longer than to decode a request."""
+    return inspect.type_info(kind)
 
 
 def _with_integers(value: Any) -> Any:
@@ -32,33 +40,39 @@ def _with_integers(value: Any) -> Any:
     return value
 
 
-def _prune(value: Any, kind: inspect.Type) -> Any:
+def _shape(value: Any, kind: inspect.Type, *, ignore_unknown: bool) -> Any:
     match kind:
         case inspect.Metadata():
-            return _prune(value, kind.type)
+            return _shape(value, kind.type, ignore_unknown=ignore_unknown)
         case inspect.UnionType():
-            return _prune_union(value, kind)
+            return _shape_union(value, kind, ignore_unknown=ignore_unknown)
         case inspect.ListType() if isinstance(value, list):
-            return [_prune(item, kind.item_type) for item in value]
+            return [_shape(item, kind.item_type, ignore_unknown=ignore_unknown) for item in value]
         case inspect.StructType() if isinstance(value, dict):
-            return _prune_struct(value, kind)
+            return _shape_struct(value, kind, ignore_unknown=ignore_unknown)
     return value
 
 
-def _prune_struct(value: dict[str, Any], kind: inspect.StructType) -> dict[str, Any]:
+def _shape_struct(
+    value: dict[str, Any], kind: inspect.StructType, *, ignore_unknown: bool
+) -> dict[str, Any]:
+    """Shape the fields; what *value* is goes first, so that of two faults its type's is told."""
     known = {field.encode_name: field.type for field in kind.fields}
-    pruned = {name: _prune(item, known[name]) for name, item in value.items() if name in known}
-    if kind.tag_field is not None and kind.tag_field in value:
-        pruned[kind.tag_field] = value[kind.tag_field]
-    return pruned
+    shaped = {} if kind.tag_field is None else {kind.tag_field: value.get(kind.tag_field, kind.tag)}
+    for name, item in sorted(value.items(), key=lambda pair: pair[0] != "type"):
+        if name in known:
+            shaped[name] = _shape(item, known[name], ignore_unknown=ignore_unknown)
+        elif not ignore_unknown:
+            shaped.setdefault(name, item)
+    return shaped
 
 
-def _prune_union(value: Any, union: inspect.UnionType) -> Any:
-    """Prune by the member that *value* is meant to be: by its tag, else by its JSON type."""
+def _shape_union(value: Any, union: inspect.UnionType, *, ignore_unknown: bool) -> Any:
+    """Shape by the member that *value* is meant to be: by its tag, else by its JSON type."""
     for member in union.types:
         inner = member.type if isinstance(member, inspect.Metadata) else member
         if _is_meant(value, inner):
-            return _prune(value, inner)
+            return _shape(value, inner, ignore_unknown=ignore_unknown)
     return value
 
 
@@ -66,5 +80,9 @@ def _is_meant(value: Any, kind: inspect.Type) -> bool:
     if isinstance(kind, inspect.ListType):
         return isinstance(value, list)
     if isinstance(kind, inspect.StructType) and isinstance(value, dict):
-        return kind.tag_field is None or value.get(kind.tag_field) == kind.tag
+        if kind.tag_field is None:
+            return True
+        if kind.tag_field not in value:
+            return bool(getattr(kind.cls, "untagged", False))
+        return bool(value[kind.tag_field] == kind.tag)
     return False

@@ -1,8 +1,10 @@
 """What the OpenAPI document says of an endpoint; stands beside its handler, in its `opt`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from litestar import Litestar
+from litestar.routes import HTTPRoute
 from msgspec import Struct
 
 from pilotlight.api.error_shapes import OPENAI, ErrorShape
@@ -51,3 +53,25 @@ class Operation(Struct, frozen=True, kw_only=True):
     answers: Mapping[int, Answer]
     errors: Sequence[Any] = ()
     error_shape: ErrorShape = OPENAI
+    public: bool = False
+    """Whether everybody may call it, whatever keys there are."""
+
+
+def operations(app: Litestar) -> Iterable[tuple[str, str, Operation]]:
+    """Yield path, method and operation of all that *app* serves; raises `LookupError` for none."""
+    for route in app.routes:
+        if not isinstance(route, HTTPRoute):
+            continue
+        for handler in route.route_handlers:
+            for method in sorted(handler.http_methods - {"OPTIONS"}):
+                operation = handler.opt.get("operation")
+                if operation is None:
+                    raise LookupError(f"{method} {route.path} has no operation")
+                yield _openapi_path(route), method.lower(), operation
+
+
+def _openapi_path(route: HTTPRoute) -> str:
+    parts = (
+        part if isinstance(part, str) else "{" + part.name + "}" for part in route.path_components
+    )
+    return "/" + "/".join(parts)

@@ -16,7 +16,9 @@ from litestar.types import (
     WebSocketReceiveMessage,
 )
 
+from pilotlight.access import ANONYMOUS
 from pilotlight.api.access_log import log_request
+from pilotlight.api.auth import caller_of
 from pilotlight.api.error_shapes import ANTHROPIC, shape_at
 from pilotlight.api.sse import Headers
 from pilotlight.metrics import OTHER, Metrics
@@ -127,10 +129,5 @@ def _note_scope(watch: RequestWatch, scope: Scope) -> None:
         watch.path = watch.route = template
     operation = getattr(scope.get("route_handler"), "opt", {}).get("operation")
     watch.operation = getattr(operation, "tag", None)
-    watch.caller = caller_of(scope)
-
-
-def caller_of(scope: Scope) -> str | None:
-    """Return the name of who asks, which is what checked the request's key says; None without."""
-    name = getattr(scope.get("state", {}).get("caller"), "name", None)
-    return name if isinstance(name, str) else None
+    caller = caller_of(scope)
+    watch.caller = None if caller is ANONYMOUS else caller.name

@@ -46,7 +46,8 @@ class Answer:
         self._parallel = calls is None or calls.parallel
         self._untold: list[Token] | None = None if params.logprobs is None else []
         """Tokens whose text is not settled yet."""
-        self._usage = Usage(prompt_tokens=0, completion_tokens=0)
+        self.usage = Usage(prompt_tokens=0, completion_tokens=0)
+        """What it has taken so far."""
         self._calls = 0
         self.ended: Ended | None = None
         self.failure: InferenceError | None = None
@@ -62,7 +63,7 @@ class Answer:
             case Token():
                 return self._token(event)
             case Started():
-                self._usage = Usage(
+                self.usage = Usage(
                     prompt_tokens=event.prompt_tokens,
                     completion_tokens=0,
                     cached_tokens=event.cached_tokens,
@@ -72,7 +73,7 @@ class Answer:
                 return [begun, *self._echo]
             case Finish():
                 reason: Literal["stop", "length"] = "length" if event.reason == "length" else "stop"
-                self._usage = event.usage
+                self.usage = event.usage
                 return self._end(reason)
             case Failed():
                 self.failure = InferenceError(str(event.error))
@@ -80,7 +81,7 @@ class Answer:
                 return []
 
     def _token(self, token: Token) -> Sequence[GenerationEvent]:
-        self._usage = replace(self._usage, completion_tokens=self._usage.completion_tokens + 1)
+        self.usage = replace(self.usage, completion_tokens=self.usage.completion_tokens + 1)
         if self._untold is not None:
             self._untold.append(token)
         events: list[GenerationEvent] = list(self._tell(self._parser.feed(token.piece)))
@@ -99,7 +100,7 @@ class Answer:
         called = self._calls and reason == "stop"
         self.ended = Ended(
             "tool_calls" if called else reason,
-            self._usage,
+            self.usage,
             self._parser.reasoning_tokens,
             self._parser.stopped,
         )

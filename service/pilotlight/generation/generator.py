@@ -13,7 +13,6 @@ from pilotlight.errors import (
     ContextLengthExceeded,
     InferenceError,
     InvalidRequest,
-    QueueFull,
     ServiceError,
 )
 from pilotlight.generation.answer import Answer
@@ -31,7 +30,6 @@ from pilotlight_backend import (
     Guide,
     InvalidParameter,
     SamplingParams,
-    Usage,
 )
 from pilotlight_backend import ContextLengthExceeded as PromptTooLong
 
@@ -45,9 +43,8 @@ _REQUEST_FIELDS = frozenset(
 class Generator:
     """Generates with whatever model a request names."""
 
-    def __init__(self, reception: Reception, *, max_queue: int) -> None:
+    def __init__(self, reception: Reception) -> None:
         self._reception = reception
-        self._max_queue = max_queue
         self._guiding = Guiding()
         self._dialects: WeakKeyDictionary[LoadedModel, Dialect] = WeakKeyDictionary()
 
@@ -55,30 +52,38 @@ class Generator:
         """Return how far the model is that requests call *name*; raises `ModelNotFound`."""
         return await self._reception.status(name)
 
-    async def generate(self, params: GenerationParams, *, hold: Hold) -> AsyncGenerator[Events]:
+    async def generate(
+        self, params: GenerationParams, *, hold: Hold, caller: str = ""
+    ) -> AsyncGenerator[Events]:
         """Yield the events of the answers. Close the generator to cancel.
 
-        *hold* is how long to wait for a model that is loading.
+        *hold* is how long to wait for a model that is loading; *caller* is who asks, where callers
+        are told apart.
         """
-        async with (
-            self._reception.model(params.model, hold) as (model, watch),
-            aclosing(self._answer(model, params, watch)) as answer,
-        ):
-            async for events in answer:
-                yield events
+        async with self._reception.model(params.model, hold, caller) as (model, watch):
+            watch.submitted()
+            places = len(params.prompts) * params.n
+            async with (
+                self._reception.turn(model, caller, places),
+                aclosing(self._answer(model, params, watch)) as answer,
+            ):
+                async for events in answer:
+                    yield events
 
-    async def tokens(self, model: str, prompt: Prompt, *, hold: Hold) -> Sequence[int]:
+    async def tokens(
+        self, model: str, prompt: Prompt, *, hold: Hold, caller: str = ""
+    ) -> Sequence[int]:
         """Return the tokens that *prompt* would be evaluated as."""
-        async with self.speaking(model, hold=hold) as dialect:
+        async with self.speaking(model, hold=hold, caller=caller) as dialect:
             return (await render(dialect, prompt)).tokens
 
     @asynccontextmanager
-    async def speaking(self, model: str, *, hold: Hold) -> AsyncIterator[Dialect]:
+    async def speaking(self, model: str, *, hold: Hold, caller: str = "") -> AsyncIterator[Dialect]:
         """Keep the model loaded that requests call *model*, and tell how it is spoken to.
 
         What is asked of it is tokens, or their text.
         """
-        async with self._reception.model(model, hold) as (loaded, watch):
+        async with self._reception.model(model, hold, caller) as (loaded, watch):
             watch.outcome = "tokenized"
             yield await self._dialect(loaded)
 
@@ -94,17 +99,17 @@ class Generator:
             for _ in range(params.n)
         ]
         guides = await self._guiding.guides(dialect, params, prompts)
-        stream = self._submit(dialect, params, prompts, guides)
-        watch.submitted()
+        stream = _submit(dialect, params, prompts, guides)
         try:
             while not (all(one.ended for one in answers) or any(one.failure for one in answers)):
                 events = await _next(stream, answers)
                 if all(answer.ended for answer in answers):
-                    watch.ended(_reason(answers[0]), _total(answers, params.n))
+                    watch.ended(_reason(answers[0]))
                 if events:
                     yield events
         finally:
             stream.cancel()
+            watch.spent(total_usage([answer.usage for answer in answers], params.n))
         for answer in answers:
             if answer.failure:
                 raise answer.failure
@@ -116,32 +121,29 @@ class Generator:
             self._dialects[model] = dialect
         return dialect
 
-    def _submit(
-        self,
-        dialect: Dialect,
-        params: GenerationParams,
-        prompts: Sequence[Rendered],
-        guides: Sequence[Guide | None],
-    ) -> EventStream:
-        queued = dialect.engine.stats().queued
-        if queued >= self._max_queue:
-            raise QueueFull(f"{queued} requests wait for this model already", retry_after=5.0)
-        requests = [
-            GenerateRequest(
-                prompt=prompt.tokens,
-                max_tokens=params.max_tokens,
-                sampling=_seeded(params.sampling, number % params.n),
-                stop_token_ids=params.stop_token_ids,
-                logprobs=params.logprobs,
-                guide=guides[number],
-                shares_prompt=params.n > 1,
-            )
-            for number, prompt in enumerate(each for each in prompts for _ in range(params.n))
-        ]
-        try:
-            return dialect.engine.submit(requests)
-        except Refused as refused:
-            raise _refusal(refused.error, params.prompts[refused.number // params.n]) from refused
+
+def _submit(
+    dialect: Dialect,
+    params: GenerationParams,
+    prompts: Sequence[Rendered],
+    guides: Sequence[Guide | None],
+) -> EventStream:
+    requests = [
+        GenerateRequest(
+            prompt=prompt.tokens,
+            max_tokens=params.max_tokens,
+            sampling=_seeded(params.sampling, number % params.n),
+            stop_token_ids=params.stop_token_ids,
+            logprobs=params.logprobs,
+            guide=guides[number],
+            shares_prompt=params.n > 1,
+        )
+        for number, prompt in enumerate(each for each in prompts for _ in range(params.n))
+    ]
+    try:
+        return dialect.engine.submit(requests)
+    except Refused as refused:
+        raise _refusal(refused.error, params.prompts[refused.number // params.n]) from refused
 
 
 def _refusal(error: BackendError, prompt: Prompt) -> ServiceError:
@@ -181,10 +183,6 @@ def _seeded(sampling: SamplingParams, number: int) -> SamplingParams:
 
 def _reason(answer: Answer) -> str:
     return "" if answer.ended is None else answer.ended.reason
-
-
-def _total(answers: Sequence[Answer], n: int) -> Usage:
-    return total_usage([answer.ended.usage for answer in answers if answer.ended], n)
 
 
 def param_of(name: str, prompt: Prompt) -> str | None:

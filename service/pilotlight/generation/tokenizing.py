@@ -21,10 +21,10 @@ class Tokenized(Struct, frozen=True):
 
 
 async def tokenize(
-    generator: Generator, model: str, prompt: Prompt, *, pieces: bool, hold: Hold
+    generator: Generator, model: str, prompt: Prompt, *, pieces: bool, hold: Hold, caller: str = ""
 ) -> Tokenized:
     """Return what requests that name *model* would evaluate *prompt* as."""
-    async with generator.speaking(model, hold=hold) as dialect:
+    async with generator.speaking(model, hold=hold, caller=caller) as dialect:
         tokens = (await render(dialect, prompt)).tokens
         vocabulary = await dialect.engine.vocabulary() if pieces else None
         spelt = () if vocabulary is None else pieces_of(vocabulary, tokens, prompt.param)
@@ -32,11 +32,17 @@ async def tokenize(
 
 
 async def detokenize(
-    generator: Generator, model: str, tokens: Sequence[int], *, param: str, hold: Hold
+    generator: Generator,
+    model: str,
+    tokens: Sequence[int],
+    *,
+    param: str,
+    hold: Hold,
+    caller: str = "",
 ) -> str:
     """Return the text of *tokens*, which the request calls *param*.
 
     Raises `InvalidRequest` with the place of one that the model does not have.
     """
-    async with generator.speaking(model, hold=hold) as dialect:
+    async with generator.speaking(model, hold=hold, caller=caller) as dialect:
         return text_of(pieces_of(await dialect.engine.vocabulary(), tokens, param))

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from pilotlight.guidance.closed import closed, may_close
 from pilotlight.guidance.disjoint import told_apart, with_any_of
 from pilotlight.guidance.errors import GrammarInvalid, SchemaUnsupported
 from pilotlight.guidance.finite import endless
@@ -69,13 +70,15 @@ def check_schema(schema: Any) -> None:
 
 def simplified(schema: Any) -> Any:
     """Return the checked *schema* so that llguidance takes it, and takes it strictly."""
+    closes = may_close(schema)
 
     def change(node: dict[str, Any]) -> dict[str, Any]:
         if node.get("uniqueItems") is False:  # says nothing, and is refused all the same
             del node["uniqueItems"]
         if isinstance(node.get("oneOf"), list):
             node = with_any_of(node)
-        return with_bounds(with_strict_format(node))
+        node = with_bounds(with_strict_format(node))
+        return closed(node) if closes else node
 
     return rewrite({} if schema is True else schema, change)
 

@@ -3,7 +3,7 @@
 Subclasses say `kw_only=True` themselves: msgspec does not inherit it.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
@@ -14,6 +14,9 @@ NO_EFFECT = Meta(description="Accepted without effect.")
 
 class Request(Struct, forbid_unknown_fields=True):
     """What a client sends. An unknown field is an error, so that a misspelled one is noticed."""
+
+    untagged: ClassVar[bool] = False
+    """Whether an object without a tag is of this type, where others have one."""
 
 
 class Response(Struct):

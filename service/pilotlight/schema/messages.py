@@ -451,6 +451,7 @@ MessageEvent: TypeAlias = (
 
 MessagesErrorType: TypeAlias = Literal[
     "invalid_request_error",
+    "authentication_error",
     "not_found_error",
     "request_too_large",
     "rate_limit_error",

@@ -81,6 +81,41 @@ const cases: Record<string, () => Promise<unknown>> = {
     };
   },
 
+  // The client's parser throws where an answer does not keep the schema.
+  parsed: async () => {
+    const answer = await client.chat.completions.parse({ ...request, stream: false });
+    return answer.choices.map((choice) => choice.message.parsed);
+  },
+
+  completion: () =>
+    client.completions.create({ model: request.model, prompt: "1, 2, 3,", max_tokens: 8, echo: true }),
+
+  completions: async () => {
+    const pieces: string[] = [];
+    const stream = await client.completions.create({
+      model: request.model,
+      prompt: "1, 2, 3,",
+      max_tokens: 8,
+      temperature: 0,
+      stream: true,
+    });
+    for await (const chunk of stream) pieces.push(chunk.choices[0]?.text ?? "");
+    return pieces;
+  },
+
+  response: () => client.responses.create({ model: request.model, input: "What is 2+2?" }),
+
+  // The client's own accumulator of events.
+  responses: async () => {
+    const stream = client.responses.stream({ model: request.model, input: "What is 2+2?" });
+    const types: string[] = [];
+    for await (const event of stream) types.push(event.type);
+    return { types, final: await stream.finalResponse() };
+  },
+
+  // The client asks for base64 and makes numbers of it.
+  embeddings: () => client.embeddings.create({ model: request.model, input: ["a dog", "a cat"] }),
+
   models: async () => {
     const ids: string[] = [];
     for await (const model of client.models.list()) ids.push(model.id);

@@ -7,7 +7,7 @@ import msgspec
 from pilotlight.api import sse
 from pilotlight.api.error_shapes import ANTHROPIC
 from pilotlight.api.errors import error_body
-from pilotlight.api.messages_answer import Asked, begins, ending_of, input_of, new_id, usage_of
+from pilotlight.api.messages.answer import Asked, begins, ending_of, input_of, new_id, usage_of
 from pilotlight.errors import ServiceError
 from pilotlight.generation import Begun, Ended, Events, FirstToken, GenerationEvent
 from pilotlight.output.events import (

@@ -8,8 +8,9 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
+from pilotlight.api.auth import account_of
 from pilotlight.api.disconnect import unless_disconnected
-from pilotlight.api.embeddings_operation import OPERATION
+from pilotlight.api.embeddings.operation import OPERATION
 from pilotlight.api.hold import hold_of
 from pilotlight.api.requests import Body
 from pilotlight.api.whole_answer import json_response
@@ -37,7 +38,7 @@ def embeddings_handler(embedder: Embedder, settings: Settings) -> HTTPRouteHandl
             default=settings.hold,
             to_the_end=settings.platform == "cloud_run",
         )
-        embedding = embedder.embed(embedding_params(asked), hold=hold)
+        embedding = embedder.embed(embedding_params(asked), hold=hold, caller=account_of(request))
         made = await unless_disconnected(request.receive, embedding)
         return _answer(made, asked)
 

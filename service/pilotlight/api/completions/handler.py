@@ -7,9 +7,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from pilotlight.api.answer_stream import AnswerStream
+from pilotlight.api.auth import account_of
 from pilotlight.api.chunk_stream import ChunkProjection, loading_shown, usage_shown
-from pilotlight.api.completions_answer import Chunks, fold
-from pilotlight.api.completions_operation import OPERATION
+from pilotlight.api.completions.answer import Chunks, fold
+from pilotlight.api.completions.operation import OPERATION
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.hold import hold_of
 from pilotlight.api.requests import Body
@@ -43,7 +44,7 @@ def completions_handler(generator: Generator, settings: Settings) -> HTTPRouteHa
             to_the_end=settings.platform == "cloud_run",
             shows_loading=bool(asked.stream and loading_shown(asked)),
         )
-        generation = generator.generate(params, hold=hold)
+        generation = generator.generate(params, hold=hold, caller=account_of(request))
         prompts, told = len(params.prompts), asked.n or 1
         logprobs = asked.logprobs is not None
         if not asked.stream:

@@ -1,6 +1,6 @@
 """Which prompt a request to tokenise means, and which of its fields go with that."""
 
-from pilotlight.api.chat import generation_params
+from pilotlight.api.chat.handler import generation_params
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import ChatPrompt, Prompt, TextPrompt
 from pilotlight.prompt.messages import template_messages, template_tools

@@ -9,7 +9,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from pilotlight.api import chat_tools
+from pilotlight.api import tool_choice
+from pilotlight.api.conversation import check_form
 from pilotlight.api.forms import BUDGETS
 from pilotlight.api.sampling import TEMPERATURE, TOP_K, TOP_P
 from pilotlight.errors import InvalidRequest
@@ -45,9 +46,9 @@ def tools_of(asked: CountTokensRequest) -> Tools:
     tools = [_tool(tool) for tool in asked.tools or ()]
     chosen = asked.tool_choice or AutoToolChoice()
     choice = _choice(chosen, tools)
-    shown = chat_tools.tools_of(tools, choice)
+    shown = tool_choice.tools_of(tools, choice)
     single = not isinstance(chosen, NoToolChoice) and chosen.disable_parallel_tool_use
-    return Tools(shown, chat_tools.calls_of(shown, choice, parallel=not single))
+    return Tools(shown, tool_choice.calls_of(shown, choice, parallel=not single))
 
 
 def _choice(chosen: MessagesToolChoice, tools: Sequence[chat.Tool]) -> chat.ToolChoice:
@@ -109,10 +110,7 @@ def generation_params(asked: MessagesRequest) -> GenerationParams:
     """Return what *asked* means, with the defaults for what it leaves out."""
     tools = tools_of(asked)
     form = form_of(asked)
-    if form is not None and tools.calls is not None and tools.calls.required:
-        raise InvalidRequest(
-            f"{form.param}: tool_choice says already what the answer is", param=form.param
-        )
+    check_form(form, tools.calls)
     return GenerationParams(
         model=asked.model,
         prompts=(chat_prompt(asked, tools),),

@@ -8,7 +8,7 @@ from operator import attrgetter
 import msgspec
 from msgspec import UNSET
 
-from pilotlight.api.text_logprobs import TextLogprobs
+from pilotlight.api.completions.logprobs import TextLogprobs
 from pilotlight.api.usage import usage_of
 from pilotlight.api.whole_answer import read_whole
 from pilotlight.generation import Begun, Ended, Events, GenerationEvent

@@ -93,7 +93,6 @@ _PARAMETERS = [
     PREFER,
     _accepted("anthropic-version", "2023-06-01"),
     _accepted("anthropic-beta", "none"),
-    _accepted("x-api-key", "none"),
 ]
 CREATE = Operation(
     id="createMessage",

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 import msgspec
 from msgspec import UNSET
 
-from pilotlight.api.logprobs import chat_logprobs
+from pilotlight.api.chat.logprobs import chat_logprobs
 from pilotlight.api.usage import usage_of
 from pilotlight.api.whole_answer import read_whole
 from pilotlight.generation import Begun, Ended, Events, FirstToken, GenerationEvent

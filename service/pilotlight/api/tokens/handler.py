@@ -6,12 +6,13 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
+from pilotlight.api.auth import account_of
+from pilotlight.api.chat.logprobs import text_of
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.hold import hold_of
-from pilotlight.api.logprobs import text_of
 from pilotlight.api.requests import Body
-from pilotlight.api.tokens_operation import DETOKENIZE, TOKENIZE
-from pilotlight.api.tokens_prompt import prompt_of
+from pilotlight.api.tokens.operation import DETOKENIZE, TOKENIZE
+from pilotlight.api.tokens.prompt import prompt_of
 from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
 from pilotlight.generation import Generator
@@ -40,7 +41,12 @@ def tokens_handlers(generator: Generator, settings: Settings) -> Sequence[HTTPRo
         asked = await texts.read(request, ignore_unknown=ignore_unknown)
         pieces = bool(asked.with_pieces or asked.return_token_strs)
         tokenizing = tokenize(
-            generator, asked.model, prompt_of(asked), pieces=pieces, hold=hold(request)
+            generator,
+            asked.model,
+            prompt_of(asked),
+            pieces=pieces,
+            hold=hold(request),
+            caller=account_of(request),
         )
         tokenized = await unless_disconnected(request.receive, tokenizing)
         return json_response(_tokenized(asked, tokenized), None)
@@ -49,7 +55,12 @@ def tokens_handlers(generator: Generator, settings: Settings) -> Sequence[HTTPRo
     async def detokenize_tokens(request: Request[Any, Any, Any]) -> Response[bytes]:
         asked = await tokens.read(request, ignore_unknown=ignore_unknown)
         detokenizing = detokenize(
-            generator, asked.model, asked.tokens, param="tokens", hold=hold(request)
+            generator,
+            asked.model,
+            asked.tokens,
+            param="tokens",
+            hold=hold(request),
+            caller=account_of(request),
         )
         text = await unless_disconnected(request.receive, detokenizing)
         return json_response(DetokenizeResponse(content=text, prompt=text), None)

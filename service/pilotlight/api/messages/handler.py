@@ -8,13 +8,14 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from pilotlight.api.answer_stream import AnswerStream
+from pilotlight.api.auth import account_of
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.error_shapes import MESSAGES
 from pilotlight.api.hold import hold_of
-from pilotlight.api.messages_answer import Asked, fold
-from pilotlight.api.messages_operation import COUNT_TOKENS, CREATE
-from pilotlight.api.messages_params import chat_prompt, generation_params, tools_of
-from pilotlight.api.messages_stream import IDLE, MessagesProjection
+from pilotlight.api.messages.answer import Asked, fold
+from pilotlight.api.messages.operation import COUNT_TOKENS, CREATE
+from pilotlight.api.messages.params import chat_prompt, generation_params, tools_of
+from pilotlight.api.messages.stream import IDLE, MessagesProjection
 from pilotlight.api.requests import Body
 from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
@@ -44,7 +45,9 @@ def messages_handlers(generator: Generator, settings: Settings) -> Sequence[HTTP
     @post(MESSAGES, status_code=200, opt={"operation": CREATE})
     async def create_message(request: Request[Any, Any, Any]) -> ASGIApp:
         wanted = await message_body.read(request, ignore_unknown=ignore_unknown)
-        generation = generator.generate(generation_params(wanted), hold=hold(request))
+        generation = generator.generate(
+            generation_params(wanted), hold=hold(request), caller=account_of(request)
+        )
         asked = _asked(wanted)
         if wanted.stream:
             projection = MessagesProjection(asked)
@@ -56,7 +59,9 @@ def messages_handlers(generator: Generator, settings: Settings) -> Sequence[HTTP
     async def count_tokens(request: Request[Any, Any, Any]) -> Response[bytes]:
         wanted = await count_body.read(request, ignore_unknown=ignore_unknown)
         prompt = chat_prompt(wanted, tools_of(wanted))
-        counting = generator.tokens(wanted.model, prompt, hold=hold(request))
+        counting = generator.tokens(
+            wanted.model, prompt, hold=hold(request), caller=account_of(request)
+        )
         tokens = await unless_disconnected(request.receive, counting)
         return json_response(TokensCount(input_tokens=len(tokens)), receipt=None)
 

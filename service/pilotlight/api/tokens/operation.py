@@ -9,6 +9,7 @@ from pilotlight.errors import (
     ModelLoadFailed,
     ModelLoading,
     ModelNotFound,
+    RateLimited,
     RequestTooLarge,
     ShuttingDown,
     UnsupportedMediaType,
@@ -23,6 +24,7 @@ from pilotlight.schema.tokens import (
 _ERRORS = (
     InvalidRequest,
     ModelNotFound,
+    RateLimited,
     RequestTooLarge,
     UnsupportedMediaType,
     InferenceError,

@@ -7,33 +7,27 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from pilotlight.api.answer_stream import AnswerStream
-from pilotlight.api.chat_answer import Chunks, fold
-from pilotlight.api.chat_operation import OPERATION
-from pilotlight.api.chat_tools import calls_of, tools_of
+from pilotlight.api.auth import account_of
+from pilotlight.api.chat.answer import Chunks, fold
+from pilotlight.api.chat.operation import OPERATION
 from pilotlight.api.chunk_stream import ChunkProjection, loading_shown, usage_shown
+from pilotlight.api.conversation import chat_prompt, check_form
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.forms import BUDGETS, form_of
 from pilotlight.api.hold import hold_of
 from pilotlight.api.requests import Body
 from pilotlight.api.sampling import sampling_of, stops_of
+from pilotlight.api.tool_choice import calls_of, tools_of
 from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest
-from pilotlight.generation import ChatPrompt, GenerationParams, Generator
-from pilotlight.prompt.messages import answered_text, template_messages, template_tools
+from pilotlight.generation import GenerationParams, Generator
 from pilotlight.schema.chat import (
-    AssistantMessage,
     ChatCompletionRequest,
-    Message,
 )
 
 MAX_TOKENS = 2048
 """What an omitted value means."""
-
-_RESERVED = frozenset(
-    ("messages", "tools", "add_generation_prompt", "documents", "bos_token", "eos_token")
-)
-"""What a chat template is given by the service; no request sets these."""
 
 
 def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRouteHandler:
@@ -50,7 +44,9 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
             to_the_end=settings.platform == "cloud_run",
             shows_loading=bool(asked.stream and loading_shown(asked)),
         )
-        generation = generator.generate(generation_params(asked), hold=hold)
+        generation = generator.generate(
+            generation_params(asked), hold=hold, caller=account_of(request)
+        )
         if not asked.stream:
             answer, receipt = await unless_disconnected(
                 request.receive, fold(generation, n=asked.n or 1, logprobs=bool(asked.logprobs))
@@ -67,22 +63,19 @@ def generation_params(asked: ChatCompletionRequest) -> GenerationParams:
     """Return what *asked* means, with the defaults for what it leaves out."""
     if asked.top_logprobs is not None and not asked.logprobs:
         raise InvalidRequest("top_logprobs: needs logprobs to be true", param="top_logprobs")
-    messages, prefill = _prefill(asked.messages)
-    variables = _variables(asked)
-    if prefill:
-        variables.setdefault("enable_thinking", False)
     tools = tools_of(asked.tools, asked.tool_choice)
     calls = calls_of(tools, asked.tool_choice, parallel=asked.parallel_tool_calls)
     form = form_of(asked)
-    if form is not None and calls is not None and calls.required:
-        raise InvalidRequest(
-            f"{form.param}: tool_choice says already what the answer is", param=form.param
-        )
+    check_form(form, calls)
+    prompt = chat_prompt(
+        asked.messages,
+        tools,
+        template_kwargs=asked.chat_template_kwargs,
+        effort=asked.reasoning_effort,
+    )
     return GenerationParams(
         model=asked.model,
-        prompts=(
-            ChatPrompt(template_messages(messages), template_tools(tools), variables, prefill),
-        ),
+        prompts=(prompt,),
         n=asked.n or 1,
         max_tokens=asked.max_completion_tokens or asked.max_tokens or MAX_TOKENS,
         sampling=sampling_of(asked),
@@ -93,27 +86,6 @@ def generation_params(asked: ChatCompletionRequest) -> GenerationParams:
         thinking_budget=BUDGETS.get(asked.reasoning_effort or ""),
         calls=calls,
     )
-
-
-def _prefill(messages: list[Message]) -> tuple[list[Message], str]:
-    """Split off what the answer begins with: a last message of the assistant's that is text."""
-    last = messages[-1]
-    if not isinstance(last, AssistantMessage) or last.tool_calls:
-        return messages, ""
-    return messages[:-1], answered_text(last)
-
-
-def _variables(asked: ChatCompletionRequest) -> dict[str, Any]:
-    variables = dict(asked.chat_template_kwargs or {})
-    for name in _RESERVED & variables.keys():
-        raise InvalidRequest(
-            f"chat_template_kwargs.{name}: the request gives this elsewhere",
-            param=f"chat_template_kwargs.{name}",
-        )
-    if asked.reasoning_effort is not None:
-        variables.setdefault("reasoning_effort", asked.reasoning_effort)
-        variables.setdefault("enable_thinking", asked.reasoning_effort != "none")
-    return variables
 
 
 def _chunks(asked: ChatCompletionRequest) -> Chunks:

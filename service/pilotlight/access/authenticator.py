@@ -1,0 +1,110 @@
+"""Tells who sends a request, as the settings say, or refuses it."""
+
+from collections.abc import Callable, Sequence
+
+from pilotlight.access.caller import ANONYMOUS, Caller
+from pilotlight.access.key_file import KeyFile
+from pilotlight.access.keys import ApiKey, KeysRefused, name_of, presented, read_entries
+from pilotlight.access.proxies import TrustedProxies, network
+from pilotlight.config import ConfigError, Settings, environment_name
+from pilotlight.errors import InvalidApiKey
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Authenticator:
+    """Knows the keys and the proxies. Everybody may call where the settings have neither."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float]) -> None:
+        """Read the keys; raises `ConfigError`, which tells no key."""
+        self._keys = _keys(settings)
+        self._file = _key_file(settings, self._keys, clock)
+        self._proxies = _proxies(settings)
+        self._required_group = settings.required_group
+        if self._required_group is not None and self._proxies is None:
+            raise ConfigError("--required-group: users have groups only with --trusted-proxies")
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether there are API keys."""
+        return bool(self._keys) or self._file is not None
+
+    @property
+    def trusts_proxies(self) -> bool:
+        """Whether a proxy may vouch for users."""
+        return self._proxies is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether a caller has to be known."""
+        return self.has_keys or self.trusts_proxies
+
+    def authenticate(self, headers: Headers, peer: str | None) -> Caller:
+        """Return who sends a request with *headers*, lower-case names, from the address *peer*.
+
+        A user whom a trusted proxy vouches for needs no key. Raises `InvalidApiKey`.
+        """
+        if not self.closed:
+            return ANONYMOUS
+        user = None if self._proxies is None else self._proxies.user(headers, peer)
+        if user is not None and self._has_group(user):
+            return user
+        keys = presented(headers)
+        if len(keys) == 1:
+            (key,) = keys
+            name = name_of(key, self._in_force())
+            if name is not None:
+                return Caller(name, "key")
+        raise InvalidApiKey(self._reason(len(keys), user))
+
+    def _has_group(self, user: Caller) -> bool:
+        return self._required_group is None or self._required_group in user.groups
+
+    def _in_force(self) -> Sequence[ApiKey]:
+        return self._keys if self._file is None else (*self._keys, *self._file.in_force())
+
+    def _reason(self, keys: int, user: Caller | None) -> str:
+        if keys > 1:
+            return "the request carries different API keys; one is enough"
+        if keys == 1:
+            return "this API key is not known here"
+        if user is not None:
+            return f"the user {user.name!r} is not in the group {self._required_group!r}"
+        if not self.has_keys:
+            return "this server answers to the users of its proxy, and this request is no user's"
+        return "an API key is needed: Authorization: Bearer KEY, or x-api-key: KEY"
+
+
+def _keys(settings: Settings) -> Sequence[ApiKey]:
+    if settings.api_keys is None:
+        return ()
+    try:
+        return read_entries(settings.api_keys.reveal())
+    except KeysRefused as error:
+        raise ConfigError(f"{environment_name('api_keys')}: {error}") from None
+
+
+def _key_file(
+    settings: Settings, beside: Sequence[ApiKey], clock: Callable[[], float]
+) -> KeyFile | None:
+    if settings.api_keys_file is None:
+        return None
+    try:
+        return KeyFile(settings.api_keys_file, beside, clock=clock)
+    except KeysRefused as error:
+        raise ConfigError(f"--api-keys-file: {settings.api_keys_file}: {error}") from None
+
+
+def _proxies(settings: Settings) -> TrustedProxies | None:
+    if not settings.trusted_proxies:
+        return None
+    try:
+        networks = [network(text) for text in settings.trusted_proxies]
+    except ValueError as error:  # its message names the address
+        raise ConfigError(f"--trusted-proxies: {error}") from None
+    return TrustedProxies(
+        networks=networks,
+        user_header=settings.user_header.lower().encode(),
+        groups_header=settings.groups_header.lower().encode(),
+        separator=settings.groups_separator,
+    )

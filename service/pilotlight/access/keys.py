@@ -1,0 +1,131 @@
+"""API keys: how they are written down, and whose a presented one is.
+
+Nothing here tells what a key is, or may be: an entry at fault is named by its place alone, since
+where it is mistyped its key can stand anywhere in it.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from msgspec import Struct
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_KEY = re.compile(r"[\x21-\x7e]+")
+"""What a header can carry: visible ASCII."""
+_HEX = re.compile(r"[0-9A-Fa-f]{64}")
+_SHA256 = "sha256"
+
+
+class KeysRefused(Exception):
+    """The keys cannot be used; the message has the place at fault, and no key."""
+
+
+class ApiKey(Struct, frozen=True):
+    """A key by its name and the SHA-256 of its text."""
+
+    name: str
+    digest: bytes
+
+    def __repr__(self) -> str:
+        """Leave out the digest, from which a short key could be guessed."""
+        return f"ApiKey({self.name!r})"
+
+
+def read_file(text: str, beside: Sequence[ApiKey] = ()) -> tuple[ApiKey, ...]:
+    """Return the keys in *text*: `name:key` or `name:sha256:HEX` a line, `#` begins a comment.
+
+    None may be among *beside*, those of `api_keys`. Raises `KeysRefused`.
+    """
+    lines = ((f"line {number}", line.strip()) for number, line in enumerate(text.split("\n"), 1))
+    return _distinct(
+        ((place, _named(place, line)) for place, line in lines if line and line[0] != "#"),
+        beside,
+    )
+
+
+def read_entries(text: str) -> tuple[ApiKey, ...]:
+    """Return the keys in *text*: a file's lines, comma-separated, or keys without a name.
+
+    Such a key, or `sha256:HEX`, is called `key-` and its number in the list. Raises `KeysRefused`.
+    """
+    entries = enumerate((entry.strip() for entry in text.split(",")), 1)
+    return _distinct(_entries((number, entry) for number, entry in entries if entry), ())
+
+
+def _entries(entries: Iterable[tuple[int, str]]) -> Iterator[tuple[str, ApiKey]]:
+    for number, entry in entries:
+        place = f"entry {number}"
+        bare = ":" not in entry or entry.startswith(f"{_SHA256}:")
+        yield place, (_key(place, f"key-{number}", entry) if bare else _named(place, entry))
+
+
+def _named(place: str, entry: str) -> ApiKey:
+    name, colon, key = (part.strip() for part in entry.partition(":"))
+    if not colon or name == _SHA256:
+        raise KeysRefused(f"{place}: expected name:key or name:sha256:HEX")
+    if not _NAME.fullmatch(name):
+        raise KeysRefused(
+            f"{place}: a name has up to 64 letters, digits and any of . _ @ - and begins with a"
+            " letter or a digit"
+        )
+    return _key(place, name, key)
+
+
+def _key(place: str, name: str, key: str) -> ApiKey:
+    if key.startswith(f"{_SHA256}:"):
+        digits = key.removeprefix(f"{_SHA256}:")
+        if not _HEX.fullmatch(digits):
+            raise KeysRefused(f"{place}: behind sha256: come 64 hexadecimal digits")
+        return ApiKey(name, bytes.fromhex(digits))
+    if not _KEY.fullmatch(key):
+        raise KeysRefused(f"{place}: a key is visible ASCII, without spaces, and not empty")
+    return ApiKey(name, _digest(key.encode()))
+
+
+def _distinct(found: Iterable[tuple[str, ApiKey]], beside: Sequence[ApiKey]) -> tuple[ApiKey, ...]:
+    names = dict.fromkeys((key.name for key in beside), "api_keys")
+    digests = dict.fromkeys((key.digest for key in beside), "api_keys")
+    keys = []
+    for place, key in found:
+        if key.name in names:
+            raise KeysRefused(f"{place}: its name stands in {names[key.name]} already")
+        if key.digest in digests:
+            raise KeysRefused(f"{place}: its key stands in {digests[key.digest]} already")
+        names[key.name] = digests[key.digest] = place
+        keys.append(key)
+    if not keys:
+        raise KeysRefused("there is no key in it")
+    return tuple(keys)
+
+
+def name_of(presented: bytes, keys: Iterable[ApiKey]) -> str | None:
+    """Return the name of the key that was *presented*, or None where nobody has it.
+
+    Every key is compared, each in constant time, so that the time tells nothing about any of them.
+    """
+    digest = _digest(presented)
+    name = None
+    for key in keys:
+        if hmac.compare_digest(key.digest, digest):
+            name = key.name
+    return name
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+def presented(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
+    """Return the keys that a request presents: after `Bearer`, and in `x-api-key`."""
+    return frozenset(key for name, value in headers if (key := _presented(name, value)))
+
+
+def _presented(name: bytes, value: bytes) -> bytes:
+    if name == b"x-api-key":
+        return value.strip()
+    if name == b"authorization":
+        scheme, _, key = value.strip().partition(b" ")
+        return key.strip() if scheme.lower() == b"bearer" else b""
+    return b""

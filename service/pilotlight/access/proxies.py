@@ -1,0 +1,62 @@
+"""Proxies in front that have signed users in, and say so in headers: authentik, oauth2-proxy."""
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from pilotlight.access.caller import Caller
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def network(text: str) -> Network:
+    """Return the network that *text* writes as an address or in CIDR notation.
+
+    Raises `ValueError`, also where bits are set behind the prefix.
+    """
+    return ipaddress.ip_network(text)
+
+
+class TrustedProxies(Struct, frozen=True, kw_only=True):
+    """Which peers are believed what their headers say, and what these headers are called."""
+
+    networks: Sequence[Network]
+    user_header: bytes
+    groups_header: bytes
+    separator: str
+    """What stands between two groups."""
+
+    def user(self, headers: Iterable[tuple[bytes, bytes]], peer: str | None) -> Caller | None:
+        """Return the user that a trusted *peer* vouches for in *headers*, lower-case names."""
+        if peer is None or not self._trusts(peer):
+            return None
+        users, groups = [], []
+        for name, value in headers:
+            if name == self.user_header:
+                users.append(_text(value))
+            elif name == self.groups_header:
+                groups.append(_text(value))
+        # Two are one of the proxy's and one that it let pass: nobody knows which is which.
+        if len(users) != 1 or not users[0]:
+            return None
+        listed = groups[0].split(self.separator) if len(groups) == 1 else ()
+        return Caller(users[0], "proxy", tuple(group.strip() for group in listed if group.strip()))
+
+    def _trusts(self, peer: str) -> bool:
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:  # a Unix socket has none
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped  # how a socket that listens on :: sees IPv4
+        return any(address in network for network in self.networks)
+
+
+def _text(value: bytes) -> str:
+    """Return a header's text; none where it is no UTF-8, for what it says is not certain then."""
+    try:
+        return value.decode().strip()
+    except UnicodeDecodeError:
+        return ""

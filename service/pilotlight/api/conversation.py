@@ -1,0 +1,64 @@
+"""A request's conversation as the prompt that a chat template renders."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pilotlight.errors import InvalidRequest
+from pilotlight.generation import Calls, ChatPrompt, Form
+from pilotlight.prompt.messages import answered_text, template_messages, template_tools
+from pilotlight.schema.chat import AssistantMessage, Message, Tool
+
+_RESERVED = frozenset(
+    ("messages", "tools", "add_generation_prompt", "documents", "bos_token", "eos_token")
+)
+"""What a chat template is given by the service; no request sets these."""
+
+
+def chat_prompt(
+    messages: list[Message],
+    tools: list[Tool],
+    *,
+    template_kwargs: Mapping[str, Any] | None,
+    effort: str | None,
+    param: str = "messages",
+) -> ChatPrompt:
+    """Return the prompt of *messages* and *tools*; *param* is what the request calls the former.
+
+    A last message of the assistant's that is text is what the answer begins with. Raises
+    `InvalidRequest` for template variables that the service sets.
+    """
+    said, prefill = _split_prefill(messages)
+    variables = _variables(template_kwargs or {}, effort)
+    if prefill:
+        variables.setdefault("enable_thinking", False)
+    return ChatPrompt(
+        template_messages(said), template_tools(tools), variables, prefill, param=param
+    )
+
+
+def check_form(form: Form | None, calls: Calls | None) -> None:
+    """Raise `InvalidRequest` where an answer would have to be calls and have a form as well."""
+    if form is not None and calls is not None and calls.required:
+        raise InvalidRequest(
+            f"{form.param}: tool_choice says already what the answer is", param=form.param
+        )
+
+
+def _split_prefill(messages: list[Message]) -> tuple[list[Message], str]:
+    last = messages[-1]
+    if not isinstance(last, AssistantMessage) or last.tool_calls:
+        return messages, ""
+    return messages[:-1], answered_text(last)
+
+
+def _variables(given: Mapping[str, Any], effort: str | None) -> dict[str, Any]:
+    variables = dict(given)
+    for name in _RESERVED & variables.keys():
+        raise InvalidRequest(
+            f"chat_template_kwargs.{name}: the request gives this elsewhere",
+            param=f"chat_template_kwargs.{name}",
+        )
+    if effort is not None:
+        variables.setdefault("reasoning_effort", effort)
+        variables.setdefault("enable_thinking", effort != "none")
+    return variables

@@ -1,0 +1,122 @@
+"""`POST /v1/responses`: from the request to a generation, and its answer as bytes."""
+
+from typing import Any, cast
+
+from litestar import Request, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+
+from pilotlight.api.answer_stream import AnswerStream
+from pilotlight.api.auth import account_of
+from pilotlight.api.chat.handler import MAX_TOKENS
+from pilotlight.api.conversation import chat_prompt, check_form
+from pilotlight.api.disconnect import unless_disconnected
+from pilotlight.api.forms import BUDGETS
+from pilotlight.api.hold import hold_of
+from pilotlight.api.requests import Body
+from pilotlight.api.responses.answer import ResponseProjection, fold
+from pilotlight.api.responses.operation import OPERATION
+from pilotlight.api.responses.tools import offer_of
+from pilotlight.api.sampling import TEMPERATURE, TOP_K, TOP_P
+from pilotlight.api.tool_choice import calls_of
+from pilotlight.api.whole_answer import json_response
+from pilotlight.config import Settings
+from pilotlight.errors import InvalidRequest
+from pilotlight.generation import Form, GenerationParams, Generator
+from pilotlight.guidance import JsonObject, JsonSchema
+from pilotlight.prompt.responses_input import conversation
+from pilotlight.schema.chat import JsonObjectFormat
+from pilotlight.schema.responses import (
+    REFUSED,
+    ResponseJsonSchemaFormat,
+    ResponseRequest,
+)
+from pilotlight_backend import SamplingParams
+
+
+def responses_handler(generator: Generator, settings: Settings) -> HTTPRouteHandler:
+    """Return the endpoint."""
+    body = Body(ResponseRequest)
+    ignore_unknown = settings.unknown_fields == "ignore"
+
+    @post("/v1/responses", status_code=200, opt={"operation": OPERATION})
+    async def responses(request: Request[Any, Any, Any]) -> ASGIApp:
+        asked = await body.read(request, ignore_unknown=ignore_unknown)
+        hold = hold_of(
+            request.headers, default=settings.hold, to_the_end=settings.platform == "cloud_run"
+        )
+        generation = generator.generate(
+            generation_params(asked), hold=hold, caller=account_of(request)
+        )
+        if asked.stream:
+            return await AnswerStream(request, generation, ResponseProjection(asked)).response()
+        answer, receipt = await unless_disconnected(request.receive, fold(generation, asked))
+        return cast("ASGIApp", json_response(answer, receipt))  # Litestar takes either
+
+    return responses
+
+
+def generation_params(asked: ResponseRequest) -> GenerationParams:
+    """Return what *asked* means, with the defaults for what it leaves out."""
+    _check(asked)
+    offer = offer_of(asked)
+    calls = calls_of(offer.tools, offer.choice, parallel=asked.parallel_tool_calls)
+    form = _form(asked)
+    check_form(form, calls)
+    prompt = chat_prompt(
+        conversation(asked.instructions, asked.input),
+        offer.tools,
+        template_kwargs=asked.chat_template_kwargs,
+        effort=_effort(asked),
+        param="input",
+    )
+    return GenerationParams(
+        model=asked.model,
+        prompts=(prompt,),
+        max_tokens=asked.max_output_tokens or MAX_TOKENS,
+        sampling=SamplingParams(
+            temperature=TEMPERATURE if asked.temperature is None else asked.temperature,
+            top_p=TOP_P if asked.top_p is None else asked.top_p,
+            top_k=TOP_K if asked.top_k is None else asked.top_k,
+            min_p=asked.min_p or 0.0,
+        ),
+        logprobs=_logprobs(asked),
+        form=form,
+        thinking_budget=BUDGETS.get(_effort(asked) or ""),
+        calls=calls,
+    )
+
+
+def _check(asked: ResponseRequest) -> None:
+    for name, reason in REFUSED.items():
+        if _asks_for_something(name, getattr(asked, name)):
+            raise InvalidRequest(f"{name}: {reason}", param=name)
+
+
+def _asks_for_something(name: str, value: Any) -> bool:
+    match name:
+        case "background":
+            return value is not None and value is not False
+        case "truncation":
+            return value not in (None, "disabled")
+        case _:
+            return value is not None
+
+
+def _logprobs(asked: ResponseRequest) -> int | None:
+    told = "message.output_text.logprobs" in (asked.include or ())
+    return (asked.top_logprobs or 0) if told else None
+
+
+def _form(asked: ResponseRequest) -> Form | None:
+    match asked.text.format if asked.text else None:
+        case JsonObjectFormat():
+            return Form(JsonObject(), "text.format")
+        case ResponseJsonSchemaFormat(schema=schema):
+            return Form(JsonSchema(schema), "text.format.schema")
+        case _:
+            return None
+
+
+def _effort(asked: ResponseRequest) -> str | None:
+    return asked.reasoning.effort if asked.reasoning else None
