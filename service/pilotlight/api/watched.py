@@ -1,7 +1,7 @@
 """Every request is watched: it gets an id, and when it has ended, log, metrics and traces know."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPMethod
 from urllib.parse import quote
 
@@ -100,19 +100,21 @@ class _Wire:
         return _GONE if self._watch.client_gone else _FAILED
 
     async def receive(self) -> HTTPReceiveMessage | WebSocketReceiveMessage:
+        """Wait for the next message, and notice a client that hangs up."""
         message = await self._receive()
         # Servers say it of every connection once its answer is whole.
         if message["type"] == "http.disconnect" and not self._whole:
             self._watch.client_gone = True
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
+        """Pass *message* on. No coroutine: it is called for every token."""
         if message["type"] == "http.response.start":
             self._status = _GONE if self._watch.client_gone else message["status"]
-            message = {**message, "headers": [*message["headers"], *self._headers]}
+            message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self._whole = True
-        await self._send(message)
+        return self._send(message)
 
 
 def _id_headers(request_id: str, path: str) -> Headers:
