@@ -31,9 +31,9 @@ class Lines(logging.Handler):
 
 
 @contextmanager
-def logged(level: int = logging.DEBUG) -> Iterator[Lines]:
-    """Keep what the service logs for as long as the context lasts."""
-    logger = logging.getLogger("pilotlight")
+def logged(level: int = logging.DEBUG, *, name: str = "pilotlight") -> Iterator[Lines]:
+    """Keep what *name* and the loggers below it write for as long as the context lasts."""
+    logger = logging.getLogger(name)
     before, lines = logger.level, Lines()
     logger.addHandler(lines)
     logger.setLevel(level)
