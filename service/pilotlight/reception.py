@@ -10,6 +10,7 @@ from pilotlight.metrics import Metrics
 from pilotlight.models.pool import Hold, LoadedModel, ModelStatus, Pool
 from pilotlight.models.resolver import Resolver
 from pilotlight.receipt import Phases
+from pilotlight_backend import BackendError
 
 
 class Reception:
@@ -51,6 +52,9 @@ class Reception:
                     if cold:
                         watch.cold(self._load_phases(model))
                     yield model, watch
+        except BackendError as error:  # what is asked beside answers, tokens say, failed
+            watch.outcome = InferenceError.code
+            raise InferenceError(str(error)) from error
         except ServiceError as error:
             watch.outcome = error.code
             raise
