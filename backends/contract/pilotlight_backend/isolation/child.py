@@ -125,7 +125,8 @@ class Child:
     # ── loading ────────────────────────────────────────────────────────────────────────────────
 
     def _load(self, order: wire.Load) -> None:
-        logging.basicConfig(level=order.log_level, handlers=[LogToService(self._telling)])
+        logging.getLogger().setLevel(order.log_level)
+        logging.getLogger().addHandler(LogToService(self._telling))
         try:
             engine = _backend_of(order.plugin).load(order.facts, order.options, self._progressed)
             facts = _with_vocabulary_size(engine)
