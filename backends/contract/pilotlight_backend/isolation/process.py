@@ -41,7 +41,11 @@ class Process:
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 # -P: the working directory is nowhere to import from.
-                [sys.executable, "-P", "-m", "pilotlight_backend.isolation", *map(str, given)],
+                # The name is for who looks at the processes.
+                [
+                    *(sys.executable, "-P", "-m", "pilotlight_backend.isolation"),
+                    *(*map(str, given), name),
+                ],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
