@@ -33,6 +33,9 @@ from pilotlight_llama_cpp.backend import LlamaCppBackend
 SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
 _CHAT = "/v1/chat/completions"
 _TIMEOUT = 60.0
+_TOKENS = 60
+"""Of the shortest stream; the longest has nearly twice as many."""
+_WHOLE, _FAILED = "whole", "inference_error"
 
 
 @dataclass
@@ -89,13 +92,14 @@ def run(rounds: int, streams: int, log: Path | None = None) -> Deaths:
 
 def _one_death(server: "Server", model: "Model", number: signal.Signals) -> Round:
     model.wait_whole()  # its streams run again
-    failed = model.outcomes["inference_error"]
+    failed = model.outcomes[_FAILED]
     os.kill(server.engines()["dying.gguf"], number)
     began = time.perf_counter()
-    model.wait(lambda: model.outcomes["inference_error"] > failed)
-    model.ask()
+    model.wait_ended()
+    while not model.ask():
+        failed -= 1  # it came before the server knew, and counts as one that failed
     seconds = time.perf_counter() - began
-    return Round(number.name, model.outcomes["inference_error"] - failed, seconds)
+    return Round(number.name, model.outcomes[_FAILED] - failed, seconds)
 
 
 class Model:
@@ -108,14 +112,20 @@ class Model:
         self._changed = threading.Condition()
         self._stopping = threading.Event()
 
-    def ask(self) -> None:
-        """Ask for a short answer; raises where there is none."""
-        httpx.post(self._url, json=self._body(max_tokens=2), timeout=_TIMEOUT).raise_for_status()
+    def ask(self) -> bool:
+        """Ask for a short answer, and tell whether it came; raises where something else did."""
+        answer = httpx.post(self._url, json=self._body(max_tokens=2), timeout=_TIMEOUT)
+        if answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
+            return answer.json()["error"]["code"] != _FAILED
+        answer.raise_for_status()
+        return True
 
     @contextmanager
     def streaming(self, count: int) -> Iterator[None]:
         """Keep *count* streams running."""
-        threads = [threading.Thread(target=self._stream_on) for _ in range(count)]
+        # Of several lengths, or all would end in the same step, and a death find nobody there.
+        lengths = [_TOKENS + _TOKENS * number // count for number in range(count)]
+        threads = [threading.Thread(target=self._stream_on, args=(one,)) for one in lengths]
         for thread in threads:
             thread.start()
         try:
@@ -129,27 +139,31 @@ class Model:
         """Begin no stream any more."""
         self._stopping.set()
 
-    def wait(self, condition: Callable[[], bool]) -> None:
-        """Wait until *condition* holds, which is looked at when a stream has ended."""
+    def wait_whole(self) -> None:
+        """Wait until one more stream was whole."""
+        whole = self.outcomes[_WHOLE]
+        self._wait(lambda: self.outcomes[_WHOLE] > whole)
+
+    def wait_ended(self) -> None:
+        """Wait until one more stream has ended in any way."""
+        ended = self.outcomes.total()
+        self._wait(lambda: self.outcomes.total() > ended)
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
         with self._changed:
             if not self._changed.wait_for(condition, _TIMEOUT):
                 raise TimeoutError(f"{self.name}: {self.outcomes}")
 
-    def wait_whole(self) -> None:
-        """Wait until one more stream was whole."""
-        whole = self.outcomes["whole"]
-        self.wait(lambda: self.outcomes["whole"] > whole)
-
-    def _stream_on(self) -> None:
+    def _stream_on(self, length: int) -> None:
         with httpx.Client(timeout=_TIMEOUT) as client:
             while not self._stopping.is_set():
-                outcome = self._stream(client)
+                outcome = self._stream(client, length)
                 with self._changed:
                     self.outcomes[outcome] += 1
                     self._changed.notify_all()
 
-    def _stream(self, client: httpx.Client) -> str:
-        body = self._body(max_tokens=60, stream=True, temperature=0)
+    def _stream(self, client: httpx.Client, length: int) -> str:
+        body = self._body(max_tokens=length, stream=True, temperature=0)
         try:
             answer = client.post(self._url, json=body)
         except httpx.HTTPError as error:
@@ -173,7 +187,7 @@ def _outcome(text: str) -> str:
         if "error" in event:
             return str(event["error"]["code"])
     reason = events[-1]["choices"][0]["finish_reason"]
-    return "whole" if reason in ("stop", "length") else f"finish_reason {reason}"
+    return _WHOLE if reason in ("stop", "length") else f"finish_reason {reason}"
 
 
 class Server:

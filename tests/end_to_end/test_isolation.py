@@ -31,7 +31,7 @@ def test_deaths_under_load():
     assert set(deaths.outcomes["other"]) == {"whole"}
     assert set(deaths.outcomes["dying"]) == {"whole", "inference_error"}
     assert len(deaths.rounds) == 5
-    assert all(one.failed for one in deaths.rounds)
+    assert sum(one.failed for one in deaths.rounds) >= 5
     assert deaths.processes == 0
     assert deaths.descriptors <= 0
     assert deaths.threads <= ASYNCIO_THREADS

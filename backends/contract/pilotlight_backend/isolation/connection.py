@@ -20,7 +20,7 @@ logger = logging.getLogger("pilotlight.isolation")
 _HEARD_AFTER = 8
 """Events after which the engine is told that they were heard: fewer than it may be ahead."""
 _CLOSE_SECONDS = 1.0
-"""What an engine may take to close before its process is killed, which gives the memory back too."""
+"""What an engine may take to close before its process is killed: that frees all memory too."""
 
 
 class Request:
