@@ -10,11 +10,13 @@ from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from weakref import WeakSet
 
 from msgspec import Struct
 
 from pilotlight_backend import (
     BackendError,
+    BaseEngine,
     Embedded,
     EmbeddingEngine,
     EmbedEvent,
@@ -24,6 +26,7 @@ from pilotlight_backend import (
     Failed,
     Finish,
     GenerateRequest,
+    RemoteEngine,
     Started,
     Ticket,
     Vocabulary,
@@ -32,6 +35,14 @@ from pilotlight_backend import (
 _LONG = 8192
 """Characters of a text from which on it is tokenised in a thread: fewer take under a millisecond,
 less than a thread's hop under load."""
+
+
+def _long(engine: BaseEngine) -> int:
+    """Return how long a text must be to go to a thread; with another process every text does.
+
+    That may hang, and the event loop must not wait for it.
+    """
+    return 0 if isinstance(engine, RemoteEngine) else _LONG
 
 
 class Refused(Exception):
@@ -68,7 +79,13 @@ class EventStream:
         for one in self._running if number is None else self._running & {number}:
             self._tickets[one].cancel()
 
+    def _fail(self, error: BackendError) -> None:
+        for number in list(self._running):
+            self._deliver(number, Failed(error))
+
     def _deliver(self, number: int, event: EngineEvent) -> None:
+        if number not in self._running:
+            return  # it was given up, and the engine went on after all
         self._arrived.append((number, event))
         if isinstance(event, Finish | Failed):
             self._running.discard(number)
@@ -84,6 +101,8 @@ class AsyncEngine:
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._pending: list[tuple[EventStream, int, EngineEvent]] = []
+        self._streams: WeakSet[EventStream] = WeakSet()
+        self._long = _long(engine)
         self._vocabulary: Vocabulary | None = None
         self._reading = asyncio.Lock()
 
@@ -101,13 +120,14 @@ class AsyncEngine:
 
     async def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return *text*'s token ids; long texts are tokenised in a thread."""
-        if len(text) < _LONG:
+        if len(text) < self._long:
             return self._engine.tokenize(text, special=special)
         return await asyncio.to_thread(self._engine.tokenize, text, special=special)
 
     def submit(self, requests: Sequence[GenerateRequest]) -> EventStream:
         """Queue *requests*, all or none; raises `Refused`."""
         stream = EventStream(len(requests))
+        self._streams.add(stream)
         tickets = stream._tickets  # noqa: SLF001 - the two are one mechanism
         try:
             for number, request in enumerate(requests):
@@ -123,6 +143,11 @@ class AsyncEngine:
     def stats(self) -> EngineStats:
         """Return the engine's snapshot."""
         return self._engine.stats()
+
+    def fail(self, error: BackendError) -> None:
+        """End every request with *error*: the engine will not."""
+        for stream in list(self._streams):
+            stream._fail(error)  # noqa: SLF001 - the two are one mechanism
 
     def _emit(self, stream: EventStream, number: int, event: EngineEvent) -> None:
         """Run on the engine's thread."""
@@ -154,6 +179,12 @@ class AsyncEmbedder:
     def __init__(self, engine: EmbeddingEngine) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
+        self._long = _long(engine)
+        self._settle: Callable[[Finish | Failed], None] = lambda _: None
+
+    def fail(self, error: BackendError) -> None:
+        """End the request under way with *error*: the engine will not."""
+        self._settle(Failed(error))
 
     async def tokenize(self, inputs: Sequence[str | Sequence[int]]) -> list[Sequence[int]]:
         """Return each input's token ids; those that are token ids already stay as they are."""
@@ -163,7 +194,7 @@ class AsyncEmbedder:
             return [of_text(one) if isinstance(one, str) else one for one in inputs]
 
         size = sum(len(one) for one in inputs if isinstance(one, str))
-        return tokenize() if size < _LONG else await asyncio.to_thread(tokenize)
+        return tokenize() if size < self._long else await asyncio.to_thread(tokenize)
 
     def stats(self) -> EngineStats:
         """Return the engine's snapshot."""
@@ -182,6 +213,8 @@ class AsyncEmbedder:
         def settle(event: Finish | Failed) -> None:
             if not end.done():  # it is where the caller was cancelled
                 end.set_result(event)
+
+        self._settle = settle
 
         def emit(event: EmbedEvent) -> None:
             """Run on the engine's thread; the loop is woken twice, and not for each vector."""

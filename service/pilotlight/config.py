@@ -20,6 +20,7 @@ _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Size = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?\s*([KMGT]i?)?B?$")]
+Isolation = Literal["none", "process"]
 UrlPath = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)+$")]
 Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+(/\S*)?$")]
 
@@ -122,6 +123,20 @@ class Settings(Struct, frozen=True, kw_only=True):
             description="Memory for all loaded models, such as `6GiB`; idle ones make room.",
         ),
     ] = None
+    isolation: Annotated[
+        Isolation,
+        Meta(
+            description="`process` gives each model a process of its own, which can crash or be"
+            " killed alone."
+        ),
+    ] = "none"
+    step_timeout: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds after which a step of an engine hangs, more where it reads a"
+            " prompt; its requests fail, and the model is loaded anew. 0: never."
+        ),
+    ] = 60.0
     max_queue: Annotated[
         Count,
         Meta(description="Requests that may wait for one model's slots before others get a 429."),

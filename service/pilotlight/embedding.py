@@ -66,7 +66,8 @@ class Embedder:
         _check_dimensions(model, params.dimensions)
         inputs = await embedder.tokenize(params.inputs)
         watch.inputs = len(inputs)
-        result = await self._submit(embedder, params, inputs, watch)
+        with model.failure.told(embedder.fail):
+            result = await self._submit(embedder, params, inputs, watch)
         if isinstance(result.end, Failed):
             raise InferenceError(str(result.end.error)) from result.end.error
         receipt = watch.first_token()

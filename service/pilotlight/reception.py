@@ -14,6 +14,7 @@ from pilotlight.models.resolver import Resolver
 from pilotlight.receipt import Phases
 from pilotlight.request_watch import note_answer
 from pilotlight.turnstile import Turnstile
+from pilotlight_backend import BackendError
 
 
 class Reception:
@@ -66,6 +67,9 @@ class Reception:
                         yield model, watch
                     finally:
                         visit.tokens = watch.tokens
+        except BackendError as error:  # what is asked beside answers, tokens say, failed
+            watch.outcome = InferenceError.code
+            raise InferenceError(str(error)) from error
         except ServiceError as error:
             watch.outcome = error.code
             raise

@@ -59,6 +59,8 @@ class Service:
             idle_ttl=settings.idle_ttl,
             history=LoadHistory(_cache_dir(settings)),
             max_held=settings.max_held,
+            place=lambda entry, backend: place(settings, entry, backend),
+            step_timeout=lambda entry: step_timeout(settings, entry),
             on_load=self._note_load,
             clock=clock,
         )
@@ -154,6 +156,22 @@ def load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
         gpu_layers=options.gpu_layers or 0,
         execution_provider=options.execution_provider,
     )
+
+
+def place(settings: Settings, entry: ModelEntry, backend: Backend) -> Backend:
+    """Return what loads *entry*: its *backend*, here or in a process for the model alone."""
+    if (entry.options.isolation or settings.isolation) == "none":
+        return backend
+    # Most servers start no other process.
+    from pilotlight_backend.isolation.backend import IsolatedBackend  # noqa: PLC0415
+
+    return IsolatedBackend(backend)
+
+
+def step_timeout(settings: Settings, entry: ModelEntry) -> float:
+    """Return what a step of *entry*'s engine may take, in seconds; 0 for any time."""
+    given = entry.options.step_timeout
+    return settings.step_timeout if given is None else given
 
 
 def _check_backends(settings: Settings, registry: Registry) -> None:

@@ -20,6 +20,7 @@ from pilotlight_backend.protocols import (
     BaseEngine,
     EmbeddingEngine,
     Engine,
+    RemoteEngine,
     Ticket,
 )
 from pilotlight_backend.types import (
@@ -38,6 +39,7 @@ from pilotlight_backend.types import (
     ModelFacts,
     SamplingParams,
     Started,
+    Step,
     Timings,
     Token,
     Usage,
@@ -74,8 +76,10 @@ __all__ = [
     "LoadProgress",
     "ModelFacts",
     "ModelFileInvalid",
+    "RemoteEngine",
     "SamplingParams",
     "Started",
+    "Step",
     "Ticket",
     "Timings",
     "Token",

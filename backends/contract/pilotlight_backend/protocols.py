@@ -42,7 +42,7 @@ class BaseEngine(Protocol):
         """
 
     def stats(self) -> EngineStats:
-        """Return a snapshot; never waits for a step."""
+        """Return a snapshot; never waits for a step, a guide or a listener."""
 
     def close(self) -> None:
         """End every request with `Failed(EngineClosed)`, and give all memory back; waits for that.
@@ -104,6 +104,21 @@ class BakingEngine(Engine, Protocol):
         engine's. Raises what `submit` raises, `BakingRefused`, `InferenceFailed`, and `OSError`
         where the file cannot be written.
         """
+
+
+@runtime_checkable
+class RemoteEngine(BaseEngine, Protocol):
+    """An engine in a process of its own: what is asked of it waits for that process.
+
+    `submit`, `embed`, `stats` and `cancel` do not, and suit an event loop.
+    """
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+
+    def kill(self, reason: str) -> None:
+        """End the process at once; its requests end with `InferenceFailed`, for *reason*."""
 
 
 @runtime_checkable

@@ -30,6 +30,8 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     """What a load reads from disk."""
     kv_bytes_per_token: int = 0
     """KV cache per token of one sequence; 0 where unknown."""
+    vocabulary_size: int = 0
+    """How many tokens there are, on a loaded engine; 0 where it does not say."""
     embedding_length: int = 0
     """Numbers of the vectors that it makes of texts; 0 where it writes answers instead."""
 
@@ -198,6 +200,14 @@ EmbedEvent: TypeAlias = Started | Embedded | Finish | Failed
 of the inputs, then exactly one `Finish` or `Failed`. Its usage has no completion tokens."""
 
 
+class Step(Struct, frozen=True, gc=False):
+    """A step that an engine has begun and not ended. Its *number* is no other step's."""
+
+    number: int
+    tokens: int
+    """Tokens of prompts that it evaluates: the more, the longer it may take."""
+
+
 class EngineStats(Struct, frozen=True, kw_only=True):
     """A snapshot of an engine; totals count since it was loaded."""
 
@@ -212,3 +222,7 @@ class EngineStats(Struct, frozen=True, kw_only=True):
     cached_tokens: int
     completion_tokens: int
     steps: int
+    under_way: tuple[Step, ...] = ()
+    """What is being computed: a step that stays here for long is one that hangs."""
+    dead: bool = False
+    """Whether nothing will be answered any more: the engine's thread or process has ended."""

@@ -100,6 +100,7 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
         _on_a_thread_of_its_own(context.warm)
         baked = adopt(context, prompt, facts, options)
         undo.pop_all()
+    facts = replace(facts, vocabulary_size=model.vocabulary_size)
     return LlamaCppEngine(facts, model, context, options, baked)
 
 
@@ -126,7 +127,11 @@ def _start_embedding(
         report("warm")
         _on_a_thread_of_its_own(context.warm)
         undo.pop_all()
-    facts = replace(facts, embedding_length=context.embedding_length)
+    facts = replace(
+        facts,
+        embedding_length=context.embedding_length,
+        vocabulary_size=model.vocabulary_size,
+    )
     return LlamaCppEmbeddingEngine(facts, model, context)
 
 

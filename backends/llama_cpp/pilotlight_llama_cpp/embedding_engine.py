@@ -53,7 +53,7 @@ class LlamaCppEmbeddingEngine:
 
     def stats(self) -> EngineStats:
         """Return a snapshot."""
-        return self._runner.stats()
+        return self._runner.stats(dead=not self._thread.is_alive())
 
     def close(self) -> None:
         """End every request and give all memory back; waits, save on the engine's own thread."""

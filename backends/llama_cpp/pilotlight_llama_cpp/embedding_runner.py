@@ -20,6 +20,7 @@ from pilotlight_backend import (
     FinishReason,
     InferenceFailed,
     Started,
+    Step,
     Usage,
 )
 from pilotlight_backend.stopwatch import Stopwatch
@@ -93,6 +94,8 @@ class EmbeddingRunner:
         """Of these, the ones that have not begun."""
         self._step: list[tuple[EmbedJob, Tokens]] = []
         self._prompt_tokens = self._steps = 0
+        self._under_way: tuple[Step, ...] = ()
+        self._turns = 0
 
     # From any thread. The lock guards three fields, and is never held over a step or an emit.
 
@@ -118,8 +121,11 @@ class EmbeddingRunner:
             self._closing = True
             self._wake.notify()
 
-    def stats(self) -> EngineStats:
-        """Return a snapshot: the numbers are one moment's each, not all the same moment's."""
+    def stats(self, *, dead: bool = False) -> EngineStats:
+        """Return a snapshot: the numbers are one moment's each, not all the same moment's.
+
+        *dead* says whether the thread has ended that calls `run`.
+        """
         return EngineStats(
             slots=self._decoder.sequences,
             slots_busy=len(self._step),
@@ -130,19 +136,29 @@ class EmbeddingRunner:
             cached_tokens=0,
             completion_tokens=0,
             steps=self._steps,
+            under_way=self._under_way,
+            dead=dead,
         )
 
     # On the engine's thread.
 
     def run(self) -> None:
         """Step while there is work, sleep while there is none, until `stop`; then free all."""
-        while self._await_work():
-            try:
-                self.step()
-            except Exception as error:
-                logger.exception("a step failed")
-                self._fail_step(InferenceFailed(f"the engine failed: {error}"))
-        self._close()
+        try:
+            while self._await_work():
+                self._begin_turn()
+                try:
+                    self.step()
+                except Exception as error:
+                    logger.exception("a step failed")
+                    self._fail_step(InferenceFailed(f"the engine failed: {error}"))
+                self._under_way = ()
+        finally:  # whatever ends the thread, nobody waits for it in vain
+            self._close()
+
+    def _begin_turn(self, tokens: int = 0) -> None:
+        self._turns += 1
+        self._under_way = (Step(self._turns, tokens),)
 
     def _await_work(self) -> bool:
         with self._wake:
@@ -195,6 +211,7 @@ class EmbeddingRunner:
             if parts[0].start and self._is_left():
                 return False
             self._steps += 1
+            self._begin_turn(sum(len(part.tokens) for part in parts))
             if self._decoder.decode(parts) is not Decoded.DONE:
                 self._fail_step(InferenceFailed("llama.cpp could not evaluate the inputs"))
                 return False

@@ -104,7 +104,7 @@ class LlamaCppEngine:
 
     def stats(self) -> EngineStats:
         """Return a snapshot."""
-        return self._runner.stats(kv_capacity=self._kv_capacity)
+        return self._runner.stats(kv_capacity=self._kv_capacity, dead=not self._thread.is_alive())
 
     def close(self) -> None:
         """End every request and give all memory back; waits, save on the engine's own thread."""

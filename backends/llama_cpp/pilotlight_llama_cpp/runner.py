@@ -21,6 +21,7 @@ from pilotlight_backend import (
     InferenceFailed,
     SamplingParams,
     Started,
+    Step,
     Token,
     Usage,
 )
@@ -143,6 +144,8 @@ class Runner:
         self._cancelled: list[Job] = []
         self._closing = False
         self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
+        self._under_way: tuple[Step, ...] = ()
+        self._turns = 0
 
     # From any thread. The lock guards three fields, and is never held over a step or an emit.
 
@@ -168,8 +171,11 @@ class Runner:
             self._closing = True
             self._wake.notify()
 
-    def stats(self, *, kv_capacity: int) -> EngineStats:
-        """Return a snapshot: the numbers are one moment's each, not all the same moment's."""
+    def stats(self, *, kv_capacity: int, dead: bool = False) -> EngineStats:
+        """Return a snapshot: the numbers are one moment's each, not all the same moment's.
+
+        *dead* says whether the thread has ended that calls `run`.
+        """
         scheduler = self._scheduler
         return EngineStats(
             slots=len(scheduler.slots),
@@ -181,19 +187,26 @@ class Runner:
             cached_tokens=self._cached_tokens,
             completion_tokens=self._completion_tokens,
             steps=self._steps,
+            under_way=self._under_way,
+            dead=dead,
         )
 
     # On the engine's thread.
 
     def run(self) -> None:
         """Step while there is work, sleep while there is none, until `stop`; then free all."""
-        while self._await_work():
-            try:
-                self.step()
-            except Exception as error:
-                logger.exception("a step failed")
-                self._fail_active(InferenceFailed(f"the engine failed: {error}"))
-        self._close()
+        try:
+            while self._await_work():
+                self._turns += 1
+                self._under_way = (Step(self._turns, 0),)
+                try:
+                    self.step()
+                except Exception as error:
+                    logger.exception("a step failed")
+                    self._fail_active(InferenceFailed(f"the engine failed: {error}"))
+                self._under_way = ()
+        finally:  # whatever ends the thread, nobody waits for it in vain
+            self._close()
 
     def _await_work(self) -> bool:
         with self._wake:
@@ -211,6 +224,7 @@ class Runner:
         parts = self._scheduler.plan()
         if parts:
             self._steps += 1
+            self._under_way = (Step(self._turns, sum(len(part.tokens) for part in parts)),)
             self._evaluate(parts)
 
     def _take_arrivals(self) -> None:

@@ -70,7 +70,11 @@ class OnnxBackend:
             model.close()
             raise
         return OnnxEngine(
-            facts, model, slots=options.parallel, chunk=options.chunk, reuse=config.can_rewind
+            replace(facts, vocabulary_size=model.vocabulary_size),
+            model,
+            slots=options.parallel,
+            chunk=options.chunk,
+            reuse=config.can_rewind,
         )
 
 

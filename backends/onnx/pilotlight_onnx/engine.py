@@ -77,7 +77,10 @@ class OnnxEngine:
 
     def stats(self) -> EngineStats:
         """Return a snapshot."""
-        return self._runner.stats(kv_capacity=self._kv_capacity)
+        return self._runner.stats(
+            kv_capacity=self._kv_capacity,
+            dead=not all(thread.is_alive() for thread in self._threads),
+        )
 
     def close(self) -> None:
         """End every request and give all memory back; waits, save on the engine's own threads."""

@@ -21,6 +21,7 @@ from pilotlight_backend import (
     GuideFailed,
     InferenceFailed,
     Started,
+    Step,
     Token,
     Usage,
     guiding,
@@ -135,6 +136,10 @@ class Runner:
         self._closing = False
         self._serving = len(slots.all)
         self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
+        self._under_way: dict[int, Step] = {}
+        """By slot, from a step's beginning to the next one's, or the answer's end: sampling is part
+        of it."""
+        self._turns = 0
 
     # From any thread.
 
@@ -164,8 +169,8 @@ class Runner:
                     slot.job.prefilling.terminate()
             self._changed.notify_all()
 
-    def stats(self, *, kv_capacity: int) -> EngineStats:
-        """Return a snapshot."""
+    def stats(self, *, kv_capacity: int, dead: bool = False) -> EngineStats:
+        """Return a snapshot; *dead* says whether a thread has ended that calls `serve`."""
         with self._changed:
             return EngineStats(
                 slots=len(self._slots.all),
@@ -177,6 +182,8 @@ class Runner:
                 cached_tokens=self._cached_tokens,
                 completion_tokens=self._completion_tokens,
                 steps=self._steps,
+                under_way=tuple(self._under_way.values()),
+                dead=dead,
             )
 
     # On a slot's thread.
@@ -199,6 +206,9 @@ class Runner:
                 else:
                     logger.exception("a step failed")
                     self._end(slot, job, Failed(InferenceFailed(f"the engine failed: {error}")))
+            finally:
+                with self._changed:
+                    self._under_way.pop(slot.id, None)
         self._discard(slot)
         with self._changed:
             self._serving -= 1
@@ -232,6 +242,7 @@ class Runner:
             self._end(None, job, self._stopped(job))
 
     def _answer(self, slot: Slot[Job], job: Job) -> None:
+        self._begin_step(slot)
         generator = self._read_prompt(slot, job)
         while True:
             told = self._sample(job, generator.logits())
@@ -249,6 +260,7 @@ class Runner:
                 self._end(slot, job, self._finish(job, "length"))
                 return
             self._check(job)
+            self._begin_step(slot)
             generator.append((token,))
             slot.held.append(token)
             self._count(steps=1)
@@ -270,6 +282,7 @@ class Runner:
         for start in range(job.cached_tokens, len(job.prompt), self._chunk):
             self._check(job)
             tokens = job.prompt[start : start + self._chunk]
+            self._begin_step(slot, len(tokens))
             generator.append(tokens)
             slot.held.extend(tokens)
             self._count(prompt_tokens=len(tokens), steps=1)
@@ -326,6 +339,11 @@ class Runner:
                 self._slots.release(slot)
                 self._changed.notify_all()  # who stepped aside may be another idle slot's now
         self._emit(job, last)
+
+    def _begin_step(self, slot: Slot[Job], tokens: int = 0) -> None:
+        with self._changed:
+            self._turns += 1
+            self._under_way[slot.id] = Step(self._turns, tokens)
 
     def _count(self, *, prompt_tokens: int = 0, completion_tokens: int = 0, steps: int = 0) -> None:
         with self._changed:

@@ -117,7 +117,9 @@ class Generator:
     async def _dialect(self, model: LoadedModel) -> Dialect:
         dialect = self._dialects.get(model)
         if dialect is None:
-            dialect = await asyncio.to_thread(learn, model, AsyncEngine(model.engine))
+            engine = AsyncEngine(model.engine)
+            model.failure.tell(engine.fail)
+            dialect = await asyncio.to_thread(learn, model, engine)
             self._dialects[model] = dialect
         return dialect
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-from pilotlight.config import ConfigError, Count
+from pilotlight.config import ConfigError, Count, Isolation, Seconds
 from pilotlight.models.fetch.address import Address, is_address, parse_address, place
 from pilotlight.models.registry import BackendBroken, Claim, Registry
 from pilotlight_backend import BackendError
@@ -38,6 +38,10 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Relative to the model's folder.
     """
+    isolation: Isolation | None = None
+    """Whether the engine gets a process of its own."""
+    step_timeout: Seconds | None = None
+    """Seconds after which a step of the engine hangs; 0 for never."""
     reasoning_format: str | None = None
     tool_call_format: str | None = None
 

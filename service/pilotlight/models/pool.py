@@ -10,11 +10,11 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from pilotlight.errors import InsufficientMemory, InvalidRequest, ModelLoadFailed, ModelLoading
 from pilotlight.metrics import LoadRecord
@@ -22,8 +22,10 @@ from pilotlight.models import estimate, eviction
 from pilotlight.models.abandon import in_thread
 from pilotlight.models.baked import warn_of_unused, with_baked
 from pilotlight.models.catalog import ModelEntry, Origin
+from pilotlight.models.engine_failure import EngineFailure, close_some_day, kill
 from pilotlight.models.estimate import LoadTimes
 from pilotlight.models.fetch.failure import FetchFailed
+from pilotlight.models.guard import Guard
 from pilotlight.models.history import LoadHistory, model_key
 from pilotlight.models.load_watch import LoadWatch
 from pilotlight.models.registry import BackendBroken, Registry
@@ -31,11 +33,13 @@ from pilotlight.platform import process_age
 from pilotlight.receipt import Phases
 from pilotlight.schema.models import ModelState
 from pilotlight_backend import (
+    Backend,
     BackendError,
     BaseEngine,
     EmbeddingEngine,
     Engine,
     EngineStats,
+    InferenceFailed,
     LoadOptions,
     ModelFacts,
     ModelFileInvalid,
@@ -63,6 +67,8 @@ class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
     """Seconds from the process's start until the load began."""
     first: bool = False
     """Whether it is the first that this process loaded."""
+    failure: EngineFailure = field(default_factory=EngineFailure)
+    """Tells when the engine hangs or has died."""
 
     @property
     def engine(self) -> Engine:
@@ -137,12 +143,15 @@ class Pool:
         clock: Callable[[], float],
         history: LoadHistory,
         max_held: int,
+        place: Callable[[ModelEntry, Backend], Backend] = lambda _, backend: backend,
+        step_timeout: Callable[[ModelEntry], float] = lambda _: 0.0,
         on_load: Callable[[LoadRecord], None] = lambda _: None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """*clock* gives seconds; *memory_budget* is bytes, *idle_ttl* seconds, 0 for never.
 
         *max_held* requests may wait for loads at a time; *on_load* is told of each that ended.
+        *place* says what loads a model, given its backend; *step_timeout* is seconds, 0 for never.
         """
         self._registry = registry
         self._load_options = load_options
@@ -155,6 +164,7 @@ class Pool:
         self._loads = 0
         """Those that succeeded."""
         self._on_load = on_load
+        self._place = place
         self._jitter = jitter
         self._models: dict[ModelEntry, _Model] = {}
         self._room = asyncio.Event()
@@ -162,6 +172,11 @@ class Pool:
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
         self._notes: set[asyncio.Task[None]] = set()
+        self._hanging: dict[LoadedModel, int] = {}
+        """Models given up whose memory cannot be had back, and how much that is."""
+        self._guard = Guard(
+            at_work=self._at_work, timeout=step_timeout, hangs=self._give_up, clock=clock
+        )
 
     # ── looking ────────────────────────────────────────────────────────────────────────────────
 
@@ -178,6 +193,8 @@ class Pool:
         if model.state == "loading":
             share = model.watch.share if model.watch else 0.0
             return ModelStatus("loading", share, self._remaining(model))
+        if _has_died(model):
+            return ModelStatus("absent")
         if model.state == "failed" and model.failure:
             return ModelStatus("failed", error=model.failure.message)
         return ModelStatus(model.state, progress=1.0 if model.state == "ready" else 0.0)
@@ -209,6 +226,7 @@ class Pool:
         try:
             await self.ensure_ready(entry, hold)
             assert model.loaded  # noqa: S101 - it was ready just now, and nothing was awaited since
+            self._guard.wake()
             yield model.loaded
         finally:
             model.users -= 1
@@ -221,7 +239,7 @@ class Pool:
 
         | state    | decision                                                  |
         |----------|-----------------------------------------------------------|
-        | ready    | (1) return                                                |
+        | ready    | (1) return; where its engine has died, unload and (3)     |
         | failed   | (2) raise the failure until it has cooled down, then (4)  |
         | draining | (3) wait until it is absent, then (4)                     |
         | absent   | (4) start the one load, then (5)                          |
@@ -237,7 +255,9 @@ class Pool:
         while True:
             if self._closed:
                 raise _shutting_down()
-            if model.state == "ready":  # (1)
+            if _has_died(model):  # (1)
+                self._fail_engine(model, f"the engine of {entry.name!r} has died")
+            if model.state == "ready":
                 return
             if model.state == "failed":  # (2)
                 self._raise_while_cooling(model)
@@ -318,9 +338,10 @@ class Pool:
             key = model_key(claim.backend.name, claim.facts)
             model.earlier_loads = await asyncio.to_thread(self._history.of, key)
             options = await asyncio.to_thread(with_baked, options, model.entry, claim.facts)
+            backend = self._place(model.entry, claim.backend)
             watch.begin()
             engine = await in_thread(
-                partial(claim.backend.load, claim.facts, options), watch.note, undo=_close
+                partial(backend.load, claim.facts, options), watch.note, undo=_close
             )
             facts = engine.facts
             warn_of_unused(options, engine, claim.backend.name)
@@ -392,6 +413,12 @@ class Pool:
                 f" the budget is {budget}",
                 retry_after=None,
             )
+        if budget is not None and need + sum(self._hanging.values()) > budget:
+            raise InsufficientMemory(
+                f"the model {model.entry.name!r} needs {need} bytes of memory, and of the budget of"
+                f" {budget} engines that hang hold {sum(self._hanging.values())}",
+                retry_after=COOL_DOWN,
+            )
         while (evicted := eviction.choose(self._residents(), need, budget)) is None:
             self._room.clear()
             await self._room.wait()
@@ -402,7 +429,10 @@ class Pool:
 
     def _residents(self) -> list[eviction.Resident]:
         """Return who takes memory; who loads or drains does too, and cannot be evicted."""
-        return [
+        hanging = [
+            eviction.Resident(model.entry, need, 1, 0.0) for model, need in self._hanging.items()
+        ]
+        return hanging + [
             eviction.Resident(
                 model.entry,
                 model.need,
@@ -431,6 +461,41 @@ class Pool:
         model.state = "absent"
         self._room.set()
         logger.info("unloaded %s", model.entry.name)
+
+    # ── engines that fail ──────────────────────────────────────────────────────────────────────
+
+    def _at_work(self) -> list[LoadedModel]:
+        models = self._models.values()
+        return [m.loaded for m in models if m.state == "ready" and m.users and m.loaded]
+
+    def _fail_engine(self, model: _Model, reason: str) -> None:
+        """End the requests of an engine that has died, and unload it."""
+        assert model.loaded  # noqa: S101 - what ready means
+        logger.error("%s", reason)
+        model.loaded.failure.happen(InferenceFailed(reason))
+        self._drain(model)
+
+    def _give_up(self, loaded: LoadedModel, timeout: float) -> None:
+        """End the requests of an engine that hangs: its process, or else the wait for its thread.
+
+        What hangs in a thread stays there, with its memory, until it goes on or the process ends.
+        """
+        model = self._models[loaded.entry]
+        reason = f"the engine of {loaded.entry.name!r} hangs: a step took more than {timeout:g} s"
+        if kill(loaded.base, reason):
+            self._fail_engine(model, reason)
+            return
+        logger.error("%s; its thread and its memory stay until this process ends", reason)
+        loaded.failure.happen(InferenceFailed(reason))
+        self._hanging[loaded] = model.need
+        model.loaded, model.need, model.state = None, 0, "absent"
+        loop = asyncio.get_running_loop()
+        close_some_day(loaded.base, partial(_call, loop, partial(self._recovered, loaded)))
+
+    def _recovered(self, loaded: LoadedModel) -> None:
+        logger.info("an engine of %s hung, and is closed now", loaded.entry.name)
+        del self._hanging[loaded]
+        self._room.set()
 
     # ── idleness ───────────────────────────────────────────────────────────────────────────────
 
@@ -461,6 +526,7 @@ class Pool:
         Returns when their threads are done: a load's at its next report of progress.
         """
         self._closed = True
+        self._guard.close()
         if self._sweeper:
             self._sweeper.cancel()
         loads = [model.load for model in self._models.values() if model.load]
@@ -485,6 +551,15 @@ async def _fetch(origin: Origin, watch: LoadWatch) -> bool:
 
 def _close(engine: BaseEngine) -> None:
     engine.close()
+
+
+def _has_died(model: _Model) -> bool:
+    return model.state == "ready" and model.loaded is not None and model.loaded.base.stats().dead
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop is closed, and the pool with it
+        loop.call_soon_threadsafe(function)
 
 
 def _load_failed(entry: ModelEntry, error: Exception) -> ModelLoadFailed:

@@ -9,6 +9,7 @@
 What a model does stands in its file, see `FakeModel`; when it does it, a test says by the gates.
 """
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from pilotlight_backend.testing.fake_embedding_engine import FakeEmbeddingEngine
 from pilotlight_backend.testing.fake_engine import FakeEngine
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import SUFFIX, FakeModel, Piece, read_model
+from pilotlight_backend.testing.fake_tokenizer import tokenizer_of
 from pilotlight_backend.types import LoadOptions, LoadProgress, ModelFacts
 
 __all__ = [
@@ -105,7 +107,11 @@ class FakeBackend:
         if error is not None:
             raise error
         progress(LoadProgress("warm", facts.size_bytes, facts.size_bytes))
-        facts = replace(facts, context_length=context_length(facts, options))
+        facts = replace(
+            facts,
+            context_length=context_length(facts, options),
+            vocabulary_size=tokenizer_of(model).size,
+        )
         open_ = self._open_embedder if facts.embeds else self._open
         return open_(model, facts, options)
 
@@ -161,6 +167,8 @@ def load_error(model: FakeModel, facts: ModelFacts, earlier: int) -> BackendErro
     allowed = model.load_errors_before_success
     if model.load_error is None or (allowed is not None and earlier >= allowed):
         return None
+    if model.load_error == "abort":
+        os.abort()
     if model.load_error == "invalid":
         return ModelFileInvalid(facts.path, "the model says that it is invalid")
     if model.load_error == "memory":

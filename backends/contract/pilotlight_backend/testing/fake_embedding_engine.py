@@ -129,6 +129,7 @@ class FakeEmbeddingEngine:
                 cached_tokens=0,
                 completion_tokens=0,
                 steps=self._steps,
+                dead=not self._thread.is_alive(),
             )
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """The fake's engine: a real thread, a real queue and real slots, and scripted tokens."""
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from pilotlight_backend.types import (
     LoadOptions,
     ModelFacts,
     Started,
+    Step,
     Timings,
     Token,
     Usage,
@@ -107,6 +109,8 @@ class FakeEngine:
         """Every request that was accepted, as it arrived."""
         self.closed = Event()
         """Set when a close is complete: every request has ended, the thread is about to."""
+        self.recovered = Event()
+        """Set it to let an engine go on that hangs as its model says, `hang_after`."""
         self._facts = facts
         self._model = model
         self._tokenizer = tokenizer_of(model)
@@ -118,6 +122,7 @@ class FakeEngine:
         self._baked = baked
         self._closing = False
         self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
+        self._under_way: tuple[Step, ...] = ()
         self._thread = Thread(target=self._serve, name=f"fake-{facts.path.stem}", daemon=True)
         self._thread.start()
 
@@ -168,6 +173,8 @@ class FakeEngine:
                 cached_tokens=self._cached_tokens,
                 completion_tokens=self._completion_tokens,
                 steps=self._steps,
+                under_way=self._under_way,
+                dead=not self._thread.is_alive(),
             )
 
     def close(self) -> None:
@@ -205,7 +212,10 @@ class FakeEngine:
             self._end_cancelled()
             self._admit()
             if self._running() and self._token_gate.wait(unless=self._has_news):
+                self._under_way = (Step(self._steps + 1, 0),)
+                self._misbehave()
                 self._step()
+                self._under_way = ()
         self._end_all(EngineClosed("the engine was closed"))
         self._on_close(self)
         self.closed.set()
@@ -257,27 +267,42 @@ class FakeEngine:
         self._prompt_tokens += len(prompt) - sequence.cached
         return Started(len(prompt), sequence.cached)
 
+    def _misbehave(self) -> None:
+        """Do what the model says that native code does to a thread, or to a process."""
+        lengths = {sequence.completion for sequence in self._running()}
+        if self._model.abort_after in lengths:
+            os.abort()
+        if self._model.hang_after in lengths:
+            self.recovered.wait()
+
     def _step(self) -> None:
         events: list[tuple[_Sequence, EngineEvent]] = []
         with self._changed:
             if self._model.token_seconds:
                 self._changed.wait_for(lambda: self._closing, self._model.token_seconds)
             self._steps += 1
-            for sequence in self._running():
-                events += [(sequence, event) for event in self._sample(sequence)]
+        for sequence in self._running():
+            chosen = self._choose(sequence)
+            with self._changed:
+                events += [(sequence, event) for event in self._sampled(sequence, chosen)]
         self._deliver(events)
 
-    def _sample(self, sequence: _Sequence) -> list[EngineEvent]:
-        request = sequence.request
-        now = time.monotonic()
+    def _choose(self, sequence: _Sequence) -> int | InferenceFailed:
+        """Choose the next token. A guide may take its time, so nobody waits for the lock."""
         if sequence.completion == self._model.fail_after:
-            error = InferenceFailed(f"the model fails after {sequence.completion} tokens")
-            return [self._end(sequence, Failed(error))]
-        wanted = sequence.wanted
+            return InferenceFailed(f"the model fails after {sequence.completion} tokens")
+        guide = sequence.request.guide
         try:
-            token = wanted if request.guide is None else self._guided(wanted, request.guide)
+            return sequence.wanted if guide is None else self._guided(sequence.wanted, guide)
         except GuideFailed as error:
-            return [self._end(sequence, Failed(error))]
+            return error
+
+    def _sampled(self, sequence: _Sequence, chosen: int | InferenceFailed) -> list[EngineEvent]:
+        if isinstance(chosen, InferenceFailed):
+            return [self._end(sequence, Failed(chosen))]
+        request, token = sequence.request, chosen
+        now = time.monotonic()
+        wanted = sequence.wanted
         if token == wanted:
             sequence.wanted = next(sequence.reply)
         if sequence.first_token is None:

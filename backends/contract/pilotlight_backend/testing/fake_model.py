@@ -76,12 +76,16 @@ class FakeModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     """What a step takes, for tests in another process; in this one use the gate."""
     fail_after: Count | None = None
     """Every request ends in `Failed(InferenceFailed)` after so many tokens."""
+    abort_after: Count | None = None
+    """A request that has so many tokens aborts the process, as native code does."""
+    hang_after: Count | None = None
+    """A request that has so many tokens stops its engine's thread for good."""
 
     load_seconds: Seconds = 0.0
     load_steps: Positive = 4
     """Progress reports after the first one, which says that nothing is read yet."""
-    load_error: Literal["invalid", "transient", "memory"] | None = None
-    """How a load fails once everything is read."""
+    load_error: Literal["invalid", "transient", "memory", "abort"] | None = None
+    """How a load fails once everything is read; `abort` takes the process with it."""
     load_errors_before_success: Count | None = None
     """So many loads fail, then they succeed; null means that all fail."""
 

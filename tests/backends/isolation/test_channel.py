@@ -1,0 +1,106 @@
+"""Frames on a socket, and errors on their way."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from pilotlight_backend import (
+    BackendError,
+    BakingRefused,
+    ContextLengthExceeded,
+    EngineClosed,
+    GuideFailed,
+    InferenceFailed,
+    InsufficientMemory,
+    InvalidParameter,
+    LoadFailed,
+    ModelFileInvalid,
+)
+from pilotlight_backend.isolation.channel import Frames, Outbox, framed
+from pilotlight_backend.isolation.problem import describe, rebuild
+from pilotlight_backend.testing.conformance.listener import within
+
+FRAMES = [b"one", b"", b"\0" * 300, b"the last"]
+
+
+def test_frames_are_cut_wherever_they_are_split():
+    """Every byte by itself gives the same frames as all in one go."""
+    data = b"".join(map(framed, FRAMES))
+    assert Frames().feed(data) == FRAMES
+    frames = Frames()
+    assert [one for byte in data for one in frames.feed(bytes([byte]))] == FRAMES
+
+
+def test_half_a_frame_is_none():
+    assert Frames().feed(framed(b"whole")[:-1]) == []
+
+
+def test_outbox_waits_for_nobody_and_loses_nothing():
+    """Nobody reads while ten megabytes are sent; then all of it comes, in order."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        outbox = Outbox(ours, "outbox")
+        sent = [number.to_bytes(4, "big") * 25_000 for number in range(100)]
+        within(lambda: [outbox.send(one) for one in sent], 20)
+        frames, received = Frames(), []
+        while len(received) < len(sent):
+            received += frames.feed(theirs.recv(1 << 16))
+        assert received == sent
+        outbox.close()
+
+
+def test_outbox_closes_while_nobody_reads():
+    """What was not sent is dropped, and so is what comes after."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        outbox = Outbox(ours, "outbox")
+        outbox.send(bytes(10_000_000))
+        within(outbox.close, 20)
+        outbox.send(b"late")
+
+
+def test_outbox_sends_into_the_void_where_the_other_side_has_gone():
+    ours, theirs = socket.socketpair()
+    with ours:
+        outbox = Outbox(ours, "outbox")
+        theirs.close()
+        outbox.send(b"nobody")
+        outbox.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BackendError("a"),
+        ModelFileInvalid(Path("/models/m.gguf"), "it is torn"),
+        LoadFailed("b"),
+        InsufficientMemory(5, 3),
+        InvalidParameter("top_k", "c"),
+        ContextLengthExceeded(9, 8),
+        BakingRefused("d"),
+        InferenceFailed("e"),
+        GuideFailed("f"),
+        EngineClosed("g"),
+        FileNotFoundError(2, "No such file or directory", "/none/m.baked"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_error_arrives_as_it_left(error):
+    """Its type, its words and its values."""
+    arrived = rebuild(describe(error))
+    assert type(arrived) is type(error)
+    assert str(arrived) == str(error)
+    assert vars(arrived) == vars(error)
+
+
+class OutOfCells(InferenceFailed):
+    """A backend's own."""
+
+
+def test_unknown_error_arrives_as_the_nearest_known():
+    """One of the contract's that it is, or a failure of the engine."""
+    assert type(rebuild(describe(OutOfCells("full")))) is InferenceFailed
+    arrived = rebuild(describe(ZeroDivisionError("division by zero")))
+    assert type(arrived) is InferenceFailed
+    assert str(arrived) == "the engine failed: division by zero"
