@@ -14,8 +14,9 @@ from pilotlight.output.json_value import JsonValue
 from pilotlight.output.reasoning import ReasoningParser
 from pilotlight.output.text import TextDecoder
 from pilotlight.output.tool_calls import ToolCallParser
+from pilotlight.output.tool_calls.types import ALL, parameter_types
 from tests.fuzz.case import bounded, case
-from tests.fuzz.strategies import in_pieces, json_values, text_of
+from tests.fuzz.strategies import altered, in_pieces, json_values, text_of
 from tests.output.tool_calls.samples import SAMPLES, SCHEMAS
 from tests.output.tool_calls.test_formats import FRAGMENTS
 
@@ -206,6 +207,24 @@ def whole_answer(
         assert run(parser(), [data]) == run(parser(), pieces_of(data))
 
 
+_looped = [
+    {
+        "properties": {"a": {"anyOf": [{"$ref": "#/$defs/x"}] * 9}, "b": {"type": ["null", "x"]}},
+        "$defs": {"x": {"oneOf": [{"$ref": "#/$defs/x"}] * 9, "allOf": [{"$ref": "#"}]}},
+        "additionalProperties": {"enum": [1, "x", {}], "const": None},
+    }
+]
+
+
+@case("parameter types", schema=altered([*SCHEMAS.values(), *_looped]) | json_values)
+def types_of_parameters(schema: Any) -> None:
+    """Types that there are, soon, for whatever a request calls a schema."""
+    with bounded():
+        for name in ("a", "b", "city", "text", "place"):
+            types = parameter_types(schema if isinstance(schema, dict) else None, name)
+            assert types <= ALL
+
+
 # ── JSON in pieces ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -242,4 +261,7 @@ def json_document(text: tuple[str, list[str]]) -> None:
     assert len(whole) - len(taken) <= 2
 
 
-CASES = (decoded_text, reasoned_text, called_functions, whole_answer, json_text, json_document)
+CASES = (
+    *(decoded_text, reasoned_text, called_functions, whole_answer, types_of_parameters),
+    *(json_text, json_document),
+)
