@@ -14,6 +14,14 @@ from msgspec import Struct
 MEBIBYTE = 1 << 20
 
 
+class Broken(Exception):
+    """What is drawn in *example* broke the case *name*; its cause says how."""
+
+    def __init__(self, name: str, example: Mapping[str, Any]) -> None:
+        drawn = "\n".join(f"  {key} = {value!r}" for key, value in example.items())
+        super().__init__(f"{name}\n{drawn}")
+
+
 class Case(Struct, frozen=True):
     """One parser's test; *check* raises where it does not hold for what is drawn from *fed*."""
 
@@ -26,21 +34,23 @@ class Case(Struct, frozen=True):
     def run(self, examples: int, random_seed: int | None = None) -> int:
         """Feed it *examples* examples; return how many there were.
 
-        Without a seed they are the same each time. Raises what the smallest failing example raised,
-        with the example in its notes.
+        Without a seed they are the same each time. Raises `Broken` with the smallest example that
+        fails, from what that raised.
         """
         count = 0
+        last: dict[str, Any] = {}
 
         def check(**drawn: Any) -> None:
-            nonlocal count
+            nonlocal count, last
             count += 1
+            last = drawn
             self.check(**drawn)
 
         check.__name__ = self.check.__name__
         test = given(**self.fed)(check)
         if random_seed is not None:
             test = seed(random_seed)(test)
-        settings(
+        test = settings(
             max_examples=examples,
             derandomize=random_seed is None,
             database=None,
@@ -48,7 +58,11 @@ class Case(Struct, frozen=True):
             report_multiple_bugs=False,
             phases=(Phase.generate, Phase.shrink),
             suppress_health_check=list(HealthCheck),
-        )(test)()
+        )(test)
+        try:
+            test()
+        except Exception as error:  # whatever a parser can raise
+            raise Broken(self.name, last) from error
         return count
 
 

@@ -34,7 +34,7 @@ def test_failing_case_is_told_by_its_smallest_example():
     outcomes = round_robin.run((breaks, holds), seconds=0, seed=1, examples=50)
     assert (outcomes["holds"].examples, outcomes["holds"].failures) == (50, 0)
     assert outcomes["breaks"].failures == 1
-    assert "number=100" in outcomes["breaks"].first
+    assert "number = 100" in outcomes["breaks"].first
 
     printed = round_robin.table(outcomes)
     assert "── breaks" in printed
