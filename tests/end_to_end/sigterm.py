@@ -163,8 +163,10 @@ class Client:
     def __init__(
         self, ask: Ask, url: str, *, keeps: bool, note: Callable[[str, str], None]
     ) -> None:
-        """A client that *keeps* its connection may lose it between two requests, as with HTTP/1.1
-        anybody may; another has one for each request."""
+        """Make one that *keeps* its connection, or has another for each request.
+
+        A kept one may be lost between two requests, as anybody's may with HTTP/1.1.
+        """
         self._ask = ask
         self._url = url
         self._keeps = keeps
@@ -426,8 +428,10 @@ def table(rounds: Sequence[Round]) -> str:
         total += one.outcomes
     columns = (*GOOD, *BAD)
     lines = [f"{'asked':<20}" + "".join(f"{name:>12}" for name in columns)]
-    for name in dict.fromkeys(name for name, _ in total):
-        lines.append(f"{name:<20}" + "".join(f"{total[name, one]:>12}" for one in columns))
+    lines += [
+        f"{name:<20}" + "".join(f"{total[name, one]:>12}" for one in columns)
+        for name in dict.fromkeys(name for name, _ in total)
+    ]
     codes = Counter(one.exit_code for one in rounds)
     lines.append(f"exit codes: {', '.join(f'{code} ({n}x)' for code, n in codes.items())}")
     for number, one in enumerate(rounds):

@@ -1,4 +1,4 @@
-"""SIGTERM under load, a few times; `python -m tests.end_to_end.sigterm` does it as often as told."""
+"""SIGTERM under load, a few times; `python -m tests.end_to_end.sigterm` does it often."""
 
 import asyncio
 import socket

@@ -52,7 +52,9 @@ _METHODS = (
 
 
 def _deeper(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    operators = st.sampled_from((" + ", " * ", " ** ", " ~ ", " % ", " // ", " in ", " and ", " - "))
+    operators = st.sampled_from(
+        (" + ", " * ", " ** ", " ~ ", " % ", " // ", " in ", " and ", " - ")
+    )
     return st.one_of(
         st.tuples(inner, operators, inner).map(lambda parts: f"({''.join(parts)})"),
         st.tuples(inner, st.sampled_from(_FILTERS)).map("|".join),
@@ -67,7 +69,9 @@ def _around(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     """Return templates with more of them inside."""
     return st.one_of(
         st.lists(inner, max_size=3).map("".join),
-        st.tuples(_expressions, inner).map(lambda it: f"{{% for x in {it[0]} %}}{it[1]}{{% endfor %}}"),
+        st.tuples(_expressions, inner).map(
+            lambda it: f"{{% for x in {it[0]} %}}{it[1]}{{% endfor %}}"
+        ),
         st.tuples(_expressions, inner).map(
             lambda it: f"{{% for x in {it[0]} recursive %}}{it[1]}{{{{ loop(x) }}}}{{% endfor %}}"
         ),
@@ -125,9 +129,7 @@ def chat_templates(source: str, messages: Any, variables: dict[str, Any]) -> Non
     with bounded(seconds=5), _within_memory(1024), suppress(ChatTemplateError):
         template = ChatTemplate(source, bos_token="<s>", eos_token="</s>")  # noqa: S106
         # One of these names is Python's own; a request's variables are given in the same way.
-        prompt = template.render(
-            messages, tools=None, add_generation_prompt=True, **variables
-        )
+        prompt = template.render(messages, tools=None, add_generation_prompt=True, **variables)
         assert isinstance(prompt, str)
 
 
@@ -144,8 +146,34 @@ _random_schemas = st.builds(
     st.integers(0, 2**32),
     st.booleans(),
 )
-_REGEX = ("[a-z]", "+", "*", "{1,999}", "{0,99999}", "(", ")", "|", "\\d", "\\p{L}", "(?i)", "^", "\\1")
-_LARK = ("start:", "a", "|", '"x"', "/[a-z]+/", "\n", "%json {}", "[lazy]", "@x", "(a)*", "%ignore ")
+_REGEX = (
+    "[a-z]",
+    "+",
+    "*",
+    "{1,999}",
+    "{0,99999}",
+    "(",
+    ")",
+    "|",
+    "\\d",
+    "\\p{L}",
+    "(?i)",
+    "^",
+    "\\1",
+)
+_LARK = (
+    "start:",
+    "a",
+    "|",
+    '"x"',
+    "/[a-z]+/",
+    "\n",
+    "%json {}",
+    "[lazy]",
+    "@x",
+    "(a)*",
+    "%ignore ",
+)
 _GBNF = ("root ::=", "root", '"x"', "[a-z]", "*", "{1,9}", "(", ")", "|", "\n", "#", "\\u0000")
 
 _bodies: st.SearchStrategy[Body] = st.one_of(

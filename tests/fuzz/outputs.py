@@ -8,8 +8,13 @@ from hypothesis import strategies as st
 
 from pilotlight.output import reasoning, tool_calls
 from pilotlight.output.answer import AnswerParser
-from pilotlight.output.events import ContentDelta, OutputEvent, ReasoningDelta, ToolCallArguments
-from pilotlight.output.events import ToolCallStart
+from pilotlight.output.events import (
+    ContentDelta,
+    OutputEvent,
+    ReasoningDelta,
+    ToolCallArguments,
+    ToolCallStart,
+)
 from pilotlight.output.json_value import JsonValue
 from pilotlight.output.reasoning import ReasoningParser
 from pilotlight.output.text import TextDecoder
@@ -142,7 +147,7 @@ _odd_schemas = st.dictionaries(
         | st.dictionaries(
             st.sampled_from(("a", "city")),
             st.dictionaries(
-                st.sampled_from("type enum const anyOf oneOf allOf $ref".split()),
+                st.sampled_from(["type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref"]),
                 json_values | st.sampled_from(("#", "#/properties/a", "string", ["integer"])),
             ),
         ),

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
@@ -44,7 +45,7 @@ def cuts(draw: DrawFn, whole: Any) -> list[Any]:
     """Return *whole*, text or bytes, in pieces."""
     places = draw(st.lists(st.integers(0, len(whole)), max_size=8))
     edges = [0, *sorted(places), len(whole)]
-    return [whole[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [whole[start:end] for start, end in pairwise(edges)]
 
 
 @st.composite
@@ -64,7 +65,7 @@ def damaged(draw: DrawFn, whole: bytes, first: int | None = None) -> bytes:
     for _ in range(draw(st.integers(1, 4))):
         last = len(data)
         place = draw(st.integers(0, min(first or last, last)) | st.integers(0, last))
-        match draw(st.sampled_from("overwrite insert delete number cut".split())):
+        match draw(st.sampled_from(["overwrite", "insert", "delete", "number", "cut"])):
             case "overwrite":
                 fresh = draw(st.binary(min_size=1, max_size=8))
                 data[place : place + len(fresh)] = fresh
@@ -103,7 +104,7 @@ def _alter(draw: DrawFn, holder: dict[str, Any] | list[Any]) -> None:
         place: Any = draw(st.integers(0, len(holder) - 1))
     else:
         place = draw(st.sampled_from(sorted(holder)) if holder else st.text(max_size=4))
-    match draw(st.sampled_from("replace delete rename nest".split())):
+    match draw(st.sampled_from(["replace", "delete", "rename", "nest"])):
         case "replace":
             holder[place] = draw(json_values)
         case "delete":
