@@ -4,15 +4,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from weakref import WeakKeyDictionary
 
-from pilotlight.admission import Admission
+from pilotlight.admission import Admission, shutting_down
 from pilotlight.answer_watch import AnswerWatch
-from pilotlight.errors import InferenceError, ServiceError
+from pilotlight.errors import InferenceError, ServiceError, ShuttingDown
 from pilotlight.limits import RateLimiter
 from pilotlight.metrics import Metrics
 from pilotlight.models.pool import Hold, LoadedModel, ModelStatus, Pool
 from pilotlight.models.resolver import Resolver
 from pilotlight.receipt import Phases
 from pilotlight.turnstile import Turnstile
+from pilotlight_backend import EngineClosed
 
 
 class Reception:
@@ -68,6 +69,10 @@ class Reception:
         except ServiceError as error:
             watch.outcome = error.code
             raise
+        except EngineClosed as error:
+            # Its turn came as the engine was closed under it, which only a shutdown does.
+            watch.outcome = ShuttingDown.code
+            raise shutting_down() from error
         except Exception:
             watch.outcome = InferenceError.code
             raise

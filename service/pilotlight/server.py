@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_LAST_LOOK = 0.05
+_LAST_LOOK = 0.1
 """Seconds in which who has come is accepted, and in which a request that was sent is read."""
 
 
