@@ -46,7 +46,7 @@ class Moment(Struct, frozen=True):
     after: float
     grace: float
     starting: bool
-    """Whether *after* counts from when the port is open, and not from when it is announced."""
+    """Whether *after* counts from when the port is open, and not from its first answer."""
 
 
 class Round(Struct):
@@ -349,17 +349,16 @@ async def one_round(load: Load, moment: Moment, folder: Path, *, each: int = 2) 
 
 
 def _wait(server: "subprocess.Popen[str]", url: str, *, until_open: bool) -> None:
-    """Wait until *server* says that it listens, or merely until its port is open."""
-    if not until_open:
-        server.stdout.readline()
-        return
+    """Wait until *server* answers, or merely until its port is open."""
     address = httpx.URL(url)
     while server.poll() is None:
         with (
             suppress(ConnectionRefusedError),
             socket.create_connection((address.host, address.port)),
         ):
-            return
+            break
+    if not until_open:
+        httpx.get(f"{url}/livez", timeout=_LONGEST, trust_env=False).raise_for_status()
 
 
 def _forgiving(outcomes: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
