@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pilotlight.config import Secret, Settings, load_settings
-from pilotlight.server import announcement, exposure, findings
+from pilotlight.server import announcement, exposure, findings, hanging_up
 
 CLUSTER = {"K_SERVICE": "x", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
@@ -74,3 +74,22 @@ def test_the_lines_to_paste_have_a_place_for_the_key(settings, needed):
     for line in lines:
         assert ('-H "Authorization: Bearer $KEY"' in line) == needed
     assert "s3cret" not in printed
+
+
+@pytest.mark.parametrize(("ends", "headers"), [(False, []), (True, [(b"connection", b"close")])])
+async def test_a_server_that_ends_keeps_no_connection(ends, headers):
+    """Its answers say so, and only then; the rest of them is as it was."""
+    sent = []
+
+    async def app(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x"})
+
+    async def note(message):
+        sent.append(message)
+
+    await hanging_up(app, lambda: ends)({"type": "http"}, None, note)
+    assert sent == [
+        {"type": "http.response.start", "status": 200, "headers": headers},
+        {"type": "http.response.body", "body": b"x"},
+    ]

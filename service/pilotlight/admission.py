@@ -10,6 +10,11 @@ RETRY_AFTER = 2.0
 """Seconds in which a platform has another instance up, or sends the request to one that is."""
 
 
+def shutting_down() -> ShuttingDown:
+    """Return what a request is told that comes too late."""
+    return ShuttingDown("the server is shutting down", retry_after=RETRY_AFTER)
+
+
 class Admission:
     """The door of the service. Made and used on one loop."""
 
@@ -22,7 +27,7 @@ class Admission:
     def request(self) -> Iterator[None]:
         """Count one request for as long as the block runs; raises `ShuttingDown` once closed."""
         if self.closed:
-            raise ShuttingDown("the server is shutting down", retry_after=RETRY_AFTER)
+            raise shutting_down()
         self._under_way += 1
         try:
             yield

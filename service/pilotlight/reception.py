@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from weakref import WeakKeyDictionary
 
-from pilotlight.admission import Admission
+from pilotlight.admission import Admission, shutting_down
 from pilotlight.answer_watch import AnswerWatch
 from pilotlight.errors import InferenceError, ServiceError
 from pilotlight.limits import RateLimiter
@@ -14,7 +14,7 @@ from pilotlight.models.resolver import Resolver
 from pilotlight.receipt import Phases
 from pilotlight.request_watch import note_answer
 from pilotlight.turnstile import Turnstile
-from pilotlight_backend import BackendError
+from pilotlight_backend import BackendError, EngineClosed
 
 
 class Reception:
@@ -51,8 +51,7 @@ class Reception:
         """Yield the model that requests call *name*, loaded, and the watch over this request.
 
         *hold* is how long to wait for a model that is loading, *caller* whose limits it counts
-        against. The model stays for as long as the
-        context lasts; what goes wrong there is the request's outcome. Raises a `ServiceError`.
+        against. The model stays for as long as the context lasts; what goes wrong there is the request's outcome. Raises a `ServiceError`.
         """
         watch = AnswerWatch(self._clock)
         try:
@@ -67,12 +66,13 @@ class Reception:
                         yield model, watch
                     finally:
                         visit.tokens = watch.tokens
-        except BackendError as error:  # what is asked beside answers, tokens say, failed
-            watch.outcome = InferenceError.code
-            raise InferenceError(str(error)) from error
         except ServiceError as error:
             watch.outcome = error.code
             raise
+        except BackendError as error:
+            told = self._told(error)
+            watch.outcome = told.code
+            raise told from error
         except Exception:
             watch.outcome = InferenceError.code
             raise
@@ -99,6 +99,15 @@ class Reception:
             for model, turnstile in self._turnstiles.items()
             if model.entry.name == name
         )
+
+    def _told(self, error: BackendError) -> ServiceError:
+        """Return what a request is told whose engine cannot answer it.
+
+        An engine is closed under a request whose turn has come where the server ends.
+        """
+        if isinstance(error, EngineClosed) and self._admission.closed:
+            return shutting_down()
+        return InferenceError(str(error))
 
     def _load_phases(self, model: LoadedModel) -> Phases:
         """Return what *model*'s cold start took, from exec on where it was the process's own."""

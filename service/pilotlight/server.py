@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pilotlight import __version__, platform
@@ -17,6 +17,7 @@ from pilotlight.telemetry import configure_logging
 
 if TYPE_CHECKING:
     from litestar import Litestar
+    from litestar.types import ASGIApp
 
     from pilotlight.access import Authenticator
     from pilotlight.service import Service
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LAST_LOOK = 0.1
+"""Seconds in which who has come is accepted, and in which a request that was sent is read."""
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -46,9 +49,9 @@ def run(settings: Settings, listener: socket.socket) -> None:
 
     Then no request is admitted, those under way have `grace` seconds, and the process exits with 0.
     """
-    configure_logging(settings)
     for number in _SIGNALS:  # until uvicorn runs there is nothing to drain; PID 1 has no default
         signal.signal(number, lambda *_: sys.exit(0))
+    configure_logging(settings)
     # Imported here and below, with the port already open: they take most of the start.
     import uvloop  # noqa: PLC0415
 
@@ -71,7 +74,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     # The web framework is imported on a thread: models load meanwhile.
     uvicorn, app = await asyncio.to_thread(_import_and_build, service, settings, authenticator)
     config = uvicorn.Config(
-        app,
+        hanging_up(app, lambda: service.admission.closed),
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -100,11 +103,42 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         async def _drain(self) -> None:
             try:
                 await service.drain(settings.grace)
+                await self._close_the_door()
             finally:
                 self.should_exit = True
 
+        async def _close_the_door(self) -> None:
+            """Let nobody in any more, and answer those who are in.
+
+            The kernel resets who waits in a listener that is closed, and uvicorn cuts who has not
+            asked yet.
+            """
+            listener.listen(0)  # from here on the kernel lets nobody wait
+            await asyncio.sleep(_LAST_LOOK)
+            for server in self.servers:
+                server.close()
+            await asyncio.sleep(_LAST_LOOK)
+
     print(announcement(settings, listener), flush=True)  # noqa: T201 - for whoever started it
     await Server(config).serve(sockets=[listener])
+
+
+def hanging_up(app: "ASGIApp", ends: Callable[[], bool]) -> "ASGIApp":
+    """Return *app* so that its answers end their connections once *ends* says that it ends.
+
+    A client that keeps its connection would send the next request as that is closed.
+    """
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        async def send_last(message: Any) -> None:
+            if message["type"] == "http.response.start" and ends():
+                headers = [*message.get("headers", ()), (b"connection", b"close")]
+                message = message | {"headers": headers}
+            await send(message)
+
+        await app(scope, receive, send_last if scope["type"] == "http" else send)
+
+    return answer
 
 
 def _import_and_build(

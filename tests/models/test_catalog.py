@@ -138,6 +138,12 @@ def test_anchors_share_options(read):
         ("1.10: x", "1.1: a name is text"),
         ("~: x", "None: a name is text"),
         ("' ': x", " : a name is text"),
+        ('a: "x\\0"', r"a: 'x\\x00' has a null character"),
+        ('a: "~\\0"', r"a: '~\\x00' has a null character"),
+        ('a: "~\\ud800/x"', r"a: '~\\ud800/x' has .* surrogate"),
+        ('a: {path: x, chat_template: "~\\0"}', "a: .* null character"),
+        ('a: {path: x, baked: "\\udfff"}', "a: .* surrogate"),
+        ('"\\ud800": x', "\ud800: .* surrogate"),
     ],
 )
 def test_bad_key_is_named(read, tmp_path, text, names):
@@ -168,6 +174,9 @@ def test_repeated_key_is_refused(read, text):
         "a: 2024-99-99",
         "a: !!int x",
         "a: !!timestamp x",
+        "a: !!bool x",
+        "a: !!float ''",
+        "!!int ",
         "a: !!python/object/apply:os.system ['true']",
         "a: *nowhere",
         "? [a]\n: b",

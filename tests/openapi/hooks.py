@@ -90,6 +90,9 @@ def _known(value: Any) -> Any:
 def refused_for_its_meaning(ctx: Any, response: Any, case: Any) -> None:  # noqa: ARG001 - the hook's signature
     """Hold that a request which fits the schema is refused only for what a schema cannot say."""
     valid = case.meta is not None and case.meta.generation.mode == GenerationMode.POSITIVE
+    if valid and response.status_code == 401:
+        sent = {name.lower() for name in response.request.headers}
+        assert sent >= {"authorization", "x-api-key"}, "one key, the right one, was refused"
     if not valid or response.status_code != 400:
         return
     error = response.json()["error"]

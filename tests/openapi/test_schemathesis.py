@@ -48,7 +48,9 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LiveServe
         yield server
 
 
-def schemathesis(server: LiveServer, document: Path, folder: Path, *flags: str) -> str:
+def schemathesis(
+    server: LiveServer, document: Path, folder: Path, *flags: str, timeout: float | None = 300
+) -> str:
     """Return what schemathesis says of *server*, which must be that it does what *document* says.
 
     The document is a file and no address: the endpoint it came from would be left out.
@@ -71,7 +73,7 @@ def schemathesis(server: LiveServer, document: Path, folder: Path, *flags: str) 
         check=False,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout,
         env=environment,
         cwd=folder,
     )

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
+from pilotlight.admission import shutting_down
 from pilotlight.answer_watch import AnswerWatch
 from pilotlight.async_engine import AsyncEngine, EventStream, Refused
 from pilotlight.errors import (
@@ -26,6 +27,7 @@ from pilotlight.models.pool import Hold, LoadedModel, ModelStatus
 from pilotlight.reception import Reception
 from pilotlight_backend import (
     BackendError,
+    EngineClosed,
     GenerateRequest,
     Guide,
     InvalidParameter,
@@ -159,6 +161,8 @@ def _refusal(error: BackendError, prompt: Prompt) -> ServiceError:
             )
         case InvalidParameter():
             return InvalidRequest(str(error), param=param_of(error.param, prompt))
+        case EngineClosed():
+            return shutting_down()
         case _:
             return InferenceError(str(error))
 

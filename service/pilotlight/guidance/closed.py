@@ -37,6 +37,10 @@ def closed(node: dict[str, Any]) -> dict[str, Any]:
     if any(keyword in node for keyword in ("additionalProperties", "patternProperties")):
         return node
     required, least = node.get("required", []), node.get("minProperties", 0)
-    if any(name not in properties for name in required) or least > len(properties):
+    if not isinstance(required, list) or not isinstance(least, int | float):
+        return node  # llguidance refuses it
+    if any(not isinstance(name, str) or name not in properties for name in required):
+        return node
+    if least > len(properties):
         return node
     return node | {"additionalProperties": False}

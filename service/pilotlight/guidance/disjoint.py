@@ -28,7 +28,10 @@ def with_any_of(schema: dict[str, Any]) -> dict[str, Any]:
         # In its place: the order of keywords is that of an answer's properties.
         return {"anyOf" if key == "oneOf" else key: value for key, value in schema.items()}
     rest = {key: value for key, value in schema.items() if key != "oneOf"}
-    return rest | {"allOf": [*rest.get("allOf", []), {"anyOf": options}]}
+    others = rest.get("allOf", [])
+    if not isinstance(others, list):
+        return schema  # llguidance refuses it
+    return rest | {"allOf": [*others, {"anyOf": options}]}
 
 
 def _disjoint(one: Any, other: Any, root: Any) -> bool:

@@ -5,6 +5,8 @@ from urllib.parse import unquote
 
 _LONGEST = 32
 """References that refer to references, until one is taken for a circle."""
+_DIGITS = 9
+"""Of a place in a list; Python refuses to read numbers of thousands."""
 
 
 def resolve(root: Any, reference: str) -> Any:
@@ -13,7 +15,7 @@ def resolve(root: Any, reference: str) -> Any:
     for part in place_of(reference).split("/")[1:]:
         name = unquote(part).replace("~1", "/").replace("~0", "~")
         if isinstance(node, list):
-            if not name.isdecimal():
+            if not name.isdecimal() or len(name) > _DIGITS:
                 raise KeyError(name)
             node = node[int(name)]
         elif isinstance(node, dict):

@@ -118,8 +118,8 @@ def _parse_yaml(text: str, path: Path) -> dict[Any, Any]:
         # Not the faster CSafeLoader: deep nesting overflows its stack and ends the process.
         _refuse_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))
         document = yaml.safe_load(text)
-    # Its constructors of dates and numbers let through what `datetime` and `int` raise.
-    except (yaml.YAMLError, AttributeError, RecursionError, ValueError) as error:
+    # Its constructors of dates, numbers and booleans let through what those raise.
+    except (yaml.YAMLError, AttributeError, LookupError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: no valid YAML: {reason}") from None
     if document is None:
@@ -150,6 +150,7 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
     raw = {"path": value} if isinstance(value, str) else value
     try:
         options = msgspec.convert(raw, ModelOptions)
+        _check_text(name, options.path, options.chat_template or "", options.baked or "")
         origin = None
         if is_address(options.path):
             address = parse_address(options.path)
@@ -167,6 +168,13 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
         raise ConfigError(f"{file}: {key}: a path's ~ names no home folder") from None
     options = msgspec.structs.replace(options, chat_template=template, baked=baked)
     return ModelEntry(name.strip().lower(), path, "configured", options, origin)
+
+
+def _check_text(*texts: str) -> None:
+    """Raise `ConfigError` for what no path and no answer can hold: YAML can write it as escapes."""
+    for text in texts:
+        if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+            raise ConfigError(f"{text!a} has a null character or half a surrogate pair")
 
 
 def template_path(model: Path, name: str) -> Path:

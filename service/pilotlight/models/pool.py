@@ -346,7 +346,7 @@ class Pool:
             facts = engine.facts
             warn_of_unused(options, engine, claim.backend.name)
         except asyncio.CancelledError:
-            self._fail(model, _shutting_down())
+            self._fail(model, _shutting_down(), logging.INFO)  # nothing went wrong
             raise
         except ModelLoadFailed as error:
             self._fail(model, error)
@@ -385,13 +385,13 @@ class Pool:
         self._notes.add(note)
         note.add_done_callback(self._notes.discard)
 
-    def _fail(self, model: _Model, failure: ModelLoadFailed) -> None:
+    def _fail(self, model: _Model, failure: ModelLoadFailed, level: int = logging.ERROR) -> None:
         model.failure = failure
         model.failed_at = self._clock()
         model.need = 0
         model.state = "failed"
         self._room.set()
-        logger.error("cannot load %s: %s", model.entry.name, failure.message)
+        logger.log(level, "cannot load %s: %s", model.entry.name, failure.message)
         self._on_load(
             LoadRecord(
                 model=model.entry.name,

@@ -25,6 +25,9 @@ NUMBER = {"number", "integer"}
         ({"$ref": "#/nowhere"}, ALL),
         ({"$ref": "http://else.where/"}, ALL),
         ({"type": 5}, ALL),
+        ({"type": [{}, "null"]}, {"null"}),
+        ({"allOf": 5, "type": "null"}, {"null"}),
+        ({"enum": 5}, ALL),
         ({}, ALL),
         (True, ALL),
     ],
@@ -38,6 +41,13 @@ def test_types_of_a_parameter(schema, types):
     }
     function = {"properties": {"p": schema}, "$defs": definitions}
     assert parameter_types(function, "p") == types
+
+
+def test_circle_that_branches_is_left_soon():
+    """Thirty ways to go in each of sixteen steps are more than anybody could follow."""
+    circle = {"anyOf": [{"$ref": "#/$defs/circle"}] * 30}
+    function = {"properties": {"p": circle}, "$defs": {"circle": circle}}
+    assert parameter_types(function, "p") == ALL
 
 
 def test_parameter_that_is_not_declared():

@@ -8,6 +8,8 @@ ALL = frozenset({"string", "number", "integer", "boolean", "null", "object", "ar
 
 _DEPTH = 16
 """References followed; deeper, and in a circle, everything is allowed."""
+_MANY = 1000
+"""Schemas looked at; more, as circles that branch lead to, allow everything."""
 
 
 def parameter_types(schema: Mapping[str, Any] | None, parameter: str) -> frozenset[str]:
@@ -28,27 +30,40 @@ def parameter_schema(schema: Mapping[str, Any], parameter: str) -> Any:
     return schema.get("additionalProperties", True)
 
 
-def allowed_types(schema: Any, root: Mapping[str, Any], depth: int = 0) -> frozenset[str]:
+def allowed_types(schema: Any, root: Mapping[str, Any]) -> frozenset[str]:
     """Return the types that *schema* allows; its local references point into *root*.
 
     What is no schema, and what points nowhere, allows everything: whether a schema is sound is
     not decided here.
     """
-    if not isinstance(schema, Mapping) or depth > _DEPTH:
-        return ALL
-    types = _named(schema.get("type"))
-    if "enum" in schema and isinstance(schema["enum"], list):
-        types &= frozenset(map(type_of, schema["enum"]))
-    if "const" in schema:
-        types &= {type_of(schema["const"])}
-    for key in ("anyOf", "oneOf"):
-        if isinstance(schema.get(key), list):
-            types &= _union(allowed_types(each, root, depth + 1) for each in schema[key])
-    for each in schema.get("allOf") or ():
-        types &= allowed_types(each, root, depth + 1)
-    if isinstance(schema.get("$ref"), str):
-        types &= allowed_types(resolve(schema["$ref"], root), root, depth + 1)
-    return types
+    return _Look(root).types(schema, 0)
+
+
+class _Look:
+    """A look at one schema and all that it leads to."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._left = _MANY
+
+    def types(self, schema: Any, depth: int) -> frozenset[str]:
+        self._left -= 1
+        if not isinstance(schema, Mapping) or depth > _DEPTH or self._left < 0:
+            return ALL
+        types = _named(schema.get("type"))
+        if isinstance(schema.get("enum"), list):
+            types &= frozenset(map(type_of, schema["enum"]))
+        if "const" in schema:
+            types &= {type_of(schema["const"])}
+        for key in ("anyOf", "oneOf"):
+            if isinstance(schema.get(key), list):
+                types &= _union(self.types(each, depth + 1) for each in schema[key])
+        parts = schema.get("allOf")
+        for each in parts if isinstance(parts, list) else ():
+            types &= self.types(each, depth + 1)
+        if isinstance(schema.get("$ref"), str):
+            types &= self.types(resolve(schema["$ref"], self._root), depth + 1)
+        return types
 
 
 def resolve(reference: str, root: Mapping[str, Any]) -> Any:
@@ -106,7 +121,7 @@ def _named(types: Any) -> frozenset[str]:
         types = [types]
     if not isinstance(types, list):
         return ALL
-    named = frozenset(each for each in types if each in ALL)
+    named = frozenset(each for each in types if isinstance(each, str) and each in ALL)
     return named | {"integer"} if "number" in named else named
 
 

@@ -1,0 +1,216 @@
+"""What comes in requests, and how answers are framed."""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from pilotlight.access.keys import presented
+from pilotlight.api import sse
+from pilotlight.api.hold import MOST, hold_of
+from pilotlight.api.requests import Body
+from pilotlight.errors import InvalidRequest
+from pilotlight.models.pool import FOREVER
+from pilotlight.prompt.messages import template_messages, template_tools
+from pilotlight.schema.chat import ChatCompletionRequest
+from pilotlight.schema.completions import CompletionRequest
+from pilotlight.schema.embeddings import EmbeddingRequest
+from pilotlight.schema.messages import CountTokensRequest, MessagesRequest
+from pilotlight.schema.responses import ResponseRequest
+from pilotlight.schema.tokens import DetokenizeRequest, TokenizeRequest
+from tests.fuzz.case import bounded, case
+from tests.fuzz.strategies import altered, damaged, json_values, text_of
+
+# ── bodies ──────────────────────────────────────────────────────────────────────────────────────
+
+_FUNCTION = {"name": "f", "description": "d", "parameters": {"type": "object"}, "strict": True}
+_CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+_USER = {"role": "user", "content": [{"type": "text", "text": "hi"}]}
+_SAMPLING = {"model": "m", "temperature": 0.5, "top_p": 1, "top_k": 4.0, "seed": 7, "stop": ["x"]}
+
+_BODIES: dict[type, Any] = {
+    ChatCompletionRequest: _SAMPLING
+    | {
+        "messages": [
+            {"role": "system", "content": "s"},
+            _USER,
+            {"role": "assistant", "content": None, "tool_calls": [_CALL]},
+            {"role": "tool", "tool_call_id": "c", "content": "r"},
+        ],
+        "tools": [{"type": "function", "function": _FUNCTION}],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}},
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "logit_bias": {"5": 1.5},
+        "logprobs": True,
+        "top_logprobs": 2,
+        "n": 2,
+        "max_completion_tokens": 8,
+    },
+    CompletionRequest: _SAMPLING
+    | {"prompt": [[1, 2], [3]], "echo": True, "best_of": 2, "logprobs": 1, "suffix": None},
+    ResponseRequest: {
+        "model": "m",
+        "input": [
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+            {"role": "assistant", "content": "a"},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "r"},
+            {"type": "reasoning", "id": "r", "summary": []},
+        ],
+        "tools": [{"type": "function"} | _FUNCTION],
+        "tool_choice": "auto",
+        "text": {"format": {"type": "text"}},
+        "reasoning": {"effort": "low"},
+        "max_output_tokens": 5.0,
+    },
+    MessagesRequest: {
+        "model": "m",
+        "max_tokens": 8,
+        "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
+        "messages": [
+            {"role": "user", "content": "hi"},
+            {
+                "role": "assistant",
+                "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}],
+            },
+            {
+                "role": "user",
+                "content": [{"type": "tool_result", "tool_use_id": "t", "content": "r"}],
+            },
+        ],
+        "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "tool", "name": "f"},
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "stop_sequences": ["x"],
+    },
+    CountTokensRequest: {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
+    EmbeddingRequest: {"model": "m", "input": ["a", "b"], "encoding_format": "base64"},
+    TokenizeRequest: {"model": "m", "content": "hi", "add_special": True},
+    DetokenizeRequest: {"model": "m", "tokens": [1, 2.0]},
+}
+_DECODERS = {kind: Body(kind) for kind in _BODIES}
+
+
+@st.composite
+def _requests(draw: st.DrawFn) -> tuple[type, bytes]:
+    kind = draw(st.sampled_from(list(_BODIES)))
+    valid = _BODIES[kind]
+    body = draw(
+        st.one_of(
+            altered([valid]).map(lambda value: json.dumps(value).encode()),
+            altered([valid]).map(lambda value: json.dumps(value).encode()),
+            damaged(json.dumps(valid).encode()),
+            json_values.map(lambda value: json.dumps(value).encode()),
+            st.binary(),
+            st.sampled_from((b"[" * 100_000, b'{"a":' * 50_000, b"1e999", b'"\\ud800"', b"NaN")),
+        )
+    )
+    return kind, body
+
+
+@case("request bodies", short=500, request=_requests(), ignore_unknown=st.booleans())
+def request_bodies(request: tuple[type, bytes], ignore_unknown: bool) -> None:  # noqa: FBT001
+    """A struct that can be written again and is the same then, or `InvalidRequest`."""
+    kind, body = request
+    with bounded():
+        try:
+            read = _DECODERS[kind].decode(body, ignore_unknown=ignore_unknown)
+        except InvalidRequest as error:
+            assert json.dumps(str(error))
+            return
+        assert type(read) is kind
+        if isinstance(read, ChatCompletionRequest):
+            msgspec.json.encode(template_messages(read.messages))
+            msgspec.json.encode(template_tools(read.tools or None))
+        written = msgspec.json.encode(read)
+        assert _DECODERS[kind].decode(written, ignore_unknown=False) == read
+
+
+@case("valid bodies", short=20, kind=st.sampled_from(list(_BODIES)))
+def valid_bodies(kind: type) -> None:
+    """What the bodies above are made from is valid, so that not all is refused at once."""
+    _DECODERS[kind].decode(json.dumps(_BODIES[kind]).encode(), ignore_unknown=False)
+
+
+# ── headers ─────────────────────────────────────────────────────────────────────────────────────
+
+_PREFER = ("wait=", "wait", "=", '"', "10", "0.5", "9" * 12, ",", ";", " ", "respond-async", "nan")
+_prefer = text_of(_PREFER)
+
+
+@case(
+    "hold headers",
+    short=200,
+    headers=st.dictionaries(
+        st.sampled_from(
+            (
+                *("prefer", "x-stainless-retry-count"),
+                *("x-stainless-read-timeout", "x-stainless-timeout"),
+            )
+        ),
+        _prefer,
+    ),
+    default=st.floats(0, 100),
+    flags=st.tuples(st.booleans(), st.booleans()),
+)
+def hold_headers(headers: dict[str, str], default: float, flags: tuple[bool, bool]) -> None:
+    """A wait that is none or one that proxies bear, whatever the client says of it."""
+    with bounded():
+        hold = hold_of(headers, default=default, to_the_end=flags[0], shows_loading=flags[1])
+    assert 0 <= hold.seconds <= MOST or (flags[1] and hold.seconds == FOREVER)
+
+
+@case(
+    "key headers",
+    short=100,
+    headers=st.lists(
+        st.tuples(
+            st.sampled_from((b"authorization", b"x-api-key", b"accept")),
+            st.binary() | text_of(("Bearer ", "bearer", "Basic ", "key", " ")).map(str.encode),
+        )
+    ),
+)
+def key_headers(headers: list[tuple[bytes, bytes]]) -> None:
+    """Keys that were there, without space around them, and never an empty one."""
+    with bounded():
+        keys = presented(headers)
+    assert all(key and key == key.strip() for key in keys)
+    assert all(any(key in value for _, value in headers) for key in keys)
+
+
+# ── server-sent events ──────────────────────────────────────────────────────────────────────────
+
+_lines = text_of(("\r", "\n", "\r\n", "\x0b", "\x85", "\u2028", "data: ", ":", "event: x", "\0"))
+
+
+def _read(stream: bytes) -> list[tuple[str, str]]:
+    """Return the events' types and data, as the HTML standard (9.2.6) has a stream read."""
+    found, kind, data = [], "", []
+    for line in re.split("\r\n|\r|\n", stream.decode()):
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if not line:
+            if data:
+                found.append((kind, "\n".join(data)))
+            kind, data = "", []
+        elif name == "event":
+            kind = value
+        elif name == "data":
+            data.append(value)
+    return found
+
+
+@case("server-sent events", short=200, said=_lines, event=st.dictionaries(_lines, _lines))
+def server_sent_events(said: str, event: dict[str, str]) -> None:
+    """A comment is no event, whatever it holds, and an event comes back as it was."""
+    stream = (
+        sse.comment(said) + sse.encode(event) + sse.comment(said) + sse.encode_named("x", event)
+    )
+    assert [(kind, json.loads(data)) for kind, data in _read(stream)] == [("", event), ("x", event)]
+
+
+CASES = (request_bodies, valid_bodies, hold_headers, key_headers, server_sent_events)
