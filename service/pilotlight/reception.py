@@ -51,7 +51,8 @@ class Reception:
         """Yield the model that requests call *name*, loaded, and the watch over this request.
 
         *hold* is how long to wait for a model that is loading, *caller* whose limits it counts
-        against. The model stays for as long as the context lasts; what goes wrong there is the request's outcome. Raises a `ServiceError`.
+        against. The model stays for as long as the context lasts; what goes wrong there is the
+        request's outcome. Raises a `ServiceError`.
         """
         watch = AnswerWatch(self._clock)
         try:
