@@ -33,7 +33,9 @@ class Body(Generic[T]):
             raise UnsupportedMediaType(
                 f"the content type is {media_type or 'missing'}, expected application/json"
             )
-        body = await request.body()
+        # Not `request.body()`, which keeps the bytes for as long as the request is under way: one
+        # that waits for its turn would hold all that it says twice.
+        body = b"".join([piece async for piece in request.stream()])
         if not body.strip():
             raise InvalidRequest("the body is empty, expected a JSON object")
         return self.decode(body, ignore_unknown=ignore_unknown)
