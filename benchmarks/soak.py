@@ -212,9 +212,9 @@ class Soak:
         told = story(answer, streamed=question.streamed)
         if _is_loading_error(told):
             return "model_loading in the stream"
-        expected = self._plan.expected[model, question.name]
-        if not alike(told, expected):
-            return self._complain(f"{question.name} of {model}", f"{told} and not {expected}")
+        wrong = list(differences(told, self._plan.expected[model, question.name]))
+        if wrong:
+            return self._complain(f"{question.name} of {model}", "; ".join(wrong))
         return "right"
 
     def _judge_refusal(self, fault: Fault, answer: Answer) -> str:

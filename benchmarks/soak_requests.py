@@ -231,22 +231,22 @@ def _lasting(value: Any) -> Any:
             return value
 
 
-def alike(told: Story, expected: Story) -> bool:
-    """Tell whether two stories are the same, but for the last bits of their fractions.
+def differences(told: Story, expected: Story, place: str = "") -> Iterator[str]:
+    """Yield where two stories are not the same, but for the last bits of their fractions.
 
     Beside others a text is evaluated in batches of other sizes, which round otherwise.
     """
     match told, expected:
         case dict(), dict():
-            return told.keys() == expected.keys() and all(
-                alike(one, expected[key]) for key, one in told.items()
-            )
-        case list(), list():
-            return len(told) == len(expected) and all(map(alike, told, expected))
-        case float(), float():
-            return math.isclose(told, expected, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
-        case _:
-            return bool(told == expected)
+            for key in {**told, **expected}:
+                yield from differences(told.get(key), expected.get(key), f"{place}.{key}")
+        case list(), list() if len(told) == len(expected):
+            for index, (one, other) in enumerate(zip(told, expected, strict=True)):
+                yield from differences(one, other, f"{place}[{index}]")
+        case float(), float() if math.isclose(told, expected, rel_tol=_ROUNDING, abs_tol=_ROUNDING):
+            pass
+        case _ if told != expected:
+            yield f"{place} is {told!r} and not {expected!r}"
 
 
 def _told(body: str) -> Iterator[tuple[str, str]]:
