@@ -39,7 +39,7 @@ from benchmarks.soak_requests import (
     Fault,
     Question,
     Story,
-    alike,
+    differences,
     faults,
     questions,
     story,

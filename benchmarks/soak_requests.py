@@ -223,6 +223,8 @@ def _lasting(value: Any) -> Any:
         case {"embedding": str(encoded)}:
             content = base64.b64decode(encoded)
             return list(struct.unpack(f"<{len(content) // 4}f", content))
+        case {"logprob": float(logprob)}:  # of what is all but impossible it says little
+            return _lasting({**value, "logprob": None}) | {"probability": math.exp(logprob)}
         case dict():
             return {key: _lasting(one) for key, one in value.items() if key not in _PASSING}
         case list():

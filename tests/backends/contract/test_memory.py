@@ -45,5 +45,5 @@ def test_again_is_no_fault():
 
 
 def test_another_c_library_is_left_alone():
-    """musl has neither function."""
+    """Neither function is there in musl."""
     memory._call("no_such_function", 1)
