@@ -2,11 +2,11 @@
 
     python -m benchmarks.overload --seconds 60
 
-A server answers `spark` in N slots. First N clients ask one request after another, and nobody
-else: how long an answer takes, from its first byte to its last. Then ten times as many clients, and
-as many more as may wait, ask at once and go on: who is refused comes back after about as long as an
-answer takes, so that they ask ten times what the slots can answer. The answers are streams that
-count to a hundred, and each must be the same as alone.
+A server answers `spark` in N slots. N clients ask one request after another, and nobody else: how
+long an answer takes, from its first byte to its last. In turns with that, ten times as many clients
+and as many more as may wait begin at the same moment and go on: who is refused comes back after
+about as long as an answer takes, so that they ask ten times what the slots can answer. The answers
+are streams that count to a hundred, and each must be the same as alone.
 
 Last, requests are left waiting for a slot that is not free, to see what memory they hold.
 """
@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import uvloop
 from msgspec import Struct, field
@@ -31,6 +32,7 @@ from benchmarks.server_process import ServerProcess, serving
 _CHAT = "/v1/chat/completions"
 _OK, _TOO_MANY = 200, 429
 _TIMES = 10
+_ROUNDS = 4
 _WAITING = 200
 _LONG = 128
 """Answers of one request that keep every slot busy for long enough."""
@@ -69,6 +71,13 @@ class Tally(Struct):
     refused: list[float] = field(default_factory=list)
     """Seconds from connecting to the whole refusal."""
     wrong: list[str] = field(default_factory=list)
+
+    def __iadd__(self, other: "Tally") -> Self:
+        self.answered += other.answered
+        self.waited += other.waited
+        self.refused += other.refused
+        self.wrong += other.wrong
+        return self
 
     def take(self, answer: Answer, asked_at: float, expected: Sequence[str]) -> None:
         """Count one answer."""
@@ -145,13 +154,15 @@ async def measure(server: ServerProcess, slots: int, max_queue: int, seconds: fl
     port = server.port
     expected = said(await exchange(port, count_to(100)))
     clients = _TIMES * slots + max_queue
-    await crowd(port, slots, 2.0, expected)  # for warmth
-    alone = await crowd(port, slots, max(seconds / 4, 2.0), expected)
-    uncontended = statistics.median(alone.answered)
-    warm = await crowd(port, clients, max(seconds / 4, 2.0), expected, uncontended)
+    pause = statistics.median((await crowd(port, slots, 2.0, expected)).answered)
+    warm = await crowd(port, clients, 2.0, expected, pause)
     before = server.resources().rss
-    full = await crowd(port, clients, seconds, expected, uncontended)
+    alone, full = Tally(), Tally()
+    for _ in range(_ROUNDS):
+        alone += await crowd(port, slots, seconds / _ROUNDS / 2, expected)
+        full += await crowd(port, clients, seconds / _ROUNDS, expected, pause)
     after = server.resources().rss
+    uncontended = statistics.median(alone.answered)
     ratio = statistics.median(full.answered) / uncontended
     sys.stdout.write(
         f"{slots} clients, {slots} slots       answered {len(alone.answered):5}"
