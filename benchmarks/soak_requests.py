@@ -56,9 +56,10 @@ class Question(Struct, frozen=True, kw_only=True):
     streamed: bool = False
     embeds: bool = False
 
-    def request(self, model: str) -> bytes:
-        """Return the request that asks *model*."""
-        return post(self.path, {"model": model, **self.fields})
+    def request(self, model: str, *, wait: bool = False) -> bytes:
+        """Return the request that asks *model*; it may *wait* for its load."""
+        patience = {"Prefer": "wait=45"} if wait else {}
+        return post(self.path, {"model": model, **self.fields}, patience)
 
 
 class Fault(Struct, frozen=True, kw_only=True):
