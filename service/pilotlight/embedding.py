@@ -64,8 +64,10 @@ class Embedder:
     ) -> Embeddings:
         embedder = AsyncEmbedder(model.embedder)
         _check_dimensions(model, params.dimensions)
+        self._check_queue(embedder)  # who is refused costs no tokenising
         inputs = await embedder.tokenize(params.inputs)
         watch.inputs = len(inputs)
+        self._check_queue(embedder)  # others may have come meanwhile
         with model.failure.told(embedder.fail):
             result = await self._submit(embedder, params, inputs, watch)
         if isinstance(result.end, Failed):
@@ -80,6 +82,11 @@ class Embedder:
             receipt=receipt,
         )
 
+    def _check_queue(self, embedder: AsyncEmbedder) -> None:
+        queued = embedder.stats().queued
+        if queued >= self._max_queue:
+            raise QueueFull(f"{queued} requests wait for this model already", retry_after=5.0)
+
     async def _submit(
         self,
         embedder: AsyncEmbedder,
@@ -87,9 +94,6 @@ class Embedder:
         inputs: Sequence[Sequence[int]],
         watch: AnswerWatch,
     ) -> EmbedResult:
-        queued = embedder.stats().queued
-        if queued >= self._max_queue:
-            raise QueueFull(f"{queued} requests wait for this model already", retry_after=5.0)
         watch.submitted()
         try:
             return await embedder.embed(inputs, started=watch.begun)

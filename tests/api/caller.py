@@ -12,11 +12,23 @@ class Call:
     """One request to *app*, to the chat endpoint or *path*, begun at once."""
 
     def __init__(
-        self, app: Any, body: Any, headers: dict[str, str] | None = None, path: str = CHAT
+        self,
+        app: Any,
+        body: Any,
+        headers: dict[str, str] | None = None,
+        path: str = CHAT,
+        *,
+        pieces: int = 1,
+        whole: bool = True,
     ) -> None:
+        """Send the body in so many *pieces*; where it is not *whole*, more is awaited after it."""
         self._body = msgspec.json.encode(body)
+        length = -(-len(self._body) // pieces)
+        self._starts = list(range(0, len(self._body), length))
+        self._length = length
+        self._whole = whole
         self._sent: asyncio.Queue[Any] = asyncio.Queue()
-        self._asked = asyncio.Event()
+        self._read = asyncio.Event()
         self._gone = asyncio.Event()
         self.status: int | None = None
         fields = {"content-type": "application/json", **(headers or {})}
@@ -37,9 +49,12 @@ class Call:
         self.task = asyncio.create_task(app(scope, self._receive, self._send))
 
     async def _receive(self) -> dict[str, Any]:
-        if not self._asked.is_set():
-            self._asked.set()
-            return {"type": "http.request", "body": self._body, "more_body": False}
+        if self._starts:
+            start = self._starts.pop(0)
+            piece = self._body[start : start + self._length]
+            more = bool(self._starts) or not self._whole
+            return {"type": "http.request", "body": piece, "more_body": more}
+        self._read.set()
         await self._gone.wait()
         return {"type": "http.disconnect"}
 
@@ -54,6 +69,11 @@ class Call:
                 self.status = message["status"]
                 message = await self._sent.get()
         return events(message["body"].decode())
+
+    async def read(self) -> None:
+        """Wait until the server has read all that is sent, and waits for more."""
+        async with asyncio.timeout(10):
+            await self._read.wait()
 
     async def hang_up(self) -> None:
         """Leave, and wait until the server has noticed."""

@@ -1,11 +1,14 @@
 """A client that hangs up frees its slot at the next step, wherever its request is by then."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.api.caller import Call
-from tests.conftest import FakeService, chat
+from tests.conftest import CHAT, FakeService, chat
 
 
 async def one_slot(start: Callable[..., Any]) -> FakeService:
@@ -105,6 +108,43 @@ async def test_hanging_up_while_the_model_loads(start):
     await following.hang_up()
     assert len(service.backend.loads) == 1
     assert len(service.engine.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "path", [CHAT, "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"]
+)
+async def test_hanging_up_in_the_middle_of_the_body(start, caplog, path):
+    """It is nobody's failure: the log is silent, nothing is loaded, and nothing is left."""
+    service = await start()
+    service.write()
+    call = Call(service.app, chat(), path=path, whole=False)
+    await call.read()
+    await call.hang_up()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    assert service.backend.loads == []
+    assert service.app.state.service.admission._under_way == 0
+
+
+async def test_a_request_that_waits_holds_its_body_once(start):
+    """What a request says is kept as it was decoded, and its bytes are not."""
+    service = await one_slot(start)
+    others = [Call(service.app, chat(stream=True)) for _ in range(2)]  # a slot, and one ahead
+    await reached(service)
+    for other in others:
+        await other.read()
+    size = 4_000_000
+    waiting = Call(service.app, chat(user="x" * size), pieces=2)
+    tracemalloc.start()
+    try:
+        async with asyncio.timeout(10):
+            while not service.app.state.service.reception.waiting("m"):  # noqa: ASYNC110 - to wait tells no event
+                await asyncio.sleep(0.01)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < held < 1.5 * size
+    for call in (waiting, *others):
+        await call.hang_up()
 
 
 async def test_hanging_up_leaves_no_task(start):

@@ -324,6 +324,22 @@ async def test_full_queue_is_a_429(start):
     assert [one.status_code for one in await asyncio.gather(*calls)] == [200, 200]
 
 
+async def test_who_finds_the_queue_full_costs_no_tokenising(start, monkeypatch):
+    """A refusal is cheap, or a crowd of long texts would take the time of those let in."""
+    service = await one_at_a_time(start, max_queue=1)
+    calls = [asyncio.create_task(post(service, body("running")))]
+    await reached(service)
+    calls.append(asyncio.create_task(post(service, body("waiting"))))
+    await waits(service.backend, 2)
+    (engine,) = service.backend.embedders
+    tokenized = []
+    monkeypatch.setattr(engine, "tokenize_input", tokenized.append)
+    response = await post(service, body("too many"))
+    assert (response.status_code, tokenized) == (429, [])
+    service.backend.token_gate.release()
+    assert [one.status_code for one in await asyncio.gather(*calls)] == [200, 200]
+
+
 async def test_client_that_hangs_up_frees_its_place(start):
     """While it runs, and while it waits; nothing is left, and the next one is answered."""
     service = await one_at_a_time(start)

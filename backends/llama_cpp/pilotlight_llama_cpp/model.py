@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pilotlight_backend import EngineClosed, InferenceFailed, ModelFileInvalid, Vocabulary
+from pilotlight_backend import EngineClosed, InferenceFailed, ModelFileInvalid, Vocabulary, memory
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.native import library
 
@@ -140,3 +140,4 @@ class Model:
             pointer, self.pointer = self.pointer, None
         if pointer:
             self.lib.llama_model_free(pointer)
+            memory.trim()

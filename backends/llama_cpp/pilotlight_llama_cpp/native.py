@@ -8,6 +8,7 @@ import threading
 from types import ModuleType
 from typing import Any
 
+from pilotlight_backend import memory
 from pilotlight_llama_cpp import logs
 
 _lock = threading.Lock()
@@ -19,6 +20,7 @@ def library() -> Any:
     global _library  # noqa: PLW0603 - llama_backend_init is once per process, as the library is
     with _lock:
         if _library is None:
+            memory.limit_arenas()
             binding = _import_binding()
             logs.install(binding)
             binding.llama_backend_init()

@@ -11,9 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from pilotlight_backend import EngineClosed, LoadFailed, ModelFileInvalid
+from pilotlight_backend import EngineClosed, LoadFailed, ModelFileInvalid, memory
 from pilotlight_backend.logits import Logits
-from pilotlight_onnx import memory
 from pilotlight_onnx.native import NativeError, create, library
 from pilotlight_onnx.probe import ModelSection
 from pilotlight_onnx.vocabulary import Vocabulary

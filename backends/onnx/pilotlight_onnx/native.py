@@ -16,7 +16,7 @@ from ctypes import POINTER, c_char_p, c_double, c_int32, c_int64, c_size_t, c_vo
 from pathlib import Path
 from typing import Any
 
-from pilotlight_onnx import memory
+from pilotlight_backend import memory
 
 _OUT = POINTER(c_void_p)
 _TOKENS = POINTER(c_int32)

@@ -5,8 +5,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 from litestar import Request
+from litestar.exceptions import InternalServerException
 
 from pilotlight.api import lenient
+from pilotlight.api.disconnect import ClientDisconnected
 from pilotlight.errors import InvalidRequest, UnsupportedMediaType
 
 T = TypeVar("T")
@@ -26,14 +28,15 @@ class Body(Generic[T]):
     async def read(self, request: Request[Any, Any, Any], *, ignore_unknown: bool) -> T:
         """Return the body of *request*.
 
-        Raises `InvalidRequest` with the field at fault, or `UnsupportedMediaType`.
+        Raises `InvalidRequest` with the field at fault, `UnsupportedMediaType`, or
+        `ClientDisconnected`.
         """
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != "application/json":
             raise UnsupportedMediaType(
                 f"the content type is {media_type or 'missing'}, expected application/json"
             )
-        body = await request.body()
+        body = await _bytes_of(request)
         if not body.strip():
             raise InvalidRequest("the body is empty, expected a JSON object")
         return self.decode(body, ignore_unknown=ignore_unknown)
@@ -56,6 +59,18 @@ class Body(Generic[T]):
         except msgspec.ValidationError:
             # The lenient reading is slower, and refuses in the same words what is wrong in both.
             return lenient.decode(body, self._kind, ignore_unknown=ignore_unknown)
+
+
+async def _bytes_of(request: Request[Any, Any, Any]) -> bytes:
+    """Return the body of *request*; raises `ClientDisconnected`.
+
+    Not `request.body()`, which keeps the bytes for as long as the request is under way: one that
+    waits for its turn would hold all that it says twice.
+    """
+    try:
+        return b"".join([piece async for piece in request.stream()])
+    except InternalServerException:  # Litestar's word for a client that leaves in the middle of it
+        raise ClientDisconnected from None
 
 
 _PLACE = re.compile(r" - at `(?:key` in `)?\$\.?(?P<path>[^`]*)`$")
