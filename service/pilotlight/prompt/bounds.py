@@ -266,12 +266,12 @@ def bounded_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any
             value = held(value)
             size(value)
         check_call(name, value, (*arguments, *named.values()))
-        leading = {
+        leading: dict[str | None, tuple[Any, ...]] = {
             "context": (context,),
             "eval_context": (context.eval_ctx,),
             "environment": (context.environment,),
-        }.get(wants, ())
-        made = function(*leading, value, *arguments, **named)
+        }
+        made = function(*leading.get(wants, ()), value, *arguments, **named)
         return budget_of(context).made(made)
 
     return bounded
