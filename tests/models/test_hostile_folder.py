@@ -83,7 +83,6 @@ class FullDisk(io.FileIO):
 
 def test_full_disk_costs_the_load_times_alone(tmp_path, monkeypatch):
     """Nothing half-written stays, and what is known is kept in memory."""
-
     history = LoadHistory(tmp_path)
     history.add("a", LoadTimes(1.0, 2.0))
     monkeypatch.setattr("pilotlight.models.history.os.fdopen", FullDisk)
