@@ -268,7 +268,7 @@ async def test_tokens_are_asked_of_another_process(isolated):
 
 async def test_unloading_ends_the_process(isolated):
     """A model that makes room, or a server that ends, leaves no process behind."""
-    service = await isolated(memory_budget="1000B")
+    service = await isolated(memory_budget="50MiB")
     for name in ("m", "n"):
         service.write(name, reply=name, size_bytes=600)
     await service.ask()

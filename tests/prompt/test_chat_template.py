@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pilotlight.prompt import chat_template
+from pilotlight.prompt import bounds
 from pilotlight.prompt.chat_template import (
     ChatTemplate,
     ChatTemplateError,
@@ -324,6 +324,10 @@ def test_forbidden_attribute_prints_nothing(source):
     assert render(source) == ""
 
 
+LOOP = "{%% set n = namespace(v='a') %%}{%% for i in range(99) %%}{%% set %s %%}{%% endfor %%}"
+"""A value that is made of itself again and again."""
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -338,12 +342,127 @@ def test_forbidden_attribute_prints_nothing(source):
         "{{ 2 ** (10**9) }}",
         "{% set n=namespace(v='a') %}{% for i in range(99) %}{% set n.v = n.v + n.v %}{% endfor %}",
         "{% set n = namespace(v=9) %}{% for i in range(99) %}{% set n.v = n.v * n.v %}{% endfor %}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ '%*d' % (999999999, 1) }}",
+        "{{ '%999999999d'|format(1) }}",
+        "{{ '{:999999999}'.format(1) }}",
+        "{{ '{:{w}}'.format(1, w=999999999) }}",
+        "{{ 'a'.ljust(10**9) }}",
+        "{{ 'a'|center(10**9) }}",
+        "{% if 'a'|center(10**9) %}{% endif %}",
+        "{{ '\n' * 10**6 | indent(90000) }}",
+        "{{ ('\n' * 10**6)|indent(90000) }}",
+        "{{ ('\t' * 10**6).expandtabs(90000) }}",
+        "{{ [[1]]|tojson(indent=10**9) }}",
+        "{{ [1]|batch(10**9, 'x')|list }}",
+        "{{ range(99999)|map('string')|join('a' * 10**7) }}",
+        "{{ ('a' * 10**7).join(range(99999)|map('string')) }}",
+        "{{ (['a' * 10**7] * 99999)|string }}",
+        "{{ ['a' * 10**7] * 99999 }}",
+        "{{ (['a' * 10**7] * 99999)|upper }}",
+        "{{ ('a ' * 10**6)|wordwrap(1, wrapstring='b' * 10**6) }}",
+        "{{ ('%s' * 10**6) % ((1,) * 10**6) }}",
+        LOOP % "n.v = n.v ~ n.v",
+        LOOP % "n.v = [n.v, n.v]|join",
+        LOOP % "n.v = n.v.replace('a', 'a' * 10)",
+        LOOP % "n.v = n.v|replace('a', 'a' * 10)",
+        LOOP % "n.v = [n.v, n.v]" + "{{ n.v }}",
+        LOOP % "n.v = (n.v, n.v)" + "{{ n.v }}",
+        LOOP % "n.v = {1: n.v, 2: n.v}" + "{{ n.v }}",
+        LOOP % "n.v = namespace(a=n.v, b=n.v)" + "{{ n.v }}",
+        "{% macro d(x) %}{{ x }}{{ x }}{% endmacro %}" + LOOP % "n.v = d(n.v)",
+        LOOP % "x %}{{ n.v }}{{ n.v }}{% endset %}{% set n.v = x",
+        "{{ lipsum(n=10**5) }}",
     ],
 )
 def test_endless_template_is_stopped(source):
     """Loops, recursion, numbers and output are bounded, whether anything is written or not."""
     with pytest.raises(TemplateFailed):
         render(source)
+
+
+def test_template_that_only_takes_time_is_stopped():
+    """The CPU time of one rendering is bounded, whatever it is spent on."""
+    now = [0.0]
+    budget = bounds.Budget(clock=lambda: now[0])
+    for _ in range(100):
+        budget.step()
+    now[0] = bounds.MAX_SECONDS + 1
+
+    def some_steps():
+        for _ in range(100):
+            budget.step()
+
+    with pytest.raises(TemplateFailed, match="for more than 10 s"):
+        some_steps()
+
+
+def test_template_that_is_too_long_is_not_compiled():
+    """To compile takes time too; templates of models have some tens of thousands of characters."""
+    compiled("x" * bounds.MAX_SOURCE)
+    with pytest.raises(TemplateInvalid, match="has 262145 characters, 262144 are the most"):
+        compiled("x" * (bounds.MAX_SOURCE + 1))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ " + "-" * 20_000 + "1 }}",
+        "{{ " + "not " * 20_000 + "1 }}",
+        "{{ 1" + "+1" * 20_000 + " }}",
+        "{{ " + "[" * 9000 + "]" * 9000 + " }}",
+        "{{ a" + "[0]" * 20_000 + " }}",
+        "{{ a" + "|upper" * 20_000 + " }}",
+        "{% if a %}" * 9000 + "{% endif %}" * 9000,
+        "{% for a in b %}" * 60 + "{% endfor %}" * 60,
+    ],
+    ids=["minus", "not", "plus", "list", "subscript", "filter", "if", "for"],
+)
+def test_deep_template_is_invalid(source):
+    """Nesting ends the compilation, and not the process."""
+    with pytest.raises(TemplateInvalid):
+        compiled(source)
+
+
+def test_lists_may_grow_by_a_message_at_a_time():
+    """Templates collect messages so: what a list holds is no new text each time."""
+    source = (
+        "{% set n = namespace(v=[]) %}{% for m in messages %}{% set n.v = n.v + [m] %}{% endfor %}"
+        "{{ n.v|length }}{% for m in n.v %}{{ m.role ~ ': ' ~ m.content }}{% endfor %}"
+    )
+    messages = [{"role": "user", "content": "x" * 1000}] * 2000
+    assert render(source, messages).startswith("2000user: xxx")
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ '%05.1f|%s' % (1.25, 'a') }}", "001.2|a"),
+        ("{{ '{:>5}'.format('a') }}", "    a"),
+        ("{{ 'a-b'.replace('-', '+') }}{{ 'a-b'|replace('-', '') }}", "a+bab"),
+        ("{{ ['a', 'b']|join(', ') }}{{ '-'.join(['c', 'd']) }}", "a, bc-d"),
+        ("{{ messages|map(attribute='role')|join('/') }}", "user"),
+        ("{{ {'a': [1, (2, 3)]}|tojson(indent=2)|length }}", "52"),
+        ("{{ 'a' ~ 1 ~ none ~ [2] }}", "a1None[2]"),
+        ("{% for a, b in {'x': 1}.items() %}{{ a }}{{ b }}{% endfor %}", "x1"),
+        ("{% for a, b in [('x', 1)] %}{{ a }}{{ b }}{% endfor %}", "x1"),
+        ("{% set a, b = 1, 2 %}{{ a + b }}", "3"),
+        ("{{ range(99999)|list|length }}", "99999"),
+        ("{{ 'a'|indent(3, true) }}{{ 'b'|center(3) }}", "   a b "),
+        ("{% set x %}{{ 'in' }}side{% endset %}{{ x|upper }}", "INSIDE"),
+    ],
+)
+def test_bounds_change_nothing_that_is_small(source, text):
+    """What templates use is as Jinja has it."""
+    assert render(source) == text
+
+
+def test_template_is_quick_once_it_was():
+    """The event loop waits for a template of which that is known, and for no other."""
+    template = compiled("{{ messages[0].content }}")
+    assert not template.quick
+    template.render([USER], tools=None, add_generation_prompt=True)
+    assert template.quick
 
 
 def test_long_conversation_is_within_the_bounds():
@@ -354,7 +473,7 @@ def test_long_conversation_is_within_the_bounds():
 
 def test_output_may_be_exactly_the_limit(monkeypatch):
     """The bound on the output is in characters and includes its last one."""
-    monkeypatch.setattr(chat_template, "MAX_OUTPUT", 6)
+    monkeypatch.setattr(bounds, "MAX_OUTPUT", 6)
     assert render("{{ messages[0].content }}") == "Hi <b>"
     with pytest.raises(TemplateFailed, match="more than 6 characters"):
         render("{{ messages[0].content }}.")

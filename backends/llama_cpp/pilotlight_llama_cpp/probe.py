@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotlight_backend import ModelFacts, ModelFileInvalid
+from pilotlight_backend.small_file import is_regular
 from pilotlight_llama_cpp.gguf import MAGIC, Header
 
 _TOKENS = "tokenizer.ggml.tokens"
@@ -39,6 +40,8 @@ def probe(path: Path) -> ModelFacts | None:
     Also None: a part of a split model other than its first, an adapter, a projector of images.
     """
     try:
+        if not is_regular(path):  # to open a pipe would wait for its writer
+            return None
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 return None

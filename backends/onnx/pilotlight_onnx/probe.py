@@ -1,12 +1,13 @@
 """From a folder's small files to the facts of its model; no native library, no weights read."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from pilotlight_backend import ModelFacts, ModelFileInvalid
+from pilotlight_backend.small_file import read_small
 from pilotlight_onnx import onnx_file, vocabulary
 
 CONFIG = "genai_config.json"
@@ -80,7 +81,7 @@ class _TokenizerConfig(Struct):
     add_bos_token: bool | None = None
 
 
-T = TypeVar("T", bound=Struct)
+T = TypeVar("T")
 
 
 def read_config(folder: Path) -> ModelSection:
@@ -92,6 +93,7 @@ def probe(path: Path) -> ModelFacts | None:
     """Return the facts of the model in the folder *path*; None for what is no GenAI folder."""
     if not (path / CONFIG).is_file():
         return None
+    check_names(path / CONFIG)
     model = read_config(path)
     _check(path, model)
     tokenizer = _TokenizerConfig()
@@ -111,6 +113,32 @@ def probe(path: Path) -> ModelFacts | None:
         size_bytes=sum(file.stat().st_size for file in weights(path, model)),
         kv_bytes_per_token=decoder.num_hidden_layers * per_layer,
     )
+
+
+def check_names(config: Path) -> None:
+    """Raise `ModelFileInvalid` where a configuration leads out of its folder, or to native code.
+
+    The library opens what any part of it names, and runs `custom_ops_library`.
+    """
+    inside: list[tuple[str, Any]] = [("", _read(config, dict[str, Any]))]
+    while inside:
+        key, value = inside.pop()
+        if isinstance(value, dict):
+            inside += value.items()
+        elif isinstance(value, list):
+            inside += ((key, one) for one in value)
+        elif isinstance(value, str) and value:
+            _check_name(config, key, value)
+
+
+def _check_name(config: Path, key: str, value: str) -> None:
+    path = PurePath(value)
+    if key.endswith("filename") and (path.is_absolute() or ".." in path.parts):
+        raise ModelFileInvalid(config, f"{key} names a file outside of the folder: {value[:80]}")
+    native = ".so" in path.suffixes or path.suffix in (".dll", ".dylib")
+    # A library's bare name is one of the system's; with a slash it is a file that came along.
+    if key == "custom_ops_library" or (native and "/" in value):
+        raise ModelFileInvalid(config, f"{key} names native code, which is not run: {value[:80]}")
 
 
 def weights(folder: Path, model: ModelSection) -> list[Path]:
@@ -145,7 +173,7 @@ def _check(folder: Path, model: ModelSection) -> None:
 
 def _read(path: Path, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(read_small(path), type=kind)
     except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise ModelFileInvalid(path, f"it cannot be read: {error}") from error
 
@@ -153,7 +181,7 @@ def _read(path: Path, kind: type[T]) -> T:
 def _template(folder: Path, config: _TokenizerConfig) -> str | None:
     path = folder / _TEMPLATE
     try:
-        return path.read_text(encoding="utf-8")
+        return read_small(path).decode()
     except FileNotFoundError:
         pass
     except (OSError, UnicodeDecodeError) as error:

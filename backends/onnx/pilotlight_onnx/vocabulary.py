@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from pilotlight_backend import ModelFileInvalid
+from pilotlight_backend.small_file import read_small
 
 FILE_NAME = "tokenizer.json"
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -42,7 +43,7 @@ class Vocabulary:
         """Read the folder's `tokenizer.json`. Raises `ModelFileInvalid`."""
         path = folder / FILE_NAME
         try:
-            file = msgspec.json.decode(path.read_bytes(), type=_TokenizerFile)
+            file = msgspec.json.decode(read_small(path), type=_TokenizerFile)
         except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise ModelFileInvalid(path, f"it cannot be read: {error}") from error
         vocab = file.model.vocab

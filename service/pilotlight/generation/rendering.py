@@ -84,7 +84,9 @@ async def _chat_text(dialect: Dialect, prompt: ChatPrompt) -> str:
 
     size = sum(len(message["content"]) for message in prompt.messages)
     try:
-        return text() if size < _LONG else await asyncio.to_thread(text)
+        # A template that takes long for a few words is not waited for on the event loop, nor one
+        # of which nothing is known.
+        return text() if size < _LONG and template.quick else await asyncio.to_thread(text)
     except TemplateRefused as error:
         raise InvalidRequest(
             f"the model's chat template refuses this: {error}", param=prompt.param

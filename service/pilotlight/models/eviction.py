@@ -10,6 +10,9 @@ from pilotlight_backend import LoadOptions, ModelFacts
 DEFAULT_CONTEXT = 4096
 """What `LoadOptions.context_length` None stands for at the most."""
 
+PROCESS_BYTES = 32 << 20
+"""What a process of its own takes beside its model: an interpreter, and the backend's libraries."""
+
 
 class Resident(Struct, frozen=True):
     """A model in memory: its *need* in bytes, its *users* now, and when it was *last_used*."""

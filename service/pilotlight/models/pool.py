@@ -334,11 +334,13 @@ class Pool:
                 self._registry.claim, model.entry.path, model.entry.options.backend
             )
             options = self._load_options(model.entry)
-            await self._make_room(model, eviction.memory_need(claim.facts, options))
+            backend = self._place(model.entry, claim.backend)
+            own_process = eviction.PROCESS_BYTES if backend is not claim.backend else 0
+            need = eviction.memory_need(claim.facts, options) + own_process
+            await self._make_room(model, need)
             key = model_key(claim.backend.name, claim.facts)
             model.earlier_loads = await asyncio.to_thread(self._history.of, key)
             options = await asyncio.to_thread(with_baked, options, model.entry, claim.facts)
-            backend = self._place(model.entry, claim.backend)
             watch.begin()
             engine = await in_thread(
                 partial(backend.load, claim.facts, options), watch.note, undo=_close

@@ -2,11 +2,11 @@
 
 The environment is that of transformers' `utils/chat_template_utils.py`: templates are written
 against it. A template comes with a model's files, so it is foreign code: it reaches no attribute
-that the sandbox forbids, and its loops, calls, numbers and output are bounded. What it may keep in
-memory meanwhile is bounded only by these.
+that the sandbox forbids, and what it uses is bounded, see `bounds`.
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,20 @@ from jinja2.ext import Extension, LoopControlExtension
 from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
 
+from pilotlight.prompt.bounds import (
+    BUDGET,
+    MAX_SOURCE,
+    Budget,
+    bounded_filter,
+    budget_of,
+    check_call,
+    check_called,
+    check_operator,
+    held,
+    size,
+)
 from pilotlight.prompt.errors import (
     ChatTemplateError,
     TemplateFailed,
@@ -25,33 +38,7 @@ from pilotlight.prompt.errors import (
     TemplateRefused,
 )
 
-MAX_OUTPUT = 16 * 1024 * 1024
-"""Characters in a prompt, and in a string or list that an operator makes."""
-MAX_STEPS = 200_000
-"""Passes of loops and calls of macros in one rendering: less than a second."""
-MAX_BITS = 1024
-"""Bits in an integer that an operator makes."""
-
-_BUDGET = "pilotlight: budget"  # no identifier, so no template can name it
-
-
-class _Budget:
-    """What one rendering may still use."""
-
-    def __init__(self) -> None:
-        self._steps = MAX_STEPS
-        self._characters = MAX_OUTPUT
-
-    def step(self) -> None:
-        self._steps -= 1
-        if self._steps < 0:
-            raise TemplateFailed(f"the chat template ran for more than {MAX_STEPS} steps")
-
-    def spend(self, piece: str) -> str:
-        self._characters -= len(piece)
-        if self._characters < 0:
-            raise TemplateFailed(f"the chat template wrote more than {MAX_OUTPUT} characters")
-        return piece
+_QUICK_SECONDS = 0.02
 
 
 class _GenerationTag(Extension):
@@ -65,14 +52,15 @@ class _GenerationTag(Extension):
         return nodes.Scope(body, lineno=line)
 
 
-class _StepCounter(Extension):
-    """Counts each pass of a loop and each call of a macro; a loop that writes nothing counts too.
+class _Bounds(Extension):
+    """Counts each pass of a loop and each call of a macro, and what literals and `~` make.
 
     Jinja gives control back only with output, so the compiled template itself has to count.
     """
 
     def count_in(self, template: nodes.Template) -> None:
-        """Put the counting call at the start of every loop's and macro's body."""
+        """Put the counting calls in."""
+        _Literals(self).visit(template)
         bodies = [loop.body for loop in template.find_all(nodes.For)]
         bodies += [macro.body for macro in template.find_all(nodes.Macro)]
         for body in bodies:
@@ -80,45 +68,69 @@ class _StepCounter(Extension):
 
     @pass_context
     def step(self, context: Context) -> None:
-        budget: _Budget = context.parent[_BUDGET]
-        budget.step()
+        budget_of(context).step()
+
+    @pass_context
+    def made(self, context: Context, value: Any) -> Any:
+        size(value)
+        return budget_of(context).made(value)
+
+    @pass_context
+    def concat(self, context: Context, *parts: object) -> Any:
+        check_call("join", parts, ())
+        return budget_of(context).made("".join(map(str, parts)))
+
+
+class _Literals(NodeTransformer):
+    """Has lists that a template writes, and what it joins with `~`, counted."""
+
+    def __init__(self, bounds: _Bounds) -> None:
+        self._bounds = bounds
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - the node's name
+        self.generic_visit(node)
+        return self._bounds.call_method("concat", node.nodes, lineno=node.lineno)
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802 - the node's name
+        return self._counted(node)
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802 - the node's name
+        # What is assigned to stays: `{% for key, value in … %}`.
+        return node if node.ctx == "store" else self._counted(node)
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802 - the node's name
+        return self._counted(node)
+
+    def _counted(self, node: nodes.Expr) -> nodes.Node:
+        self.generic_visit(node)
+        return self._bounds.call_method("made", [node], lineno=node.lineno)
+
+
+@pass_context
+def _written(context: Context, value: Any) -> Any:
+    """Count what is written, in macros and blocks too, whose text a template may keep.
+
+    That it needs the context also keeps Jinja from writing what is constant when it compiles.
+    """
+    size(value)
+    return budget_of(context).made(value)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox, and operators that cannot make huge values out of small ones.
+    """The sandbox, within bounds. Nothing is computed when it compiles: that would be unbounded."""
 
-    Jinja computes what is constant when it compiles, except for intercepted operators.
-    """
-
-    intercepted_binops = frozenset({"+", "*", "**"})
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Compute, or raise `TemplateFailed` where the result would be too large."""
-        if operator == "**":
-            too_large = _bits(left) * abs(right) > MAX_BITS if isinstance(right, int) else False
-        elif operator == "*":
-            too_large = (
-                _size(left) * _count(right) > MAX_OUTPUT
-                or _size(right) * _count(left) > MAX_OUTPUT
-                or _bits(left) + _bits(right) > MAX_BITS
-            )
-        else:
-            too_large = _size(left) + _size(right) > MAX_OUTPUT
-        if too_large:
-            raise TemplateFailed(f"the chat template makes too large a value with {operator}")
-        return super().call_binop(context, operator, left, right)
+        check_operator(operator, left, right)
+        return budget_of(context).made(super().call_binop(context, operator, left, right))
 
-
-def _bits(value: object) -> int:
-    return value.bit_length() if isinstance(value, int) else 0
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _size(value: object) -> int:
-    return len(value) if isinstance(value, (str, bytes, list, tuple)) else 0
+    def call(self, context: Context, called: Any, /, *arguments: Any, **named: Any) -> Any:
+        """Call, or raise `TemplateFailed` where the result would be too large."""
+        given = [held(one) for one in arguments]
+        check_called(called, (*given, *named.values()))
+        return budget_of(context).made(super().call(context, called, *given, **named))
 
 
 def _tojson(
@@ -165,12 +177,24 @@ class ChatTemplate:
         environment = _Environment(
             trim_blocks=True,
             lstrip_blocks=True,
-            extensions=[LoopControlExtension, _GenerationTag, _StepCounter],
+            optimized=False,
+            finalize=_written,
+            extensions=[LoopControlExtension, _GenerationTag, _Bounds],
         )
         environment.filters["tojson"] = _tojson
+        environment.filters = {
+            name: bounded_filter(name, function) for name, function in environment.filters.items()
+        }
+        del environment.globals["lipsum"]
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = lambda form: now().strftime(form)
+        if len(source) > MAX_SOURCE:
+            raise TemplateInvalid(
+                f"the chat template has {len(source)} characters, {MAX_SOURCE} are the most"
+            )
         self._template = _compile(environment, source)
+        self.quick = False
+        """Whether its latest rendering took so little that an event loop can wait for one."""
 
     def render(
         self,
@@ -187,25 +211,29 @@ class ChatTemplate:
         is given otherwise. Raises `TemplateRefused` where the template says why it cannot take
         these messages, and `TemplateFailed`.
         """
-        budget = _Budget()
+        budget = Budget()
         given = variables | self._tokens
         given |= {"messages": messages, "tools": tools, "documents": variables.get("documents")}
-        given |= {"add_generation_prompt": add_generation_prompt, _BUDGET: budget}
+        given |= {"add_generation_prompt": add_generation_prompt, BUDGET: budget}
+        began = time.thread_time()
+        self.quick = False
         try:
-            return "".join(budget.spend(piece) for piece in self._template.generate(given))
+            text = "".join(budget.spend(piece) for piece in self._template.generate(given))
         except ChatTemplateError:
             raise
         except Exception as error:  # foreign code: it can raise anything
             reason = f"{type(error).__name__}: {error}"
             raise TemplateFailed(f"the chat template cannot be rendered: {reason}") from error
+        self.quick = time.thread_time() - began < _QUICK_SECONDS
+        return text
 
 
 def _compile(environment: _Environment, source: str) -> Template:
     try:
         tree = environment.parse(source)
-        counter = environment.extensions[_StepCounter.identifier]
-        assert isinstance(counter, _StepCounter)  # noqa: S101 as registered above
-        counter.count_in(tree)
+        bounds = environment.extensions[_Bounds.identifier]
+        assert isinstance(bounds, _Bounds)  # noqa: S101 as registered above
+        bounds.count_in(tree)
         code = environment.compile(tree)
         return Template.from_code(environment, code, environment.make_globals(None))
     except (TemplateError, ValueError, RecursionError, MemoryError, SyntaxError) as error:

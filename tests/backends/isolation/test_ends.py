@@ -30,6 +30,7 @@ from pilotlight_backend.testing.conformance.listener import (
     within,
 )
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel
+from pilotlight_llama_cpp.backend import LlamaCppBackend
 from tests.backends.isolation.conftest import PLUGIN, left
 
 PROMPT = [104, 105]
@@ -357,3 +358,30 @@ def test_isolated_engine_is_a_remote_one(load):
     assert engine.pid != os.getpid()
     request = GenerateRequest(prompt=tuple(PROMPT), max_tokens=2)
     assert isinstance(run(engine, request).finish(), Finish)
+
+
+def test_file_that_is_cut_short_under_a_loaded_model(tmp_path):
+    """llama.cpp maps it: the engine may die of it, and nobody else does."""
+    backend = IsolatedBackend(LlamaCppBackend())
+    path = tmp_path / "spark.gguf"
+    path.write_bytes(backend.embedded().read_bytes())
+    engine = backend.load(backend.probe(path), LoadOptions(threads=1), lambda _: None)
+    prompt = engine.tokenize("What is 2+2?", special=False)
+    assert run(engine, request_of(prompt, 4)).tokens
+    os.truncate(path, 4096)
+    end = submit(engine, request_of(prompt, 40)).listener.wait()
+    assert isinstance(end, Failed)
+    assert "SIGBUS" in str(end.error)
+    within(engine.close)
+
+
+def test_file_that_is_deleted_under_a_loaded_model(tmp_path):
+    """What is mapped stays."""
+    backend = IsolatedBackend(LlamaCppBackend())
+    path = tmp_path / "spark.gguf"
+    path.write_bytes(backend.embedded().read_bytes())
+    engine = backend.load(backend.probe(path), LoadOptions(threads=1), lambda _: None)
+    prompt = engine.tokenize("What is 2+2?", special=False)
+    path.unlink()
+    assert len(run(engine, request_of(prompt, 20)).tokens) == 20
+    within(engine.close)

@@ -1,6 +1,7 @@
 """What headers say, and what becomes of headers that lie. Files are made by hand."""
 
 import contextlib
+import os
 import struct
 import time
 
@@ -8,6 +9,7 @@ import pytest
 
 from benchmarks import random_gguf
 from pilotlight_backend import ModelFileInvalid
+from pilotlight_backend.testing.conformance.listener import within
 from pilotlight_llama_cpp.probe import parts, probe
 
 U32, I32, F32, BOOL, STRING, ARRAY, U64 = 4, 5, 6, 7, 8, 9, 10
@@ -268,6 +270,30 @@ def test_hostile_counts_take_no_time(tmp_path):
     with pytest.raises(ModelFileInvalid):
         probe(path)
     assert time.perf_counter() - start < 5
+
+
+def test_pipe_is_no_model_and_not_waited_for(tmp_path):
+    """Whatever it is called, nobody waits for who might write to it."""
+    os.mkfifo(tmp_path / "model.gguf")
+    assert within(lambda: probe(tmp_path / "model.gguf"), 10) is None
+
+
+def test_device_is_no_model(tmp_path):
+    """A name in the models folder may lead to what has no end."""
+    (tmp_path / "model.gguf").symlink_to("/dev/zero")
+    assert within(lambda: probe(tmp_path / "model.gguf"), 10) is None
+
+
+def test_link_out_of_the_folder_is_followed(tmp_path, random_model):
+    """Caches are made so; who may put links there is trusted with what they lead to."""
+    (tmp_path / "model.gguf").symlink_to(random_model)
+    assert probe(tmp_path / "model.gguf").architecture == "qwen3"
+
+
+def test_nested_array_is_refused(probe_bytes):
+    """The format knows no arrays of arrays, so none is gone into."""
+    with pytest.raises(ModelFileInvalid, match="values of type 9"):
+        probe_bytes(gguf({"a": (ARRAY, (ARRAY, 2**30, b""))}))
 
 
 def test_probe_of_a_real_shape(random_model):

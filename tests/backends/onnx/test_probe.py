@@ -2,10 +2,12 @@
 
 import copy
 import json
+import os
 
 import pytest
 
 from pilotlight_backend import ModelFileInvalid
+from pilotlight_backend.testing.conformance.listener import within
 from pilotlight_onnx.backend import OnnxBackend
 from pilotlight_onnx.probe import probe, read_config, weights
 
@@ -424,3 +426,92 @@ def test_sizes_below_zero_are_refused(folder, field):
     """A cache of less than nothing is no cache."""
     with pytest.raises(ModelFileInvalid, match=r"genai_config\.json"):
         probe(folder(decoder(**{field: -1})))
+
+
+# ── files that mean harm ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"vision": {"filename": "../../other/vision.onnx"}},
+        {"speech": {"config_filename": "/etc/passwd"}},
+        {"decoder": {"filename": "model.onnx", "pipeline": [{"a": {"filename": "/x.onnx"}}]}},
+        {"embedding": {"filename": "sub/../../x.onnx"}},
+    ],
+    ids=["vision", "speech", "pipeline", "embedding"],
+)
+def test_name_outside_the_folder_is_refused_wherever_it_is(folder, fields):
+    """The library opens every file that any part of the configuration names."""
+    with pytest.raises(ModelFileInvalid, match=r"filename names a file outside of the folder"):
+        probe(folder(genai(**fields)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"custom_ops_library": "ops.so"},
+        {"custom_ops_library": "/models/ops.so"},
+        {"provider_options": [{"qnn": {"backend_path": "/models/m/libevil.so.1"}}]},
+        {"provider_options": [{"qnn": {"backend_path": "./libevil.so"}}]},
+    ],
+)
+def test_native_code_of_a_model_is_not_run(folder, options):
+    """A model is data, wherever in its folder or the machine the library lies."""
+    with pytest.raises(ModelFileInvalid, match="names native code, which is not run"):
+        probe(folder(decoder(session_options=options)))
+
+
+def test_library_of_the_system_may_be_named(folder):
+    """By its bare name: what that leads to is the operator's."""
+    options = {"provider_options": [{"qnn": {"backend_path": "libQnnHtp.so"}}]}
+    assert probe(folder(decoder(session_options=options))) is not None
+
+
+def test_folder_inside_may_be_named(folder):
+    """Other graphs of a model may lie in folders of it."""
+    assert probe(folder(genai(vision={"filename": "vision/model.onnx"}))) is not None
+
+
+def test_deep_configuration_is_refused(folder):
+    """Nesting ends the reading, and not the process."""
+    deep = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    with pytest.raises(ModelFileInvalid, match="it cannot be read"):
+        probe(folder(deep))
+
+
+@pytest.mark.parametrize("name", ["genai_config.json", "tokenizer_config.json", "tokenizer.json"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_file_is_not_read(folder, name, kind):
+    """Nobody waits for a pipe, or reads a device to its end."""
+    path = folder(GENAI, {})
+    (path / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(path / name)
+    else:
+        (path / name).symlink_to("/dev/zero")
+
+    def look():
+        try:
+            return probe(path)
+        except ModelFileInvalid as error:
+            return error
+
+    found = within(look, 10)
+    assert found is None or isinstance(found, ModelFileInvalid) or name == "tokenizer_config.json"
+
+
+def test_template_that_is_a_pipe_is_not_waited_for(folder):
+    path = folder()
+    os.mkfifo(path / "chat_template.jinja")
+    with pytest.raises(ModelFileInvalid, match="no regular file"):
+        within(lambda: probe(path), 10)
+
+
+def test_configuration_beyond_any_size_is_not_read(folder):
+    """A file that says nothing for gigabytes takes no memory: it is refused by its length."""
+    path = folder()
+    with (path / "genai_config.json").open("r+b") as file:
+        file.truncate(10 << 30)
+    with pytest.raises(ModelFileInvalid, match="larger than"):
+        within(lambda: probe(path), 30)

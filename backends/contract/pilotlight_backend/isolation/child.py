@@ -234,7 +234,7 @@ class Asking:
         with self._lock:
             row = self._row.scores(logits.size)
             row[:] = logits
-            self._telling.say(wire.Restrict(request, logits.size))
+            self._telling.ask(wire.Restrict(request, logits.size))
             if not self.answers.get():
                 raise GuideGone("it has failed in the service, which logs why")
             logits[:] = row

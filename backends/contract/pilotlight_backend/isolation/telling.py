@@ -25,6 +25,7 @@ class Telling:
         self._connection = connection
         self._snapshot = snapshot
         self._changed = threading.Condition()
+        self._sending = threading.Lock()
         self._waiting: list[wire.Word | Told] = []
         self._told = self._heard = 0
         self._ahead: dict[int, deque[int]] = {}
@@ -38,6 +39,12 @@ class Telling:
         with self._changed:
             self._waiting.append(word)
             self._changed.notify_all()
+
+    def ask(self, word: wire.Word) -> None:
+        """Say *word* at once, on the calling thread, which waits for an answer: a hop less."""
+        with self._changed:
+            self._waiting.append(word)
+        self._send()
 
     def tell(self, request: int, event: wire.Event) -> None:
         """Tell what happened to a request; a part of an answer waits while it is too far ahead.
@@ -73,16 +80,22 @@ class Telling:
         self._thread.join()
 
     def _run(self) -> None:
-        while waiting := self._next():
-            words = self._words(waiting)
-            self._connection.sendall(b"".join(framed(wire.encode(word)) for word in words))
+        while self._await_something():
+            self._send()
 
-    def _next(self) -> list[wire.Word | Told]:
-        """Wait for something to send; empty once there is nothing more to come."""
+    def _await_something(self) -> bool:
+        """Wait for something to send; false once there is nothing more to come."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._over)
-            waiting, self._waiting = self._waiting, []
-            return waiting
+            return bool(self._waiting)
+
+    def _send(self) -> None:
+        """Send what waits, in its order, whoever sends."""
+        with self._sending:
+            with self._changed:
+                waiting, self._waiting = self._waiting, []
+            words = self._words(waiting)
+            self._connection.sendall(b"".join(framed(wire.encode(word)) for word in words))
 
     def _words(self, waiting: Sequence[wire.Word | Told]) -> list[wire.Word]:
         """Put the events that follow each other together."""

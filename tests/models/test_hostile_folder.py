@@ -1,0 +1,93 @@
+"""A models folder that means harm: it is looked through, and stops nothing."""
+
+import errno
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from pilotlight.models.catalog import Discovery
+from pilotlight.models.history import LoadHistory, LoadTimes
+from pilotlight.models.registry import Registry
+from pilotlight_backend.testing.conformance.listener import within
+from pilotlight_backend.testing.fake import FakeModel
+from pilotlight_llama_cpp.backend import LlamaCppBackend
+from pilotlight_onnx.backend import OnnxBackend
+
+
+@pytest.fixture
+def discovery(tmp_path: Path, backend, no_plugins) -> Discovery:  # noqa: ARG001
+    backends = {"fake": backend, "llama_cpp": LlamaCppBackend(), "onnx": OnnxBackend()}
+    return Discovery(tmp_path, Registry(backends))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda folder: os.mkfifo(folder / "pipe.gguf"),
+        lambda folder: (folder / "zero.gguf").symlink_to("/dev/zero"),
+        lambda folder: (folder / "self.gguf").symlink_to(folder / "self.gguf"),
+        lambda folder: (folder / "up").symlink_to(folder, target_is_directory=True),
+        lambda folder: (folder / "root").symlink_to("/", target_is_directory=True),
+        lambda folder: os.mkfifo(_made(folder / "onnx") / "genai_config.json"),
+        lambda folder: _made(Path(*[folder, *["deep"] * 60])),
+        lambda folder: (folder / "n").write_bytes(b"GGUF" + b"\xff" * 100),
+    ],
+    ids=["pipe", "device", "circle", "parent", "root", "folder with a pipe", "deep", "garbage"],
+)
+def test_good_model_beside_harm_is_found(tmp_path, discovery, harm):
+    """The folder is gone through in a moment, and the model that is one is listed."""
+    FakeModel().write(tmp_path / "good.fake")
+    harm(tmp_path)
+    found = within(discovery.scan, 20)
+    assert "good" in [one.entry.name for one in found]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+async def test_file_that_is_replaced_under_a_loaded_model(pool, write, discovery, tmp_path):
+    """What is loaded stays; the next look at the folder finds the new file."""
+    from tests.models.test_pool import use  # noqa: PLC0415 - what the tests of the pool ask with
+
+    entry = write("m", reply="old")
+    loaded = await use(pool, entry)
+    discovery.scan()
+    FakeModel(reply="new", architecture="other").write(tmp_path / "new")
+    (tmp_path / "new").replace(entry.path)
+
+    assert (await use(pool, entry)) is loaded
+    (found,) = discovery.scan()
+    assert found.claim.facts.architecture == "other"
+
+
+async def test_file_that_is_deleted_under_a_loaded_model(pool, write):
+    """It goes on until it is unloaded; then it is missing."""
+    from tests.models.test_pool import use  # noqa: PLC0415
+
+    entry = write("m", reply="old")
+    loaded = await use(pool, entry)
+    entry.path.unlink()
+    assert (await use(pool, entry)) is loaded
+
+
+class FullDisk(io.FileIO):
+    """A file for which there is no room."""
+
+    def write(self, _: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_full_disk_costs_the_load_times_alone(tmp_path, monkeypatch):
+    """Nothing half-written stays, and what is known is kept in memory."""
+    history = LoadHistory(tmp_path)
+    history.add("a", LoadTimes(1.0, 2.0))
+    monkeypatch.setattr("pilotlight.models.history.os.fdopen", FullDisk)
+    history.add("a", LoadTimes(3.0, 4.0))
+    monkeypatch.undo()
+    assert list(history.of("a")) == [LoadTimes(1.0, 2.0), LoadTimes(3.0, 4.0)]
+    assert list(LoadHistory(tmp_path).of("a")) == [LoadTimes(1.0, 2.0)]
+    assert len(list(tmp_path.iterdir())) == 1

@@ -1,0 +1,38 @@
+"""Only what a client is told is read from the clock on the wall, which may jump."""
+
+import ast
+from pathlib import Path
+
+SOURCES = Path(__file__).parents[1]
+WALL = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow")}
+TELLS_A_CLIENT = {
+    "service/pilotlight/bench/streams.py": 1,
+    "service/pilotlight/api/chat_answer.py": 2,
+    "service/pilotlight/api/completions_answer.py": 2,
+    "service/pilotlight/prompt/chat_template.py": 1,
+}
+"""Where the wall's clock is read, and how often: `created`, dates, prompts unlike earlier ones."""
+
+
+def readings(source: str) -> int:
+    """Return how often *source* reads the wall's clock."""
+    return sum(
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and (node.value.id, node.attr) in WALL
+        for node in ast.walk(ast.parse(source))
+    )
+
+
+def test_durations_and_deadlines_are_of_a_monotonic_clock():
+    """Everything else counts with `time.monotonic` or `time.perf_counter`."""
+    found = {}
+    for root in ("service", "backends"):
+        for path in sorted((SOURCES / root).rglob("*.py")):
+            if count := readings(path.read_text(encoding="utf-8")):
+                found[path.relative_to(SOURCES).as_posix()] = count
+    assert found == TELLS_A_CLIENT
+
+
+def test_reading_is_found():
+    assert readings("import time\ntime.time()\ntime.monotonic()") == 1
