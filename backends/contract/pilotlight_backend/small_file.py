@@ -17,9 +17,11 @@ def read_small(path: Path, limit: int = LIMIT) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
     # By the descriptor, so that what is read is what was looked at.
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(None, "it is no regular file")
-        data = file.read(limit + 1)
+        # One byte more, for a file that grows; `read` takes memory for all that it is asked for.
+        data = file.read(min(status.st_size, limit) + 1)
     if len(data) > limit:
         raise OSError(None, f"it is larger than {limit} bytes")
     return data
