@@ -7,6 +7,10 @@ from pilotlight_backend import Vocabulary
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
 
+_WORDS = "[a-z]{1,10}"
+"""Tokens that are looked at together, where an expression allows them all: halves the time of a
+step that may write any word (`python -m benchmarks.guide`)."""
+
 
 class Tokens:
     """A vocabulary in llguidance's own form, made once for each model and shared by its guides.
@@ -31,7 +35,9 @@ class Tokens:
         if not vocabulary.ends:
             raise ValueError("no token of the vocabulary ends a generation")
         source: Any = _Source(vocabulary)
-        return cls(vocabulary, LLTokenizer(source, eos_token=sorted(vocabulary.ends)))
+        slices = [*LLTokenizer.general_slices(), _WORDS]
+        ends = sorted(vocabulary.ends)
+        return cls(vocabulary, LLTokenizer(source, eos_token=ends, slices=slices))
 
 
 class _Source:
