@@ -2,15 +2,20 @@
 
 import asyncio
 import base64
+import json
 import math
+import struct
 from collections.abc import Iterator
 
+import httpx
 import openai
 import pytest
+from openai.types import CreateEmbeddingResponse
 
 from pilotlight.app import create_app
 from pilotlight.config import Settings
 from tests.backends import random_bert
+from tests.clients.strict_types import misfits
 from tests.conftest import LiveServer, live
 
 TEXTS = ["the cat sat on the mat", "what is a dog?", "hello"]
@@ -47,6 +52,22 @@ def test_embeddings_come_as_numbers(client: openai.OpenAI, fields: dict[str, str
         assert math.hypot(*one.embedding) == pytest.approx(1.0, abs=1e-5)
     # The client builds its objects without validation; this validates them strictly.
     type(answer).model_validate(answer.model_dump(), strict=True)
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+def test_embeddings_are_of_the_clients_types(server: LiveServer, encoding: str):
+    """An answer has all that the type requires and nothing foreign."""
+    body = {"model": "bert", "input": TEXTS, "encoding_format": encoding}
+
+    response = httpx.post(f"{server.url}/v1/embeddings", json=body, timeout=60)
+
+    # The type has numbers alone: the client unpacks base64 before it makes one.
+    said = response.json()
+    if encoding == "base64":
+        for one in said["data"]:
+            packed = base64.b64decode(one["embedding"])
+            one["embedding"] = list(struct.unpack(f"<{random_bert.HIDDEN}f", packed))
+    assert misfits(json.dumps(said), CreateEmbeddingResponse) == []
 
 
 def test_both_encodings_say_the_same(client: openai.OpenAI):
