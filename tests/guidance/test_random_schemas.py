@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import sys
 
 import jsonschema_rs
@@ -59,9 +58,7 @@ def engine(request):
 def test_answers_of_a_model_are_valid(engine):
     """Each of 500 schemas, several at a time, gets an answer that a validator takes.
 
-    The model has never seen JSON like that, so that only the guide makes it so. An answer may
-    be cut short by its length only in a fraction's digits, of which JSON allows any count: a model
-    that repeats itself writes them for ever.
+    The model has never seen JSON like that, so that only the guide makes it so.
     """
     vocabulary = Tokens.of(engine.vocabulary())
     prompt = engine.tokenize(PROMPT, special=True)
@@ -74,13 +71,8 @@ def test_answers_of_a_model_are_valid(engine):
             engine, prompt, max_tokens=900, ignore_eos=False, sampling=sampling, guide=guides()
         )
         asked.append((schema, answer))
-    cut = 0
     for schema, answer in asked:
-        reason = answer.last.reason
+        reason = answer.last.reason  # waits for it
         text = b"".join(event.piece for event in answer.events if isinstance(event, Token))
-        if reason == "length":
-            assert re.search(rb"[0-9.][0-9]{300}$", text), (schema, text)
-            cut += 1
-        else:
-            assert_valid(schema, text)
-    assert cut < SCHEMAS // 20
+        assert reason == "stop", (schema, text)
+        assert_valid(schema, text)

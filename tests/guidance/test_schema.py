@@ -313,10 +313,35 @@ def test_integer_has_an_end():
     assert accepts(guide({"type": "integer", "exclusiveMinimum": 5}), b"6")
 
 
+def test_number_has_an_end():
+    """Its bounds are an integer's, and its fraction has nine digits, where it says nothing else."""
+    for schema in (
+        {"type": "number"},
+        {"type": ["integer", "number"]},
+        {"type": "number", "minimum": 0},
+    ):
+        assert accepts(guide(schema), b"3.141592653")
+        assert not accepts(guide(schema), b"3.1415926535")
+        assert not accepts(guide(schema), b"1" * 30)
+    assert accepts(guide({"type": "number", "minimum": 0, "maximum": 1}), b"0.25")
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"type": "number", "minimum": 1e-12, "maximum": 2e-12}, b"0.0000000000015"),
+        ({"type": "number", "multipleOf": 0.25}, b"0.75"),
+        ({"enum": [0.1234567890123]}, b"0.1234567890123"),
+    ],
+)
+def test_number_that_needs_more_digits_has_them(schema, text):
+    """Where nine would leave nothing, or the schema says what it is a multiple of."""
+    assert accepts(guide(schema), text)
+
+
 def test_integer_beyond_that_is_its_schema_s_wish():
     """Bounds of its own are kept, and what leaves nothing within ours is not given them."""
     assert accepts(guide({"type": "integer", "maximum": 2**60}), b"%d" % 2**60)
     assert accepts(guide({"type": "integer", "minimum": 2**60, "maximum": 2**61}), b"%d" % 2**60)
-    assert accepts(guide({"type": ["integer", "number"]}), b"1" * 30)
     with pytest.raises(GrammarInvalid, match="minimum"):
         guide({"type": "integer", "minimum": "5"})

@@ -15,7 +15,7 @@ from pilotlight.guidance.disjoint import told_apart, with_any_of
 from pilotlight.guidance.errors import GrammarInvalid, SchemaUnsupported
 from pilotlight.guidance.finite import endless
 from pilotlight.guidance.formats import FORMATS, with_strict_format
-from pilotlight.guidance.integers import with_bounds
+from pilotlight.guidance.numbers import with_bounds
 from pilotlight.guidance.references import place_of, resolve
 from pilotlight.guidance.subschemas import LISTS, MAPS, ONES, escaped, rewrite
 
