@@ -130,6 +130,38 @@ class Metrics:
         return self._counted
 
 
+_TIMES = {
+    "took": (
+        "pilotlight_request_seconds",
+        "From a request's arrival at its model to its end, however that came.",
+    ),
+    "hold": ("pilotlight_hold_seconds", "Time waiting for a model that was not ready."),
+    "queue": ("pilotlight_queue_seconds", "Time waiting for a slot."),
+    "prefill": ("pilotlight_prefill_seconds", "From having a slot to the first token."),
+    "first_token": (
+        "pilotlight_time_to_first_token_seconds",
+        "From a request's arrival to its first token, a cold model's load included.",
+    ),
+    "decode": ("pilotlight_decode_seconds", "From an answer's first token to its end."),
+    "per_token": (
+        "pilotlight_time_per_output_token_seconds",
+        "Mean time from token to token of an answer.",
+    ),
+}
+"""Histograms by model, under the answer's time that each observes."""
+
+_COUNTS = {
+    "prompt_tokens": ("pilotlight_prompt_tokens", "Tokens of prompts, the cached ones included."),
+    "cached_tokens": (
+        "pilotlight_cached_tokens",
+        "Tokens of prompts that were not evaluated again.",
+    ),
+    "completion_tokens": ("pilotlight_completion_tokens", "Tokens that were generated."),
+    "inputs": ("pilotlight_embedding_inputs", "Texts that were embedded."),
+}
+"""Counters by model, under the answer's count that each adds up."""
+
+
 class _Families:
     """The metrics themselves, in a registry of their own: two services may share a process."""
 
@@ -150,14 +182,14 @@ class _Families:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, labels, registry=self.registry)
 
-        self.start = Gauge(
-            "pilotlight_start_seconds",
-            "Seconds from exec until requests were taken.",
-            registry=self.registry,
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, labels, registry=self.registry)
+
+        self.start = gauge(
+            "pilotlight_start_seconds", "Seconds from exec until requests were taken."
         )
-        Gauge(
-            "pilotlight_build_info", "This server's version.", ["version"], registry=self.registry
-        ).labels(__version__).set(1)
+        build = gauge("pilotlight_build_info", "This server's version.", "version")
+        build.labels(__version__).set(1)
         self._duration = histogram(
             "pilotlight_http_request_duration_seconds",
             "HTTP requests, from their arrival to the last byte of the answer.",
@@ -169,41 +201,8 @@ class _Families:
         self._answers = counter(
             "pilotlight_requests", "Requests by how they ended.", "model", "outcome"
         )
-        self._first_token = histogram(
-            "pilotlight_time_to_first_token_seconds",
-            "From a request's arrival to its first token, a cold model's load included.",
-            "model",
-        )
-        self._per_token = histogram(
-            "pilotlight_time_per_output_token_seconds",
-            "Mean time from token to token of an answer.",
-            "model",
-        )
-        self._took = histogram(
-            "pilotlight_request_seconds",
-            "From a request's arrival at its model to its end, however that came.",
-            "model",
-        )
-        self._hold = histogram(
-            "pilotlight_hold_seconds", "Time waiting for a model that was not ready.", "model"
-        )
-        self._queue = histogram("pilotlight_queue_seconds", "Time waiting for a slot.", "model")
-        self._prefill = histogram(
-            "pilotlight_prefill_seconds", "From having a slot to the first token.", "model"
-        )
-        self._decode = histogram(
-            "pilotlight_decode_seconds", "From an answer's first token to its end.", "model"
-        )
-        self._prompt_tokens = counter(
-            "pilotlight_prompt_tokens", "Tokens of prompts, the cached ones included.", "model"
-        )
-        self._cached_tokens = counter(
-            "pilotlight_cached_tokens", "Tokens of prompts that were not evaluated again.", "model"
-        )
-        self._completion_tokens = counter(
-            "pilotlight_completion_tokens", "Tokens that were generated.", "model"
-        )
-        self._inputs = counter("pilotlight_embedding_inputs", "Texts that were embedded.", "model")
+        self._times = {key: histogram(*named, "model") for key, named in _TIMES.items()}
+        self._counts = {key: counter(*named, "model") for key, named in _COUNTS.items()}
         self._loads = counter(
             "pilotlight_loads", "Loads by how they ended.", "model", "backend", "outcome"
         )
@@ -215,27 +214,13 @@ class _Families:
 
     def answer(self, record: AnswerRecord) -> None:
         self._answers.labels(record.model, record.outcome).inc()
-        for histogram, seconds in (
-            (self._took, record.took),
-            (self._hold, record.hold),
-            (self._queue, record.queue),
-            (self._prefill, record.prefill),
-            (self._first_token, record.first_token),
-        ):
+        for key, seconds in _times(record).items():
             if seconds is not None:
-                histogram.labels(record.model).observe(seconds)
-        if record.decode is not None and record.completion_tokens > 1:
-            per_token = record.decode / (record.completion_tokens - 1)
-            self._per_token.labels(record.model).observe(per_token)
-            self._decode.labels(record.model).observe(record.decode)
-        for counter, tokens in (
-            (self._prompt_tokens, record.prompt_tokens),
-            (self._cached_tokens, record.cached_tokens),
-            (self._completion_tokens, record.completion_tokens),
-            (self._inputs, record.inputs),
-        ):
-            if tokens:
-                counter.labels(record.model).inc(tokens)
+                self._times[key].labels(record.model).observe(seconds)
+        for key, counter in self._counts.items():
+            # A count of nothing makes no series: a model that embeds has no generated tokens.
+            if count := getattr(record, key):
+                counter.labels(record.model).inc(count)
 
     def request(self, record: RequestRecord) -> None:
         route = record.route or OTHER
@@ -247,6 +232,21 @@ class _Families:
         self._loads.labels(record.model, record.backend, record.outcome).inc()
         for phase, seconds in record.phases.items():
             self._load_phases.labels(record.model, record.backend, phase).observe(seconds)
+
+
+def _times(record: AnswerRecord) -> dict[str, float | None]:
+    # From token to token there is a time only where there are two.
+    between = record.completion_tokens - 1
+    decode = record.decode if between > 0 else None
+    return {
+        "took": record.took,
+        "hold": record.hold,
+        "queue": record.queue,
+        "prefill": record.prefill,
+        "first_token": record.first_token,
+        "decode": decode,
+        "per_token": None if decode is None else decode / between,
+    }
 
 
 class _Look:
