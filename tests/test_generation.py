@@ -46,7 +46,7 @@ from pilotlight.output.events import (
 )
 from pilotlight.output.tool_calls import Function
 from pilotlight.reception import Reception
-from pilotlight.schema.chat import ChatCompletionRequest
+from pilotlight.schema.chat.request import ChatCompletionRequest
 from pilotlight_backend import LoadOptions, SamplingParams
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel, Piece
 

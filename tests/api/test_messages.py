@@ -14,7 +14,7 @@ from anthropic.types.tool_param import ToolParam
 
 from pilotlight.api.messages import handler as messages
 from pilotlight.api.sse import Idle
-from pilotlight.schema.messages import CountTokensRequest, CustomTool, MessagesRequest
+from pilotlight.schema.messages.request import CountTokensRequest, CustomTool, MessagesRequest
 from pilotlight_backend import SamplingParams
 from pilotlight_backend.testing.fake import Piece
 from tests.api.caller import Call

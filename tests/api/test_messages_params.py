@@ -8,8 +8,8 @@ from pilotlight.errors import InvalidRequest
 from pilotlight.generation import Calls, Form
 from pilotlight.guidance import JsonSchema
 from pilotlight.output.tool_calls import Function
-from pilotlight.schema import chat
-from pilotlight.schema.messages import MessagesRequest
+from pilotlight.schema.chat import request as chat
+from pilotlight.schema.messages.request import MessagesRequest
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 ADD = {"name": "add", "input_schema": SCHEMA}

@@ -6,8 +6,8 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsBas
 
 from pilotlight.api import lenient
 from pilotlight.api.requests import locate
-from pilotlight.schema.chat import ChatCompletionRequest
-from pilotlight.schema.responses import ResponseRequest
+from pilotlight.schema.chat.request import ChatCompletionRequest
+from pilotlight.schema.responses.request import ResponseRequest
 from tests.api.tables import documented
 from tests.conftest import chat
 

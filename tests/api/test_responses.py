@@ -12,7 +12,7 @@ from openai.types.responses.response_create_params import (
 )
 from openai.types.responses.tool_param import ToolParam
 
-from pilotlight.schema.responses import REFUSED, Includable, ResponseRequest
+from pilotlight.schema.responses.request import REFUSED, Includable, ResponseRequest
 from pilotlight_backend import SamplingParams
 from tests.api.caller import Call
 from tests.api.tables import documented

@@ -14,11 +14,11 @@ from pilotlight.api.requests import Body
 from pilotlight.errors import InvalidRequest
 from pilotlight.models.pool import FOREVER
 from pilotlight.prompt.messages import template_messages, template_tools
-from pilotlight.schema.chat import ChatCompletionRequest
+from pilotlight.schema.chat.request import ChatCompletionRequest
 from pilotlight.schema.completions import CompletionRequest
 from pilotlight.schema.embeddings import EmbeddingRequest
-from pilotlight.schema.messages import CountTokensRequest, MessagesRequest
-from pilotlight.schema.responses import ResponseRequest
+from pilotlight.schema.messages.request import CountTokensRequest, MessagesRequest
+from pilotlight.schema.responses.request import ResponseRequest
 from pilotlight.schema.tokens import DetokenizeRequest, TokenizeRequest
 from tests.fuzz.case import bounded, case
 from tests.fuzz.strategies import altered, damaged, json_values, text_of

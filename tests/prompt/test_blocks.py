@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from pilotlight.prompt.blocks import conversation
-from pilotlight.schema.messages import MessagesRequest
+from pilotlight.schema.messages.request import MessagesRequest
 
 HI = {"role": "user", "content": "hi"}
 

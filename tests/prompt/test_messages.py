@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from pilotlight.prompt.messages import template_messages, template_tools
-from pilotlight.schema.chat import Message, Tool
+from pilotlight.schema.chat.messages import Message
+from pilotlight.schema.chat.request import Tool
 
 
 def rendered(*messages: dict) -> list[dict]:

@@ -8,7 +8,7 @@ import pytest
 from pilotlight.api import lenient
 from pilotlight.prompt.messages import template_messages
 from pilotlight.prompt.responses_input import conversation
-from pilotlight.schema.responses import ResponseRequest
+from pilotlight.schema.responses.request import ResponseRequest
 
 
 def rendered(given: Any, instructions: str | None = None) -> list[dict[str, Any]]:

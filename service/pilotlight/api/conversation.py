@@ -6,7 +6,8 @@ from typing import Any
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import Calls, ChatPrompt, Form
 from pilotlight.prompt.messages import answered_text, template_messages, template_tools
-from pilotlight.schema.chat import AssistantMessage, Message, Tool
+from pilotlight.schema.chat.messages import AssistantMessage, Message
+from pilotlight.schema.chat.request import Tool
 
 _RESERVED = frozenset(
     ("messages", "tools", "add_generation_prompt", "documents", "bos_token", "eos_token")

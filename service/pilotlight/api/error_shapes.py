@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from pilotlight.errors import ModelLoading, ServiceError, ShuttingDown
 from pilotlight.schema.errors import ErrorBody, ErrorDetail
-from pilotlight.schema.messages import MessagesError, MessagesErrorDetail, MessagesErrorType
+from pilotlight.schema.messages.error import MessagesError, MessagesErrorDetail, MessagesErrorType
 
 MESSAGES = "/v1/messages"
 """The path of Anthropic's API, and of what lies below it."""

@@ -3,7 +3,7 @@
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import Form
 from pilotlight.guidance import Body, Choices, Gbnf, JsonObject, JsonSchema, Lark, Regex
-from pilotlight.schema.chat import (
+from pilotlight.schema.chat.request import (
     ChatCompletionRequest,
     JsonObjectFormat,
     JsonSchemaFormat,

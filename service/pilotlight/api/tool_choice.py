@@ -3,7 +3,7 @@
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import Calls
 from pilotlight.output.tool_calls import Function
-from pilotlight.schema.chat import AllowedToolsChoice, NamedToolChoice, Tool, ToolChoice
+from pilotlight.schema.chat.request import AllowedToolsChoice, NamedToolChoice, Tool, ToolChoice
 
 
 def tools_of(tools: list[Tool] | None, choice: ToolChoice | None) -> list[Tool]:

@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 
 from pilotlight.generation import Ended, total_usage
-from pilotlight.schema.chat import CompletionTokensDetails, CompletionUsage, PromptTokensDetails
+from pilotlight.schema.chat.answer import (
+    CompletionTokensDetails,
+    CompletionUsage,
+    PromptTokensDetails,
+)
 
 
 def usage_of(endings: Mapping[int, Ended], n: int) -> CompletionUsage:

@@ -4,18 +4,18 @@ from typing import Any
 
 import msgspec
 
-from pilotlight.schema.chat import (
+from pilotlight.schema.chat.messages import (
     AssistantMessage,
     Content,
     DeveloperMessage,
     Message,
     RefusalPart,
     SystemMessage,
-    Tool,
     ToolCall,
     ToolMessage,
     UserMessage,
 )
+from pilotlight.schema.chat.request import Tool
 
 _arguments = msgspec.json.Decoder(dict[str, Any])
 

@@ -1,6 +1,6 @@
 """A response's instructions and input items as the messages of a conversation."""
 
-from pilotlight.schema.chat import (
+from pilotlight.schema.chat.messages import (
     AssistantMessage,
     CalledFunction,
     Message,
@@ -10,7 +10,7 @@ from pilotlight.schema.chat import (
     ToolMessage,
     UserMessage,
 )
-from pilotlight.schema.responses import (
+from pilotlight.schema.responses.input import (
     FunctionOutputPart,
     InputFunctionCall,
     InputFunctionCallOutput,

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from pilotlight.schema.base import NonEmpty, Request, Response
-from pilotlight.schema.chat import Message, Tool
+from pilotlight.schema.chat.messages import Message
+from pilotlight.schema.chat.request import Tool
 from pilotlight.schema.sampling import TokenId
 
 _MODEL = Meta(description="The model's name; case does not count.")

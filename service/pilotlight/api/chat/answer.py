@@ -20,7 +20,7 @@ from pilotlight.output.events import (
     ToolCallStart,
 )
 from pilotlight.receipt import Phases
-from pilotlight.schema.chat import (
+from pilotlight.schema.chat.answer import (
     AnsweredFunction,
     AnsweredToolCall,
     ChatCompletion,

@@ -22,9 +22,7 @@ from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import GenerationParams, Generator
-from pilotlight.schema.chat import (
-    ChatCompletionRequest,
-)
+from pilotlight.schema.chat.request import ChatCompletionRequest
 
 MAX_TOKENS = 2048
 """What an omitted value means."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pilotlight.schema.chat import TokenLogprob, TopLogprob
+from pilotlight.schema.chat.answer import TokenLogprob, TopLogprob
 from pilotlight_backend import Candidate, Token
 
 LEAST = -9999.0

@@ -4,7 +4,8 @@ import msgspec
 
 from pilotlight.api.generating import ERRORS, PREFER, event_of
 from pilotlight.api.operation import Answer, Content, Operation
-from pilotlight.schema.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
+from pilotlight.schema.chat.answer import ChatCompletion, ChatCompletionChunk
+from pilotlight.schema.chat.request import ChatCompletionRequest
 
 _REQUEST = {"model": "spark", "messages": [{"role": "user", "content": "What is 2+2?"}]}
 _USAGE = {

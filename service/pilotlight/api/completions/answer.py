@@ -15,7 +15,7 @@ from pilotlight.generation import Begun, Ended, Events, GenerationEvent
 from pilotlight.models.pool import ModelStatus
 from pilotlight.output.events import ContentDelta, OutputEvent
 from pilotlight.receipt import Phases
-from pilotlight.schema.chat import Loading
+from pilotlight.schema.chat.answer import Loading
 from pilotlight.schema.completions import (
     Completion,
     CompletionChoice,

@@ -16,17 +16,17 @@ from pilotlight.output.events import (
     ToolCallStart,
 )
 from pilotlight.receipt import Phases
-from pilotlight.schema.messages import (
+from pilotlight.schema.messages.answer import (
     AnsweredBlock,
     AnsweredMessage,
     AnsweredTextBlock,
     AnsweredThinkingBlock,
     AnsweredToolUseBlock,
-    MessageEnding,
     MessageUsage,
     OutputTokensDetails,
     StopReason,
 )
+from pilotlight.schema.messages.events import MessageEnding
 from pilotlight_backend import Usage
 
 _object = msgspec.json.Decoder(dict[str, Any])

@@ -21,12 +21,12 @@ from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
 from pilotlight.generation import Generator
 from pilotlight.models.pool import Hold
-from pilotlight.schema.messages import (
+from pilotlight.schema.messages.answer import TokensCount
+from pilotlight.schema.messages.request import (
     CountTokensRequest,
     MessagesRequest,
     ThinkingAdaptive,
     ThinkingEnabled,
-    TokensCount,
 )
 
 

@@ -6,20 +6,18 @@ from pilotlight.api.error_shapes import ANTHROPIC
 from pilotlight.api.generating import ERRORS, PREFER
 from pilotlight.api.operation import Answer, Content, Operation, Parameter
 from pilotlight.errors import ContextLengthExceeded, QueueFull
-from pilotlight.schema.messages import (
-    AnsweredMessage,
+from pilotlight.schema.messages.answer import AnsweredMessage, TokensCount
+from pilotlight.schema.messages.error import MessagesError
+from pilotlight.schema.messages.events import (
     ContentBlockDelta,
     ContentBlockStart,
     ContentBlockStop,
-    CountTokensRequest,
     MessageDelta,
-    MessagesError,
-    MessagesRequest,
     MessageStart,
     MessageStop,
     Ping,
-    TokensCount,
 )
+from pilotlight.schema.messages.request import CountTokensRequest, MessagesRequest
 
 _PROMPT = {"model": "spark", "messages": [{"role": "user", "content": "What is 2+2?"}]}
 _REQUEST = _PROMPT | {"max_tokens": 64}

@@ -18,8 +18,8 @@ from pilotlight.generation import Calls, ChatPrompt, Form, GenerationParams
 from pilotlight.guidance import JsonSchema
 from pilotlight.prompt.blocks import conversation
 from pilotlight.prompt.messages import template_tools
-from pilotlight.schema import chat
-from pilotlight.schema.messages import (
+from pilotlight.schema.chat import request as chat
+from pilotlight.schema.messages.request import (
     AnyToolChoice,
     AutoToolChoice,
     CountTokensRequest,

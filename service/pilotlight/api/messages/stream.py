@@ -17,12 +17,15 @@ from pilotlight.output.events import (
     ToolCallArguments,
     ToolCallStart,
 )
-from pilotlight.schema.messages import (
+from pilotlight.schema.messages.answer import (
     AnsweredBlock,
     AnsweredMessage,
     AnsweredTextBlock,
     AnsweredThinkingBlock,
     AnsweredToolUseBlock,
+)
+from pilotlight.schema.messages.error import MessagesError
+from pilotlight.schema.messages.events import (
     BlockDelta,
     ContentBlockDelta,
     ContentBlockStart,
@@ -30,7 +33,6 @@ from pilotlight.schema.messages import (
     InputJsonDelta,
     MessageDelta,
     MessageEvent,
-    MessagesError,
     MessageStart,
     MessageStop,
     Ping,

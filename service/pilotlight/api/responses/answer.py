@@ -12,30 +12,34 @@ from pilotlight.errors import ServiceError
 from pilotlight.generation import Begun, Ended, Events, FirstToken, GenerationEvent
 from pilotlight.output.events import OutputEvent
 from pilotlight.receipt import Phases
-from pilotlight.schema.chat import TextFormat
-from pilotlight.schema.responses import (
+from pilotlight.schema.chat.request import TextFormat
+from pilotlight.schema.responses.answer import (
     AnsweredReasoning,
     AnsweredText,
     AnsweredTool,
-    ErrorEventDetail,
     IncompleteDetails,
-    ItemStatus,
-    ReasoningConfig,
+    ResponseFault,
+    ResponseInputTokensDetails,
+    ResponseObject,
+    ResponseOutputTokensDetails,
+    ResponseUsage,
+)
+from pilotlight.schema.responses.events import (
+    ErrorEventDetail,
     ResponseCompletedEvent,
     ResponseCreatedEvent,
     ResponseErrorEvent,
     ResponseFailedEvent,
-    ResponseFault,
-    ResponseFunctionTool,
     ResponseIncompleteEvent,
     ResponseInProgressEvent,
-    ResponseInputTokensDetails,
-    ResponseObject,
-    ResponseOutputTokensDetails,
-    ResponseRequest,
     ResponseStreamEvent,
+)
+from pilotlight.schema.responses.input import ItemStatus
+from pilotlight.schema.responses.request import (
+    ReasoningConfig,
+    ResponseFunctionTool,
+    ResponseRequest,
     ResponseTextConfig,
-    ResponseUsage,
 )
 
 

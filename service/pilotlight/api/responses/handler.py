@@ -25,12 +25,8 @@ from pilotlight.errors import InvalidRequest
 from pilotlight.generation import Form, GenerationParams, Generator
 from pilotlight.guidance import JsonObject, JsonSchema
 from pilotlight.prompt.responses_input import conversation
-from pilotlight.schema.chat import JsonObjectFormat
-from pilotlight.schema.responses import (
-    REFUSED,
-    ResponseJsonSchemaFormat,
-    ResponseRequest,
-)
+from pilotlight.schema.chat.request import JsonObjectFormat
+from pilotlight.schema.responses.request import REFUSED, ResponseJsonSchemaFormat, ResponseRequest
 from pilotlight_backend import SamplingParams
 
 

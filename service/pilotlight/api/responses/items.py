@@ -12,30 +12,32 @@ from pilotlight.output.events import (
     ToolCallArguments,
     ToolCallStart,
 )
-from pilotlight.schema.responses import (
+from pilotlight.schema.responses.answer import (
+    OutputFunctionCall,
+    OutputItem,
+    OutputLogprob,
+    OutputMessage,
+    OutputReasoning,
+    OutputText,
+    OutputTopLogprob,
+    ReasoningText,
+)
+from pilotlight.schema.responses.events import (
     ContentPartAddedEvent,
     ContentPartDoneEvent,
     DeltaLogprob,
     DeltaTopLogprob,
     FunctionCallArgumentsDeltaEvent,
     FunctionCallArgumentsDoneEvent,
-    ItemStatus,
-    OutputFunctionCall,
-    OutputItem,
     OutputItemAddedEvent,
     OutputItemDoneEvent,
-    OutputLogprob,
-    OutputMessage,
-    OutputReasoning,
-    OutputText,
     OutputTextDeltaEvent,
     OutputTextDoneEvent,
-    OutputTopLogprob,
-    ReasoningText,
     ReasoningTextDeltaEvent,
     ReasoningTextDoneEvent,
     ResponseStreamEvent,
 )
+from pilotlight.schema.responses.input import ItemStatus
 from pilotlight_backend import Candidate, Token
 
 Numbers: TypeAlias = Iterator[int]

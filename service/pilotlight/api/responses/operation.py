@@ -6,7 +6,9 @@ import msgspec
 
 from pilotlight.api.generating import ERRORS, PREFER
 from pilotlight.api.operation import Answer, Content, Operation
-from pilotlight.schema.responses import ResponseObject, ResponseRequest, ResponseStreamEvent
+from pilotlight.schema.responses.answer import ResponseObject
+from pilotlight.schema.responses.events import ResponseStreamEvent
+from pilotlight.schema.responses.request import ResponseRequest
 
 _EVENTS = get_args(ResponseStreamEvent)
 

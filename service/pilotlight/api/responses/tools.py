@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from pilotlight.errors import InvalidRequest
-from pilotlight.schema.chat import (
+from pilotlight.schema.chat.request import (
     AllowedTool,
     AllowedTools,
     AllowedToolsChoice,
@@ -13,7 +13,7 @@ from pilotlight.schema.chat import (
     Tool,
     ToolChoice,
 )
-from pilotlight.schema.responses import (
+from pilotlight.schema.responses.request import (
     AllowedFunctionsChoice,
     FunctionToolChoice,
     ResponseFunctionTool,

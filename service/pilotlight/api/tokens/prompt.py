@@ -4,7 +4,8 @@ from pilotlight.api.chat.handler import generation_params
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import ChatPrompt, Prompt, TextPrompt
 from pilotlight.prompt.messages import template_messages, template_tools
-from pilotlight.schema.chat import AssistantMessage, ChatCompletionRequest, Message
+from pilotlight.schema.chat.messages import AssistantMessage, Message
+from pilotlight.schema.chat.request import ChatCompletionRequest
 from pilotlight.schema.tokens import TokenizeRequest
 
 _INPUTS = ("content", "prompt", "messages")

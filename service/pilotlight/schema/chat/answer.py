@@ -1,0 +1,160 @@
+"""The answer to a chat completion, whole or as the chunks of a stream."""
+
+from typing import Literal, TypeAlias
+
+from msgspec import UNSET, UnsetType
+
+from pilotlight.schema.base import Response
+from pilotlight.schema.models import ModelState
+
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "error"]
+
+
+class PromptTokensDetails(Response, kw_only=True):
+    """Of the prompt's tokens, those that a slot still held and that were not evaluated again."""
+
+    cached_tokens: int
+
+
+class CompletionTokensDetails(Response, kw_only=True):
+    """Of the answer's tokens, those that were spent on thinking."""
+
+    reasoning_tokens: int
+
+
+class CompletionUsage(Response, kw_only=True):
+    """Tokens that the request took."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
+
+
+class AnsweredFunction(Response, kw_only=True):
+    """The function that the model calls, with its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class AnsweredToolCall(Response, kw_only=True):
+    """A call that the model makes."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: AnsweredFunction
+
+
+class TopLogprob(Response, kw_only=True):
+    """A token that could have come, and the natural logarithm of its probability."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(TopLogprob, kw_only=True):
+    """A token that came, and the likeliest at its place."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChoiceLogprobs(Response, kw_only=True):
+    """The log probabilities of the content's tokens."""
+
+    content: list[TokenLogprob] | None
+    refusal: None = None
+
+
+class ChatCompletionMessage(Response, kw_only=True):
+    """The answer; its thinking is apart from its content."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str | None
+    refusal: None = None
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[AnsweredToolCall] | UnsetType = UNSET
+
+
+class Choice(Response, kw_only=True):
+    """One answer."""
+
+    index: int
+    message: ChatCompletionMessage
+    logprobs: ChoiceLogprobs | None
+    finish_reason: FinishReason
+
+
+class ChatCompletion(Response, kw_only=True):
+    """A whole answer."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: CompletionUsage
+    system_fingerprint: str
+    thought: str | UnsetType = UNSET
+    """The answer's thinking once more, where clients that show it look for it."""
+
+
+class FunctionDelta(Response, kw_only=True):
+    """A piece of a function call; *name* comes first and once."""
+
+    name: str | UnsetType = UNSET
+    arguments: str | UnsetType = UNSET
+
+
+class ToolCallDelta(Response, kw_only=True):
+    """A piece of the call that *index* counts; *id* comes first and once."""
+
+    index: int
+    id: str | UnsetType = UNSET
+    type: Literal["function"] | UnsetType = UNSET
+    function: FunctionDelta
+
+
+class Delta(Response, kw_only=True):
+    """What a chunk adds to the message."""
+
+    role: Literal["assistant"] | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+
+
+class ChunkChoice(Response, kw_only=True):
+    """The next piece of the answer *index*."""
+
+    index: int
+    delta: Delta
+    logprobs: ChoiceLogprobs | None = None
+    finish_reason: FinishReason | None = None
+
+
+class Loading(Response, kw_only=True):
+    """How far the model is that a stream waits for."""
+
+    state: ModelState
+    progress: float
+    """0 to 1, the share of its bytes that are read."""
+    retry_after: float | None
+    """Seconds that the load is expected to take still; null where unknown."""
+
+
+class ChatCompletionChunk(Response, kw_only=True):
+    """One event of a stream; *choices* is empty in those that carry *usage* or *loading*."""
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: CompletionUsage | UnsetType | None = UNSET
+    system_fingerprint: str | UnsetType = UNSET
+    thought: str | UnsetType = UNSET
+    loading: Loading | UnsetType = UNSET
+    """Where `stream_options.include_loading` asks for it, before the answer begins."""

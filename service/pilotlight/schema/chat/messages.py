@@ -1,0 +1,97 @@
+"""The messages of a conversation."""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import Meta
+
+from pilotlight.schema.base import NO_EFFECT, NonEmpty, Request
+
+
+class TextPart(Request, kw_only=True):
+    """A piece of a message's text.
+
+    Its type is a field and no tag: msgspec takes a tag that is missing for the right one where
+    there is only one struct to choose.
+    """
+
+    type: Literal["text"]
+    text: str
+
+
+Content: TypeAlias = str | Annotated[list[TextPart], Meta(min_length=1)]
+
+
+class AnsweredTextPart(Request, kw_only=True, tag_field="type", tag="text"):
+    """A piece of an earlier answer's text."""
+
+    text: str
+
+
+class RefusalPart(Request, kw_only=True, tag_field="type", tag="refusal"):
+    """An earlier answer's refusal; to the model it is text."""
+
+    refusal: str
+
+
+AnsweredContent: TypeAlias = (
+    str | Annotated[list[AnsweredTextPart | RefusalPart], Meta(min_length=1)]
+)
+
+
+class SystemMessage(Request, kw_only=True, tag_field="role", tag="system"):
+    """What the model is told about its task."""
+
+    content: Content
+    name: str | None = None
+
+
+class DeveloperMessage(Request, kw_only=True, tag_field="role", tag="developer"):
+    """OpenAI's newer name for a system message."""
+
+    content: Content
+    name: str | None = None
+
+
+class UserMessage(Request, kw_only=True, tag_field="role", tag="user"):
+    """What the user says."""
+
+    content: Content
+    name: str | None = None
+
+
+class CalledFunction(Request, kw_only=True):
+    """A function that the model called, with its arguments as JSON text."""
+
+    name: NonEmpty
+    arguments: str
+
+
+class ToolCall(Request, kw_only=True):
+    """A call that an earlier answer made."""
+
+    id: str
+    function: CalledFunction
+    type: Literal["function"] = "function"
+
+
+class AssistantMessage(Request, kw_only=True, tag_field="role", tag="assistant"):
+    """An earlier answer, as a client got it; as the last message, the beginning of the answer."""
+
+    content: AnsweredContent | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    annotations: Annotated[list[Any] | None, NO_EFFECT] = None
+    audio: Annotated[None, Meta(description="Refused: answers are text.")] = None
+    function_call: Annotated[None, Meta(description="Refused: use `tool_calls`.")] = None
+
+
+class ToolMessage(Request, kw_only=True, tag_field="role", tag="tool"):
+    """What a tool answered."""
+
+    content: Content
+    tool_call_id: str
+
+
+Message: TypeAlias = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage

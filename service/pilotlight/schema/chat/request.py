@@ -1,0 +1,193 @@
+"""A request for a chat completion: OpenAI's, with our additions.
+
+A field typed `None` is one that OpenAI has and this server refuses; a field without effect is
+accepted for its clients' sake. Their descriptions say so in the document.
+"""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import Meta
+
+from pilotlight.schema.base import NO_EFFECT, NonEmpty, Request
+from pilotlight.schema.chat.messages import Message
+from pilotlight.schema.sampling import SamplingRequest
+
+
+class FunctionDefinition(Request, kw_only=True):
+    """A function the model may call; *parameters* is a JSON Schema."""
+
+    name: NonEmpty
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Request, kw_only=True):
+    """A tool the model may use."""
+
+    function: FunctionDefinition
+    type: Literal["function"]
+
+
+class TextFormat(Request, kw_only=True, tag_field="type", tag="text"):
+    """Plain text."""
+
+
+class JsonObjectFormat(Request, kw_only=True, tag_field="type", tag="json_object"):
+    """Any JSON object."""
+
+
+class JsonSchema(Request, kw_only=True):
+    """A JSON Schema; the answer validates against it whether *strict* or not."""
+
+    name: NonEmpty
+    description: str | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(Request, kw_only=True, tag_field="type", tag="json_schema"):
+    """JSON that validates against a schema."""
+
+    json_schema: JsonSchema
+
+
+ResponseFormat: TypeAlias = TextFormat | JsonObjectFormat | JsonSchemaFormat
+
+
+class FunctionName(Request, kw_only=True):
+    """A function of the request's tools."""
+
+    name: NonEmpty
+
+
+class NamedToolChoice(Request, kw_only=True, tag_field="type", tag="function"):
+    """The model calls this function."""
+
+    function: FunctionName
+
+
+class AllowedTool(Request, kw_only=True):
+    """One of the tools that may be called."""
+
+    function: FunctionName
+    type: Literal["function"]
+
+
+class AllowedTools(Request, kw_only=True):
+    """The tools that may be called, of all that the request lists."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[AllowedTool], Meta(min_length=1)]
+
+
+class AllowedToolsChoice(Request, kw_only=True, tag_field="type", tag="allowed_tools"):
+    """The model may call, or must call, one of some tools."""
+
+    allowed_tools: AllowedTools
+
+
+ToolChoice: TypeAlias = Literal["none", "auto", "required"] | NamedToolChoice | AllowedToolsChoice
+
+
+class ChatCompletionRequest(SamplingRequest, kw_only=True):
+    """OpenAI's chat request, with some fields of llama-server's and vLLM's."""
+
+    messages: Annotated[
+        list[Message], Meta(min_length=1, description="The conversation, oldest first.")
+    ]
+
+    max_completion_tokens: Annotated[
+        Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
+        Meta(description="Most tokens of the answer, thinking included. 2048 if omitted."),
+    ] = None
+    max_tokens: Annotated[
+        Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
+        Meta(description="The older name of `max_completion_tokens`, which wins."),
+    ] = None
+    logprobs: Annotated[
+        bool | None, Meta(description="Whether content comes with its tokens' log probabilities.")
+    ] = None
+    top_logprobs: Annotated[
+        Annotated[int, Meta(ge=0, le=20)] | None,
+        Meta(description="With `logprobs`: how many of the likeliest tokens to tell beside each."),
+    ] = None
+
+    tools: Annotated[
+        Annotated[list[Tool], Meta(max_length=128)] | None,
+        Meta(description="Functions that the model may call."),
+    ] = None
+    tool_choice: Annotated[
+        ToolChoice | None,
+        Meta(
+            description=(
+                "`none` hides the tools from the model, `auto` leaves it to the model, `required`"
+                " and a named function make it call; `allowed_tools` hides all others."
+            )
+        ),
+    ] = None
+    parallel_tool_calls: Annotated[
+        bool | None,
+        Meta(description="Whether an answer may make several calls. True if omitted."),
+    ] = None
+    reasoning_effort: Annotated[
+        Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None,
+        Meta(
+            description=(
+                "`none` turns the thinking off. The others end it after 128, 512, 2048 or 8192"
+                " tokens, `xhigh` never, and the chat template is told them."
+            )
+        ),
+    ] = None
+    chat_template_kwargs: Annotated[
+        dict[str, Any] | None, Meta(description="Variables for the model's chat template.")
+    ] = None
+    response_format: Annotated[
+        ResponseFormat | None,
+        Meta(description="The answer's form: text, a JSON object, or JSON of a schema."),
+    ] = None
+    guided_json: Annotated[
+        dict[str, Any] | bool | None,
+        Meta(description="A JSON Schema that the answer validates against."),
+    ] = None
+    guided_regex: Annotated[
+        NonEmpty | None, Meta(description="A regular expression that the whole answer matches.")
+    ] = None
+    guided_choice: Annotated[
+        Annotated[list[NonEmpty], Meta(min_length=1, max_length=1024)] | None,
+        Meta(description="Texts, one of which is the answer."),
+    ] = None
+    grammar: Annotated[
+        NonEmpty | None,
+        Meta(
+            description="A grammar that the answer follows: Lark's notation, or llama.cpp's GBNF."
+        ),
+    ] = None
+
+    metadata: Annotated[Annotated[dict[str, str], Meta(max_length=16)] | None, NO_EFFECT] = None
+    prompt_cache_key: Annotated[
+        str | None,
+        Meta(
+            description=(
+                "Accepted without effect: a prompt's beginning is reused wherever a slot holds it."
+            )
+        ),
+    ] = None
+    prompt_cache_options: Annotated[dict[str, Any] | None, NO_EFFECT] = None
+    prompt_cache_retention: Annotated[str | None, NO_EFFECT] = None
+    safety_identifier: Annotated[str | None, NO_EFFECT] = None
+    service_tier: Annotated[str | None, NO_EFFECT] = None
+    store: Annotated[
+        bool | None, Meta(description="Accepted without effect: nothing is stored.")
+    ] = None
+    verbosity: Annotated[Literal["low", "medium", "high"] | None, NO_EFFECT] = None
+
+    audio: Annotated[None, Meta(description="Refused: answers are text.")] = None
+    function_call: Annotated[None, Meta(description="Refused: use `tool_choice`.")] = None
+    functions: Annotated[None, Meta(description="Refused: use `tools`.")] = None
+    modalities: Annotated[
+        list[Literal["text"]] | None, Meta(description="Accepted as `text`: answers are text.")
+    ] = None
+    moderation: Annotated[None, Meta(description="Refused: nothing is moderated.")] = None
+    prediction: Annotated[None, Meta(description="Refused: answers are not predicted.")] = None
+    web_search_options: Annotated[None, Meta(description="Refused: nothing is searched.")] = None

@@ -1,0 +1,1 @@
+"""Messages: Anthropic's request, its answer, and the events of a stream."""

@@ -1,0 +1,96 @@
+"""The events of a streamed message."""
+
+from typing import TypeAlias
+
+from pilotlight.schema.base import Response
+from pilotlight.schema.messages.answer import (
+    AnsweredBlock,
+    AnsweredMessage,
+    MessageUsage,
+    StopReason,
+)
+
+
+class MessageStart(Response, kw_only=True, tag_field="type", tag="message_start"):
+    """The answer begins."""
+
+    message: AnsweredMessage
+
+
+class ContentBlockStart(Response, kw_only=True, tag_field="type", tag="content_block_start"):
+    """The block *index* begins; it is empty yet."""
+
+    index: int
+    content_block: AnsweredBlock
+
+
+class TextDelta(Response, kw_only=True, tag_field="type", tag="text_delta"):
+    """More text."""
+
+    text: str
+
+
+class ThinkingDelta(Response, kw_only=True, tag_field="type", tag="thinking_delta"):
+    """More thinking."""
+
+    thinking: str
+
+
+class SignatureDelta(Response, kw_only=True, tag_field="type", tag="signature_delta"):
+    """The thinking's signature, which is empty."""
+
+    signature: str = ""
+
+
+class InputJsonDelta(Response, kw_only=True, tag_field="type", tag="input_json_delta"):
+    """More of the JSON text of a call's input."""
+
+    partial_json: str
+
+
+BlockDelta: TypeAlias = TextDelta | ThinkingDelta | SignatureDelta | InputJsonDelta
+
+
+class ContentBlockDelta(Response, kw_only=True, tag_field="type", tag="content_block_delta"):
+    """More of the block *index*."""
+
+    index: int
+    delta: BlockDelta
+
+
+class ContentBlockStop(Response, kw_only=True, tag_field="type", tag="content_block_stop"):
+    """The block *index* is whole."""
+
+    index: int
+
+
+class MessageEnding(Response, kw_only=True):
+    """Why the answer ended."""
+
+    stop_reason: StopReason
+    stop_sequence: str | None
+
+
+class MessageDelta(Response, kw_only=True, tag_field="type", tag="message_delta"):
+    """How the answer ended, and what it took."""
+
+    delta: MessageEnding
+    usage: MessageUsage
+
+
+class MessageStop(Response, kw_only=True, tag_field="type", tag="message_stop"):
+    """The stream is whole."""
+
+
+class Ping(Response, kw_only=True, tag_field="type", tag="ping"):
+    """Says that the connection lives, while there is nothing else to say."""
+
+
+MessageEvent: TypeAlias = (
+    MessageStart
+    | ContentBlockStart
+    | ContentBlockDelta
+    | ContentBlockStop
+    | MessageDelta
+    | MessageStop
+)

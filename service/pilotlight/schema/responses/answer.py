@@ -1,0 +1,171 @@
+"""The whole answer to a request for a response, as a list of items."""
+
+from typing import Any, Literal, TypeAlias
+
+from pilotlight.schema.base import Response
+from pilotlight.schema.responses.input import ItemStatus
+from pilotlight.schema.responses.request import (
+    Effort,
+    ResponseTextFormat,
+    ResponseToolChoice,
+    Summary,
+)
+
+
+class OutputTopLogprob(Response, kw_only=True):
+    """A token that could have come, and the natural logarithm of its probability."""
+
+    token: str
+    bytes: list[int]
+    logprob: float
+
+
+class OutputLogprob(OutputTopLogprob, kw_only=True):
+    """A token that came, and the likeliest at its place."""
+
+    top_logprobs: list[OutputTopLogprob]
+
+
+class OutputText(Response, kw_only=True, tag_field="type", tag="output_text"):
+    """The text of a message."""
+
+    text: str
+    annotations: list[Any]
+    logprobs: list[OutputLogprob]
+
+
+class ReasoningText(Response, kw_only=True, tag_field="type", tag="reasoning_text"):
+    """The text of a thought."""
+
+    text: str
+
+
+class OutputMessage(Response, kw_only=True, tag_field="type", tag="message"):
+    """What the model says."""
+
+    id: str
+    status: ItemStatus
+    role: Literal["assistant"] = "assistant"
+    content: list[OutputText]
+
+
+class OutputFunctionCall(Response, kw_only=True, tag_field="type", tag="function_call"):
+    """A call that the model makes, with its arguments as JSON text."""
+
+    id: str
+    status: ItemStatus
+    call_id: str
+    name: str
+    arguments: str
+
+
+class OutputReasoning(Response, kw_only=True, tag_field="type", tag="reasoning"):
+    """What the model thinks, in full; there is no summary of it."""
+
+    id: str
+    status: ItemStatus
+    summary: list[Any]
+    content: list[ReasoningText]
+
+
+OutputItem: TypeAlias = OutputMessage | OutputFunctionCall | OutputReasoning
+
+
+class ResponseInputTokensDetails(Response, kw_only=True):
+    """Of the prompt's tokens, those that a slot still held and that were not evaluated again."""
+
+    cached_tokens: int
+    cache_write_tokens: int = 0
+    """No cache is written that outlives its slot, and nobody pays for one."""
+
+
+class ResponseOutputTokensDetails(Response, kw_only=True):
+    """Of the answer's tokens, those that were spent on thinking."""
+
+    reasoning_tokens: int
+
+
+class ResponseUsage(Response, kw_only=True):
+    """Tokens that the request took."""
+
+    input_tokens: int
+    input_tokens_details: ResponseInputTokensDetails
+    output_tokens: int
+    output_tokens_details: ResponseOutputTokensDetails
+    total_tokens: int
+
+
+class IncompleteDetails(Response, kw_only=True):
+    """Why an answer is cut."""
+
+    reason: Literal["max_output_tokens"]
+
+
+class ResponseFault(Response, kw_only=True):
+    """Why an answer broke off. OpenAI's list of codes has one for a server's own faults."""
+
+    code: Literal["server_error"] = "server_error"
+    message: str
+    param: str | None
+    type: str
+    """The error's type, as an error's body has it."""
+
+
+class AnsweredTool(Response, kw_only=True, tag_field="type", tag="function"):
+    """A function of the request."""
+
+    name: str
+    description: str | None
+    parameters: dict[str, Any] | None
+    strict: bool | None
+
+
+class AnsweredText(Response, kw_only=True):
+    """What the request says of the text, with what it means where it says nothing."""
+
+    format: ResponseTextFormat
+    verbosity: Literal["low", "medium", "high"]
+
+
+class AnsweredReasoning(Response, kw_only=True):
+    """What the request says of the thinking."""
+
+    effort: Effort | None
+    summary: Summary | None
+
+
+class ResponseObject(Response, kw_only=True):
+    """An answer, and what was asked; in a stream's events as far as it is by then."""
+
+    id: str
+    object: Literal["response"] = "response"
+    created_at: int
+    completed_at: int | None = None
+    status: Literal["in_progress", "completed", "incomplete", "failed"]
+    model: str
+    output: list[OutputItem]
+    error: ResponseFault | None = None
+    incomplete_details: IncompleteDetails | None = None
+    usage: ResponseUsage | None = None
+
+    background: bool = False
+    instructions: str | None
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    metadata: dict[str, str]
+    parallel_tool_calls: bool
+    previous_response_id: None = None
+    prompt_cache_key: str | None
+    reasoning: AnsweredReasoning
+    safety_identifier: str | None
+    service_tier: Literal["default"] = "default"
+    store: bool = False
+    """Nothing is, whatever the request says."""
+    temperature: float
+    text: AnsweredText
+    tool_choice: ResponseToolChoice
+    tools: list[AnsweredTool]
+    top_logprobs: int
+    top_p: float
+    truncation: Literal["disabled"] = "disabled"
+    user: str | None
