@@ -61,6 +61,7 @@ class Service:
             max_held=settings.max_held,
             place=lambda entry, backend: place(settings, entry, backend),
             step_timeout=lambda entry: step_timeout(settings, entry),
+            load_timeout=lambda entry: load_timeout(settings, entry),
             on_load=self._note_load,
             clock=clock,
         )
@@ -172,6 +173,12 @@ def step_timeout(settings: Settings, entry: ModelEntry) -> float:
     """Return what a step of *entry*'s engine may take, in seconds; 0 for any time."""
     given = entry.options.step_timeout
     return settings.step_timeout if given is None else given
+
+
+def load_timeout(settings: Settings, entry: ModelEntry) -> float:
+    """Return how long a load of *entry* may make no progress, in seconds; 0 for any time."""
+    given = entry.options.load_timeout
+    return settings.load_timeout if given is None else given
 
 
 def _check_backends(settings: Settings, registry: Registry) -> None:
