@@ -101,7 +101,7 @@ async def test_process_goes_on_beside_a_hang(start, isolation):
     assert (
         "".join(one["choices"][0]["delta"].get("content", "") for one in other[:-1]) == LONG[:300]
     )
-    assert live.status_code in {200, 503}
+    assert live.json()["status"] in {"ok", "hanging"}  # what it says is of no concern here
     assert (await hanging).status_code == 500
     recover(service)
 
