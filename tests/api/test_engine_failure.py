@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tests.api.caller import Call
-from tests.conftest import FakeService, chat
+from tests.conftest import CHAT, FakeService, chat
 
 SHORT = 2
 LONG = "An answer that is longer than any engine of these tests lives. " * 20
@@ -320,6 +320,56 @@ async def test_hang_that_ends_is_told_no_more(start):
             await asyncio.sleep(0.01)
     assert (await service.client.get("/livez")).json() == {"status": "ok", "hanging": []}
     assert (await service.client.get("/readyz")).json()["hanging"] == []
+
+
+# ── what an engine refuses by itself ────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("keys", "body", "path", "code", "param"),
+    [
+        ({"unsupported": "top_k"}, chat(top_k=5), CHAT, "invalid_request_error", "top_k"),
+        ({"unsupported": "min_p"}, chat(min_p=0.5, n=2), CHAT, "invalid_request_error", "min_p"),
+        ({"longest_prompt": 3}, chat(), CHAT, "context_length_exceeded", "messages"),
+        (
+            {"longest_prompt": 3},
+            {"model": "m", "prompt": "long enough"},
+            "/v1/completions",
+            "context_length_exceeded",
+            "prompt",
+        ),
+    ],
+)
+async def test_refusal_is_the_same_from_another_process(  # noqa: PLR0917 - a row of a table
+    start, install, keys, body, path, code, param, stream
+):
+    """The same status and the same body, to the word, wherever the engine is."""
+    install("fake", "pilotlight_backend.testing.plugin")
+    answers = []
+    for isolation in ("none", "process"):
+        service = await start(isolation=isolation)
+        service.write(**keys)
+        answers.append(await service.post({**body, "stream": stream}, path))
+    here, there = answers
+    assert here.status_code == there.status_code == 400
+    assert here.json() == there.json()
+    assert (here.json()["error"]["code"], here.json()["error"]["param"]) == (code, param)
+
+
+async def test_refusal_of_an_input_is_the_same_from_another_process(start, install):
+    """An input's place is named, of several."""
+    install("fake", "pilotlight_backend.testing.plugin")
+    answers = []
+    for isolation in ("none", "process"):
+        service = await start(isolation=isolation)
+        service.write(embedding_length=4, longest_prompt=8)
+        body = {"model": "m", "input": ["short", "much too long"]}
+        answers.append(await service.post(body, "/v1/embeddings"))
+    here, there = answers
+    assert here.status_code == there.status_code == 400
+    assert here.json() == there.json()
+    assert here.json()["error"]["param"] == "input[1]"
 
 
 # ── everything else is as it was ────────────────────────────────────────────────────────────────
