@@ -47,6 +47,7 @@ from pilotlight_backend import (
     ModelFileInvalid,
 )
 from pilotlight_backend import InsufficientMemory as TooLittleMemory
+from pilotlight_backend.places import without_folders
 
 logger = logging.getLogger(__name__)
 
@@ -649,18 +650,24 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None
 
 
 def _load_failed(entry: ModelEntry, error: Exception) -> ModelLoadFailed:
-    """Put what a load raised into the client's words; without *retry_after* it is permanent."""
+    """Put what a load raised into the client's words; without *retry_after* it is permanent.
+
+    The log has the whole of what a client is told in part.
+    """
+    told = without_folders(str(error), entry.path)
+    if told != str(error) and isinstance(error, BackendError | FetchFailed | BackendBroken):
+        logger.error("%s: %s", entry.name, error)
     if isinstance(error, TooLittleMemory):
-        return InsufficientMemory(f"{entry.name}: {error}", retry_after=COOL_DOWN)
+        return InsufficientMemory(f"{entry.name}: {told}", retry_after=COOL_DOWN)
     if isinstance(error, FetchFailed):
         return ModelLoadFailed(
-            f"{entry.name}: {error}", retry_after=None if error.permanent else COOL_DOWN
+            f"{entry.name}: {told}", retry_after=None if error.permanent else COOL_DOWN
         )
     if isinstance(error, ModelFileInvalid | BackendBroken):
-        return ModelLoadFailed(str(error), retry_after=None)
+        return ModelLoadFailed(told, retry_after=None)
     if isinstance(error, BackendError):
-        return ModelLoadFailed(str(error), retry_after=COOL_DOWN)
-    logger.error("loading %s failed", entry.name, exc_info=error)
+        return ModelLoadFailed(told, retry_after=COOL_DOWN)
+    logger.error("loading %s failed: %s", entry.name, error, exc_info=error)
     return ModelLoadFailed(f"the model {entry.name!r} could not be loaded", retry_after=COOL_DOWN)
 
 
