@@ -30,7 +30,7 @@ from pilotlight.generation import (
     Generator,
 )
 from pilotlight.generation.dialect import read_template
-from pilotlight.generation.generator import param_of
+from pilotlight.generation.refusal import param_of
 from pilotlight.limits import Limits, RateLimiter
 from pilotlight.metrics import Metrics
 from pilotlight.models.catalog import Discovery, ModelEntry, ModelOptions

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from pilotlight.telemetry import TextFormatter
+from pilotlight_backend.testing.fake import FakeBackend
 from tests.api.caller import Call
 from tests.collector import collecting
 from tests.conftest import CHAT, FakeService, chat
@@ -80,6 +82,49 @@ async def test_neither_logs_nor_metrics_tell(start, lines, accept):
     assert [line for line in lines.texts if WORD in line.lower() and line not in theirs] == []
     assert "pilotlight_requests_total" in scrape.text
     assert WORD not in scrape.text.lower()
+
+
+class _Quoting(FakeBackend):
+    """Engines that break on a prompt, and quote it in what they raise."""
+
+    def load(self, facts, options, progress):
+        engine = super().load(facts, options, progress)
+
+        def tokenize(text: str, *, special: bool) -> list[int]:
+            raise RuntimeError(f"cannot read {text!r}, special={special}") from ValueError(text)
+
+        engine.tokenize = tokenize
+        return engine
+
+
+class _Console(Lines):
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(TextFormatter())
+
+
+async def test_no_trace_tells_what_an_exception_quotes(start, lines):
+    """An error that nobody foresaw is logged with its class and frames, in either format."""
+    console = _Console()
+    logging.getLogger().addHandler(console)
+    try:
+        service = await start(backend=_Quoting())
+        service.write("m")
+        answers = [
+            await service.post(chat("m", WORD)),
+            await service.post({"model": "m", "content": WORD}, "/tokenize"),
+            await service.post({"model": "m", "prompt": WORD}, "/v1/completions"),
+        ]
+    finally:
+        logging.getLogger().removeHandler(console)
+    assert [answer.status_code for answer in answers] == [500, 500, 500]
+    assert [answer for answer in answers if WORD in answer.text] == []
+    for kept in (lines, console):
+        assert [line for line in kept.texts if WORD in line] == []
+        (first, *_) = [line for line in kept.texts if "failed" in line and "RuntimeError" in line]
+        assert "ValueError" in first
+        assert f"{__file__}" in first
+        assert ", in tokenize" in first
 
 
 async def test_no_span_tells(start):

@@ -65,7 +65,7 @@ def test_exception_is_a_field_of_the_one_line():
     fields = json.loads(line)
     assert fields["severity"] == "ERROR"
     assert fields["exception"].startswith("Traceback")
-    assert fields["exception"].endswith("ValueError: first\nsecond")
+    assert fields["exception"].endswith("\nValueError")  # what it says may quote a prompt
 
 
 @pytest.mark.parametrize("message", ['"quoted"\n\ttab', "\x00\x1b[31m", "name \udcff", "\ud83d"])

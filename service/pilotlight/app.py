@@ -47,7 +47,7 @@ def create_app_of(service: Service, settings: Settings, authenticator: Authentic
     It begins the service where nobody has, and ends it.
     """
     handlers = [
-        *health_handlers(service.readiness),
+        *health_handlers(service.liveness, service.readiness),
         metrics_handler(service.metrics),
         *messages_handlers(service.generator, settings),
         embeddings_handler(service.embedder, settings),

@@ -137,6 +137,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             " prompt; its requests fail, and the model is loaded anew. 0: never."
         ),
     ] = 60.0
+    load_timeout: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds without any progress after which a load hangs; its requests fail."
+            " 0: never."
+        ),
+    ] = 900.0
     max_queue: Annotated[
         Count,
         Meta(description="Requests that may wait for one model's slots before others get a 429."),

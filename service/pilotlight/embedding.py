@@ -12,6 +12,7 @@ from pilotlight.errors import (
     InferenceError,
     InvalidRequest,
     QueueFull,
+    ServiceError,
 )
 from pilotlight.models.pool import Hold, LoadedModel
 from pilotlight.receipt import Phases
@@ -71,7 +72,7 @@ class Embedder:
         with model.failure.told(embedder.fail):
             result = await self._submit(embedder, params, inputs, watch)
         if isinstance(result.end, Failed):
-            raise InferenceError(str(result.end.error)) from result.end.error
+            raise _refusal(params, inputs, result.end.error) from result.end.error
         receipt = watch.first_token()
         watch.ended(result.end.reason)
         watch.spent(result.end.usage)
@@ -97,12 +98,8 @@ class Embedder:
         watch.submitted()
         try:
             return await embedder.embed(inputs, started=watch.begun)
-        except InputTooLong as error:
-            raise _too_long(params, inputs, error.context_length) from None
-        except InvalidParameter as error:
-            raise InvalidRequest(str(error), param="input") from None
         except BackendError as error:
-            raise InferenceError(str(error)) from error
+            raise _refusal(params, inputs, error) from error
 
 
 def shortened(vector: "array[float]", dimensions: int | None) -> "array[float]":
@@ -126,10 +123,29 @@ def _check_dimensions(model: LoadedModel, dimensions: int | None) -> None:
         )
 
 
+def _refusal(
+    params: EmbeddingParams, inputs: Sequence[Sequence[int]], error: BackendError
+) -> ServiceError:
+    """Return in a request's words why the engine does not take it, or failed at it.
+
+    It is raised or told in an event: an engine in another process has taken the request by then.
+    """
+    match error:
+        case InputTooLong():
+            return _too_long(params, inputs, error)
+        case InvalidParameter():
+            return InvalidRequest(str(error), param="input")
+        case _:
+            return InferenceError(str(error))
+
+
 def _too_long(
-    params: EmbeddingParams, inputs: Sequence[Sequence[int]], most: int
+    params: EmbeddingParams, inputs: Sequence[Sequence[int]], error: InputTooLong
 ) -> ContextLengthExceeded:
-    place, tokens = next((place, len(one)) for place, one in enumerate(inputs) if len(one) > most)
+    most = error.context_length
+    longest = max(range(len(inputs)), key=lambda place: len(inputs[place]))
+    place = next((place for place, one in enumerate(inputs) if len(one) > most), longest)
+    tokens = len(inputs[place])
     param = f"input[{place}]" if params.several else "input"
     return ContextLengthExceeded(
         f"{param} comes to {tokens} tokens; this model takes {most}", param=param

@@ -27,7 +27,7 @@ from pilotlight.models.resolver import Resolver
 from pilotlight.output import reasoning, tool_calls
 from pilotlight.platform import process_age
 from pilotlight.reception import Reception
-from pilotlight.schema.health import Readiness
+from pilotlight.schema.health import Hanging, Live, Readiness
 from pilotlight.traces import Traces
 from pilotlight_backend import Backend, EngineStats, LoadOptions
 
@@ -61,6 +61,7 @@ class Service:
             max_held=settings.max_held,
             place=lambda entry, backend: place(settings, entry, backend),
             step_timeout=lambda entry: step_timeout(settings, entry),
+            load_timeout=lambda entry: load_timeout(settings, entry),
             on_load=self._note_load,
             clock=clock,
         )
@@ -104,8 +105,26 @@ class Service:
         """Note that requests are taken from now on."""
         self.metrics.started_in = process_age()
 
+    def liveness(self) -> Live:
+        """Return whether the process is sound; what hangs in it makes a restart worth it.
+
+        One that ends is sound: it need not be ended twice.
+        """
+        hanging = self._hanging()
+        unsound = hanging and not self.admission.closed
+        return Live(status="hanging" if unsound else "ok", hanging=hanging)
+
+    def _hanging(self) -> list[Hanging]:
+        return [
+            Hanging(id=one.entry.name, during=one.during, memory_bytes=one.need)
+            for one in self.pool.hanging
+        ]
+
     async def readiness(self, model: str | None) -> Readiness:
         """Return what the probes say, of *model* where one is named; raises `ModelNotFound`."""
+        return replace(await self._readiness(model), hanging=self._hanging())
+
+    async def _readiness(self, model: str | None) -> Readiness:
         if self.admission.closed:
             return Readiness(status="draining", models=[])
         if model is None:
@@ -172,6 +191,12 @@ def step_timeout(settings: Settings, entry: ModelEntry) -> float:
     """Return what a step of *entry*'s engine may take, in seconds; 0 for any time."""
     given = entry.options.step_timeout
     return settings.step_timeout if given is None else given
+
+
+def load_timeout(settings: Settings, entry: ModelEntry) -> float:
+    """Return how long a load of *entry* may make no progress, in seconds; 0 for any time."""
+    given = entry.options.load_timeout
+    return settings.load_timeout if given is None else given
 
 
 def _check_backends(settings: Settings, registry: Registry) -> None:

@@ -3,8 +3,10 @@
 import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -12,9 +14,18 @@ from msgspec import Struct
 
 from pilotlight.config import Settings
 from pilotlight.request_watch import RequestWatch, TraceContext, current
+from pilotlight_backend.trace import trace
 
 
-class JsonFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """Writes exceptions without what they say: the one place where any of them is written."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name and method
+        """Return the class and the frames of the exception in *ei*, as `sys.exc_info` has it."""
+        return "" if ei[1] is None else trace(ei[1])
+
+
+class JsonFormatter(_Formatter):
     """One JSON object a line, with the field names that Cloud Logging reads: severity, message."""
 
     def __init__(self, cloud: "CloudLogging | None" = None) -> None:
@@ -52,8 +63,13 @@ class JsonFormatter(logging.Formatter):
         return {"request_id": watch.id, "trace_id": trace.trace_id, **span}
 
 
-class TextFormatter(logging.Formatter):
+class TextFormatter(_Formatter):
     """A line for people, with its fields and the id of the request that it belongs to."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; another handler's way to write the exception is not taken over."""
+        record.exc_text = None
+        return super().format(record)
 
     def __init__(self) -> None:
         super().__init__("%(levelname)-7s %(name)s: %(message)s")
@@ -132,5 +148,24 @@ def configure_logging(settings: Settings, environ: Mapping[str, str] = os.enviro
         cloud = CloudLogging(environ.get("GOOGLE_CLOUD_PROJECT") or None)
     handler.setFormatter(JsonFormatter(cloud) if as_json else TextFormatter())
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
+    sys.excepthook = _fatal
+    threading.excepthook = _ended_by
     # uvicorn tells of its own start and stop, which `serve` has told already.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+
+def _fatal(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
+    """Log what ends the process, as everything else is: Python would write out what it says."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, frames)
+        return
+    logging.getLogger("pilotlight").critical("the process ends", exc_info=(kind, error, frames))
+
+
+def _ended_by(args: threading.ExceptHookArgs) -> None:
+    """Log what ended a thread."""
+    if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
+        name = args.thread.name if args.thread else "unknown"
+        logging.getLogger("pilotlight").error(
+            "the thread %r has ended", name, exc_info=args.exc_value
+        )

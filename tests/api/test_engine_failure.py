@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tests.api.caller import Call
-from tests.conftest import FakeService, chat
+from tests.conftest import CHAT, FakeService, chat
 
 SHORT = 2
 LONG = "An answer that is longer than any engine of these tests lives. " * 20
@@ -101,7 +101,7 @@ async def test_process_goes_on_beside_a_hang(start, isolation):
     assert (
         "".join(one["choices"][0]["delta"].get("content", "") for one in other[:-1]) == LONG[:300]
     )
-    assert live.status_code == 200
+    assert live.json()["status"] in {"ok", "hanging"}  # what it says is of no concern here
     assert (await hanging).status_code == 500
     recover(service)
 
@@ -239,6 +239,137 @@ async def test_death_of_an_engine_that_embeds(isolated):
 def _busy(service: FakeService) -> bool:
     stats = service.app.state.service.pool.engines()
     return any(one.slots_busy for one in stats.values())
+
+
+# ── loads that hang ─────────────────────────────────────────────────────────────────────────────
+
+
+async def test_load_that_hangs_fails_its_requests(start):
+    """The client and the probes are told what hangs; nothing matches on a message for that."""
+    service = await start(load_timeout=0.4, hold=30)
+    service.write(reply="Hello.", size_bytes=600)
+    service.backend.load_gate.hold()
+
+    answer = await service.post(chat())
+    ready = await service.client.get("/readyz", params={"model": "m"})
+
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "model_load_failed"
+    assert "no progress for 0.4 s and cannot be ended" in answer.json()["error"]["message"]
+    assert "retry-after" in answer.headers
+    assert ready.status_code == 503
+    assert ready.json()["status"] == "failed"
+    assert ready.json()["models"][0]["state"] == "failed"
+    assert ready.json()["models"][0]["error"] == answer.json()["error"]["message"]
+    assert ready.json()["hanging"] == [{"id": "m", "during": "load", "memory_bytes": 600}]
+
+
+async def test_process_of_a_load_that_hangs_is_killed(isolated):
+    """Nothing stays of it, and the process that serves is sound."""
+    service = await isolated(load_timeout=0.4, hold=30)
+    service.write(reply="Hello.", load_seconds=4000)
+
+    answer = await service.post(chat())
+    live = await service.client.get("/livez")
+    ready = await service.client.get("/readyz", params={"model": "m"})
+
+    assert answer.status_code == 503
+    error = answer.json()["error"]
+    assert error["code"] == "model_load_failed"
+    assert error["message"] == (
+        "loading 'm' has made no progress for 0.4 s, and its process was killed"
+    )
+    assert ready.json()["hanging"] == []
+    assert (live.status_code, live.json()) == (200, {"status": "ok", "hanging": []})
+
+
+# ── what the probes say of a hang ───────────────────────────────────────────────────────────────
+
+
+async def test_hang_that_cannot_be_ended_is_told(start, isolation):
+    """A restart is the one cure of a thread that hangs, and none is needed of a process."""
+    service = await start(step_timeout=0.4, isolation=isolation, preload=())
+    service.write(reply=LONG, hang_after=5, size_bytes=600)
+    sound = (await service.client.get("/livez")).json()
+    assert (await service.post(chat())).status_code == 500
+    here = isolation == "none"
+    hanging = [{"id": "m", "during": "step", "memory_bytes": 600}] if here else []
+
+    live = await service.client.get("/livez")
+    ready = await service.client.get("/readyz")
+
+    assert sound == {"status": "ok", "hanging": []}
+    assert live.status_code == (503 if here else 200)
+    assert live.json() == {"status": "hanging" if here else "ok", "hanging": hanging}
+    assert ready.status_code == 200  # the next request loads the model anew
+    assert ready.json() == {"status": "ready", "models": [], "hanging": hanging}
+    recover(service)
+
+
+async def test_hang_that_ends_is_told_no_more(start):
+    """The process is sound again, and nobody need restart it."""
+    service = await start(step_timeout=0.4)
+    service.write(reply=LONG, hang_after=5)
+    assert (await service.post(chat())).status_code == 500
+    (hung,) = service.backend.engines
+    assert (await service.client.get("/livez")).status_code == 503
+    recover(service)
+    assert await asyncio.to_thread(hung.closed.wait, 10)
+    async with asyncio.timeout(10):
+        while service.app.state.service.pool.hanging:  # noqa: ASYNC110 - a callback is on its way
+            await asyncio.sleep(0.01)
+    assert (await service.client.get("/livez")).json() == {"status": "ok", "hanging": []}
+    assert (await service.client.get("/readyz")).json()["hanging"] == []
+
+
+# ── what an engine refuses by itself ────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("keys", "body", "path", "code", "param"),
+    [
+        ({"unsupported": "top_k"}, chat(top_k=5), CHAT, "invalid_request_error", "top_k"),
+        ({"unsupported": "min_p"}, chat(min_p=0.5, n=2), CHAT, "invalid_request_error", "min_p"),
+        ({"longest_prompt": 3}, chat(), CHAT, "context_length_exceeded", "messages"),
+        (
+            {"longest_prompt": 3},
+            {"model": "m", "prompt": "long enough"},
+            "/v1/completions",
+            "context_length_exceeded",
+            "prompt",
+        ),
+    ],
+)
+async def test_refusal_is_the_same_from_another_process(  # noqa: PLR0917 - a row of a table
+    start, install, keys, body, path, code, param, stream
+):
+    """The same status and the same body, to the word, wherever the engine is."""
+    install("fake", "pilotlight_backend.testing.plugin")
+    answers = []
+    for isolation in ("none", "process"):
+        service = await start(isolation=isolation)
+        service.write(**keys)
+        answers.append(await service.post({**body, "stream": stream}, path))
+    here, there = answers
+    assert here.status_code == there.status_code == 400
+    assert here.json() == there.json()
+    assert (here.json()["error"]["code"], here.json()["error"]["param"]) == (code, param)
+
+
+async def test_refusal_of_an_input_is_the_same_from_another_process(start, install):
+    """An input's place is named, of several."""
+    install("fake", "pilotlight_backend.testing.plugin")
+    answers = []
+    for isolation in ("none", "process"):
+        service = await start(isolation=isolation)
+        service.write(embedding_length=4, longest_prompt=8)
+        body = {"model": "m", "input": ["short", "much too long"]}
+        answers.append(await service.post(body, "/v1/embeddings"))
+    here, there = answers
+    assert here.status_code == there.status_code == 400
+    assert here.json() == there.json()
+    assert here.json()["error"]["param"] == "input[1]"
 
 
 # ── everything else is as it was ────────────────────────────────────────────────────────────────

@@ -79,7 +79,10 @@ async def test_probes_without_preload(service):
     """Without models to preload a server is ready at once."""
     for path in ("/readyz", "/health"):
         answer = await service.client.get(path)
-        assert (answer.status_code, answer.json()) == (200, {"status": "ready", "models": []})
+        assert (answer.status_code, answer.json()) == (
+            200,
+            {"status": "ready", "models": [], "hanging": []},
+        )
 
 
 async def test_probes_while_a_model_is_preloaded(service, start):
@@ -94,7 +97,7 @@ async def test_probes_while_a_model_is_preloaded(service, start):
         assert answer.json()["status"] == "loading"
         (model,) = answer.json()["models"]
         assert (model["id"], model["state"], model["error"]) == ("m", "loading", None)
-    assert (await held.client.get("/livez")).json() == {"status": "ok"}
+    assert (await held.client.get("/livez")).json() == {"status": "ok", "hanging": []}
 
     service.backend.load_gate.release()
     await ready(held)

@@ -126,7 +126,7 @@ def test_it_listens_before_it_can_answer(tmp_path: Path):
 def test_sigterm_ends_it_with_status_0(start):
     """SIGTERM is how platforms stop a container; it is no failure."""
     server = start()
-    assert httpx.get(f"{server.url}/livez", timeout=30).json() == {"status": "ok"}
+    assert httpx.get(f"{server.url}/livez", timeout=30).json() == {"status": "ok", "hanging": []}
 
     assert server.stop() == 0
 

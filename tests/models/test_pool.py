@@ -503,6 +503,159 @@ async def test_engine_that_cannot_be_closed_makes_room(make_pool, write, caplog)
     assert "cannot unmap" in caplog.text
 
 
+# Loads that hang
+
+
+class Looks:
+    """A sleep that ends when a test says so, and takes as long as was asked for."""
+
+    def __init__(self, clock) -> None:
+        self._clock = clock
+        self._asleep = asyncio.Event()
+        self._wake = asyncio.Event()
+
+    async def __call__(self, seconds: float) -> None:
+        self._asleep.set()
+        await self._wake.wait()
+        self._wake.clear()
+        self._clock.advance(seconds)
+
+    async def look(self, times: int) -> None:
+        """Let the load be looked at so often."""
+        for _ in range(times):
+            await asyncio.wait_for(self._asleep.wait(), 10)
+            self._asleep.clear()
+            self._wake.set()
+
+    async def until(self, waiter: asyncio.Task) -> None:
+        """Let the load be looked at until *waiter* is done."""
+        while not waiter.done():
+            asleep = asyncio.create_task(self._asleep.wait())
+            done, _ = await asyncio.wait(
+                (waiter, asleep), timeout=10, return_when=asyncio.FIRST_COMPLETED
+            )
+            assert done
+            asleep.cancel()
+            if self._asleep.is_set():
+                self._asleep.clear()
+                self._wake.set()
+
+
+@pytest.fixture
+def looks(clock) -> Looks:
+    return Looks(clock)
+
+
+async def hung(
+    pool: Pool, backend: FakeBackend, entry: ModelEntry, looks: Looks
+) -> ModelLoadFailed:
+    """Let a load stand until it counts as hanging, and return what its waiter is told."""
+    backend.load_gate.hold()
+    waiter = await start(use(pool, entry, hold=1000.0))
+    await reached(backend)
+    await looks.until(waiter)
+    with pytest.raises(ModelLoadFailed) as caught:
+        await asyncio.wait_for(waiter, 10)
+    return caught.value
+
+
+async def test_load_without_progress_fails_its_waiters(make_pool, backend, write, looks):
+    """They are told what hangs, and its state says it too; nobody may wait for it for ever."""
+    pool = make_pool(load_timeout=lambda _: 4.0, sleep=looks)
+    entry = write("a", size_bytes=100)
+    error = await hung(pool, backend, entry, looks)
+    assert error.message.startswith("loading 'a' has made no progress for 4 s")
+    assert error.retry_after is not None
+    assert pool.status(entry).state == "failed"
+    assert pool.status(entry).error == error.message
+    assert [(one.entry, one.during, one.need) for one in pool.hanging] == [(entry, "load", 100)]
+
+
+async def test_no_other_load_is_begun_while_one_hangs(make_pool, backend, clock, write, looks):
+    """Its thread cannot be stopped: a thread for each try would hang beside it."""
+    pool = make_pool(load_timeout=lambda _: 4.0, sleep=looks)
+    entry = write("a")
+    await hung(pool, backend, entry, looks)
+    for _ in range(3):
+        clock.advance(1000.0)
+        with pytest.raises(ModelLoadFailed, match="no progress") as caught:
+            await use(pool, entry)
+        assert caught.value.retry_after == 10.0
+    assert len(backend.loads) == 1
+
+
+async def test_load_that_goes_on_after_all_is_tried_anew(make_pool, backend, clock, write, looks):
+    """Its thread ends at its next report, its memory is back, and the next request loads."""
+    pool = make_pool(load_timeout=lambda _: 4.0, sleep=looks)
+    entry = write("a")
+    await hung(pool, backend, entry, looks)
+    (ended,) = pool._stuck
+    backend.load_gate.release()
+    await asyncio.wait_for(ended, 10)
+    await asyncio.sleep(0)
+    assert pool.hanging == []
+    assert backend.engines == []
+    clock.advance(11.0)
+    assert (await use(pool, entry)).entry == entry
+    assert len(backend.loads) == 2
+
+
+async def test_engine_that_a_hanging_load_makes_is_closed(make_pool, write, looks):
+    """A load that reports no more comes to its end, and nobody wants its engine."""
+    backend = _StubbornBackend()
+    pool = make_pool(
+        registry=Registry({"stubborn": backend}), load_timeout=lambda _: 4.0, sleep=looks
+    )
+    await hung(pool, backend, write("a"), looks)
+    (ended,) = pool._stuck
+    backend.load_gate.release()
+    await asyncio.wait_for(ended, 10)
+    assert backend.engines == []
+    assert backend.loads
+
+
+async def test_slow_load_that_makes_progress_is_left_alone(make_pool, backend, write, looks):
+    """However long it takes as a whole: each step of it starts the time anew."""
+    pool = make_pool(load_timeout=lambda _: 4.0, sleep=looks)
+    entry = write("a", load_steps=6)
+    backend.load_gate.hold()
+    waiter = await start(use(pool, entry, hold=1000.0))
+    for _ in range(6):
+        await reached(backend)
+        await looks.look(3)  # one more without progress would be too many
+        backend.load_gate.release(1)
+    assert (await asyncio.wait_for(waiter, 10)).entry == entry
+    assert pool.hanging == []
+
+
+async def test_wait_for_memory_is_no_hang(make_pool, write, looks):
+    """A load that waits until another model is idle has not begun."""
+    pool = make_pool(memory_budget=150, load_timeout=lambda _: 4.0, sleep=looks)
+    a, b = (write(name, size_bytes=100) for name in "ab")
+    async with pool.lease(a, Hold(10)):
+        waiter = await start(use(pool, b, hold=1000.0))
+        looks._clock.advance(1000.0)
+        await asyncio.sleep(0)
+        assert pool.status(b).state == "loading"
+    assert (await asyncio.wait_for(waiter, 10)).entry == b
+
+
+async def test_memory_of_a_hanging_load_is_not_given_away(make_pool, backend, write, looks):
+    """Another model that needs it is refused, and told what holds it."""
+    pool = make_pool(memory_budget=150, load_timeout=lambda _: 4.0, sleep=looks)
+    await hung(pool, backend, write("a", size_bytes=100), looks)
+    with pytest.raises(InsufficientMemory, match="engines that hang hold 100"):
+        await use(pool, write("b", size_bytes=100))
+
+
+async def test_close_does_not_wait_for_a_load_that_hangs(make_pool, backend, write, looks):
+    """A server that is told to end does, whatever hangs in it."""
+    pool = make_pool(load_timeout=lambda _: 4.0, sleep=looks)
+    await hung(pool, backend, write("a"), looks)
+    await asyncio.wait_for(pool.close(), 10)
+    assert len(pool.hanging) == 1
+
+
 # The end
 
 

@@ -37,4 +37,4 @@ def _at_work() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise GuideFailed(f"the guide failed: {error}") from error
+        raise GuideFailed(f"the guide failed with {type(error).__name__}") from error

@@ -14,12 +14,14 @@ from pilotlight.schema.health import Live, Readiness
 
 _encoder = msgspec.json.Encoder()
 
-_READY = {"status": "ready", "models": []}
+_HANGING = {"id": "spark", "during": "step", "memory_bytes": 641_000_000}
+_READY = {"status": "ready", "models": [], "hanging": []}
 _LOADING = {
     "status": "loading",
     "models": [
         {"id": "spark", "state": "loading", "progress": 0.42, "retry_after": 3.5, "error": None}
     ],
+    "hanging": [],
 }
 
 
@@ -60,12 +62,24 @@ LIVEZ = Operation(
     id="livez",
     tag="health",
     summary="Tell that the process answers",
-    description="Always 200, whatever is being loaded.",
+    description=(
+        "200 whatever is being loaded. 503 while a thread of this process hangs in native code,"
+        " where nothing but the process's end can end it."
+    ),
     answers={
         200: Answer(
             description="It does.",
-            content=[Content(type=Live, examples={"alive": {"status": "ok"}})],
-        )
+            content=[Content(type=Live, examples={"alive": {"status": "ok", "hanging": []}})],
+        ),
+        503: Answer(
+            description="It does, and something hangs in it for good: restart it.",
+            content=[
+                Content(
+                    type=Live,
+                    examples={"hanging": {"status": "hanging", "hanging": [_HANGING]}},
+                )
+            ],
+        ),
     },
     public=True,
 )
@@ -75,13 +89,18 @@ _Model = Annotated[str | None, QueryParameter(name="model")]
 
 
 def health_handlers(
+    liveness: Callable[[], Live],
     readiness: Callable[[str | None], Awaitable[Readiness]],
 ) -> Sequence[HTTPRouteHandler]:
-    """Return the endpoints; *readiness* tells how far a model is, or all that are preloaded."""
+    """Return the endpoints.
+
+    *liveness* tells what hangs; *readiness* how far a model is, or all that are preloaded.
+    """
 
     @get("/livez", opt={"operation": LIVEZ})
     async def livez() -> Response[bytes]:
-        return Response(_encoder.encode(Live()), media_type=MediaType.JSON)
+        live = liveness()
+        return _response(live, 200 if live.status == "ok" else 503)
 
     @get("/readyz", opt={"operation": _readiness("readyz", "Tell whether the server is ready")})
     async def readyz(model: _Model = None) -> Response[bytes]:
@@ -101,5 +120,8 @@ def _checked(model: str | None) -> str | None:
 
 
 def _answer(state: Readiness) -> Response[bytes]:
-    status = 200 if state.status == "ready" else 503
+    return _response(state, 200 if state.status == "ready" else 503)
+
+
+def _response(state: Live | Readiness, status: int) -> Response[bytes]:
     return Response(_encoder.encode(state), status_code=status, media_type=MediaType.JSON)

@@ -7,14 +7,13 @@ from typing import Literal
 from msgspec.structs import replace
 
 from pilotlight.answer_watch import AnswerWatch
-from pilotlight.errors import InferenceError
 from pilotlight.generation.dialect import Dialect
 from pilotlight.generation.events import Begun, Ended, FirstToken, GenerationEvent
 from pilotlight.generation.params import GenerationParams
 from pilotlight.generation.rendering import Rendered
 from pilotlight.output.answer import AnswerParser
 from pilotlight.output.events import ContentDelta, OutputEvent, ToolCallStart
-from pilotlight_backend import EngineEvent, Failed, Finish, Started, Token, Usage
+from pilotlight_backend import BackendError, EngineEvent, Failed, Finish, Started, Token, Usage
 
 
 class Answer:
@@ -50,7 +49,7 @@ class Answer:
         """What it has taken so far."""
         self._calls = 0
         self.ended: Ended | None = None
-        self.failure: InferenceError | None = None
+        self.failure: BackendError | None = None
         """Why it ended too early; to be raised once what came before is told."""
 
     def over(self) -> bool:
@@ -76,8 +75,7 @@ class Answer:
                 self.usage = event.usage
                 return self._end(reason)
             case Failed():
-                self.failure = InferenceError(str(event.error))
-                self.failure.__cause__ = event.error
+                self.failure = event.error
                 return []
 
     def _token(self, token: Token) -> Sequence[GenerationEvent]:

@@ -7,39 +7,23 @@ from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
-from pilotlight.admission import shutting_down
 from pilotlight.answer_watch import AnswerWatch
 from pilotlight.async_engine import AsyncEngine, EventStream, Refused
-from pilotlight.errors import (
-    ContextLengthExceeded,
-    InferenceError,
-    InvalidRequest,
-    ServiceError,
-)
 from pilotlight.generation.answer import Answer
 from pilotlight.generation.dialect import Dialect, learn
 from pilotlight.generation.events import Events, total_usage
 from pilotlight.generation.guiding import Guiding
 from pilotlight.generation.params import GenerationParams, Prompt
+from pilotlight.generation.refusal import failure, refusal
 from pilotlight.generation.rendering import Rendered, render
 from pilotlight.generation.spelling import spell
 from pilotlight.models.pool import Hold, LoadedModel, ModelStatus
 from pilotlight.reception import Reception
 from pilotlight_backend import (
-    BackendError,
-    EngineClosed,
     GenerateRequest,
     Guide,
-    InvalidParameter,
     SamplingParams,
 )
-from pilotlight_backend import ContextLengthExceeded as PromptTooLong
-
-_REQUEST_FIELDS = frozenset(
-    {"logprobs", "max_tokens", "stop_token_ids", *SamplingParams.__struct_fields__}
-    - {"repeat_penalty"}
-)
-"""The contract's fields that a request calls the same."""
 
 
 class Generator:
@@ -112,9 +96,10 @@ class Generator:
         finally:
             stream.cancel()
             watch.spent(total_usage([answer.usage for answer in answers], params.n))
-        for answer in answers:
+        for number, answer in enumerate(answers):
             if answer.failure:
-                raise answer.failure
+                prompt = params.prompts[number // params.n]
+                raise failure(answer.failure, prompt) from answer.failure
 
     async def _dialect(self, model: LoadedModel) -> Dialect:
         dialect = self._dialects.get(model)
@@ -147,24 +132,7 @@ def _submit(
     try:
         return dialect.engine.submit(requests)
     except Refused as refused:
-        raise _refusal(refused.error, params.prompts[refused.number // params.n]) from refused
-
-
-def _refusal(error: BackendError, prompt: Prompt) -> ServiceError:
-    """Return in a request's words why the engine does not take *prompt*."""
-    match error:
-        case PromptTooLong():
-            return ContextLengthExceeded(
-                f"the prompt comes to {error.prompt_tokens} tokens; this model's context is"
-                f" {error.context_length} tokens, prompt and answer together",
-                param=prompt.param,
-            )
-        case InvalidParameter():
-            return InvalidRequest(str(error), param=param_of(error.param, prompt))
-        case EngineClosed():
-            return shutting_down()
-        case _:
-            return InferenceError(str(error))
+        raise refusal(refused.error, params.prompts[refused.number // params.n]) from refused
 
 
 async def _next(stream: EventStream, answers: Sequence[Answer]) -> Events:
@@ -189,14 +157,3 @@ def _seeded(sampling: SamplingParams, number: int) -> SamplingParams:
 
 def _reason(answer: Answer) -> str:
     return "" if answer.ended is None else answer.ended.reason
-
-
-def param_of(name: str, prompt: Prompt) -> str | None:
-    """Return what the contract's field *name* is called in a request; None where it is not there.
-
-    A backend may say where in the contract's request the field is: `sampling.top_k`.
-    """
-    field = name.rpartition(".")[2]
-    if field == "prompt":
-        return prompt.param
-    return field if field in _REQUEST_FIELDS else None

@@ -1,7 +1,11 @@
 """Work in a thread that ends at its next report when nobody wants it any more."""
 
 import asyncio
-from collections.abc import Callable
+import contextvars
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 P = TypeVar("P")
@@ -12,16 +16,26 @@ class Abandoned(Exception):
     """Raised into work that nobody wants any more."""
 
 
+class Stalled(Exception):
+    """Work that stalls was given up; *ended* is done once its thread has ended after all."""
+
+    def __init__(self, ended: asyncio.Task[None]) -> None:
+        super().__init__("the work stalls")
+        self.ended = ended
+
+
 async def in_thread(
     work: Callable[[Callable[[P], None]], T],
     note: Callable[[P], None],
     *,
     undo: Callable[[T], None] = lambda _: None,
+    stalls: Callable[[], Awaitable[None]] | None = None,
 ) -> T:
     """Return what *work* returns, which runs in a thread and reports to *note*, on that thread.
 
     A thread cannot be cancelled: what is raised from its next report ends the work, and what it has
-    made by then is given to *undo*. The caller is cancelled when the thread has ended.
+    made by then is given to *undo*. The caller is cancelled when the thread has ended. *stalls*
+    returns when the work is to be given up: then `Stalled` is raised, and nobody waits.
     """
     abandoned = False
 
@@ -30,12 +44,51 @@ async def in_thread(
             raise Abandoned
         note(progress)
 
-    thread = asyncio.create_task(asyncio.to_thread(work, report))
+    thread = _begin(partial(work, report))
+    stall = None if stalls is None else asyncio.ensure_future(stalls())
     try:
-        return await asyncio.shield(thread)
+        await asyncio.wait(
+            (thread,) if stall is None else (thread, stall), return_when=asyncio.FIRST_COMPLETED
+        )
+        if thread.done():
+            return thread.result()
+        abandoned = True
+        raise Stalled(asyncio.create_task(_end(thread, undo)))
     except asyncio.CancelledError:
         abandoned = True
-        await asyncio.wait((thread,))
-        if not thread.cancelled() and thread.exception() is None:
-            await asyncio.to_thread(undo, thread.result())
+        await _end(thread, undo)
         raise
+    finally:
+        if stall is not None:
+            stall.cancel()
+
+
+def _begin(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Run *work* on a thread that nobody waits for at the process's end: it may hang.
+
+    Those of asyncio's executor are joined there (concurrent.futures.thread, _python_exit).
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+    done.add_done_callback(lambda it: it.cancelled() or it.exception())  # also where nobody asks
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        try:
+            result = context.run(work)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the work is awaited
+            settle = partial(done.set_exception, error)
+        else:
+            settle = partial(done.set_result, result)
+        with suppress(RuntimeError):  # the loop is closed, and with it everyone who waited
+            loop.call_soon_threadsafe(settle)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return done
+
+
+async def _end(thread: asyncio.Future[T], undo: Callable[[T], None]) -> None:
+    """Wait for the end of a *thread* that is given up, and undo what it made all the same."""
+    await asyncio.wait((thread,))
+    if thread.exception() is None:
+        await asyncio.to_thread(undo, thread.result())

@@ -42,6 +42,8 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Whether the engine gets a process of its own."""
     step_timeout: Seconds | None = None
     """Seconds after which a step of the engine hangs; 0 for never."""
+    load_timeout: Seconds | None = None
+    """Seconds without progress after which a load hangs; 0 for never."""
     reasoning_format: str | None = None
     tool_call_format: str | None = None
 

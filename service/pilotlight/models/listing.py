@@ -7,6 +7,7 @@ from msgspec import Struct
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.registry import BackendBroken, Registry
 from pilotlight_backend import BackendError, ModelFacts
+from pilotlight_backend.places import without_folders
 
 
 class ListedModel(Struct, frozen=True):
@@ -33,5 +34,5 @@ def _describe(entry: ModelEntry, registry: Registry) -> ListedModel:
         created = int(entry.path.stat().st_mtime)
         claim = registry.claim(entry.path, entry.options.backend)
     except (BackendError, BackendBroken, OSError) as error:
-        return ListedModel(entry, created, error=str(error))
+        return ListedModel(entry, created, error=without_folders(str(error), entry.path))
     return ListedModel(entry, created, claim.backend.name, claim.facts)

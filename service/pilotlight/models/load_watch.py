@@ -27,6 +27,8 @@ class LoadWatch:
         self._fetch_began: float | None = None
         """When the first byte was asked for."""
         self._progress: LoadProgress | None = None
+        self.moves = 0
+        """Reports of the load that told of progress; one that repeats the last does not."""
 
     # ── what happens ───────────────────────────────────────────────────────────────────────────
 
@@ -50,6 +52,7 @@ class LoadWatch:
         """Take a report of the load; one of another phase ends the phase before."""
         if self._progress is not None and progress.phase != self._progress.phase:
             self._end_phase(self._progress)
+        self.moves += progress != self._progress
         self._progress = progress
 
     def end(self) -> Phases:

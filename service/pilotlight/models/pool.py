@@ -9,17 +9,18 @@ together would evict each other before anybody gets an answer.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from msgspec import Struct, field
 
 from pilotlight.errors import InsufficientMemory, InvalidRequest, ModelLoadFailed, ModelLoading
 from pilotlight.metrics import LoadRecord
-from pilotlight.models import estimate, eviction
-from pilotlight.models.abandon import in_thread
+from pilotlight.models import estimate, eviction, load_deadline
+from pilotlight.models.abandon import Stalled, in_thread
 from pilotlight.models.baked import warn_of_unused, with_baked
 from pilotlight.models.catalog import ModelEntry, Origin
 from pilotlight.models.engine_failure import EngineFailure, close_some_day, kill
@@ -41,10 +42,12 @@ from pilotlight_backend import (
     EngineStats,
     InferenceFailed,
     LoadOptions,
+    LoadProgress,
     ModelFacts,
     ModelFileInvalid,
 )
 from pilotlight_backend import InsufficientMemory as TooLittleMemory
+from pilotlight_backend.places import without_folders
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +55,8 @@ FOREVER = 86_400.0
 """A hold that ends with the load; in seconds."""
 COOL_DOWN = 10.0
 """Seconds after a failed load in which no other is tried, so that retries start no storm."""
+KILLED_WITHIN = 5.0
+"""Seconds in which the process of a load that is given up ends; else it counts as hanging."""
 
 
 class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
@@ -87,6 +92,15 @@ class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
         raise InvalidRequest(
             f"the model {self.entry.name!r} writes answers and makes no embeddings", param="model"
         )
+
+
+class Hanging(Struct, frozen=True, eq=False):
+    """What hangs in this process and cannot be ended: its thread stays, and its memory with it."""
+
+    entry: ModelEntry
+    during: Literal["load", "step"]
+    need: int
+    """Bytes that cannot be had back."""
 
 
 class Hold(Struct, frozen=True):
@@ -127,6 +141,8 @@ class _Model:
     last_used: float = 0.0
     failure: ModelLoadFailed | None = None
     failed_at: float = 0.0
+    stuck: Hanging | None = None
+    """A load that was given up, while its thread has not ended: no other is begun meanwhile."""
     earlier_loads: Sequence[LoadTimes] = ()
 
 
@@ -145,13 +161,16 @@ class Pool:
         max_held: int,
         place: Callable[[ModelEntry, Backend], Backend] = lambda _, backend: backend,
         step_timeout: Callable[[ModelEntry], float] = lambda _: 0.0,
+        load_timeout: Callable[[ModelEntry], float] = lambda _: 0.0,
         on_load: Callable[[LoadRecord], None] = lambda _: None,
         jitter: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """*clock* gives seconds; *memory_budget* is bytes, *idle_ttl* seconds, 0 for never.
 
         *max_held* requests may wait for loads at a time; *on_load* is told of each that ended.
-        *place* says what loads a model, given its backend; *step_timeout* is seconds, 0 for never.
+        *place* says what loads a model, given its backend. *step_timeout* and *load_timeout* are
+        seconds, 0 for never.
         """
         self._registry = registry
         self._load_options = load_options
@@ -166,14 +185,17 @@ class Pool:
         self._on_load = on_load
         self._place = place
         self._jitter = jitter
+        self._load_timeout = load_timeout
+        self._sleep = sleep
         self._models: dict[ModelEntry, _Model] = {}
         self._room = asyncio.Event()
         """Set when a model may have become idle or is gone: who waits for memory looks again."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
         self._notes: set[asyncio.Task[None]] = set()
-        self._hanging: dict[LoadedModel, int] = {}
-        """Models given up whose memory cannot be had back, and how much that is."""
+        self._hanging: set[Hanging] = set()
+        self._stuck: set[asyncio.Task[None]] = set()
+        """They end when the threads of loads do that were given up."""
         self._guard = Guard(
             at_work=self._at_work, timeout=step_timeout, hangs=self._give_up, clock=clock
         )
@@ -209,6 +231,11 @@ class Pool:
         return {model.entry.name: model.state for model in self._models.values()}
 
     @property
+    def hanging(self) -> Sequence[Hanging]:
+        """What hangs in this process, and stays until it goes on by itself or the process ends."""
+        return sorted(self._hanging, key=lambda one: (one.entry.name, one.during))
+
+    @property
     def held(self) -> int:
         """Requests that wait for loads."""
         return self._held
@@ -240,7 +267,8 @@ class Pool:
         | state    | decision                                                  |
         |----------|-----------------------------------------------------------|
         | ready    | (1) return; where its engine has died, unload and (3)     |
-        | failed   | (2) raise the failure until it has cooled down, then (4)  |
+        | failed   | (2) raise the failure until it has cooled down, and while |
+        |          | its thread hangs; then (4)                                |
         | draining | (3) wait until it is absent, then (4)                     |
         | absent   | (4) start the one load, then (5)                          |
         | loading  | (5) wait for the load; at the deadline raise ModelLoading |
@@ -294,7 +322,7 @@ class Pool:
 
     def _raise_while_cooling(self, model: _Model) -> None:
         assert model.failure  # noqa: S101 - what failed means
-        left = model.failed_at + COOL_DOWN - self._clock()
+        left = COOL_DOWN if model.stuck else model.failed_at + COOL_DOWN - self._clock()
         if left <= 0:
             return
         failure = model.failure
@@ -342,9 +370,8 @@ class Pool:
             model.earlier_loads = await asyncio.to_thread(self._history.of, key)
             options = await asyncio.to_thread(with_baked, options, model.entry, claim.facts)
             watch.begin()
-            engine = await in_thread(
-                partial(backend.load, claim.facts, options), watch.note, undo=_close
-            )
+            work = partial(backend.load, claim.facts, options)
+            engine = await self._in_time(model, watch, work, own_process=bool(own_process))
             facts = engine.facts
             warn_of_unused(options, engine, claim.backend.name)
         except asyncio.CancelledError:
@@ -379,6 +406,58 @@ class Pool:
             self._schedule_sweep()
         finally:
             model.load = model.watch = None
+
+    async def _in_time(
+        self,
+        model: _Model,
+        watch: LoadWatch,
+        work: Callable[[Callable[[LoadProgress], None]], BaseEngine],
+        *,
+        own_process: bool,
+    ) -> BaseEngine:
+        """Return what *work* loads; raises `ModelLoadFailed` where it makes no progress any more.
+
+        A load in its *own_process* ends at its next report, which comes whatever the process does,
+        and the process with it. One that is here ends if it ever reports again; until then its
+        thread stays, which is why no other is begun.
+        """
+        timeout = self._load_timeout(model.entry)
+        stalls = partial(
+            load_deadline.stall,
+            lambda: watch.moves,
+            timeout,
+            clock=self._clock,
+            sleep=self._sleep,
+        )
+        try:
+            return await in_thread(
+                work, watch.note, undo=_close, stalls=stalls if timeout else None
+            )
+        except Stalled as stalled:
+            ended = stalled.ended
+        self._stuck.add(ended)
+        ended.add_done_callback(self._stuck.discard)
+        if own_process:
+            await asyncio.wait((ended,), timeout=KILLED_WITHIN)
+        what = f"loading {model.entry.name!r} has made no progress for {timeout:g} s"
+        if ended.done():
+            raise ModelLoadFailed(f"{what}, and its process was killed", retry_after=COOL_DOWN)
+        stuck = model.stuck = Hanging(model.entry, "load", model.need)
+        self._hanging.add(stuck)
+        ended.add_done_callback(partial(self._load_ended, model, stuck))
+        raise ModelLoadFailed(
+            f"{what} and cannot be ended; the model is not loaded again until it ends,"
+            " or this process does",
+            retry_after=COOL_DOWN,
+        )
+
+    def _load_ended(self, model: _Model, stuck: Hanging, ended: asyncio.Task[None]) -> None:
+        if ended.cancelled():  # the pool was closed, and the thread is as it was
+            return
+        logger.info("a load of %s hung, and has ended now", model.entry.name)
+        model.stuck = None
+        self._hanging.discard(stuck)
+        self._room.set()
 
     def _remember(self, model: _Model, key: str, times: LoadTimes) -> None:
         """Note what a load took; nobody waits for the file to be written."""
@@ -415,10 +494,10 @@ class Pool:
                 f" the budget is {budget}",
                 retry_after=None,
             )
-        if budget is not None and need + sum(self._hanging.values()) > budget:
+        if budget is not None and need + self._held_by_hanging > budget:
             raise InsufficientMemory(
                 f"the model {model.entry.name!r} needs {need} bytes of memory, and of the budget of"
-                f" {budget} engines that hang hold {sum(self._hanging.values())}",
+                f" {budget} engines that hang hold {self._held_by_hanging}",
                 retry_after=COOL_DOWN,
             )
         while (evicted := eviction.choose(self._residents(), need, budget)) is None:
@@ -429,11 +508,13 @@ class Pool:
         if closings:
             await asyncio.wait(closings)
 
+    @property
+    def _held_by_hanging(self) -> int:
+        return sum(one.need for one in self._hanging)
+
     def _residents(self) -> list[eviction.Resident]:
         """Return who takes memory; who loads or drains does too, and cannot be evicted."""
-        hanging = [
-            eviction.Resident(model.entry, need, 1, 0.0) for model, need in self._hanging.items()
-        ]
+        hanging = [eviction.Resident(one.entry, one.need, 1, 0.0) for one in self._hanging]
         return hanging + [
             eviction.Resident(
                 model.entry,
@@ -489,14 +570,15 @@ class Pool:
             return
         logger.error("%s; its thread and its memory stay until this process ends", reason)
         loaded.failure.happen(InferenceFailed(reason))
-        self._hanging[loaded] = model.need
+        hanging = Hanging(model.entry, "step", model.need)
+        self._hanging.add(hanging)
         model.loaded, model.need, model.state = None, 0, "absent"
         loop = asyncio.get_running_loop()
-        close_some_day(loaded.base, partial(_call, loop, partial(self._recovered, loaded)))
+        close_some_day(loaded.base, partial(_call, loop, partial(self._recovered, hanging)))
 
-    def _recovered(self, loaded: LoadedModel) -> None:
-        logger.info("an engine of %s hung, and is closed now", loaded.entry.name)
-        del self._hanging[loaded]
+    def _recovered(self, hanging: Hanging) -> None:
+        logger.info("an engine of %s hung, and is closed now", hanging.entry.name)
+        self._hanging.discard(hanging)
         self._room.set()
 
     # ── idleness ───────────────────────────────────────────────────────────────────────────────
@@ -525,7 +607,8 @@ class Pool:
     async def close(self) -> None:
         """End every load and close every engine; requests that still run end with an error.
 
-        Returns when their threads are done: a load's at its next report of progress.
+        Returns when their threads are done: a load's at its next report of progress. Those that
+        hang are not waited for.
         """
         self._closed = True
         self._guard.close()
@@ -542,6 +625,8 @@ class Pool:
             await asyncio.wait(closings)
         if self._notes:
             await asyncio.wait(self._notes)
+        for ended in self._stuck:
+            ended.cancel()
 
 
 async def _fetch(origin: Origin, watch: LoadWatch) -> bool:
@@ -565,18 +650,24 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None
 
 
 def _load_failed(entry: ModelEntry, error: Exception) -> ModelLoadFailed:
-    """Put what a load raised into the client's words; without *retry_after* it is permanent."""
+    """Put what a load raised into the client's words; without *retry_after* it is permanent.
+
+    The log has the whole of what a client is told in part.
+    """
+    told = without_folders(str(error), entry.path)
+    if told != str(error) and isinstance(error, BackendError | FetchFailed | BackendBroken):
+        logger.error("%s: %s", entry.name, error)
     if isinstance(error, TooLittleMemory):
-        return InsufficientMemory(f"{entry.name}: {error}", retry_after=COOL_DOWN)
+        return InsufficientMemory(f"{entry.name}: {told}", retry_after=COOL_DOWN)
     if isinstance(error, FetchFailed):
         return ModelLoadFailed(
-            f"{entry.name}: {error}", retry_after=None if error.permanent else COOL_DOWN
+            f"{entry.name}: {told}", retry_after=None if error.permanent else COOL_DOWN
         )
     if isinstance(error, ModelFileInvalid | BackendBroken):
-        return ModelLoadFailed(str(error), retry_after=None)
+        return ModelLoadFailed(told, retry_after=None)
     if isinstance(error, BackendError):
-        return ModelLoadFailed(str(error), retry_after=COOL_DOWN)
-    logger.error("loading %s failed", entry.name, exc_info=error)
+        return ModelLoadFailed(told, retry_after=COOL_DOWN)
+    logger.error("loading %s failed: %s", entry.name, error, exc_info=error)
     return ModelLoadFailed(f"the model {entry.name!r} could not be loaded", retry_after=COOL_DOWN)
 
 

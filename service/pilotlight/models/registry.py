@@ -81,7 +81,7 @@ class Registry:
         try:
             self._loaded[name] = _load_plugin(name)
         except (Exception, SystemExit) as error:  # a plugin's edge: it is its own models' error
-            logger.exception("the plugin of backend %r cannot be used", name)
+            logger.exception("the plugin of backend %r cannot be used: %s", name, error)  # noqa: TRY401 - a trace leaves the words out
             self._broken[name] = error
 
     def recognise(self, path: Path) -> Claim | None:
@@ -146,7 +146,7 @@ def _edge(name: str) -> Iterator[None]:
     except (BackendError, OSError):
         raise
     except Exception as error:
-        logger.exception("the backend %r raised what it must not", name)
+        logger.exception("the backend %r raised what it must not: %s", name, error)  # noqa: TRY401 - as above
         raise BackendBroken(f"the backend {name!r} has failed") from error
 
 

@@ -2,14 +2,28 @@
 
 from typing import Literal
 
+from msgspec import field
+
 from pilotlight.schema.base import Response
 from pilotlight.schema.models import ModelState
 
 
-class Live(Response, kw_only=True):
-    """The process answers."""
+class Hanging(Response, kw_only=True):
+    """What hangs in the process and cannot be ended: a thread in native code."""
 
-    status: Literal["ok"] = "ok"
+    id: str
+    """The model's name."""
+    during: Literal["load", "step"]
+    """The model is not loaded again while its load hangs; an engine that hangs is replaced."""
+    memory_bytes: int
+    """What cannot be had back; 0 where that is not known."""
+
+
+class Live(Response, kw_only=True):
+    """The process answers; `hanging` where only a restart gives back what hangs in it."""
+
+    status: Literal["ok", "hanging"]
+    hanging: list[Hanging]
 
 
 class ModelReadiness(Response, kw_only=True):
@@ -29,3 +43,5 @@ class Readiness(Response, kw_only=True):
 
     status: Literal["ready", "loading", "failed", "draining"]
     models: list[ModelReadiness]
+    hanging: list[Hanging] = field(default_factory=list)
+    """Of any model, whatever was asked about; it does not change the status."""

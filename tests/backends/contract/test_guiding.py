@@ -82,8 +82,8 @@ def test_token_that_was_refused_is_not_accepted():
 
 def test_what_a_guide_raises_is_told_as_its_cause():
     """Whatever a guide raises becomes one kind of error, which keeps it."""
-    with pytest.raises(GuideFailed, match="the guide failed: 2") as caught:
+    with pytest.raises(GuideFailed, match="the guide failed with KeyError") as caught:
         restrict(Broken(), row(1, 2))
     assert isinstance(caught.value.__cause__, KeyError)
-    with pytest.raises(GuideFailed, match="the guide failed: 1"):
+    with pytest.raises(GuideFailed, match="the guide failed with KeyError"):
         accept(Broken(), 1, row(1, 2))

@@ -54,7 +54,7 @@ class IsolatedBackend:
         process = Process(name)
         try:
             process.tell(wire.Load(plugin, facts, options, logging.getLogger().level))
-            loaded = _listen(process, progress)
+            loaded = _listen(process, progress, LoadProgress("read", 0, facts.size_bytes))
         except BaseException:
             process.kill()
             process.end()
@@ -64,9 +64,13 @@ class IsolatedBackend:
         return ENGINES[loaded.kind](process, name, loaded)
 
 
-def _listen(process: Process, progress: Callable[[LoadProgress], None]) -> wire.Loaded | None:
-    """Pass the reports on until the model is loaded; None where the process ends before."""
-    last: LoadProgress | None = None
+def _listen(
+    process: Process, progress: Callable[[LoadProgress], None], last: LoadProgress
+) -> wire.Loaded | None:
+    """Pass the reports on until the model is loaded; None where the process ends before.
+
+    *last* is what to report while it says nothing, from its start on: it may hang before it loads.
+    """
     while (words := process.hear(_BEAT)) is not None:
         for word in words:
             match word:
@@ -77,7 +81,7 @@ def _listen(process: Process, progress: Callable[[LoadProgress], None]) -> wire.
                     raise rebuild(word.problem)
                 case wire.Loaded():
                     return word
-        if not words and last is not None:
+        if not words:
             progress(last)
     return None
 

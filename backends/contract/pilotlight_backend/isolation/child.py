@@ -10,7 +10,7 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
 from msgspec.structs import replace
@@ -32,6 +32,7 @@ from pilotlight_backend.protocols import (
     Engine,
     Ticket,
 )
+from pilotlight_backend.trace import trace
 from pilotlight_backend.types import (
     Embedded,
     EmbedEvent,
@@ -61,13 +62,22 @@ def main(connection: int, row: int, service: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     _end_with(service)
+    threading.excepthook = _thread_ended
     try:
         Child(socket.socket(fileno=connection), Row(row)).run()
     except Exception:
-        logging.getLogger().handlers.clear()  # it goes to standard error, which is read
+        handler = logging.StreamHandler()  # it goes to standard error, which is read
+        handler.setFormatter(Tracing())
+        logging.getLogger().handlers = [handler]
         logger.exception("the engine's process fails")
         os._exit(1)
     os._exit(0)  # at once: what native libraries do at an orderly exit helps nobody any more
+
+
+def _thread_ended(args: threading.ExceptHookArgs) -> None:
+    """Log what ended a thread: Python would write out what it says."""
+    if args.exc_value is not None:
+        logger.error("a thread has ended", exc_info=args.exc_value)
 
 
 def _end_with(service: int) -> None:
@@ -133,8 +143,8 @@ class Child:
         except BackendError as error:
             self._telling.say(wire.NotLoaded(describe(error)))
             return
-        except Exception:
-            logger.exception("the load fails")
+        except Exception as error:
+            logger.exception("the load fails: %s", error)  # noqa: TRY401 - a trace leaves the words out
             failure = LoadFailed(f"{order.facts.path.name}: it cannot be loaded; the log says why")
             self._telling.say(wire.NotLoaded(describe(failure)))
             return
@@ -205,7 +215,9 @@ class Child:
     def _answer(self, call: wire.Call) -> None:
         try:
             self._telling.say(wire.Answered(call.id, self._value(call)))
-        except Exception as error:  # noqa: BLE001 - whatever a backend raises is the caller's
+        except Exception as error:  # whatever a backend raises is the caller's
+            if not isinstance(error, BackendError | OSError):
+                logger.exception("a call failed")
             self._telling.say(wire.NotAnswered(call.id, describe(error)))
 
     def _value(self, call: wire.Call) -> list[int] | int | Vocabulary:
@@ -264,12 +276,21 @@ class GuideElsewhere:
         self._asking.accepted(self._request, token)
 
 
+class Tracing(logging.Formatter):
+    """Writes a record with an exception's frames, and not with what it says."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name and method
+        """Return the class and the frames of the exception in *ei*."""
+        return "" if ei[1] is None else trace(ei[1])
+
+
 class LogToService(logging.Handler):
     """Sends what is logged to the service's log."""
 
     def __init__(self, telling: Telling) -> None:
         super().__init__()
         self._telling = telling
+        self.setFormatter(Tracing())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send *record*, its traceback too."""

@@ -265,7 +265,7 @@ class Connection:
             self._fail(request, error)
 
     def _fail(self, request: Request, cause: Exception) -> None:
-        error = GuideFailed(f"the guide failed: {cause}")
+        error = GuideFailed(f"the guide failed with {type(cause).__name__}")
         logger.warning("a request ends: %s", error, exc_info=cause)
         request.cancel()
         del self._requests[request.id]

@@ -38,7 +38,10 @@ def describe(error: Exception) -> Problem:
         case BackendError():
             made_with = (str(error),)
         case _:
-            return Problem(InferenceFailed.__name__, (f"the engine failed: {error}",))
+            # Not what it says: that may quote a prompt.
+            return Problem(
+                InferenceFailed.__name__, (f"the engine failed with {type(error).__name__}",)
+            )
     return Problem(_known(type(error)), made_with)
 
 

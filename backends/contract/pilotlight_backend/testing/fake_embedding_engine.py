@@ -10,7 +10,7 @@ from threading import Condition, Event, Thread, current_thread
 from typing import Literal
 
 from pilotlight_backend.checks import check_inputs
-from pilotlight_backend.errors import EngineClosed, InferenceFailed
+from pilotlight_backend.errors import ContextLengthExceeded, EngineClosed, InferenceFailed
 from pilotlight_backend.protocols import Ticket
 from pilotlight_backend.stopwatch import Stopwatch
 from pilotlight_backend.testing.fake_gate import Gate
@@ -110,6 +110,10 @@ class FakeEmbeddingEngine:
                 context_length=self._facts.context_length,
                 vocabulary_size=self._tokenizer.size,
             )
+            longest = self._model.longest_prompt
+            for one in inputs:
+                if longest is not None and len(one) > longest:
+                    raise ContextLengthExceeded(len(one), longest)
             request = _Request(inputs, emit, self._changed, Stopwatch(time.monotonic()))
             self.requests.append(tuple(map(tuple, inputs)))
             self._queue.append(request)

@@ -10,7 +10,14 @@ from itertools import chain, cycle, repeat
 from threading import Condition, Event, Thread, current_thread
 
 from pilotlight_backend.checks import check_request
-from pilotlight_backend.errors import BackendError, EngineClosed, GuideFailed, InferenceFailed
+from pilotlight_backend.errors import (
+    BackendError,
+    ContextLengthExceeded,
+    EngineClosed,
+    GuideFailed,
+    InferenceFailed,
+    InvalidParameter,
+)
 from pilotlight_backend.guide import Guide, Vocabulary
 from pilotlight_backend.protocols import Ticket
 from pilotlight_backend.testing.fake_gate import Gate
@@ -26,6 +33,7 @@ from pilotlight_backend.types import (
     GenerateRequest,
     LoadOptions,
     ModelFacts,
+    SamplingParams,
     Started,
     Step,
     Timings,
@@ -154,11 +162,20 @@ class FakeEngine:
                 context_length=self._facts.context_length,
                 vocabulary_size=self._tokenizer.size,
             )
+            self._refuse(request)
             sequence = self._sequence(request, emit)
             self.requests.append(request)
             self._queue.append(sequence)
             self._changed.notify_all()
         return sequence
+
+    def _refuse(self, request: GenerateRequest) -> None:
+        """Raise what this engine refuses beyond what every backend does."""
+        name, longest = self._model.unsupported, self._model.longest_prompt
+        if name is not None and getattr(request.sampling, name) != getattr(SamplingParams(), name):
+            raise InvalidParameter(f"sampling.{name}", f"{name}: this engine does not support it")
+        if longest is not None and len(request.prompt) > longest:
+            raise ContextLengthExceeded(len(request.prompt), longest)
 
     def stats(self) -> EngineStats:
         """Return a snapshot."""

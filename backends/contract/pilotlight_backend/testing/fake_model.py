@@ -74,6 +74,10 @@ class FakeModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     """The answer: text, one token for each byte; or its tokens; null echoes the last user."""
     token_seconds: Seconds = 0.0
     """What a step takes, for tests in another process; in this one use the gate."""
+    unsupported: str | None = None
+    """A field of `SamplingParams` that requests may not set: the engine's own refusal."""
+    longest_prompt: Count | None = None
+    """Tokens of a prompt, or of an input, above which the engine refuses it by itself."""
     fail_after: Count | None = None
     """Every request ends in `Failed(InferenceFailed)` after so many tokens."""
     abort_after: Count | None = None

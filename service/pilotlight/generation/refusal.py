@@ -1,0 +1,51 @@
+"""Why an engine takes or ends a request, in the request's words. Pure."""
+
+from pilotlight.admission import shutting_down
+from pilotlight.errors import ContextLengthExceeded, InferenceError, InvalidRequest, ServiceError
+from pilotlight.generation.params import Prompt
+from pilotlight_backend import BackendError, EngineClosed, InvalidParameter, SamplingParams
+from pilotlight_backend import ContextLengthExceeded as PromptTooLong
+
+_REQUEST_FIELDS = frozenset(
+    {"logprobs", "max_tokens", "stop_token_ids", *SamplingParams.__struct_fields__}
+    - {"repeat_penalty"}
+)
+"""The contract's fields that a request calls the same."""
+
+
+def refusal(error: BackendError, prompt: Prompt) -> ServiceError:
+    """Return in a request's words why the engine does not take *prompt*."""
+    match error:
+        case PromptTooLong():
+            return ContextLengthExceeded(
+                f"the prompt comes to {error.prompt_tokens} tokens; this model's context is"
+                f" {error.context_length} tokens, prompt and answer together",
+                param=prompt.param,
+            )
+        case InvalidParameter():
+            return InvalidRequest(str(error), param=param_of(error.param, prompt))
+        case EngineClosed():
+            return shutting_down()
+        case _:
+            return InferenceError(str(error))
+
+
+def failure(error: BackendError, prompt: Prompt) -> ServiceError:
+    """Return why an answer to *prompt* ended too early.
+
+    An engine in another process refuses a request when it has been taken there: by an event.
+    """
+    if isinstance(error, InvalidParameter):
+        return refusal(error, prompt)
+    return InferenceError(str(error))
+
+
+def param_of(name: str, prompt: Prompt) -> str | None:
+    """Return what the contract's field *name* is called in a request; None where it is not there.
+
+    A backend may say where in the contract's request the field is: `sampling.top_k`.
+    """
+    field = name.rpartition(".")[2]
+    if field == "prompt":
+        return prompt.param
+    return field if field in _REQUEST_FIELDS else None
