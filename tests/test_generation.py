@@ -35,7 +35,8 @@ from pilotlight.limits import Limits, RateLimiter
 from pilotlight.metrics import Metrics
 from pilotlight.models.catalog import Discovery, ModelEntry, ModelOptions
 from pilotlight.models.history import LoadHistory
-from pilotlight.models.pool import Hold, Pool
+from pilotlight.models.loaded import Hold
+from pilotlight.models.pool import Pool
 from pilotlight.models.registry import Registry
 from pilotlight.models.resolver import Resolver
 from pilotlight.output.events import (

@@ -14,7 +14,7 @@ from pilotlight.errors import (
     QueueFull,
     ServiceError,
 )
-from pilotlight.models.pool import Hold, LoadedModel
+from pilotlight.models.loaded import Hold, LoadedModel
 from pilotlight.receipt import Phases
 from pilotlight.reception import Reception
 from pilotlight_backend import BackendError, Failed, InvalidParameter

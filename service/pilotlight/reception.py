@@ -9,7 +9,8 @@ from pilotlight.answer_watch import AnswerWatch
 from pilotlight.errors import InferenceError, ServiceError
 from pilotlight.limits import RateLimiter
 from pilotlight.metrics import Metrics
-from pilotlight.models.pool import Hold, LoadedModel, ModelStatus, Pool
+from pilotlight.models.loaded import Hold, LoadedModel, ModelStatus
+from pilotlight.models.pool import Pool
 from pilotlight.models.resolver import Resolver
 from pilotlight.receipt import Phases
 from pilotlight.request_watch import note_answer

@@ -3,7 +3,7 @@
 import pytest
 
 from pilotlight.api.hold import hold_of
-from pilotlight.models.pool import Hold
+from pilotlight.models.loaded import Hold
 
 STAYS, GIVES_UP = False, True
 

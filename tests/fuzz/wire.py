@@ -12,7 +12,7 @@ from pilotlight.api import sse
 from pilotlight.api.hold import MOST, hold_of
 from pilotlight.api.requests import Body
 from pilotlight.errors import InvalidRequest
-from pilotlight.models.pool import FOREVER
+from pilotlight.models.loaded import FOREVER
 from pilotlight.prompt.messages import template_messages, template_tools
 from pilotlight.schema.chat.request import ChatCompletionRequest
 from pilotlight.schema.completions import CompletionRequest

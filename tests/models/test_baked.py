@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from pilotlight.models.baked import baked_path, template_digest, template_source, with_baked
-from pilotlight.models.pool import Hold
+from pilotlight.models.loaded import Hold
 from pilotlight_backend import BakedPrompt, LoadOptions
 from pilotlight_backend.testing.fake import FakeBackend
 from pilotlight_backend.testing.fake_model import CHAT_TEMPLATE

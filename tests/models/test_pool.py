@@ -16,7 +16,8 @@ from pilotlight.errors import (
 from pilotlight.models.catalog import ModelEntry, ModelOptions
 from pilotlight.models.estimate import LoadTimes
 from pilotlight.models.history import LoadHistory, model_key
-from pilotlight.models.pool import Hold, LoadedModel, Pool
+from pilotlight.models.loaded import Hold, LoadedModel
+from pilotlight.models.pool import Pool
 from pilotlight.models.registry import Registry
 from pilotlight_backend import Failed, GenerateRequest
 from pilotlight_backend.testing.conformance.listener import submit
@@ -589,7 +590,7 @@ async def test_load_that_goes_on_after_all_is_tried_anew(make_pool, backend, clo
     pool = make_pool(load_timeout=lambda _: 4.0, sleep=looks)
     entry = write("a")
     await hung(pool, backend, entry, looks)
-    (ended,) = pool._stuck
+    (ended,) = pool._loader._stuck
     backend.load_gate.release()
     await asyncio.wait_for(ended, 10)
     await asyncio.sleep(0)
@@ -607,7 +608,7 @@ async def test_engine_that_a_hanging_load_makes_is_closed(make_pool, write, look
         registry=Registry({"stubborn": backend}), load_timeout=lambda _: 4.0, sleep=looks
     )
     await hung(pool, backend, write("a"), looks)
-    (ended,) = pool._stuck
+    (ended,) = pool._loader._stuck
     backend.load_gate.release()
     await asyncio.wait_for(ended, 10)
     assert backend.engines == []

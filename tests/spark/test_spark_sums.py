@@ -9,7 +9,7 @@ import pytest
 
 from pilotlight.config import Settings
 from pilotlight.generation import ChatPrompt, GenerationParams
-from pilotlight.models.pool import Hold
+from pilotlight.models.loaded import Hold
 from pilotlight.output.events import ContentDelta
 from pilotlight.service import Service
 from pilotlight_backend import SamplingParams

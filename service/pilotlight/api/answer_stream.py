@@ -11,7 +11,7 @@ from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.errors import as_service_error
 from pilotlight.errors import ServiceError
 from pilotlight.generation import Begun, Events, FirstToken
-from pilotlight.models.pool import ModelStatus
+from pilotlight.models.loaded import ModelStatus
 from pilotlight.receipt import server_timing
 from pilotlight.request_watch import note_error
 

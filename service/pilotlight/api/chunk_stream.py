@@ -8,7 +8,7 @@ from pilotlight.api.answer_stream import Wait
 from pilotlight.api.errors import error_body
 from pilotlight.errors import ServiceError
 from pilotlight.generation import Events, GenerationEvent, Generator
-from pilotlight.models.pool import ModelStatus
+from pilotlight.models.loaded import ModelStatus
 from pilotlight.schema.sampling import SamplingRequest
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from pilotlight.models.pool import FOREVER, Hold
+from pilotlight.models.loaded import FOREVER, Hold
 
 MOST = 45.0
 """Proxies cut silent connections after 50 s (HAProxy) or 60 s (nginx, ALB)."""

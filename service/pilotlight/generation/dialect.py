@@ -11,7 +11,7 @@ from pilotlight import __version__
 from pilotlight.async_engine import AsyncEngine
 from pilotlight.errors import ModelLoadFailed
 from pilotlight.models.catalog import template_path
-from pilotlight.models.pool import LoadedModel
+from pilotlight.models.loaded import LoadedModel
 from pilotlight.output import reasoning, tool_calls
 from pilotlight.prompt.errors import TemplateInvalid
 

@@ -17,7 +17,7 @@ from pilotlight.generation.params import GenerationParams, Prompt
 from pilotlight.generation.refusal import failure, refusal
 from pilotlight.generation.rendering import Rendered, render
 from pilotlight.generation.spelling import spell
-from pilotlight.models.pool import Hold, LoadedModel, ModelStatus
+from pilotlight.models.loaded import Hold, LoadedModel, ModelStatus
 from pilotlight.reception import Reception
 from pilotlight_backend import (
     GenerateRequest,

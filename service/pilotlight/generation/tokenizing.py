@@ -8,7 +8,7 @@ from pilotlight.generation.generator import Generator
 from pilotlight.generation.params import Prompt
 from pilotlight.generation.rendering import render
 from pilotlight.generation.spelling import pieces_of, text_of
-from pilotlight.models.pool import Hold
+from pilotlight.models.loaded import Hold
 
 
 class Tokenized(Struct, frozen=True):

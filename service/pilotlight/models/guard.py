@@ -9,7 +9,7 @@ from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.step_watch import StepWatch
 
 if TYPE_CHECKING:
-    from pilotlight.models.pool import LoadedModel
+    from pilotlight.models.loaded import LoadedModel
 
 _INTERVAL = 1.0
 _LOOKS = 4

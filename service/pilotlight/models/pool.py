@@ -13,111 +13,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
-from msgspec import Struct, field
-
-from pilotlight.errors import InsufficientMemory, InvalidRequest, ModelLoadFailed, ModelLoading
+from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
 from pilotlight.metrics import LoadRecord
-from pilotlight.models import estimate, eviction, load_deadline
-from pilotlight.models.abandon import Stalled, in_thread
-from pilotlight.models.baked import warn_of_unused, with_baked
-from pilotlight.models.catalog import ModelEntry, Origin
-from pilotlight.models.engine_failure import EngineFailure, close_some_day, kill
+from pilotlight.models import estimate, eviction
+from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.engine_failure import close_some_day, kill
 from pilotlight.models.estimate import LoadTimes
-from pilotlight.models.fetch.failure import FetchFailed
 from pilotlight.models.guard import Guard
-from pilotlight.models.history import LoadHistory, model_key
+from pilotlight.models.history import LoadHistory
+from pilotlight.models.load_failure import COOL_DOWN, load_failed, shutting_down
 from pilotlight.models.load_watch import LoadWatch
-from pilotlight.models.registry import BackendBroken, Registry
+from pilotlight.models.loaded import Hanging, Hold, LoadedModel, ModelStatus
+from pilotlight.models.loader import Loader, LoadStuck
+from pilotlight.models.registry import Registry
 from pilotlight.platform import process_age
-from pilotlight.receipt import Phases
 from pilotlight.schema.models import ModelState
-from pilotlight_backend import (
-    Backend,
-    BackendError,
-    BaseEngine,
-    EmbeddingEngine,
-    Engine,
-    EngineStats,
-    InferenceFailed,
-    LoadOptions,
-    LoadProgress,
-    ModelFacts,
-    ModelFileInvalid,
-)
-from pilotlight_backend import InsufficientMemory as TooLittleMemory
-from pilotlight_backend.places import without_folders
+from pilotlight_backend import Backend, EngineStats, InferenceFailed, LoadOptions
 
 logger = logging.getLogger(__name__)
-
-FOREVER = 86_400.0
-"""A hold that ends with the load; in seconds."""
-COOL_DOWN = 10.0
-"""Seconds after a failed load in which no other is tried, so that retries start no storm."""
-KILLED_WITHIN = 5.0
-"""Seconds in which the process of a load that is given up ends; else it counts as hanging."""
-
-
-class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
-    """A model that can be asked. It stays loaded while its lease is held."""
-
-    entry: ModelEntry
-    backend: str
-    facts: ModelFacts
-    base: BaseEngine
-    phases: Phases
-    """What its load took."""
-    began_at: float | None = None
-    """Seconds from the process's start until the load began."""
-    first: bool = False
-    """Whether it is the first that this process loaded."""
-    failure: EngineFailure = field(default_factory=EngineFailure)
-    """Tells when the engine hangs or has died."""
-
-    @property
-    def engine(self) -> Engine:
-        """The engine, as one that writes answers; raises `InvalidRequest` where it does not."""
-        if isinstance(self.base, Engine):
-            return self.base
-        raise InvalidRequest(
-            f"the model {self.entry.name!r} makes embeddings and writes no answers", param="model"
-        )
-
-    @property
-    def embedder(self) -> EmbeddingEngine:
-        """The engine, as one that makes vectors; raises `InvalidRequest` where it does not."""
-        if isinstance(self.base, EmbeddingEngine):
-            return self.base
-        raise InvalidRequest(
-            f"the model {self.entry.name!r} writes answers and makes no embeddings", param="model"
-        )
-
-
-class Hanging(Struct, frozen=True, eq=False):
-    """What hangs in this process and cannot be ended: its thread stays, and its memory with it."""
-
-    entry: ModelEntry
-    during: Literal["load", "step"]
-    need: int
-    """Bytes that cannot be had back."""
-
-
-class Hold(Struct, frozen=True):
-    """How long a request waits for a model, in seconds, and whether it may give up at once."""
-
-    seconds: float
-    may_give_up: bool = False
-    """Where the estimate says that the wait cannot be enough."""
-
-
-class ModelStatus(Struct, frozen=True):
-    """A model's state for those who look; *retry_after* in seconds where a load is under way."""
-
-    state: ModelState
-    progress: float = 0.0
-    retry_after: float | None = None
-    error: str | None = None
 
 
 @dataclass(eq=False)
@@ -172,30 +86,30 @@ class Pool:
         *place* says what loads a model, given its backend. *step_timeout* and *load_timeout* are
         seconds, 0 for never.
         """
-        self._registry = registry
-        self._load_options = load_options
+        self._loader = Loader(
+            registry,
+            history,
+            load_options=load_options,
+            place=place,
+            timeout=load_timeout,
+            clock=clock,
+            sleep=sleep,
+        )
         self._memory_budget = memory_budget
         self._idle_ttl = idle_ttl
         self._clock = clock
-        self._history = history
         self._max_held = max_held
         self._held = 0
         self._loads = 0
         """Those that succeeded."""
         self._on_load = on_load
-        self._place = place
         self._jitter = jitter
-        self._load_timeout = load_timeout
-        self._sleep = sleep
         self._models: dict[ModelEntry, _Model] = {}
         self._room = asyncio.Event()
         """Set when a model may have become idle or is gone: who waits for memory looks again."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
-        self._notes: set[asyncio.Task[None]] = set()
         self._hanging: set[Hanging] = set()
-        self._stuck: set[asyncio.Task[None]] = set()
-        """They end when the threads of loads do that were given up."""
         self._guard = Guard(
             at_work=self._at_work, timeout=step_timeout, hangs=self._give_up, clock=clock
         )
@@ -282,7 +196,7 @@ class Pool:
         deadline = self._clock() + hold.seconds
         while True:
             if self._closed:
-                raise _shutting_down()
+                raise shutting_down()
             if _has_died(model):  # (1)
                 self._fail_engine(model, f"the engine of {entry.name!r} has died")
             if model.state == "ready":
@@ -356,96 +270,60 @@ class Pool:
         logger.info("loading %s", model.entry.name)
         began_at = process_age()
         try:
-            if model.entry.origin:
-                watch.fetched(brought=await _fetch(model.entry.origin, watch))
-            claim = await asyncio.to_thread(
-                self._registry.claim, model.entry.path, model.entry.options.backend
-            )
-            options = self._load_options(model.entry)
-            backend = self._place(model.entry, claim.backend)
-            own_process = eviction.PROCESS_BYTES if backend is not claim.backend else 0
-            need = eviction.memory_need(claim.facts, options) + own_process
-            await self._make_room(model, need)
-            key = model_key(claim.backend.name, claim.facts)
-            model.earlier_loads = await asyncio.to_thread(self._history.of, key)
-            options = await asyncio.to_thread(with_baked, options, model.entry, claim.facts)
-            watch.begin()
-            work = partial(backend.load, claim.facts, options)
-            engine = await self._in_time(model, watch, work, own_process=bool(own_process))
+            order = await self._loader.order(model.entry, watch)
+            await self._make_room(model, order.need)
+            model.earlier_loads = await self._loader.earlier(order)
+            engine = await self._loader.load(order, watch)
             facts = engine.facts
-            warn_of_unused(options, engine, claim.backend.name)
         except asyncio.CancelledError:
-            self._fail(model, _shutting_down(), logging.INFO)  # nothing went wrong
+            self._fail(model, shutting_down(), logging.INFO)  # nothing went wrong
             raise
+        except LoadStuck as stuck:
+            self._fail(model, self._load_stuck(model, stuck))
         except ModelLoadFailed as error:
             self._fail(model, error)
         except Exception as error:  # noqa: BLE001 - a plugin's edge
-            self._fail(model, _load_failed(model.entry, error))
+            self._fail(model, load_failed(model.entry, error))
         else:
             took, age, phases = watch.elapsed, watch.age, watch.end()
             reading = phases.get("read", took)
-            self._remember(model, key, LoadTimes(reading, took - reading))
-            name = claim.backend.name
+            times = LoadTimes(reading, took - reading)
+            model.earlier_loads = (*model.earlier_loads, times)
+            self._loader.remember(order, times)
             model.loaded = LoadedModel(
-                model.entry, name, facts, engine, phases, began_at, first=not self._loads
+                model.entry, order.name, facts, engine, phases, began_at, first=not self._loads
             )
-            self._loads += 1
-            model.last_used = self._clock()
-            model.state = "ready"
-            self._room.set()  # where its waiters have left, it is idle from the start
-            logger.info("loaded %s with %s in %.2f s", model.entry.name, name, took)
-            self._on_load(
-                LoadRecord(
-                    model=model.entry.name,
-                    backend=name,
-                    outcome="ready",
-                    phases=phases,
-                    seconds=age,
-                )
-            )
-            self._schedule_sweep()
+            logger.info("loaded %s with %s in %.2f s", model.entry.name, order.name, took)
+            self._ready(model, age)
         finally:
             model.load = model.watch = None
 
-    async def _in_time(
-        self,
-        model: _Model,
-        watch: LoadWatch,
-        work: Callable[[Callable[[LoadProgress], None]], BaseEngine],
-        *,
-        own_process: bool,
-    ) -> BaseEngine:
-        """Return what *work* loads; raises `ModelLoadFailed` where it makes no progress any more.
-
-        A load in its *own_process* ends at its next report, which comes whatever the process does,
-        and the process with it. One that is here ends if it ever reports again; until then its
-        thread stays, which is why no other is begun.
-        """
-        timeout = self._load_timeout(model.entry)
-        stalls = partial(
-            load_deadline.stall,
-            lambda: watch.moves,
-            timeout,
-            clock=self._clock,
-            sleep=self._sleep,
-        )
-        try:
-            return await in_thread(
-                work, watch.note, undo=_close, stalls=stalls if timeout else None
+    def _ready(self, model: _Model, seconds: float) -> None:
+        assert model.loaded  # noqa: S101 - what ready means
+        self._loads += 1
+        model.last_used = self._clock()
+        model.state = "ready"
+        self._room.set()  # where its waiters have left, it is idle from the start
+        self._on_load(
+            LoadRecord(
+                model=model.entry.name,
+                backend=model.loaded.backend,
+                outcome="ready",
+                phases=model.loaded.phases,
+                seconds=seconds,
             )
-        except Stalled as stalled:
-            ended = stalled.ended
-        self._stuck.add(ended)
-        ended.add_done_callback(self._stuck.discard)
-        if own_process:
-            await asyncio.wait((ended,), timeout=KILLED_WITHIN)
-        what = f"loading {model.entry.name!r} has made no progress for {timeout:g} s"
-        if ended.done():
-            raise ModelLoadFailed(f"{what}, and its process was killed", retry_after=COOL_DOWN)
-        stuck = model.stuck = Hanging(model.entry, "load", model.need)
-        self._hanging.add(stuck)
-        ended.add_done_callback(partial(self._load_ended, model, stuck))
-        raise ModelLoadFailed(
+        )
+        self._schedule_sweep()
+
+    def _load_stuck(self, model: _Model, stuck: LoadStuck) -> ModelLoadFailed:
+        """Return why *model* is not loaded, and keep it from being loaded beside what hangs."""
+        what = f"loading {model.entry.name!r} has made no progress for {stuck.seconds:g} s"
+        if stuck.ended.done():
+            return ModelLoadFailed(f"{what}, and its process was killed", retry_after=COOL_DOWN)
+        model.stuck = Hanging(model.entry, "load", model.need)
+        self._hanging.add(model.stuck)
+        stuck.ended.add_done_callback(partial(self._load_ended, model, model.stuck))
+        return ModelLoadFailed(
             f"{what} and cannot be ended; the model is not loaded again until it ends,"
             " or this process does",
             retry_after=COOL_DOWN,
@@ -458,13 +336,6 @@ class Pool:
         model.stuck = None
         self._hanging.discard(stuck)
         self._room.set()
-
-    def _remember(self, model: _Model, key: str, times: LoadTimes) -> None:
-        """Note what a load took; nobody waits for the file to be written."""
-        model.earlier_loads = (*model.earlier_loads, times)
-        note = asyncio.create_task(asyncio.to_thread(self._history.add, key, times))
-        self._notes.add(note)
-        note.add_done_callback(self._notes.discard)
 
     def _fail(self, model: _Model, failure: ModelLoadFailed, level: int = logging.ERROR) -> None:
         model.failure = failure
@@ -623,21 +494,7 @@ class Pool:
         closings += [m.closing for m in self._models.values() if m.closing]
         if closings:
             await asyncio.wait(closings)
-        if self._notes:
-            await asyncio.wait(self._notes)
-        for ended in self._stuck:
-            ended.cancel()
-
-
-async def _fetch(origin: Origin, watch: LoadWatch) -> bool:
-    """Bring the files here where they are not, and tell whether any were brought."""
-    from pilotlight.models.fetch.fetch import fetch  # noqa: PLC0415 - few models need it
-
-    return await in_thread(partial(fetch, origin.address, origin.root), watch.note_fetch)
-
-
-def _close(engine: BaseEngine) -> None:
-    engine.close()
+        await self._loader.close()
 
 
 def _has_died(model: _Model) -> bool:
@@ -647,29 +504,3 @@ def _has_died(model: _Model) -> bool:
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
     with suppress(RuntimeError):  # the loop is closed, and the pool with it
         loop.call_soon_threadsafe(function)
-
-
-def _load_failed(entry: ModelEntry, error: Exception) -> ModelLoadFailed:
-    """Put what a load raised into the client's words; without *retry_after* it is permanent.
-
-    The log has the whole of what a client is told in part.
-    """
-    told = without_folders(str(error), entry.path)
-    if told != str(error) and isinstance(error, BackendError | FetchFailed | BackendBroken):
-        logger.error("%s: %s", entry.name, error)
-    if isinstance(error, TooLittleMemory):
-        return InsufficientMemory(f"{entry.name}: {told}", retry_after=COOL_DOWN)
-    if isinstance(error, FetchFailed):
-        return ModelLoadFailed(
-            f"{entry.name}: {told}", retry_after=None if error.permanent else COOL_DOWN
-        )
-    if isinstance(error, ModelFileInvalid | BackendBroken):
-        return ModelLoadFailed(told, retry_after=None)
-    if isinstance(error, BackendError):
-        return ModelLoadFailed(told, retry_after=COOL_DOWN)
-    logger.error("loading %s failed: %s", entry.name, error, exc_info=error)
-    return ModelLoadFailed(f"the model {entry.name!r} could not be loaded", retry_after=COOL_DOWN)
-
-
-def _shutting_down() -> ModelLoadFailed:
-    return ModelLoadFailed("the server is shutting down", retry_after=COOL_DOWN)

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from pilotlight.errors import ServiceError, Unavailable
 from pilotlight.models.catalog import ModelEntry
-from pilotlight.models.pool import FOREVER, Hold, Pool
+from pilotlight.models.loaded import FOREVER, Hold
+from pilotlight.models.pool import Pool
 from pilotlight.models.resolver import Resolver
 from pilotlight.schema.health import ModelReadiness, Readiness
 

@@ -11,7 +11,7 @@ from pilotlight.api.chat.logprobs import chat_logprobs
 from pilotlight.api.usage import usage_of
 from pilotlight.api.whole_answer import read_whole
 from pilotlight.generation import Begun, Ended, Events, FirstToken, GenerationEvent
-from pilotlight.models.pool import ModelStatus
+from pilotlight.models.loaded import ModelStatus
 from pilotlight.output.events import (
     ContentDelta,
     OutputEvent,

@@ -12,7 +12,7 @@ from pilotlight.api.completions.logprobs import TextLogprobs
 from pilotlight.api.usage import usage_of
 from pilotlight.api.whole_answer import read_whole
 from pilotlight.generation import Begun, Ended, Events, GenerationEvent
-from pilotlight.models.pool import ModelStatus
+from pilotlight.models.loaded import ModelStatus
 from pilotlight.output.events import ContentDelta, OutputEvent
 from pilotlight.receipt import Phases
 from pilotlight.schema.chat.answer import Loading

@@ -20,7 +20,7 @@ from pilotlight.api.requests import Body
 from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
 from pilotlight.generation import Generator
-from pilotlight.models.pool import Hold
+from pilotlight.models.loaded import Hold
 from pilotlight.schema.messages.answer import TokensCount
 from pilotlight.schema.messages.request import (
     CountTokensRequest,

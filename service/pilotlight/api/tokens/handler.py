@@ -17,7 +17,7 @@ from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
 from pilotlight.generation import Generator
 from pilotlight.generation.tokenizing import Tokenized, detokenize, tokenize
-from pilotlight.models.pool import Hold
+from pilotlight.models.loaded import Hold
 from pilotlight.schema.tokens import (
     DetokenizeRequest,
     DetokenizeResponse,

@@ -1,0 +1,43 @@
+"""What clients are told of a load that fails."""
+
+import logging
+
+from pilotlight.errors import InsufficientMemory, ModelLoadFailed
+from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.fetch.failure import FetchFailed
+from pilotlight.models.registry import BackendBroken
+from pilotlight_backend import BackendError, ModelFileInvalid
+from pilotlight_backend import InsufficientMemory as TooLittleMemory
+from pilotlight_backend.places import without_folders
+
+logger = logging.getLogger(__name__)
+
+COOL_DOWN = 10.0
+"""Seconds after a failed load in which no other is tried, so that retries start no storm."""
+
+
+def load_failed(entry: ModelEntry, error: Exception) -> ModelLoadFailed:
+    """Put what a load raised into the client's words; without *retry_after* it is permanent.
+
+    The log has the whole of what a client is told in part.
+    """
+    told = without_folders(str(error), entry.path)
+    if told != str(error) and isinstance(error, BackendError | FetchFailed | BackendBroken):
+        logger.error("%s: %s", entry.name, error)
+    if isinstance(error, TooLittleMemory):
+        return InsufficientMemory(f"{entry.name}: {told}", retry_after=COOL_DOWN)
+    if isinstance(error, FetchFailed):
+        return ModelLoadFailed(
+            f"{entry.name}: {told}", retry_after=None if error.permanent else COOL_DOWN
+        )
+    if isinstance(error, ModelFileInvalid | BackendBroken):
+        return ModelLoadFailed(told, retry_after=None)
+    if isinstance(error, BackendError):
+        return ModelLoadFailed(told, retry_after=COOL_DOWN)
+    logger.error("loading %s failed: %s", entry.name, error, exc_info=error)
+    return ModelLoadFailed(f"the model {entry.name!r} could not be loaded", retry_after=COOL_DOWN)
+
+
+def shutting_down() -> ModelLoadFailed:
+    """Return what ends the loads of a server that ends."""
+    return ModelLoadFailed("the server is shutting down", retry_after=COOL_DOWN)
