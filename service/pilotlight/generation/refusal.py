@@ -1,9 +1,8 @@
 """Why an engine takes or ends a request, in the request's words. Pure."""
 
-from pilotlight.admission import shutting_down
 from pilotlight.errors import ContextLengthExceeded, InferenceError, InvalidRequest, ServiceError
 from pilotlight.generation.params import Prompt
-from pilotlight_backend import BackendError, EngineClosed, InvalidParameter, SamplingParams
+from pilotlight_backend import BackendError, InvalidParameter, SamplingParams
 from pilotlight_backend import ContextLengthExceeded as PromptTooLong
 
 _REQUEST_FIELDS = frozenset(
@@ -24,8 +23,6 @@ def refusal(error: BackendError, prompt: Prompt) -> ServiceError:
             )
         case InvalidParameter():
             return InvalidRequest(str(error), param=param_of(error.param, prompt))
-        case EngineClosed():
-            return shutting_down()
         case _:
             return InferenceError(str(error))
 
