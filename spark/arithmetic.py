@@ -98,20 +98,26 @@ def multiply_in_parts(a: int, b: int) -> str:
     One of them is at most 12. It shows no product but the asked one.
 
     >>> multiply_in_parts(7, 12)
-    '7 * 12: 7 tens are 70, 7 + 7 = 14, 70 + 14 = 84, so 84.'
+    '7 * 12: 7 tens are 70, 7 + 7 = 14, 70 + 14: 0 + 4 = 4, 7 + 1 + 0 = 8, so 84.'
     """
     if max(a, b) < 10:
         return f"{a} * {b} = {a * b}."
     ten, times = _ten_and_times(a, b)
-    steps = [f"{times} tens are {10 * times}"]
-    above = times * (ten - 10)
+    tens, above = 10 * times, times * (ten - 10)
+    steps = [f"{times} tens are {tens}"]
     if ten == 12:
-        steps.append(f"{times} + {times} = {above}")
-    if ten > 10:
-        swap = is_held_out_addition(10 * times, above)
-        first, second = (above, 10 * times) if swap else (10 * times, above)
-        steps.append(f"{first} + {second} = {a * b}")
-    return f"{a} * {b}: {', '.join(steps)}, so {a * b}."
+        steps.append(f"{times} + {times} = {above}" if times < 10 else _summed(times, times))
+    if ten == 10:
+        steps.append(f"so {tens}")
+    elif is_held_out_addition(tens, above):
+        steps.append(_summed(above, tens))
+    else:
+        steps.append(_summed(tens, above))
+    return f"{a} * {b}: {', '.join(steps)}."
+
+
+def _summed(a: int, b: int) -> str:
+    return add_in_columns(a, b).removesuffix(".")
 
 
 def _ten_and_times(a: int, b: int) -> tuple[int, int]:
@@ -161,6 +167,17 @@ def addition(rng: Random, split: Split) -> Turn:
     return Turn(question, f"{a} + {b} = {a + b}.", add_in_columns(a, b))
 
 
+def longer_addition(rng: Random, split: Split) -> Turn:
+    """Make a sum of two and of three digits, as the working of a product has it."""
+    while True:
+        a, b = rng.sample((rng.randrange(10, 100), rng.randrange(100, 400)), 2)
+        if is_held_out_addition(a, b) == (split == "test"):
+            break
+    return Turn(
+        _ask(rng, _SUM_FORMS, _SUM_FRAMES, a, b), f"{a} + {b} = {a + b}.", add_in_columns(a, b)
+    )
+
+
 def several_sums(rng: Random, split: Split) -> Turn:
     """Make two to six sums in one question: the densest practice of sums without working."""
     pairs = [pair_to_add(rng, split) for _ in range(rng.randint(2, 6))]
@@ -182,11 +199,7 @@ def negative_difference(rng: Random, split: Split) -> Turn:
 def subtraction(rng: Random, split: Split) -> Turn:
     """Make a difference of two numbers below 100, mostly not below zero."""
     while True:
-        a, b = (rng.randrange(20) for _ in range(2)) if rng.random() < 0.25 else _addends(rng)
-        if max(a, b) >= 100:
-            continue
-        if a < b and rng.random() < 0.5:
-            a, b = b, a
+        a, b = _minuend_and_subtrahend(rng)
         # The working of a difference below zero shows the other order, so it must be free too.
         shown = is_held_out_subtraction(a, b) or (a < b and is_held_out_subtraction(b, a))
         if split == "train" and shown:
@@ -196,6 +209,19 @@ def subtraction(rng: Random, split: Split) -> Turn:
         break
     question = _ask(rng, _MINUS_FORMS, _MINUS_FRAMES, a, b)
     return Turn(question, f"{a} - {b} = {a - b}.", subtract_in_columns(a, b))
+
+
+def _minuend_and_subtrahend(rng: Random) -> tuple[int, int]:
+    # Which of two numbers is less is hardest to tell where their tens are the same, or all of them.
+    chance = rng.random()
+    if chance < 0.15:
+        a = rng.randrange(100)
+        return a, min(99, max(0, a + rng.choice((0, rng.randint(-9, 9)))))
+    if chance < 0.35:
+        a, b = rng.randrange(20), rng.randrange(20)
+    else:
+        a, b = rng.randrange(100), rng.randrange(10 if rng.random() < 0.15 else 100)
+    return (b, a) if a < b and rng.random() < 0.5 else (a, b)
 
 
 def multiplication(rng: Random, split: Split) -> Turn:

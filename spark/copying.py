@@ -28,6 +28,11 @@ _COUNT_DOWN = (
     "Count down from {a} to {b}.", "Count backwards from {a} to {b}.", "Count from {a} down to {b}",
 )  # fmt: skip
 
+_UP_TO = (
+    "Repeat {x} up to {b}.", "Repeat up to {b}: {x}", "Say {x}, but stop at {b}.",
+    "List {x} as far as {b}.", "Copy these numbers up to {b}: {x}",
+)  # fmt: skip
+
 
 def echo(rng: Random, _split: Split) -> Turn:
     """Ask to repeat words; they are drawn afresh, so tests hardly ever repeat a training one."""
@@ -70,17 +75,30 @@ def counting(rng: Random, split: Split) -> Turn:
     return _count(rng, first, last)
 
 
-def short_counting(rng: Random, split: Split) -> Turn:
-    """Ask to count a few numbers, anywhere below 1,000: the densest practice of when to stop.
+def up_to(rng: Random, _split: Split) -> Turn:
+    """Ask to repeat a list of numbers as far as one of them: the densest practice of when to stop.
 
-    There are so few ranges below 100 that their ends would be remembered and never compared.
+    Counting needs to see that two numbers of several digits are one, and shows it once in a long
+    answer; there a model learns to compare last digits and no more. Here most of the numbers share
+    a digit with the one to stop at, each asks the question anew, and counting learns from it.
     """
-    while True:
-        first = rng.randrange(1000 if rng.random() < 0.6 else 130)
-        first = 1 if rng.random() < 0.1 else first
-        last = first + rng.randint(1, 40 if first == 1 else rng.choice((13, 24)))
-        if is_held_out_range(first, last) == (split == "test"):
-            return _count(rng, first, last)
+    most = 200 if rng.random() < 0.2 else 100
+    last = rng.randrange(most)
+    listed: list[int] = []
+    length = rng.randint(3, 9)
+    while len(listed) < length:
+        near = rng.choice(
+            (rng.randrange(most // 10) * 10 + last % 10, last // 10 * 10 + rng.randrange(10))
+        )
+        number = rng.randrange(most) if rng.random() < 0.2 else near
+        if number != last:
+            listed.append(number)
+    place = rng.randint(0, length)
+    before, after = listed[:place], listed[place:]
+    question = vary(rng, rng.choice(_UP_TO)).format(
+        x=", ".join(map(str, [*before, last, *after])), b=last
+    )
+    return Turn(question, ", ".join(map(str, [*before, last])))
 
 
 def _count(rng: Random, first: int, last: int) -> Turn:

@@ -1,11 +1,12 @@
 """Train spark: a fixed number of steps on data drawn from a seed, on two CPU threads.
 
 First one long course whose rate falls in a straight line to nothing; from its middle on the data
-has more of what is learned last. Then a short course, at a lower rate, mostly of what is still
-weak. Practising a few tasks costs the others something, so the weights that count lie between the
-ends of the two.
+has more of what is learned last. Then a short course at a low rate, with more of what is still weak
+among all the rest. What is weak gains by it and the rest loses a little, so the weights that count
+lie between the ends of the two.
 """
 
+import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from spark.conversations import LAST_MIX, LATE_MIX, MIX, Mix, completion, training_samples
-from spark.model import Shape, Spark, load_model, new_model, save_model
+from spark.model import Shape, Spark, new_model, save_model
 from spark.muon import Muon
 from spark.prompt import prompt_of
-from spark.tokenizer import END_OF_TEXT, TURN_END, VOCABULARY, load_tokenizer, train_tokenizer
+from spark.tokenizer import END_OF_TEXT, TURN_END, train_tokenizer
 from spark.turn import Sample
 
 IGNORED = -100
@@ -38,23 +39,18 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Phases under one falling rate, which starts at ``rate`` of the full one.
-
-    ``end_weight`` is what the token that ends an answer counts in the loss: when to stop counting
-    is one token among hundreds, and the only hard one.
-    """
+    """Phases under one falling rate, which starts at *rate* of the full one."""
 
     phases: tuple[Phase, ...]
     rate: float = 1.0
-    end_weight: float = 1.0
 
 
 COURSES = (
-    Course((Phase(seed=1, steps=3300, mix=MIX), Phase(seed=3, steps=3300, mix=LATE_MIX))),
-    Course((Phase(seed=5, steps=600, mix=LAST_MIX),), rate=0.5, end_weight=4.0),
+    Course((Phase(seed=1, steps=4000, mix=MIX), Phase(seed=3, steps=4000, mix=LATE_MIX))),
+    Course((Phase(seed=5, steps=500, mix=LAST_MIX),), rate=0.25),
 )
 
-_LAST_SHARE = 0.5
+_LAST_SHARE = 0.75
 """Of the last course's weights in the mean of the last two."""
 
 _MATRIX_RATE = 0.02
@@ -124,10 +120,10 @@ def batches(tokenizer: Tokenizer, phase: Phase) -> Iterator[tuple[Tensor, Tensor
             yield _batch(groups[index])
 
 
-def _loss(model: Spark, tokens: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+def _loss(model: Spark, tokens: Tensor, labels: Tensor) -> Tensor:
     hidden, _ = model(tokens)
     learned = labels != IGNORED
-    return functional.cross_entropy(model.logits(hidden[learned]), labels[learned], weight=weights)
+    return functional.cross_entropy(model.logits(hidden[learned]), labels[learned])
 
 
 def _optimizers(model: Spark, share: float) -> list[torch.optim.Optimizer]:
@@ -147,7 +143,7 @@ def _rate(step: int, steps: int) -> float:
 
 
 def shortened(courses: tuple[Course, ...], steps: int) -> tuple[Course, ...]:
-    """Return ``courses`` with ``steps`` steps in every phase, to try the script."""
+    """Return *courses* with *steps* steps in every phase, to try the script."""
     return tuple(
         replace(course, phases=tuple(replace(phase, steps=steps) for phase in course.phases))
         for course in courses
@@ -162,15 +158,16 @@ def train(folder: Path, courses: tuple[Course, ...] = COURSES) -> None:
     torch.manual_seed(_MODEL_SEED)
     folder.mkdir(parents=True, exist_ok=True)
     texts = islice(training_samples(_TOKENIZER_SEED), _TOKENIZER_SAMPLES)
-    train_tokenizer(
+    tokenizer = train_tokenizer(
         (prompt_of(sample) + completion(sample) for sample in texts), folder / "tokenizer.json"
     )
-    save_model(new_model(Shape()), folder)
+    model = new_model(Shape()).train()
+    print(f"{sum(p.numel() for p in model.parameters())} parameters", flush=True)
     for course in courses[:-1]:
-        train_course(folder, course)
-    before = load_model(folder)
-    train_course(folder, courses[-1])
-    save_model(between(before, load_model(folder), _LAST_SHARE), folder)
+        learn(model, tokenizer, course, folder)
+    before = copy.deepcopy(model)
+    learn(model, tokenizer, courses[-1], folder)
+    save_model(between(before, model, _LAST_SHARE), folder)
 
 
 def between(one: Spark, other: Spark, share: float) -> Spark:
@@ -181,12 +178,9 @@ def between(one: Spark, other: Spark, share: float) -> Spark:
     return one
 
 
-def train_course(folder: Path, course: Course) -> None:
-    """Train the model of ``folder`` further, saving as it goes; the optimisers start afresh."""
+def learn(model: Spark, tokenizer: Tokenizer, course: Course, folder: Path) -> None:
+    """Train *model* further, saving into *folder* as it goes; the optimisers start afresh."""
     started = time.monotonic()
-    tokenizer = load_tokenizer(folder / "tokenizer.json")
-    model = load_model(folder).train()
-    print(f"{sum(p.numel() for p in model.parameters())} parameters", flush=True)
     steps = sum(phase.steps for phase in course.phases)
     data = chain.from_iterable(islice(batches(tokenizer, p), p.steps) for p in course.phases)
     optimizers = _optimizers(model, course.rate)
@@ -194,11 +188,9 @@ def train_course(folder: Path, course: Course) -> None:
         torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
         for optimizer in optimizers
     ]
-    weights = torch.ones(VOCABULARY)
-    weights[tokenizer.token_to_id(TURN_END)] = course.end_weight
     seen = 0
     for step, (tokens, labels) in enumerate(data, 1):
-        loss = _loss(model, tokens, labels, weights)
+        loss = _loss(model, tokens, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, schedule in zip(optimizers, schedules, strict=True):

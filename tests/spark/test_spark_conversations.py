@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from spark.conversations import LATE_MIX, MIX, completion, generate, training_samples
+from spark.conversations import LAST_MIX, MIX, completion, generate, training_samples
 from spark.held_out import (
     ask_addition,
     held_out_additions,
@@ -32,7 +32,7 @@ def samples() -> list[Sample]:
 
 @pytest.fixture(scope="module")
 def texts(samples: list[Sample]) -> list[str]:
-    last = islice(training_samples(2, LATE_MIX), 4_000)
+    last = islice(training_samples(2, LAST_MIX), 4_000)
     return [prompt_of(sample) + completion(sample) for sample in (*samples, *last)]
 
 
