@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pilotlight import __version__, platform
+from pilotlight import __version__, door, platform
 from pilotlight.config import ConfigError, Settings
 from pilotlight.telemetry import configure_logging
 
@@ -26,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_LAST_LOOK = 0.1
-"""Seconds in which who has come is accepted, and in which a request that was sent is read."""
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -103,21 +101,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         async def _drain(self) -> None:
             try:
                 await service.drain(settings.grace)
-                await self._close_the_door()
+                await door.close(listener, self.servers, self.server_state.connections)
             finally:
                 self.should_exit = True
-
-        async def _close_the_door(self) -> None:
-            """Let nobody in any more, and answer those who are in.
-
-            The kernel resets who waits in a listener that is closed, and uvicorn cuts who has not
-            asked yet.
-            """
-            listener.listen(0)  # from here on the kernel lets nobody wait
-            await asyncio.sleep(_LAST_LOOK)
-            for server in self.servers:
-                server.close()
-            await asyncio.sleep(_LAST_LOOK)
 
     print(announcement(settings, listener), flush=True)  # noqa: T201 - for whoever started it
     await Server(config).serve(sockets=[listener])
