@@ -28,6 +28,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks.named_threads import EXECUTOR, threads_of
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 
 SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
@@ -35,6 +36,8 @@ _CHAT = "/v1/chat/completions"
 _TIMEOUT = 60.0
 _TOKENS = 60
 """Of the shortest stream; the longest has nearly twice as many."""
+_EXECUTOR_THREADS = min(32, (os.cpu_count() or 1) + 4)
+"""As `concurrent.futures.ThreadPoolExecutor` has it."""
 _WHOLE, _FAILED = "whole", "inference_error"
 
 
@@ -60,8 +63,13 @@ class Deaths:
     """Processes of engines that were there at the end, beside the two."""
     descriptors: int = 0
     """Open files of the server at the end, beyond those before the first death."""
-    threads: int = 0
-    """The same of its threads; those of asyncio's pool, which grows, are among them."""
+    threads: dict[str, int] = field(default_factory=dict)
+    """The same of its threads, by their kind, where it is not 0. Those of asyncio's executor are
+    told in `executor`."""
+    executor: int = 0
+    """Threads of asyncio's executor at the end. It starts one whenever something is given to it and
+    none is idle, up to min(32, CPUs + 4), and ends none: their number says how much was done at the
+    same moment, and not what a death has left."""
 
 
 def run(rounds: int, streams: int, log: Path | None = None) -> Deaths:
@@ -84,9 +92,9 @@ def run(rounds: int, streams: int, log: Path | None = None) -> Deaths:
         models[0].ask()
         after = server.settled(before)
         deaths.processes = len(server.engines()) - len(models)
-        deaths.threads, deaths.descriptors = (
-            now - was for now, was in zip(after, before, strict=True)
-        )
+        deaths.descriptors = after.files - before.files
+        deaths.executor = after.threads[EXECUTOR]
+        deaths.threads = more_threads(before, after)
     return deaths
 
 
@@ -190,12 +198,33 @@ def _outcome(text: str) -> str:
     return _WHOLE if reason in ("stop", "length") else f"finish_reason {reason}"
 
 
+@dataclass
+class Held:
+    """What a server has."""
+
+    threads: Counter[str]
+    """By kind."""
+    files: int
+
+
+def more_threads(before: Held, after: Held) -> dict[str, int]:
+    """Return by how many threads of each kind there are more or less, but for the executor's."""
+    found = {
+        kind: after.threads[kind] - before.threads[kind] for kind in after.threads | before.threads
+    }
+    return {kind: more for kind, more in found.items() if more and kind != EXECUTOR}
+
+
 class Server:
     """`pilotlight serve`, and what it holds."""
 
-    def __init__(self, process: "subprocess.Popen[str]", url: str) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[str]", url: str, names: Path | None = None
+    ) -> None:
+        """Know one that was started with `benchmarks.named_threads` by its file of *names*."""
         self.url = url
         self._proc = Path("/proc") / str(process.pid)
+        self._names = names
 
     def engines(self) -> dict[str, int]:
         """Return the processes of its engines by the file of their model."""
@@ -208,18 +237,21 @@ class Server:
                     found[command[-2].decode()] = int(stat.parent.name)
         return found
 
-    def held(self) -> tuple[int, int]:
-        """Return how many threads and open files it has."""
-        threads, files = (len(list((self._proc / name).iterdir())) for name in ("task", "fd"))
-        return threads, files
+    def held(self) -> Held:
+        """Return what it has; raises where it does not tell the names of its threads."""
+        if self._names is None:
+            raise ValueError(f"{self.url} was started without a file of names")
+        threads = threads_of(int(self._proc.name), self._names)
+        return Held(threads, len(list((self._proc / "fd").iterdir())))
 
-    def settled(self, before: tuple[int, int]) -> tuple[int, int]:
+    def settled(self, before: Held) -> Held:
         """Return `held`, once it is no more than *before*, or after some seconds."""
         for _ in range(50):
-            if all(now <= was for now, was in zip(self.held(), before, strict=True)):
+            now = self.held()
+            if now.files <= before.files and not more_threads(before, now):
                 break
             time.sleep(0.1)
-        return self.held()
+        return now
 
 
 @contextmanager
@@ -230,17 +262,18 @@ def _server(folder: Path, log: Path | None) -> Iterator[Server]:
     for name in ("dying", "other"):
         (folder / f"{name}.gguf").write_bytes(spark.read_bytes())
     flags = ["--models-dir", str(folder), "--port", "0", "--isolation", "process", "--threads", "1"]
+    names = folder / "threads.json"
     with ExitStack() as stack:
         errors: Any = subprocess.DEVNULL if log is None else stack.enter_context(log.open("w"))
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "pilotlight", "serve", *flags],
+            [sys.executable, "-m", "benchmarks.named_threads", str(names), "serve", *flags],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         try:
-            yield Server(process, _url(process.stdout or ()))
+            yield Server(process, _url(process.stdout or ()), names)
         finally:
             process.terminate()
             process.communicate(timeout=_TIMEOUT)
@@ -268,9 +301,11 @@ def table(deaths: Deaths) -> Sequence[str]:
     for name, outcomes in deaths.outcomes.items():
         told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
         lines.append(f"streams of {name}: {told}")
+    kinds = ", ".join(f"{more:+} {kind}" for kind, more in deaths.threads.items())
     lines.append(
-        f"left in the end: {deaths.processes} processes, {deaths.threads} threads,"
-        f" {deaths.descriptors} open files"
+        f"left in the end: {deaths.processes} processes, {deaths.descriptors} open files,"
+        f" {sum(deaths.threads.values())} threads{kinds and f' ({kinds})'};"
+        f" asyncio's executor has {deaths.executor} threads of at most {_EXECUTOR_THREADS}"
     )
     return lines
 
