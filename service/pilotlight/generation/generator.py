@@ -7,12 +7,10 @@ from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
-from pilotlight.admission import shutting_down
 from pilotlight.answer_watch import AnswerWatch
 from pilotlight.async_engine import AsyncEngine, EventStream, Refused
 from pilotlight.errors import (
     ContextLengthExceeded,
-    InferenceError,
     InvalidRequest,
     ServiceError,
 )
@@ -27,7 +25,6 @@ from pilotlight.models.pool import Hold, LoadedModel, ModelStatus
 from pilotlight.reception import Reception
 from pilotlight_backend import (
     BackendError,
-    EngineClosed,
     GenerateRequest,
     Guide,
     InvalidParameter,
@@ -150,8 +147,11 @@ def _submit(
         raise _refusal(refused.error, params.prompts[refused.number // params.n]) from refused
 
 
-def _refusal(error: BackendError, prompt: Prompt) -> ServiceError:
-    """Return in a request's words why the engine does not take *prompt*."""
+def _refusal(error: BackendError, prompt: Prompt) -> ServiceError | BackendError:
+    """Return in a request's words why the engine does not take *prompt*.
+
+    What is the engine's own trouble stays as it is: the reception knows whether the server ends.
+    """
     match error:
         case PromptTooLong():
             return ContextLengthExceeded(
@@ -161,10 +161,8 @@ def _refusal(error: BackendError, prompt: Prompt) -> ServiceError:
             )
         case InvalidParameter():
             return InvalidRequest(str(error), param=param_of(error.param, prompt))
-        case EngineClosed():
-            return shutting_down()
         case _:
-            return InferenceError(str(error))
+            return error
 
 
 async def _next(stream: EventStream, answers: Sequence[Answer]) -> Events:
