@@ -5,9 +5,7 @@ python -m benchmarks.engine_deaths --rounds 50
 A real server with two models, each in a process of its own, and streams that follow each other on
 both. In each round one model's process is ended by a signal while its streams run. Counted are the
 requests of that model that failed with `inference_error`, any other outcome, the streams of the
-other model that were not whole, and how long it took until the next request was answered. Before
-that some deaths go uncounted: asyncio's pool starts its threads one by one, as work comes, and what
-the server holds is compared with what it holds when they are there.
+other model that were not whole, and how long it took until the next request was answered.
 """
 
 import argparse
@@ -30,15 +28,16 @@ from typing import Any
 
 import httpx
 
+from benchmarks.named_threads import EXECUTOR, threads_of
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 
 SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
 _CHAT = "/v1/chat/completions"
 _TIMEOUT = 60.0
-_WARM_UP = 12
-"""Deaths after which asyncio's pool, of at most four threads more than there are CPUs, is whole."""
 _TOKENS = 60
 """Of the shortest stream; the longest has nearly twice as many."""
+_EXECUTOR_THREADS = min(32, (os.cpu_count() or 1) + 4)
+"""As `concurrent.futures.ThreadPoolExecutor` has it."""
 _WHOLE, _FAILED = "whole", "inference_error"
 
 
@@ -64,38 +63,38 @@ class Deaths:
     """Processes of engines that were there at the end, beside the two."""
     descriptors: int = 0
     """Open files of the server at the end, beyond those before the first death."""
-    threads: int = 0
-    """The same of its threads."""
+    threads: dict[str, int] = field(default_factory=dict)
+    """The same of its threads, by their kind, where it is not 0. Those of asyncio's executor are
+    told in `executor`."""
+    executor: int = 0
+    """Threads of asyncio's executor at the end. It starts one whenever something is given to it and
+    none is idle, up to min(32, CPUs + 4), and ends none: their number says how much was done at the
+    same moment, and not what a death has left."""
 
 
-def run(rounds: int, streams: int, log: Path | None = None, *, warm_up: int = 0) -> Deaths:
-    """Kill `dying`'s process *rounds* times; *streams* run on each of the two models.
-
-    *warm_up* deaths come before, and are not counted.
-    """
-    with tempfile.TemporaryDirectory() as folder, _server(Path(folder), log) as server:
-        _deaths(server, warm_up, streams)
+def run(rounds: int, streams: int, log: Path | None = None) -> Deaths:
+    """Kill `dying`'s process *rounds* times; *streams* run on each of the two models."""
+    deaths = Deaths()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(_server(folder, log))
+        models = [Model(server.url, name) for name in ("dying", "other")]
+        for model in models:
+            model.ask()
         before = server.held()
-        deaths = _deaths(server, rounds, streams)
+        for model in models:
+            deaths.outcomes[model.name] = model.outcomes
+            stack.enter_context(model.streaming(streams))
+        for number in range(rounds):
+            deaths.rounds.append(_one_death(server, models[0], SIGNALS[number % len(SIGNALS)]))
+        for model in models:
+            model.stop()
+        models[0].ask()
         after = server.settled(before)
-        deaths.processes = len(server.engines()) - len(deaths.outcomes)
-        deaths.threads, deaths.descriptors = (
-            now - was for now, was in zip(after, before, strict=True)
-        )
-    return deaths
-
-
-def _deaths(server: "Server", rounds: int, streams: int) -> Deaths:
-    """Kill and count; when it returns both models are loaded, and nobody asks."""
-    dying, other = (Model(server.url, name) for name in ("dying", "other"))
-    deaths = Deaths(outcomes={model.name: model.outcomes for model in (dying, other)})
-    for model in (dying, other):
-        model.ask()
-    if rounds:
-        with dying.streaming(streams), other.streaming(streams):
-            for number in range(rounds):
-                deaths.rounds.append(_one_death(server, dying, SIGNALS[number % len(SIGNALS)]))
-        dying.ask()
+        deaths.processes = len(server.engines()) - len(models)
+        deaths.descriptors = after.files - before.files
+        deaths.executor = after.threads[EXECUTOR]
+        deaths.threads = more_threads(before, after)
     return deaths
 
 
@@ -199,12 +198,33 @@ def _outcome(text: str) -> str:
     return _WHOLE if reason in ("stop", "length") else f"finish_reason {reason}"
 
 
+@dataclass
+class Held:
+    """What a server has."""
+
+    threads: Counter[str]
+    """By kind."""
+    files: int
+
+
+def more_threads(before: Held, after: Held) -> dict[str, int]:
+    """Return by how many threads of each kind there are more or less, but for the executor's."""
+    found = {
+        kind: after.threads[kind] - before.threads[kind] for kind in after.threads | before.threads
+    }
+    return {kind: more for kind, more in found.items() if more and kind != EXECUTOR}
+
+
 class Server:
     """`pilotlight serve`, and what it holds."""
 
-    def __init__(self, process: "subprocess.Popen[str]", url: str) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[str]", url: str, names: Path | None = None
+    ) -> None:
+        """Know one that was started with `benchmarks.named_threads` by its file of *names*."""
         self.url = url
         self._proc = Path("/proc") / str(process.pid)
+        self._names = names
 
     def engines(self) -> dict[str, int]:
         """Return the processes of its engines by the file of their model."""
@@ -217,18 +237,21 @@ class Server:
                     found[command[-2].decode()] = int(stat.parent.name)
         return found
 
-    def held(self) -> tuple[int, int]:
-        """Return how many threads and open files it has."""
-        threads, files = (len(list((self._proc / name).iterdir())) for name in ("task", "fd"))
-        return threads, files
+    def held(self) -> Held:
+        """Return what it has; raises where it does not tell the names of its threads."""
+        if self._names is None:
+            raise ValueError(f"{self.url} was started without a file of names")
+        threads = threads_of(int(self._proc.name), self._names)
+        return Held(threads, len(list((self._proc / "fd").iterdir())))
 
-    def settled(self, before: tuple[int, int]) -> tuple[int, int]:
+    def settled(self, before: Held) -> Held:
         """Return `held`, once it is no more than *before*, or after some seconds."""
         for _ in range(50):
-            if all(now <= was for now, was in zip(self.held(), before, strict=True)):
+            now = self.held()
+            if now.files <= before.files and not more_threads(before, now):
                 break
             time.sleep(0.1)
-        return self.held()
+        return now
 
 
 @contextmanager
@@ -239,17 +262,18 @@ def _server(folder: Path, log: Path | None) -> Iterator[Server]:
     for name in ("dying", "other"):
         (folder / f"{name}.gguf").write_bytes(spark.read_bytes())
     flags = ["--models-dir", str(folder), "--port", "0", "--isolation", "process", "--threads", "1"]
+    names = folder / "threads.json"
     with ExitStack() as stack:
         errors: Any = subprocess.DEVNULL if log is None else stack.enter_context(log.open("w"))
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "pilotlight", "serve", *flags],
+            [sys.executable, "-m", "benchmarks.named_threads", str(names), "serve", *flags],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         try:
-            yield Server(process, _url(process.stdout or ()))
+            yield Server(process, _url(process.stdout or ()), names)
         finally:
             process.terminate()
             process.communicate(timeout=_TIMEOUT)
@@ -277,9 +301,11 @@ def table(deaths: Deaths) -> Sequence[str]:
     for name, outcomes in deaths.outcomes.items():
         told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
         lines.append(f"streams of {name}: {told}")
+    kinds = ", ".join(f"{more:+} {kind}" for kind, more in deaths.threads.items())
     lines.append(
-        f"left in the end: {deaths.processes} processes, {deaths.threads} threads,"
-        f" {deaths.descriptors} open files"
+        f"left in the end: {deaths.processes} processes, {deaths.descriptors} open files,"
+        f" {sum(deaths.threads.values())} threads{kinds and f' ({kinds})'};"
+        f" asyncio's executor has {deaths.executor} threads of at most {_EXECUTOR_THREADS}"
     )
     return lines
 
@@ -291,8 +317,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=4, help="on each of the two models")
     parser.add_argument("--log", type=Path, help="file for the server's log")
     given = parser.parse_args()
-    deaths = run(given.rounds, given.streams, given.log, warm_up=_WARM_UP)
-    print("\n".join(table(deaths)))  # noqa: T201
+    print("\n".join(table(run(given.rounds, given.streams, given.log))))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ Last, requests are left waiting for a slot that is not free, to see what memory 
 
 import argparse
 import asyncio
+import json
 import random
 import re
 import statistics
@@ -69,20 +70,25 @@ class Tally(Struct):
     waited: list[float] = field(default_factory=list)
     """Seconds from asking to the first byte."""
     refused: list[float] = field(default_factory=list)
-    """Seconds from connecting to the whole refusal."""
+    """Seconds from the request in the kernel to the whole refusal in the kernel: the server's."""
+    felt: list[float] = field(default_factory=list)
+    """Seconds from connecting to the refusal that was read. More than *refused* by what these
+    clients wait for each other: one process that reads all the streams on the same CPUs."""
     wrong: list[str] = field(default_factory=list)
 
     def __iadd__(self, other: "Tally") -> Self:
         self.answered += other.answered
         self.waited += other.waited
         self.refused += other.refused
+        self.felt += other.felt
         self.wrong += other.wrong
         return self
 
     def take(self, answer: Answer, asked_at: float, expected: Sequence[str]) -> None:
         """Count one answer."""
         if answer.status == _TOO_MANY:
-            self.refused.append(answer.ended_at - asked_at)
+            self.refused.append(answer.arrived_at - answer.sent_at)
+            self.felt.append(answer.ended_at - asked_at)
             if "retry-after" not in answer.headers:
                 self.wrong.append("a refusal without Retry-After")
         elif answer.status != _OK:
@@ -149,7 +155,21 @@ def percentile(values: Sequence[float], part: float) -> float:
     return ordered[min(int(part * len(ordered)), len(ordered) - 1)]
 
 
-async def measure(server: ServerProcess, slots: int, max_queue: int, seconds: float) -> list[str]:
+def spread(seconds: Sequence[float]) -> str:
+    """Return how long something took: median, p99 and the most."""
+    median, rare, most = (percentile(seconds, part) * 1e3 for part in (0.5, 0.99, 1.0))
+    return f"median {median:.1f} ms  p99 {rare:.1f} ms  max {most:.1f} ms"
+
+
+def refusals(log: Path) -> list[float]:
+    """Return the seconds of the refusals in the access log *log*, from the request's first line."""
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    return [line["duration"] for line in lines if line.get("status") == _TOO_MANY]
+
+
+async def measure(
+    server: ServerProcess, slots: int, max_queue: int, seconds: float, log: Path
+) -> list[str]:
     """Print what there is to see; return what is not as it should be."""
     port = server.port
     expected = said(await exchange(port, count_to(100)))
@@ -162,6 +182,7 @@ async def measure(server: ServerProcess, slots: int, max_queue: int, seconds: fl
         alone += await crowd(port, slots, seconds / _ROUNDS / 2, expected)
         full += await crowd(port, clients, seconds / _ROUNDS, expected, pause)
     after = server.resources().rss
+    logged = refusals(log)
     uncontended = statistics.median(alone.answered)
     ratio = statistics.median(full.answered) / uncontended
     sys.stdout.write(
@@ -170,9 +191,8 @@ async def measure(server: ServerProcess, slots: int, max_queue: int, seconds: fl
         f"{clients} clients, {max_queue} may wait   answered {len(full.answered):5}"
         f"  median {statistics.median(full.answered):.3f} s  full/alone {ratio:.3f}"
         f"  wait median {statistics.median(full.waited):.3f} s\n"
-        f"refused {len(full.refused)}  median {statistics.median(full.refused) * 1e3:.1f} ms"
-        f"  p99 {percentile(full.refused, 0.99) * 1e3:.1f} ms"
-        f"  max {max(full.refused) * 1e3:.1f} ms\n"
+        f"refused {len(full.refused)} {spread(full.refused)}, as the log says {spread(logged)}\n"
+        f"  with what the clients wait for each other {spread(full.felt)}\n"
         f"memory {before / 1e6:.1f} MB, then {after / 1e6:.1f} MB\n"
     )
     faults = [*alone.wrong, *warm.wrong, *full.wrong]
@@ -207,7 +227,9 @@ def main() -> None:
         }
         with serving(flags | {"--max-queue": arguments.max_queue}, folder / "log") as server:
             faults += runner.run(
-                measure(server, arguments.slots, arguments.max_queue, arguments.seconds)
+                measure(
+                    server, arguments.slots, arguments.max_queue, arguments.seconds, folder / "log"
+                )
             )
         for padding in (0, 10_000, 100_000):
             with serving(flags | {"--max-queue": 2 * _WAITING}, folder / "log") as server:

@@ -5,6 +5,8 @@ An HTTP library would be most of what a refusal takes, and cannot hang up in the
 
 import asyncio
 import json
+import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +15,8 @@ import httptools
 from msgspec import Struct
 
 _CHUNK = 65536
+_LAST_DATA = 52
+"""Where linux/tcp.h's `tcp_info` has `tcpi_last_data_recv`: milliseconds, in the kernel's ticks."""
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -21,8 +25,13 @@ class Answer(Struct, frozen=True, kw_only=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
+    sent_at: float
+    """When the request was handed to the kernel."""
     head_at: float
     """When the first bytes were there."""
+    arrived_at: float
+    """When the kernel had the last bytes, to some milliseconds: what is between that and *ended_at*
+    is the reader's own, who was busy with something else."""
     ended_at: float
     whole: bool
     """False where the reader had enough before the end."""
@@ -83,6 +92,7 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._sent_at = 0.0
 
     @classmethod
     async def open(cls, port: int) -> "Connection":
@@ -92,6 +102,7 @@ class Connection:
     async def send(self, data: bytes) -> None:
         """Send *data*."""
         self._writer.write(data)
+        self._sent_at = time.perf_counter()
         await self._writer.drain()
 
     async def answer(
@@ -113,14 +124,23 @@ class Connection:
             parser.feed_data(data)
             if pause:
                 await asyncio.sleep(pause)
+        ended_at = time.perf_counter()
         return Answer(
             status=parser.get_status_code(),
             headers=reading.headers,
             body=bytes(reading.body),
+            sent_at=self._sent_at,
             head_at=head_at,
-            ended_at=time.perf_counter(),
+            arrived_at=ended_at - self._unread_for(),
+            ended_at=ended_at,
             whole=reading.complete,
         )
+
+    def _unread_for(self) -> float:
+        """Return for how many seconds the latest data had been there, as the kernel knows it."""
+        found = self._writer.get_extra_info("socket")
+        info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA + 4)
+        return int.from_bytes(info[_LAST_DATA:], sys.byteorder) / 1000
 
     def hang_up(self) -> None:
         """Be gone at once, without a word."""

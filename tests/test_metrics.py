@@ -1,5 +1,7 @@
 """What is counted, and how it is told."""
 
+import threading
+
 import pytest
 from msgspec.structs import replace
 from prometheus_client.openmetrics.parser import (
@@ -8,7 +10,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from pilotlight import __version__
-from pilotlight.metrics import _MANY, AnswerRecord, LoadRecord, Metrics, RequestRecord
+from pilotlight.metrics import _FEW, _MANY, AnswerRecord, LoadRecord, Metrics, RequestRecord
 from pilotlight_backend import EngineStats
 
 STATS = EngineStats(
@@ -143,9 +145,27 @@ def test_the_version_is_told(metrics):
 
 def test_records_do_not_pile_up(metrics):
     """Where nobody scrapes, records are counted all the same, and let go."""
-    for _ in range(3 * _MANY + 1):
+    for _ in range(_MANY):
         metrics.note(ANSWER)
-    assert len(metrics._waiting) == 1
+    assert metrics._importing is not None
+    metrics._importing.join()
+    for _ in range(2 * _MANY + 1):
+        metrics.note(ANSWER)
+    assert len(metrics._waiting) <= _FEW
+    assert samples(metrics)["pilotlight_requests_total", "m", "stop"] == 3 * _MANY + 1
+
+
+def test_what_counts_is_imported_beside_the_event_loop(metrics, monkeypatch):
+    """As long as that takes records wait, however many they are, and none is lost."""
+    imported = threading.Event()
+    monkeypatch.setattr("pilotlight.metrics.import_library", imported.wait)
+    for _ in range(3 * _MANY):
+        metrics.note(ANSWER)
+    assert len(metrics._waiting) == 3 * _MANY
+    imported.set()
+    metrics._importing.join()
+    metrics.note(ANSWER)
+    assert not metrics._waiting
     assert samples(metrics)["pilotlight_requests_total", "m", "stop"] == 3 * _MANY + 1
 
 

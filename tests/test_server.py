@@ -1,13 +1,16 @@
 """What a server says of itself when it starts."""
 
+import asyncio
+import gc
 import re
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pilotlight.config import Secret, Settings, load_settings
-from pilotlight.server import announcement, exposure, findings, hanging_up
+from pilotlight.server import _set_aside, announcement, exposure, findings, hanging_up
 
 CLUSTER = {"K_SERVICE": "x", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
@@ -93,3 +96,23 @@ async def test_a_server_that_ends_keeps_no_connection(ends, headers):
         {"type": "http.response.start", "status": 200, "headers": headers},
         {"type": "http.response.body", "body": b"x"},
     ]
+
+
+async def test_what_is_there_for_good_is_not_collected():
+    """What the start built is set aside at once, and what preloading brought when it is done."""
+    loading = asyncio.Event()
+    gc.disable()
+    task = asyncio.create_task(_set_aside(SimpleNamespace(preloaded=loading.wait)))
+    try:
+        await asyncio.sleep(0)
+        started = gc.get_freeze_count()
+        assert started > 1000
+        assert gc.isenabled()
+        brought = [[number] for number in range(100)]
+        loading.set()
+        await task
+        assert gc.get_freeze_count() > started
+        assert not any(one is brought for one in gc.get_objects())
+    finally:
+        gc.enable()
+        gc.unfreeze()

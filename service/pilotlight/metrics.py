@@ -2,9 +2,11 @@
 
 What happened is noted as plain records and counted later: importing prometheus_client takes 20 ms
 or more, most of it for an HTTP server of its own that nobody uses here, and a cold start has no
-such time to give away. Everything runs on the event loop.
+such time to give away. Everything runs on the event loop, but for that import: it would hold up
+every request.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 _MANY = 256
 """Records that are kept before they are counted, scraped or not."""
+_FEW = 16
+"""Records that are counted at once, when all before them are: some hundred would take longer than
+an answer that is due meanwhile."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -96,14 +101,24 @@ class Metrics:
         self._look = _Look(engines, states, held)
         self._waiting: list[Record] = []
         self._counted: _Families | None = None
+        self._importing: threading.Thread | None = None
         self.started_in: float | None = None
         """Seconds from exec until requests were taken."""
 
     def note(self, record: Record) -> None:
         """Take one record."""
         self._waiting.append(record)
-        if len(self._waiting) >= _MANY:
-            self._count()
+        if len(self._waiting) < (_MANY if self._counted is None else _FEW):
+            return
+        if self._counted is None:
+            if self._importing is None:
+                self._importing = threading.Thread(
+                    target=import_library, name="metrics", daemon=True
+                )
+                self._importing.start()
+            if self._importing.is_alive():
+                return
+        self._count()
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return every metric, and the content type of the format that *accept* asks for."""
@@ -128,6 +143,11 @@ class Metrics:
                 case LoadRecord():
                     self._counted.load(record)
         return self._counted
+
+
+def import_library() -> None:
+    """Import what counts; to be called on another thread than the event loop's."""
+    import prometheus_client  # noqa: F401, PLC0415
 
 
 _TIMES = {

@@ -101,6 +101,11 @@ class Service:
         if self._preloading is None:
             self._preloading = asyncio.create_task(self.preload.run(), name="preload")
 
+    async def preloaded(self) -> None:
+        """Return when what is to be preloaded is there, has failed for good, or was given up."""
+        if self._preloading is not None:
+            await asyncio.wait((self._preloading,))
+
     def opened(self) -> None:
         """Note that requests are taken from now on."""
         self.metrics.started_in = process_age()

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from pilotlight_backend import EngineClosed
 from tests.api.caller import Call
 from tests.conftest import CHAT, FakeService, chat
 
@@ -409,3 +410,17 @@ async def test_unloading_ends_the_process(isolated):
     await service.ask(model="n")
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
+
+
+async def test_an_engine_that_has_just_died_is_no_shutdown(start, monkeypatch):
+    """Who asks between a death and the look that finds it is told of a failure: no server ends."""
+    service = await start()
+    service.write(reply="Hello.")
+    await service.ask()
+
+    def submit(*_):
+        raise EngineClosed("the engine is closed")  # as a process does that is gone
+
+    monkeypatch.setattr(service.engine, "submit", submit)
+    answer = await service.post(chat())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "inference_error")

@@ -38,20 +38,3 @@ async def test_who_waits_for_a_turn_is_sent_away_and_not_failed(start, monkeypat
             assert answer.json()["error"]["code"] == "shutting_down"
             assert answer.headers["retry-after"] == "2"
     assert "failed" not in caplog.text
-
-
-async def test_engine_that_closes_before_a_request_is_no_shutdown(start, monkeypatch):
-    """An engine that dies is closed under requests whose turn has come; the server goes on."""
-    service = await start()
-    service.write(reply="Hello.")
-    await service.ask()
-
-    def closed(*_):
-        raise EngineClosed("the engine has died")
-
-    monkeypatch.setattr(service.engine, "submit", closed)
-    answer = await service.post(chat())
-
-    assert answer.status_code == 500
-    assert answer.json()["error"]["code"] == "inference_error"
-    assert "died" in answer.json()["error"]["message"]

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks import engine_deaths
+from benchmarks import engine_deaths, named_threads
 from pilotlight_backend.testing.conformance.listener import eventually
 from pilotlight_backend.testing.fake import FakeModel
 from tests.conftest import CHAT, chat, events
 from tests.end_to_end.test_process import environment, write_plugin
-
-ASYNCIO_THREADS = 32
-"""At the most in the pool of `asyncio.to_thread`."""
 
 
 def test_deaths_under_load():
@@ -34,7 +32,29 @@ def test_deaths_under_load():
     assert sum(one.failed for one in deaths.rounds) >= 5
     assert deaths.processes == 0
     assert deaths.descriptors <= 0
-    assert deaths.threads <= ASYNCIO_THREADS
+    assert deaths.threads == {}
+    assert 0 < deaths.executor <= 32
+
+
+def test_threads_are_told_by_their_kind():
+    """A thread that Python did not start has no name; a number in a name is no kind."""
+    names = {"1": "MainThread", "2": "uvloop_0", "3": "uvloop_11", "4": "isolated dying"}
+    found = named_threads.kinds([1, 2, 3, 4, 5], names)
+    assert found == {"MainThread": 1, "uvloop": 2, "isolated dying": 1, "native": 1}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "more"),
+    [
+        ({"uvloop": 1}, {"uvloop": 5}, {}),
+        ({"telling": 2}, {"telling": 2, "native": 1}, {"native": 1}),
+        ({"close": 1, "telling": 2}, {"telling": 2}, {"close": -1}),
+    ],
+)
+def test_what_a_death_leaves_is_told_apart_from_the_executor(before, after, more):
+    """Its threads come as they are needed and stay; all others have to be gone."""
+    held = (engine_deaths.Held(Counter(one), files=0) for one in (before, after))
+    assert engine_deaths.more_threads(*held) == more
 
 
 @contextmanager

@@ -77,13 +77,14 @@ class Context:
         # vocabulary of 150,000.
         params.n_outputs_max = slots
         params.n_threads = params.n_threads_batch = threads
-        # A KV stream a slot, and plain attention: then a sequence's numbers do not depend on its
-        # neighbours, and with Q8_0 and Q4_0 weights they are the same to the bit. In a unified
-        # cache a sequence's cells lie among others'; flash attention takes another path for one
-        # stream than for several (ggml-cpu/ops.cpp, use_split_kv_path). Measured on a CPU with
-        # four streams of 256 and 768 tokens: a unified cache prefills a third slower without
-        # flash attention; flash attention would be 8 to 12 % faster, at the price of greedy
-        # answers that differ between one stream and several.
+        # A KV stream a slot, and plain attention: then a sequence's numbers do not depend on what
+        # its neighbours say, and with Q8_0 and Q4_0 weights they are the same to the bit where the
+        # prompt was cut alike (benchmarks/rounding.py). In a unified cache a sequence's cells lie
+        # among others'; flash attention takes another path for one stream than for several
+        # (ggml-cpu/ops.cpp, use_split_kv_path). Measured on a CPU with four streams of 256 and 768
+        # tokens: a unified cache prefills a third slower without flash attention; flash attention
+        # would be 8 to 12 % faster, at the price of greedy answers that differ between one stream
+        # and several.
         params.kv_unified = False
         params.flash_attn_type = self._lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.no_perf = True

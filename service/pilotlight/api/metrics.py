@@ -1,12 +1,13 @@
 """`GET /metrics`: what Prometheus scrapes."""
 
+import asyncio
 from typing import Any
 
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from pilotlight.api.operation import Answer, Content, Operation
-from pilotlight.metrics import Metrics
+from pilotlight.metrics import Metrics, import_library
 
 _EXAMPLE = """\
 # HELP pilotlight_load_phase_seconds Phases of loads.
@@ -40,6 +41,7 @@ def metrics_handler(metrics: Metrics) -> HTTPRouteHandler:
 
     @get("/metrics", opt={"operation": OPERATION})
     async def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:
+        await asyncio.to_thread(import_library)  # the first scrape would hold up everybody
         body, content_type = metrics.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 

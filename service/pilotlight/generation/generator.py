@@ -19,7 +19,7 @@ from pilotlight.generation.rendering import Rendered, render
 from pilotlight.generation.spelling import spell
 from pilotlight.models.loaded import Hold, LoadedModel, ModelStatus
 from pilotlight.reception import Reception
-from pilotlight_backend import EngineClosed, GenerateRequest, Guide, SamplingParams
+from pilotlight_backend import GenerateRequest, Guide, SamplingParams
 
 
 class Generator:
@@ -128,8 +128,6 @@ def _submit(
     try:
         return dialect.engine.submit(requests)
     except Refused as refused:
-        if isinstance(refused.error, EngineClosed):  # the reception knows whether the server ends
-            raise refused.error from refused
         raise refusal(refused.error, params.prompts[refused.number // params.n]) from refused
 
 

@@ -1,6 +1,6 @@
 """Why an engine takes or ends a request, in the request's words. Pure."""
 
-from pilotlight.errors import ContextLengthExceeded, InferenceError, InvalidRequest, ServiceError
+from pilotlight.errors import ContextLengthExceeded, InvalidRequest, ServiceError
 from pilotlight.generation.params import Prompt
 from pilotlight_backend import BackendError, InvalidParameter, SamplingParams
 from pilotlight_backend import ContextLengthExceeded as PromptTooLong
@@ -12,8 +12,11 @@ _REQUEST_FIELDS = frozenset(
 """The contract's fields that a request calls the same."""
 
 
-def refusal(error: BackendError, prompt: Prompt) -> ServiceError:
-    """Return in a request's words why the engine does not take *prompt*."""
+def refusal(error: BackendError, prompt: Prompt) -> ServiceError | BackendError:
+    """Return in a request's words why the engine does not take *prompt*.
+
+    What is the engine's own trouble stays as it is: the reception knows whether the server ends.
+    """
     match error:
         case PromptTooLong():
             return ContextLengthExceeded(
@@ -24,17 +27,17 @@ def refusal(error: BackendError, prompt: Prompt) -> ServiceError:
         case InvalidParameter():
             return InvalidRequest(str(error), param=param_of(error.param, prompt))
         case _:
-            return InferenceError(str(error))
+            return error
 
 
-def failure(error: BackendError, prompt: Prompt) -> ServiceError:
+def failure(error: BackendError, prompt: Prompt) -> ServiceError | BackendError:
     """Return why an answer to *prompt* ended too early.
 
     An engine in another process refuses a request when it has been taken there: by an event.
     """
     if isinstance(error, InvalidParameter):
         return refusal(error, prompt)
-    return InferenceError(str(error))
+    return error
 
 
 def param_of(name: str, prompt: Prompt) -> str | None:
