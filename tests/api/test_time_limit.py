@@ -10,6 +10,8 @@ from tests.conftest import CHAT, FakeService, chat, events
 
 SHORT = 0.3
 """Seconds: what is limited here waits for an event that never comes."""
+LONGER = 1.0
+"""The same, where something has to be reached before."""
 PROMPT = {"model": "m", "prompt": "hi"}
 INPUT = {"model": "m", "input": "hi"}
 MESSAGES = {**chat(), "max_tokens": 100}
@@ -19,7 +21,7 @@ CODE = "time_limit_exceeded"
 
 async def hanging(start: Any, **settings: Any) -> FakeService:
     """Return a service whose model `m` has one slot and takes no step."""
-    service = await start(parallel=1, request_timeout=SHORT, **settings)
+    service = await start(parallel=1, request_timeout=LONGER, **settings)
     service.write(reply="A long answer.")
     service.backend.token_gate.hold()
     return service
@@ -124,18 +126,18 @@ async def test_a_stream_of_messages_ends_with_an_error_event(start):
 
 
 async def test_a_stream_of_responses_fails(start):
-    """With the event that says so, which has the code."""
+    """With what there is of it, and an event `error`, which has the code."""
     service = await hanging(start)
     response = await service.post({**INPUT, "stream": True}, path="/v1/responses")
-    told = [event for event in events(response.text) if event != "[DONE]"]
-    assert told[-1]["type"] == "response.failed"
-    assert CODE in response.text
+    failed, last = events(response.text)[-2:]
+    assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
+    assert (last["type"], last["code"]) == ("error", CODE)
     await assert_nothing_is_left(service)
 
 
 async def test_a_stream_whose_loading_is_shown(start):
     """Its 200 is sent while the model loads, so that the stream tells."""
-    service = await start(request_timeout=0.6)
+    service = await start(request_timeout=LONGER)
     service.write()
     service.backend.load_gate.hold()
     told = await service.stream(stream_options={"include_loading": True})

@@ -15,8 +15,8 @@ from pilotlight.errors import HeadTooLarge
 from pilotlight.request_watch import request_id
 
 _LINGER = 1.0
-"""Seconds in which a refused client may read why; a socket that is closed while it is still being
-sent to is reset, and the answer may be lost with it."""
+"""Seconds in which a refused client may read why; a socket that is closed with something unread in
+it is reset, and the answer may be lost with it."""
 _OF_A_LINE = len(": \r\n")
 
 
@@ -144,7 +144,7 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()  # it is in the middle of a body, or of other answers
             return
         self.transport.write(_refusal(self.url, self.max_header_bytes))
-        self.transport.write_eof()
+        self.transport.pause_reading()
         self.loop.call_later(_LINGER, self.transport.abort)
 
 
