@@ -72,7 +72,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     if not authenticator.closed and (open_door := exposure(listener)):
         logger.warning("%s", open_door)
     # The web framework is imported on a thread: models load meanwhile.
-    uvicorn, connection, app = await asyncio.to_thread(_import_and_build, service, settings, authenticator)
+    uvicorn, connection, app = await asyncio.to_thread(
+        _import_and_build, service, settings, authenticator
+    )
     config = uvicorn.Config(
         hanging_up(app, lambda: service.admission.closed),
         lifespan="on",

@@ -241,11 +241,10 @@ def test_what_has_no_end_takes_no_memory(lean, beginning):
     assert is_served(lean)
     before = resident(lean)
     sent = 0
-    with connected(lean) as client:
-        with pytest.raises(ConnectionError):
-            client.sendall(beginning)
-            while sent < ENDLESS:
-                client.sendall(b"x" * 1_000_000)
-                sent += 1_000_000
+    with connected(lean) as client, pytest.raises(ConnectionError):
+        client.sendall(beginning)
+        while sent < ENDLESS:
+            client.sendall(b"x" * 1_000_000)
+            sent += 1_000_000
     assert resident(lean) - before < 32_000_000
     assert is_served(lean)
