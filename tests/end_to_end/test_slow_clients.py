@@ -102,6 +102,12 @@ def resident(server: Served) -> int:
     return int(pages) * resource.getpagesize()
 
 
+def flood(client: socket.socket) -> None:
+    """Send without an end, or nearly so."""
+    for _ in range(ENDLESS // 1_000_000):
+        client.sendall(b"x" * 1_000_000)
+
+
 def is_served(server: Served) -> bool:
     return httpx.get(f"{server.url}/livez", timeout=PATIENCE).status_code == 200
 
@@ -135,7 +141,7 @@ def test_the_second_head_on_a_connection(impatient, piece):
         client.sendall(GET)
         assert status(client) == 200
         client.sendall(piece)
-        assert b"HTTP/1.1" not in to_the_end(client)
+        assert to_the_end(client) == b""
 
 
 def test_a_body_that_does_not_come(impatient):
@@ -155,18 +161,18 @@ def test_a_body_that_nobody_reads(impatient):
         client.sendall(POST % b"/nowhere")
         assert status(client) == 404
         with dribbling(client, b" "):
-            assert b"HTTP/1.1" not in to_the_end(client)
+            assert to_the_end(client) == b""
 
 
 def test_an_idle_connection(start):
     """It is closed after `--keep-alive`, and not before its time."""
-    with start("--receive-timeout", LONG, "--keep-alive", str(ALLOWED)) as server:
-        with connected(server) as client:
-            client.sendall(GET)
-            assert status(client) == 200
-            answered = time.monotonic()
-            assert b"HTTP/1.1" not in to_the_end(client)
-            assert time.monotonic() - answered > ALLOWED / 2
+    flags = ("--receive-timeout", LONG, "--keep-alive", str(ALLOWED))
+    with start(*flags) as server, connected(server) as client:
+        client.sendall(GET)
+        assert status(client) == 200
+        answered = time.monotonic()
+        assert to_the_end(client) == b""
+        assert time.monotonic() - answered > ALLOWED / 2
 
 
 def test_a_patient_client(impatient):
@@ -176,8 +182,7 @@ def test_a_patient_client(impatient):
         assert status(client) == 200
         client.settimeout(2 * ALLOWED)
         with pytest.raises(TimeoutError):
-            while client.recv(65536):
-                pass
+            client.recv(1)
         client.settimeout(PATIENCE)
         client.sendall(GET)
         assert status(client) == 200
@@ -240,11 +245,9 @@ def test_what_has_no_end_takes_no_memory(lean, beginning):
     """The server stops to listen, and holds no more than it did."""
     assert is_served(lean)
     before = resident(lean)
-    sent = 0
-    with connected(lean) as client, pytest.raises(ConnectionError):
+    with connected(lean) as client:
         client.sendall(beginning)
-        while sent < ENDLESS:
-            client.sendall(b"x" * 1_000_000)
-            sent += 1_000_000
+        with pytest.raises(ConnectionError):
+            flood(client)
     assert resident(lean) - before < 32_000_000
     assert is_served(lean)
