@@ -251,3 +251,13 @@ def test_what_has_no_end_takes_no_memory(lean, beginning):
             flood(client)
     assert resident(lean) - before < 32_000_000
     assert is_served(lean)
+
+
+def test_requests_that_come_at_once(lean):
+    """Heads that are small by themselves are no large one, though they come in one piece."""
+    times = 20
+    large = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: %b\r\n\r\n" % (b"x" * 10_000)
+    last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with connected(lean) as client:
+        client.sendall(large * times + last)
+        assert to_the_end(client).count(b"HTTP/1.1 200 ") == times + 1

@@ -1,7 +1,7 @@
 """A client's connection: what it may send before a request is there, and how long it may take.
 
 uvicorn's timer runs between two requests alone and ends with the next byte, whatever that is, and
-httptools has no limit for headers (uvicorn 0.51, httptools 0.8).
+httptools has no limit for headers (uvicorn 0.54, httptools 0.9).
 """
 
 import asyncio
