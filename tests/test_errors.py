@@ -18,13 +18,16 @@ TABLE = [
     ("ContextLengthExceeded", 400, "invalid_request_error", "context_length_exceeded"),
     ("InvalidApiKey", 401, "invalid_request_error", "invalid_api_key"),
     ("MethodNotAllowed", 405, "invalid_request_error", "method_not_allowed"),
+    ("RequestTimeout", 408, "invalid_request_error", "request_timeout"),
     ("RequestTooLarge", 413, "invalid_request_error", "request_too_large"),
     ("UnsupportedMediaType", 415, "invalid_request_error", "unsupported_media_type"),
+    ("HeadTooLarge", 431, "invalid_request_error", "head_too_large"),
     ("PathNotFound", 404, "invalid_request_error", "not_found"),
     ("ModelNotFound", 404, "model_not_found", "model_not_found"),
     ("QueueFull", 429, "rate_limit_error", "queue_full"),
     ("RateLimited", 429, "rate_limit_error", "rate_limit_exceeded"),
     ("InferenceError", 500, "inference_error", "inference_error"),
+    ("TimeLimitExceeded", 504, "server_error", "time_limit_exceeded"),
     ("ShuttingDown", 503, "server_error", "shutting_down"),
     ("ModelLoading", 503, "model_loading", "model_loading"),
     ("ModelLoadFailed", 503, "model_load_failed", "model_load_failed"),
@@ -62,6 +65,8 @@ def test_an_error_knows_its_parameter():
         (errors.InsufficientMemory("x", retry_after=None), None, False),
         (errors.QueueFull("x", retry_after=5.0), 5.0, None),
         (errors.InferenceError("x"), None, None),
+        (errors.TimeLimitExceeded("x"), None, False),
+        (errors.RequestTimeout("x"), None, None),
     ],
 )
 def test_an_error_knows_whether_to_try_again(error, retry_after, should_retry):
@@ -73,6 +78,15 @@ def test_a_key_error_knows_what_to_ask_for():
     """How a caller can say who it is, is kept for the header."""
     assert errors.InvalidApiKey("x").challenge == "Bearer"
     assert errors.InvalidRequest("x").challenge is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "closes"),
+    [(errors.RequestTimeout, True), (errors.HeadTooLarge, True), (errors.RequestTooLarge, False)],
+)
+def test_an_error_knows_whether_the_connection_ends(kind, closes):
+    """It does where the rest of the request never came."""
+    assert kind("x").closes == closes
 
 
 def test_a_method_error_knows_the_methods():

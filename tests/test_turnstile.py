@@ -161,6 +161,19 @@ async def test_who_is_let_through_while_it_hangs_up_gives_its_place_back(crowd):
     assert crowd.through == ["a2", "c1"]
 
 
+async def test_those_who_leave_in_one_moment_take_no_place(crowd):
+    """One that leaves as its turn comes is passed over, for whoever waits behind it."""
+    await crowd.come("a1", "a2", "a3", "a4", "a5")
+    for name in ("a1", "a2", "a3"):
+        crowd.tasks[name].cancel()  # and none of them has run when the first gives its place back
+    await settled()
+    assert crowd.through == ["a1", "a2", "a4", "a5"]
+    await crowd.end("a4", "a5")
+    await crowd.come("a6", "a7", "a8")
+    assert crowd.through[4:] == ["a6", "a7"]
+    assert crowd.turnstile.waiting == 1
+
+
 async def test_a_big_request_that_leaves_lets_smaller_ones_pass():
     """What only waited for it waits no longer."""
     crowd = Crowd(slots=1)

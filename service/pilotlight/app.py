@@ -20,6 +20,7 @@ from pilotlight.api.metrics import metrics_handler
 from pilotlight.api.models import models_handlers
 from pilotlight.api.rate_headers import RateHeaders
 from pilotlight.api.responses.handler import responses_handler
+from pilotlight.api.time_limit import TimeLimit
 from pilotlight.api.tokens.handler import tokens_handlers
 from pilotlight.api.watched import Watched
 from pilotlight.config import Settings
@@ -75,7 +76,10 @@ def create_app_of(service: Service, settings: Settings, authenticator: Authentic
         logging_config=None,
     )
     app.state.service = service
-    limited = RateHeaders(app.asgi_handler, service.limiter)
+    timed = TimeLimit(
+        app.asgi_handler, whole=settings.request_timeout, body=settings.receive_timeout
+    )
+    limited = RateHeaders(timed, service.limiter)
     guarded = Guard(limited, authenticator, public_paths(app))
     app.asgi_handler = Watched(guarded, service.metrics, service.traces)
     return app

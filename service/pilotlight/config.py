@@ -161,6 +161,28 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_request_bytes: Annotated[
         Count, Meta(description="Largest request body in bytes; a larger one gets a 413.")
     ] = 10_000_000
+    max_header_bytes: Annotated[
+        Count,
+        Meta(description="Largest head of a request in bytes; a larger one gets a 431."),
+    ] = 65_536
+    request_timeout: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds that a request may take, from its head to the end of its answer,"
+            " waiting included; then it gets a 504, or its stream ends. 0: any time."
+        ),
+    ] = 0.0
+    receive_timeout: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds in which a request's head has to come, and then its body;"
+            " connections that are slower are closed. 0: any time."
+        ),
+    ] = 60.0
+    keep_alive: Annotated[
+        Seconds,
+        Meta(description="Seconds that a connection stays open between two requests."),
+    ] = 75.0
     unknown_fields: Annotated[
         Literal["refuse", "ignore"],
         Meta(

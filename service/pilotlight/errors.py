@@ -5,14 +5,17 @@
     │   ├── ContextLengthExceeded   400  invalid_request_error  context_length_exceeded
     │   ├── InvalidApiKey           401  invalid_request_error  invalid_api_key         WWW-Auth…
     │   ├── MethodNotAllowed        405  invalid_request_error  method_not_allowed      Allow
+    │   ├── RequestTimeout          408  invalid_request_error  request_timeout         Connection
     │   ├── RequestTooLarge         413  invalid_request_error  request_too_large
     │   ├── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type
+    │   ├── HeadTooLarge            431  invalid_request_error  head_too_large          Connection
     │   └── PathNotFound            404  invalid_request_error  not_found
     ├── ModelNotFound               404  model_not_found        model_not_found
     ├── TooManyRequests             429                                                 Retry-After
     │   ├── QueueFull               429  rate_limit_error       queue_full
     │   └── RateLimited             429  rate_limit_error       rate_limit_exceeded
     ├── InferenceError              500  inference_error        inference_error
+    ├── TimeLimitExceeded           504  server_error           time_limit_exceeded     see below
     └── Unavailable                 503                                                 see below
         ├── ShuttingDown            503  server_error           shutting_down
         ├── ModelLoading            503  model_loading          model_loading
@@ -20,7 +23,8 @@
             └── InsufficientMemory  503  model_load_failed      insufficient_memory
 
 A 503 carries Retry-After with `x-should-retry: true`, or where no try can help
-`x-should-retry: false` alone.
+`x-should-retry: false` alone. A 504 carries that too: the SDKs would try again by themselves, and
+another try would take as long and be given up as well.
 
 Errors are raised where the cause is known, and mapped to a response once, in `api/errors.py`. A
 message names the thing and the value, and carries nothing that a client must not see.
@@ -48,6 +52,8 @@ class ServiceError(Exception):
         """The methods that a path knows, for the `Allow` header."""
         self.challenge: str | None = None
         """How a caller can say who it is, for the `WWW-Authenticate` header."""
+        self.closes = False
+        """Whether the connection ends with it, because the rest of the request never came."""
 
 
 class InvalidRequest(ServiceError):
@@ -86,6 +92,17 @@ class MethodNotAllowed(InvalidRequest):
         self.allow = allow
 
 
+class RequestTimeout(InvalidRequest):
+    """The body was not there in `receive_timeout` seconds."""
+
+    status = 408
+    code = "request_timeout"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.closes = True
+
+
 class RequestTooLarge(InvalidRequest):
     """The body is larger than `max_request_bytes`."""
 
@@ -98,6 +115,17 @@ class UnsupportedMediaType(InvalidRequest):
 
     status = 415
     code = "unsupported_media_type"
+
+
+class HeadTooLarge(InvalidRequest):
+    """The request's first line and headers are larger than `max_header_bytes`."""
+
+    status = 431
+    code = "head_too_large"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.closes = True
 
 
 class PathNotFound(InvalidRequest):
@@ -145,6 +173,17 @@ class InferenceError(ServiceError):
     status = 500
     type = "inference_error"
     code = "inference_error"
+
+
+class TimeLimitExceeded(ServiceError):
+    """The answer was not whole in `request_timeout` seconds."""
+
+    status = 504
+    code = "time_limit_exceeded"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.should_retry = False
 
 
 class Unavailable(ServiceError):

@@ -6,14 +6,14 @@ from weakref import WeakKeyDictionary
 
 from pilotlight.admission import Admission, shutting_down
 from pilotlight.answer_watch import AnswerWatch
-from pilotlight.errors import InferenceError, ServiceError
+from pilotlight.errors import InferenceError, ServiceError, TimeLimitExceeded
 from pilotlight.limits import RateLimiter
 from pilotlight.metrics import Metrics
 from pilotlight.models.loaded import Hold, LoadedModel, ModelStatus
 from pilotlight.models.pool import Pool
 from pilotlight.models.resolver import Resolver
 from pilotlight.receipt import Phases
-from pilotlight.request_watch import note_answer
+from pilotlight.request_watch import note_answer, overdue
 from pilotlight.turnstile import Turnstile
 from pilotlight_backend import BackendError, EngineClosed
 
@@ -77,6 +77,10 @@ class Reception:
             raise told from error
         except Exception:
             watch.outcome = InferenceError.code
+            raise
+        except BaseException:  # cancelled, or a generator that is closed
+            if overdue():
+                watch.outcome = TimeLimitExceeded.code
             raise
         finally:
             record = watch.record()

@@ -1,5 +1,6 @@
 """What is known of one HTTP request while it is under way, for its log lines, metrics and trace."""
 
+import asyncio
 import re
 import secrets
 import time
@@ -50,6 +51,10 @@ class RequestWatch:
     """What a model did for it."""
     answered_at: int = 0
     """When that was noted, in nanoseconds of the epoch."""
+    limit: asyncio.Timeout | None = None
+    """Ends it when its time is over."""
+    limit_seconds: float = 0.0
+    """How much time that is."""
     over: bool = False
 
     def record(self, status: int, seconds: float) -> RequestRecord:
@@ -97,6 +102,12 @@ def note_error(code: str) -> None:
     """Note that the current request is answered with an error."""
     if watch := current():
         watch.error = code
+
+
+def overdue() -> bool:
+    """Tell whether the current request is being ended because its time is over."""
+    watch = current()
+    return watch is not None and watch.limit is not None and watch.limit.expired()
 
 
 def request_id(given: str | None) -> str:

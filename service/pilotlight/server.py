@@ -72,7 +72,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     if not authenticator.closed and (open_door := exposure(listener)):
         logger.warning("%s", open_door)
     # The web framework is imported on a thread: models load meanwhile.
-    uvicorn, app = await asyncio.to_thread(_import_and_build, service, settings, authenticator)
+    uvicorn, connection, app = await asyncio.to_thread(
+        _import_and_build, service, settings, authenticator
+    )
     config = uvicorn.Config(
         hanging_up(app, lambda: service.admission.closed),
         lifespan="on",
@@ -81,6 +83,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         server_header=False,
         proxy_headers=False,  # who the peer is decides what is believed; a header cannot say it
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=settings.keep_alive,
+        http=connection,
     )
 
     class Server(uvicorn.Server):  # type: ignore[misc, name-defined]  # imported late
@@ -145,12 +149,16 @@ def hanging_up(app: "ASGIApp", ends: Callable[[], bool]) -> "ASGIApp":
 
 def _import_and_build(
     service: "Service", settings: Settings, authenticator: "Authenticator"
-) -> tuple[Any, "Litestar"]:
+) -> tuple[Any, Any, "Litestar"]:
     import uvicorn  # noqa: PLC0415
 
+    from pilotlight.api.connection import connection_class  # noqa: PLC0415
     from pilotlight.app import create_app_of  # noqa: PLC0415
 
-    return uvicorn, create_app_of(service, settings, authenticator)
+    connection = connection_class(
+        receive_timeout=settings.receive_timeout, max_header_bytes=settings.max_header_bytes
+    )
+    return uvicorn, connection, create_app_of(service, settings, authenticator)
 
 
 def findings(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:

@@ -35,6 +35,9 @@ class FairQueue:
     def __len__(self) -> int:
         return len(self._places)
 
+    def __contains__(self, waiter: "asyncio.Future[None]") -> bool:
+        return waiter in self._places
+
     def add(self, caller: str, waiter: "asyncio.Future[None]", places: int) -> None:
         """Put *waiter*, who needs *places*, behind the others of *caller*."""
         self._callers.setdefault(caller, deque()).append(waiter)
@@ -134,7 +137,8 @@ class Turnstile:
             await waiter
         except asyncio.CancelledError:
             if waiter.cancelled():
-                self._queue.remove(caller, waiter)
+                if waiter in self._queue:
+                    self._queue.remove(caller, waiter)
                 self._let_through()
             else:  # it was let through in the very moment in which it left
                 self._leave(places)
@@ -156,5 +160,7 @@ class Turnstile:
         while (places := self._queue.first()) is not None:
             if self._taken + places > self._capacity:
                 return
-            self._taken += places
-            self._queue.pop().set_result(None)
+            waiter = self._queue.pop()
+            if not waiter.cancelled():  # it left in this very moment, and has not run since
+                self._taken += places
+                waiter.set_result(None)

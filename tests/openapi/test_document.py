@@ -11,6 +11,7 @@ from litestar import get
 
 from pilotlight import errors
 from pilotlight.api.document import build_document
+from pilotlight.api.rate_headers import duration
 from pilotlight.app import create_app
 from pilotlight.cli import render_settings
 from pilotlight.config import Secret, Settings
@@ -102,11 +103,19 @@ def test_what_is_always_there_is_required(document: dict[str, Any]):
     assert "thought" not in schemas["ChatCompletion"]["required"]
 
 
+ERROR_STATUSES = (400, 401, 404, 408, 413, 415, 429, 431, 500, 503, 504)
+RATES = {
+    f"x-ratelimit-{what}-{counted}"
+    for what in ("limit", "remaining", "reset")
+    for counted in ("requests", "tokens")
+}
+
+
 def test_every_error_is_documented(document: dict[str, Any]):
     """The chat endpoint's errors stand there by status, with body, examples and headers."""
     responses = document["paths"]["/v1/chat/completions"]["post"]["responses"]
 
-    assert set(responses) == {"200", "400", "401", "404", "413", "415", "429", "500", "503"}
+    assert set(responses) == {"200", *map(str, ERROR_STATUSES)}
     for status in responses.keys() - {"200"}:
         content = responses[status]["content"]["application/json"]
         assert content["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
@@ -117,12 +126,38 @@ def test_every_error_is_documented(document: dict[str, Any]):
         "insufficient_memory",
         "shutting_down",
     }
-    retry = {"x-request-id", "Retry-After", "retry-after-ms"}
+    retry = {"x-request-id", "Retry-After", "retry-after-ms"} | RATES
     assert set(responses["503"]["headers"]) == retry | {"x-should-retry"}
     assert set(responses["429"]["headers"]) == retry
     assert set(responses["401"]["headers"]) == {"x-request-id", "WWW-Authenticate"}
+    assert set(responses["431"]["headers"]) == {"x-request-id", "Connection"}
+    assert set(responses["408"]["headers"]) == {"x-request-id", "Connection"} | RATES
+    assert set(responses["504"]["headers"]) == {"x-request-id", "x-should-retry"} | RATES
+    assert responses["504"]["headers"]["x-should-retry"]["schema"]["const"] == "false"
     codes = set(responses["400"]["content"]["application/json"]["examples"])
     assert codes == {errors.InvalidRequest.code, errors.ContextLengthExceeded.code}
+
+
+def test_how_limits_stand_is_told_of_what_counts(document: dict[str, Any]):
+    """Every answer to a POST of who was let in says so, and no other answer."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            for status, response in operation["responses"].items():
+                told = RATES & set(response["headers"])
+                expected = method == "post" and status not in {"401", "431"}
+                assert told == (RATES if expected else set()), (path, method, status)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.02, 0.9996, 1, 1.5, 59.9996, 90, 3600, 1e6])
+def test_every_duration_fits_its_pattern(document: dict[str, Any], seconds: float):
+    """What is documented of the time until a reset is what is sent."""
+    schema = document["components"]["headers"]["RateResetTokens"]["schema"]
+    jsonschema_rs.validate(schema, duration(seconds))
+
+
+def test_every_head_may_be_too_large(document: dict[str, Any]):
+    """It is refused before anybody knows which operation it is for."""
+    assert all("431" in operation["responses"] for operation in operations(document))
 
 
 def test_every_response_has_a_request_id(document: dict[str, Any]):

@@ -9,6 +9,7 @@ from litestar import Request
 from pilotlight.api import sse
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.errors import as_service_error
+from pilotlight.api.time_limit import time_is_over
 from pilotlight.errors import ServiceError
 from pilotlight.generation import Begun, Events, FirstToken
 from pilotlight.models.loaded import ModelStatus
@@ -89,7 +90,9 @@ class AnswerStream:
         except BaseException:
             await close()
             raise
-        return sse.EventSourceResponse(self._messages(first), close, headers, self._idle)
+        return sse.EventSourceResponse(
+            self._messages(first), close, headers, self._idle, overdue=self._overdue
+        )
 
     async def _messages(self, first: asyncio.Future[Events]) -> AsyncGenerator[bytes]:
         """Yield the bytes; what goes wrong on the way ends them as the projection has it."""
@@ -101,10 +104,15 @@ class AnswerStream:
             async for events in self._generation:
                 yield self._encode(events)
         except Exception as error:  # noqa: BLE001 - the status is sent; only the stream can tell
-            failure = as_service_error(error, self._request)
-            note_error(failure.code)
-            yield self._projection.fail(failure)
+            yield self._failed(as_service_error(error, self._request))
         yield self._projection.end()
+
+    def _failed(self, failure: ServiceError) -> bytes:
+        note_error(failure.code)
+        return self._projection.fail(failure)
+
+    def _overdue(self) -> bytes:
+        return self._failed(time_is_over()) + self._projection.end()
 
     def _encode(self, events: Events) -> bytes:
         # The headers are gone; a reader of events passes over a comment.

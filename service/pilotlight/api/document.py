@@ -15,8 +15,17 @@ from litestar import Litestar
 from pilotlight import __version__
 from pilotlight.api.error_shapes import ANTHROPIC, ErrorShape
 from pilotlight.api.operation import Answer, Content, Operation, Parameter, operations
+from pilotlight.api.rate_headers import DURATION
 from pilotlight.api.wire_schemas import REF, finished, spelled_out
-from pilotlight.errors import InvalidApiKey, ServiceError, TooManyRequests, Unavailable
+from pilotlight.errors import (
+    HeadTooLarge,
+    InvalidApiKey,
+    RequestTimeout,
+    ServiceError,
+    TimeLimitExceeded,
+    TooManyRequests,
+    Unavailable,
+)
 from pilotlight.schema.base import Request
 
 _TAGS = [
@@ -43,6 +52,30 @@ _RETRY_HEADERS = {
 }
 _REQUEST_ID = "req_5f0c7d1e9a3b48c26d704e1f"
 _ID_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 128}
+
+
+def _rate_headers(counted: str) -> dict[str, Any]:
+    """Return the headers that tell how a caller's limit of *counted* a minute stands."""
+    of = f"{counted} a minute; only where the caller has such a limit."
+    return {
+        f"RateLimit{counted.title()}": {
+            "description": f"The caller's limit of {of}",
+            "schema": {"type": "integer", "minimum": 1},
+            "example": 60,
+        },
+        f"RateRemaining{counted.title()}": {
+            "description": f"What is left of the limit of {of}",
+            "schema": {"type": "integer", "minimum": 0},
+            "example": 59,
+        },
+        f"RateReset{counted.title()}": {
+            "description": f"The time until all is left again of the limit of {of}",
+            "schema": {"type": "string", "pattern": DURATION},
+            "example": "1m30s",
+        },
+    }
+
+
 _HEADERS = {
     "XRequestId": {
         "description": (
@@ -57,8 +90,22 @@ _HEADERS = {
         "schema": _ID_SCHEMA,
         "example": _REQUEST_ID,
     },
+    **_rate_headers("requests"),
+    **_rate_headers("tokens"),
 }
-"""What the components call the headers of every response."""
+"""What the components call the headers of many responses."""
+_RATE_HEADERS = {
+    f"x-ratelimit-{what}-{counted}": {"$ref": f"#/components/headers/{name}"}
+    for name, what, counted in (
+        ("RateLimitRequests", "limit", "requests"),
+        ("RateRemainingRequests", "remaining", "requests"),
+        ("RateResetRequests", "reset", "requests"),
+        ("RateLimitTokens", "limit", "tokens"),
+        ("RateRemainingTokens", "remaining", "tokens"),
+        ("RateResetTokens", "reset", "tokens"),
+    )
+}
+"""What is told of a caller's limits, each where there is such a limit."""
 _ID_HEADERS = {"x-request-id": {"$ref": "#/components/headers/XRequestId"}}
 _ANTHROPIC_ID_HEADERS = {"request-id": {"$ref": "#/components/headers/RequestId"}}
 _SHOULD_RETRY = {
@@ -67,8 +114,18 @@ _SHOULD_RETRY = {
         "schema": {"type": "string", "enum": ["true", "false"]},
     }
 }
-
-
+_NO_RETRY = {
+    "x-should-retry": {
+        "description": "Tells OpenAI's clients not to try again: that would take as long.",
+        "schema": {"type": "string", "const": "false"},
+    }
+}
+_CLOSES = {
+    "Connection": {
+        "description": "The connection ends, for the rest of the request was not read.",
+        "schema": {"type": "string", "const": "close"},
+    }
+}
 _CHALLENGE = {
     "WWW-Authenticate": {
         "description": "How to say who is calling.",
@@ -113,7 +170,10 @@ def build_document(
     )
     paths: dict[str, dict[str, Any]] = {}
     for path, method, operation in served:
-        paths.setdefault(path, {})[method] = _operation(operation, by_type)
+        described = _operation(operation, by_type)
+        if method == "post":
+            _tell_rates(described["responses"])
+        paths.setdefault(path, {})[method] = described
     return {
         "openapi": "3.1.0",
         "info": {
@@ -174,7 +234,9 @@ def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, An
     responses = {
         str(status): _answer(answer, schemas) for status, answer in operation.answers.items()
     }
-    errors = operation.errors if operation.public else [InvalidApiKey, *operation.errors]
+    errors = [*operation.errors, HeadTooLarge]
+    if not operation.public:
+        errors.insert(0, InvalidApiKey)
     responses |= _errors(errors, operation.error_shape, schemas)
     headers = _ID_HEADERS
     if operation.error_shape is ANTHROPIC:
@@ -183,6 +245,13 @@ def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, An
         response["headers"] = headers | response.get("headers", {})
     described["responses"] = dict(sorted(responses.items()))
     return described
+
+
+def _tell_rates(responses: Mapping[str, Any]) -> None:
+    """Add how a caller's limits stand to the answers that say so: those of who was let in."""
+    for status, response in responses.items():
+        if int(status) not in (InvalidApiKey.status, HeadTooLarge.status):
+            response["headers"] |= _RATE_HEADERS
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
@@ -244,8 +313,12 @@ def _error(
         headers |= _RETRY_HEADERS
     if any(issubclass(kind, Unavailable) for kind in kinds):
         headers |= _SHOULD_RETRY
+    if TimeLimitExceeded in kinds:
+        headers |= _NO_RETRY
     if InvalidApiKey in kinds:
         headers |= _CHALLENGE
+    if any(issubclass(kind, RequestTimeout | HeadTooLarge) for kind in kinds):
+        headers |= _CLOSES
     if headers:
         described["headers"] = headers
     return described

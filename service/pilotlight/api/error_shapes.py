@@ -33,16 +33,16 @@ _ANTHROPIC_TYPES: dict[int, MessagesErrorType] = {
     404: "not_found_error",
     413: "request_too_large",
     429: "rate_limit_error",
+    504: "timeout_error",
 }
-"""What is not Anthropic's `invalid_request_error`, by status."""
+"""What is neither Anthropic's `invalid_request_error` nor its `api_error`, by status."""
 
 
 def _anthropic_type(kind: type[ServiceError]) -> MessagesErrorType:
     if issubclass(kind, ModelLoading | ShuttingDown):
         return "overloaded_error"  # the one that means: not now
-    if kind.status >= 500:  # noqa: PLR2004 - HTTP's first code of a server's own fault
-        return "api_error"
-    return _ANTHROPIC_TYPES.get(kind.status, "invalid_request_error")
+    own = kind.status >= 500  # noqa: PLR2004 - HTTP's first code of a server's own fault
+    return _ANTHROPIC_TYPES.get(kind.status, "api_error" if own else "invalid_request_error")
 
 
 def _anthropic(

@@ -55,6 +55,8 @@ def error_headers(error: ServiceError) -> dict[str, str]:
         headers["Allow"] = error.allow
     if error.challenge is not None:
         headers["WWW-Authenticate"] = error.challenge
+    if error.closes:
+        headers["Connection"] = "close"
     return headers
 
 

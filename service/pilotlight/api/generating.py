@@ -14,9 +14,11 @@ from pilotlight.errors import (
     ModelNotFound,
     QueueFull,
     RateLimited,
+    RequestTimeout,
     RequestTooLarge,
     ServiceError,
     ShuttingDown,
+    TimeLimitExceeded,
     UnsupportedMediaType,
 )
 
@@ -34,6 +36,7 @@ ERRORS: Sequence[type[ServiceError]] = (
     InvalidRequest,
     ContextLengthExceeded,
     ModelNotFound,
+    RequestTimeout,
     RequestTooLarge,
     UnsupportedMediaType,
     QueueFull,
@@ -43,6 +46,7 @@ ERRORS: Sequence[type[ServiceError]] = (
     ModelLoadFailed,
     InsufficientMemory,
     ShuttingDown,
+    TimeLimitExceeded,
 )
 
 

@@ -6,6 +6,9 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from pilotlight.api.auth import caller_of
 from pilotlight.limits import RateLimiter
 
+DURATION = r"^([0-9]+m)?[0-9]+(\.[0-9]+)?s$|^[0-9]+ms$"
+"""What `duration` writes, as a pattern."""
+
 
 class RateHeaders:
     """An ASGI application before *app* that adds `x-ratelimit-…` to what is evaluated."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 import msgspec
@@ -10,8 +10,11 @@ from litestar.types import Receive, Scope, Send
 from msgspec import Struct
 
 from pilotlight.api.disconnect import ClientDisconnected, unless_disconnected
+from pilotlight.request_watch import overdue
 
 DONE = b"data: [DONE]\n\n"
+_LAST_WORDS = 5.0
+"""Seconds in which a client takes what it is told when its time is over."""
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -59,8 +62,11 @@ class EventSourceResponse:
         close: Callable[[], Awaitable[None]],
         headers: Headers = (),
         idle: Idle | None = None,
+        overdue: Callable[[], bytes] | None = None,
     ) -> None:
         """*close* ends what *messages* are made of, once they are closed themselves.
+
+        *overdue* has the last words of a stream whose request's time is over.
 
         Closing a generator that was never begun runs none of it, so *messages* could not do that
         for a client that leaves before the first.
@@ -69,6 +75,8 @@ class EventSourceResponse:
         self._close = close
         self._headers = [*_HEADERS, *headers]
         self._idle = idle
+        self._overdue = overdue
+        self._began = False
         self._spoke_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
@@ -77,12 +85,32 @@ class EventSourceResponse:
             await unless_disconnected(receive, self._send(send))
         except ClientDisconnected:
             pass
+        except asyncio.CancelledError:
+            if self._overdue is None or not self._began or not overdue():
+                raise
+            await self._end()  # first of all the slot is free: the client may not read
+            await self._speak_last(receive, send, self._overdue())
         finally:
-            await self._messages.aclose()
-            await self._close()
+            await self._end()
+
+    async def _end(self) -> None:
+        await self._messages.aclose()
+        await self._close()
+
+    async def _speak_last(self, receive: Receive, send: Send, words: bytes) -> None:
+        """Send *words* to whoever still reads, and end the stream."""
+
+        async def speak() -> None:
+            await send({"type": "http.response.body", "body": words, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        with suppress(ClientDisconnected, TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS):
+                await unless_disconnected(receive, speak())
 
     async def _send(self, send: Send) -> None:
         loop = asyncio.get_running_loop()
+        self._began = True
         await send({"type": "http.response.start", "status": 200, "headers": self._headers})
         async with self._never_silent(send):
             async for message in self._messages:

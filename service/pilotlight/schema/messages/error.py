@@ -11,6 +11,7 @@ MessagesErrorType: TypeAlias = Literal[
     "request_too_large",
     "rate_limit_error",
     "api_error",
+    "timeout_error",
     "overloaded_error",
 ]
 
