@@ -1,6 +1,6 @@
 """Why an engine takes or ends a request, in the request's words. Pure."""
 
-from pilotlight.errors import ContextLengthExceeded, InvalidRequest, ServiceError
+from pilotlight.errors import ContextLengthExceeded, InferenceError, InvalidRequest, ServiceError
 from pilotlight.generation.params import Prompt
 from pilotlight_backend import BackendError, InvalidParameter, SamplingParams
 from pilotlight_backend import ContextLengthExceeded as PromptTooLong
@@ -37,7 +37,7 @@ def failure(error: BackendError, prompt: Prompt) -> ServiceError | BackendError:
     """
     if isinstance(error, InvalidParameter):
         return refusal(error, prompt)
-    return error
+    return InferenceError(str(error))
 
 
 def param_of(name: str, prompt: Prompt) -> str | None:
