@@ -45,7 +45,7 @@ requirements: .venv/bin/python $(UV)  ## compile the pinned, hashed requirements
 	for backend in llama_cpp onnx; do \
 		$(UV) pip compile $(COMPILE) --output-file requirements/serve-$$backend.txt \
 			pyproject.toml backends/contract/pyproject.toml backends/$$backend/pyproject.toml \
-			--extra pull --constraint requirements/dev.txt; \
+			--extra pull --extra otel --constraint requirements/dev.txt; \
 	done
 
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
