@@ -46,9 +46,9 @@ def of_environment(python: Path, pyproject: Path, packages: Path) -> Bom:
     )
     bom: Bom = Bom.from_json(json.loads(done.stdout))
     found = distributions(path=[str(packages)])
-    declared = {normalised(one.name): one.metadata.get("License") for one in found}
+    declared = {normalised(one.name): one.metadata.get_all("License", []) for one in found}
     for component in _all(bom):
-        _complete(component, declared.get(normalised(component.name)))
+        _complete(component, declared.get(normalised(component.name), []))
     return bom
 
 
@@ -58,7 +58,7 @@ def _all(bom: Bom) -> Iterable[Component]:
     yield from bom.components
 
 
-def _complete(component: Component, license_name: str | None) -> None:
+def _complete(component: Component, license_names: list[str]) -> None:
     # A folder of the machine that built it, which is nothing to whoever reads this.
     for reference in list(component.external_references):
         if reference.url.uri.startswith("file:"):
@@ -67,9 +67,9 @@ def _complete(component: Component, license_name: str | None) -> None:
         # Installed from its sources: on PyPI somebody else may have the name.
         name = normalised(component.name)
         component.purl = PackageURL.from_string(purl("generic", name, version=component.version))
-    if not component.licenses and license_name:
+    if not component.licenses and license_names:
         declared = LicenseAcknowledgement.DECLARED
-        line = license_name.splitlines()[0]
+        line = license_names[0].strip().partition("\n")[0]
         component.licenses.add(_licenses.make_from_string(line, license_acknowledgement=declared))
 
 
