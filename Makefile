@@ -34,6 +34,9 @@ test-image: .venv-dev/.installed  ## build, run and stop the image with podman (
 sbom: $(VENV)/.installed .venv-sbom/.installed  ## write sbom.cdx.json: what the serving environment holds
 	.venv-sbom/bin/python -m sbom --python $(VENV)/bin/python --output sbom.cdx.json $(ARGS)
 
+audit: .venv-audit/.installed  ## look for known vulnerabilities in what is served (ARGS="--ignore ID")
+	.venv-audit/bin/python -m audit requirements/serve-*.txt $(ARGS)
+
 format: .venv-dev/.installed  ## format, and mend what lint can mend
 	.venv-dev/bin/ruff check --fix
 	.venv-dev/bin/ruff format
