@@ -26,7 +26,7 @@ CANARY = {"jinja2 2.10": [FORMER]}
 
 
 class Index(pip_audit.VulnerabilityService):
-    """Tells the *known* vulnerabilities by name and version; does not have the *missing*; fails at *broken*."""
+    """Tells what is *known* of a name and version, lacks the *missing*, fails at *broken*."""
 
     def __init__(self, known=None, missing=(), broken=None, error=None):
         self.known, self.missing = known or {}, missing

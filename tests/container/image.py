@@ -58,27 +58,29 @@ def build(image: str, options: argparse.Namespace) -> float:
     return time.monotonic() - began
 
 
-def command(image: str, *arguments: str) -> str:
-    """Return what a program of the image's prints."""
-    return podman(
-        "run", "--rm", "--network=none", f"--entrypoint={arguments[0]}", image, *arguments[1:]
-    )
+def printed(image: str, program: str, *arguments: str) -> str:
+    """Return what a *program* of the image's prints."""
+    return podman("run", "--rm", "--network=none", f"--entrypoint={program}", image, *arguments)
 
 
 INSTALLED = """
 from importlib.metadata import distributions
 print(*sorted(f"{one.name} {one.version}" for one in distributions()), sep="\\n")
 """
+PACKAGE = "${db:Status-Status} ${Package} ${Version}\\n"
 
 
 def unlisted(image: str) -> Sequence[str]:
     """Return what the image has and its SBOM does not list."""
-    written = json.loads(command(image, "cat", SBOM))
+    written = json.loads(printed(image, "cat", SBOM))
     listed = [written["metadata"]["component"], *written["components"]]
     told = {f"{one['name']} {one.get('version')}" for one in listed}
     report("listed in the SBOM", f"{len(listed)} components")
-    packages = command(image, "dpkg-query", "--show", "--showformat=${Package} ${Version}\\n")
-    there = [*command(image, PYTHON, "-c", INSTALLED).splitlines(), *packages.splitlines()]
+    there = printed(image, PYTHON, "-c", INSTALLED).splitlines()
+    for package in printed(image, "dpkg-query", "--show", f"--showformat={PACKAGE}").splitlines():
+        state, _, name = package.partition(" ")
+        if state == "installed":
+            there.append(name)
     return [f"not in the SBOM: {one}" for one in there if one not in told]
 
 
@@ -207,7 +209,7 @@ def main() -> None:
     if options.base_image:
         report("base image", f"{megabytes(options.base_image):.0f} MB")
     listening, ready, wrong = [], [], [*unlisted(image)]
-    command(image, PYTHON, "-c", "import pilotlight.otel")  # the extra is there, and slim enough
+    printed(image, PYTHON, "-c", "import pilotlight.otel")  # the extra is there, and slim enough
     for start in range(STARTS):
         with running(image) as container:
             listening.append(container.listening)
