@@ -11,7 +11,7 @@ ARGS ?=
 IMAGE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-image check format generated requirements clean
+.PHONY: help serve test test-image check sbom audit format generated requirements clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ check: .venv-dev/.installed  ## lint, types and import contracts
 test-image: .venv-dev/.installed  ## build, run and stop the image with podman (IMAGE="--backend onnx")
 	.venv-dev/bin/python tests/container/image.py $(IMAGE)
 
+sbom: $(VENV)/.installed .venv-sbom/.installed  ## write sbom.cdx.json: what the serving environment holds
+	.venv-sbom/bin/python -m sbom --python $(VENV)/bin/python --output sbom.cdx.json $(ARGS)
+
+audit: .venv-audit/.installed  ## look for known vulnerabilities in what is served (ARGS="--ignore ID")
+	.venv-audit/bin/python -m audit requirements/serve-*.txt $(ARGS)
+
 format: .venv-dev/.installed  ## format, and mend what lint can mend
 	.venv-dev/bin/ruff check --fix
 	.venv-dev/bin/ruff format
@@ -45,7 +51,11 @@ requirements: .venv/bin/python $(UV)  ## compile the pinned, hashed requirements
 	for backend in llama_cpp onnx; do \
 		$(UV) pip compile $(COMPILE) --output-file requirements/serve-$$backend.txt \
 			pyproject.toml backends/contract/pyproject.toml backends/$$backend/pyproject.toml \
-			--extra pull --constraint requirements/dev.txt; \
+			--extra pull --extra otel --constraint requirements/dev.txt; \
+	done
+	for tool in audit sbom; do \
+		$(UV) pip compile $(COMPILE) --output-file requirements/$$tool.txt \
+			--group $$tool --constraint requirements/dev.txt; \
 	done
 
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -72,6 +82,12 @@ $(VENV)/.installed: requirements/serve-$(BACKEND).txt $(SOURCES) .venv/bin/pytho
 	$(UV) venv --quiet --allow-existing --python .venv/bin/python .venv-dev
 	$(UV) pip install --python .venv-dev/bin/python --require-hashes -r $<
 	$(UV) pip install --python .venv-dev/bin/python --no-deps $(addprefix -e ,$(dir $(SOURCES)))
+	touch $@
+
+# Tools that neither serve nor test.
+.venv-sbom/.installed .venv-audit/.installed: .venv-%/.installed: requirements/%.txt .venv/bin/python $(UV)
+	$(UV) venv --quiet --allow-existing --python .venv/bin/python .venv-$*
+	$(UV) pip install --python .venv-$*/bin/python --require-hashes -r $<
 	touch $@
 
 clean:  ## remove the environments

@@ -19,9 +19,15 @@ rm -rf bin include lib share # where llama.cpp installs itself once more
 rm -rf onnxruntime/capi/onnxruntime_pybind11_state* onnxruntime/transformers \
     onnxruntime/quantization onnxruntime/tools onnxruntime/backend onnxruntime/datasets \
     onnxruntime_genai/models onnxruntime_genai/onnxruntime_genai.*.so \
-    google protobuf-* flatbuffers flatbuffers-*
+    flatbuffers flatbuffers-*
 rm -rf numpy/f2py numpy/distutils numpy/_core/include numpy/_core/lib
 find . -type d -name tests -prune -exec rm -rf {} +
+
+# OpenTelemetry's exporter requires Google's common messages and imports protobuf alone.
+if [ -d google ]; then
+    find google -mindepth 1 -maxdepth 1 ! -name protobuf -exec rm -rf {} +
+fi
+rm -rf googleapis_common_protos-*
 
 if [ -d llama_cpp/lib ]; then
     # A wheel holds no links, so each library is there three times. Python loads libllama.so, and

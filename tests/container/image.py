@@ -23,6 +23,8 @@ from threading import Event
 import httpx
 
 REPOSITORY = Path(__file__).parents[2]
+PYTHON = "/app/bin/python"
+SBOM = "/usr/share/doc/pilotlight/sbom.cdx.json"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # where the build's secret is mounted
 STARTS = 5
 # Many times the four slots, so that SIGTERM finds answers under way and others waiting; and few
@@ -54,6 +56,32 @@ def build(image: str, options: argparse.Namespace) -> float:
     command = ["podman", "build", f"--tag={image}", *arguments, str(REPOSITORY)]
     subprocess.run(command, check=True)
     return time.monotonic() - began
+
+
+def printed(image: str, program: str, *arguments: str) -> str:
+    """Return what a *program* of the image's prints."""
+    return podman("run", "--rm", "--network=none", f"--entrypoint={program}", image, *arguments)
+
+
+INSTALLED = """
+from importlib.metadata import distributions
+print(*sorted(f"{one.name} {one.version}" for one in distributions()), sep="\\n")
+"""
+PACKAGE = "${db:Status-Status} ${Package} ${Version}\\n"
+
+
+def unlisted(image: str) -> Sequence[str]:
+    """Return what the image has and its SBOM does not list."""
+    written = json.loads(printed(image, "cat", SBOM))
+    listed = [written["metadata"]["component"], *written["components"]]
+    told = {f"{one['name']} {one.get('version')}" for one in listed}
+    report("listed in the SBOM", f"{len(listed)} components")
+    there = printed(image, PYTHON, "-c", INSTALLED).splitlines()
+    for package in printed(image, "dpkg-query", "--show", f"--showformat={PACKAGE}").splitlines():
+        state, _, name = package.partition(" ")
+        if state == "installed":
+            there.append(name)
+    return [f"not in the SBOM: {one}" for one in there if one not in told]
 
 
 class Container:
@@ -180,7 +208,8 @@ def main() -> None:
     report("size, base image included", f"{megabytes(image):.0f} MB")
     if options.base_image:
         report("base image", f"{megabytes(options.base_image):.0f} MB")
-    listening, ready, wrong = [], [], []
+    listening, ready, wrong = [], [], [*unlisted(image)]
+    printed(image, PYTHON, "-c", "import pilotlight.otel")  # the extra is there, and slim enough
     for start in range(STARTS):
         with running(image) as container:
             listening.append(container.listening)

@@ -51,6 +51,15 @@ def test_the_build_needs_what_the_context_holds():
         assert any(Path(source).is_relative_to(one) for one in let_through), source
 
 
+def test_what_is_listed_is_what_is_left():
+    """The list is made after slim.sh, before the last stage, which keeps it."""
+    slim, sbom, last_stage = map(
+        TEXT.index, ("infra/slim.sh /app", "-m sbom", "FROM ${BASE_IMAGE}\n")
+    )
+    assert slim < sbom < last_stage
+    assert last("COPY --from=build /sbom.cdx.json") == "/usr/share/doc/pilotlight/sbom.cdx.json"
+
+
 def test_hadolint_has_nothing_to_say():
     """It comes with the development requirements; without it nothing is known, so this fails."""
     path = sysconfig.get_path("scripts") + os.pathsep + os.environ.get("PATH", "")

@@ -1,0 +1,1 @@
+"""What the image holds, as a CycloneDX document: a tool of the build, no part of the service."""
