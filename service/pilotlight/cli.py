@@ -1,6 +1,7 @@
 """The command line. Each heavy import stands inside its command: the port opens before them."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -301,15 +302,16 @@ def bench_streams(arguments: dict[str, Any]) -> None:
 
     import httpx  # noqa: PLC0415
 
+    from pilotlight.bench.api_key import key_headers  # noqa: PLC0415
     from pilotlight.bench.streams import bench, table  # noqa: PLC0415
 
     try:
         streams = [int(count) for count in arguments.pop("streams").split(",")]
     except ValueError:
         raise ConfigError("--streams: expected numbers, comma-separated") from None
-    url = arguments.pop("url")
+    url, headers = arguments.pop("url"), key_headers(os.environ)
     try:
-        figures = asyncio.run(bench(url, streams=streams, **arguments))
+        figures = asyncio.run(bench(url, streams=streams, headers=headers, **arguments))
     except httpx.HTTPError as error:
         sys.exit(f"pilotlight: {url}: {error}")
     _print_table(table(figures))
@@ -319,6 +321,7 @@ def bench_cold_start(arguments: dict[str, Any]) -> None:
     """Start the server again and again, and print where the time went."""
     import asyncio  # noqa: PLC0415
 
+    from pilotlight.bench.api_key import key_headers  # noqa: PLC0415
     from pilotlight.bench.cold_start import (  # noqa: PLC0415
         StartFailed,
         measure,
@@ -332,12 +335,14 @@ def bench_cold_start(arguments: dict[str, Any]) -> None:
     model, prompt, rounds, drop = (
         arguments.pop(name) for name in ("model", "prompt", "rounds", "drop_page_cache")
     )
+    headers = key_headers(os.environ)
     service = Service(load_settings(arguments))
     try:
         path = asyncio.run(service.resolver.resolve(model)).path
         files = [file for file in (path, *path.rglob("*")) if file.is_file()] if drop else None
         serve = [f"--{name.replace('_', '-')}={value}" for name, value in arguments.items()]
-        starts = list(measure(serve, model=model, prompt=prompt, rounds=rounds, files=files))
+        asked = {"model": model, "prompt": prompt, "rounds": rounds}
+        starts = list(measure(serve, **asked, files=files, headers=headers))
     except (StartFailed, ServiceError) as error:
         sys.exit(f"pilotlight: {error}")
     _print_table(table(starts))
