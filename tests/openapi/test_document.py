@@ -12,7 +12,7 @@ from litestar import get
 from pilotlight import errors
 from pilotlight.api.document import build_document
 from pilotlight.app import create_app
-from pilotlight.cli import render_settings
+from pilotlight.cli.generated import render_settings
 from pilotlight.config import Secret, Settings
 
 REPOSITORY = Path(__file__).parents[2]
