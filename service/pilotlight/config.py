@@ -209,6 +209,14 @@ class Settings(Struct, frozen=True, kw_only=True):
             " called `key-1`, `key-2` and so on."
         ),
     ] = None
+    failed_keys_per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Wrong API keys that one address may try a minute before they get a 429;"
+            " 0: any number.",
+        ),
+    ] = 60
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(

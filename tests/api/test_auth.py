@@ -322,3 +322,14 @@ def test_before_the_guard_nobody_is_known():
     """Whoever asks too early, or of a request that was refused, is told of nobody."""
     assert caller_of(scope_of("/")) == ANONYMOUS
     assert caller_of({**scope_of("/"), "state": {}}) == ANONYMOUS
+
+
+async def test_wrong_keys_one_after_another_are_told_to_wait(start: Callable[..., Any]):
+    """With the headers of every 429; the right key is served in between."""
+    service = await start(api_keys=Secret("ann:s3cret"), failed_keys_per_minute=1)
+    wrong = {"x-api-key": "wrong"}
+    assert (await service.client.get("/v1/models", headers=wrong)).status_code == 401
+    refused = await service.client.get("/v1/models", headers=wrong)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert 0 < int(refused.headers["retry-after"]) <= 60
+    assert (await service.client.get("/v1/models", headers=KEY)).status_code == 200

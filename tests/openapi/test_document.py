@@ -13,7 +13,7 @@ from pilotlight import errors
 from pilotlight.api.document import build_document
 from pilotlight.api.rate_headers import duration
 from pilotlight.app import create_app
-from pilotlight.cli import render_settings
+from pilotlight.cli.generated import render_settings
 from pilotlight.config import Secret, Settings
 
 REPOSITORY = Path(__file__).parents[2]

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 
 from pilotlight.access.caller import ANONYMOUS, Caller
+from pilotlight.access.failed_keys import FailedKeys
 from pilotlight.access.key_file import KeyFile
 from pilotlight.access.keys import ApiKey, KeysRefused, name_of, presented, read_entries
 from pilotlight.access.proxies import TrustedProxies, network
 from pilotlight.config import ConfigError, Settings, environment_name
-from pilotlight.errors import InvalidApiKey
+from pilotlight.errors import InvalidApiKey, RateLimited
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -20,6 +21,8 @@ class Authenticator:
         self._keys = _keys(settings)
         self._file = _key_file(settings, self._keys, clock)
         self._proxies = _proxies(settings)
+        self._failed = FailedKeys(settings.failed_keys_per_minute)
+        self._clock = clock
         self._required_group = settings.required_group
         if self._required_group is not None and self._proxies is None:
             raise ConfigError("--required-group: users have groups only with --trusted-proxies")
@@ -42,7 +45,8 @@ class Authenticator:
     def authenticate(self, headers: Headers, peer: str | None) -> Caller:
         """Return who sends a request with *headers*, lower-case names, from the address *peer*.
 
-        A user whom a trusted proxy vouches for needs no key. Raises `InvalidApiKey`.
+        A user whom a trusted proxy vouches for needs no key. Raises `InvalidApiKey`, and
+        `RateLimited` where one wrong key after another comes from there.
         """
         if not self.closed:
             return ANONYMOUS
@@ -55,7 +59,14 @@ class Authenticator:
             name = name_of(key, self._in_force())
             if name is not None:
                 return Caller(name, "key")
+            self._note_failure(headers, peer)
         raise InvalidApiKey(self._reason(len(keys), user))
+
+    def _note_failure(self, headers: Headers, peer: str | None) -> None:
+        address = peer if self._proxies is None else self._proxies.client(headers, peer)
+        wait = self._failed.fail(address, self._clock())
+        if wait:
+            raise RateLimited("too many wrong API keys came from this address", retry_after=wait)
 
     def _has_group(self, user: Caller) -> bool:
         return self._required_group is None or self._required_group in user.groups

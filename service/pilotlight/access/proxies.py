@@ -44,6 +44,17 @@ class TrustedProxies(Struct, frozen=True, kw_only=True):
         listed = groups[0].split(self.separator) if len(groups) == 1 else ()
         return Caller(users[0], "proxy", tuple(group.strip() for group in listed if group.strip()))
 
+    def client(self, headers: Iterable[tuple[bytes, bytes]], peer: str | None) -> str | None:
+        """Return the address that asks: behind trusted proxies the last that is none of theirs.
+
+        What stands before it in `X-Forwarded-For` the client may have written itself.
+        """
+        if peer is None or not self._trusts(peer):
+            return peer
+        listed = ",".join(_text(value) for name, value in headers if name == b"x-forwarded-for")
+        hops = [hop.strip() for hop in listed.split(",") if hop.strip()]
+        return next((hop for hop in reversed(hops) if not self._trusts(hop)), peer)
+
     def _trusts(self, peer: str) -> bool:
         try:
             address = ipaddress.ip_address(peer)

@@ -10,7 +10,7 @@ from litestar.utils import normalize_path
 from pilotlight.access import ANONYMOUS, Authenticator, Caller
 from pilotlight.api.errors import handle_error
 from pilotlight.api.operation import Operation, operations
-from pilotlight.errors import InvalidApiKey
+from pilotlight.errors import InvalidApiKey, RateLimited, ServiceError
 
 _CALLER = "pilotlight_caller"
 _POLICY_VIOLATION = 1008
@@ -48,14 +48,14 @@ class Guard:
                 caller = self._authenticator.authenticate(
                     list(scope["headers"]), None if client is None else client[0]
                 )
-            except InvalidApiKey as error:
+            except (InvalidApiKey, RateLimited) as error:
                 await _refuse(error, scope, receive, send)
                 return
             scope.setdefault("state", {})[_CALLER] = caller
         await self._app(scope, receive, send)
 
 
-async def _refuse(error: InvalidApiKey, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(error: ServiceError, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == ScopeType.WEBSOCKET:
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": error.message})
         return

@@ -41,15 +41,21 @@ class Start(Struct, frozen=True):
 
 
 def measure(
-    serve: Sequence[str], *, model: str, prompt: str, rounds: int, files: Sequence[Path] | None
+    serve: Sequence[str],
+    *,
+    model: str,
+    prompt: str,
+    rounds: int,
+    files: Sequence[Path] | None,
+    headers: Mapping[str, str] | None = None,
 ) -> Iterator[Start]:
     """Yield *rounds* starts of `pilotlight serve` with the arguments *serve*.
 
     Each has a warm page cache, and another one an empty one where *files* says what the model is
-    made of. Raises `StartFailed`.
+    made of. *headers* go with every request. Raises `StartFailed`.
     """
     # One client for all: to make one takes time that is not the server's.
-    with httpx.Client(timeout=600) as client:
+    with httpx.Client(timeout=600, headers=headers) as client:
         _start(client, serve, model, prompt, "warm")  # what is read for the first time is read now
         for _ in range(rounds):
             yield _start(client, serve, model, prompt, "warm")

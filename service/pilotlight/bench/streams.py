@@ -5,7 +5,7 @@ It speaks HTTP only, so it measures what a client sees, and peers can be measure
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -116,13 +116,19 @@ async def bench(
     rounds: int,
     prompt_words: int,
     max_tokens: int,
+    headers: Mapping[str, str] | None = None,
 ) -> list[RoundFigures]:
     """Return every round's figures, *rounds* for each count in *streams*, after one warm-up.
 
-    *url* is the API's base, with `/v1`. Raises `httpx.HTTPError`.
+    *url* is the API's base, with `/v1`; *headers* go with every request. Raises `httpx.HTTPError`.
     """
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, timeout=None, limits=limits) as client:  # noqa: S113 - a cold model may take minutes
+    async with httpx.AsyncClient(
+        base_url=url,
+        timeout=None,  # noqa: S113 - a cold model may take minutes
+        limits=limits,
+        headers=headers,
+    ) as client:
         await run_round(client, model=model, streams=1, prompt_words=8, max_tokens=4)
         return [
             await run_round(

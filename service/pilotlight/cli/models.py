@@ -1,0 +1,36 @@
+"""The command that lists the models."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pilotlight.cli.table import print_table
+from pilotlight.config import load_settings
+
+if TYPE_CHECKING:
+    from pilotlight.models.listing import ListedModel
+
+
+def models(arguments: dict[str, Any]) -> None:
+    """Print every model, where it comes from and which backend serves it."""
+    import asyncio  # noqa: PLC0415
+
+    from pilotlight.models.listing import describe  # noqa: PLC0415
+    from pilotlight.service import Service  # noqa: PLC0415
+
+    service = Service(load_settings(arguments))
+    listed = describe(asyncio.run(service.resolver.entries()), service.registry)
+    header = ("MODEL", "SOURCE", "BACKEND", "ARCHITECTURE", "CONTEXT", "SIZE", "PATH")
+    print_table([header, *map(_model_row, listed)])
+
+
+def _model_row(model: "ListedModel") -> Sequence[str]:
+    facts = model.facts
+    return (
+        model.entry.name,
+        model.entry.source,
+        model.backend or "-",
+        facts.architecture if facts else "-",
+        str(facts.context_length) if facts else "-",
+        f"{facts.size_bytes / 1e6:.1f} MB" if facts else "-",
+        str(model.entry.path) if model.error is None else model.error,
+    )

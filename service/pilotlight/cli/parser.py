@@ -1,0 +1,125 @@
+"""The commands and their arguments."""
+
+import argparse
+from pathlib import Path
+
+import msgspec
+
+from pilotlight import __version__
+from pilotlight.cli.bake import bake
+from pilotlight.cli.bench import bench_cold_start, bench_streams
+from pilotlight.cli.generated import openapi, settings_table
+from pilotlight.cli.models import models
+from pilotlight.cli.pull import pull
+from pilotlight.cli.serve import serve
+from pilotlight.cli.settings_flags import add_setting, add_settings
+from pilotlight.config import Settings
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command; `command` in what it parses is the function to call."""
+    parser = argparse.ArgumentParser(
+        prog="pilotlight", description="Language models behind the OpenAI API."
+    )
+    parser.add_argument("--version", action="version", version=f"pilotlight {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command, add_arguments, summary in (
+        ("serve", serve, add_settings, "serve the models over HTTP"),
+        ("models", models, add_settings, "list the models and the backends that serve them"),
+        ("pull", pull, _add_pull, "fetch a model into the models folder"),
+        ("bake", bake, _add_bake, "evaluate a system prompt once, for every start to begin with"),
+        ("bench", None, _add_benches, "measure what clients of a server see"),
+        ("openapi", openapi, _add_document, "write the OpenAPI document as YAML"),
+        ("settings", settings_table, _add_output, "write the table of settings as Markdown"),
+    ):
+        sub = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        sub.set_defaults(command=command)
+        add_arguments(sub)
+    return parser
+
+
+def _add_pull(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "address",
+        metavar="ADDRESS",
+        help="https://…, hf://OWNER/REPO[@REVISION]/FILE_OR_FOLDER, s3://… or gs://…",
+    )
+    parser.add_argument("--name", help="the name to serve it under; by default its file's")
+    parser.add_argument("--sha256", metavar="HEX", help="what the file must be")
+    parser.add_argument(
+        "--connections", metavar="N", default=8, type=int, help="ranges to fetch at once [8]"
+    )
+    for field in msgspec.structs.fields(Settings):
+        if field.name == "models_dir":
+            add_setting(parser, field)
+
+
+def _add_bake(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="the model's name, as requests say it")
+    parser.add_argument(
+        "--prompt", metavar="FILE", type=Path, required=True, help="file with the system prompt"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="file to write; by default where serving looks: MODELFILE.baked beside the model,"
+        " or what models.yaml says",
+    )
+    add_settings(parser)
+
+
+def _add_benches(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(required=True, metavar="KIND")
+    for name, command, add_arguments, summary in (
+        ("streams", bench_streams, _add_bench_streams, "a running server, ours or a peer's"),
+        ("coldstart", bench_cold_start, _add_bench_cold_start, "from exec to the first token"),
+    ):
+        sub = kinds.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        sub.set_defaults(command=command)
+        add_arguments(sub)
+
+
+def _add_bench_cold_start(parser: argparse.ArgumentParser) -> None:
+    _add_bench_arguments(
+        parser,
+        ("--model", "spark", "the model to start with"),
+        ("--rounds", 5, "starts; the table has their medians too"),
+        ("--prompt", "What is 2+2?", "what to ask"),
+    )
+    parser.add_argument(
+        "--drop-page-cache",
+        action="store_true",
+        help="start as often with an empty page cache, as on a machine that never ran the model",
+    )
+    add_settings(parser)
+
+
+def _add_bench_streams(parser: argparse.ArgumentParser) -> None:
+    _add_bench_arguments(
+        parser,
+        ("--url", "http://127.0.0.1:8080/v1", "the API's base address"),
+        ("--model", "spark", "the model to ask"),
+        ("--streams", "1,4,8", "answers to ask for at once, several counts comma-separated"),
+        ("--rounds", 3, "rounds for each count; the table has their medians"),
+        ("--prompt-words", 64, "length of each prompt"),
+        ("--max-tokens", 48, "length of each answer"),
+    )
+
+
+def _add_bench_arguments(
+    parser: argparse.ArgumentParser, *arguments: tuple[str, str | int, str]
+) -> None:
+    for flag, default, help_text in arguments:
+        parser.add_argument(
+            flag, default=default, type=type(default), help=f"{help_text} [{default}]"
+        )
+
+
+def _add_document(parser: argparse.ArgumentParser) -> None:
+    _add_output(parser)
+    add_settings(parser)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", metavar="FILE", help="file to write; else standard output")

@@ -1,0 +1,54 @@
+"""The command that fetches a model."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pilotlight.config import ConfigError, Settings, load_settings
+
+if TYPE_CHECKING:
+    from pilotlight.models.catalog import ModelEntry
+
+
+def pull(arguments: dict[str, Any]) -> None:
+    """Fetch a model, and say where it is and what it is called."""
+    from pilotlight.models.catalog import read_models_file  # noqa: PLC0415
+    from pilotlight.models.fetch.address import parse_address, place  # noqa: PLC0415
+    from pilotlight.models.fetch.failure import FetchFailed  # noqa: PLC0415
+    from pilotlight.models.fetch.fetch import fetch  # noqa: PLC0415
+    from pilotlight.models.fetch.progress import ProgressBar  # noqa: PLC0415
+
+    address = parse_address(arguments.pop("address"), arguments.pop("sha256"))
+    name, connections = arguments.pop("name"), arguments.pop("connections")
+    if connections < 1:
+        raise ConfigError("--connections: expected at least 1")
+    settings = load_settings(arguments)
+    configured = read_models_file(settings.models_file, settings.models_dir)
+    there = place(address, settings.models_dir, name)
+    progress = ProgressBar()
+    try:
+        fetched = fetch(address, there.root, progress, connections=connections)
+    except FetchFailed as error:
+        progress.end()
+        sys.exit(f"pilotlight: {error}")
+    except KeyboardInterrupt:
+        progress.end()
+        print("pilotlight: stopped; the same command goes on from here", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+    progress.end()
+    print(there.root if fetched else f"{there.root} (it was there already)")  # noqa: T201
+    print(_served_as(there.model, settings, configured))  # noqa: T201
+
+
+def _served_as(path: Path, settings: Settings, configured: Sequence["ModelEntry"]) -> str:
+    from pilotlight.models.catalog import Discovery  # noqa: PLC0415
+    from pilotlight.models.registry import Claim, Registry  # noqa: PLC0415
+
+    discovery = Discovery(settings.models_dir, Registry(only=settings.backends))
+    for found in discovery.scan(configured):
+        if found.entry.path == path or path in found.entry.path.parents:
+            if isinstance(found.claim, Claim):
+                return f"served as {found.entry.name}"
+            return f"cannot be served: {found.claim}"
+    return "cannot be served: no backend that is installed recognises it"

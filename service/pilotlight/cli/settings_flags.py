@@ -1,0 +1,58 @@
+"""A flag for each setting, and how a setting is described."""
+
+import argparse
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+
+from pilotlight.config import Settings, environment_name, is_secret
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Give *parser* a flag for each setting; values are converted, and refused, by `config`."""
+    for field in msgspec.structs.fields(Settings):
+        add_setting(parser, field)
+
+
+def add_setting(parser: argparse.ArgumentParser, field: msgspec.structs.FieldInfo) -> None:
+    """Give *parser* the flag of one setting; a secret's is refused when it is used."""
+    flag = "--" + field.name.replace("_", "-")
+    help_text = f"{description(field.type)} [{environment_name(field.name)}]"
+    options: dict[str, Any] = {
+        "default": argparse.SUPPRESS,
+        "help": help_text.replace("%", "%%"),
+    }
+    if is_secret(field.type):
+        # Unknown, it would be taken for the beginning of another flag and be told in an error; in
+        # the singular it is llama-server's and vLLM's.
+        options |= {"action": _RefuseSecret, "nargs": "?", "help": argparse.SUPPRESS}
+        parser.add_argument(flag, flag.removesuffix("s"), **options)
+    elif _bare(field.type) is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+    else:
+        parser.add_argument(flag, metavar="VALUE", **options)
+
+
+class _RefuseSecret(argparse.Action):
+    """Refuses a secret on the command line, and names its variable."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        flag = self.option_strings[0]
+        parser.error(
+            f"{flag}: everybody on this machine can read a command line;"
+            f" set {environment_name(self.dest)}"
+        )
+
+
+def description(annotation: Any) -> str:
+    """Return the description in *annotation*'s outermost metadata."""
+    for meta in reversed(get_args(annotation)[1:]):
+        if isinstance(meta, msgspec.Meta) and meta.description:
+            return meta.description
+    return ""
+
+
+def _bare(annotation: Any) -> Any:
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation
