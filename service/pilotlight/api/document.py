@@ -20,6 +20,7 @@ from pilotlight.api.wire_schemas import REF, finished, spelled_out
 from pilotlight.errors import (
     HeadTooLarge,
     InvalidApiKey,
+    RateLimited,
     RequestTimeout,
     ServiceError,
     TimeLimitExceeded,
@@ -235,8 +236,8 @@ def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, An
         str(status): _answer(answer, schemas) for status, answer in operation.answers.items()
     }
     errors = [*operation.errors, HeadTooLarge]
-    if not operation.public:
-        errors.insert(0, InvalidApiKey)
+    if not operation.public:  # what the guard answers
+        errors = list(dict.fromkeys((InvalidApiKey, *errors, RateLimited)))
     responses |= _errors(errors, operation.error_shape, schemas)
     headers = _ID_HEADERS
     if operation.error_shape is ANTHROPIC:
