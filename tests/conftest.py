@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -44,10 +45,16 @@ def events(text: str) -> list[Any]:
 class FakeService:
     """An application over the fake backend; *client* speaks to it without a socket."""
 
-    def __init__(self, folder: Path, backend: FakeBackend, settings: Settings) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        backend: FakeBackend,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.folder = folder
         self.backend = backend
-        self.app = create_app(settings, backends={"fake": backend})
+        self.app = create_app(settings, backends={"fake": backend}, clock=clock)
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app), base_url="http://pilotlight", timeout=30
         )
@@ -111,10 +118,15 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     backends: list[FakeBackend] = []
     async with AsyncExitStack() as stack:
 
-        async def start(*, backend: FakeBackend | None = None, **settings: Any) -> FakeService:
+        async def start(
+            *,
+            backend: FakeBackend | None = None,
+            clock: Callable[[], float] = time.monotonic,
+            **settings: Any,
+        ) -> FakeService:
             given = {"models_dir": folder, "models_file": tmp_path / "models.yaml"} | settings
             backends.append(backend or FakeBackend())
-            service = FakeService(folder, backends[-1], Settings(**given))
+            service = FakeService(folder, backends[-1], Settings(**given), clock)
             await stack.enter_async_context(running(service.app))
             await stack.enter_async_context(service.client)
             return service

@@ -161,6 +161,36 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_request_bytes: Annotated[
         Count, Meta(description="Largest request body in bytes; a larger one gets a 413.")
     ] = 10_000_000
+    max_messages: Annotated[
+        Count,
+        Meta(description="Most messages of a request, or items of its input; more get a 400."),
+    ] = 4096
+    max_tools: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1024,
+            description="Most tools of a request; OpenAI's endpoints take up to 128 in any case.",
+        ),
+    ] = 1024
+    max_stops: Annotated[int, Meta(ge=1, le=16, description="Most stop strings of a request.")] = 16
+    max_stop_length: Annotated[Count, Meta(description="Most characters of a stop string.")] = 1024
+    max_n: Annotated[
+        int, Meta(ge=1, le=128, description="Most answers to a prompt: `n` and `best_of`.")
+    ] = 128
+    max_schema_bytes: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=131_072,
+            description="Largest JSON Schema of an answer's form or a tool, in bytes without"
+            " spaces.",
+        ),
+    ] = 131_072
+    max_schema_depth: Annotated[
+        int,
+        Meta(ge=1, le=64, description="Most levels of objects and lists in such a schema."),
+    ] = 64
     max_header_bytes: Annotated[
         Count,
         Meta(description="Largest head of a request in bytes; a larger one gets a 431."),

@@ -1,7 +1,8 @@
 """resolve → tokenise → embed: from a request's inputs to their vectors."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
@@ -17,6 +18,7 @@ from pilotlight.errors import (
 from pilotlight.models.loaded import Hold, LoadedModel
 from pilotlight.receipt import Phases
 from pilotlight.reception import Reception
+from pilotlight.throughput import Throughput
 from pilotlight_backend import BackendError, Failed, InvalidParameter
 from pilotlight_backend import ContextLengthExceeded as InputTooLong
 from pilotlight_backend.vectors import unit
@@ -45,11 +47,17 @@ class Embeddings(Struct, frozen=True, kw_only=True):
 
 
 class Embedder:
-    """Embeds with whatever model a request names."""
+    """Embeds with whatever model a request names.
 
-    def __init__(self, reception: Reception, *, max_queue: int) -> None:
+    Its requests take no turns: an engine embeds all that wait in one go, and who is held back would
+    miss it.
+    """
+
+    def __init__(self, reception: Reception, *, max_queue: int, clock: Callable[[], float]) -> None:
         self._reception = reception
         self._max_queue = max_queue
+        self._clock = clock
+        self._throughputs: WeakKeyDictionary[LoadedModel, Throughput] = WeakKeyDictionary()
 
     async def embed(self, params: EmbeddingParams, *, hold: Hold, caller: str = "") -> Embeddings:
         """Return the vectors. Cancel it to take the request out of the engine.
@@ -65,14 +73,15 @@ class Embedder:
     ) -> Embeddings:
         embedder = AsyncEmbedder(model.embedder)
         _check_dimensions(model, params.dimensions)
-        self._check_queue(embedder)  # who is refused costs no tokenising
+        throughput = self._throughput(model)
+        self._check_queue(embedder, throughput)  # who is refused costs no tokenising
         inputs = await embedder.tokenize(params.inputs)
         watch.inputs = len(inputs)
-        self._check_queue(embedder)  # others may have come meanwhile
-        with model.failure.told(embedder.fail):
+        self._check_queue(embedder, throughput)  # others may have come meanwhile
+        with throughput.request(), model.failure.told(embedder.fail):
             result = await self._submit(embedder, params, inputs, watch)
-        if isinstance(result.end, Failed):
-            raise _refusal(params, inputs, result.end.error) from result.end.error
+            if isinstance(result.end, Failed):
+                raise _refusal(params, inputs, result.end.error) from result.end.error
         receipt = watch.first_token()
         watch.ended(result.end.reason)
         watch.spent(result.end.usage)
@@ -83,10 +92,21 @@ class Embedder:
             receipt=receipt,
         )
 
-    def _check_queue(self, embedder: AsyncEmbedder) -> None:
+    def _throughput(self, model: LoadedModel) -> Throughput:
+        throughput = self._throughputs.get(model)
+        if throughput is None:
+            # A step may end every request that has a slot, and the queue in the next one.
+            window = model.embedder.stats().slots + self._max_queue
+            throughput = self._throughputs[model] = Throughput(window, self._clock)
+        return throughput
+
+    def _check_queue(self, embedder: AsyncEmbedder, throughput: Throughput) -> None:
         queued = embedder.stats().queued
         if queued >= self._max_queue:
-            raise QueueFull(f"{queued} requests wait for this model already", retry_after=5.0)
+            raise QueueFull(
+                f"{queued} requests wait for this model already",
+                retry_after=throughput.seconds_for(queued),
+            )
 
     async def _submit(
         self,

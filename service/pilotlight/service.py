@@ -82,7 +82,7 @@ class Service:
             clock=clock,
         )
         self.generator = Generator(self.reception)
-        self.embedder = Embedder(self.reception, max_queue=settings.max_queue)
+        self.embedder = Embedder(self.reception, max_queue=settings.max_queue, clock=clock)
         self._preloading: asyncio.Task[None] | None = None
 
     def _engines(self) -> dict[str, EngineStats]:

@@ -324,6 +324,28 @@ async def test_full_queue_is_a_429(start):
     assert [one.status_code for one in await asyncio.gather(*calls)] == [200, 200]
 
 
+async def test_full_queue_says_how_long_it_takes(start):
+    """By the speed of the requests before: one took eight seconds, and one waits."""
+    now = 100.0
+    service = await one_at_a_time(start, max_queue=1, clock=lambda: now)
+    first = asyncio.create_task(post(service, body("first")))
+    await reached(service)
+    now += 8.0
+    service.backend.token_gate.release()
+    assert (await first).status_code == 200
+
+    service.backend.token_gate.hold()
+    calls = [asyncio.create_task(post(service, body("running")))]
+    await reached(service)
+    calls.append(asyncio.create_task(post(service, body("waiting"))))
+    await waits(service.backend, 3)
+    response = await post(service, body("too many"))
+
+    assert (response.status_code, response.headers["retry-after"]) == (429, "8")
+    service.backend.token_gate.release()
+    assert [one.status_code for one in await asyncio.gather(*calls)] == [200, 200]
+
+
 async def test_who_finds_the_queue_full_costs_no_tokenising(start, monkeypatch):
     """A refusal is cheap, or a crowd of long texts would take the time of those let in."""
     service = await one_at_a_time(start, max_queue=1)

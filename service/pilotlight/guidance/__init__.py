@@ -22,6 +22,7 @@ from pilotlight.guidance.grammar import (
     Regex,
     Thought,
 )
+from pilotlight.guidance.schema import check_size
 from pilotlight.guidance.tokens import Tokens
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "SchemaUnsupported",
     "Thought",
     "Tokens",
+    "check_size",
     "compile_grammar",
     "supported",
 ]

@@ -57,8 +57,7 @@ def check_schema(schema: Any) -> None:
     """
     if schema is not True and not isinstance(schema, dict):
         raise GrammarInvalid(f"a JSON Schema is an object, not {_kind(schema)}")
-    _check_size(schema)
-    _check_length(schema)
+    check_size(schema)
     walk = _Walk(schema)
     walk.check(schema, "")
     place = endless(walk.found)
@@ -83,11 +82,21 @@ def simplified(schema: Any) -> Any:
     return rewrite({} if schema is True else schema, change)
 
 
-def _check_size(schema: Any) -> None:
+def check_size(schema: Any, *, depth: int = MAX_DEPTH, length: int = MAX_BYTES) -> None:
+    """Raise `GrammarInvalid` where *schema* is too large to look at more closely.
+
+    It has more levels than *depth*, more bytes than *length*, or more objects and lists than is of
+    use; or it cannot be written as JSON.
+    """
+    _check_depth(schema, depth)
+    _check_length(schema, length)
+
+
+def _check_depth(schema: Any, most: int) -> None:
     nodes = [(schema, 0)]
     for count, (node, depth) in enumerate(nodes):
-        if depth > MAX_DEPTH:
-            raise GrammarInvalid(f"the schema is nested deeper than {MAX_DEPTH} levels")
+        if depth > most:
+            raise GrammarInvalid(f"the schema is nested deeper than {most} levels")
         if count > MAX_NODES:
             raise GrammarInvalid(f"the schema has more than {MAX_NODES} objects and lists")
         children = node.values() if isinstance(node, dict) else node
@@ -95,13 +104,13 @@ def _check_size(schema: Any) -> None:
             nodes += [(one, depth + 1) for one in children if isinstance(one, dict | list)]
 
 
-def _check_length(schema: Any) -> None:
+def _check_length(schema: Any, most: int) -> None:
     try:
         length = len(msgspec.json.encode(schema))
     except (OverflowError, TypeError, UnicodeEncodeError) as error:
         raise GrammarInvalid(f"the schema cannot be written as JSON: {error}") from error
-    if length > MAX_BYTES:
-        raise GrammarInvalid(f"the schema has {length} bytes, more than {MAX_BYTES}")
+    if length > most:
+        raise GrammarInvalid(f"the schema has {length} bytes, more than {most}")
 
 
 class _Walk:

@@ -6,6 +6,7 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from pilotlight.api.amounts import check_amounts
 from pilotlight.api.answer_stream import AnswerStream
 from pilotlight.api.auth import account_of
 from pilotlight.api.chat.answer import Chunks, fold
@@ -36,6 +37,7 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
     @post(path, status_code=200, opt={"operation": OPERATION})
     async def chat_completions(request: Request[Any, Any, Any]) -> ASGIApp:
         asked = await body.read(request, ignore_unknown=ignore_unknown)
+        check_amounts(asked, settings)
         hold = hold_of(
             request.headers,
             default=settings.hold,

@@ -6,6 +6,7 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from pilotlight.api.amounts import check_amounts
 from pilotlight.api.answer_stream import AnswerStream
 from pilotlight.api.auth import account_of
 from pilotlight.api.chunk_stream import ChunkProjection, loading_shown, usage_shown
@@ -37,6 +38,7 @@ def completions_handler(generator: Generator, settings: Settings) -> HTTPRouteHa
     @post("/v1/completions", status_code=200, opt={"operation": OPERATION})
     async def completions(request: Request[Any, Any, Any]) -> ASGIApp:
         asked = await body.read(request, ignore_unknown=ignore_unknown)
+        check_amounts(asked, settings)
         params = generation_params(asked)
         hold = hold_of(
             request.headers,

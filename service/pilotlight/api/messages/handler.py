@@ -7,6 +7,7 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from pilotlight.api.amounts import check_amounts
 from pilotlight.api.answer_stream import AnswerStream
 from pilotlight.api.auth import account_of
 from pilotlight.api.disconnect import unless_disconnected
@@ -45,6 +46,7 @@ def messages_handlers(generator: Generator, settings: Settings) -> Sequence[HTTP
     @post(MESSAGES, status_code=200, opt={"operation": CREATE})
     async def create_message(request: Request[Any, Any, Any]) -> ASGIApp:
         wanted = await message_body.read(request, ignore_unknown=ignore_unknown)
+        check_amounts(wanted, settings)
         generation = generator.generate(
             generation_params(wanted), hold=hold(request), caller=account_of(request)
         )
@@ -58,6 +60,7 @@ def messages_handlers(generator: Generator, settings: Settings) -> Sequence[HTTP
     @post(f"{MESSAGES}/count_tokens", status_code=200, opt={"operation": COUNT_TOKENS})
     async def count_tokens(request: Request[Any, Any, Any]) -> Response[bytes]:
         wanted = await count_body.read(request, ignore_unknown=ignore_unknown)
+        check_amounts(wanted, settings)
         prompt = chat_prompt(wanted, tools_of(wanted))
         counting = generator.tokens(
             wanted.model, prompt, hold=hold(request), caller=account_of(request)

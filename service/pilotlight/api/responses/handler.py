@@ -6,6 +6,7 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from pilotlight.api.amounts import check_amounts
 from pilotlight.api.answer_stream import AnswerStream
 from pilotlight.api.auth import account_of
 from pilotlight.api.chat.handler import MAX_TOKENS
@@ -38,6 +39,7 @@ def responses_handler(generator: Generator, settings: Settings) -> HTTPRouteHand
     @post("/v1/responses", status_code=200, opt={"operation": OPERATION})
     async def responses(request: Request[Any, Any, Any]) -> ASGIApp:
         asked = await body.read(request, ignore_unknown=ignore_unknown)
+        check_amounts(asked, settings)
         hold = hold_of(
             request.headers, default=settings.hold, to_the_end=settings.platform == "cloud_run"
         )

@@ -6,6 +6,7 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
+from pilotlight.api.amounts import check_amounts
 from pilotlight.api.auth import account_of
 from pilotlight.api.chat.logprobs import text_of
 from pilotlight.api.disconnect import unless_disconnected
@@ -39,6 +40,7 @@ def tokens_handlers(generator: Generator, settings: Settings) -> Sequence[HTTPRo
     @post("/tokenize", status_code=200, opt={"operation": TOKENIZE})
     async def tokenize_text(request: Request[Any, Any, Any]) -> Response[bytes]:
         asked = await texts.read(request, ignore_unknown=ignore_unknown)
+        check_amounts(asked, settings)
         pieces = bool(asked.with_pieces or asked.return_token_strs)
         tokenizing = tokenize(
             generator,

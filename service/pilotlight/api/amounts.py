@@ -1,0 +1,138 @@
+"""How much of each thing a request may have: messages, tools, stops, answers, and schemas.
+
+The wire types have bounds too, which hold whatever is set and which the document states. What is
+set here is less, or of what they leave open.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from pilotlight.config import Settings
+from pilotlight.errors import InvalidRequest
+from pilotlight.guidance import GrammarInvalid, check_size
+from pilotlight.schema.chat.request import ChatCompletionRequest, JsonSchemaFormat, Tool
+from pilotlight.schema.completions import CompletionRequest
+from pilotlight.schema.messages.request import CountTokensRequest, MessagesRequest
+from pilotlight.schema.responses.request import ResponseJsonSchemaFormat, ResponseRequest
+from pilotlight.schema.sampling import SamplingRequest
+from pilotlight.schema.tokens import TokenizeRequest
+
+
+class Amount(Struct, frozen=True):
+    """So many of something, where a request has them, and the setting that says how many may be."""
+
+    param: str
+    count: int
+    of: str
+    setting: str
+
+
+class Schema(Struct, frozen=True):
+    """A JSON Schema, where a request has it."""
+
+    param: str
+    value: Any
+
+
+Taken: TypeAlias = Iterator[Amount | Schema]
+
+
+def check_amounts(asked: Any, settings: Settings) -> None:
+    """Raise `InvalidRequest` for the first thing of which the request *asked* has too much."""
+    for taken in _taken(asked):
+        match taken:
+            case Amount(param, count, of, setting):
+                most = getattr(settings, setting)
+                if count > most:
+                    raise InvalidRequest(
+                        f"{param}: {count} {of} are more than {most}, the most that this server"
+                        " takes",
+                        param=param,
+                    )
+            case Schema(param, value):
+                _check_schema(param, value, settings)
+
+
+def _check_schema(param: str, schema: Any, settings: Settings) -> None:
+    try:
+        check_size(schema, depth=settings.max_schema_depth, length=settings.max_schema_bytes)
+    except GrammarInvalid as error:
+        raise InvalidRequest(f"{param}: {error}", param=param) from None
+
+
+def _taken(asked: Any) -> Taken:
+    """Yield what a request has; what takes time to look at comes last."""
+    match asked:
+        case ChatCompletionRequest():
+            yield from _messages("messages", asked.messages)
+            yield from _sampling(asked)
+            yield from _functions(asked.tools)
+            yield from _chat_forms(asked)
+        case CompletionRequest():
+            yield from _sampling(asked)
+            yield Amount("best_of", asked.best_of or 1, "answers", "max_n")
+        case ResponseRequest():
+            yield from _response(asked)
+        case CountTokensRequest():
+            yield from _anthropics(asked)
+        case TokenizeRequest():
+            yield from _messages("messages", asked.messages)
+            yield from _functions(asked.tools)
+
+
+def _messages(param: str, messages: Sequence[Any] | None) -> Taken:
+    yield Amount(param, len(messages or ()), "messages", "max_messages")
+
+
+def _sampling(asked: SamplingRequest) -> Taken:
+    yield Amount("n", asked.n or 1, "answers", "max_n")
+    if isinstance(asked.stop, str):
+        yield Amount("stop", len(asked.stop), "characters", "max_stop_length")
+    else:
+        yield from _stops("stop", asked.stop)
+
+
+def _stops(param: str, stops: Sequence[str] | None) -> Taken:
+    stops = stops or ()
+    yield Amount(param, len(stops), "stops", "max_stops")
+    for index, stop in enumerate(stops):
+        yield Amount(f"{param}[{index}]", len(stop), "characters", "max_stop_length")
+
+
+def _tools(schemas: Sequence[Any], field: str) -> Taken:
+    yield Amount("tools", len(schemas), "tools", "max_tools")
+    for index, schema in enumerate(schemas):
+        if schema is not None:
+            yield Schema(f"tools[{index}].{field}", schema)
+
+
+def _functions(tools: Sequence[Tool] | None) -> Taken:
+    yield from _tools([tool.function.parameters for tool in tools or ()], "function.parameters")
+
+
+def _chat_forms(asked: ChatCompletionRequest) -> Taken:
+    if isinstance(asked.response_format, JsonSchemaFormat):
+        schema = asked.response_format.json_schema.schema
+        if schema is not None:
+            yield Schema("response_format.json_schema.schema", schema)
+    if asked.guided_json is not None:
+        yield Schema("guided_json", asked.guided_json)
+
+
+def _response(asked: ResponseRequest) -> Taken:
+    if not isinstance(asked.input, str):
+        yield Amount("input", len(asked.input), "items", "max_messages")
+    yield from _tools([tool.parameters for tool in asked.tools or ()], "parameters")
+    if asked.text and isinstance(asked.text.format, ResponseJsonSchemaFormat):
+        yield Schema("text.format.schema", asked.text.format.schema)
+
+
+def _anthropics(asked: CountTokensRequest) -> Taken:
+    yield from _messages("messages", asked.messages)
+    if isinstance(asked, MessagesRequest):
+        yield from _stops("stop_sequences", asked.stop_sequences)
+    yield from _tools([tool.input_schema for tool in asked.tools or ()], "input_schema")
+    if asked.output_config and asked.output_config.format:
+        yield Schema("output_config.format.schema", asked.output_config.format.schema)
