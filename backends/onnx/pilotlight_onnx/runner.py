@@ -29,7 +29,7 @@ from pilotlight_backend import (
 from pilotlight_backend.logits import Logits, with_logprobs
 from pilotlight_backend.stopwatch import Stopwatch
 from pilotlight_onnx.sampling import Sampler
-from pilotlight_onnx.slots import Slot, Slots
+from pilotlight_onnx.slots import Slot, Slots, chunks
 
 logger = logging.getLogger("pilotlight.onnx")
 
@@ -279,9 +279,9 @@ class Runner:
         with self._changed:
             self._check(job)
             job.prefilling = generator
-        for start in range(job.cached_tokens, len(job.prompt), self._chunk):
+        for start, end in chunks(job.cached_tokens, len(job.prompt), self._chunk):
             self._check(job)
-            tokens = job.prompt[start : start + self._chunk]
+            tokens = job.prompt[start:end]
             self._begin_step(slot, len(tokens))
             generator.append(tokens)
             slot.held.extend(tokens)

@@ -6,8 +6,14 @@ cannot be copied: requests that share a prompt follow each other in one slot.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
+
+AGAIN = 2
+"""Tokens of a prompt that are evaluated in any case, together: the last one's logits choose the
+first of the answer, and of one row alone ONNX Runtime's kernels round otherwise than of several
+(`python -m benchmarks.rounding --backend onnx`). So a prompt that is read anew and one whose
+beginning was kept have the same answer, also with a seed."""
 
 _BLOCK = 256
 """Tokens that a cache is rounded up to: room for the next turn of the same conversation."""
@@ -88,8 +94,8 @@ class Slots(Generic[J]):
 
     def _steps_aside(self, job: J) -> bool:
         """Tell whether *job* is to wait for a busy slot with its prompt, and none that is idle."""
-        whole = len(job.prompt) - 1
-        if not (self._reuse and job.shares_prompt and whole):
+        whole = len(job.prompt) - AGAIN
+        if not (self._reuse and job.shares_prompt and whole > 0):
             return False
         awaited = any(
             slot.job is not None
@@ -107,8 +113,7 @@ class Slots(Generic[J]):
         """Return how many tokens of the prompt need not be evaluated again."""
         if not self._reuse or len(job.prompt) + job.limit > slot.room:
             return 0
-        # The last token is evaluated in any case: its logits choose the first of the answer.
-        return min(_common_prefix(slot.held, job.prompt), len(job.prompt) - 1)
+        return max(min(_common_prefix(slot.held, job.prompt), len(job.prompt) - AGAIN), 0)
 
     def admit(self, slot: Slot[J]) -> J:
         """Give *slot*, an idle one, to the next request."""
@@ -137,3 +142,16 @@ def _common_prefix(held: Sequence[int], prompt: Sequence[int]) -> int:
         if one != other:
             return index
     return min(len(held), len(prompt))
+
+
+def chunks(start: int, end: int, most: int) -> Iterator[tuple[int, int]]:
+    """Cut tokens *start* to *end* of a prompt into steps of *most* at the most, none of one alone.
+
+    Where there is but one token, or a step may have no more than two, there is.
+    """
+    while start < end:
+        size = min(most, end - start)
+        if end - start - size == AGAIN - 1 and size > AGAIN:
+            size -= 1
+        yield start, start + size
+        start += size

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pilotlight_onnx.slots import Slots
+from pilotlight_onnx.slots import Slots, chunks
 
 
 class Job:
@@ -73,9 +73,11 @@ def test_idle_slot_without_a_queue():
 @pytest.mark.parametrize(
     ("held", "prompt", "cached"),
     [
-        ([1, 2, 3], [1, 2, 3, 4], 3),
-        ([1, 2, 3], [1, 2, 3], 2),
-        ([1, 2, 3, 4, 5], [1, 2, 3], 2),
+        ([1, 2, 3], [1, 2, 3, 4], 2),
+        ([1, 2, 3], [1, 2, 3, 4, 5], 3),
+        ([1, 2, 3], [1, 2, 3], 1),
+        ([1, 2, 3, 4, 5], [1, 2, 3], 1),
+        ([1, 2], [1, 2], 0),
         ([1, 2, 3, 4], [1, 2, 9, 9], 2),
         ([1, 2], [1, 2, 3, 4, 5, 6], 2),
         ([9], [1, 2], 0),
@@ -85,7 +87,7 @@ def test_idle_slot_without_a_queue():
     ],
 )
 def test_common_prefix_is_kept(held, prompt, cached):
-    """What slot and prompt share is not evaluated again, save for the prompt's last token."""
+    """What slot and prompt share is not evaluated again, save for the prompt's last two tokens."""
     slots = slots_of()
     serve(slots, slots.all[0], held)
     (job,) = enqueue(slots, prompt)
@@ -102,7 +104,7 @@ def test_nothing_is_kept_where_a_sequence_cannot_be_cut_back():
     assert job.cached_tokens == 0
 
 
-@pytest.mark.parametrize(("room", "cached"), [(14, 3), (13, 0), (15, 3), (0, 0)])
+@pytest.mark.parametrize(("room", "cached"), [(14, 2), (13, 0), (15, 2), (0, 0)])
 def test_nothing_is_kept_where_the_room_is_too_small(room, cached):
     """Prompt and answer have to fit into what the slot has, to the token."""
     slots = slots_of()
@@ -128,7 +130,7 @@ def test_slot_with_longest_common_prefix_is_chosen():
     serve(slots, slots.all[0], [1, 2])
     serve(slots, slots.all[1], [1, 2, 3, 4, 50])
     serve(slots, slots.all[2], [1, 2, 3, 60, 70, 80])
-    (job,) = enqueue(slots, [1, 2, 3, 4, 99])
+    (job,) = enqueue(slots, [1, 2, 3, 4, 99, 98])
     assert start(slots) == (1, job)
     assert job.cached_tokens == 4
 
@@ -234,11 +236,11 @@ def test_sharers_follow_each_other_in_one_slot():
     assert list(slots.queue) == [second, third]
     finish(slots, slots.all[0])
     assert start(slots) == (0, second)
-    assert second.cached_tokens == 3
+    assert second.cached_tokens == 2
     assert slots.first_choice() is None
     finish(slots, slots.all[0])
     assert start(slots) == (0, third)
-    assert [job.cached_tokens for job in (first, second, third)] == [0, 3, 3]
+    assert [job.cached_tokens for job in (first, second, third)] == [0, 2, 2]
 
 
 def test_those_behind_a_sharer_get_the_other_slots():
@@ -267,7 +269,7 @@ def test_one_slot_serves_in_order():
     for job in jobs:
         assert start(slots) == (0, job)
         finish(slots, slots.all[0])
-    assert [job.cached_tokens for job in jobs] == [0, 3, 0, 0]
+    assert [job.cached_tokens for job in jobs] == [0, 2, 0, 0]
 
 
 def test_sharer_takes_an_idle_slot_that_has_the_prompt():
@@ -277,7 +279,7 @@ def test_sharer_takes_an_idle_slot_that_has_the_prompt():
     serve(slots, slots.all[1], [*SHARED, 6])
     first, second = enqueue(slots, SHARED, SHARED, shares=True)
     assert {start(slots)[0], start(slots)[0]} == {0, 1}
-    assert (first.cached_tokens, second.cached_tokens) == (3, 3)
+    assert (first.cached_tokens, second.cached_tokens) == (2, 2)
 
 
 def test_sharer_reads_where_nobody_has_the_prompt_any_more():
@@ -344,4 +346,22 @@ def test_two_groups_do_not_hold_each_other_up():
     assert start(slots) == (1, fourth)
     finish(slots, slots.all[0])
     assert start(slots) == (0, third)
-    assert (third.cached_tokens, fourth.cached_tokens) == (3, 2)
+    assert (third.cached_tokens, fourth.cached_tokens) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "most", "steps"),
+    [
+        (0, 10, 512, [(0, 10)]),
+        (0, 9, 4, [(0, 4), (4, 7), (7, 9)]),
+        (0, 8, 4, [(0, 4), (4, 8)]),
+        (3, 8, 4, [(3, 6), (6, 8)]),
+        (0, 1, 4, [(0, 1)]),
+        (0, 3, 2, [(0, 2), (2, 3)]),
+        (0, 3, 1, [(0, 1), (1, 2), (2, 3)]),
+        (4, 4, 4, []),
+    ],
+)
+def test_no_step_is_of_one_token(start, end, most, steps):
+    """One row alone is rounded otherwise; where steps are as small as can be there is no choice."""
+    assert list(chunks(start, end, most)) == steps
