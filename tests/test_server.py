@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from pilotlight.config import Secret, Settings, load_settings
-from pilotlight.server import _set_aside, announcement, exposure, findings, hanging_up
+from pilotlight.http_server import hanging_up, set_aside
+from pilotlight.server import announcement, exposure, findings
 
 CLUSTER = {"K_SERVICE": "x", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
@@ -102,7 +103,7 @@ async def test_what_is_there_for_good_is_not_collected():
     """What the start built is set aside at once, and what preloading brought when it is done."""
     loading = asyncio.Event()
     gc.disable()
-    task = asyncio.create_task(_set_aside(SimpleNamespace(preloaded=loading.wait)))
+    task = asyncio.create_task(set_aside(SimpleNamespace(preloaded=loading.wait)))
     try:
         await asyncio.sleep(0)
         started = gc.get_freeze_count()

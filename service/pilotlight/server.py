@@ -9,18 +9,16 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from pilotlight import __version__, door, platform
+from pilotlight import __version__, platform
 from pilotlight.config import ConfigError, Settings
 from pilotlight.telemetry import configure_logging
 
 if TYPE_CHECKING:
-    from litestar import Litestar
-    from litestar.types import ASGIApp
-
     from pilotlight.access import Authenticator
+    from pilotlight.http_server import HttpServer
     from pilotlight.service import Service
 
 logger = logging.getLogger(__name__)
@@ -72,93 +70,22 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     if not authenticator.closed and (open_door := exposure(listener)):
         logger.warning("%s", open_door)
     # The web framework is imported on a thread: models load meanwhile.
-    uvicorn, connection, app = await asyncio.to_thread(
-        _import_and_build, service, settings, authenticator
-    )
-    config = uvicorn.Config(
-        hanging_up(app, lambda: service.admission.closed),
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # who the peer is decides what is believed; a header cannot say it
-        timeout_graceful_shutdown=1,
-        timeout_keep_alive=settings.keep_alive,
-        http=connection,
-    )
-
-    class Server(uvicorn.Server):  # type: ignore[misc, name-defined]  # imported late
-        """uvicorn, told to end only when the requests have ended."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            self._aside = asyncio.create_task(_set_aside(service))
-            loop = asyncio.get_running_loop()
-            for number in _SIGNALS:
-                loop.add_signal_handler(number, self._end)
-            self._draining: asyncio.Task[None] | None = None
-
-        def _end(self) -> None:
-            if self._draining:  # asked twice
-                self.should_exit = self.force_exit = True
-                return
-            logger.info("shutting down: requests have %g s to end", settings.grace)
-            self._draining = asyncio.create_task(self._drain())
-
-        async def _drain(self) -> None:
-            try:
-                await service.drain(settings.grace)
-                await door.close(listener, self.servers, self.server_state.connections)
-            finally:
-                self.should_exit = True
-
+    server = await asyncio.to_thread(_import_and_build, service, settings, authenticator, listener)
     print(announcement(settings, listener), flush=True)  # noqa: T201 - for whoever started it
-    await Server(config).serve(sockets=[listener])
-
-
-async def _set_aside(service: "Service") -> None:
-    """Let the collector of garbage pass over what is there for good, and do its work from now on.
-
-    There are 80,000 such objects: to look at all of them, as a full collection does, holds every
-    request up for 60 ms. What preloading brings is there for good too. Nothing is set aside later:
-    what a model leaves that is unloaded would never be found.
-    """
-    gc.freeze()
-    gc.enable()
-    await service.preloaded()
-    gc.freeze()
-
-
-def hanging_up(app: "ASGIApp", ends: Callable[[], bool]) -> "ASGIApp":
-    """Return *app* so that its answers end their connections once *ends* says that it ends.
-
-    A client that keeps its connection would send the next request as that is closed.
-    """
-
-    async def answer(scope: Any, receive: Any, send: Any) -> None:
-        async def send_last(message: Any) -> None:
-            if message["type"] == "http.response.start" and ends():
-                headers = [*message.get("headers", ()), (b"connection", b"close")]
-                message = message | {"headers": headers}
-            await send(message)
-
-        await app(scope, receive, send_last if scope["type"] == "http" else send)
-
-    return answer
+    await server.serve(sockets=[listener])
 
 
 def _import_and_build(
-    service: "Service", settings: Settings, authenticator: "Authenticator"
-) -> tuple[Any, Any, "Litestar"]:
-    import uvicorn  # noqa: PLC0415
-
-    from pilotlight.api.connection import connection_class  # noqa: PLC0415
+    service: "Service",
+    settings: Settings,
+    authenticator: "Authenticator",
+    listener: socket.socket,
+) -> "HttpServer":
     from pilotlight.app import create_app_of  # noqa: PLC0415
+    from pilotlight.http_server import HttpServer  # noqa: PLC0415
 
-    connection = connection_class(
-        receive_timeout=settings.receive_timeout, max_header_bytes=settings.max_header_bytes
-    )
-    return uvicorn, connection, create_app_of(service, settings, authenticator)
+    app = create_app_of(service, settings, authenticator)
+    return HttpServer(app, service, settings, listener)
 
 
 def findings(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
