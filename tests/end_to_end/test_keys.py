@@ -83,6 +83,7 @@ def test_no_key_is_told_to_anybody(tmp_path: Path):
     with serving(
         tmp_path,
         f"--api-keys-file={keys}",
+        "--failed-keys-per-minute=0",  # a key is tried below until it is known
         "--log-level=debug",
         PILOTLIGHT_API_KEYS=f"bob:{BOB}",
         PYTHONPATH=os.pathsep.join(path),
