@@ -3,9 +3,10 @@
     python -m benchmarks.onnx weights/big-onnx --streams 1 2 --tokens 48 --rounds 3
 
 Both decode the same prompts greedily with the same session options, in turns; the bare loop uses
-the library's own search, and a thread for each stream. `one thread` is the bare loop over a
-session with one thread, which shares the cores better among several streams and leaves one idle
-under a single one.
+the library's own search, and a thread for each stream. `one thread` is the engine over a session
+with one thread (`threads: 1` in models.yaml), which shares the cores better among several streams
+and leaves one idle under a single one. The last two ratios are to the engine's first count of
+streams.
 """
 
 import argparse
@@ -66,15 +67,21 @@ def compare(path: Path, *, streams: list[int], threads: int, tokens: int, rounds
     facts = backend.probe(path)
     if facts is None:
         raise ModelFileInvalid(path, "this is no ONNX Runtime GenAI folder")
-    options = LoadOptions(
-        parallel=max(streams), context_length=CONTEXT_LENGTH, threads=threads, chunk=512
+    engine, single = (
+        backend.load(
+            facts,
+            LoadOptions(
+                parallel=max(streams), context_length=CONTEXT_LENGTH, threads=count, chunk=512
+            ),
+            lambda _progress: None,
+        )
+        for count in (threads, 1)
     )
-    engine = backend.load(facts, options, lambda _progress: None)
-    bare, single = BareLoop(path, threads=threads), BareLoop(path, threads=1)
+    bare = BareLoop(path, threads=threads)
     ways: dict[str, Callable[[Prompts], float]] = {
         "bare": lambda prompts: bare.generate(prompts, tokens),
         "engine": lambda prompts: engine_seconds(engine, prompts, tokens, GREEDY),
-        "one thread": lambda prompts: single.generate(prompts, tokens),
+        "one thread": lambda prompts: engine_seconds(single, prompts, tokens, GREEDY),
     }
     rates: dict[tuple[int, str], list[float]] = {
         (count, way): [] for count in streams for way in ways
@@ -97,6 +104,7 @@ def compare(path: Path, *, streams: list[int], threads: int, tokens: int, rounds
             *(f"{way} {statistics.median(values):6.1f} t/s" for way, values in counted.items()),
             f"engine/bare {_ratio(counted['engine'], counted['bare']):.3f}",
             f"engine/one stream {_ratio(counted['engine'], first):.2f}",
+            f"one thread/one stream {_ratio(counted['one thread'], first):.2f}",
             sep="  ",
             flush=True,
         )

@@ -79,6 +79,21 @@ def test_admission_is_first_come_first_served():
     assert scheduler.admit() == [fourth]
 
 
+def test_parts_come_in_the_order_of_their_slots():
+    """llama.cpp evaluates in one pass what rises by one, and slots are given in any order."""
+    scheduler = Scheduler(slots=3, chunk=8)
+    first, second, third = enqueue(scheduler, *(prompt_of(2, first=100 * n) for n in range(3)))
+    step(scheduler)
+    for sequence in (third, first, second):
+        scheduler.release(sequence)
+    for number, slot in enumerate((2, 0, 1)):  # the one unused for longest is first
+        (stranger,) = enqueue(scheduler, prompt_of(4, first=500 + 100 * number))
+        scheduler.admit()
+        assert stranger.slot.id == slot
+        step(scheduler)
+    assert [slot for slot, *_ in step(scheduler)] == [0, 1, 2]
+
+
 def test_prefix_that_a_slot_holds_is_not_evaluated_again():
     """A conversation's next turn starts where the last one ended."""
     scheduler = Scheduler(slots=2, chunk=64)
