@@ -73,14 +73,14 @@ def margin(answer, other):
     return best.logprob - second.logprob
 
 
-def test_both_backends_give_the_same_answers(engines, prompts, record_property):
+def test_both_backends_give_the_same_answers(engines, prompts, record_testsuite_property):
     """Of 200 greedy answers 98 % are token for token the same; the others part at near ties.
 
     The weights are the same 8-bit numbers, but each runtime rounds activations and sums its way.
     """
     asked = [tuple(ask(engine, prompt) for engine in engines) for prompt in prompts]
     parted = [pair for pair in asked if first_difference(*pair)]
-    record_property("same", 1 - len(parted) / PROMPTS)
+    record_testsuite_property("greedy_answers_alike", 1 - len(parted) / PROMPTS)
     assert len(parted) <= PARTED
     for one, other in parted:
         assert min(margin(one, other), margin(other, one)) < TIE
