@@ -122,7 +122,9 @@ async def bench(
 
     *url* is the API's base, with `/v1`; *headers* go with every request. Raises `httpx.HTTPError`.
     """
-    limits = httpx.Limits(max_connections=None)
+    # A connection for each answer: llama-server now and then closes one after a stream without
+    # having said so, and a request that meets its end is lost.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(
         base_url=url,
         timeout=None,  # noqa: S113 - a cold model may take minutes
