@@ -76,6 +76,7 @@ def create_app_of(service: Service, settings: Settings, authenticator: Authentic
         logging_config=None,
     )
     app.state.service = service
+    app.state.max_retry_after = settings.max_retry_after
     timed = TimeLimit(
         app.asgi_handler, whole=settings.request_timeout, body=settings.receive_timeout
     )

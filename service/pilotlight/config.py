@@ -211,8 +211,19 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 60.0
     keep_alive: Annotated[
         Seconds,
-        Meta(description="Seconds that a connection stays open between two requests."),
-    ] = 75.0
+        Meta(
+            description="Seconds that a connection stays open between two requests; longer than"
+            " a load balancer keeps it, or that one now and then sends to a closed connection."
+        ),
+    ] = 620.0
+    max_retry_after: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=60,
+            description="Largest Retry-After in seconds; by default 45 on Knative and Cloud Run.",
+        ),
+    ] = 60.0
     unknown_fields: Annotated[
         Literal["refuse", "ignore"],
         Meta(
@@ -343,6 +354,8 @@ def _platform(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     given: dict[str, tuple[str, str]] = {"platform": (profile.why, profile.platform)}
     if profile.hold is not None:
         given["hold"] = (profile.why, str(profile.hold))
+    if profile.max_retry_after is not None:
+        given["max_retry_after"] = (profile.why, str(profile.max_retry_after))
     if environ.get("PORT"):
         given |= {"port": ("PORT", environ["PORT"]), "host": ("PORT", "0.0.0.0")}  # noqa: S104 - a container's only way in
     if environ.get(_OTLP_ENDPOINT):

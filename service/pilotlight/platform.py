@@ -21,6 +21,14 @@ class Profile(Struct, frozen=True):
     never end there, so a request is held until the model is ready."""
     hold: float | None = None
     """Seconds that a request is held by default; None leaves the general default."""
+    max_retry_after: float | None = None
+    """Largest Retry-After by default, in seconds; None leaves the general default."""
+
+
+_BACK_IN_TIME = 45.0
+"""Seconds after which a refused client is back while its pod is still there. Knative's autoscaler
+does not see requests that are refused at once, and removes a pod 60 to 62 s after the last one that
+it saw. On Cloud Run a load stands still until the client is back."""
 
 
 def detect(environ: Mapping[str, str]) -> Profile:
@@ -30,10 +38,17 @@ def detect(environ: Mapping[str, str]) -> Profile:
     """
     if environ.get("K_SERVICE"):
         if environ.get("KUBERNETES_SERVICE_HOST"):
-            return Profile("knative", "K_SERVICE and KUBERNETES_SERVICE_HOST are set")
+            why = "K_SERVICE and KUBERNETES_SERVICE_HOST are set"
+            return Profile("knative", why, max_retry_after=_BACK_IN_TIME)
         # Request-based billing, the default, gives CPU while a request is in flight. 45 s is what
         # proxies before the service leave before they cut a silent connection.
-        return Profile("cloud_run", "K_SERVICE is set", withdraws_cpu=True, hold=45.0)
+        return Profile(
+            "cloud_run",
+            "K_SERVICE is set",
+            withdraws_cpu=True,
+            hold=45.0,
+            max_retry_after=_BACK_IN_TIME,
+        )
     if environ.get("KUBERNETES_SERVICE_HOST"):
         return Profile("kubernetes", "KUBERNETES_SERVICE_HOST is set")
     return Profile("none", "no platform's variable is set")

@@ -8,6 +8,7 @@ import httpx
 import msgspec
 import pytest
 
+from pilotlight.config import Secret
 from pilotlight.models.resolver import Resolver
 from tests.conftest import CHAT, chat, events
 
@@ -362,6 +363,25 @@ async def test_a_model_that_is_loading(service):
     assert response.headers["x-should-retry"] == "true"
     service.backend.load_gate.release()
     assert (await service.post(chat())).status_code == 200
+
+
+@pytest.mark.parametrize(("most", "told"), [(3.0, "3"), (60.0, "10")])
+async def test_retry_after_keeps_to_the_setting(start, most, told):
+    """No refusal asks for a longer wait than max_retry_after, whatever its cause estimated.
+
+    A load of which nothing is known says 10 s, wrong keys wait up to a minute.
+    """
+    keys = {"api_keys": Secret("ann:s3cret"), "failed_keys_per_minute": 1}
+    service = await start(max_retry_after=most, **keys)
+    service.write()
+    service.backend.load_gate.hold()
+    loading = await service.post(chat(), prefer="wait=0", authorization="Bearer s3cret")
+    assert (loading.status_code, loading.headers["retry-after"]) == (503, told)
+    assert loading.headers["retry-after-ms"] == told + "000"
+    for _ in range(2):
+        refused = await service.post(chat(), authorization="Bearer wrong")
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["retry-after"]) <= most
 
 
 async def test_a_load_that_fails_for_now(service):

@@ -1,6 +1,7 @@
 """The manifests, against the platforms' schemas and limits, and our own settings and routes."""
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ KNATIVE = INFRA / "knative/service.yaml"
 KSERVE = INFRA / "kserve/serving-runtime.yaml"
 CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 PLATFORM = {CLOUD_RUN: {}, KNATIVE: CLUSTER, KSERVE: CLUSTER}
+SERVED = [CLOUD_RUN, KNATIVE, KSERVE]
 MANIFESTS = sorted(INFRA.rglob("*.yaml"))
 CONTAINERFILE = (REPOSITORY / "Containerfile").read_text()
 
@@ -195,32 +197,100 @@ def test_cloud_run_limits():
     assert startup["periodSeconds"] == 1
     assert startup["timeoutSeconds"] <= startup["periodSeconds"]
     assert startup["failureThreshold"] * startup["periodSeconds"] <= 240
-    assert container(CLOUD_RUN)["livenessProbe"]["httpGet"]["path"] == "/livez"
     assert spec["timeoutSeconds"] <= 3600
     assert given.grace < 10
     # A second instance starts when the slots of the first are taken.
     assert spec["containerConcurrency"] * 0.6 >= given.parallel
-    annotations = documents(CLOUD_RUN)[0]["spec"]["template"]["metadata"]["annotations"]
-    assert annotations["run.googleapis.com/startup-cpu-boost"] == "true"
+    assert annotations(CLOUD_RUN)["run.googleapis.com/startup-cpu-boost"] == "true"
 
 
 def test_knative_limits():
     spec, given = revision(KNATIVE), settings(KNATIVE)
-    probes = {key: probe for key, probe in container(KNATIVE).items() if key.endswith("Probe")}
-    assert probes == {"readinessProbe": {"httpGet": {"path": "/readyz"}}}
     assert spec["timeoutSeconds"] <= 600
     assert spec["responseStartTimeoutSeconds"] <= spec["timeoutSeconds"]
-    # Knative's terminationGracePeriodSeconds is the revision's timeoutSeconds.
-    assert KNATIVE_DRAIN + given.grace < spec["timeoutSeconds"]
+    # A response that is not streamed starts when it is complete.
+    assert spec["responseStartTimeoutSeconds"] > given.request_timeout
     assert spec["containerConcurrency"] >= given.parallel
 
 
 def test_kserve_limits():
+    """KServe sets the revision's responseStartTimeoutSeconds to `timeout` as well."""
     predictor = documents(KSERVE)[1]["spec"]["predictor"]
     assert predictor["timeout"] <= 600
-    assert KNATIVE_DRAIN + settings(KSERVE).grace < predictor["timeout"]
     assert predictor["containerConcurrency"] >= settings(KSERVE).parallel
-    assert "startupProbe" not in container(KSERVE)
+
+
+def platform_timeout(path: Path) -> int:
+    """Return the seconds after which the platform cuts a request."""
+    if path == KSERVE:
+        return documents(KSERVE)[1]["spec"]["predictor"]["timeout"]
+    return revision(path)["timeoutSeconds"]
+
+
+def annotations(path: Path) -> dict[str, str]:
+    if path == KSERVE:
+        return documents(KSERVE)[1]["metadata"]["annotations"]
+    return documents(path)[0]["spec"]["template"]["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("path", SERVED, ids=lambda path: path.parent.name)
+def test_requests_end_before_the_platform_cuts_them(path: Path):
+    """Its cut ends a stream without an error; a minute is left for what is before and behind us."""
+    assert 0 < settings(path).request_timeout <= platform_timeout(path) - 60
+
+
+@pytest.mark.parametrize("path", [KNATIVE, KSERVE], ids=lambda path: path.parent.name)
+def test_requests_that_come_late_into_a_drain_still_have_their_grace(path: Path):
+    """Knative's terminationGracePeriodSeconds is the revision's timeoutSeconds.
+
+    queue-proxy's preStop hook ends 30 s after the last request, not after the first notice.
+    """
+    left = platform_timeout(path) - KNATIVE_DRAIN - settings(path).grace
+    assert left >= 60
+
+
+@pytest.mark.parametrize("path", [KNATIVE, KSERVE], ids=lambda path: path.parent.name)
+def test_probes_leave_the_cold_start_alone(path: Path):
+    """A startupProbe would turn off the activator's own probing, a readiness period slows ours."""
+    probes = {key: one for key, one in container(path).items() if key.endswith("Probe")}
+    assert set(probes) == {"readinessProbe", "livenessProbe"}
+    assert probes["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert "periodSeconds" not in probes["readinessProbe"]
+
+
+@pytest.mark.parametrize("path", SERVED, ids=lambda path: path.parent.name)
+def test_a_process_that_hangs_is_restarted(path: Path):
+    """And only one: /livez is 200 whatever is loaded, and three answers have to fail."""
+    probe = container(path)["livenessProbe"]
+    assert probe["httpGet"]["path"] == "/livez"
+    assert probe["failureThreshold"] >= 3
+    assert probe["periodSeconds"] >= probe["timeoutSeconds"] >= 1
+
+
+@pytest.mark.parametrize("path", [KNATIVE, KSERVE], ids=lambda path: path.parent.name)
+def test_the_request_that_finds_no_slot_starts_another_pod(path: Path):
+    """Knative wants ceil(requests / target) pods, the target being a share of the concurrency."""
+    percentage = int(annotations(path)["autoscaling.knative.dev/target-utilization-percentage"])
+    slots, concurrency = settings(path).parallel, 8
+
+    def pods(requests: int, percentage: int) -> int:
+        return math.ceil(requests / (concurrency * percentage / 100))
+
+    assert pods(slots, percentage) == 1
+    assert pods(slots + 1, percentage) == 2
+    assert pods(slots + 1, 70) == 1  # Knative's default
+
+
+@pytest.mark.parametrize("path", SERVED, ids=lambda path: path.parent.name)
+def test_refused_clients_are_back_before_the_pod_is_gone(path: Path):
+    """Knative removes a pod 60 s after the last request that was not refused at once."""
+    assert settings(path).max_retry_after <= 45
+
+
+@pytest.mark.parametrize("path", SERVED, ids=lambda path: path.parent.name)
+def test_the_proxy_closes_idle_connections_first(path: Path):
+    """queue-proxy after 90 s, Google's load balancers after 600 s."""
+    assert settings(path).keep_alive > 600
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.parent.name)

@@ -39,16 +39,18 @@ def error_body(error: ServiceError, shape: ErrorShape = OPENAI) -> Any:
     return shape.body(type(error), error.message, error.param, watch.id if watch else None)
 
 
-def error_headers(error: ServiceError) -> dict[str, str]:
+def error_headers(error: ServiceError, max_retry_after: float = math.inf) -> dict[str, str]:
     """Return what *error* says in headers.
 
     `retry-after-ms` is read first by the SDKs and `Retry-After` by everyone else; both are sent,
-    the second rounded up to whole seconds. `x-should-retry` overrules the SDKs' own judgement.
+    the second rounded up to whole seconds, neither over *max_retry_after*. `x-should-retry`
+    overrules the SDKs' own judgement.
     """
     headers = {}
     if error.retry_after is not None:
-        headers["Retry-After"] = str(math.ceil(error.retry_after))
-        headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
+        seconds = min(error.retry_after, max_retry_after)
+        headers["Retry-After"] = str(math.ceil(seconds))
+        headers["retry-after-ms"] = str(math.ceil(seconds * 1000))
     if error.should_retry is not None:
         headers["x-should-retry"] = "true" if error.should_retry else "false"
     if error.allow is not None:
@@ -68,7 +70,7 @@ def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     return Response(
         _encoder.encode(error_body(known, shape_at(request.url.path))),
         status_code=known.status,
-        headers=error_headers(known),
+        headers=error_headers(known, request.app.state.get("max_retry_after", math.inf)),
         media_type=MediaType.JSON,
     )
 
