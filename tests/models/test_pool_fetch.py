@@ -63,12 +63,12 @@ async def test_progress_counts_the_fetch(entry, pool, clock, server):
     with pytest.raises(ModelLoading):
         await pool.ensure_ready(entry, Hold(0))
     assert await asyncio.to_thread(server.stands.acquire, timeout=30)
-    while not pool.status(entry).progress:  # noqa: ASYNC110 - its thread reports
+    while pool.status(entry).retry_after is None:  # noqa: ASYNC110 - its thread reports
         await asyncio.sleep(0.01)
     clock.advance(4)
     status = pool.status(entry)
     assert status.state == "loading"
-    assert 0.2 < status.progress <= 0.25
+    assert status.progress == pytest.approx(4 / 8.5, rel=0.2)
     assert status.retry_after == pytest.approx(4.5, rel=0.2)
     server.gate.set()
     await pool.ensure_ready(entry, Hold(30))

@@ -69,4 +69,5 @@ class ChunkProjection:
     def _loading(self, status: ModelStatus) -> bytes:
         if self._shown == "events":
             return sse.encode(self._chunks.loading(status))
-        return sse.comment(f"{self._model} {status.state} {status.progress:.0%}")
+        percent = int(100 * status.progress)  # rounded down: 100 % is said of what is ready
+        return sse.comment(f"{self._model} {status.state} {percent}%")

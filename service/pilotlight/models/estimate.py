@@ -1,4 +1,4 @@
-"""How long a load will take still, and when a client should come back."""
+"""How far a load is, how long it will take still, and when a client should come back."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -17,6 +17,14 @@ _SET_UP, _SET_UP_RATE = 0.5, 1e9
 
 A model of 0.6 GB took 1.1 s of weights, context and first token after its bytes were read.
 """
+
+
+_OVERDUE = 0.1
+"""The part of an expected time that is expected still once it is over: the end has not come, and
+nothing says when it will. So neither is the progress 1 nor Retry-After 0 before the model is ready.
+"""
+_LEAST_LEFT = 0.01
+"""Seconds that a load needs still in any case."""
 
 
 class LoadTimes(Struct, frozen=True):
@@ -41,10 +49,10 @@ def remaining(
     if progress is None or (progress.phase == "read" and not progress.bytes_read):
         if not earlier:
             return None
-        return max(fmean(one.reading + one.rest for one in earlier) - elapsed, 0.0)
+        return _left(fmean(one.reading + one.rest for one in earlier), elapsed)
     rest = fmean(one.rest for one in earlier) if earlier else _guessed_rest(progress.bytes_total)
     if progress.phase != "read" and reading_took is not None:
-        return max(rest - (elapsed - reading_took), 0.0)
+        return _left(rest, elapsed - reading_took)
     left = max(progress.bytes_total - progress.bytes_read, 0)
     return left * elapsed / progress.bytes_read + rest
 
@@ -63,6 +71,20 @@ def fetching(progress: FetchProgress | None, elapsed: float) -> float | None:
     if left and fetched <= 0:
         return None
     return left * elapsed / fetched + rest if left else rest
+
+
+def share(spent: float, left: float | None) -> float:
+    """Return how far a load is, from 0 to below 1: the part of its time that is over.
+
+    *spent* are the seconds since it began, *left* those that it needs still, None where nothing
+    tells. Time is what it counts, not bytes: when they are read, the context and the first token
+    are still to come, and took half of the time of some loads.
+    """
+    return 0.0 if left is None else spent / (spent + max(left, _LEAST_LEFT))
+
+
+def _left(expected: float, spent: float) -> float:
+    return max(expected - spent, expected * _OVERDUE, _LEAST_LEFT)
 
 
 def _guessed_rest(bytes_total: int) -> float:

@@ -27,6 +27,8 @@ class LoadWatch:
         self._fetch_began: float | None = None
         """When the first byte was asked for."""
         self._progress: LoadProgress | None = None
+        self._share = 0.0
+        """The largest that was reported."""
         self.moves = 0
         """Reports of the load that told of progress; one that repeats the last does not."""
 
@@ -78,25 +80,29 @@ class LoadWatch:
         """Seconds since the bytes began to be read."""
         return 0.0 if self._began is None else self._clock() - self._began
 
+    def share(self, earlier: Sequence[LoadTimes]) -> float:
+        """Return how far it is, from 0 to below 1, and never less than before.
+
+        Where more is left than there seemed to be, as between a fetch and its load, it stands
+        until it is true again.
+        """
+        left = self.remaining(earlier)
+        self._share = max(self._share, estimate.share(self._spent, left))
+        return self._share
+
     @property
-    def share(self) -> float:
-        """The part of the bytes that is read, 0 to 1; each is fetched before, where need be."""
+    def _spent(self) -> float:
+        """Seconds of fetching, from the first byte, and of reading and loading."""
         if self._fetching is not None:
-            return _share(self._fetching.bytes_done, self._fetching.bytes_total) / 2
-        read = 0.0
-        if self._progress is not None:
-            read = _share(self._progress.bytes_read, self._progress.bytes_total)
-        return (1 + read) / 2 if "fetch" in self._over else read
+            return self._fetching_for
+        return self._over.get("fetch", 0.0) + self.elapsed
+
+    @property
+    def _fetching_for(self) -> float:
+        return 0.0 if self._fetch_began is None else self._clock() - self._fetch_began
 
     def remaining(self, earlier: Sequence[LoadTimes]) -> float | None:
         """Return the seconds that it needs still; *earlier* is what loads of the model took."""
         if self._fetching is not None:
-            began = self._fetch_began
-            return estimate.fetching(
-                self._fetching, 0.0 if began is None else self._clock() - began
-            )
+            return estimate.fetching(self._fetching, self._fetching_for)
         return estimate.remaining(self._progress, self.elapsed, self._over.get("read"), earlier)
-
-
-def _share(done: int, total: int) -> float:
-    return min(done / total, 1.0) if total else 0.0

@@ -127,7 +127,7 @@ class Pool:
         if model is None:
             return ModelStatus("absent")
         if model.state == "loading":
-            share = model.watch.share if model.watch else 0.0
+            share = model.watch.share(model.earlier_loads) if model.watch else 0.0
             return ModelStatus("loading", share, self._remaining(model))
         if _has_died(model):
             return ModelStatus("absent")

@@ -32,7 +32,7 @@ class ModelReadiness(Response, kw_only=True):
     id: str
     state: ModelState
     progress: float
-    """0 to 1, the share of its bytes that are read; of one that is fetched before, half of that."""
+    """0 to 1, the part of the load's time that is over; it never falls, and is 1 once ready."""
     retry_after: float | None
     """Seconds that the load is expected to take still; null where unknown."""
     error: str | None
