@@ -221,7 +221,9 @@ async def test_second_prompt_reuses_the_first(service):
         (("x EN", "x"), ("END",), "x ENx", 3),
         (("🦙", "x"), ("🦙",), "", 1),
         ((Piece(b"a\xf0\x9f"), Piece(b"\xa6\x99"), "x"), ("🦙",), "a", 2),
-        (("<think>", "hm ST", "OP", "</think>", "x"), ("STOP",), "", 3),
+        (("<think>", "hm ST", "OP", "</think>", "x STOP y"), ("STOP",), "x ", 5),
+        (("<think>", "\n", "hm\n", "</think>", "\n\n", "yes", "\n", "no"), ("\n",), "yes", 7),
+        (("a", "b", "<think>", "c"), ("bc",), "ab<think>c", 5),
     ],
 )
 async def test_stop_ends_the_answer_over_any_boundary(service, reply, stops, text, tokens):
@@ -251,6 +253,23 @@ async def test_length_ends_the_answer(service):
     events = await service.answer(max_tokens=3, stops=("cX",))
     assert text_of(events, ContentDelta) == "abc"
     assert (events[-1].reason, events[-1].usage.completion_tokens) == ("length", 3)
+
+
+async def test_stop_in_what_the_end_releases_is_why_it_ends(service):
+    """Whitespace that might have gone before a call is content at the end, and is searched."""
+    service.model(reply="ab\n" + "c" * 9)
+    events = await service.answer(calls=ADD, max_tokens=3, stops=("\n",))
+    assert text_of(events, ContentDelta) == "ab"
+    assert (events[-1].reason, events[-1].stop) == ("stop", "\n")
+
+
+async def test_stop_is_not_looked_for_in_calls(service):
+    """Neither the markup of a call nor its arguments end an answer; content behind it does."""
+    service.model(reply=CALL + "fine. END x")
+    events = await service.answer(calls=ADD, stops=("\n", "add", "END"))
+    assert text_of(events, ToolCallArguments) == '{"a": 2}'
+    assert text_of(events, ContentDelta) == "fine. "
+    assert (events[-1].reason, events[-1].stop) == ("tool_calls", "END")
 
 
 async def test_context_ends_the_answer(service):

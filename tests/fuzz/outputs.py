@@ -17,6 +17,7 @@ from pilotlight.output.events import (
 )
 from pilotlight.output.json_value import JsonValue
 from pilotlight.output.reasoning import ReasoningParser
+from pilotlight.output.stops import StopFilter
 from pilotlight.output.text import TextDecoder
 from pilotlight.output.tool_calls import ToolCallParser
 from pilotlight.output.tool_calls.types import ALL, parameter_types
@@ -78,8 +79,11 @@ def decoded_text(data: tuple[bytes, list[bytes]], stops: list[str]) -> None:
     whole, pieces = data
     expected = _until(whole.decode(errors="replace"), stops)
     for cut in ([whole], pieces, pieces_of(whole)):
-        decoder = TextDecoder(stops)
-        assert "".join(map(decoder.feed, cut)) + decoder.flush() == expected
+        decoder, stopping = TextDecoder(), StopFilter(stops)
+        texts = [*map(decoder.feed, cut), decoder.flush()]
+        events = [one for text in texts if text for one in stopping.feed([ContentDelta(text)])]
+        events += stopping.flush()
+        assert "".join(one.text for one in events if isinstance(one, ContentDelta)) == expected
 
 
 # ── reasoning ───────────────────────────────────────────────────────────────────────────────────
@@ -187,10 +191,9 @@ def called_functions(given: tuple[str, Any, tuple[str, list[str]]]) -> None:
     assert starts == list(range(len(starts)))
 
 
-@case("answer", short=200, given=_called(), stops=_stops, thinks=st.booleans())
+@case("answer", short=200, given=_called(), thinks=st.booleans())
 def whole_answer(
     given: tuple[str, Any, tuple[str, list[str]]],
-    stops: list[str],
     thinks: bool,  # noqa: FBT001
 ) -> None:
     """The three parsers in a row do not care for cuts either, be they within characters."""
@@ -199,7 +202,6 @@ def whole_answer(
     def parser() -> AnswerParser:
         numbers = itertools.count()
         return AnswerParser(
-            stops=stops,
             reasoning="think",
             opened=thinks,
             tool_calls=name,

@@ -1,4 +1,4 @@
-"""The three parsers in a row: stop strings, reasoning, tool calls."""
+"""The three parsers in a row: text, reasoning, tool calls."""
 
 import itertools
 
@@ -14,7 +14,6 @@ from pilotlight.output.events import (
 
 
 def parser(
-    stops: tuple[str, ...] = (),
     reasoning: str | None = "think",
     tool_calls: str | None = "hermes",
     *,
@@ -22,7 +21,6 @@ def parser(
 ) -> AnswerParser:
     ids = itertools.count(1)
     return AnswerParser(
-        stops=stops,
         reasoning=reasoning,
         opened=opened,
         tool_calls=tool_calls,
@@ -78,27 +76,11 @@ def test_tool_calls_in_a_thought_are_thought():
 
 def test_nothing_is_an_answer():
     """An answer of no tokens has no events."""
-    answer = parser(stops=("x",))
-    assert answer.flush() == []
-    assert not answer.stopped
-
-
-def test_stop_ends_the_answer_before_any_parsing():
-    """A stop counts in the thought as well, and what follows it is dropped."""
-    answer = parser(stops=("END",))
-    events = answer.feed(b"<think>one E")
-    assert not answer.stopped
-    events += answer.feed(b"ND two</think>three")
-    assert answer.stopped
-    assert answer.feed(b"four") == []
-    events += answer.flush()
-    assert "".join(event.text for event in events) == "one "
-    assert {type(event) for event in events} == {ReasoningDelta}
+    assert parser().flush() == []
 
 
 def test_flush_releases_what_every_stage_holds():
-    """The beginnings of a stop, a marker and a call that never end are text."""
-    assert read(parser(stops=("STOP",)), [b"a ST"]) == ("", "a ST", [])
+    """The beginnings of a marker and a call that never end are text."""
     assert read(parser(), [b"<thi"]) == ("", "<thi", [])
     assert read(parser(), ["é".encode()[:1]]) == ("", "\N{REPLACEMENT CHARACTER}", [])
     assert read(parser(), [b"a <tool_c"]) == ("", "a <tool_c", [])

@@ -214,7 +214,7 @@ short_samples = pytest.mark.parametrize(ARGUMENTS, SHORT.values(), ids=SHORT)
 
 def parse(name, is_open, pieces):
     """Feed bytes as a model would emit them; return the events, neighbours of one kind merged."""
-    decoder, parser = TextDecoder([]), ReasoningParser(name, opened=is_open)
+    decoder, parser = TextDecoder(), ReasoningParser(name, opened=is_open)
     events = [event for piece in pieces for event in parser.feed(decoder.feed(piece))]
     events += parser.feed(decoder.flush()) + parser.flush()
     assert all(event.text for event in events)

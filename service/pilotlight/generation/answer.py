@@ -13,6 +13,7 @@ from pilotlight.generation.params import GenerationParams
 from pilotlight.generation.rendering import Rendered
 from pilotlight.output.answer import AnswerParser
 from pilotlight.output.events import ContentDelta, OutputEvent, ToolCallStart
+from pilotlight.output.stops import StopFilter
 from pilotlight_backend import BackendError, EngineEvent, Failed, Finish, Started, Token, Usage
 
 
@@ -33,7 +34,6 @@ class Answer:
         self._echo = [ContentDelta(echo)] if echo else []
         calls = params.calls if prompt.chat else None
         self._parser = AnswerParser(
-            stops=params.stops,
             reasoning=dialect.reasoning if prompt.chat else None,
             opened=prompt.opened,
             tool_calls=dialect.tool_calls if calls else None,
@@ -42,6 +42,7 @@ class Answer:
             if calls is None
             else {one.name: one.parameters for one in calls.functions},
         )
+        self._stops = StopFilter(params.stops)
         self._parallel = calls is None or calls.parallel
         self._untold: list[Token] | None = None if params.logprobs is None else []
         """Tokens whose text is not settled yet."""
@@ -85,7 +86,7 @@ class Answer:
         events: list[GenerationEvent] = list(self._tell(self._parser.feed(token.piece)))
         if (receipt := self._watch.first_token()) is not None:
             events.insert(0, FirstToken(receipt))
-        if self._parser.stopped is not None or self._has_called_enough:
+        if self._stops.stopped is not None or self._has_called_enough:
             events += self._end("stop")
         return events
 
@@ -94,39 +95,51 @@ class Answer:
         return self._calls > 1 and not self._parallel
 
     def _end(self, reason: Literal["stop", "length"]) -> Sequence[GenerationEvent]:
+        # What the parsers held back may complete a stop; then it is that which ends the answer.
         rest: list[GenerationEvent] = list(self._tell(self._parser.flush()))
+        rest += self._up_to_a_call_too_many(self._stops.flush())
+        if self._stops.stopped is not None:
+            reason = "stop"
         called = self._calls and reason == "stop"
         self.ended = Ended(
             "tool_calls" if called else reason,
             self.usage,
             self._parser.reasoning_tokens,
-            self._parser.stopped,
+            self._stops.stopped,
         )
         return [*rest, self.ended]
 
     def _tell(self, events: Sequence[OutputEvent]) -> Sequence[OutputEvent]:
-        """Return *events* up to a call too many, content with its tokens where they are asked for.
+        """Return what the client is told of *events*."""
+        return self._up_to_a_call_too_many(self._stops.feed(self._with_tokens(events)))
 
-        A token belongs to what it settles, and one that is held back to what comes next; markers
-        belong to nothing.
-        """
+    def _up_to_a_call_too_many(self, events: Sequence[OutputEvent]) -> Sequence[OutputEvent]:
         told: list[OutputEvent] = []
         for event in events:
             self._calls += isinstance(event, ToolCallStart)
             if self._has_called_enough:
                 break
             told.append(event)
-        if self._untold and (told or not self._parser.pending):
-            self._attach(told, tuple(self._untold))
-            self._untold.clear()
         return told
 
+    def _with_tokens(self, events: Sequence[OutputEvent]) -> Sequence[OutputEvent]:
+        """Return *events*, content with its tokens where they are asked for.
+
+        A token belongs to what it settles, and one that is held back to what comes next; markers
+        belong to nothing.
+        """
+        if self._untold and (events or not self._parser.pending):
+            events = list(events)
+            self._attach(events, tuple(self._untold))
+            self._untold.clear()
+        return events
+
     @staticmethod
-    def _attach(told: list[OutputEvent], tokens: tuple[Token, ...]) -> None:
+    def _attach(events: list[OutputEvent], tokens: tuple[Token, ...]) -> None:
         """Give *tokens* to the content that was settled last, if any was."""
-        for at in range(len(told) - 1, -1, -1):
-            if isinstance(content := told[at], ContentDelta):
-                told[at] = replace(content, tokens=tokens)
+        for at in range(len(events) - 1, -1, -1):
+            if isinstance(content := events[at], ContentDelta):
+                events[at] = replace(content, tokens=tokens)
                 return
 
 

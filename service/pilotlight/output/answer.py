@@ -14,7 +14,6 @@ class AnswerParser:
     def __init__(
         self,
         *,
-        stops: Sequence[str],
         reasoning: str | None,
         opened: bool,
         tool_calls: str | None,
@@ -25,16 +24,11 @@ class AnswerParser:
 
         *schemas* are those of the parameters of the functions that the request lists.
         """
-        self._text = TextDecoder(stops)
+        self._text = TextDecoder()
         self._reasoning = ReasoningParser(reasoning, opened=opened) if reasoning else None
         self._tool_calls = ToolCallParser(tool_calls, new_id, schemas) if tool_calls else None
         self._thinking = bool(reasoning) and opened
         self._reasoning_tokens = 0
-
-    @property
-    def stopped(self) -> str | None:
-        """The stop string that was met, after which nothing more comes."""
-        return self._text.stopped
 
     @property
     def reasoning_tokens(self) -> int:

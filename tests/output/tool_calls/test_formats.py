@@ -60,7 +60,7 @@ def merge(events):
 def parse(name, pieces):
     """Feed bytes as a model would emit them; return the merged events, and whether one was cut."""
     numbers = itertools.count()
-    decoder = TextDecoder([])
+    decoder = TextDecoder()
     parser = ToolCallParser(name, lambda: f"call_{next(numbers)}", SCHEMAS)
     events = [event for piece in pieces for event in parser.feed(decoder.feed(piece))]
     events += parser.feed(decoder.flush()) + parser.flush()
@@ -72,7 +72,6 @@ def answer(name, pieces):
     """Feed a whole answer's bytes, with the family's reasoning."""
     numbers = itertools.count()
     parser = AnswerParser(
-        stops=(),
         reasoning=REASONING.get(name),
         opened=False,
         tool_calls=name,

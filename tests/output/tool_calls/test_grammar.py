@@ -161,7 +161,7 @@ def walk(made, chooser, limit):
 def read(name, data):
     """Return the calls in *data*, and the content beside them."""
     numbers = itertools.count()
-    decoder = TextDecoder([])
+    decoder = TextDecoder()
     parser = ToolCallParser(name, lambda: f"call_{next(numbers)}", SCHEMAS)
     events = parser.feed(decoder.feed(data)) + parser.feed(decoder.flush()) + parser.flush()
     assert not parser.truncated, data
