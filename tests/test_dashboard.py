@@ -22,6 +22,9 @@ LEFT_OUT = {
     "process_start_time_seconds",  # Kubernetes and Cloud Run show restarts
     "process_open_fds",  # few and steady
     "process_max_fds",
+    "vllm:num_requests_running",  # other names for gauges that are on it
+    "vllm:num_requests_waiting",
+    "vllm:kv_cache_usage_perc",
 }
 PANELS = {"row", "stat", "timeseries"}
 """Kinds that Grafana has built in."""
@@ -81,11 +84,13 @@ async def test_every_metric_is_documented(start):
     service = await start()
     await used(service)
     scrape = (await service.client.get("/metrics")).text
-    documented = set(re.findall(r"`(pilotlight_\w+)`", METRICS.read_text(encoding="utf-8")))
+    documented = set(
+        re.findall(r"`((?:pilotlight_|vllm:)\w+)`", METRICS.read_text(encoding="utf-8"))
+    )
     exported = {
         f"{family.name}_total" if family.type == "counter" else family.name
         for family in text_string_to_metric_families(scrape)
-        if family.name.startswith("pilotlight") and not family.name.endswith("_created")
+        if family.name.startswith(("pilotlight", "vllm:")) and not family.name.endswith("_created")
     }
     assert documented == exported
 

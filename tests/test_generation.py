@@ -82,7 +82,7 @@ class Service:
         self.generator = self.make_generator()
 
     def make_generator(self, *, resolver: Resolver | None = None, max_queue: int = 8) -> Generator:
-        self.metrics = Metrics(self.pool.engines)
+        self.metrics = Metrics(self.pool.snapshots)
         reception = Reception(
             resolver or self.resolver,
             self.pool,

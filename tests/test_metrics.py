@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pilotlight import __version__
 from pilotlight.metrics import _FEW, _MANY, AnswerRecord, LoadRecord, Metrics, RequestRecord
+from pilotlight.model_gauges import ModelSnapshot
 from pilotlight_backend import EngineStats
 
 STATS = EngineStats(
@@ -18,6 +19,7 @@ STATS = EngineStats(
     slots_busy=3,
     queued=2,
     kv_tokens=100,
+    kv_tokens_running=64,
     kv_capacity=4096,
     prompt_tokens=0,
     cached_tokens=0,
@@ -53,7 +55,11 @@ def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics(lambda: {"m": STATS}, lambda: {"m": "ready", "n": "failed"}, lambda: 3)
+    models = {
+        "m": ModelSnapshot(state="ready", progress=1.0, stats=STATS),
+        "n": ModelSnapshot(state="failed"),
+    }
+    return Metrics(lambda: models)
 
 
 def test_an_answer_is_counted_and_timed(metrics):
@@ -117,25 +123,6 @@ def test_a_load_is_told_by_its_phases(metrics):
     assert told["pilotlight_load_phase_seconds_count", "b", "m", "load"] == 1
     assert told["pilotlight_loads_total", "b", "m", "ready"] == 1
     assert told["pilotlight_loads_total", "", "m", "model_load_failed"] == 1
-
-
-def test_engines_are_read_when_asked(metrics):
-    """Slots, queue and cache are those of the moment, for each loaded model."""
-    told = samples(metrics)
-    assert told["pilotlight_slots", "m"] == 4
-    assert told["pilotlight_slots_busy", "m"] == 3
-    assert told["pilotlight_queued_requests", "m"] == 2
-    assert told["pilotlight_kv_tokens", "m"] == 100
-    assert told["pilotlight_kv_capacity_tokens", "m"] == 4096
-    assert told["pilotlight_held_requests",] == 3
-
-
-def test_each_model_is_in_one_state(metrics):
-    """Every state of a known model is told, so that one that it left is told to be left."""
-    told = samples(metrics)
-    states = {key[1:]: value for key, value in told.items() if key[0] == "pilotlight_model_state"}
-    assert len(states) == 10
-    assert [key for key, value in states.items() if value] == [("m", "ready"), ("n", "failed")]
 
 
 def test_the_version_is_told(metrics):

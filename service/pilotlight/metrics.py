@@ -7,18 +7,14 @@ every request.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from msgspec import Struct
 
 from pilotlight import __version__
+from pilotlight.model_gauges import ModelGauges, ModelSnapshot
 from pilotlight.receipt import Phases
-from pilotlight.schema.models import ModelState
-from pilotlight_backend import EngineStats
-
-if TYPE_CHECKING:
-    from prometheus_client import Metric
 
 _MANY = 256
 """Records that are kept before they are counted, scraped or not."""
@@ -88,17 +84,9 @@ OTHER = "_OTHER"
 class Metrics:
     """Counts what it is told, and looks at the models when it is asked."""
 
-    def __init__(
-        self,
-        engines: Callable[[], Mapping[str, EngineStats]],
-        states: Callable[[], Mapping[str, ModelState]] = dict,
-        held: Callable[[], int] = int,
-    ) -> None:
-        """*engines* gives each loaded model's snapshot, *states* where each known model is.
-
-        Both by the model's name; *held* says how many requests wait for loads.
-        """
-        self._look = _Look(engines, states, held)
+    def __init__(self, models: Callable[[], Mapping[str, ModelSnapshot]]) -> None:
+        """*models* gives a snapshot of each known model, by its name."""
+        self._gauges = ModelGauges(models)
         self._waiting: list[Record] = []
         self._counted: _Families | None = None
         self._importing: threading.Thread | None = None
@@ -132,7 +120,7 @@ class Metrics:
 
     def _count(self) -> "_Families":
         if self._counted is None:
-            self._counted = _Families(self._look)
+            self._counted = _Families(self._gauges)
         waiting, self._waiting = self._waiting, []
         for record in waiting:
             match record:
@@ -185,7 +173,7 @@ _COUNTS = {
 class _Families:
     """The metrics themselves, in a registry of their own: two services may share a process."""
 
-    def __init__(self, look: "_Look") -> None:
+    def __init__(self, gauges: ModelGauges) -> None:
         from prometheus_client import (  # noqa: PLC0415
             CollectorRegistry,
             Counter,
@@ -229,7 +217,7 @@ class _Families:
         self._load_phases = histogram(
             "pilotlight_load_phase_seconds", "Phases of loads.", "model", "backend", "phase"
         )
-        self.registry.register(look)
+        self.registry.register(gauges)
         ProcessCollector(registry=self.registry)
 
     def answer(self, record: AnswerRecord) -> None:
@@ -267,48 +255,3 @@ def _times(record: AnswerRecord) -> dict[str, float | None]:
         "decode": decode,
         "per_token": None if decode is None else decode / between,
     }
-
-
-class _Look:
-    """Reads the models when it is asked."""
-
-    def __init__(
-        self,
-        engines: Callable[[], Mapping[str, EngineStats]],
-        states: Callable[[], Mapping[str, ModelState]],
-        held: Callable[[], int],
-    ) -> None:
-        self._engines = engines
-        self._states = states
-        self._held = held
-
-    def collect(self) -> Iterator["Metric"]:
-        from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415
-
-        snapshots = self._engines()
-        for name, text, value in _GAUGES:
-            family = GaugeMetricFamily(name, text, labels=("model",))
-            for model, stats in snapshots.items():
-                family.add_metric((model,), value(stats))
-            yield family
-        family = GaugeMetricFamily(
-            "pilotlight_model_state",
-            "1 for the state that a model is in.",
-            labels=("model", "state"),
-        )
-        for model, state in self._states().items():
-            for one in get_args(ModelState):
-                family.add_metric((model, one), one == state)
-        yield family
-        yield GaugeMetricFamily(
-            "pilotlight_held_requests", "Requests that wait for a load.", self._held()
-        )
-
-
-_GAUGES: tuple[tuple[str, str, Callable[[EngineStats], Any]], ...] = (
-    ("pilotlight_slots", "Requests that a model answers together.", lambda s: s.slots),
-    ("pilotlight_slots_busy", "Slots that have a request.", lambda s: s.slots_busy),
-    ("pilotlight_queued_requests", "Requests that wait for a slot.", lambda s: s.queued),
-    ("pilotlight_kv_tokens", "Tokens in the KV cache.", lambda s: s.kv_tokens),
-    ("pilotlight_kv_capacity_tokens", "Tokens that the KV cache holds.", lambda s: s.kv_capacity),
-)

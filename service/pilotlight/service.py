@@ -18,6 +18,7 @@ from pilotlight.embedding import Embedder
 from pilotlight.generation import Generator
 from pilotlight.limits import Limits, RateLimiter
 from pilotlight.metrics import LoadRecord, Metrics
+from pilotlight.model_gauges import ModelSnapshot
 from pilotlight.models.catalog import Discovery, ModelEntry, read_models_file
 from pilotlight.models.history import LoadHistory
 from pilotlight.models.pool import Pool
@@ -29,7 +30,7 @@ from pilotlight.platform import process_age
 from pilotlight.reception import Reception
 from pilotlight.schema.health import Hanging, Live, Readiness
 from pilotlight.traces import Traces
-from pilotlight_backend import Backend, EngineStats, LoadOptions
+from pilotlight_backend import Backend, LoadOptions
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Service:
         """*backends* are served beside the installed ones. Raises `ConfigError`."""
         self.registry = Registry(backends, only=settings.backends)
         _check_backends(settings, self.registry)
-        configured = read_models_file(settings.models_file, settings.models_dir)
+        self._configured = configured = read_models_file(settings.models_file, settings.models_dir)
         _check_formats(settings, configured)
         self.pool = Pool(
             self.registry,
@@ -69,7 +70,7 @@ class Service:
         self.resolver = Resolver(self.registry, configured, discovery, lambda: self.pool.loaded)
         self.preload = Preload(settings.preload, self.resolver, self.pool)
         self.admission = Admission()
-        self.metrics = Metrics(self._engines, self.pool.states, lambda: self.pool.held)
+        self.metrics = Metrics(self._models)
         self.traces = Traces(settings.otlp_endpoint)
         self.limiter = RateLimiter(_limits(settings), clock)
         self.reception = Reception(
@@ -85,11 +86,13 @@ class Service:
         self.embedder = Embedder(self.reception, max_queue=settings.max_queue, clock=clock)
         self._preloading: asyncio.Task[None] | None = None
 
-    def _engines(self) -> dict[str, EngineStats]:
-        """Return a snapshot of each engine; who waits before it counts as queued too."""
+    def _models(self) -> dict[str, ModelSnapshot]:
+        """Return a snapshot of each model that is configured, preloaded or was asked for."""
+        expected = (*(entry.name for entry in self._configured), *self.preload.names)
+        known = dict.fromkeys(expected, ModelSnapshot()) | self.pool.snapshots()
         return {
-            name: replace(stats, queued=stats.queued + self.reception.waiting(name))
-            for name, stats in self.pool.engines().items()
+            name: replace(model, queued=self.reception.waiting(name))
+            for name, model in known.items()
         }
 
     def _note_load(self, record: LoadRecord) -> None:

@@ -216,6 +216,8 @@ class EngineStats(Struct, frozen=True, kw_only=True):
     queued: int
     kv_tokens: int
     """Tokens held in the KV cache, those kept for reuse included."""
+    kv_tokens_running: int = 0
+    """Of these, those in slots that have a request."""
     kv_capacity: int
     prompt_tokens: int
     """Evaluated, so without the cached ones."""

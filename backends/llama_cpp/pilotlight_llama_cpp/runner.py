@@ -182,6 +182,9 @@ class Runner:
             slots_busy=scheduler.taken,
             queued=len(self._arrived) + len(scheduler.queue),
             kv_tokens=sum(len(slot.held) for slot in scheduler.slots),
+            kv_tokens_running=sum(
+                len(slot.held) for slot in scheduler.slots if slot.sequence is not None
+            ),
             kv_capacity=kv_capacity,
             prompt_tokens=self._prompt_tokens,
             cached_tokens=self._cached_tokens,

@@ -177,6 +177,7 @@ class Runner:
                 slots_busy=len(self._slots.busy),
                 queued=len(self._slots.queue),
                 kv_tokens=sum(len(slot.held) for slot in self._slots.all),
+                kv_tokens_running=sum(len(slot.held) for slot in self._slots.busy),
                 kv_capacity=kv_capacity,
                 prompt_tokens=self._prompt_tokens,
                 cached_tokens=self._cached_tokens,

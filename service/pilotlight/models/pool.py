@@ -16,6 +16,7 @@ from functools import partial
 
 from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
 from pilotlight.metrics import LoadRecord
+from pilotlight.model_gauges import ModelSnapshot
 from pilotlight.models import estimate, eviction
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.engine_failure import close_some_day, kill
@@ -50,6 +51,8 @@ class _Model:
     """While draining."""
     need: int = 0
     """Bytes that it takes or is about to take."""
+    held: int = 0
+    """Requests that wait for a load of it."""
     users: int = 0
     """Leases, and requests that wait for one."""
     last_used: float = 0.0
@@ -140,19 +143,23 @@ class Pool:
         loaded = [model.loaded for model in self._models.values() if model.state == "ready"]
         return {model.entry.name: model.base.stats() for model in loaded if model}
 
-    def states(self) -> dict[str, ModelState]:
-        """Return where each model is that was ever asked for, by its name."""
-        return {model.entry.name: model.state for model in self._models.values()}
+    def snapshots(self) -> dict[str, ModelSnapshot]:
+        """Return how each model is that was ever asked for, by its name."""
+        engines = self.engines()
+        return {
+            entry.name: ModelSnapshot(
+                state=model.state,
+                progress=self.status(entry).progress,
+                held=model.held,
+                stats=engines.get(entry.name),
+            )
+            for entry, model in self._models.items()
+        }
 
     @property
     def hanging(self) -> Sequence[Hanging]:
         """What hangs in this process, and stays until it goes on by itself or the process ends."""
         return sorted(self._hanging, key=lambda one: (one.entry.name, one.during))
-
-    @property
-    def held(self) -> int:
-        """Requests that wait for loads."""
-        return self._held
 
     # ── asking ─────────────────────────────────────────────────────────────────────────────────
 
@@ -223,10 +230,12 @@ class Pool:
         if self._held >= self._max_held:  # (6)
             raise self._loading(model)
         self._held += 1
+        model.held += 1
         try:
             done, _ = await asyncio.wait((task,), timeout=left)
         finally:
             self._held -= 1
+            model.held -= 1
         if not done:
             raise self._loading(model)
 

@@ -8,7 +8,7 @@ from pilotlight.errors import ServiceError, Unavailable
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.loaded import FOREVER, Hold
 from pilotlight.models.pool import Pool
-from pilotlight.models.resolver import Resolver
+from pilotlight.models.resolver import Resolver, normalise
 from pilotlight.schema.health import ModelReadiness, Readiness
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,15 @@ class Preload:
             else:
                 del self._waiting[name]
                 return
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the models that are not loaded yet; as given where not resolved yet."""
+        return [
+            entry.name if entry else normalise(name)
+            for name, entry in self._waiting.items()
+            if name != ALL
+        ]
 
     def readiness(self) -> Readiness:
         """Return what the probes say; reads memory alone."""

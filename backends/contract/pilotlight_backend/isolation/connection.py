@@ -121,7 +121,13 @@ class Connection:
             snapshot = self._snapshot
             if self._ended is not None:
                 return replace(
-                    snapshot.stats, slots_busy=0, queued=0, kv_tokens=0, under_way=(), dead=True
+                    snapshot.stats,
+                    slots_busy=0,
+                    queued=0,
+                    kv_tokens=0,
+                    kv_tokens_running=0,
+                    under_way=(),
+                    dead=True,
                 )
             ask = self._looks == self._looked
             self._looks += ask

@@ -185,6 +185,9 @@ class FakeEngine:
                 slots_busy=len(self._running()),
                 queued=len(self._queue),
                 kv_tokens=sum(len(slot.held) for slot in self._slots),
+                kv_tokens_running=sum(
+                    len(slot.held) for slot in self._slots if slot.sequence is not None
+                ),
                 kv_capacity=len(self._slots) * self._facts.context_length,
                 prompt_tokens=self._prompt_tokens,
                 cached_tokens=self._cached_tokens,

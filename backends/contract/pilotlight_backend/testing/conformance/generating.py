@@ -61,6 +61,7 @@ class GenerateConformance(ConformanceFixtures):
         second = submit(engine, request_of(prompt, 1))
         stats = engine.stats()
         assert stats.slots_busy >= 1
+        assert 0 < stats.kv_tokens_running <= stats.kv_tokens
         assert len(busy.listener.tokens) < LONG // 2
         busy.listener.hurry()
         busy.listener.finish()
@@ -241,6 +242,7 @@ class GenerateConformance(ConformanceFixtures):
         assert after.cached_tokens - before.cached_tokens == usage.cached_tokens
         assert after.steps > before.steps
         assert 0 <= after.kv_tokens <= after.kv_capacity
+        assert eventually(lambda: engine.stats().kv_tokens_running == 0)
         assert after.kv_capacity >= engine.facts.context_length
 
 

@@ -1,0 +1,160 @@
+"""What /metrics says of each model now: for people, for routers and for autoscalers.
+
+Every model has every gauge, 0 where it is not loaded: an autoscaler that divides by a series, or a
+router that looks for one, fails where it is missing, and that is just when nothing is loaded yet.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, get_args
+
+from msgspec import Struct
+
+from pilotlight.schema.models import ModelState
+from pilotlight_backend import EngineStats
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+
+class ModelSnapshot(Struct, frozen=True, kw_only=True):
+    """One model at one moment."""
+
+    state: ModelState = "absent"
+    progress: float = 0.0
+    """How far its load is, 0 to 1; 1 where it is ready."""
+    held: int = 0
+    """Requests that wait for its load."""
+    queued: int = 0
+    """Requests that wait for a slot outside the engine."""
+    stats: EngineStats | None = None
+    """Its engine's, where it is loaded."""
+
+    @property
+    def running(self) -> int:
+        """Requests that have a slot."""
+        return self.stats.slots_busy if self.stats else 0
+
+    @property
+    def waiting_for_slot(self) -> int:
+        """Requests that wait for a slot, in the engine or before it."""
+        return self.queued + (self.stats.queued if self.stats else 0)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait, for the load or for a slot."""
+        return self.held + self.waiting_for_slot
+
+    @property
+    def busy(self) -> int:
+        """Requests that run or wait, and at least 1 during a load.
+
+        Clients that were refused during the load come back for it; the autoscaler sees none of them
+        meanwhile, and would remove the instance.
+        """
+        return max(self.running + self.waiting, int(self.state == "loading"))
+
+    @property
+    def kv_usage(self) -> float:
+        """The part of the KV cache that running requests need, 0 to 1.
+
+        What idle slots keep for reuse does not count: it makes room, and an idle server is no full
+        one. vLLM counts the same way.
+        """
+        stats = self.stats
+        return stats.kv_tokens_running / stats.kv_capacity if stats and stats.kv_capacity else 0.0
+
+
+_Value = Callable[[ModelSnapshot], float]
+
+
+def _stat(read: Callable[[EngineStats], float]) -> _Value:
+    return lambda model: read(model.stats) if model.stats else 0
+
+
+_GAUGES: tuple[tuple[str, str, _Value], ...] = (
+    (
+        "pilotlight_busy",
+        "Requests that run or wait, and at least 1 while the model loads.",
+        lambda m: m.busy,
+    ),
+    (
+        "pilotlight_requests_waiting",
+        "Requests that wait, for the load or for a slot.",
+        lambda m: m.waiting,
+    ),
+    (
+        "pilotlight_queued_requests",
+        "Requests that wait for a slot.",
+        lambda m: m.waiting_for_slot,
+    ),
+    ("pilotlight_slots", "Requests that a model answers together.", _stat(lambda s: s.slots)),
+    ("pilotlight_slots_busy", "Slots that have a request.", lambda m: m.running),
+    ("pilotlight_kv_tokens", "Tokens in the KV cache.", _stat(lambda s: s.kv_tokens)),
+    (
+        "pilotlight_kv_capacity_tokens",
+        "Tokens that the KV cache holds.",
+        _stat(lambda s: s.kv_capacity),
+    ),
+    (
+        "pilotlight_kv_usage_ratio",
+        "The part of the KV cache that running requests need, 0 to 1.",
+        lambda m: m.kv_usage,
+    ),
+    (
+        "pilotlight_load_progress_ratio",
+        "How far a model's load is, 0 to 1; 1 where it is ready.",
+        lambda m: m.progress,
+    ),
+)
+_VLLM_GAUGES: tuple[tuple[str, str, _Value], ...] = (
+    (
+        "vllm:num_requests_running",
+        "The same as pilotlight_slots_busy.",
+        lambda m: m.running,
+    ),
+    (
+        "vllm:num_requests_waiting",
+        "The same as pilotlight_requests_waiting.",
+        lambda m: m.waiting,
+    ),
+    (
+        "vllm:kv_cache_usage_perc",
+        "The same as pilotlight_kv_usage_ratio.",
+        lambda m: m.kv_usage,
+    ),
+)
+"""What the endpoint picker of the Gateway API Inference Extension looks for where nothing else is
+configured (its docs/proposals/003-model-server-protocol), with vLLM's label `model_name`. There are
+no LoRA adapters here, so there is no `vllm:lora_requests_info`."""
+
+
+class ModelGauges:
+    """A collector that looks at the models when it is asked."""
+
+    def __init__(self, models: Callable[[], Mapping[str, ModelSnapshot]]) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator["Metric"]:
+        """Yield every gauge."""
+        from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415
+
+        models = self._models()
+        for label, gauges in (("model", _GAUGES), ("model_name", _VLLM_GAUGES)):
+            for name, text, value in gauges:
+                family = GaugeMetricFamily(name, text, labels=(label,))
+                for model, snapshot in models.items():
+                    family.add_metric((model,), value(snapshot))
+                yield family
+        family = GaugeMetricFamily(
+            "pilotlight_model_state",
+            "1 for the state that a model is in.",
+            labels=("model", "state"),
+        )
+        for model, snapshot in models.items():
+            for state in get_args(ModelState):
+                family.add_metric((model, state), state == snapshot.state)
+        yield family
+        held = sum(snapshot.held for snapshot in models.values())
+        yield GaugeMetricFamily(
+            "pilotlight_held_requests", "Requests that wait for a load.", value=held
+        )
