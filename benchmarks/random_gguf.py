@@ -56,7 +56,7 @@ TINY = Shape(
 
 def write(path: Path, shape: Shape, *, seed: int = 0) -> None:
     """Write a model of *shape* to *path*."""
-    write_gguf(path, _metadata(shape), _tensors(shape), seed=seed)
+    write_gguf(path, metadata(shape), tensors(shape), seed=seed)
 
 
 def write_gguf(
@@ -84,7 +84,7 @@ def write_gguf(
             file.write(data.ljust(_padded(len(data)), b"\0"))
 
 
-def _tensors(shape: Shape) -> Iterator[tuple[str, tuple[int, ...], str]]:
+def tensors(shape: Shape) -> Iterator[tuple[str, tuple[int, ...], str]]:
     """Yield each tensor's name, its rows and columns, and its type."""
     kind, hidden = shape.weights, shape.hidden
     yield "token_embd.weight", (shape.vocabulary, hidden), kind  # also the output's: tied
@@ -104,7 +104,8 @@ def _tensors(shape: Shape) -> Iterator[tuple[str, tuple[int, ...], str]]:
         yield f"{block}.ffn_down.weight", (hidden, shape.feed_forward), kind
 
 
-def _metadata(shape: Shape) -> Iterator[tuple[str, int, Any]]:
+def metadata(shape: Shape) -> Iterator[tuple[str, int, Any]]:
+    """Yield the header's keys, each with its type and value."""
     vocabulary, merges = make_tokenizer(shape.vocabulary)
     first_special = shape.vocabulary - len(SPECIAL_TOKENS)
     yield "general.architecture", STRING, "qwen3"

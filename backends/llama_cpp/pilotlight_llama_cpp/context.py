@@ -146,9 +146,11 @@ class Context:
     def truncate(self, slot: int, length: int) -> bool:
         """Keep the first *length* tokens of *slot*; where that cannot be, clear it: False.
 
-        A recurrent state has no yesterday, and a sliding window has lost the tokens that the
-        one at *length* still wants to see.
+        A recurrent state has no past, and a sliding window may have lost the tokens that the one
+        at *length* attends to.
         """
+        if length == self.held(slot):
+            return True
         lib = self._lib
         kept = length > 0 and lib.llama_memory_seq_rm(self._memory, slot, length, -1)
         if kept and self._model.sliding_window:

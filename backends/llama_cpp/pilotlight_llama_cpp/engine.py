@@ -44,9 +44,10 @@ class LlamaCppEngine:
             slots=options.parallel,
             chunk=options.chunk,
             baked=baked,
-            # A recurrent state cannot be cut back to where the answers part, and a window has lost
-            # what lies before it: with such models everyone reads the prompt.
-            copies=model.plain_cache,
+            # A recurrent state cannot be cut back to where two prompts part, so with such models
+            # everyone reads the prompt.
+            copies=model.cuttable_cache,
+            cuts=model.cuttable_cache,
         )
         # A daemon: a process that forgot to close the engine can still end.
         self._thread = threading.Thread(

@@ -29,13 +29,18 @@ class Model:
         self._vocab = self.lib.llama_model_get_vocab(self.pointer)
         self.vocabulary_size: int = self.lib.llama_vocab_n_tokens(self._vocab)
         self.sliding_window: int = self.lib.llama_model_n_swa(self.pointer)
-        # Of a window and of a recurrent state the past is lost: only a plain cache of keys and
-        # values is the same whether it was computed here or put back.
-        self.plain_cache: bool = not (
-            self.sliding_window
-            or self.lib.llama_model_is_recurrent(self.pointer)
+        self.cuttable_cache: bool = not (
+            self.lib.llama_model_is_recurrent(self.pointer)
             or self.lib.llama_model_is_hybrid(self.pointer)
         )
+        """Whether a slot can be cut back to its first tokens: a recurrent state has no past.
+
+        The cache of a sliding window is as long as any other (`swa_full` in llama.h, the default),
+        so that nothing of it is lost while it is in its context.
+        """
+        # Of a window alone is saved what the next token sees: only a plain cache of keys and
+        # values is the same whether it was computed here or put back.
+        self.plain_cache: bool = self.cuttable_cache and not self.sliding_window
         self.movable_cache: bool = self.plain_cache and not any(
             key.endswith(_LONG_ROPE) for key in self.metadata()
         )

@@ -128,15 +128,17 @@ class Runner:
         chunk: int,
         baked: tuple[int, ...] = (),
         copies: bool = False,
+        cuts: bool = True,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """*baked* are the tokens that the decoder's first slot holds, for it has adopted them.
 
-        *copies* says whether a slot can be copied, and the copy cut back.
+        *cuts* says whether a slot can be cut back to a part of what it holds, *copies* whether it
+        can be copied too, and the copy cut back.
         """
         self._decoder = decoder
         self._scheduler: Scheduler[Job] = Scheduler(
-            slots=slots, chunk=chunk, baked=baked, copies=copies
+            slots=slots, chunk=chunk, baked=baked, copies=copies, cuts=cuts
         )
         self._clock = clock
         self._wake = threading.Condition()

@@ -1,17 +1,22 @@
 """Who is evaluated in the next step. Pure: no clock, no native call, no thread.
 
 A slot is one sequence's place in the KV cache. It keeps what it holds when its request ends, so
-that the next prompt that begins the same way starts from there. A baked prompt is as good as held
-by every idle slot: it can be put into any. So is what a busy slot holds, where it can be copied.
+that the next prompt that begins the same way starts from there: `pilotlight_backend.placement` is
+the rule. A baked prompt is as good as held by every idle slot: it can be put into any. So is what
+another slot holds, busy or idle, where it can be copied.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from collections.abc import Sequence as Tokens
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
+from pilotlight_backend import placement
+from pilotlight_backend.placement import common_prefix
+
 _WORTH_COPYING = 64
-"""Prompt tokens for which a busy slot is copied. llama.cpp copies the whole slot: 4,096 tokens of
+"""Prompt tokens for which a slot is copied. llama.cpp copies the whole slot: 4,096 tokens of
 Qwen3-0.6B took 25 to 60 ms, as long as one to three tokens of a prompt; longer slots take more."""
 
 
@@ -50,16 +55,26 @@ class Sequence:
 class Slot:
     """A place in the KV cache for one sequence."""
 
-    __slots__ = ("held", "id", "last_used", "sequence")
+    __slots__ = ("held", "id", "last_used", "prompted", "sequence")
 
     def __init__(self, slot_id: int) -> None:
         self.id = slot_id
         self.held: list[int] = []
+        self.prompted = 0
+        """Tokens of its last request's prompt; what it holds beyond them is the answer."""
         self.sequence: Sequence | None = None
         self.last_used = 0
 
 
 S = TypeVar("S", bound=Sequence)
+
+
+class _Offer(NamedTuple):
+    """Tokens of a prompt that need not be evaluated in a slot, and whose they are."""
+
+    tokens: int
+    baked: bool = False
+    copied_from: int | None = None
 
 
 class Part(NamedTuple, Generic[S]):
@@ -76,20 +91,31 @@ class Scheduler(Generic[S]):
     """Gives slots to sequences in the order they came, and plans each step's batch."""
 
     def __init__(
-        self, *, slots: int, chunk: int, baked: tuple[int, ...] = (), copies: bool = False
+        self,
+        *,
+        slots: int,
+        chunk: int,
+        baked: tuple[int, ...] = (),
+        copies: bool = False,
+        cuts: bool = True,
     ) -> None:
         """*baked* is the prompt that the first slot holds from the start.
 
-        *copies* says whether a slot can be copied, and the copy cut back.
+        *cuts* says whether a slot can be cut back to a part of what it holds, *copies* whether it
+        can be copied too, and the copy cut back.
         """
         self.slots = tuple(Slot(slot_id) for slot_id in range(slots))
         self.slots[0].held.extend(baked)
+        self.slots[0].prompted = len(baked)
         self.queue: deque[S] = deque()
         self.active: list[S] = []
         """The sequences that have a slot, in the order they got it."""
         self.waiting: list[S] = []
         """Those for whom a slot is kept, any one, until the prompt that they share is read."""
         self._copies = copies
+        self._cuts = cuts
+        self._sources: set[int] = set()
+        """Slots that are copied at the next step's start, and must hold until then what they do."""
         self._chunk = chunk
         self._baked = baked
         self._uses = 0
@@ -112,16 +138,21 @@ class Scheduler(Generic[S]):
         """Give idle slots to the first in the queue; return who starts.
 
         Whose prompt is just being read starts when it is, in the slot that is kept for it. If the
-        reader ends before, the first of those who wait for it reads on.
+        reader ends before, the first of those who wait for it reads on. Where the slot that is
+        chosen is still to be copied for another newcomer, the step in which it is comes first.
         """
         while self.queue and self.taken < len(self.slots):
             self.waiting.append(self.queue.popleft())
         admitted: list[S] = []
         for sequence in tuple(self.waiting):
-            if not self._is_being_read(sequence):
-                self.waiting.remove(sequence)
-                self._place(sequence)
-                admitted.append(sequence)
+            if self._is_being_read(sequence):
+                continue
+            slot, offer = self._choose(sequence)
+            if slot.id in self._sources:
+                break  # and nobody overtakes it
+            self.waiting.remove(sequence)
+            self._give(sequence, slot, offer)
+            admitted.append(sequence)
         return admitted
 
     def _is_being_read(self, sequence: S) -> bool:
@@ -134,49 +165,73 @@ class Scheduler(Generic[S]):
             for other in self.active
         )
 
-    def _place(self, sequence: S) -> None:
-        """Choose the idle slot that holds most of the prompt, else the one unused for longest.
-
-        A slot that holds less than the baked prompt, or than a busy slot, can be given that: it
-        costs a copy. So to hold no more is no reason to lose what another request may continue.
-        """
+    def _choose(self, sequence: S) -> tuple[Slot, "_Offer"]:
+        """Return the idle slot that *sequence* is to have, and what is cached of its prompt."""
         prompt = sequence.prompt
-        idle = [
-            (_common_prefix(slot.held, prompt), -slot.last_used, slot)
-            for slot in self.slots
-            if slot.sequence is None
-        ]
+        common = [common_prefix(slot.held, prompt) for slot in self.slots]
         baked = self._baked_part(prompt)
-        copied, source = self._copied_part(sequence, max(baked, *(held for held, _, _ in idle)))
-        given = max(baked, copied)
-        held, _, slot = max(idle, key=lambda choice: (max(choice[0], given), choice[1]))
-        sequence.from_baked = held < given == baked
-        sequence.copied_from = source if held < given == copied else None
-        # The last token is evaluated in any case: its logits choose the first of the answer.
-        sequence.cached_tokens = min(max(held, given), len(prompt) - 1)
-        slot.held[:] = prompt[: sequence.cached_tokens]
+        idle = [slot for slot in self.slots if slot.sequence is None]
+        offers = {slot.id: self._offer(sequence, slot, common, baked) for slot in idle}
+        chosen = placement.choose(
+            (
+                placement.Slot(
+                    id=slot.id,
+                    continued=placement.continues(len(slot.held), slot.prompted, common[slot.id]),
+                    usable=offers[slot.id].tokens,
+                    lost=self._lost(slot, common[slot.id]),
+                    last_used=slot.last_used,
+                )
+                for slot in idle
+            ),
+            self._uses,
+        )
+        return self.slots[chosen], offers[chosen]
+
+    def _give(self, sequence: S, slot: Slot, offer: "_Offer") -> None:
+        sequence.from_baked, sequence.copied_from = offer.baked, offer.copied_from
+        if offer.copied_from is not None:
+            self._sources.add(offer.copied_from)
+        sequence.cached_tokens = offer.tokens
+        slot.held[:] = sequence.prompt[: offer.tokens]
+        slot.prompted = len(sequence.prompt)
         slot.sequence, sequence.slot = sequence, slot
         self.active.append(sequence)
 
-    def _copied_part(self, sequence: S, otherwise: int) -> tuple[int, int | None]:
-        """Return how much of the prompt a busy slot holds, and which.
+    def _offer(self, sequence: S, slot: Slot, common: list[int], baked: int) -> "_Offer":
+        """Return what *sequence* need not evaluate in *slot*, and where that comes from.
 
-        Nothing, where that is hardly more than what there is *otherwise*.
+        A copy has to be worth it against what *slot* holds and the *baked* tokens.
         """
-        if not self._copies:
-            return 0, None
+        # The last token is evaluated in any case: its logits choose the first of the answer.
         most = len(sequence.prompt) - 1
-        copied, source = max(
-            (
-                (min(_common_prefix(slot.held, sequence.prompt), most), slot.id)
-                for slot in self.slots
-                if slot.sequence is not None
-            ),
-            default=(0, None),
-        )
-        gain = copied - otherwise
-        worth = gain > 0 if sequence.shares_prompt else gain >= _WORTH_COPYING
-        return (copied, source) if worth else (0, None)
+        held = self._reusable(slot, common[slot.id], most)
+        if self._copies:
+            source = max(self.slots, key=lambda other: min(common[other.id], most))
+            copied = min(common[source.id], most)
+            gain = copied - max(held, baked)
+            if gain > 0 and (sequence.shares_prompt or gain >= _WORTH_COPYING):
+                return _Offer(copied, copied_from=source.id)
+        return _Offer(baked, baked=True) if held < baked else _Offer(held)
+
+    def _reusable(self, slot: Slot, common: int, most: int) -> int:
+        """Return how many of its tokens *slot* can be left with, *most* at the most."""
+        kept = min(common, most)
+        return kept if self._cuts or kept == len(slot.held) else 0
+
+    def _lost(self, slot: Slot, common: int) -> int:
+        """Return how many tokens of *slot* nobody holds if a prompt with *common* of them gets it.
+
+        What another slot holds counts as kept where it can be copied; the baked prompt always is.
+        """
+        if not self._cuts:  # without its last token the rest is of no use either
+            return len(slot.held)
+        kept = [common, common_prefix(slot.held, self._baked)]
+        if self._copies:
+            kept += (common_prefix(slot.held, other.held) for other in self._others(slot))
+        return len(slot.held) - max(kept)
+
+    def _others(self, slot: Slot) -> Iterator[Slot]:
+        return (other for other in self.slots if other is not slot)
 
     def _baked_part(self, prompt: tuple[int, ...]) -> int:
         """Return how much of *prompt* is the baked one: all of that, or nothing."""
@@ -195,6 +250,7 @@ class Scheduler(Generic[S]):
         batch with slot numbers that rise by one (llama-batch.cpp, split_equal), and reads all
         weights again for whatever does not. Eight streams in disorder took twice as long.
         """
+        self._sources.clear()
         parts: list[Part[S]] = []
         room = self._chunk
         for sequence in self.active:
@@ -235,6 +291,7 @@ class Scheduler(Generic[S]):
     def forget(self, slot: Slot) -> None:
         """Record that *slot* holds nothing any more; its sequence, if any, starts over."""
         slot.held.clear()
+        slot.prompted = 0
         if slot.sequence is not None:
             slot.sequence.cached_tokens = 0
 
@@ -247,11 +304,3 @@ def _slot(sequence: Sequence) -> Slot:
     if sequence.slot is None:
         raise AssertionError("an active sequence has a slot")
     return sequence.slot
-
-
-def _common_prefix(held: list[int], prompt: tuple[int, ...]) -> int:
-    length = min(len(held), len(prompt))
-    for index in range(length):
-        if held[index] != prompt[index]:
-            return index
-    return length

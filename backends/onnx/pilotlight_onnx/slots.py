@@ -1,13 +1,18 @@
 """Who gets which slot. Pure: no clock, no native call, no thread.
 
 A slot is one sequence's place: a generator with a cache of its own. It keeps what it holds when
-its request ends, so that the next prompt that begins the same way starts from there. A generator
-cannot be copied: requests that share a prompt follow each other in one slot.
+its request ends, so that the next prompt that begins the same way starts from there:
+`pilotlight_backend.placement` is the rule. A generator cannot be copied: requests that share a
+prompt follow each other in one slot, and another conversation under the same system prompt
+evaluates that in a slot of its own.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
+
+from pilotlight_backend import placement
+from pilotlight_backend.placement import common_prefix
 
 AGAIN = 2
 """Tokens of a prompt that are evaluated in any case, together: the last one's logits choose the
@@ -37,11 +42,13 @@ J = TypeVar("J", bound=Sized)
 class Slot(Generic[J]):
     """A place for one sequence: what it holds, and for how many tokens it has *room*."""
 
-    __slots__ = ("held", "id", "job", "last_used", "room")
+    __slots__ = ("held", "id", "job", "last_used", "prompted", "room")
 
     def __init__(self, slot_id: int) -> None:
         self.id = slot_id
         self.held: list[int] = []
+        self.prompted = 0
+        """Tokens of its last request's prompt; what it holds beyond them is the answer."""
         self.room = 0
         self.job: J | None = None
         self.last_used = 0
@@ -75,10 +82,7 @@ class Slots(Generic[J]):
         return [slot for slot in self.all if slot.job is not None]
 
     def first_choice(self) -> Slot[J] | None:
-        """Return the idle slot that the next request is to have, if there are both.
-
-        The one that holds most of its prompt, else an empty one, else the one unused for longest.
-        """
+        """Return the idle slot that the next request is to have, if there are both."""
         job = self._next()
         return None if job is None else self._best_idle(job)
 
@@ -89,8 +93,20 @@ class Slots(Generic[J]):
         return next((job for job in self.queue if not self._steps_aside(job)), None)
 
     def _best_idle(self, job: J) -> Slot[J]:
-        idle = (slot for slot in self.all if slot.job is None)
-        return max(idle, key=lambda s: (self._reusable(s, job), not s.held, -s.last_used))
+        idle = (self._offer(slot, job) for slot in self.all if slot.job is None)
+        return self.all[placement.choose(idle, self._uses)]
+
+    def _offer(self, slot: Slot[J], job: J) -> placement.Slot:
+        held = len(slot.held) if self._reuse else 0  # worth nothing where nothing is reused
+        common = common_prefix(slot.held, job.prompt) if held else 0
+        usable = self._reusable(slot, job)
+        return placement.Slot(
+            id=slot.id,
+            continued=placement.continues(held, slot.prompted, common),
+            usable=usable,
+            lost=held - common if usable else held,
+            last_used=slot.last_used,
+        )
 
     def _steps_aside(self, job: J) -> bool:
         """Tell whether *job* is to wait for a busy slot with its prompt, and none that is idle."""
@@ -113,7 +129,7 @@ class Slots(Generic[J]):
         """Return how many tokens of the prompt need not be evaluated again."""
         if not self._reuse or len(job.prompt) + job.limit > slot.room:
             return 0
-        return max(min(_common_prefix(slot.held, job.prompt), len(job.prompt) - AGAIN), 0)
+        return max(min(common_prefix(slot.held, job.prompt), len(job.prompt) - AGAIN), 0)
 
     def admit(self, slot: Slot[J]) -> J:
         """Give *slot*, an idle one, to the next request."""
@@ -134,14 +150,9 @@ class Slots(Generic[J]):
         """Take the request out of *slot*."""
         self._uses += 1
         slot.last_used = self._uses
+        if slot.job is not None:
+            slot.prompted = len(slot.job.prompt)
         slot.job = None
-
-
-def _common_prefix(held: Sequence[int], prompt: Sequence[int]) -> int:
-    for index, (one, other) in enumerate(zip(held, prompt, strict=False)):
-        if one != other:
-            return index
-    return min(len(held), len(prompt))
 
 
 def chunks(start: int, end: int, most: int) -> Iterator[tuple[int, int]]:

@@ -133,6 +133,12 @@ def all_cached(event: EngineEvent) -> list[EngineEvent]:
     return [event]
 
 
+def none_cached(event: EngineEvent) -> list[EngineEvent]:
+    if isinstance(event, Finish):
+        return [replace(event, usage=replace(event.usage, cached_tokens=0))]
+    return [event]
+
+
 def ended_twice(event: EngineEvent) -> list[EngineEvent]:
     return [event, event] if isinstance(event, Finish) else [event]
 
@@ -239,6 +245,13 @@ def test_prompt_that_everyone_reads_is_caught(backend, model):
     selfish = FaultyEngine(engine, request=lambda request: replace(request, shares_prompt=False))
     with pytest.raises(AssertionError):
         SUITE.test_shared_prompt_is_evaluated_once(selfish, list(range(1, 201)))
+
+
+def test_lost_history_is_caught(engine, prompt):
+    """An engine that evaluates a conversation again at each turn fails."""
+    test = SUITE.test_conversations_in_turn_keep_their_history
+    with pytest.raises(AssertionError):
+        test(FaultyEngine(engine, none_cached), prompt, OPTIONS, 100, 0)
 
 
 def test_missing_validation_is_caught(engine, prompt):

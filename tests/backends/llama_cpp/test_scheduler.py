@@ -188,6 +188,7 @@ def test_forgotten_slot_is_evaluated_from_the_start():
 
 
 BAKED = prompt_of(10)
+ANN = prompt_of(8, first=50)
 
 
 def test_every_slot_is_as_good_as_the_one_with_the_baked_prompt():
@@ -200,17 +201,17 @@ def test_every_slot_is_as_good_as_the_one_with_the_baked_prompt():
 
 
 def test_baked_prompt_does_not_cost_another_conversation():
-    """A newcomer gets the slot unused for longest, though another one holds the prompt too."""
+    """A newcomer gets the empty slot, though another one holds the baked prompt already."""
     scheduler = Scheduler(slots=2, chunk=64, baked=BAKED)
-    (first,) = enqueue(scheduler, (*BAKED, 50, 51))
+    (first,) = enqueue(scheduler, (*BAKED, *ANN))
     step(scheduler)
     scheduler.release(first)
     (newcomer,) = enqueue(scheduler, (*BAKED, 60))
     scheduler.admit()
     assert (newcomer.slot.id, newcomer.from_baked) == (1, True)
-    (next_turn,) = enqueue(scheduler, (*BAKED, 50, 51, 52, 53))
+    (next_turn,) = enqueue(scheduler, (*BAKED, *ANN, 52, 53))
     scheduler.admit()
-    assert (next_turn.slot.id, next_turn.from_baked, next_turn.cached_tokens) == (0, False, 12)
+    assert (next_turn.slot.id, next_turn.from_baked, next_turn.cached_tokens) == (0, False, 18)
 
 
 def test_slot_that_holds_the_baked_prompt_is_not_given_it_again():

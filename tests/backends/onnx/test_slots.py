@@ -365,3 +365,49 @@ def test_two_groups_do_not_hold_each_other_up():
 def test_no_step_is_of_one_token(start, end, most, steps):
     """One row alone is rounded otherwise; where steps are as small as can be there is no choice."""
     assert list(chunks(start, end, most)) == steps
+
+
+SYSTEM = tuple(range(100, 140))
+TURN = (10, 11, 12, 13, 14, 15)
+
+
+def test_other_conversation_under_one_system_prompt_gets_a_slot_of_its_own():
+    """A generator cannot be copied: the prompt is evaluated once for each, and no history lost."""
+    slots = slots_of(2)
+    ann, bob = (*SYSTEM, *TURN), (*SYSTEM, *TURN[::-1])
+    for _ in range(3):
+        for place, prompt in enumerate((ann, bob)):
+            (job,) = enqueue(slots, prompt)
+            assert start(slots)[0] == place
+            finish(slots, slots.all[place])
+        ann, bob = (*ann, 900, *TURN), (*bob, 900, *TURN)
+    assert job.cached_tokens >= len(SYSTEM) + 2 * len(TURN)
+
+
+def test_least_valuable_slot_goes():
+    """Where no slot is empty, a long conversation outlives those that are short and as old."""
+    slots = slots_of(3)
+    for index, length in ((0, 500), (1, 20), (2, 400)):
+        serve(slots, slots.all[index], [index + 1] * length)
+    (job,) = enqueue(slots, [7] * 30)
+    assert start(slots) == (1, job)
+
+
+def test_fork_takes_the_place_of_the_branch_where_that_is_cheaper():
+    """To evaluate a long system prompt again would cost more than the few tokens that are lost."""
+    slots = slots_of(2)
+    serve(slots, slots.all[0], [*SYSTEM, *TURN])
+    serve(slots, slots.all[1], [9] * 60)
+    (job,) = enqueue(slots, [*SYSTEM, *TURN[::-1]])
+    assert start(slots) == (0, job)
+    assert job.cached_tokens == len(SYSTEM)
+
+
+def test_conversation_whose_cache_is_too_small_keeps_its_slot():
+    """What it holds is of no use to anybody else: it gets a larger cache there."""
+    slots = slots_of(2)
+    serve(slots, slots.all[0], [*SYSTEM, *TURN], room=64)
+    serve(slots, slots.all[1], [9] * 10)
+    (job,) = enqueue(slots, [*SYSTEM, *TURN, 900, *TURN], limit=200)
+    assert start(slots) == (0, job)
+    assert job.cached_tokens == 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import chain, cycle, repeat
 from threading import Condition, Event, Thread, current_thread
 
+from pilotlight_backend import placement
 from pilotlight_backend.checks import check_request
 from pilotlight_backend.errors import (
     BackendError,
@@ -19,6 +20,7 @@ from pilotlight_backend.errors import (
     InvalidParameter,
 )
 from pilotlight_backend.guide import Guide, Vocabulary
+from pilotlight_backend.placement import common_prefix
 from pilotlight_backend.protocols import Ticket
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import FakeModel
@@ -50,6 +52,7 @@ Emit = Callable[[EngineEvent], None]
 class _Slot:
     held: list[int] = field(default_factory=list)
     """What its KV cache would hold; kept when a sequence ends, for the next one to reuse."""
+    prompted: int = 0
     last_used: int = 0
     sequence: "_Sequence | None" = None
 
@@ -129,6 +132,7 @@ class FakeEngine:
         self._slots = [_Slot() for _ in range(options.parallel)]
         self._baked = baked
         self._closing = False
+        self._uses = 0
         self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
         self._under_way: tuple[Step, ...] = ()
         self._thread = Thread(target=self._serve, name=f"fake-{facts.path.stem}", daemon=True)
@@ -270,8 +274,7 @@ class FakeEngine:
 
     def _start(self, sequence: _Sequence) -> Started:
         prompt = sequence.request.prompt
-        free = [slot for slot in self._slots if slot.sequence is None]
-        slot = max(free, key=lambda slot: (common_prefix(slot.held, prompt), -slot.last_used))
+        slot = self._choose_slot(prompt)
         size = len(self._baked)
         baked = size if size < len(prompt) and prompt[:size] == self._baked else 0
         # To evaluate a prompt takes no time, so who shares one finds it in the slot of the first.
@@ -283,9 +286,26 @@ class FakeEngine:
         sequence.admitted = time.monotonic()
         slot.sequence = sequence
         slot.held = list(prompt)
+        slot.prompted = len(prompt)
         self._cached_tokens += sequence.cached
         self._prompt_tokens += len(prompt) - sequence.cached
         return Started(len(prompt), sequence.cached)
+
+    def _choose_slot(self, prompt: Sequence[int]) -> _Slot:
+        offers = (
+            placement.Slot(
+                id=number,
+                continued=placement.continues(
+                    len(slot.held), slot.prompted, common := common_prefix(slot.held, prompt)
+                ),
+                usable=common,
+                lost=len(slot.held) - common,
+                last_used=slot.last_used,
+            )
+            for number, slot in enumerate(self._slots)
+            if slot.sequence is None
+        )
+        return self._slots[placement.choose(offers, self._uses)]
 
     def _misbehave(self) -> None:
         """Do what the model says that native code does to a thread, or to a process."""
@@ -376,7 +396,8 @@ class FakeEngine:
             self._queue.remove(sequence)
         else:
             sequence.slot.sequence = None
-            sequence.slot.last_used = self._steps
+            self._uses += 1
+            sequence.slot.last_used = self._uses
         return event
 
     def _end_all(self, error: BackendError) -> None:
@@ -398,13 +419,3 @@ class FakeEngine:
                 # Nobody listens any more; the others must not suffer for it.
                 logger.exception("emit raised; the request is cancelled")
                 sequence.cancelled = True
-
-
-def common_prefix(held: Sequence[int], prompt: Sequence[int]) -> int:
-    """Return how many tokens *held* and *prompt* share from the start."""
-    count = 0
-    for one, other in zip(held, prompt, strict=False):
-        if one != other:
-            break
-        count += 1
-    return count

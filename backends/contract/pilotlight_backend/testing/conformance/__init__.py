@@ -29,6 +29,7 @@ _PARTS = (
     "baking",
     "cancelling",
     "closing",
+    "conversing",
     "embedding",
     "fixtures",
     "generating",
@@ -46,6 +47,9 @@ pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS))
 from pilotlight_backend.testing.conformance.baking import BakeConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.cancelling import CancelConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.closing import CloseConformance  # noqa: E402
+from pilotlight_backend.testing.conformance.conversing import (  # noqa: E402
+    ConversationConformance,
+)
 from pilotlight_backend.testing.conformance.embedding import EmbedConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.generating import GenerateConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.guiding import GuideConformance  # noqa: E402
@@ -67,6 +71,7 @@ class BackendConformance(
     GuideConformance,
     QueueingConformance,
     ShareConformance,
+    ConversationConformance,
     CancelConformance,
     RefuseConformance,
     CloseConformance,
