@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from litestar import Litestar
+from litestar.types import ASGIApp
 
 from pilotlight.access import Authenticator
 from pilotlight.api.auth import Guard, public_paths
 from pilotlight.api.chat.handler import chat_handler
 from pilotlight.api.completions.handler import completions_handler
+from pilotlight.api.cors import Cors
 from pilotlight.api.docs import docs_handlers
 from pilotlight.api.document import build_document
 from pilotlight.api.embeddings.handler import embeddings_handler
@@ -18,6 +20,7 @@ from pilotlight.api.health import health_handlers
 from pilotlight.api.messages.handler import messages_handlers
 from pilotlight.api.metrics import metrics_handler
 from pilotlight.api.models import models_handlers
+from pilotlight.api.paths import Aliases, Paths
 from pilotlight.api.rate_headers import RateHeaders
 from pilotlight.api.responses.handler import responses_handler
 from pilotlight.api.time_limit import TimeLimit
@@ -76,13 +79,17 @@ def create_app_of(service: Service, settings: Settings, authenticator: Authentic
         logging_config=None,
     )
     app.state.service = service
+    app.state.paths = Paths.of(app, settings.chat_completions_path)
     app.state.max_retry_after = settings.max_retry_after
     timed = TimeLimit(
         app.asgi_handler, whole=settings.request_timeout, body=settings.receive_timeout
     )
     limited = RateHeaders(timed, service.limiter)
-    guarded = Guard(limited, authenticator, public_paths(app))
-    app.asgi_handler = Watched(guarded, service.metrics, service.traces)
+    guarded: ASGIApp = Guard(limited, authenticator, public_paths(app))
+    if settings.cors_origins:
+        guarded = Cors(guarded, settings.cors_origins)
+    watched = Watched(guarded, service.metrics, service.traces)
+    app.asgi_handler = Aliases(watched, app.state.paths)
     return app
 
 

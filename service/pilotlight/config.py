@@ -14,6 +14,8 @@ from msgspec import Meta, Struct
 from pilotlight.platform import Platform, detect
 
 PREFIX = "PILOTLIGHT_"
+CHAT_COMPLETIONS_PATH = "/v1/chat/completions"
+"""Where clients expect the chat endpoint."""
 _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 """OpenTelemetry's own name, which platforms set for every container."""
 
@@ -23,6 +25,7 @@ Size = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?\s*([KMGT]i?)?B?$")]
 Isolation = Literal["none", "process"]
 UrlPath = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)+$")]
 Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+(/\S*)?$")]
+Origin = Annotated[str, Meta(pattern=r"^(\*|[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#@*]+)$")]
 
 
 Word = Annotated[str, Meta(min_length=1)]
@@ -235,7 +238,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     )
     chat_completions_path: Annotated[
         UrlPath, Meta(description="Where the chat endpoint is served.")
-    ] = "/v1/chat/completions"
+    ] = CHAT_COMPLETIONS_PATH
+    cors_origins: Annotated[
+        tuple[Origin, ...],
+        Meta(
+            description="Origins of web pages that may call this server, comma-separated, such as"
+            " `http://localhost:3000`, or `*` for all; by default none but its own."
+        ),
+    ] = ()
     api_keys_file: Annotated[
         Path | None,
         Meta(

@@ -21,6 +21,7 @@ from tests.conftest import CHAT, FakeService, chat
 
 KEY = {"authorization": "Bearer s3cret"}
 PUBLIC = [
+    "/",
     "/livez",
     "/readyz",
     "/health",
@@ -54,14 +55,14 @@ def from_peer(app: Litestar, peer: str) -> httpx.AsyncClient:
 async def test_probes_and_the_document_need_no_key(closed: FakeService, path, headers):
     """Platforms have none; a wrong one does no harm there."""
     response = await closed.client.get(path, headers=headers)
-    assert response.status_code in {200, 503}, response.text
+    assert response.status_code == 307 if path == "/" else response.status_code in {200, 503}
     assert "www-authenticate" not in response.headers
 
 
 async def test_a_public_path_knows_its_methods(closed: FakeService):
     """What is wrong there is told to everybody."""
     response = await closed.client.post("/livez")
-    assert (response.status_code, response.headers["allow"]) == (405, "GET, OPTIONS")
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
 async def test_everything_else_is_closed(closed: FakeService):
@@ -80,8 +81,9 @@ async def test_everything_else_is_closed(closed: FakeService):
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/"),
         ("GET", "/nothing"),
+        ("GET", "/models"),
+        ("OPTIONS", "/chat/completions"),
         ("GET", "/metrics"),
         ("GET", "/metrics/"),
         ("DELETE", "/v1/models"),

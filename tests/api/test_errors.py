@@ -317,10 +317,19 @@ async def test_prefer_that_is_fine(service, value):
 # ── paths and methods ───────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/", "/v1/complete", "/v1/chat/completions/x"])
-async def test_a_path_that_is_not_there(service, path):
-    """A path without endpoint is a 404 in the one body."""
-    message = f"there is nothing at {path}"
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/nothing", ""),
+        ("/v1/files", ""),
+        ("/v1/complete", "; did you mean /v1/messages?"),
+        ("/v1/chat/completions/x", "; did you mean /v1/chat/completions?"),
+        ("/v1/v1/chat/completions", "; did you mean /v1/chat/completions?"),
+    ],
+)
+async def test_a_path_that_is_not_there(service, path, hint):
+    """A path without endpoint is a 404 in the one body, with the path that may be meant."""
+    message = f"no endpoint at {path}{hint}"
     assert_is(await service.client.get(path), 404, error(message, code="not_found"))
 
 
@@ -329,9 +338,9 @@ async def test_a_path_that_is_not_there(service, path):
     [
         ("GET", CHAT, {"POST", "OPTIONS"}),
         ("DELETE", CHAT, {"POST", "OPTIONS"}),
-        ("POST", "/v1/models", {"GET", "OPTIONS"}),
-        ("DELETE", "/v1/models/m", {"GET", "OPTIONS"}),
-        ("PUT", "/livez", {"GET", "OPTIONS"}),
+        ("POST", "/v1/models", {"GET", "HEAD", "OPTIONS"}),
+        ("DELETE", "/v1/models/m", {"GET", "HEAD", "OPTIONS"}),
+        ("PUT", "/livez", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
 async def test_a_method_that_is_not_allowed(service, method, path, allowed):

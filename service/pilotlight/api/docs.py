@@ -1,4 +1,4 @@
-"""`/openapi.json`, `/openapi.yaml` and `/swagger`, all from this process: no CDN."""
+"""`/`, `/openapi.json`, `/openapi.yaml` and `/swagger`, all from this process: no CDN."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Response, get
+from litestar import MediaType, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from pilotlight.api.operation import Answer, Content, Operation, Parameter
+from pilotlight.api.routes import get
 from pilotlight.errors import PathNotFound
 
 _FOLDER = Path(__file__).parent / "swagger"
@@ -59,6 +60,15 @@ _JSON_PAGE = _page("getOpenApiJson", "This document", "The document.", "applicat
 _YAML_PAGE = _page("getOpenApiYaml", "This document as YAML", "The document.", _YAML)
 _SWAGGER_PAGE = _page("getSwagger", "A page to try it on", "Swagger UI.", "text/html")
 
+_ROOT = Operation(
+    id="getRoot",
+    tag="document",
+    summary="The way to the page",
+    answers={307: Answer(description="The page is at `/swagger`.")},
+    public=True,
+    documented=False,  # a way for people; a client has no use for it
+)
+
 _FILE = Operation(
     id="getSwaggerFile",
     tag="document",
@@ -91,6 +101,11 @@ def docs_handlers(document: Callable[[], dict[str, Any]]) -> Sequence[HTTPRouteH
     as_json = cache(lambda: msgspec.json.encode(document()))
     as_yaml = cache(lambda: document_yaml(document()))
 
+    @get("/", opt={"operation": _ROOT})
+    async def root() -> Response[bytes]:
+        # Temporary: browsers keep a permanent one, and there may be another page one day.
+        return Response(b"", status_code=307, headers={"Location": "/swagger"})
+
     @get(
         "/openapi.json",
         opt={"operation": _JSON_PAGE},
@@ -115,11 +130,11 @@ def docs_handlers(document: Callable[[], dict[str, Any]]) -> Sequence[HTTPRouteH
     @get("/swagger/{file:str}", opt={"operation": _FILE})
     async def swagger_file(file: FromPath[str]) -> Response[bytes]:
         if file not in _FILES:
-            raise PathNotFound(f"there is no {file!r} here")
+            raise PathNotFound(f"no file {file!r} at /swagger")
         content = (_FOLDER / file).read_bytes()  # a page's two files, not worth a thread
         return Response(content, media_type=_FILES[file], headers=_CACHE)
 
-    return openapi_json, openapi_yaml, swagger, swagger_file
+    return root, openapi_json, openapi_yaml, swagger, swagger_file
 
 
 def document_yaml(document: dict[str, Any]) -> bytes:

@@ -157,7 +157,7 @@ def build_document(
     Unless it is said that a *key is required*, it is optional: with it and without it a request is
     one that the document has.
     """
-    served = list(operations(app))
+    served = [one for one in operations(app) if one[2].documented]
     asked = {kind for _, _, operation in served for kind in _asked(operation)}
     answered = {kind for _, _, operation in served for kind in _answered(operation)}
     ordered = sorted(asked | answered, key=lambda kind: kind.__name__)

@@ -16,6 +16,7 @@ from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from pilotlight.api.disconnect import ClientDisconnected
 from pilotlight.api.error_shapes import OPENAI, ErrorShape, shape_at
+from pilotlight.api.paths import Paths
 from pilotlight.errors import (
     InferenceError,
     InvalidRequest,
@@ -99,11 +100,20 @@ def _refusal(error: HTTPException, request: Request[Any, Any, Any]) -> ServiceEr
     """Return what Litestar refuses, in our words."""
     match error:
         case NotFoundException():
-            return PathNotFound(f"there is nothing at {request.url.path}")
+            return PathNotFound(_nowhere(request))
         case MethodNotAllowedException():
             message = f"{request.method} is not allowed at {request.url.path}"
-            return MethodNotAllowed(message, allow=(error.headers or {}).get("allow", ""))
+            allowed = (error.headers or {}).get("allow", "")
+            return MethodNotAllowed(message, allow=", ".join(sorted(allowed.split(", "))))
         case RequestEntityTooLarge():
             return RequestTooLarge("the body is larger than this server accepts")
         case _:
             return InvalidRequest(error.detail)
+
+
+def _nowhere(request: Request[Any, Any, Any]) -> str:
+    """Say that there is no endpoint at the path, and which one may be meant."""
+    path = request.url.path
+    paths: Paths | None = request.app.state.get("paths")
+    meant = None if paths is None else paths.meant_by(path)
+    return f"no endpoint at {path}" + (f"; did you mean {meant}?" if meant else "")

@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
 import msgspec
-from litestar import MediaType, Response, get
+from litestar import MediaType, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 
 from pilotlight.api.operation import Answer, Content, Operation, Parameter
+from pilotlight.api.routes import get
 from pilotlight.errors import InvalidRequest, ModelNotFound
 from pilotlight.schema.health import Live, Readiness
 

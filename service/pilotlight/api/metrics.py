@@ -3,10 +3,11 @@
 import asyncio
 from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
 from pilotlight.api.operation import Answer, Content, Operation
+from pilotlight.api.routes import get
 from pilotlight.metrics import Metrics, import_library
 
 _EXAMPLE = """\

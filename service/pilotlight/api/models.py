@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Response, get
+from litestar import MediaType, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from pilotlight.api.operation import Answer, Content, Operation, Parameter
+from pilotlight.api.routes import get
 from pilotlight.errors import ModelLoadFailed, ModelNotFound
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.listing import ListedModel, describe

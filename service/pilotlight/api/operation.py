@@ -55,6 +55,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     error_shape: ErrorShape = OPENAI
     public: bool = False
     """Whether everybody may call it, whatever keys there are."""
+    documented: bool = True
+    """Whether the document lists it."""
 
 
 def operations(app: Litestar) -> Iterable[tuple[str, str, Operation]]:
@@ -63,7 +65,7 @@ def operations(app: Litestar) -> Iterable[tuple[str, str, Operation]]:
         if not isinstance(route, HTTPRoute):
             continue
         for handler in route.route_handlers:
-            for method in sorted(handler.http_methods - {"OPTIONS"}):
+            for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
                 operation = handler.opt.get("operation")
                 if operation is None:
                     raise LookupError(f"{method} {route.path} has no operation")

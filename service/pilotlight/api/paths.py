@@ -1,0 +1,150 @@
+"""The paths that are served, the aliases they have, and which of them a wrong path means."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+from litestar import Litestar
+from litestar.enums import ScopeType
+from litestar.routes import HTTPRoute
+from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.utils import normalize_path
+
+from pilotlight.config import CHAT_COMPLETIONS_PATH
+
+_VERSION = "/v1"
+_LONGEST = 200
+"""Characters of a wrong path that another one is looked for."""
+_ALIKE = 0.8
+"""`difflib`'s ratio from which a path is a misspelling of another one."""
+
+_FOREIGN: Mapping[str, str] = {
+    # Ollama
+    "/api/chat": CHAT_COMPLETIONS_PATH,
+    "/api/generate": "/v1/completions",
+    "/api/embed": "/v1/embeddings",
+    "/api/embeddings": "/v1/embeddings",
+    "/api/tags": "/v1/models",
+    "/api/ps": "/v1/models",
+    "/api/show": "/v1/models",
+    # llama-server
+    "/completion": "/v1/completions",
+    "/infill": "/v1/completions",
+    "/embedding": "/v1/embeddings",
+    "/props": "/v1/models",
+    "/slots": "/metrics",
+    # text-generation-inference
+    "/generate": "/v1/completions",
+    "/generate_stream": "/v1/completions",
+    "/embed": "/v1/embeddings",
+    "/info": "/v1/models",
+    # Anthropic's before messages
+    "/v1/complete": "/v1/messages",
+    # a base URL instead of an endpoint
+    "/v1": "/v1/models",
+    "/v1/chat": CHAT_COMPLETIONS_PATH,
+    "/chat": CHAT_COMPLETIONS_PATH,
+    # probes and documents of others
+    "/ping": "/livez",
+    "/healthz": "/livez",
+    "/live": "/livez",
+    "/liveness": "/livez",
+    "/ready": "/readyz",
+    "/readiness": "/readyz",
+    "/docs": "/swagger",
+    "/redoc": "/swagger",
+}
+"""Endpoints of other servers, and ours that do the same."""
+
+
+class Paths:
+    """The paths of one application. Pure."""
+
+    def __init__(self, templates: Iterable[str], chat: str = CHAT_COMPLETIONS_PATH) -> None:
+        """*templates* are served, parameters written as `{name}`, `{name:path}` with slashes in it.
+
+        The chat endpoint is at *chat*.
+        """
+        self._literal = {one for one in templates if "{" not in one}
+        self._patterns = [_pattern(one) for one in templates if "{" in one]
+        self._chat = chat
+
+    @classmethod
+    def of(cls, app: Litestar, chat: str = CHAT_COMPLETIONS_PATH) -> "Paths":
+        """Return the paths of *app*, whose chat endpoint is at *chat*."""
+        return cls([_template(route) for route in app.routes if isinstance(route, HTTPRoute)], chat)
+
+    def serves(self, path: str) -> bool:
+        """Return whether there is an endpoint at *path*."""
+        return path in self._literal or any(one.fullmatch(path) for one in self._patterns)
+
+    def aliased(self, path: str) -> str | None:
+        """Return the path that *path* is an alias of: the same behind `/v1`."""
+        full = _VERSION + path
+        return full if not self.serves(path) and self.serves(full) else None
+
+    def meant_by(self, path: str) -> str | None:
+        """Return the path that is most likely meant by *path*, at which there is no endpoint."""
+        if len(path) > _LONGEST:
+            return None
+        path = normalize_path(path)
+        known = self._at(_FOREIGN.get(path.lower()))
+        return known or self._end_of(path) or self._like(path)
+
+    def _at(self, path: str | None) -> str | None:
+        """Return where *path*, one of ours, is served."""
+        found = self._chat if path == CHAT_COMPLETIONS_PATH else path
+        return found if found is not None and self.serves(found) else None
+
+    def _end_of(self, path: str) -> str | None:
+        """Return the longest end of *path* that is served: a prefix is doubled, or another's."""
+        segments = path.split("/")[1:]
+        for start in range(len(segments)):
+            end = "/" + "/".join(segments[start:])
+            if found := self._at(end) or self._at(_VERSION + end):
+                return found
+        return None
+
+    def _like(self, path: str) -> str | None:
+        for spelled in (path.lower(), _VERSION + path.lower()):
+            if alike := difflib.get_close_matches(spelled, sorted(self._literal), 1, _ALIKE):
+                return alike[0]
+        return None
+
+
+class Aliases:
+    """An ASGI application before *app*, to which every `/v1/…` path is also known without `/v1`.
+
+    Clients differ in whether their base URL ends with `/v1`. It stands before everything else, so
+    that keys, limits, logs, metrics and the shape of errors are those of the path itself.
+    """
+
+    def __init__(self, app: ASGIApp, paths: Paths) -> None:
+        self._app = app
+        self._paths = paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, under its own path."""
+        full = self._paths.aliased(normalize_path(scope["path"]))
+        if scope["type"] == ScopeType.HTTP and full is not None:
+            raw = _VERSION.encode() + scope.get("raw_path", b"")
+            scope = cast("Scope", {**scope, "path": full, "raw_path": raw})
+        await self._app(scope, receive, send)
+
+
+def _template(route: HTTPRoute) -> str:
+    parts = (
+        part if isinstance(part, str) else "{" + part.full + "}" for part in route.path_components
+    )
+    return "/" + "/".join(parts)
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """Return what matches every path that *template* stands for."""
+    parts = re.split(r"\{[^}:]+(:[^}]+)?\}", template)  # texts, and the parameters' types between
+    spelled = [
+        re.escape(part or "") if index % 2 == 0 else (".+" if part == ":path" else "[^/]+")
+        for index, part in enumerate(parts)
+    ]
+    return re.compile("".join(spelled), re.DOTALL)
