@@ -7,7 +7,7 @@
     │   ├── MethodNotAllowed        405  invalid_request_error  method_not_allowed      Allow
     │   ├── RequestTimeout          408  invalid_request_error  request_timeout         Connection
     │   ├── RequestTooLarge         413  invalid_request_error  request_too_large
-    │   ├── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type
+    │   ├── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type  Accept-E…
     │   ├── HeadTooLarge            431  invalid_request_error  head_too_large          Connection
     │   └── PathNotFound            404  invalid_request_error  not_found
     ├── ModelNotFound               404  model_not_found        model_not_found
@@ -48,6 +48,8 @@ class ServiceError(Exception):
         """Seconds until another try is worth it, or None where that is not known."""
         self.should_retry: bool | None = None
         """What `x-should-retry` tells the SDKs; None leaves it to them."""
+        self.accept_encoding: str | None = None
+        """The content encodings that a body may have, for the `Accept-Encoding` header."""
         self.allow: str | None = None
         """The methods that a path knows, for the `Allow` header."""
         self.challenge: str | None = None
@@ -111,10 +113,14 @@ class RequestTooLarge(InvalidRequest):
 
 
 class UnsupportedMediaType(InvalidRequest):
-    """The body is not declared as JSON."""
+    """The body is not declared as JSON, or compressed in a way that is not known."""
 
     status = 415
     code = "unsupported_media_type"
+
+    def __init__(self, message: str, *, accept_encoding: str | None = None) -> None:
+        super().__init__(message)
+        self.accept_encoding = accept_encoding
 
 
 class HeadTooLarge(InvalidRequest):
