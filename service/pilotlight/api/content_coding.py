@@ -188,7 +188,9 @@ def _zstd() -> _Decompressor:
     else:
         from backports.zstd import DecompressionParameter, ZstdDecompressor  # noqa: PLC0415
 
-    return ZstdDecompressor(options={DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
+    options: dict[int, int] = {DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+    decompressor: _Decompressor = ZstdDecompressor(options=options)
+    return decompressor
 
 
 _DECOMPRESSORS: dict[str, tuple[Callable[[], _Decompressor], bool]] = {
