@@ -102,7 +102,7 @@ class Generator:
 
 
 async def _learn(model: LoadedModel) -> Dialect:
-    engine = AsyncEngine(model.engine)
+    engine = AsyncEngine(model.engine, model.calls)
     model.failure.tell(engine.fail)
     return await asyncio.to_thread(learn, model, engine)
 
