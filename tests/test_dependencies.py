@@ -22,6 +22,9 @@ DISTRIBUTIONS = {
 NATIVE = {"pilotlight-llama_cpp": "llama-cpp-python", "pilotlight-onnx": "onnxruntime-genai"}
 """Libraries that are found by their path, and so in no import statement."""
 
+STANDARD = sys.stdlib_module_names | {"compression"}
+"""Later versions of Python have more: this one is 3.14's."""
+
 
 def name_of(requirement: str) -> str:
     """Return the normalised name of the distribution in *requirement*."""
@@ -52,7 +55,7 @@ def undeclared(package: Path, known: set[str]) -> set[str]:
     providers = packages_distributions()
     modules = {
         module for path in package.rglob("*.py") for module in imported(path.read_text("utf-8"))
-    } - sys.stdlib_module_names
+    } - STANDARD
     assert modules, "nothing was looked at"
     return {
         module
