@@ -20,7 +20,8 @@
         ├── ShuttingDown            503  server_error           shutting_down
         ├── ModelLoading            503  model_loading          model_loading
         └── ModelLoadFailed         503  model_load_failed      model_load_failed
-            └── InsufficientMemory  503  model_load_failed      insufficient_memory
+            ├── InsufficientMemory  503  model_load_failed      insufficient_memory
+            └── ModelUnsupported    400  invalid_request_error  model_unsupported
 
 A 503 carries Retry-After with `x-should-retry: true`, or where no try can help
 `x-should-retry: false` alone. A 504 carries that too: the SDKs would try again by themselves, and
@@ -228,3 +229,15 @@ class InsufficientMemory(ModelLoadFailed):
     """The model does not fit; the message has both figures."""
 
     code = "insufficient_memory"
+
+
+class ModelUnsupported(ModelLoadFailed):
+    """The file is whole, and no backend here serves what it holds: another model is to be asked."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "model_unsupported"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.param = "model"

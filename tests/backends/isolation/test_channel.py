@@ -16,6 +16,7 @@ from pilotlight_backend import (
     InvalidParameter,
     LoadFailed,
     ModelFileInvalid,
+    ModelUnsupported,
 )
 from pilotlight_backend.isolation.channel import MAX_FRAME, Frames, FrameTooLong, Outbox, framed
 from pilotlight_backend.isolation.problem import describe, rebuild
@@ -80,6 +81,7 @@ def test_outbox_sends_into_the_void_where_the_other_side_has_gone():
 ERRORS = [
     BackendError("a"),
     ModelFileInvalid(Path("/models/m.gguf"), "it is torn"),
+    ModelUnsupported(Path("/models/m.gguf"), "it draws"),
     LoadFailed("b"),
     InsufficientMemory(5, 3),
     InvalidParameter("top_k", "c"),
