@@ -3,24 +3,42 @@
 
 PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
-# The backend of the serving environment; `make serve BACKEND=onnx` has one of its own.
-BACKEND ?= llama_cpp
-VENV := $(if $(filter llama_cpp,$(BACKEND)),.venv,.venv-$(BACKEND))
+# The backend that `make serve` makes sure of. ONNX Runtime comes as a wheel; llama.cpp is compiled
+# once, and from then on the serving environment has both.
+BACKEND ?= onnx
+# A wheel of llama-cpp-python to use instead of compiling one: a file or an address. It has to be of
+# the version that requirements/llama_cpp.txt pins; `#sha256=…` behind an address is checked.
+LLAMA_CPP_WHEEL ?=
+# Added to the flags of llama.cpp's CMake, such as -DGGML_CUDA=ON.
+CMAKE_ARGS ?=
 SOURCES := $(wildcard pyproject.toml backends/*/pyproject.toml)
+# Named by what decides about the wheel, not by times: a cache or a checkout brings new ones.
+WHEEL_OF := requirements/llama_cpp.txt requirements/build.txt backends/llama_cpp/build.cmake
+WHEEL := build/wheels/.llama_cpp-$(firstword $(shell cat $(WHEEL_OF) | cksum))
 ARGS ?=
 IMAGE ?=
+ENGINE ?= podman
+TAG ?= pilotlight
+VERSION ?= Unreleased
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-image check sbom audit format generated requirements clean
+.PHONY: help serve llama_cpp wheel test test-fast dist image release-notes test-image check sbom \
+	audit format generated requirements clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-serve: $(VENV)/.installed  ## serve the embedded model on port 8080 (ARGS="--port 9000" adds flags)
-	$(VENV)/bin/pilotlight serve $(ARGS)
+# What is installed already is kept up to date, so an environment with both backends keeps both.
+serve: .venv/.$(BACKEND) $(wildcard .venv/.llama_cpp .venv/.onnx)  ## serve the embedded model on port 8080 (ARGS="--port 9000" adds flags)
+	.venv/bin/pilotlight serve $(ARGS)
 
-test: .venv-dev/.installed  ## run every test (ARGS="tests/output -k utf8" chooses)
+llama_cpp: .venv/.llama_cpp  ## compile llama.cpp, once, and add it to what `make serve` serves with
+
+test: .venv-dev/.installed .venv-dev/.llama_cpp  ## run every test (ARGS="tests/output -k utf8" chooses)
 	.venv-dev/bin/pytest $(ARGS)
+
+test-fast: .venv-dev/.installed .venv-dev/.llama_cpp  ## run what takes no more than a minute in all
+	.venv-dev/bin/pytest -m "not slow and not clients" $(ARGS)
 
 check: .venv-dev/.installed  ## lint, types and import contracts
 	.venv-dev/bin/ruff check
@@ -28,14 +46,26 @@ check: .venv-dev/.installed  ## lint, types and import contracts
 	.venv-dev/bin/mypy
 	.venv-dev/bin/lint-imports
 
+dist: .venv/bin/python $(UV)  ## build the four distributions into dist/
+	rm -rf dist
+	for package in backends/contract backends/llama_cpp backends/onnx .; do \
+		$(UV) build --quiet --no-sources --out-dir dist $$package || exit 1; \
+	done
+
+image:  ## build the image (BACKEND="llama_cpp onnx", ENGINE=docker, ARGS=--push)
+	$(ENGINE) build --file Containerfile --build-arg BACKEND="$(BACKEND)" --tag $(TAG) $(ARGS) .
+
+release-notes: .venv/bin/python  ## print the changelog's section (VERSION=0.1.0)
+	@.venv/bin/python -m tools.release_notes $(VERSION)
+
 test-image: .venv-dev/.installed  ## build, run and stop the image with podman (IMAGE="--backend onnx")
 	.venv-dev/bin/python tests/container/image.py $(IMAGE)
 
-sbom: $(VENV)/.installed .venv-sbom/.installed  ## write sbom.cdx.json: what the serving environment holds
-	.venv-sbom/bin/python -m sbom --python $(VENV)/bin/python --output sbom.cdx.json $(ARGS)
+sbom: .venv/.$(BACKEND) .venv-sbom/.installed  ## write sbom.cdx.json: what the serving environment holds
+	.venv-sbom/bin/python -m sbom --python .venv/bin/python --output sbom.cdx.json $(ARGS)
 
 audit: .venv-audit/.installed  ## look for known vulnerabilities in what is served (ARGS="--ignore ID")
-	.venv-audit/bin/python -m audit requirements/serve-*.txt $(ARGS)
+	.venv-audit/bin/python -m audit requirements/serve-*.txt requirements/llama_cpp.txt $(ARGS)
 
 format: .venv-dev/.installed  ## format, and mend what lint can mend
 	.venv-dev/bin/ruff check --fix
@@ -45,23 +75,29 @@ generated: .venv-dev/.installed  ## write openapi/openapi.yaml and docs/settings
 	.venv-dev/bin/pilotlight openapi --output openapi/openapi.yaml
 	.venv-dev/bin/pilotlight settings --output docs/settings.md
 
+# llama-cpp-python has a file of its own: its pin is of the source, which is compiled to a wheel, and
+# its dependencies are in the others.
 requirements: .venv/bin/python $(UV)  ## compile the pinned, hashed requirements anew
-	$(UV) pip compile $(COMPILE) --output-file requirements/dev.txt $(SOURCES) --group dev \
-		--extra pull --extra gs --extra s3
+	$(UV) pip compile $(COMPILE) $(SOURCE_ELSEWHERE) --output-file requirements/dev.txt $(SOURCES) \
+		--group dev --extra pull --extra gs --extra s3
 	for backend in llama_cpp onnx; do \
-		$(UV) pip compile $(COMPILE) --output-file requirements/serve-$$backend.txt \
+		$(UV) pip compile $(COMPILE) $(SOURCE_ELSEWHERE) \
+			--output-file requirements/serve-$$backend.txt \
 			pyproject.toml backends/contract/pyproject.toml backends/$$backend/pyproject.toml \
 			--extra pull --extra otel --constraint requirements/dev.txt; \
 	done
-	for tool in audit sbom; do \
+	for tool in audit build sbom; do \
 		$(UV) pip compile $(COMPILE) --output-file requirements/$$tool.txt \
 			--group $$tool --constraint requirements/dev.txt; \
 	done
+	$(UV) pip compile $(COMPILE) --no-deps --no-binary llama-cpp-python \
+		--output-file requirements/llama_cpp.txt backends/llama_cpp/pyproject.toml
 
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-package pilotlight --no-emit-package pilotlight-backend \
 	--no-emit-package pilotlight-llama-cpp --no-emit-package pilotlight-onnx \
 	--custom-compile-command "make requirements" --quiet
+SOURCE_ELSEWHERE := --no-emit-package llama-cpp-python
 
 # Where the machine has uv it is used; elsewhere it is installed here, by hash like the rest.
 .venv/bin/python:
@@ -71,11 +107,37 @@ COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-u
 	.venv/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	touch $@
 
-$(VENV)/.installed: requirements/serve-$(BACKEND).txt $(SOURCES) .venv/bin/python $(UV)
-	test -d $(VENV) || $(UV) venv --quiet --python .venv/bin/python $(VENV)
-	$(UV) pip install --compile-bytecode --python $(VENV)/bin/python --require-hashes -r $<
-	$(UV) pip install --python $(VENV)/bin/python --no-deps \
-		-e backends/contract -e backends/$(BACKEND) -e .
+# llama.cpp is compiled once, to a wheel that every environment installs: uv keeps what it built only
+# where the index lets it. The source's hash is checked, and so are those of the tools that build it;
+# pip's cache is left out, for it knows a wheel by its name and not by CMAKE_ARGS.
+wheel: $(WHEEL)  ## compile llama.cpp to a wheel in build/wheels/, once
+$(WHEEL):
+	$(MAKE) --no-print-directory .venv-build/.installed
+	rm -rf build/wheels
+ifeq ($(LLAMA_CPP_WHEEL),)
+	@echo "compiling llama.cpp, once: this takes some minutes"
+	PATH="$(CURDIR)/.venv-build/bin:$$PATH" \
+	CMAKE_ARGS="-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/backends/llama_cpp/build.cmake $(CMAKE_ARGS)" \
+		.venv-build/bin/python -m pip wheel --quiet --no-cache-dir --no-deps --no-build-isolation \
+			--no-binary llama-cpp-python --require-hashes -r requirements/llama_cpp.txt \
+			--wheel-dir build/wheels
+else
+	.venv-build/bin/python -m pip download --quiet --no-deps --dest build/wheels "$(LLAMA_CPP_WHEEL)"
+endif
+	echo '$(MADE_WITH)' >$@
+
+# Other flags than those of the wheel that is there make another one; none use it as it is.
+MADE_WITH = $(strip $(CMAKE_ARGS) $(LLAMA_CPP_WHEEL))
+ifneq ($(MADE_WITH),)
+ifneq ($(MADE_WITH),$(shell cat $(WHEEL) 2>/dev/null))
+.PHONY: $(WHEEL)
+endif
+endif
+
+.venv/.onnx .venv/.llama_cpp: .venv/.%: requirements/serve-%.txt $(SOURCES) .venv/bin/python $(UV)
+	$(UV) pip install --compile-bytecode --python .venv/bin/python --require-hashes -r $<
+	$(UV) pip install --python .venv/bin/python --no-deps -e backends/contract -e backends/$* -e .
+	$(if $(filter llama_cpp,$*),$(call install_wheel,.venv))
 	touch $@
 
 .venv-dev/.installed: requirements/dev.txt $(SOURCES) .venv/bin/python $(UV)
@@ -84,11 +146,19 @@ $(VENV)/.installed: requirements/serve-$(BACKEND).txt $(SOURCES) .venv/bin/pytho
 	$(UV) pip install --python .venv-dev/bin/python --no-deps $(addprefix -e ,$(dir $(SOURCES)))
 	touch $@
 
-# Tools that neither serve nor test.
-.venv-sbom/.installed .venv-audit/.installed: .venv-%/.installed: requirements/%.txt .venv/bin/python $(UV)
+.venv-dev/.llama_cpp: .venv-dev/.installed $(WHEEL)
+	$(call install_wheel,.venv-dev)
+	touch $@
+
+.venv/.llama_cpp: $(WHEEL)
+install_wheel = $(UV) pip install --compile-bytecode --python $(1)/bin/python --no-deps \
+	--reinstall-package llama-cpp-python build/wheels/llama_cpp_python-*.whl
+
+# Tools that neither serve nor test, and what llama.cpp is compiled with.
+.venv-sbom/.installed .venv-audit/.installed .venv-build/.installed: .venv-%/.installed: requirements/%.txt .venv/bin/python $(UV)
 	$(UV) venv --quiet --allow-existing --python .venv/bin/python .venv-$*
 	$(UV) pip install --python .venv-$*/bin/python --require-hashes -r $<
 	touch $@
 
-clean:  ## remove the environments
-	rm -rf .venv .venv-*
+clean:  ## remove the environments, and what was compiled
+	rm -rf .venv .venv-* build/wheels

@@ -30,9 +30,10 @@ fi
 rm -rf googleapis_common_protos-*
 
 if [ -d llama_cpp/lib ]; then
-    # A wheel holds no links, so each library is there three times. Python loads libllama.so, and
-    # the loader finds what that needs by the name with the major version.
-    rm -rf llama_cpp/lib/*.so.*.*.* llama_cpp/lib/libllama.so.* llama_cpp/lib/libggml*.so
+    # A wheel holds no links, so each library is there three times. Python loads libllama.so and
+    # libmtmd.so, and the loader finds what they need by the name with the major version.
+    rm -rf llama_cpp/lib/*.so.*.*.* llama_cpp/lib/libllama.so.* llama_cpp/lib/libmtmd.so.* \
+        llama_cpp/lib/libggml*.so
     # Slim images lack OpenMP; the libraries look in their own folder first.
     cp "$(gcc -print-file-name=libgomp.so.1)" llama_cpp/lib/
 fi

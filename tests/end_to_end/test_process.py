@@ -187,6 +187,12 @@ def install(python: Path, *what: str) -> None:
     raise AssertionError(done.stderr)
 
 
+def llama_cpp_wheel() -> Path:
+    """Return the wheel that `make` compiled, the one file that every environment installs."""
+    (wheel,) = (REPOSITORY / "build/wheels").glob("llama_cpp_python-*.whl")
+    return wheel
+
+
 class Ending:
     """A server with one slow stream under way, told to end."""
 
@@ -276,6 +282,8 @@ def test_it_serves_without_any_development_package(tmp_path: Path, backend: str)
     install(python, "--require-hashes", "-r", str(REPOSITORY / f"requirements/serve-{backend}.txt"))
     packages = ("backends/contract", f"backends/{backend}", ".")
     install(python, "--no-deps", *(str(REPOSITORY / package) for package in packages))
+    if backend == "llama_cpp":
+        install(python, "--no-deps", str(llama_cpp_wheel()))
 
     (other,) = {"pilotlight_llama_cpp", "pilotlight_onnx"} - {f"pilotlight_{backend}"}
     for name in ("pydantic", "pytest", "openai", "schemathesis", "hypothesis", "mypy", other):
