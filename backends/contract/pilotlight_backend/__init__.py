@@ -11,7 +11,6 @@ from pilotlight_backend.errors import (
     InvalidParameter,
     LoadFailed,
     ModelFileInvalid,
-    ModelUnsupported,
 )
 from pilotlight_backend.guide import Guide, Vocabulary
 from pilotlight_backend.hookspecs import PROJECT, hookimpl, hookspec
@@ -77,7 +76,6 @@ __all__ = [
     "LoadProgress",
     "ModelFacts",
     "ModelFileInvalid",
-    "ModelUnsupported",
     "RemoteEngine",
     "SamplingParams",
     "Started",

@@ -1,7 +1,6 @@
 """From a request's bytes to a struct, or to the documented error."""
 
 import re
-from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -9,7 +8,6 @@ from litestar import Request
 from litestar.exceptions import InternalServerException
 
 from pilotlight.api import lenient
-from pilotlight.api.content_coding import coding_of, decoded
 from pilotlight.api.disconnect import ClientDisconnected
 from pilotlight.errors import InvalidRequest, UnsupportedMediaType
 
@@ -64,20 +62,13 @@ class Body(Generic[T]):
 
 
 async def _bytes_of(request: Request[Any, Any, Any]) -> bytes:
-    """Return the body of *request*, decoded; raises `ClientDisconnected`, or a `ServiceError`.
-
-    Litestar bounds what is sent, and what that is decoded to has the same bound.
+    """Return the body of *request*; raises `ClientDisconnected`.
 
     Not `request.body()`, which keeps the bytes for as long as the request is under way: one that
     waits for its turn would hold all that it says twice.
     """
-    coding = coding_of(request.headers.getall("content-encoding", []))
-    pieces: AsyncIterator[bytes] = request.stream()
-    if coding is not None:
-        most = request.route_handler.resolve_request_max_body_size()
-        pieces = decoded(pieces, coding, most)
     try:
-        return b"".join([piece async for piece in pieces])
+        return b"".join([piece async for piece in request.stream()])
     except InternalServerException:  # Litestar's word for a client that leaves in the middle of it
         raise ClientDisconnected from None
 

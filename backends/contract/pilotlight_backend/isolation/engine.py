@@ -23,11 +23,6 @@ _ANY_TOKEN = 2**31
 """A vocabulary's size where the engine does not say it; it refuses unknown tokens itself then."""
 
 
-def _tokens_in(data: bytes) -> int:
-    """Estimate how many tokens a text comes to; about four bytes are one."""
-    return len(data) // 4
-
-
 class IsolatedBase:
     """What both kinds have. `submit` and `stats` never wait, and everything else may."""
 
@@ -49,9 +44,7 @@ class IsolatedBase:
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return the token ids of *text*; see `BaseEngine.tokenize`."""
         data = text.encode("utf-8", "surrogatepass")
-        ids: list[int] = self._connection.call(
-            lambda number: wire.Tokenize(number, data, special), _tokens_in(data)
-        )
+        ids: list[int] = self._connection.call(lambda number: wire.Tokenize(number, data, special))
         return ids
 
     def stats(self) -> EngineStats:
@@ -97,9 +90,7 @@ class IsolatedBakingEngine(IsolatedEngine):
 
     def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:
         """Evaluate *prompt* and write its state; see `BakingEngine.bake`."""
-        count: int = self._connection.call(
-            lambda number: wire.Bake(number, prompt, baked), len(prompt)
-        )
+        count: int = self._connection.call(lambda number: wire.Bake(number, prompt, baked))
         return count
 
 
@@ -109,9 +100,7 @@ class IsolatedEmbeddingEngine(IsolatedBase):
     def tokenize_input(self, text: str) -> list[int]:
         """Return the token ids of *text* as an input."""
         data = text.encode("utf-8", "surrogatepass")
-        ids: list[int] = self._connection.call(
-            lambda number: wire.TokenizeInput(number, data), _tokens_in(data)
-        )
+        ids: list[int] = self._connection.call(lambda number: wire.TokenizeInput(number, data))
         return ids
 
     def embed(self, inputs: Sequence[Sequence[int]], emit: Callable[[EmbedEvent], None]) -> Ticket:
