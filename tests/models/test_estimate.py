@@ -2,7 +2,7 @@
 
 import pytest
 
-from pilotlight.models.estimate import LoadTimes, remaining, retry_after, share
+from pilotlight.models.estimate import LoadTimes, Outlook, loading, retry_after
 from pilotlight_backend import LoadProgress
 
 GIGA = 10**9
@@ -14,7 +14,7 @@ EARLIER = [LoadTimes(3.0, 1.0), LoadTimes(5.0, 2.0)]
     [
         (None, 5.0, None, [], None),
         (None, 4.0, None, EARLIER, 1.5),
-        (None, 50.0, None, EARLIER, 0.55),  # overdue: a tenth of what was expected
+        (None, 50.0, None, EARLIER, 5.5 * 0.3 * (50 / 5.5) ** 0.5),  # overdue
         (LoadProgress("read", 0, GIGA), 5.0, None, [], None),
         (LoadProgress("read", 0, GIGA), 1.0, None, EARLIER, 4.5),
         # by the rate, and a guess for what follows
@@ -26,31 +26,45 @@ EARLIER = [LoadTimes(3.0, 1.0), LoadTimes(5.0, 2.0)]
         (LoadProgress("read", 150, 100), 5.0, None, EARLIER, 1.5),
         (LoadProgress("warm", GIGA, GIGA), 6.0, 5.0, [], 0.5),
         (LoadProgress("warm", GIGA, GIGA), 6.0, 5.0, EARLIER, 0.5),
-        (LoadProgress("load", GIGA, GIGA), 60.0, 5.0, EARLIER, 0.15),
-        (LoadProgress("load", GIGA, GIGA), 60.0, 5.0, [LoadTimes(1.0, 0.0)], 0.01),
+        (LoadProgress("load", GIGA, GIGA), 6.5, 5.0, EARLIER, 0.45),
+        (LoadProgress("load", GIGA, GIGA), 5.0 + 1.5 * 9, 5.0, EARLIER, 1.5 * 0.9),
+        (LoadProgress("load", GIGA, GIGA), 5.0, 5.0, [LoadTimes(1.0, 0.0)], 0.01),
     ],
 )
-def test_remaining(progress, elapsed, reading_took, earlier, seconds):
+def test_what_is_left(progress, elapsed, reading_took, earlier, seconds):
     """The rate tells of the reading, earlier loads of what follows; where neither can, nothing."""
-    assert remaining(progress, elapsed, reading_took, earlier) == pytest.approx(seconds)
+    outlook = loading(progress, elapsed, reading_took, earlier)
+    assert (outlook and outlook.left) == (seconds if seconds is None else pytest.approx(seconds))
 
 
 @pytest.mark.parametrize(
-    ("spent", "left", "told"),
+    ("outlook", "share"),
     [
-        (0.0, None, 0.0),
-        (9.0, None, 0.0),
-        (0.0, 4.0, 0.0),
-        (0.0, 0.0, 0.0),
-        (1.0, 3.0, 0.25),
-        (9.0, 1.0, 0.9),
-        (99.99, 0.0, 0.9999),
+        (Outlook(over=0.0, expected=4.0), 0.0),
+        (Outlook(over=1.0, expected=3.0), 0.25),
+        (Outlook(over=0.0, expected=4.0, under_way=2.0), 0.5),
+        (Outlook(over=6.0, expected=4.0, under_way=2.0), 0.8),
+        (Outlook(over=0.0, expected=4.0, under_way=4.0), 1 / 1.3),
+        (Outlook(over=0.0, expected=4.0, under_way=36.0), 9 / 9.9),
+        (Outlook(over=0.0, expected=0.0, under_way=0.01), 1 / 1.3),
+        (Outlook(over=99.99, expected=0.0), 0.9999),
     ],
 )
-def test_share_is_of_the_time(spent, left, told):
-    """Nothing where nothing is known, and below 1 however long it takes."""
-    assert share(spent, left) == pytest.approx(told)
-    assert share(spent, left) < 1
+def test_the_share_is_of_the_time(outlook, share):
+    """A part that is late counts less and less: it is never over before the load is."""
+    assert outlook.share == pytest.approx(share)
+    assert outlook.share < 1
+
+
+@pytest.mark.parametrize("over", [0.0, 60.0])
+@pytest.mark.parametrize("expected", [0.0, 1.5])
+def test_the_share_grows_as_long_as_it_takes(over, expected):
+    """A thousand times as long as expected, too."""
+    outlooks = [Outlook(over, expected, tenths / 10) for tenths in range(15_000)]
+    shares = [outlook.share for outlook in outlooks]
+    assert shares == sorted(set(shares))
+    assert shares[-1] < 1
+    assert all(outlook.left > 0 for outlook in outlooks)
 
 
 @pytest.mark.parametrize(

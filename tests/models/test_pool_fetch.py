@@ -119,4 +119,5 @@ async def test_wrong_sum_is_a_failed_load(server, tmp_path, pool):
 )
 def test_estimate_of_a_fetch(progress, elapsed, seconds):
     """The rate of this try's bytes tells; what an earlier try left does not count."""
-    assert fetching(progress, elapsed) == (seconds if seconds is None else pytest.approx(seconds))
+    outlook = fetching(progress, elapsed)
+    assert (outlook and outlook.left) == (seconds if seconds is None else pytest.approx(seconds))

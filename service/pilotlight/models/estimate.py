@@ -1,5 +1,6 @@
 """How far a load is, how long it will take still, and when a client should come back."""
 
+import math
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -19,12 +20,13 @@ A model of 0.6 GB took 1.1 s of weights, context and first token after its bytes
 """
 
 
-_OVERDUE = 0.1
-"""The part of an expected time that is expected still once it is over: the end has not come, and
-nothing says when it will. So neither is the progress 1 nor Retry-After 0 before the model is ready.
+_LATE = 0.3
+"""What is expected still of a part that takes as long as expected, as a share of that time. It
+grows with the root of the time from there on: a part that takes eight times as long is shown at
+nine tenths. So neither is the progress 1 nor Retry-After 0 before the model is ready.
 """
-_LEAST_LEFT = 0.01
-"""Seconds that a load needs still in any case."""
+_LEAST_EXPECTED = 0.01
+"""Seconds that a part is expected to take in any case."""
 
 
 class LoadTimes(Struct, frozen=True):
@@ -34,13 +36,50 @@ class LoadTimes(Struct, frozen=True):
     rest: float
 
 
-def remaining(
+class Outlook(Struct, frozen=True):
+    """How a load stands, in seconds. Time is what counts, not bytes.
+
+    When the bytes are read, the context and the first token are still to come, and took half of the
+    time of some loads.
+    """
+
+    over: float
+    """What is behind it."""
+    expected: float
+    """What the part that is ahead, or under way, takes as a whole."""
+    under_way: float = 0.0
+    """How long that part is under way, where nothing measures how far it is."""
+
+    @property
+    def left(self) -> float:
+        """The seconds that the load needs still, more than 0."""
+        return self._expected * self._ahead
+
+    @property
+    def share(self) -> float:
+        """The part of the load's time that is over, from 0 to below 1; it grows with time."""
+        lateness = self.under_way / self._expected
+        done = self._expected * lateness / (lateness + self._ahead)
+        return (self.over + done) / (self.over + self._expected)
+
+    @property
+    def _expected(self) -> float:
+        return max(self.expected, _LEAST_EXPECTED)
+
+    @property
+    def _ahead(self) -> float:
+        """What is left of the part, as a share of what it is expected to take."""
+        lateness = self.under_way / self._expected
+        return max(1 - lateness, _LATE * math.sqrt(lateness))
+
+
+def loading(
     progress: LoadProgress | None,
     elapsed: float,
     reading_took: float | None,
     earlier: Sequence[LoadTimes],
-) -> float | None:
-    """Return the seconds that a load needs still, or None where nothing tells.
+) -> Outlook | None:
+    """Return how a load stands whose files are here, or None where nothing tells.
 
     *elapsed* is seconds since the load began, *reading_took* those until its bytes were read,
     *earlier* what loads of the same model took. While bytes are read their rate is the better
@@ -49,16 +88,17 @@ def remaining(
     if progress is None or (progress.phase == "read" and not progress.bytes_read):
         if not earlier:
             return None
-        return _left(fmean(one.reading + one.rest for one in earlier), elapsed)
+        expected = fmean(one.reading + one.rest for one in earlier)
+        return Outlook(over=0.0, expected=expected, under_way=elapsed)
     rest = fmean(one.rest for one in earlier) if earlier else _guessed_rest(progress.bytes_total)
     if progress.phase != "read" and reading_took is not None:
-        return _left(rest, elapsed - reading_took)
+        return Outlook(over=reading_took, expected=rest, under_way=elapsed - reading_took)
     left = max(progress.bytes_total - progress.bytes_read, 0)
-    return left * elapsed / progress.bytes_read + rest
+    return Outlook(over=elapsed, expected=left * elapsed / progress.bytes_read + rest)
 
 
-def fetching(progress: FetchProgress | None, elapsed: float) -> float | None:
-    """Return the seconds that a load needs still while its model is fetched, None if unknown.
+def fetching(progress: FetchProgress | None, elapsed: float) -> Outlook | None:
+    """Return how a load stands while its model is fetched, None where nothing tells.
 
     *elapsed* is seconds since the first byte was asked for. What follows is guessed: who will load
     it, and what that took before, is known when it is here.
@@ -70,21 +110,7 @@ def fetching(progress: FetchProgress | None, elapsed: float) -> float | None:
     fetched = progress.bytes_done - progress.bytes_kept
     if left and fetched <= 0:
         return None
-    return left * elapsed / fetched + rest if left else rest
-
-
-def share(spent: float, left: float | None) -> float:
-    """Return how far a load is, from 0 to below 1: the part of its time that is over.
-
-    *spent* are the seconds since it began, *left* those that it needs still, None where nothing
-    tells. Time is what it counts, not bytes: when they are read, the context and the first token
-    are still to come, and took half of the time of some loads.
-    """
-    return 0.0 if left is None else spent / (spent + max(left, _LEAST_LEFT))
-
-
-def _left(expected: float, spent: float) -> float:
-    return max(expected - spent, expected * _OVERDUE, _LEAST_LEFT)
+    return Outlook(over=elapsed, expected=left * elapsed / fetched + rest if left else rest)
 
 
 def _guessed_rest(bytes_total: int) -> float:

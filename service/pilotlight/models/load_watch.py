@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
 from pilotlight.models import estimate
-from pilotlight.models.estimate import LoadTimes
+from pilotlight.models.estimate import LoadTimes, Outlook
 from pilotlight.models.fetch.progress import FetchProgress
 from pilotlight.receipt import Phases
 from pilotlight_backend import LoadProgress
@@ -86,23 +88,22 @@ class LoadWatch:
         Where more is left than there seemed to be, as between a fetch and its load, it stands
         until it is true again.
         """
-        left = self.remaining(earlier)
-        self._share = max(self._share, estimate.share(self._spent, left))
+        outlook = self._outlook(earlier)
+        if outlook is not None:
+            self._share = max(self._share, outlook.share)
         return self._share
-
-    @property
-    def _spent(self) -> float:
-        """Seconds of fetching, from the first byte, and of reading and loading."""
-        if self._fetching is not None:
-            return self._fetching_for
-        return self._over.get("fetch", 0.0) + self.elapsed
-
-    @property
-    def _fetching_for(self) -> float:
-        return 0.0 if self._fetch_began is None else self._clock() - self._fetch_began
 
     def remaining(self, earlier: Sequence[LoadTimes]) -> float | None:
         """Return the seconds that it needs still; *earlier* is what loads of the model took."""
+        outlook = self._outlook(earlier)
+        return None if outlook is None else outlook.left
+
+    def _outlook(self, earlier: Sequence[LoadTimes]) -> Outlook | None:
         if self._fetching is not None:
-            return estimate.fetching(self._fetching, self._fetching_for)
-        return estimate.remaining(self._progress, self.elapsed, self._over.get("read"), earlier)
+            began = self._fetch_began
+            elapsed = 0.0 if began is None else self._clock() - began
+            return estimate.fetching(self._fetching, elapsed)
+        outlook = estimate.loading(self._progress, self.elapsed, self._over.get("read"), earlier)
+        if outlook is None:
+            return None
+        return replace(outlook, over=outlook.over + self._over.get("fetch", 0.0))
