@@ -22,7 +22,7 @@ TAG ?= pilotlight
 VERSION ?= Unreleased
 
 .DEFAULT_GOAL := help
-.PHONY: help serve llama_cpp wheel test test-fast dist image release-notes test-image check sbom \
+.PHONY: help serve llama_cpp wheel test test-fast dist image release-notes test-image check docs sbom \
 	audit format generated requirements clean
 
 help:  ## show this list
@@ -67,6 +67,13 @@ sbom: .venv/.$(BACKEND) .venv-sbom/.installed  ## write sbom.cdx.json: what the 
 audit: .venv-audit/.installed  ## look for known vulnerabilities in what is served (ARGS="--ignore ID")
 	.venv-audit/bin/python -m audit requirements/serve-*.txt requirements/llama_cpp.txt $(ARGS)
 
+docs: .venv-docs/.installed  ## build the documentation's site into build/docs/site; a broken link fails
+	rm -rf build/docs
+	mkdir -p build/docs/pages
+	git ls-files -z -- '*.md' LICENSE infra openapi ':!tests' ':!.github' \
+		| tar --create --null --files-from=- | tar --extract --directory=build/docs/pages
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict --config-file tools/docs/mkdocs.yml
+
 format: .venv-dev/.installed  ## format, and mend what lint can mend
 	.venv-dev/bin/ruff check --fix
 	.venv-dev/bin/ruff format
@@ -86,7 +93,7 @@ requirements: .venv/bin/python $(UV)  ## compile the pinned, hashed requirements
 			pyproject.toml backends/contract/pyproject.toml backends/$$backend/pyproject.toml \
 			--extra pull --extra otel --constraint requirements/dev.txt; \
 	done
-	for tool in audit build sbom; do \
+	for tool in audit build docs sbom; do \
 		$(UV) pip compile $(COMPILE) --output-file requirements/$$tool.txt \
 			--group $$tool --constraint requirements/dev.txt; \
 	done
@@ -155,7 +162,8 @@ install_wheel = $(UV) pip install --compile-bytecode --python $(1)/bin/python --
 	--reinstall-package llama-cpp-python build/wheels/llama_cpp_python-*.whl
 
 # Tools that neither serve nor test, and what llama.cpp is compiled with.
-.venv-sbom/.installed .venv-audit/.installed .venv-build/.installed: .venv-%/.installed: requirements/%.txt .venv/bin/python $(UV)
+.venv-sbom/.installed .venv-audit/.installed .venv-build/.installed \
+.venv-docs/.installed: .venv-%/.installed: requirements/%.txt .venv/bin/python $(UV)
 	$(UV) venv --quiet --allow-existing --python .venv/bin/python .venv-$*
 	$(UV) pip install --python .venv-$*/bin/python --require-hashes -r $<
 	touch $@
