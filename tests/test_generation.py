@@ -419,7 +419,6 @@ async def test_prompt_too_long_has_both_numbers(service):
         ({"sampling": SamplingParams(logit_bias={1_000_000: 1.0})}, "logit_bias"),
         ({"sampling": SamplingParams(top_k=-1)}, "top_k"),
         ({"sampling": SamplingParams(repeat_penalty=-1.0)}, None),
-        ({"max_tokens": 0}, "max_tokens"),
     ],
 )
 async def test_value_that_the_engine_refuses_is_named(service, options, param):

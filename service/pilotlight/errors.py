@@ -9,6 +9,9 @@
     │   ├── RequestTooLarge         413  invalid_request_error  request_too_large
     │   ├── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type
     │   ├── HeadTooLarge            431  invalid_request_error  head_too_large          Connection
+    │   ├── PreviousResponseNotFound
+    │   │                           400  invalid_request_error  previous_response_not_found
+    │   ├── ThreadNotFound          404  invalid_request_error  thread_not_found
     │   └── PathNotFound            404  invalid_request_error  not_found
     ├── ModelNotFound               404  model_not_found        model_not_found
     ├── TooManyRequests             429                                                 Retry-After
@@ -133,6 +136,19 @@ class PathNotFound(InvalidRequest):
 
     status = 404
     code = "not_found"
+
+
+class PreviousResponseNotFound(InvalidRequest):
+    """The request continues a response, and none is stored."""
+
+    code = "previous_response_not_found"
+
+
+class ThreadNotFound(InvalidRequest):
+    """The request continues a conversation of Anthropic's threads, and none is stored."""
+
+    status = 404
+    code = "thread_not_found"
 
 
 class ModelNotFound(ServiceError):

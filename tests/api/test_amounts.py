@@ -1,5 +1,7 @@
 """How much of each thing a request may have, on every endpoint that has it."""
 
+from functools import partial
+
 import msgspec
 import pytest
 
@@ -7,6 +9,7 @@ from pilotlight.config import Settings
 from pilotlight.guidance import schema as guidance_schema
 from pilotlight.schema.chat.request import ChatCompletionRequest
 from pilotlight.schema.completions import CompletionRequest
+from pilotlight.schema.declared import schema_of_declared
 from pilotlight.schema.messages.request import MessagesRequest
 from pilotlight.schema.responses.request import ResponseRequest
 from tests.conftest import CHAT, chat
@@ -183,7 +186,9 @@ async def test_ugly_schema_of_a_tool_is_refused_before_it_is_shown(service):
 
 def most(kind, field, limit):
     """Return what the schema of *kind* says of *field*: its first *limit*, wherever it stands."""
-    described = msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"][field]
+    hook = partial(schema_of_declared, ref_template="{name}")
+    described = msgspec.json.schema(kind, schema_hook=hook)
+    described = described["$defs"][kind.__name__]["properties"][field]
     return next(way[limit] for way in described["anyOf"] if limit in way)
 
 

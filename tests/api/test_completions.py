@@ -649,7 +649,7 @@ async def test_a_fault_in_a_whole_answer(start):
     ("fields", "param"),
     [
         ({"suffix": "."}, "suffix"),
-        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": -1}, "max_tokens"),
         ({"n": 0}, "n"),
         ({"n": 129}, "n"),
         ({"best_of": 129}, "best_of"),

@@ -15,6 +15,11 @@ from tests.conftest import CHAT, chat, events
 INVALID = "invalid_request_error"
 USER = {"role": "user", "content": "hi"}
 DEEP = 5000
+NOT_BLANK = "; a model has a name, and `GET /v1/models` lists them"
+NOT_UNLIMITED = (
+    "; there is no number for unlimited; leave it out, or send a large number: an answer ends where"
+    " the model's context does"
+)
 
 
 def error(message, param=None, *, kind=INVALID, code=INVALID):
@@ -86,7 +91,8 @@ def assert_retry(response: httpx.Response, *, most: int = 60) -> None:
         ({"messages": []}, "messages: Expected `array` of length >= 1", "messages"),
         ({"messages": "hi"}, "messages: Expected `array`, got `str`", "messages"),
         ({"messages": None}, "messages: Expected `array`, got `null`", "messages"),
-        ({"model": ""}, "model: Expected `str` of length >= 1", "model"),
+        ({"model": ""}, f"model: Expected `str` of length >= 1{NOT_BLANK}", "model"),
+        ({"model": " \t"}, f"model: Expected `str` that is not blank{NOT_BLANK}", "model"),
         ({"model": 7}, "model: Expected `str`, got `int`", "model"),
         (
             {"temperature": "hot"},
@@ -99,10 +105,11 @@ def assert_retry(response: httpx.Response, *, most: int = 60) -> None:
         ({"top_k": 1.5}, "top_k: Expected `int | null`, got `float`", "top_k"),
         ({"top_k": 2**31}, "top_k: Expected `int` <= 2147483647", "top_k"),
         ({"top_k": 2**200}, None, "top_k"),
-        ({"max_tokens": 0}, "max_tokens: Expected `int` >= 1", "max_tokens"),
+        ({"max_tokens": 0}, f"max_tokens: Expected `int` >= 1{NOT_UNLIMITED}", "max_tokens"),
+        ({"max_tokens": -1}, f"max_tokens: Expected `int` >= 1{NOT_UNLIMITED}", "max_tokens"),
         (
             {"max_completion_tokens": -1},
-            "max_completion_tokens: Expected `int` >= 1",
+            f"max_completion_tokens: Expected `int` >= 1{NOT_UNLIMITED}",
             "max_completion_tokens",
         ),
         ({"n": 129}, "n: Expected `int` <= 128", "n"),

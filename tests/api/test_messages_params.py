@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from pilotlight.api.messages.params import form_of, thinking_budget, tools_of
+from pilotlight.api.requests import Body
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import Calls, Form
 from pilotlight.guidance import JsonSchema
@@ -18,7 +19,7 @@ ADD = {"name": "add", "input_schema": SCHEMA}
 def asked(**fields: object) -> MessagesRequest:
     """Return a request as it is decoded."""
     body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
-    return msgspec.convert(body | fields, MessagesRequest)
+    return Body(MessagesRequest).decode(msgspec.json.encode(body | fields), ignore_unknown=False)
 
 
 def test_a_tool():

@@ -12,7 +12,9 @@ from openai.types.responses.response_create_params import (
 )
 from openai.types.responses.tool_param import ToolParam
 
-from pilotlight.schema.responses.request import REFUSED, Includable, ResponseRequest
+from pilotlight.schema.responses.request import Includable, ResponseRequest
+from pilotlight.schema.support import MAX_TOKENS_HINT, REFUSED_TYPES, fate_of
+from pilotlight.schema.support import RESPONSES as SUPPORT
 from pilotlight_backend import SamplingParams
 from tests.api.caller import Call
 from tests.api.tables import documented
@@ -28,6 +30,15 @@ def tool(name: str) -> dict[str, Any]:
 
 
 TOOLS = [tool("add"), tool("mul")]
+
+NOT_UNLIMITED = f"; {MAX_TOKENS_HINT['hint']}"
+NOT_STORED = "no response is stored, so each is answered while the client waits; leave it out"
+NO_RESPONSE = "no response is stored; send the whole conversation as input"
+
+
+def reason(name: str) -> str:
+    """Return why the field *name* is refused."""
+    return (SUPPORT[name].extra or {})["refused"]
 
 
 def asked(given: Any = "hi", **fields: Any) -> dict[str, Any]:
@@ -782,8 +793,12 @@ USER = {"role": "user", "content": "hi"}
         ({"input": []}, "Expected `array` of length >= 1", "input"),
         ({"input": None}, "Expected `str | array`, got `null`", "input"),
         ({"input": [7]}, "Expected `object`, got `int`", "input[0]"),
-        ({"input": [USER, {"type": "item_reference", "id": "msg_1"}]}, None, "input[1].type"),
-        ({"input": [USER | {"type": "web_search_call"}]}, None, "input[0].type"),
+        (
+            {"input": [USER, {"type": "item_reference", "id": "msg_1"}]},
+            f"Invalid value 'item_reference'; {REFUSED_TYPES['item_reference']}",
+            "input[1].type",
+        ),
+        ({"input": [USER | {"type": "file_search_call"}]}, None, "input[0].type"),
         ({"input": [{"content": "hi"}]}, "this field is required", "input[0].role"),
         ({"input": [{"role": "user"}]}, "this field is required", "input[0].content"),
         ({"input": [USER, {"role": "tool", "content": ""}]}, None, "input[1].role"),
@@ -796,12 +811,12 @@ USER = {"role": "user", "content": "hi"}
                     {"role": "user", "content": [{"type": "input_image", "image_url": "x"}]},
                 ]
             },
-            "Invalid value 'input_image'",
+            "Invalid value 'input_image'; input is text; send its text, or leave it out",
             "input[2].content[0].type",
         ),
         (
             {"input": [{"role": "user", "content": [{"detail": "x", "type": "input_file"}]}]},
-            "Invalid value 'input_file'",
+            "Invalid value 'input_file'; input is text; send its text, or leave it out",
             "input[0].content[0].type",
         ),
         (
@@ -820,13 +835,12 @@ USER = {"role": "user", "content": "hi"}
             "input[0].arguments",
         ),
         ({"input": [{"type": "reasoning", "summary": "x"}]}, None, "input[0].summary"),
-        ({"max_output_tokens": 0}, "Expected `int` >= 1", "max_output_tokens"),
+        ({"max_output_tokens": 0}, f"Expected `int` >= 1{NOT_UNLIMITED}", "max_output_tokens"),
         ({"temperature": 2.5}, "Expected `float` <= 2.0", "temperature"),
         ({"top_logprobs": 21}, "Expected `int` <= 20", "top_logprobs"),
         ({"include": ["everything"]}, None, "include[0]"),
         ({"metadata": {"k": "v" * 513}}, None, "metadata[...]"),
         ({"reasoning": {"effort": "extreme"}}, None, "reasoning.effort"),
-        ({"reasoning": {"mode": "pro"}}, None, "reasoning.mode"),
         ({"text": {"format": {"type": "xml"}}}, "Invalid value 'xml'", "text.format.type"),
         (
             {"text": {"format": {"type": "json_schema", "name": "x"}}},
@@ -890,15 +904,14 @@ USER = {"role": "user", "content": "hi"}
             "the request gives this elsewhere",
             "chat_template_kwargs.messages",
         ),
-        ({"background": True}, REFUSED["background"], "background"),
-        ({"background": 0}, REFUSED["background"], "background"),
-        ({"truncation": "auto"}, REFUSED["truncation"], "truncation"),
-        ({"previous_response_id": "resp_1"}, REFUSED["previous_response_id"], None),
-        ({"previous_response_id": False}, REFUSED["previous_response_id"], None),
-        ({"previous_response_id": "disabled"}, REFUSED["previous_response_id"], None),
-        ({"conversation": {"id": "conv_1"}}, REFUSED["conversation"], "conversation"),
-        ({"conversation": "conv_1"}, REFUSED["conversation"], "conversation"),
-        ({"context_management": []}, REFUSED["context_management"], "context_management"),
+        ({"background": True}, NOT_STORED, "background"),
+        ({"background": 0}, "Expected `bool | null`, got `int`", "background"),
+        ({"previous_response_id": "resp_1"}, NO_RESPONSE, None),
+        ({"previous_response_id": False}, NO_RESPONSE, None),
+        ({"conversation": {"id": "conv_1"}}, reason("conversation"), "conversation"),
+        ({"conversation": "conv_1"}, reason("conversation"), "conversation"),
+        ({"prompt": {"id": "pmpt_1"}}, reason("prompt"), "prompt"),
+        ({"moderation": {"model": "omni"}}, reason("moderation"), "moderation"),
     ],
 )
 async def test_a_field_at_fault_is_named(service, fields, said, param):
@@ -931,15 +944,17 @@ BUILT_IN = sorted(
 
 @pytest.mark.parametrize("kind", BUILT_IN)
 async def test_a_built_in_tool(service, kind):
-    """A tool that OpenAI runs is refused by its type, whatever comes before that."""
+    """A tool that OpenAI runs is skipped, and stands in the answer as it was declared."""
     built_in = {"vector_store_ids": ["v"], "server_label": "s", "type": kind}
-    response = await service.post(asked(tools=[tool("add"), built_in]), path=RESPONSES)
-    assert response.status_code == 400
-    assert response.json()["error"]["param"] == "tools[1].type"
-    assert kind in response.json()["error"]["message"]
+    response = await respond(service, "hi", tools=[tool("add"), built_in])
+    assert response["tools"][0]["name"] == "add"
+    assert response["tools"][1] == built_in
+    prompt = service.engine.detokenize(service.engine.requests[-1].prompt)
+    assert '"add"' in prompt
+    assert kind not in prompt
 
 
-@pytest.mark.parametrize("name", sorted(REFUSED.keys() - {"background", "truncation"}))
+@pytest.mark.parametrize("name", [*sorted(SUPPORT), "background", "previous_response_id"])
 async def test_what_is_refused_may_be_null(service, name):
     """A field that asks for nothing is no fault."""
     assert await respond(service, **{name: None})
@@ -948,7 +963,7 @@ async def test_what_is_refused_may_be_null(service, name):
 async def test_what_asks_for_nothing(service):
     """The values that mean what the server does anyway are accepted."""
     include = [*get_args(Includable)]
-    assert await respond(service, background=False, truncation="disabled", include=include)
+    assert await respond(service, background=False, include=include)
 
 
 async def test_a_prompt_over_the_context(start):
@@ -999,5 +1014,8 @@ def test_every_field_is_documented():
 
 
 def test_refused_fields_are_those_with_a_reason():
-    """What the table says is refused has its reason, and the other way round."""
-    assert documented("Responses", "refused") == set(REFUSED)
+    """What the table says is refused or has no effect is what the code says."""
+    read = {"background", "previous_response_id"}  # where they are used, not where they are decoded
+    for table, fate, others in (("accepted", "accepted", set()), ("refused", "refused", read)):
+        fields = {name for name, meta in SUPPORT.items() if fate_of(meta.extra) == fate}
+        assert documented("Responses", table) == fields | others

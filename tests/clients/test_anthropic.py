@@ -243,7 +243,7 @@ def test_errors_are_the_clients_own(client: anthropic.Anthropic):
     with pytest.raises(anthropic.NotFoundError) as nobody:
         client.messages.create(model="nobody", max_tokens=1, messages=QUESTION)
     with pytest.raises(anthropic.BadRequestError) as wrong:
-        client.messages.create(model="spark", max_tokens=0, messages=QUESTION)
+        client.messages.create(model="spark", max_tokens=-1, messages=QUESTION)
 
     assert nobody.value.type == "not_found_error"
     assert "'nobody'" in nobody.value.api_message

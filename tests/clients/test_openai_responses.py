@@ -208,7 +208,7 @@ def test_errors_are_the_clients_own(client: openai.OpenAI):
     with pytest.raises(openai.BadRequestError) as stateful:
         client.responses.create(model="spark", input=QUESTION, previous_response_id="resp_1")
     with pytest.raises(openai.BadRequestError) as built_in:
-        client.responses.create(model="spark", input=QUESTION, tools=[{"type": "web_search"}])
+        client.responses.create(model="spark", input=QUESTION, tools=[{"type": "retrieval"}])
 
     assert unknown_model.value.code == "model_not_found"
     assert stateful.value.param == "previous_response_id"

@@ -12,10 +12,21 @@ from msgspec import Struct
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest
 from pilotlight.guidance import GrammarInvalid, check_size
-from pilotlight.schema.chat.request import ChatCompletionRequest, JsonSchemaFormat, Tool
+from pilotlight.schema.chat.request import (
+    ChatCompletionRequest,
+    JsonObjectFormat,
+    JsonSchema,
+    JsonSchemaFormat,
+    Tool,
+)
 from pilotlight.schema.completions import CompletionRequest
-from pilotlight.schema.messages.request import CountTokensRequest, MessagesRequest
-from pilotlight.schema.responses.request import ResponseJsonSchemaFormat, ResponseRequest
+from pilotlight.schema.declared import DeclaredTool
+from pilotlight.schema.messages.request import CountTokensRequest, CustomTool, MessagesRequest
+from pilotlight.schema.responses.request import (
+    ResponseFunctionTool,
+    ResponseJsonSchemaFormat,
+    ResponseRequest,
+)
 from pilotlight.schema.sampling import SamplingRequest
 from pilotlight.schema.tokens import TokenizeRequest
 
@@ -68,7 +79,7 @@ def _taken(asked: Any) -> Taken:
         case ChatCompletionRequest():
             yield from _messages("messages", asked.messages)
             yield from _sampling(asked)
-            yield from _functions(asked.tools)
+            yield from _tools(asked.tools)
             yield from _chat_forms(asked)
         case CompletionRequest():
             yield from _sampling(asked)
@@ -79,7 +90,7 @@ def _taken(asked: Any) -> Taken:
             yield from _anthropics(asked)
         case TokenizeRequest():
             yield from _messages("messages", asked.messages)
-            yield from _functions(asked.tools)
+            yield from _tools(asked.tools)
 
 
 def _messages(param: str, messages: Sequence[Any] | None) -> Taken:
@@ -101,22 +112,33 @@ def _stops(param: str, stops: Sequence[str] | None) -> Taken:
         yield Amount(f"{param}[{index}]", len(stop), "characters", "max_stop_length")
 
 
-def _tools(schemas: Sequence[Any], field: str) -> Taken:
-    yield Amount("tools", len(schemas), "tools", "max_tools")
-    for index, schema in enumerate(schemas):
+def _tools(tools: Sequence[DeclaredTool] | None) -> Taken:
+    tools = tools or ()
+    yield Amount("tools", len(tools), "tools", "max_tools")
+    for index, tool in enumerate(tools):
+        field, schema = _schema_of(tool)
         if schema is not None:
             yield Schema(f"tools[{index}].{field}", schema)
 
 
-def _functions(tools: Sequence[Tool] | None) -> Taken:
-    yield from _tools([tool.function.parameters for tool in tools or ()], "function.parameters")
+def _schema_of(tool: DeclaredTool) -> tuple[str, Any]:
+    match tool:
+        case Tool():
+            return "function.parameters", tool.function.parameters
+        case ResponseFunctionTool():
+            return "parameters", tool.parameters
+        case CustomTool():
+            return "input_schema", tool.input_schema
+        case _:
+            return "", None  # it is skipped, so nothing is made of it
 
 
 def _chat_forms(asked: ChatCompletionRequest) -> Taken:
-    if isinstance(asked.response_format, JsonSchemaFormat):
-        schema = asked.response_format.json_schema.schema
-        if schema is not None:
+    match asked.response_format:
+        case JsonSchemaFormat(json_schema=JsonSchema(schema=dict(schema))):
             yield Schema("response_format.json_schema.schema", schema)
+        case JsonObjectFormat(schema=dict(schema)):
+            yield Schema("response_format.schema", schema)
     if asked.guided_json is not None:
         yield Schema("guided_json", asked.guided_json)
 
@@ -124,7 +146,7 @@ def _chat_forms(asked: ChatCompletionRequest) -> Taken:
 def _response(asked: ResponseRequest) -> Taken:
     if not isinstance(asked.input, str):
         yield Amount("input", len(asked.input), "items", "max_messages")
-    yield from _tools([tool.parameters for tool in asked.tools or ()], "parameters")
+    yield from _tools(asked.tools)
     if asked.text and isinstance(asked.text.format, ResponseJsonSchemaFormat):
         yield Schema("text.format.schema", asked.text.format.schema)
 
@@ -133,6 +155,6 @@ def _anthropics(asked: CountTokensRequest) -> Taken:
     yield from _messages("messages", asked.messages)
     if isinstance(asked, MessagesRequest):
         yield from _stops("stop_sequences", asked.stop_sequences)
-    yield from _tools([tool.input_schema for tool in asked.tools or ()], "input_schema")
+    yield from _tools(asked.tools)
     if asked.output_config and asked.output_config.format:
         yield Schema("output_config.format.schema", asked.output_config.format.schema)

@@ -21,19 +21,30 @@ def chat_prompt(
     *,
     template_kwargs: Mapping[str, Any] | None,
     effort: str | None,
+    continues: bool | None = None,
+    begins: bool | None = None,
     param: str = "messages",
 ) -> ChatPrompt:
     """Return the prompt of *messages* and *tools*; *param* is what the request calls the former.
 
-    A last message of the assistant's that is text is what the answer begins with. Raises
-    `InvalidRequest` for template variables that the service sets.
+    A last message of the assistant's that is text is what the answer begins with, unless the
+    request says that it does not *continue* it, or that the prompt does not *begin* the answer.
+    Raises `InvalidRequest` for template variables that the service sets, and where there is nothing
+    to continue.
     """
-    said, prefill = _split_prefill(messages)
+    said, prefill = messages, ""
+    if continues if continues is not None else begins is not False:
+        said, prefill = _split_prefill(messages, required=continues is True)
     variables = _variables(template_kwargs or {}, effort)
     if prefill:
         variables.setdefault("enable_thinking", False)
     return ChatPrompt(
-        template_messages(said), template_tools(tools), variables, prefill, param=param
+        template_messages(said),
+        template_tools(tools),
+        variables,
+        prefill,
+        generation_prompt=begins is not False or continues is True,
+        param=param,
     )
 
 
@@ -45,9 +56,14 @@ def check_form(form: Form | None, calls: Calls | None) -> None:
         )
 
 
-def _split_prefill(messages: list[Message]) -> tuple[list[Message], str]:
+def _split_prefill(messages: list[Message], *, required: bool) -> tuple[list[Message], str]:
     last = messages[-1]
     if not isinstance(last, AssistantMessage) or last.tool_calls:
+        if required:
+            raise InvalidRequest(
+                "continue_final_message: the last message is no text of the assistant's",
+                param="continue_final_message",
+            )
         return messages, ""
     return messages[:-1], answered_text(last)
 

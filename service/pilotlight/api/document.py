@@ -6,6 +6,7 @@ says exactly what the decoder does.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -28,6 +29,7 @@ from pilotlight.errors import (
     Unavailable,
 )
 from pilotlight.schema.base import Request
+from pilotlight.schema.declared import DeclaredTool, schema_of_declared
 
 _TAGS = [
     {"name": "chat", "description": "Answers to conversations."},
@@ -161,7 +163,11 @@ def build_document(
     asked = {kind for _, _, operation in served for kind in _asked(operation)}
     answered = {kind for _, _, operation in served for kind in _answered(operation)}
     ordered = sorted(asked | answered, key=lambda kind: kind.__name__)
-    schemas, components = msgspec.json.schema_components(ordered, ref_template=REF)
+    # What lists of tools offer is reached over the hook alone, which msgspec does not follow.
+    ordered += [kind.offered for kind in DeclaredTool.__subclasses__()]
+    schemas, components = msgspec.json.schema_components(
+        ordered, schema_hook=partial(schema_of_declared, ref_template=REF), ref_template=REF
+    )
     by_type = dict(zip(ordered, schemas, strict=True))
     _free_untagged(components)
     components = finished(

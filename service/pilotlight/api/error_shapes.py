@@ -3,11 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
-from pilotlight.errors import ModelLoading, ServiceError, ShuttingDown
+from pilotlight.errors import ModelLoading, ServiceError, ShuttingDown, ThreadNotFound
 from pilotlight.schema.errors import ErrorBody, ErrorDetail
-from pilotlight.schema.messages.error import MessagesError, MessagesErrorDetail, MessagesErrorType
+from pilotlight.schema.messages.error import (
+    MessagesError,
+    MessagesErrorDetail,
+    MessagesErrorReason,
+    MessagesErrorType,
+)
 
 MESSAGES = "/v1/messages"
 """The path of Anthropic's API, and of what lies below it."""
@@ -50,7 +55,15 @@ def _anthropic(
 ) -> MessagesError:
     return MessagesError(
         error=MessagesErrorDetail(
-            type=_anthropic_type(kind), message=message, param=param, code=kind.code
+            type=_anthropic_type(kind),
+            message=message,
+            param=param,
+            code=kind.code,
+            # By this the SDKs' threads know to send the whole conversation once more
+            # (anthropic 2.13, lib/threads/_thread_state.py).
+            details=MessagesErrorReason(error_code="thread_not_found")
+            if issubclass(kind, ThreadNotFound)
+            else UNSET,
         ),
         request_id=request_id,
     )

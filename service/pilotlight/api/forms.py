@@ -26,11 +26,13 @@ def form_of(asked: ChatCompletionRequest) -> Form | None:
 def response_form(response_format: ResponseFormat | None) -> Form | None:
     """Return what `response_format` says; a schema that is left out is any JSON value."""
     match response_format:
-        case JsonObjectFormat():
+        case JsonObjectFormat(schema=None):
             return Form(JsonObject(), "response_format")
+        case JsonObjectFormat(schema=schema):
+            return Form(JsonSchema(schema), "response_format.schema")
         case JsonSchemaFormat(json_schema=described):
-            schema = True if described.schema is None else described.schema
-            return Form(JsonSchema(schema), "response_format.json_schema.schema")
+            body = JsonSchema(True if described.schema is None else described.schema)
+            return Form(body, "response_format.json_schema.schema")
         case _:
             return None
 

@@ -3,7 +3,8 @@
 JSON Schema counts 8.0 among the integers, and some clients write them so; msgspec's decoder does
 not. Nor does it take an object without a tag for the one of several types that says it may go
 without. And where `unknown_fields = ignore`, fields that the wire types do not know are dropped,
-wherever they stand: the types themselves forbid them, for that is what the document says.
+wherever they stand, and tools of types that nobody knows are skipped: the types themselves forbid
+them, for that is what the document says. What the types refuse by name is refused here too.
 """
 
 from functools import cache
@@ -12,20 +13,35 @@ from typing import Any, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
+from pilotlight.schema.declared import decode_declared
+
 T = TypeVar("T")
 
 
 def decode(body: bytes, kind: type[T], *, ignore_unknown: bool) -> T:
     """Return *body* as *kind*; raises as msgspec does."""
     value = _with_integers(msgspec.json.decode(body))
-    described = _described(cast("Any", kind))  # mypy takes no type[T] for hashable
-    value = _shape(value, described, ignore_unknown=ignore_unknown)
-    return msgspec.convert(value, kind)
+    return _convert(value, kind, ignore_unknown=ignore_unknown)
+
+
+def _convert(value: Any, kind: type[T], *, ignore_unknown: bool) -> T:
+    def convert(value: Any, kind: type[Any]) -> Any:
+        return _convert(value, kind, ignore_unknown=ignore_unknown)
+
+    def declared(kind: type[Any], value: Any) -> Any:
+        return decode_declared(kind, value, convert, skip_unknown=ignore_unknown)
+
+    shaped = _shape(value, described(kind), ignore_unknown=ignore_unknown)
+    return msgspec.convert(shaped, kind, dec_hook=declared)
+
+
+def described(kind: type[Any]) -> inspect.Type:
+    """Return what *kind* consists of; to look at it takes longer than to decode a request."""
+    return _described(cast("Any", kind))  # mypy takes no type[T] for hashable
 
 
 @cache
 def _described(kind: Any) -> inspect.Type:
-    """Return what *kind* consists of; to look at it takes longer than to decode a request."""
     return inspect.type_info(kind)
 
 

@@ -9,7 +9,9 @@ from litestar.exceptions import InternalServerException
 
 from pilotlight.api import lenient
 from pilotlight.api.disconnect import ClientDisconnected
+from pilotlight.api.refusals import explained
 from pilotlight.errors import InvalidRequest, UnsupportedMediaType
+from pilotlight.schema.declared import decode_declared
 
 T = TypeVar("T")
 
@@ -23,7 +25,7 @@ class Body(Generic[T]):
 
     def __init__(self, kind: type[T]) -> None:
         self._kind = kind
-        self._decoder = msgspec.json.Decoder(kind)
+        self._decoder = msgspec.json.Decoder(kind, dec_hook=_declared)
 
     async def read(self, request: Request[Any, Any, Any], *, ignore_unknown: bool) -> T:
         """Return the body of *request*.
@@ -47,7 +49,7 @@ class Body(Generic[T]):
             return self._decode(body, ignore_unknown=ignore_unknown)
         except msgspec.ValidationError as error:
             message, param = locate(str(error))
-            raise InvalidRequest(message, param=param) from None
+            raise InvalidRequest(explained(message, param, self._kind), param=param) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"the body is not valid JSON: {error}") from None
         except RecursionError:
@@ -59,6 +61,10 @@ class Body(Generic[T]):
         except msgspec.ValidationError:
             # The lenient reading is slower, and refuses in the same words what is wrong in both.
             return lenient.decode(body, self._kind, ignore_unknown=ignore_unknown)
+
+
+def _declared(kind: type[Any], value: Any) -> Any:
+    return decode_declared(kind, value, msgspec.convert, skip_unknown=False)
 
 
 async def _bytes_of(request: Request[Any, Any, Any]) -> bytes:
@@ -73,7 +79,7 @@ async def _bytes_of(request: Request[Any, Any, Any]) -> bytes:
         raise ClientDisconnected from None
 
 
-_PLACE = re.compile(r" - at `(?:key` in `)?\$\.?(?P<path>[^`]*)`$")
+_PLACE = re.compile(r" - at `(?:key` in `)?\$(?P<path>[^`]*)`$")
 _FIELD = re.compile(
     r"^Object (?P<fault>missing required|contains unknown) field `(?P<name>[^`]*)`$"
 )
@@ -89,9 +95,10 @@ def locate(message: str) -> tuple[str, str | None]:
     msgspec's errors carry their place in the text alone (`ValidationError` has no attributes), so
     this is the one spot that reads an error's message; its tests pin every shape.
     """
-    place = _PLACE.search(message)
-    path = place["path"] if place else ""
-    reason = message[: place.start()] if place else message
+    path, reason = "", message
+    while place := _PLACE.search(reason):  # of a tool there are two: in the tool, then its own
+        path, reason = path + place["path"], reason[: place.start()]
+    path = path.removeprefix(".")
     field = _FIELD.match(reason)
     if field:
         reason = _FAULTS[field["fault"]]

@@ -1,12 +1,25 @@
 """Which tools a request shows to the model, and what it may or must do with them."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import Calls
 from pilotlight.output.tool_calls import Function
-from pilotlight.schema.chat.request import AllowedToolsChoice, NamedToolChoice, Tool, ToolChoice
+from pilotlight.schema.chat.request import (
+    AllowedTool,
+    AllowedToolsChoice,
+    ChatTool,
+    NamedToolChoice,
+    Tool,
+    ToolChoice,
+)
+from pilotlight.schema.declared import DeclaredTool, SkippedTool, offered
+
+T = TypeVar("T")
 
 
-def tools_of(tools: list[Tool] | None, choice: ToolChoice | None) -> list[Tool]:
+def tools_of(tools: Sequence[ChatTool] | None, choice: ToolChoice | None) -> list[Tool]:
     """Return the tools that the model may call. Raises `InvalidRequest` for one that is not there.
 
     What it may not call, it is not shown either: a small model would call it.
@@ -15,21 +28,42 @@ def tools_of(tools: list[Tool] | None, choice: ToolChoice | None) -> list[Tool]:
     match choice:
         case "none":
             return []
-        case "required" if not tools:
-            raise InvalidRequest("tool_choice: there are no tools to call", param="tool_choice")
+        case "required":
+            return required(tools, Tool)
         case NamedToolChoice():
             return [_named(tools, choice.function.name, "tool_choice.function.name")]
-        case AllowedToolsChoice():
-            return [
-                _named(
-                    tools,
-                    allowed.function.name,
-                    f"tool_choice.allowed_tools.tools[{index}].function.name",
-                )
-                for index, allowed in enumerate(choice.allowed_tools.tools)
-            ]
+        case AllowedToolsChoice(allowed_tools=allowed):
+            return _allowed(tools, allowed.tools, required=allowed.mode == "required")
         case _:
-            return tools
+            return offered(tools, Tool)
+
+
+def required(tools: Sequence[DeclaredTool], kind: type[T]) -> list[T]:
+    """Return those of *tools* that the model is offered. Raises `InvalidRequest` without any."""
+    shown = offered(tools, kind)
+    if not shown:
+        skipped = ", ".join(tool.name for tool in tools if isinstance(tool, SkippedTool))
+        only = f", for {skipped} are skipped" if skipped else ""
+        raise InvalidRequest(f"tool_choice: there are no tools to call{only}", param="tool_choice")
+    return shown
+
+
+def no_such_tool(tools: Sequence[DeclaredTool], name: str, param: str) -> InvalidRequest:
+    """Return the error of a choice of *name*, which is none of the *tools* that are offered."""
+    for tool in tools:
+        if isinstance(tool, SkippedTool) and name in (tool.name, tool.type):
+            return InvalidRequest(
+                f"{param}: {name!r} is of type {tool.type}; tools of this type are skipped, so the"
+                " model cannot call it",
+                param=param,
+            )
+    return InvalidRequest(f"{param}: the request has no tool {name!r}", param=param)
+
+
+def nothing_allowed(skipped: Sequence[DeclaredTool], param: str) -> InvalidRequest:
+    """Return the error of a call that is required of tools that are all *skipped*."""
+    names = ", ".join(tool.name for tool in skipped if isinstance(tool, SkippedTool))
+    return InvalidRequest(f"{param}: {names} are skipped, so there is nothing to call", param=param)
 
 
 def calls_of(
@@ -51,8 +85,22 @@ def calls_of(
     return Calls(functions, required, parallel is not False)
 
 
-def _named(tools: list[Tool], name: str, param: str) -> Tool:
-    for tool in tools:
+def _allowed(
+    tools: Sequence[ChatTool], allowed: Sequence[DeclaredTool], *, required: bool
+) -> list[Tool]:
+    param = "tool_choice.allowed_tools.tools"
+    shown = [
+        _named(tools, one.function.name, f"{param}[{index}].function.name")
+        for index, one in enumerate(allowed)
+        if isinstance(one, AllowedTool)
+    ]
+    if required and not shown:
+        raise nothing_allowed(allowed, param)
+    return shown
+
+
+def _named(tools: Sequence[ChatTool], name: str, param: str) -> Tool:
+    for tool in offered(tools, Tool):
         if tool.function.name == name:
             return tool
-    raise InvalidRequest(f"{param}: the request has no tool {name!r}", param=param)
+    raise no_such_tool(tools, name, param)

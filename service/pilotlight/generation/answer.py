@@ -43,6 +43,7 @@ class Answer:
             else {one.name: one.parameters for one in calls.functions},
         )
         self._stops = StopFilter(params.stops)
+        self._empty = params.max_tokens == 0
         self._parallel = calls is None or calls.parallel
         self._untold: list[Token] | None = None if params.logprobs is None else []
         """Tokens whose text is not settled yet."""
@@ -73,6 +74,8 @@ class Answer:
                 return [begun, *self._echo]
             case Finish():
                 reason: Literal["stop", "length"] = "length" if event.reason == "length" else "stop"
+                if self._empty:
+                    return self._end("length")
                 self.usage = event.usage
                 return self._end(reason)
             case Failed():
@@ -80,6 +83,8 @@ class Answer:
                 return []
 
     def _token(self, token: Token) -> Sequence[GenerationEvent]:
+        if self._empty:
+            return self._end("length")
         self.usage = replace(self.usage, completion_tokens=self.usage.completion_tokens + 1)
         if self._untold is not None:
             self._untold.append(token)

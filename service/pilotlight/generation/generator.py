@@ -116,7 +116,7 @@ def _submit(
     requests = [
         GenerateRequest(
             prompt=prompt.tokens,
-            max_tokens=params.max_tokens,
+            max_tokens=max(1, params.max_tokens),  # engines know no request for nothing
             sampling=_seeded(params.sampling, number % params.n),
             stop_token_ids=params.stop_token_ids,
             logprobs=params.logprobs,

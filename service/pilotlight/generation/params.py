@@ -74,6 +74,7 @@ class GenerationParams(Struct, frozen=True, kw_only=True):
     echo: bool = False
     """Whether an answer begins with its prompt's text; a conversation has none."""
     max_tokens: int
+    """With 0 the prompts are evaluated, so that slots hold them, and the answers are empty."""
     sampling: SamplingParams
     """With a seed, each answer to a prompt has one of its own, counted from that."""
     stops: Sequence[str] = ()

@@ -1,5 +1,7 @@
 """A response's instructions and input items as the messages of a conversation."""
 
+import msgspec
+
 from pilotlight.schema.chat.messages import (
     AssistantMessage,
     CalledFunction,
@@ -12,12 +14,16 @@ from pilotlight.schema.chat.messages import (
 )
 from pilotlight.schema.responses.input import (
     FunctionOutputPart,
+    InputCustomCall,
+    InputCustomCallOutput,
     InputFunctionCall,
     InputFunctionCallOutput,
     InputItem,
     InputMessage,
     InputReasoning,
     InputTextPart,
+    InputToolListing,
+    InputWebSearch,
     OutputTextPart,
 )
 
@@ -67,6 +73,8 @@ def _messages(items: list[InputItem]) -> list[Message]:
     messages: list[Message] = []
     turn: _Turn | None = None
     for item in items:
+        if isinstance(item, InputWebSearch | InputToolListing):
+            continue
         if (message := _others(item)) is not None:
             if turn is not None:
                 messages.append(turn.message())
@@ -85,7 +93,7 @@ def _others(item: InputItem) -> Message | None:
             return UserMessage(content=_text(item.content))
         case InputMessage(role="system" | "developer"):
             return SystemMessage(content=_text(item.content))
-        case InputFunctionCallOutput():
+        case InputFunctionCallOutput() | InputCustomCallOutput():
             return ToolMessage(content=_text(item.output), tool_call_id=item.call_id)
         case _:
             return None
@@ -99,6 +107,10 @@ def _add(turn: _Turn, item: InputItem) -> None:
             turn.texts.append(_text(item.content))
         case InputFunctionCall():
             function = CalledFunction(name=item.name, arguments=item.arguments)
+            turn.calls.append(ToolCall(id=item.call_id, function=function))
+        case InputCustomCall():
+            arguments = msgspec.json.encode({"input": item.input}).decode()
+            function = CalledFunction(name=item.name, arguments=arguments)
             turn.calls.append(ToolCall(id=item.call_id, function=function))
 
 

@@ -7,9 +7,20 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
+from pilotlight.schema.support import HINT
+
 NonEmpty = Annotated[str, Meta(min_length=1)]
 
-NO_EFFECT = Meta(description="Accepted without effect.")
+ModelName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        pattern=r"\S",
+        description="The model's name; case does not count.",
+        extra={HINT: "a model has a name, and `GET /v1/models` lists them"},
+    ),
+]
+"""A name of blanks alone names nothing, like an empty one."""
 
 
 class Request(Struct, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from pilotlight.schema.base import Response
 from pilotlight.schema.chat.answer import CompletionUsage, Loading
 from pilotlight.schema.sampling import SamplingRequest, TokenId
+from pilotlight.schema.support import COMPLETIONS, MAX_TOKENS_HINT
 
 PromptTokens: TypeAlias = Annotated[list[TokenId], Meta(min_length=1)]
 
@@ -45,8 +46,14 @@ class CompletionRequest(SamplingRequest, kw_only=True):
         ),
     ]
     max_tokens: Annotated[
-        Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
-        Meta(description="Most tokens of an answer. 16 if omitted."),
+        Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,
+        Meta(
+            description=(
+                "Most tokens of an answer. 16 if omitted. With 0 the prompt is evaluated, and an"
+                " answer is empty, or with `echo` its prompt."
+            ),
+            extra=MAX_TOKENS_HINT,
+        ),
     ] = None
     best_of: Annotated[
         Annotated[int, Meta(ge=1, le=128)] | None,
@@ -65,9 +72,8 @@ class CompletionRequest(SamplingRequest, kw_only=True):
         Annotated[int, Meta(ge=0, le=5)] | None,
         Meta(description="Tell tokens' log probabilities, and this many of the likeliest beside."),
     ] = None
-    suffix: Annotated[
-        None, Meta(description="Refused: nothing is inserted; an answer goes on from its prompt.")
-    ] = None
+    suffix: Annotated[None, COMPLETIONS["suffix"]] = None
+    user: Annotated[str | None, COMPLETIONS["user"]] = None
 
 
 # ── answer ──────────────────────────────────────────────────────────────────────────────────────

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from pilotlight.schema.base import Request, Response
+from pilotlight.schema.base import ModelName, Request, Response
+from pilotlight.schema.support import NO_EFFECT
 
 MOST_INPUTS = 2048
 """Of a list; OpenAI's own limit."""
@@ -17,7 +18,7 @@ Tokens = Annotated[list[TokenId], Meta(min_length=1)]
 class EmbeddingRequest(Request, kw_only=True):
     """OpenAI's request for embeddings."""
 
-    model: Annotated[str, Meta(min_length=1, description="The model's name; case does not count.")]
+    model: ModelName
     input: Annotated[
         NonEmpty
         | Annotated[list[NonEmpty | TokenId | Tokens], Meta(min_length=1, max_length=MOST_INPUTS)],
@@ -47,7 +48,7 @@ class EmbeddingRequest(Request, kw_only=True):
             )
         ),
     ] = None
-    user: Annotated[str | None, Meta(description="Accepted without effect.")] = None
+    user: Annotated[str | None, NO_EFFECT] = None
 
 
 class Embedding(Response, kw_only=True):

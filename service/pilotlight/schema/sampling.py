@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from pilotlight.schema.base import NO_EFFECT, NonEmpty, Request
+from pilotlight.schema.base import ModelName, NonEmpty, Request
+from pilotlight.schema.support import NO_EFFECT
 
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 TokenIdKey = Annotated[str, Meta(pattern="^[0-9]{1,9}$")]
@@ -35,7 +36,7 @@ class StreamOptions(Request, kw_only=True):
 class SamplingRequest(Request, kw_only=True):
     """Which model, how its tokens are drawn, where an answer ends, and how it is sent."""
 
-    model: Annotated[str, Meta(min_length=1, description="The model's name; case does not count.")]
+    model: ModelName
 
     temperature: Annotated[
         Annotated[float, Meta(ge=0, le=2)] | None,
@@ -87,4 +88,3 @@ class SamplingRequest(Request, kw_only=True):
     stream_options: Annotated[
         StreamOptions | None, Meta(description="What a stream carries beside the answer.")
     ] = None
-    user: Annotated[str | None, NO_EFFECT] = None

@@ -4,18 +4,16 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from pilotlight.schema.base import NonEmpty, Request, Response
+from pilotlight.schema.base import ModelName, Request, Response
 from pilotlight.schema.chat.messages import Message
-from pilotlight.schema.chat.request import Tool
+from pilotlight.schema.chat.request import ChatTool
 from pilotlight.schema.sampling import TokenId
-
-_MODEL = Meta(description="The model's name; case does not count.")
 
 
 class TokenizeRequest(Request, kw_only=True):
     """A text or a conversation: one of `content`, `prompt` and `messages`."""
 
-    model: Annotated[NonEmpty, _MODEL]
+    model: ModelName
     content: Annotated[
         str | None, Meta(description="A text, as llama-server has it: nothing is put before it.")
     ] = None
@@ -70,7 +68,7 @@ class TokenizeRequest(Request, kw_only=True):
         ),
     ] = None
     tools: Annotated[
-        Annotated[list[Tool], Meta(max_length=128)] | None,
+        Annotated[list[ChatTool], Meta(max_length=128)] | None,
         Meta(description="Of messages: functions that the model may call."),
     ] = None
     chat_template_kwargs: Annotated[
@@ -107,7 +105,7 @@ class TokenizeResponse(Response, kw_only=True):
 class DetokenizeRequest(Request, kw_only=True):
     """Tokens of one model."""
 
-    model: Annotated[NonEmpty, _MODEL]
+    model: ModelName
     tokens: Annotated[list[TokenId], Meta(description="Token ids of this model.")]
 
 

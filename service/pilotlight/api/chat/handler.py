@@ -72,6 +72,8 @@ def generation_params(asked: ChatCompletionRequest) -> GenerationParams:
         tools,
         template_kwargs=asked.chat_template_kwargs,
         effort=asked.reasoning_effort,
+        continues=asked.continue_final_message,
+        begins=asked.add_generation_prompt,
     )
     return GenerationParams(
         model=asked.model,

@@ -78,7 +78,7 @@ def generation_params(asked: CompletionRequest) -> GenerationParams:
         prompts=prompts,
         n=best_of,
         echo=bool(asked.echo),
-        max_tokens=asked.max_tokens or MAX_TOKENS,
+        max_tokens=MAX_TOKENS if asked.max_tokens is None else asked.max_tokens,
         sampling=sampling_of(asked),
         stops=stops_of(asked),
         stop_token_ids=frozenset(asked.stop_token_ids or ()),

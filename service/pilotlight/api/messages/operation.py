@@ -5,7 +5,7 @@ import msgspec
 from pilotlight.api.error_shapes import ANTHROPIC
 from pilotlight.api.generating import ERRORS, PREFER
 from pilotlight.api.operation import Answer, Content, Operation, Parameter
-from pilotlight.errors import ContextLengthExceeded, QueueFull
+from pilotlight.errors import ContextLengthExceeded, QueueFull, ThreadNotFound
 from pilotlight.schema.messages.answer import AnsweredMessage, TokensCount
 from pilotlight.schema.messages.error import MessagesError
 from pilotlight.schema.messages.events import (
@@ -129,7 +129,7 @@ CREATE = Operation(
             ],
         )
     },
-    errors=ERRORS,
+    errors=[*ERRORS, ThreadNotFound],
     error_shape=ANTHROPIC,
 )
 

@@ -13,18 +13,21 @@ from pilotlight.api import tool_choice
 from pilotlight.api.conversation import check_form
 from pilotlight.api.forms import BUDGETS
 from pilotlight.api.sampling import TEMPERATURE, TOP_K, TOP_P
-from pilotlight.errors import InvalidRequest
+from pilotlight.errors import ThreadNotFound
 from pilotlight.generation import Calls, ChatPrompt, Form, GenerationParams
 from pilotlight.guidance import JsonSchema
 from pilotlight.prompt.blocks import conversation
 from pilotlight.prompt.messages import template_tools
 from pilotlight.schema.chat import request as chat
+from pilotlight.schema.declared import offered
 from pilotlight.schema.messages.request import (
     AnyToolChoice,
     AutoToolChoice,
+    ContinuedThread,
     CountTokensRequest,
     CustomTool,
     MessagesRequest,
+    MessagesTool,
     MessagesToolChoice,
     NoToolChoice,
     OneToolChoice,
@@ -43,24 +46,25 @@ class Tools(Struct, frozen=True):
 
 def tools_of(asked: CountTokensRequest) -> Tools:
     """Return the tools of *asked*. Raises `InvalidRequest` for one that is not there."""
-    tools = [_tool(tool) for tool in asked.tools or ()]
+    declared = asked.tools or []
     chosen = asked.tool_choice or AutoToolChoice()
-    choice = _choice(chosen, tools)
+    choice = _choice(chosen, declared)
+    tools = [_tool(tool) for tool in offered(declared, CustomTool)]
     shown = tool_choice.tools_of(tools, choice)
     single = not isinstance(chosen, NoToolChoice) and chosen.disable_parallel_tool_use
     return Tools(shown, tool_choice.calls_of(shown, choice, parallel=not single))
 
 
-def _choice(chosen: MessagesToolChoice, tools: Sequence[chat.Tool]) -> chat.ToolChoice:
+def _choice(chosen: MessagesToolChoice, tools: Sequence[MessagesTool]) -> chat.ToolChoice:
     match chosen:
         case NoToolChoice():
             return "none"
         case AnyToolChoice():
+            tool_choice.required(tools, CustomTool)
             return "required"
         case OneToolChoice(name=name):
-            if all(tool.function.name != name for tool in tools):
-                param = "tool_choice.name"
-                raise InvalidRequest(f"{param}: the request has no tool {name!r}", param=param)
+            if all(tool.name != name for tool in offered(tools, CustomTool)):
+                raise tool_choice.no_such_tool(tools, name, "tool_choice.name")
             return chat.NamedToolChoice(function=chat.FunctionName(name=name))
         case AutoToolChoice():
             return "auto"
@@ -107,7 +111,14 @@ def chat_prompt(asked: CountTokensRequest, tools: Tools) -> ChatPrompt:
 
 
 def generation_params(asked: MessagesRequest) -> GenerationParams:
-    """Return what *asked* means, with the defaults for what it leaves out."""
+    """Return what *asked* means, with the defaults for what it leaves out.
+
+    Raises `ThreadNotFound` where it continues a conversation that would have to be stored.
+    """
+    if isinstance(asked.thread, ContinuedThread):
+        raise ThreadNotFound(
+            "thread: nothing is stored; send the whole conversation as messages", param="thread"
+        )
     tools = tools_of(asked)
     form = form_of(asked)
     check_form(form, tools.calls)

@@ -14,6 +14,7 @@ from pilotlight.output.events import OutputEvent
 from pilotlight.receipt import Phases
 from pilotlight.schema.chat.request import TextFormat
 from pilotlight.schema.responses.answer import (
+    AnsweredDeclaration,
     AnsweredReasoning,
     AnsweredText,
     AnsweredTool,
@@ -23,6 +24,7 @@ from pilotlight.schema.responses.answer import (
     ResponseObject,
     ResponseOutputTokensDetails,
     ResponseUsage,
+    SkippedAnsweredTool,
 )
 from pilotlight.schema.responses.events import (
     ErrorEventDetail,
@@ -40,6 +42,8 @@ from pilotlight.schema.responses.request import (
     ResponseFunctionTool,
     ResponseRequest,
     ResponseTextConfig,
+    ResponseTool,
+    SkippedResponseTool,
 )
 
 
@@ -110,7 +114,10 @@ def item_status(ended: Ended) -> ItemStatus:
     return "incomplete" if ended.reason == "length" else "completed"
 
 
-def _tool(tool: ResponseFunctionTool) -> AnsweredTool:
+def _tool(tool: ResponseTool) -> AnsweredDeclaration:
+    if isinstance(tool, SkippedResponseTool):
+        return SkippedAnsweredTool(tool)
+    assert isinstance(tool, ResponseFunctionTool)  # noqa: S101 - there are no others
     return AnsweredTool(
         name=tool.name,
         description=tool.description,

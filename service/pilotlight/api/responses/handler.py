@@ -22,12 +22,15 @@ from pilotlight.api.sampling import TEMPERATURE, TOP_K, TOP_P
 from pilotlight.api.tool_choice import calls_of
 from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
-from pilotlight.errors import InvalidRequest
+from pilotlight.errors import InvalidRequest, PreviousResponseNotFound
 from pilotlight.generation import Form, GenerationParams, Generator
 from pilotlight.guidance import JsonObject, JsonSchema
 from pilotlight.prompt.responses_input import conversation
-from pilotlight.schema.chat.request import JsonObjectFormat
-from pilotlight.schema.responses.request import REFUSED, ResponseJsonSchemaFormat, ResponseRequest
+from pilotlight.schema.responses.request import (
+    ResponseJsonObjectFormat,
+    ResponseJsonSchemaFormat,
+    ResponseRequest,
+)
 from pilotlight_backend import SamplingParams
 
 
@@ -86,19 +89,19 @@ def generation_params(asked: ResponseRequest) -> GenerationParams:
 
 
 def _check(asked: ResponseRequest) -> None:
-    for name, reason in REFUSED.items():
-        if _asks_for_something(name, getattr(asked, name)):
-            raise InvalidRequest(f"{name}: {reason}", param=name)
-
-
-def _asks_for_something(name: str, value: Any) -> bool:
-    match name:
-        case "background":
-            return value is not None and value is not False
-        case "truncation":
-            return value not in (None, "disabled")
-        case _:
-            return value is not None
+    """Raise `InvalidRequest` for what would need responses that are stored."""
+    if asked.previous_response_id is not None:
+        param = "previous_response_id"
+        # OpenAI's code for a response that is not stored any more.
+        raise PreviousResponseNotFound(
+            f"{param}: no response is stored; send the whole conversation as input", param=param
+        )
+    if asked.background:
+        raise InvalidRequest(
+            "background: no response is stored, so each is answered while the client waits; leave"
+            " it out",
+            param="background",
+        )
 
 
 def _logprobs(asked: ResponseRequest) -> int | None:
@@ -108,7 +111,7 @@ def _logprobs(asked: ResponseRequest) -> int | None:
 
 def _form(asked: ResponseRequest) -> Form | None:
     match asked.text.format if asked.text else None:
-        case JsonObjectFormat():
+        case ResponseJsonObjectFormat():
             return Form(JsonObject(), "text.format")
         case ResponseJsonSchemaFormat(schema=schema):
             return Form(JsonSchema(schema), "text.format.schema")

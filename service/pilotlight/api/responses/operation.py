@@ -6,6 +6,7 @@ import msgspec
 
 from pilotlight.api.generating import ERRORS, PREFER
 from pilotlight.api.operation import Answer, Content, Operation
+from pilotlight.errors import PreviousResponseNotFound
 from pilotlight.schema.responses.answer import ResponseObject
 from pilotlight.schema.responses.events import ResponseStreamEvent
 from pilotlight.schema.responses.request import ResponseRequest
@@ -157,5 +158,5 @@ OPERATION = Operation(
             ],
         )
     },
-    errors=ERRORS,
+    errors=[*ERRORS, PreviousResponseNotFound],
 )

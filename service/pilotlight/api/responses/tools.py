@@ -1,23 +1,29 @@
 """Which tools a response's request shows to the model, in chat's words."""
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
-from pilotlight.errors import InvalidRequest
+from pilotlight.api.tool_choice import no_such_tool, nothing_allowed, required
 from pilotlight.schema.chat.request import (
     AllowedTool,
     AllowedTools,
     AllowedToolsChoice,
+    ChatAllowance,
     FunctionDefinition,
     FunctionName,
     NamedToolChoice,
     Tool,
     ToolChoice,
 )
+from pilotlight.schema.declared import offered
 from pilotlight.schema.responses.request import (
+    AllowedFunction,
     AllowedFunctionsChoice,
     FunctionToolChoice,
     ResponseFunctionTool,
     ResponseRequest,
+    ResponseTool,
     ResponseToolChoice,
 )
 
@@ -39,29 +45,39 @@ def offer_of(asked: ResponseRequest) -> Offer:
 
 
 def _chosen(
-    tools: list[ResponseFunctionTool], choice: ResponseToolChoice | None
+    tools: Sequence[ResponseTool], choice: ResponseToolChoice | None
 ) -> list[ResponseFunctionTool]:
     match choice:
         case "none":
             return []
-        case "required" if not tools:
-            raise InvalidRequest("tool_choice: there are no tools to call", param="tool_choice")
+        case "required":
+            return required(tools, ResponseFunctionTool)
         case FunctionToolChoice():
             return [_named(tools, choice.name, "tool_choice.name")]
         case AllowedFunctionsChoice():
-            return [
-                _named(tools, allowed.name, f"tool_choice.tools[{index}].name")
-                for index, allowed in enumerate(choice.tools)
-            ]
+            return _allowed(tools, choice)
         case _:
-            return tools
+            return offered(tools, ResponseFunctionTool)
 
 
-def _named(tools: list[ResponseFunctionTool], name: str, param: str) -> ResponseFunctionTool:
-    for tool in tools:
+def _allowed(
+    tools: Sequence[ResponseTool], choice: AllowedFunctionsChoice
+) -> list[ResponseFunctionTool]:
+    shown = [
+        _named(tools, allowed.name, f"tool_choice.tools[{index}].name")
+        for index, allowed in enumerate(choice.tools)
+        if isinstance(allowed, AllowedFunction)
+    ]
+    if choice.mode == "required" and not shown:
+        raise nothing_allowed(choice.tools, "tool_choice.tools")
+    return shown
+
+
+def _named(tools: Sequence[ResponseTool], name: str, param: str) -> ResponseFunctionTool:
+    for tool in offered(tools, ResponseFunctionTool):
         if tool.name == name:
             return tool
-    raise InvalidRequest(f"{param}: the request has no tool {name!r}", param=param)
+    raise no_such_tool(tools, name, param)
 
 
 def _tool(tool: ResponseFunctionTool) -> Tool:
@@ -79,9 +95,10 @@ def _choice(choice: ResponseToolChoice | None) -> ToolChoice | None:
         case FunctionToolChoice():
             return NamedToolChoice(function=FunctionName(name=choice.name))
         case AllowedFunctionsChoice():
-            allowed = [
+            allowed: list[ChatAllowance] = [
                 AllowedTool(type="function", function=FunctionName(name=tool.name))
                 for tool in choice.tools
+                if isinstance(tool, AllowedFunction)
             ]
             return AllowedToolsChoice(allowed_tools=AllowedTools(mode=choice.mode, tools=allowed))
         case _:

@@ -2,9 +2,8 @@
 
 from pilotlight.api.chat.handler import generation_params
 from pilotlight.errors import InvalidRequest
-from pilotlight.generation import ChatPrompt, Prompt, TextPrompt
-from pilotlight.prompt.messages import template_messages, template_tools
-from pilotlight.schema.chat.messages import AssistantMessage, Message
+from pilotlight.generation import Prompt, TextPrompt
+from pilotlight.schema.chat.messages import Message
 from pilotlight.schema.chat.request import ChatCompletionRequest
 from pilotlight.schema.tokens import TokenizeRequest
 
@@ -57,25 +56,13 @@ def _begins(asked: TokenizeRequest, *, default: bool) -> bool:
 
 
 def _conversation(asked: TokenizeRequest, messages: list[Message]) -> Prompt:
-    last, continues = messages[-1], asked.continue_final_message
-    if continues and (not isinstance(last, AssistantMessage) or last.tool_calls):
-        raise InvalidRequest(
-            "continue_final_message: the last message is no text of the assistant's",
-            param="continue_final_message",
-        )
     chat = ChatCompletionRequest(
         model=asked.model,
         messages=messages,
         tools=asked.tools,
         chat_template_kwargs=asked.chat_template_kwargs,
+        continue_final_message=asked.continue_final_message,
+        add_generation_prompt=asked.add_generation_prompt,
     )
     (prompt,) = generation_params(chat).prompts
-    begins = asked.add_generation_prompt is not False
-    if begins if continues is None else continues:
-        return prompt
-    return ChatPrompt(
-        template_messages(messages),
-        template_tools(asked.tools),
-        asked.chat_template_kwargs or {},
-        generation_prompt=begins,
-    )
+    return prompt

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
-from pilotlight.schema.base import NO_EFFECT, NonEmpty, Request
+from pilotlight.schema.base import NonEmpty, Request
+from pilotlight.schema.support import CHAT_MESSAGES
 
 
 class TextPart(Request, kw_only=True):
@@ -16,6 +17,7 @@ class TextPart(Request, kw_only=True):
 
     type: Literal["text"]
     text: str
+    prompt_cache_breakpoint: Annotated[Any, CHAT_MESSAGES["prompt_cache_breakpoint"]] = None
 
 
 Content: TypeAlias = str | Annotated[list[TextPart], Meta(min_length=1)]
@@ -25,6 +27,7 @@ class AnsweredTextPart(Request, kw_only=True, tag_field="type", tag="text"):
     """A piece of an earlier answer's text."""
 
     text: str
+    prompt_cache_breakpoint: Annotated[Any, CHAT_MESSAGES["prompt_cache_breakpoint"]] = None
 
 
 class RefusalPart(Request, kw_only=True, tag_field="type", tag="refusal"):
@@ -64,6 +67,7 @@ class CalledFunction(Request, kw_only=True):
 
     name: NonEmpty
     arguments: str
+    parsed_arguments: Annotated[Any, CHAT_MESSAGES["parsed_arguments"]] = None
 
 
 class ToolCall(Request, kw_only=True):
@@ -72,6 +76,7 @@ class ToolCall(Request, kw_only=True):
     id: str
     function: CalledFunction
     type: Literal["function"] = "function"
+    index: Annotated[int | None, CHAT_MESSAGES["index"]] = None
 
 
 class AssistantMessage(Request, kw_only=True, tag_field="role", tag="assistant"):
@@ -82,9 +87,13 @@ class AssistantMessage(Request, kw_only=True, tag_field="role", tag="assistant")
     tool_calls: list[ToolCall] | None = None
     reasoning_content: str | None = None
     refusal: str | None = None
-    annotations: Annotated[list[Any] | None, NO_EFFECT] = None
-    audio: Annotated[None, Meta(description="Refused: answers are text.")] = None
-    function_call: Annotated[None, Meta(description="Refused: use `tool_calls`.")] = None
+    annotations: Annotated[Any, CHAT_MESSAGES["annotations"]] = None
+    logprobs: Annotated[Any, CHAT_MESSAGES["logprobs"]] = None
+    parsed: Annotated[Any, CHAT_MESSAGES["parsed"]] = None
+    provider_specific_fields: Annotated[Any, CHAT_MESSAGES["provider_specific_fields"]] = None
+    thinking_blocks: Annotated[Any, CHAT_MESSAGES["thinking_blocks"]] = None
+    audio: Annotated[None, CHAT_MESSAGES["audio"]] = None
+    function_call: Annotated[None, CHAT_MESSAGES["function_call"]] = None
 
 
 class ToolMessage(Request, kw_only=True, tag_field="role", tag="tool"):
@@ -92,6 +101,7 @@ class ToolMessage(Request, kw_only=True, tag_field="role", tag="tool"):
 
     content: Content
     tool_call_id: str
+    name: Annotated[str | None, CHAT_MESSAGES["tool_name"]] = None
 
 
 Message: TypeAlias = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage

@@ -1,16 +1,18 @@
 """A request for a chat completion: OpenAI's, with our additions.
 
-A field typed `None` is one that OpenAI has and this server refuses; a field without effect is
-accepted for its clients' sake. Their descriptions say so in the document.
+A field typed `None` is one that OpenAI has and this server refuses; `schema/support.py` says which
+fields are refused or have no effect, and why.
 """
 
 from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
-from pilotlight.schema.base import NO_EFFECT, NonEmpty, Request
+from pilotlight.schema.base import NonEmpty, Request
 from pilotlight.schema.chat.messages import Message
+from pilotlight.schema.declared import DeclaredTool, SkippedTool
 from pilotlight.schema.sampling import SamplingRequest
+from pilotlight.schema.support import CHAT, CHAT_VENDOR_TOOLS, MAX_TOKENS_HINT
 
 
 class FunctionDefinition(Request, kw_only=True):
@@ -22,11 +24,25 @@ class FunctionDefinition(Request, kw_only=True):
     strict: bool | None = None
 
 
-class Tool(Request, kw_only=True):
+class ChatTool(DeclaredTool):
+    """What the tools of a chat request are."""
+
+    __slots__ = ()
+    skipped_types = CHAT_VENDOR_TOOLS
+
+
+class Tool(Request, ChatTool, kw_only=True):
     """A tool the model may use."""
 
     function: FunctionDefinition
     type: Literal["function"]
+
+
+class SkippedChatTool(SkippedTool, ChatTool):
+    """A tool that is skipped."""
+
+
+ChatTool.offered, ChatTool.skipped = Tool, SkippedChatTool
 
 
 class TextFormat(Request, kw_only=True, tag_field="type", tag="text"):
@@ -34,7 +50,9 @@ class TextFormat(Request, kw_only=True, tag_field="type", tag="text"):
 
 
 class JsonObjectFormat(Request, kw_only=True, tag_field="type", tag="json_object"):
-    """Any JSON object."""
+    """Any JSON object, or one that validates against *schema*, as llama-server has it."""
+
+    schema: dict[str, Any] | None = None
 
 
 class JsonSchema(Request, kw_only=True):
@@ -67,18 +85,32 @@ class NamedToolChoice(Request, kw_only=True, tag_field="type", tag="function"):
     function: FunctionName
 
 
-class AllowedTool(Request, kw_only=True):
+class ChatAllowance(DeclaredTool):
+    """What the tools of `allowed_tools` are."""
+
+    __slots__ = ()
+    skipped_types = CHAT_VENDOR_TOOLS
+
+
+class AllowedTool(Request, ChatAllowance, kw_only=True):
     """One of the tools that may be called."""
 
     function: FunctionName
     type: Literal["function"]
 
 
+class SkippedChatAllowance(SkippedTool, ChatAllowance):
+    """One of the tools that are skipped."""
+
+
+ChatAllowance.offered, ChatAllowance.skipped = AllowedTool, SkippedChatAllowance
+
+
 class AllowedTools(Request, kw_only=True):
     """The tools that may be called, of all that the request lists."""
 
     mode: Literal["auto", "required"]
-    tools: Annotated[list[AllowedTool], Meta(min_length=1)]
+    tools: Annotated[list[ChatAllowance], Meta(min_length=1)]
 
 
 class AllowedToolsChoice(Request, kw_only=True, tag_field="type", tag="allowed_tools"):
@@ -99,11 +131,17 @@ class ChatCompletionRequest(SamplingRequest, kw_only=True):
 
     max_completion_tokens: Annotated[
         Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
-        Meta(description="Most tokens of the answer, thinking included. 2048 if omitted."),
+        Meta(
+            description="Most tokens of the answer, thinking included. 2048 if omitted.",
+            extra=MAX_TOKENS_HINT,
+        ),
     ] = None
     max_tokens: Annotated[
         Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
-        Meta(description="The older name of `max_completion_tokens`, which wins."),
+        Meta(
+            description="The older name of `max_completion_tokens`, which wins.",
+            extra=MAX_TOKENS_HINT,
+        ),
     ] = None
     logprobs: Annotated[
         bool | None, Meta(description="Whether content comes with its tokens' log probabilities.")
@@ -114,8 +152,8 @@ class ChatCompletionRequest(SamplingRequest, kw_only=True):
     ] = None
 
     tools: Annotated[
-        Annotated[list[Tool], Meta(max_length=128)] | None,
-        Meta(description="Functions that the model may call."),
+        Annotated[list[ChatTool], Meta(max_length=128)] | None,
+        Meta(description="Functions that the model may call; other tools are skipped."),
     ] = None
     tool_choice: Annotated[
         ToolChoice | None,
@@ -130,12 +168,30 @@ class ChatCompletionRequest(SamplingRequest, kw_only=True):
         bool | None,
         Meta(description="Whether an answer may make several calls. True if omitted."),
     ] = None
+    add_generation_prompt: Annotated[
+        bool | None,
+        Meta(
+            description=(
+                "Whether the prompt ends with the beginning of the assistant's turn. True if"
+                " omitted, unless `continue_final_message` is true."
+            )
+        ),
+    ] = None
+    continue_final_message: Annotated[
+        bool | None,
+        Meta(
+            description=(
+                "Whether the answer continues a last message of the assistant's. True if omitted,"
+                " unless `add_generation_prompt` is false."
+            )
+        ),
+    ] = None
     reasoning_effort: Annotated[
-        Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None,
+        Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None,
         Meta(
             description=(
                 "`none` turns the thinking off. The others end it after 128, 512, 2048 or 8192"
-                " tokens, `xhigh` never, and the chat template is told them."
+                " tokens, `xhigh` and `max` never, and the chat template is told them."
             )
         ),
     ] = None
@@ -164,30 +220,23 @@ class ChatCompletionRequest(SamplingRequest, kw_only=True):
         ),
     ] = None
 
-    metadata: Annotated[Annotated[dict[str, str], Meta(max_length=16)] | None, NO_EFFECT] = None
-    prompt_cache_key: Annotated[
-        str | None,
-        Meta(
-            description=(
-                "Accepted without effect: a prompt's beginning is reused wherever a slot holds it."
-            )
-        ),
-    ] = None
-    prompt_cache_options: Annotated[dict[str, Any] | None, NO_EFFECT] = None
-    prompt_cache_retention: Annotated[str | None, NO_EFFECT] = None
-    safety_identifier: Annotated[str | None, NO_EFFECT] = None
-    service_tier: Annotated[str | None, NO_EFFECT] = None
-    store: Annotated[
-        bool | None, Meta(description="Accepted without effect: nothing is stored.")
-    ] = None
-    verbosity: Annotated[Literal["low", "medium", "high"] | None, NO_EFFECT] = None
-
-    audio: Annotated[None, Meta(description="Refused: answers are text.")] = None
-    function_call: Annotated[None, Meta(description="Refused: use `tool_choice`.")] = None
-    functions: Annotated[None, Meta(description="Refused: use `tools`.")] = None
     modalities: Annotated[
         list[Literal["text"]] | None, Meta(description="Accepted as `text`: answers are text.")
     ] = None
-    moderation: Annotated[None, Meta(description="Refused: nothing is moderated.")] = None
-    prediction: Annotated[None, Meta(description="Refused: answers are not predicted.")] = None
-    web_search_options: Annotated[None, Meta(description="Refused: nothing is searched.")] = None
+
+    metadata: Annotated[Any, CHAT["metadata"]] = None
+    prediction: Annotated[Any, CHAT["prediction"]] = None
+    prompt_cache_key: Annotated[str | None, CHAT["prompt_cache_key"]] = None
+    prompt_cache_options: Annotated[Any, CHAT["prompt_cache_options"]] = None
+    prompt_cache_retention: Annotated[str | None, CHAT["prompt_cache_retention"]] = None
+    safety_identifier: Annotated[str | None, CHAT["safety_identifier"]] = None
+    service_tier: Annotated[str | None, CHAT["service_tier"]] = None
+    store: Annotated[bool | None, CHAT["store"]] = None
+    user: Annotated[str | None, CHAT["user"]] = None
+    verbosity: Annotated[str | None, CHAT["verbosity"]] = None
+    web_search_options: Annotated[Any, CHAT["web_search_options"]] = None
+
+    audio: Annotated[None, CHAT["audio"]] = None
+    function_call: Annotated[None, CHAT["function_call"]] = None
+    functions: Annotated[None, CHAT["functions"]] = None
+    moderation: Annotated[None, CHAT["moderation"]] = None

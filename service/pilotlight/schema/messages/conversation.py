@@ -4,17 +4,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
-from pilotlight.schema.base import NO_EFFECT, NonEmpty, Request
+from pilotlight.schema.base import NonEmpty, Request
+from pilotlight.schema.support import BLOCKS
 
-
-class CacheControl(Request, kw_only=True):
-    """Where Anthropic would cache; here a prompt's beginning is reused wherever a slot holds it."""
-
-    type: Literal["ephemeral"]
-    ttl: Literal["5m", "1h"] | None = None
-
-
-Cached: TypeAlias = Annotated[CacheControl | None, NO_EFFECT]
+Cached: TypeAlias = Annotated[dict[str, Any] | None, BLOCKS["cache_control"]]
 
 
 class PlainTextBlock(Request, kw_only=True):
@@ -27,7 +20,8 @@ class PlainTextBlock(Request, kw_only=True):
     type: Literal["text"]
     text: str
     cache_control: Cached = None
-    citations: Annotated[list[Any] | None, NO_EFFECT] = None
+    citations: Annotated[Any, BLOCKS["citations"]] = None
+    parsed_output: Annotated[Any, BLOCKS["parsed_output"]] = None
 
 
 class TextBlock(Request, kw_only=True, tag_field="type", tag="text"):
@@ -35,7 +29,8 @@ class TextBlock(Request, kw_only=True, tag_field="type", tag="text"):
 
     text: str
     cache_control: Cached = None
-    citations: Annotated[list[Any] | None, NO_EFFECT] = None
+    citations: Annotated[Any, BLOCKS["citations"]] = None
+    parsed_output: Annotated[Any, BLOCKS["parsed_output"]] = None
 
 
 class ToolResultBlock(Request, kw_only=True, tag_field="type", tag="tool_result"):
@@ -45,13 +40,7 @@ class ToolResultBlock(Request, kw_only=True, tag_field="type", tag="tool_result"
     content: str | list[PlainTextBlock] | None = None
     is_error: bool | None = None
     cache_control: Cached = None
-    toolset_name: Annotated[None, Meta(description="Refused: there are no toolsets.")] = None
-
-
-class DirectCaller(Request, kw_only=True):
-    """The model itself made the call."""
-
-    type: Literal["direct"]
+    toolset_name: Annotated[str | None, BLOCKS["toolset_name"]] = None
 
 
 class ToolUseBlock(Request, kw_only=True, tag_field="type", tag="tool_use"):
@@ -61,23 +50,21 @@ class ToolUseBlock(Request, kw_only=True, tag_field="type", tag="tool_use"):
     name: NonEmpty
     input: dict[str, Any]
     cache_control: Cached = None
-    caller: Annotated[DirectCaller | None, NO_EFFECT] = None
-    toolset_name: Annotated[None, Meta(description="Refused: there are no toolsets.")] = None
+    caller: Annotated[dict[str, Any] | None, BLOCKS["caller"]] = None
+    toolset_name: Annotated[str | None, BLOCKS["toolset_name"]] = None
 
 
 class ThinkingBlock(Request, kw_only=True, tag_field="type", tag="thinking"):
     """An earlier answer's thinking."""
 
     thinking: str
-    signature: Annotated[
-        str | None, Meta(description="Accepted without effect: nothing is signed.")
-    ] = None
+    signature: Annotated[str | None, BLOCKS["signature"]] = None
 
 
 class RedactedThinkingBlock(Request, kw_only=True, tag_field="type", tag="redacted_thinking"):
     """Thinking that only who encrypted it can read; accepted without effect."""
 
-    data: str
+    data: Annotated[str, BLOCKS["data"]]
 
 
 UserContent: TypeAlias = str | Annotated[list[TextBlock | ToolResultBlock], Meta(min_length=1)]

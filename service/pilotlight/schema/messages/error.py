@@ -2,6 +2,8 @@
 
 from typing import Literal, TypeAlias
 
+from msgspec import UNSET, UnsetType
+
 from pilotlight.schema.base import Response
 
 MessagesErrorType: TypeAlias = Literal[
@@ -16,6 +18,12 @@ MessagesErrorType: TypeAlias = Literal[
 ]
 
 
+class MessagesErrorReason(Response, kw_only=True):
+    """What Anthropic's SDKs act on by themselves."""
+
+    error_code: Literal["thread_not_found"]
+
+
 class MessagesErrorDetail(Response, kw_only=True):
     """Anthropic's type and message, and what this server knows beside them."""
 
@@ -24,6 +32,8 @@ class MessagesErrorDetail(Response, kw_only=True):
     param: str | None
     """The request's field at fault, such as `messages[2].content`."""
     code: str
+    details: MessagesErrorReason | UnsetType = UNSET
+    """Where the SDKs know what to do: on `thread_not_found` they send the whole conversation."""
 
 
 class MessagesError(Response, kw_only=True, tag_field="type", tag="error"):

@@ -1,18 +1,33 @@
 """A request for a message, and for the count of its tokens: Anthropic's.
 
-A field typed `None` is one that Anthropic has and this server refuses; a field without effect is
-accepted for its clients' sake. Their descriptions say so in the document.
+A field typed `None` is one that Anthropic has and this server refuses; `schema/support.py` says
+which fields are refused or have no effect, and why.
 """
 
 from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
-from pilotlight.schema.base import NO_EFFECT, NonEmpty, Request
+from pilotlight.schema.base import ModelName, NonEmpty, Request
+from pilotlight.schema.declared import DeclaredTool, SkippedTool
 from pilotlight.schema.messages.conversation import Cached, SystemContent, Turn
+from pilotlight.schema.support import (
+    ANTHROPIC_VENDOR_TOOLS,
+    MAX_TOKENS_HINT,
+    MESSAGES,
+    NO_EFFECT,
+    accepted,
+)
 
 
-class CustomTool(Request, kw_only=True):
+class MessagesTool(DeclaredTool):
+    """What the tools of a request are."""
+
+    __slots__ = ()
+    skipped_types = ANTHROPIC_VENDOR_TOOLS
+
+
+class CustomTool(Request, MessagesTool, kw_only=True):
     """A tool of the client's; *input_schema* is a JSON Schema."""
 
     type: Literal["custom"] | None = None
@@ -21,18 +36,22 @@ class CustomTool(Request, kw_only=True):
     input_schema: dict[str, Any]
     strict: bool | None = None
     allowed_callers: Annotated[
-        list[Literal["direct"]] | None,
-        Meta(description="Accepted as `direct`: only the model calls tools."),
+        list[str] | None,
+        Meta(description="A tool that the model may not call by itself (`direct`) is not shown."),
     ] = None
     cache_control: Cached = None
-    defer_loading: Annotated[
-        bool | None, Meta(description="Accepted without effect: every tool is shown at once.")
-    ] = None
+    defer_loading: Annotated[bool | None, accepted("every tool is shown at once")] = None
     eager_input_streaming: Annotated[
-        bool | None,
-        Meta(description="Accepted without effect: inputs are streamed as they are written."),
+        bool | None, accepted("inputs are streamed as they are written")
     ] = None
     input_examples: Annotated[list[dict[str, Any]] | None, NO_EFFECT] = None
+
+
+class SkippedMessagesTool(SkippedTool, MessagesTool):
+    """A tool that is skipped."""
+
+
+MessagesTool.offered, MessagesTool.skipped = CustomTool, SkippedMessagesTool
 
 
 class AutoToolChoice(Request, kw_only=True, tag_field="type", tag="auto"):
@@ -61,9 +80,10 @@ class NoToolChoice(Request, kw_only=True, tag_field="type", tag="none"):
 MessagesToolChoice: TypeAlias = AutoToolChoice | AnyToolChoice | OneToolChoice | NoToolChoice
 
 Display = Annotated[
-    Literal["summarized", "omitted"] | None,
-    Meta(description="`omitted` leaves the thinking's text out; `summarized` is all of it."),
+    Literal["summarized", "omitted", "updates"] | None,
+    Meta(description="`omitted` leaves the thinking's text out; the others are all of it."),
 ]
+Binding = Annotated[dict[str, Any] | None, accepted("nothing is signed")]
 
 
 class ThinkingEnabled(Request, kw_only=True, tag_field="type", tag="enabled"):
@@ -71,6 +91,7 @@ class ThinkingEnabled(Request, kw_only=True, tag_field="type", tag="enabled"):
 
     budget_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     display: Display = None
+    block_binding: Binding = None
 
 
 class ThinkingDisabled(Request, kw_only=True, tag_field="type", tag="disabled"):
@@ -81,6 +102,7 @@ class ThinkingAdaptive(Request, kw_only=True, tag_field="type", tag="adaptive"):
     """The model thinks as much as it likes."""
 
     display: Display = None
+    block_binding: Binding = None
 
 
 Thinking: TypeAlias = ThinkingEnabled | ThinkingDisabled | ThinkingAdaptive
@@ -106,12 +128,26 @@ class OutputConfig(Request, kw_only=True):
         ),
     ] = None
     format: OutputFormat | None = None
+    task_budget: Annotated[dict[str, Any] | None, accepted("`max_tokens` bounds the answer")] = None
+
+
+class CreatedThread(Request, kw_only=True, tag_field="type", tag="create"):
+    """Asks the server to keep the conversation; accepted without effect."""
+
+
+class ContinuedThread(Request, kw_only=True, tag_field="type", tag="continue"):
+    """A conversation that the server would have to keep; refused as `thread_not_found`."""
+
+    previous_message_id: Any = None
+
+
+Thread: TypeAlias = CreatedThread | ContinuedThread
 
 
 class CountTokensRequest(Request, kw_only=True):
     """What a prompt is made of."""
 
-    model: Annotated[str, Meta(min_length=1, description="The model's name; case does not count.")]
+    model: ModelName
     messages: Annotated[
         list[Turn], Meta(min_length=1, description="The conversation, oldest first.")
     ]
@@ -119,8 +155,8 @@ class CountTokensRequest(Request, kw_only=True):
         SystemContent | None, Meta(description="What the model is told about its task.")
     ] = None
     tools: Annotated[
-        Annotated[list[CustomTool], Meta(max_length=1024)] | None,
-        Meta(description="Tools that the model may call."),
+        Annotated[list[MessagesTool], Meta(max_length=1024)] | None,
+        Meta(description="Tools that the model may call; those of other types are skipped."),
     ] = None
     tool_choice: Annotated[
         MessagesToolChoice | None,
@@ -139,20 +175,28 @@ class CountTokensRequest(Request, kw_only=True):
         OutputConfig | None, Meta(description="The answer's effort, and its form.")
     ] = None
     cache_control: Cached = None
-    speed: Annotated[Literal["standard"] | None, Meta(description="Accepted as `standard`.")] = None
 
-
-class RequestMetadata(Request, kw_only=True):
-    """Who asks."""
-
-    user_id: Annotated[str | None, NO_EFFECT] = None
+    billing_policy: Annotated[Any, MESSAGES["billing_policy"]] = None
+    context_management: Annotated[Any, MESSAGES["context_management"]] = None
+    mcp_servers: Annotated[Any, MESSAGES["mcp_servers"]] = None
+    speed: Annotated[str | None, MESSAGES["speed"]] = None
+    compaction: Annotated[None, MESSAGES["compaction"]] = None
 
 
 class MessagesRequest(CountTokensRequest, kw_only=True):
     """Anthropic's request for a message."""
 
     max_tokens: Annotated[
-        int, Meta(ge=1, le=2**31 - 1, description="Most tokens of the answer, thinking included.")
+        int,
+        Meta(
+            ge=0,
+            le=2**31 - 1,
+            description=(
+                "Most tokens of the answer, thinking included. With 0 the prompt is evaluated, so"
+                " that a slot holds it, and the answer is empty."
+            ),
+            extra=MAX_TOKENS_HINT,
+        ),
     ]
     temperature: Annotated[
         Annotated[float, Meta(ge=0, le=2)] | None,
@@ -173,11 +217,21 @@ class MessagesRequest(CountTokensRequest, kw_only=True):
     stream: Annotated[
         bool | None, Meta(description="Whether the answer comes as server-sent events.")
     ] = None
-    metadata: RequestMetadata | None = None
-    service_tier: Annotated[Literal["auto", "standard_only"] | None, NO_EFFECT] = None
 
-    container: Annotated[None, Meta(description="Refused: nothing is executed.")] = None
-    diagnostics: Annotated[None, Meta(description="Refused: no message is kept.")] = None
-    inference_geo: Annotated[
-        None, Meta(description="Refused: the server computes where it runs.")
+    thread: Annotated[
+        Thread | None,
+        Meta(
+            description=(
+                "`create` is accepted without effect; `continue` is a 404 `thread_not_found`, after"
+                " which Anthropic's SDKs send the whole conversation."
+            )
+        ),
     ] = None
+
+    diagnostics: Annotated[Any, MESSAGES["diagnostics"]] = None
+    fallback_credit_token: Annotated[Any, MESSAGES["fallback_credit_token"]] = None
+    fallbacks: Annotated[Any, MESSAGES["fallbacks"]] = None
+    metadata: Annotated[dict[str, Any] | None, MESSAGES["metadata"]] = None
+    service_tier: Annotated[str | None, MESSAGES["service_tier"]] = None
+    container: Annotated[None, MESSAGES["container"]] = None
+    inference_geo: Annotated[None, MESSAGES["inference_geo"]] = None

@@ -3,6 +3,7 @@
 from typing import Any, Literal, TypeAlias
 
 from pilotlight.schema.base import Response
+from pilotlight.schema.declared import DeclaredTool, SkippedTool
 from pilotlight.schema.responses.input import ItemStatus
 from pilotlight.schema.responses.request import (
     Effort,
@@ -10,6 +11,7 @@ from pilotlight.schema.responses.request import (
     ResponseToolChoice,
     Summary,
 )
+from pilotlight.schema.support import OPENAI_VENDOR_TOOLS
 
 
 class OutputTopLogprob(Response, kw_only=True):
@@ -111,13 +113,27 @@ class ResponseFault(Response, kw_only=True):
     """The error's type, as an error's body has it."""
 
 
-class AnsweredTool(Response, kw_only=True, tag_field="type", tag="function"):
+class AnsweredDeclaration(DeclaredTool):
+    """What the tools of an answer are: those of the request."""
+
+    __slots__ = ()
+    skipped_types = OPENAI_VENDOR_TOOLS
+
+
+class AnsweredTool(Response, AnsweredDeclaration, kw_only=True, tag_field="type", tag="function"):
     """A function of the request."""
 
     name: str
     description: str | None
     parameters: dict[str, Any] | None
     strict: bool | None
+
+
+class SkippedAnsweredTool(SkippedTool, AnsweredDeclaration):
+    """A tool of the request that was skipped, as it was declared."""
+
+
+AnsweredDeclaration.offered, AnsweredDeclaration.skipped = AnsweredTool, SkippedAnsweredTool
 
 
 class AnsweredText(Response, kw_only=True):
@@ -164,7 +180,7 @@ class ResponseObject(Response, kw_only=True):
     temperature: float
     text: AnsweredText
     tool_choice: ResponseToolChoice
-    tools: list[AnsweredTool]
+    tools: list[AnsweredDeclaration]
     top_logprobs: int
     top_p: float
     truncation: Literal["disabled"] = "disabled"

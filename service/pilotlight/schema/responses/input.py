@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from msgspec import Meta, field
+from msgspec import field
 
-from pilotlight.schema.base import NO_EFFECT, NonEmpty, Request
+from pilotlight.schema.base import NonEmpty, Request
 from pilotlight.schema.chat.messages import RefusalPart
+from pilotlight.schema.support import RESPONSE_ITEMS, accepted
 
 ItemStatus: TypeAlias = Literal["in_progress", "completed", "incomplete"]
 
@@ -14,15 +15,16 @@ class InputTextPart(Request, kw_only=True, tag_field="type", tag="input_text"):
     """A piece of a message's text."""
 
     text: str
-    prompt_cache_breakpoint: Annotated[dict[str, Any] | None, NO_EFFECT] = None
+    prompt_cache_breakpoint: Annotated[Any, RESPONSE_ITEMS["prompt_cache_breakpoint"]] = None
 
 
 class OutputTextPart(Request, kw_only=True, tag_field="type", tag="output_text"):
     """A piece of an earlier answer's text."""
 
     text: str
-    annotations: Annotated[list[Any] | None, NO_EFFECT] = None
-    logprobs: Annotated[list[Any] | None, NO_EFFECT] = None
+    annotations: Annotated[Any, RESPONSE_ITEMS["annotations"]] = None
+    logprobs: Annotated[Any, RESPONSE_ITEMS["logprobs"]] = None
+    parsed: Annotated[Any, RESPONSE_ITEMS["parsed"]] = None
 
 
 class InputMessage(Request, kw_only=True, tag_field="type", tag="message"):
@@ -32,9 +34,9 @@ class InputMessage(Request, kw_only=True, tag_field="type", tag="message"):
 
     role: Literal["user", "assistant", "system", "developer"]
     content: str | list[InputTextPart | OutputTextPart | RefusalPart]
-    id: Annotated[str | None, NO_EFFECT] = None
-    status: Annotated[ItemStatus | None, NO_EFFECT] = None
-    phase: Annotated[Literal["commentary", "final_answer"] | None, NO_EFFECT] = None
+    id: Annotated[str | None, RESPONSE_ITEMS["id"]] = None
+    status: Annotated[str | None, RESPONSE_ITEMS["status"]] = None
+    phase: Annotated[str | None, RESPONSE_ITEMS["phase"]] = None
 
 
 class InputFunctionCall(Request, kw_only=True, tag_field="type", tag="function_call"):
@@ -43,11 +45,14 @@ class InputFunctionCall(Request, kw_only=True, tag_field="type", tag="function_c
     call_id: NonEmpty
     name: NonEmpty
     arguments: str
-    id: Annotated[str | None, NO_EFFECT] = None
-    status: Annotated[ItemStatus | None, NO_EFFECT] = None
-    namespace: Annotated[None, Meta(description="Refused: functions have no namespaces.")] = None
-    caller: Annotated[dict[str, Any] | None, NO_EFFECT] = None
-    asynchronous: Annotated[bool | None, NO_EFFECT] = field(default=None, name="async")
+    parsed_arguments: Annotated[Any, RESPONSE_ITEMS["parsed_arguments"]] = None
+    id: Annotated[str | None, RESPONSE_ITEMS["id"]] = None
+    status: Annotated[str | None, RESPONSE_ITEMS["status"]] = None
+    namespace: Annotated[str | None, RESPONSE_ITEMS["namespace"]] = None
+    caller: Annotated[dict[str, Any] | None, RESPONSE_ITEMS["caller"]] = None
+    asynchronous: Annotated[bool | None, RESPONSE_ITEMS["async"]] = field(
+        default=None, name="async"
+    )
 
 
 class FunctionOutputPart(Request, kw_only=True):
@@ -59,7 +64,7 @@ class FunctionOutputPart(Request, kw_only=True):
 
     type: Literal["input_text"]
     text: str
-    prompt_cache_breakpoint: Annotated[dict[str, Any] | None, NO_EFFECT] = None
+    prompt_cache_breakpoint: Annotated[Any, RESPONSE_ITEMS["prompt_cache_breakpoint"]] = None
 
 
 class InputFunctionCallOutput(Request, kw_only=True, tag_field="type", tag="function_call_output"):
@@ -67,11 +72,11 @@ class InputFunctionCallOutput(Request, kw_only=True, tag_field="type", tag="func
 
     call_id: NonEmpty
     output: str | list[FunctionOutputPart]
-    id: Annotated[str | None, NO_EFFECT] = None
-    name: Annotated[str | None, NO_EFFECT] = None
-    status: Annotated[ItemStatus | None, NO_EFFECT] = None
-    namespace: Annotated[None, Meta(description="Refused: functions have no namespaces.")] = None
-    caller: Annotated[dict[str, Any] | None, NO_EFFECT] = None
+    id: Annotated[str | None, RESPONSE_ITEMS["id"]] = None
+    name: Annotated[str | None, RESPONSE_ITEMS["name"]] = None
+    status: Annotated[str | None, RESPONSE_ITEMS["status"]] = None
+    namespace: Annotated[str | None, RESPONSE_ITEMS["namespace"]] = None
+    caller: Annotated[dict[str, Any] | None, RESPONSE_ITEMS["caller"]] = None
 
 
 class InputReasoningText(Request, kw_only=True):
@@ -93,9 +98,61 @@ class InputReasoning(Request, kw_only=True, tag_field="type", tag="reasoning"):
 
     summary: list[InputReasoningSummary]
     content: list[InputReasoningText] | None = None
-    id: Annotated[str | None, NO_EFFECT] = None
-    status: Annotated[ItemStatus | None, NO_EFFECT] = None
-    encrypted_content: Annotated[str | None, NO_EFFECT] = None
+    id: Annotated[str | None, RESPONSE_ITEMS["id"]] = None
+    status: Annotated[str | None, RESPONSE_ITEMS["status"]] = None
+    encrypted_content: Annotated[str | None, RESPONSE_ITEMS["encrypted_content"]] = None
 
 
-InputItem: TypeAlias = InputMessage | InputFunctionCall | InputFunctionCallOutput | InputReasoning
+class InputCustomCall(Request, kw_only=True, tag_field="type", tag="custom_tool_call"):
+    """A call of a tool that takes text; to the model it is a function's, with that as `input`."""
+
+    call_id: NonEmpty
+    name: NonEmpty
+    input: str
+    id: Annotated[str | None, RESPONSE_ITEMS["id"]] = None
+    status: Annotated[str | None, RESPONSE_ITEMS["status"]] = None
+    namespace: Annotated[str | None, RESPONSE_ITEMS["namespace"]] = None
+    caller: Annotated[dict[str, Any] | None, RESPONSE_ITEMS["caller"]] = None
+    asynchronous: Annotated[bool | None, RESPONSE_ITEMS["async"]] = field(
+        default=None, name="async"
+    )
+
+
+class InputCustomCallOutput(Request, kw_only=True, tag_field="type", tag="custom_tool_call_output"):
+    """What such a tool answered."""
+
+    call_id: NonEmpty
+    output: str | list[FunctionOutputPart]
+    id: Annotated[str | None, RESPONSE_ITEMS["id"]] = None
+    name: Annotated[str | None, RESPONSE_ITEMS["name"]] = None
+    status: Annotated[str | None, RESPONSE_ITEMS["status"]] = None
+    caller: Annotated[dict[str, Any] | None, RESPONSE_ITEMS["caller"]] = None
+
+
+class InputWebSearch(Request, kw_only=True, tag_field="type", tag="web_search_call"):
+    """A search that a vendor made; accepted without effect: what was found is in its answer."""
+
+    action: Annotated[Any, accepted()] = None
+    id: Annotated[str | None, RESPONSE_ITEMS["id"]] = None
+    status: Annotated[str | None, RESPONSE_ITEMS["status"]] = None
+
+
+class InputToolListing(Request, kw_only=True, tag_field="type", tag="mcp_list_tools"):
+    """What a server offered to a vendor; accepted without effect: nothing of it can be called."""
+
+    server_label: Annotated[Any, accepted()] = None
+    tools: Annotated[Any, accepted()] = None
+    error: Annotated[Any, accepted()] = None
+    id: Annotated[str | None, RESPONSE_ITEMS["id"]] = None
+
+
+InputItem: TypeAlias = (
+    InputMessage
+    | InputFunctionCall
+    | InputFunctionCallOutput
+    | InputReasoning
+    | InputCustomCall
+    | InputCustomCallOutput
+    | InputWebSearch
+    | InputToolListing
+)

@@ -1,37 +1,34 @@
 """A request for a response: OpenAI's, with some fields of llama-server's and vLLM's.
 
-What a request can have and this server refuses is typed as anything and documented as null, so that
-the refusal can say why (`REFUSED`); a field without effect is accepted for its clients' sake.
+A field typed `None` is one that OpenAI has and this server refuses; `schema/support.py` says which
+fields are refused or have no effect, and why.
 """
 
 from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, field
 
-from pilotlight.schema.base import NO_EFFECT, NonEmpty, Request
-from pilotlight.schema.chat.request import JsonObjectFormat, TextFormat
+from pilotlight.schema.base import ModelName, NonEmpty, Request
+from pilotlight.schema.chat.request import TextFormat
+from pilotlight.schema.declared import DeclaredTool, SkippedTool
 from pilotlight.schema.responses.input import InputItem
-
-REFUSED = {
-    "access_programs": "there are no access programs here",
-    "background": "no response is stored, so each is answered while the client waits",
-    "background_options": "no response is stored, so each is answered while the client waits",
-    "context_management": "a conversation is taken as it is sent, and never compacted",
-    "conversation": "no conversation is stored; send the whole of it as input",
-    "image": "input is text",
-    "moderation": "nothing is moderated",
-    "previous_response_id": "no response is stored; send the whole conversation as input",
-    "prompt": "no prompt is stored; send its text as instructions and input",
-    "truncation": "no input is cut; leave out what is too long for the model's context",
-}
-"""Why fields, or some of their values, are refused."""
+from pilotlight.schema.support import (
+    MAX_TOKENS_HINT,
+    NO_EFFECT,
+    OPENAI_VENDOR_TOOLS,
+    RESPONSES,
+    accepted,
+)
 
 
-def _refused(name: str) -> Meta:
-    return Meta(description=f"Refused: {REFUSED[name]}.", extra_json_schema={"type": "null"})
+class ResponseTool(DeclaredTool):
+    """What the tools of a request are."""
+
+    __slots__ = ()
+    skipped_types = OPENAI_VENDOR_TOOLS
 
 
-class ResponseFunctionTool(Request, kw_only=True):
+class ResponseFunctionTool(Request, ResponseTool, kw_only=True):
     """A function that the model may call; *parameters* is a JSON Schema."""
 
     type: Literal["function"]
@@ -39,10 +36,20 @@ class ResponseFunctionTool(Request, kw_only=True):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
-    allowed_callers: list[Literal["direct"]] | None = None
+    allowed_callers: Annotated[
+        list[str] | None,
+        Meta(description="A tool that the model may not call by itself (`direct`) is not shown."),
+    ] = None
     defer_loading: Annotated[bool | None, NO_EFFECT] = None
     output_schema: Annotated[dict[str, Any] | None, NO_EFFECT] = None
     asynchronous: Annotated[bool | None, NO_EFFECT] = field(default=None, name="async")
+
+
+class SkippedResponseTool(SkippedTool, ResponseTool):
+    """A tool that is skipped."""
+
+
+ResponseTool.offered, ResponseTool.skipped = ResponseFunctionTool, SkippedResponseTool
 
 
 class FunctionToolChoice(Request, kw_only=True, tag_field="type", tag="function"):
@@ -51,23 +58,41 @@ class FunctionToolChoice(Request, kw_only=True, tag_field="type", tag="function"
     name: NonEmpty
 
 
-class AllowedFunction(Request, kw_only=True):
+class ResponseAllowance(DeclaredTool):
+    """What the tools of `allowed_tools` are."""
+
+    __slots__ = ()
+    skipped_types = OPENAI_VENDOR_TOOLS
+
+
+class AllowedFunction(Request, ResponseAllowance, kw_only=True):
     """One of the functions that may be called."""
 
     type: Literal["function"]
     name: NonEmpty
 
 
+class SkippedResponseAllowance(SkippedTool, ResponseAllowance):
+    """One of the tools that are skipped."""
+
+
+ResponseAllowance.offered, ResponseAllowance.skipped = AllowedFunction, SkippedResponseAllowance
+
+
 class AllowedFunctionsChoice(Request, kw_only=True, tag_field="type", tag="allowed_tools"):
     """The model may call, or must call, one of some functions."""
 
     mode: Literal["auto", "required"]
-    tools: Annotated[list[AllowedFunction], Meta(min_length=1)]
+    tools: Annotated[list[ResponseAllowance], Meta(min_length=1)]
 
 
 ResponseToolChoice: TypeAlias = (
     Literal["none", "auto", "required"] | FunctionToolChoice | AllowedFunctionsChoice
 )
+
+
+class ResponseJsonObjectFormat(Request, kw_only=True, tag_field="type", tag="json_object"):
+    """Any JSON object."""
 
 
 class ResponseJsonSchemaFormat(Request, kw_only=True, tag_field="type", tag="json_schema"):
@@ -79,7 +104,7 @@ class ResponseJsonSchemaFormat(Request, kw_only=True, tag_field="type", tag="jso
     strict: bool | None = None
 
 
-ResponseTextFormat: TypeAlias = TextFormat | JsonObjectFormat | ResponseJsonSchemaFormat
+ResponseTextFormat: TypeAlias = TextFormat | ResponseJsonObjectFormat | ResponseJsonSchemaFormat
 
 
 class ResponseTextConfig(Request, kw_only=True):
@@ -109,16 +134,10 @@ class ReasoningConfig(Request, kw_only=True):
             )
         ),
     ] = None
-    summary: Annotated[
-        Summary | None,
-        Meta(description="Accepted without effect: the whole of the thinking is told."),
-    ] = None
+    summary: Annotated[Summary | None, accepted("the whole of the thinking is told")] = None
     generate_summary: Annotated[Summary | None, NO_EFFECT] = None
-    context: Annotated[
-        Literal["auto", "current_turn", "all_turns"] | None,
-        Meta(description="Accepted without effect: the chat template decides."),
-    ] = None
-    mode: Literal["standard"] | None = None
+    context: Annotated[str | None, accepted("the chat template decides")] = None
+    mode: Annotated[str | None, NO_EFFECT] = None
 
 
 class ResponseStreamOptions(Request, kw_only=True):
@@ -142,7 +161,7 @@ Includable: TypeAlias = Literal[
 class ResponseRequest(Request, kw_only=True):
     """OpenAI's request for a response, with some fields of llama-server's and vLLM's."""
 
-    model: Annotated[str, Meta(min_length=1, description="The model's name; case does not count.")]
+    model: ModelName
     input: Annotated[
         str | Annotated[list[InputItem], Meta(min_length=1)],
         Meta(description="What the user says, or the conversation's items, oldest first."),
@@ -169,7 +188,10 @@ class ResponseRequest(Request, kw_only=True):
     ] = None
     max_output_tokens: Annotated[
         Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
-        Meta(description="Most tokens of the answer, thinking included. 2048 if omitted."),
+        Meta(
+            description="Most tokens of the answer, thinking included. 2048 if omitted.",
+            extra=MAX_TOKENS_HINT,
+        ),
     ] = None
 
     include: Annotated[
@@ -196,8 +218,8 @@ class ResponseRequest(Request, kw_only=True):
     stream_options: ResponseStreamOptions | None = None
 
     tools: Annotated[
-        Annotated[list[ResponseFunctionTool], Meta(max_length=128)] | None,
-        Meta(description="Functions that the model may call."),
+        Annotated[list[ResponseTool], Meta(max_length=128)] | None,
+        Meta(description="Functions that the model may call; other tools are skipped."),
     ] = None
     tool_choice: Annotated[
         ResponseToolChoice | None,
@@ -231,46 +253,41 @@ class ResponseRequest(Request, kw_only=True):
         | None,
         Meta(description="Stands in the answer as it is here."),
     ] = None
-    max_tool_calls: Annotated[
-        Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
-        Meta(description="Accepted without effect: it counts built-in tools, and there are none."),
-    ] = None
-    prompt_cache_key: Annotated[
-        str | None,
-        Meta(
-            description=(
-                "Accepted without effect: a prompt's beginning is reused wherever a slot holds it."
-            )
-        ),
-    ] = None
-    prompt_cache_options: Annotated[dict[str, Any] | None, NO_EFFECT] = None
-    prompt_cache_retention: Annotated[str | None, NO_EFFECT] = None
-    safety_identifier: Annotated[str | None, NO_EFFECT] = None
-    service_tier: Annotated[str | None, NO_EFFECT] = None
-    store: Annotated[
-        bool | None, Meta(description="Accepted without effect: nothing is stored.")
-    ] = None
-    user: Annotated[str | None, NO_EFFECT] = None
+    access_programs: Annotated[Any, RESPONSES["access_programs"]] = None
+    client_metadata: Annotated[Any, RESPONSES["client_metadata"]] = None
+    context_management: Annotated[Any, RESPONSES["context_management"]] = None
+    image: Annotated[Any, RESPONSES["image"]] = None
+    max_tool_calls: Annotated[int | None, RESPONSES["max_tool_calls"]] = None
+    prompt_cache_key: Annotated[str | None, RESPONSES["prompt_cache_key"]] = None
+    prompt_cache_options: Annotated[Any, RESPONSES["prompt_cache_options"]] = None
+    prompt_cache_retention: Annotated[str | None, RESPONSES["prompt_cache_retention"]] = None
+    safety_identifier: Annotated[str | None, RESPONSES["safety_identifier"]] = None
+    service_tier: Annotated[str | None, RESPONSES["service_tier"]] = None
+    store: Annotated[bool | None, RESPONSES["store"]] = None
+    truncation: Annotated[str | None, RESPONSES["truncation"]] = None
+    user: Annotated[str | None, RESPONSES["user"]] = None
 
     background: Annotated[
-        Any,
+        bool | None,
         Meta(
-            description=f"`true` is refused: {REFUSED['background']}.",
+            description=(
+                "`true` is refused: no response is stored, so each is answered while the client"
+                " waits."
+            ),
             extra_json_schema={"anyOf": [{"const": False}, {"type": "null"}]},
         ),
     ] = None
-    truncation: Annotated[
-        Literal["auto", "disabled"] | None,
+    previous_response_id: Annotated[
+        Any,
         Meta(
-            description=f"`auto` is refused: {REFUSED['truncation']}.",
-            extra_json_schema={"enum": ["disabled", None]},
+            description=(
+                "Refused as `previous_response_not_found`: no response is stored; send the whole"
+                " conversation as `input`."
+            ),
+            extra_json_schema={"type": "null"},
         ),
     ] = None
-    access_programs: Annotated[Any, _refused("access_programs")] = None
-    background_options: Annotated[Any, _refused("background_options")] = None
-    context_management: Annotated[Any, _refused("context_management")] = None
-    conversation: Annotated[Any, _refused("conversation")] = None
-    image: Annotated[Any, _refused("image")] = None
-    moderation: Annotated[Any, _refused("moderation")] = None
-    previous_response_id: Annotated[Any, _refused("previous_response_id")] = None
-    prompt: Annotated[Any, _refused("prompt")] = None
+    background_options: Annotated[None, RESPONSES["background_options"]] = None
+    conversation: Annotated[None, RESPONSES["conversation"]] = None
+    moderation: Annotated[None, RESPONSES["moderation"]] = None
+    prompt: Annotated[None, RESPONSES["prompt"]] = None

@@ -1,0 +1,87 @@
+"""What to tell beside msgspec's words where a request is refused: why, and what to do instead.
+
+It is looked up when a request is refused and not before, so that it costs the others nothing.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from msgspec import inspect
+
+from pilotlight.api.lenient import described
+from pilotlight.schema.declared import DeclaredTool
+from pilotlight.schema.support import HINT, REFUSED, REFUSED_TYPES
+
+_TYPE = re.compile(r"^Invalid (?:enum )?value '(?P<value>.*)'$")
+_BOUND = re.compile(r"^Expected `\w+` (>=|of length|matching) ?")
+_BLANK = (r"matching regex '\\S'", "that is not blank")
+_STEPS = re.compile(r"[^.\[\]]+")
+
+
+def explained(message: str, param: str | None, kind: type[Any]) -> str:
+    """Return *message*, which msgspec has of the field *param* of a *kind*, with what is known.
+
+    That is why a field, or a message, item or tool of a type, is refused; or what a value can be.
+    """
+    if param is None:
+        return message
+    reason = message.removeprefix(f"{param}: ")
+    if (refused := _said(kind, param, REFUSED)) is not None:
+        return f"{param}: {refused}"
+    if (value := _TYPE.match(reason)) and param.rpartition(".")[2] in ("type", "role"):
+        return f"{message}; {_of_type(value['value'], kind, param)}".removesuffix("; ")
+    hint = _said(kind, param, HINT) if _BOUND.match(reason) else None
+    return f"{message.replace(*_BLANK)}; {hint}" if hint else message
+
+
+def _of_type(value: str, kind: type[Any], param: str) -> str:
+    if param.startswith("tool_choice"):
+        for tool in _declared(kind):
+            if tool.skipped_types.fullmatch(value):
+                return "tools of this type are skipped, so the model cannot call one"
+    return REFUSED_TYPES.get(value, "")
+
+
+def _declared(kind: type[Any]) -> Iterator[type[DeclaredTool]]:
+    for found in _found(described(kind), iter(("tools", "0"))):
+        if isinstance(found, inspect.CustomType):
+            yield found.cls
+
+
+def _said(kind: type[Any], param: str, key: str) -> str | None:
+    """Return what the field at *param* of a *kind* says under *key*."""
+    for found in _found(described(kind), iter(_STEPS.findall(param))):
+        if isinstance(found, inspect.Metadata) and key in (found.extra or {}):
+            return str((found.extra or {})[key])
+    return None
+
+
+def _found(kind: inspect.Type, steps: Iterator[str]) -> list[inspect.Type]:
+    """Return what may stand at the end of *steps*: a type, with all that it is wrapped in."""
+    found = [kind]
+    for step in steps:
+        found = [below for one in found for below in _below(one, step)]
+    return [one for kind in found for one in _unwrapped(kind)]
+
+
+def _below(kind: inspect.Type, step: str) -> Iterator[inspect.Type]:
+    for one in _unwrapped(kind):
+        match one:
+            case inspect.StructType():
+                yield from (field.type for field in one.fields if field.encode_name == step)
+            case inspect.ListType() if step.isdecimal():
+                yield one.item_type
+
+
+def _unwrapped(kind: inspect.Type) -> Iterable[inspect.Type]:
+    """Yield *kind* and what it is made of, until a field or an item would be named."""
+    yield kind
+    match kind:
+        case inspect.Metadata():
+            yield from _unwrapped(kind.type)
+        case inspect.UnionType():
+            for member in kind.types:
+                yield from _unwrapped(member)
+        case inspect.CustomType() if issubclass(kind.cls, DeclaredTool):
+            yield described(kind.cls.offered)

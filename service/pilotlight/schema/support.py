@@ -1,0 +1,252 @@
+"""What becomes of the fields and tools that the vendors' APIs have and this server has not.
+
+The rule: a field or a declared tool that asks only for what this server does not have, and without
+which the answer is still right, is accepted without effect. What changes the meaning of the request
+(a conversation that is stored elsewhere, an item that refers to one, an input that cannot be read)
+is refused by name, whatever `unknown_fields` says.
+
+The tables list the fields of each API by that rule; the wire types take their descriptions from
+here, and docs/api.md lists them all. Every other field of a wire type is honoured.
+"""
+
+import re
+from typing import Any
+
+from msgspec import Meta
+
+ACCEPTED, REFUSED, HINT = "accepted", "refused", "hint"
+"""Keys of `Meta.extra`: what becomes of a field, or what to do about a bad value of it."""
+
+
+def accepted(reason: str = "") -> Meta:
+    """Return the description of a field that is accepted without effect, and why."""
+    text = f"Accepted without effect: {reason}." if reason else "Accepted without effect."
+    return Meta(description=text, extra={ACCEPTED: reason})
+
+
+def refused(reason: str) -> Meta:
+    """Return the description of a field that is refused; it is typed `None`."""
+    return Meta(description=f"Refused: {reason}.", extra={REFUSED: reason})
+
+
+NO_EFFECT = accepted()
+
+# ── fields ──────────────────────────────────────────────────────────────────────────────────────
+
+_CACHED = "a prompt's beginning is reused wherever a slot holds it"
+_NOT_STORED = "nothing is stored"
+_ALL_TEXT = "answers are text"
+
+CHAT: dict[str, Meta] = {
+    "metadata": accepted(_NOT_STORED),
+    "prediction": accepted("it would only make the answer come sooner"),
+    "prompt_cache_key": accepted(_CACHED),
+    "prompt_cache_options": accepted(_CACHED),
+    "prompt_cache_retention": accepted(_CACHED),
+    "safety_identifier": accepted(),
+    "service_tier": accepted(),
+    "store": accepted(_NOT_STORED),
+    "user": accepted(),
+    "verbosity": accepted(),
+    "web_search_options": accepted("nothing is searched"),
+    "audio": refused(f"{_ALL_TEXT}; leave it out"),
+    "function_call": refused("it is deprecated; use `tool_choice`"),
+    "functions": refused("it is deprecated; use `tools`"),
+    "moderation": refused("nothing is moderated; leave it out"),
+}
+"""Of `/v1/chat/completions`."""
+
+CHAT_MESSAGES: dict[str, Meta] = {
+    "annotations": accepted(),
+    "index": accepted("calls are in the order of their list"),
+    "logprobs": accepted(),
+    "parsed": accepted("the text counts"),
+    "parsed_arguments": accepted("the text of the arguments counts"),
+    "prompt_cache_breakpoint": accepted(_CACHED),
+    "provider_specific_fields": accepted(),
+    "thinking_blocks": accepted("`reasoning_content` counts"),
+    "tool_name": accepted("`tool_call_id` says which call was answered"),
+    "audio": refused(f"{_ALL_TEXT}; send what was said as `content`"),
+    "function_call": refused("it is deprecated; use `tool_calls`"),
+}
+"""Of chat's messages: what clients gather from streams, or what SDKs add to an answer."""
+
+COMPLETIONS: dict[str, Meta] = {
+    "suffix": refused(
+        "text is continued, not inserted; leave it out, or write the model's own fill-in-the-middle"
+        " tokens into `prompt`"
+    ),
+    "user": accepted(),
+}
+"""Of `/v1/completions`."""
+
+RESPONSES: dict[str, Meta] = {
+    "access_programs": accepted(),
+    "client_metadata": accepted(),
+    "context_management": accepted("the conversation is taken as it is sent"),
+    "image": accepted("input is text"),
+    "max_tool_calls": accepted("it counts tools that the vendor runs"),
+    "prompt_cache_key": accepted(_CACHED),
+    "prompt_cache_options": accepted(_CACHED),
+    "prompt_cache_retention": accepted(_CACHED),
+    "safety_identifier": accepted(),
+    "service_tier": accepted(),
+    "store": accepted(_NOT_STORED),
+    "truncation": accepted("no input is cut; one that is too long is refused"),
+    "user": accepted(),
+    "background_options": refused("no response is stored; leave it out"),
+    "conversation": refused("no conversation is stored; send all of its items as `input`"),
+    "moderation": refused("nothing is moderated; leave it out"),
+    "prompt": refused("no prompt is stored; send its text as `instructions` and `input`"),
+}
+"""Of `/v1/responses`. `background` and `previous_response_id` are refused where they are read."""
+
+RESPONSE_ITEMS: dict[str, Meta] = {
+    "annotations": accepted(),
+    "async": accepted(),
+    "caller": accepted(),
+    "encrypted_content": accepted("nobody here can read it"),
+    "id": accepted(_NOT_STORED),
+    "logprobs": accepted(),
+    "name": accepted("`call_id` says which call was answered"),
+    "namespace": accepted("functions are called by their names alone"),
+    "parsed": accepted("the text counts"),
+    "parsed_arguments": accepted("the text of the arguments counts"),
+    "phase": accepted(),
+    "prompt_cache_breakpoint": accepted(_CACHED),
+    "status": accepted(),
+}
+"""Of the items that a request for a response gives, and of their parts."""
+
+MESSAGES: dict[str, Meta] = {
+    "billing_policy": accepted("nobody is billed"),
+    "cache_control": accepted(_CACHED),
+    "context_management": accepted("the conversation is taken as it is sent"),
+    "diagnostics": accepted("`usage` says what was cached"),
+    "fallback_credit_token": accepted("nobody is billed"),
+    "fallbacks": accepted("the model that is named answers"),
+    "mcp_servers": accepted("no server is asked; the client runs its tools"),
+    "metadata": accepted(),
+    "service_tier": accepted(),
+    "speed": accepted(),
+    "compaction": refused("nothing is compacted; ask for a summary in a message"),
+    "container": refused("nothing is executed or stored here; leave it out"),
+    "inference_geo": refused("the server computes where it runs; leave it out"),
+}
+"""Of `/v1/messages` and `/v1/messages/count_tokens`."""
+
+BLOCKS: dict[str, Meta] = {
+    "cache_control": accepted(_CACHED),
+    "caller": accepted(),
+    "citations": accepted(),
+    "data": accepted("nobody here can read it"),
+    "parsed_output": accepted("the text counts"),
+    "signature": accepted("nothing is signed"),
+    "toolset_name": accepted("tools are called by their names alone"),
+}
+"""Of the blocks that messages are made of."""
+
+MAX_TOKENS_HINT = {
+    HINT: "there is no number for unlimited; leave it out, or send a large number: an answer ends"
+    " where the model's context does"
+}
+
+# ── types of tools, items and parts ─────────────────────────────────────────────────────────────
+
+OPENAI_VENDOR_TOOLS = re.compile(
+    r"(apply_patch|code_interpreter|computer|computer_use_preview|custom|file_search"
+    r"|image_generation|local_shell|mcp|namespace|programmatic_tool_calling|shell|tool_search"
+    r"|web_search|web_search_preview)(_\d{4}_\d{2}_\d{2})?"
+)
+"""Types of tools of OpenAI's that are skipped.
+
+Most are run by the vendor alone. `apply_patch`, `custom`, `local_shell`, `namespace` and `shell`
+are run by clients, but without a JSON Schema of their own that a model could be shown: the vendor's
+models are trained for them. A client that declares one has a function for the same purpose too.
+"""
+
+CHAT_VENDOR_TOOLS = re.compile(r"custom|web_search|web_search_preview|file_search|code_interpreter")
+"""The same for chat completions, which has `custom` alone and which some clients send more to."""
+
+ANTHROPIC_VENDOR_TOOLS = re.compile(
+    r"(advisor|bash|browser|browser_toolset|code_execution|computer|computer_toolset|memory"
+    r"|text_editor|tool_search_tool_bm25|tool_search_tool_regex|web_fetch|web_search)(_\d{8})?"
+    r"|mcp_toolset"
+)
+"""Types of tools of Anthropic's that are skipped, of any date: they come without `input_schema`.
+
+Anthropic's models know the schemas of `bash`, `computer`, `memory` and `text_editor`, which clients
+run, by heart; no other model does. A tool of type `custom` with a schema of its own is shown.
+"""
+
+_ONLY_CALLS = "only functions' calls are read; send it as function_call, or leave it out"
+_ONLY_TEXT = "input is text; send its text, or leave it out"
+_VENDORS = "only the vendor's servers write and read it; leave it out"
+_LATE_TOOLS = "tools are declared in `tools` alone"
+
+REFUSED_TYPES: dict[str, str] = {
+    # chat
+    "function": "the role is deprecated; use `tool` with a `tool_call_id`",
+    "image_url": _ONLY_TEXT,
+    "input_audio": _ONLY_TEXT,
+    "file": _ONLY_TEXT,
+    "video_url": _ONLY_TEXT,
+    # responses
+    "item_reference": (
+        "nothing is stored; send the items themselves, as the AI SDK does with `store: false`"
+    ),
+    "input_image": _ONLY_TEXT,
+    "input_file": _ONLY_TEXT,
+    "additional_tools": _LATE_TOOLS,
+    "apply_patch_call": _ONLY_CALLS,
+    "apply_patch_call_output": _ONLY_CALLS,
+    "code_interpreter_call": _ONLY_CALLS,
+    "compaction": _VENDORS,
+    "compaction_trigger": "nothing is compacted; ask for a summary in a message",
+    "computer_call": _ONLY_CALLS,
+    "computer_call_output": _ONLY_CALLS,
+    "configuration_update": "an answer is configured by its request's own fields",
+    "file_search_call": _ONLY_CALLS,
+    "image_generation_call": _ONLY_CALLS,
+    "local_shell_call": _ONLY_CALLS,
+    "local_shell_call_output": _ONLY_CALLS,
+    "mcp_approval_request": _ONLY_CALLS,
+    "mcp_approval_response": _ONLY_CALLS,
+    "mcp_call": _ONLY_CALLS,
+    "program": _ONLY_CALLS,
+    "program_output": _ONLY_CALLS,
+    "shell_call": _ONLY_CALLS,
+    "shell_call_output": _ONLY_CALLS,
+    "tool_search_call": _ONLY_CALLS,
+    "tool_search_output": _LATE_TOOLS,
+    # messages
+    "image": _ONLY_TEXT,
+    "document": _ONLY_TEXT,
+    "search_result": _ONLY_TEXT,
+    "browser_state": _ONLY_TEXT,
+    "tool_reference": _LATE_TOOLS,
+    "tool_addition": _LATE_TOOLS,
+    "tool_removal": _LATE_TOOLS,
+    "mcp_tool_listing": _LATE_TOOLS,
+    "container_upload": "nothing is executed or stored here; send the file's text",
+    "server_tool_use": _VENDORS,
+    "advisor_tool_result": _VENDORS,
+    "web_search_tool_result": _VENDORS,
+    "web_fetch_tool_result": _VENDORS,
+    "code_execution_tool_result": _VENDORS,
+    "bash_code_execution_tool_result": _VENDORS,
+    "text_editor_code_execution_tool_result": _VENDORS,
+    "tool_search_tool_result": _VENDORS,
+    "mcp_tool_use": _VENDORS,
+    "mcp_tool_result": _VENDORS,
+    "between_tools": "a model thinks before it answers; use `adaptive`",
+}
+"""Why messages, items and parts of a type are refused, and what to do instead."""
+
+
+def fate_of(extra: dict[str, Any] | None) -> str:
+    """Return what becomes of a field whose `Meta` has *extra*: accepted, refused or supported."""
+    for fate in (ACCEPTED, REFUSED):
+        if fate in (extra or {}):
+            return fate
+    return "supported"
