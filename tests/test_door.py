@@ -89,6 +89,16 @@ async def test_a_kernel_without_filters_keeps_its_backlog_short():
     assert said == [0]
 
 
+def test_another_system_gets_no_socket_option(monkeypatch: pytest.MonkeyPatch):
+    """The number of Linux's packet filter may be anything there."""
+    monkeypatch.setattr(door.sys, "platform", "darwin")
+    backlogs: list[int] = []
+
+    door.look_away(SimpleNamespace(setsockopt=pytest.fail, listen=backlogs.append))
+
+    assert backlogs == [0]
+
+
 async def test_where_people_still_come_it_closes_all_the_same(listener: socket.socket):
     """Nobody holds a shutdown up by connecting again and again."""
     patience = iter((True, True, False))

@@ -11,6 +11,7 @@ import ctypes
 import select
 import socket
 import struct
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -86,14 +87,15 @@ def look_away(listener: socket.socket) -> None:
 
     Their kernels ask again a second later, and are refused where it is closed by then. Handshakes
     that have begun are ended, which a filter of everything would break. Where the kernel has no
-    such filters (gVisor) the backlog is made as short as it can be.
+    such filters (gVisor, macOS) the backlog is made as short as it can be.
     """
     program = b"".join(struct.pack("HBBI", *instruction) for instruction in _NO_SYN)
     code = ctypes.create_string_buffer(program, len(program))
     fprog = struct.pack("HP", len(_NO_SYN), ctypes.addressof(code))
-    with suppress(OSError):
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
-        return
+    if sys.platform == "linux":  # elsewhere the number may mean another option
+        with suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+            return
     listener.listen(0)
 
 

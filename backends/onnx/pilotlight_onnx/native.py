@@ -10,6 +10,7 @@ start and memory for each model, and of every token's way through a pipe.
 import ctypes
 import importlib.util
 import os
+import sys
 import threading
 from collections.abc import Callable
 from ctypes import POINTER, c_char_p, c_double, c_int32, c_int64, c_size_t, c_void_p
@@ -78,11 +79,11 @@ def _load() -> Any:
     # Read when the library is loaded. Without it, ONNX Runtime's wheel writes a device id and a
     # database below ~/.cache at the first model, and opens sockets to report.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    runtime = next(_package("onnxruntime").joinpath("capi").glob("libonnxruntime.so*"))
+    runtime = runtime_library(_package("onnxruntime") / "capi")
     # GenAI looks here for the runtime that it shall use, and else for one of the system's.
     os.environ["ORT_LIB_PATH"] = str(runtime)
     ctypes.CDLL(str(runtime))
-    library = ctypes.CDLL(str(_package("onnxruntime_genai") / "libonnxruntime-genai.so"))
+    library = ctypes.CDLL(str(_package("onnxruntime_genai") / f"libonnxruntime-genai{suffix()}"))
     library.OgaResultGetError.argtypes = (c_void_p,)
     library.OgaResultGetError.restype = c_char_p
     library.OgaDestroyResult.argtypes = (c_void_p,)
@@ -95,6 +96,22 @@ def _load() -> Any:
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, result
     return library
+
+
+def suffix() -> str:
+    """Return how the names of shared libraries end on this system."""
+    return ".dylib" if sys.platform == "darwin" else ".so"
+
+
+def runtime_library(folder: Path) -> Path:
+    """Return ONNX Runtime's library in *folder*: libonnxruntime.so.1.27.0, ….1.27.0.dylib.
+
+    Raises `FileNotFoundError`. Beside it lie libraries of single execution providers.
+    """
+    for path in sorted(folder.glob("libonnxruntime.*")):
+        if suffix() in path.name:
+            return path
+    raise FileNotFoundError(f"no ONNX Runtime library in {folder.name}")
 
 
 def _package(name: str) -> Path:

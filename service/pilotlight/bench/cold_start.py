@@ -65,11 +65,13 @@ def measure(
 
 
 def drop_page_cache(files: Sequence[Path]) -> str:
-    """Take *files* out of the page cache, or everything where the kernel lets us; say which."""
+    """Drop *files* from the page cache, or everything where the kernel allows it; return which."""
     os.sync()  # pages that are not written yet cannot be dropped
     try:
         _DROP_CACHES.write_text("3\n", encoding="ascii")
     except OSError:
+        if not hasattr(os, "posix_fadvise"):  # macOS: only `purge`, as root
+            return "nothing: this system cannot drop it"
         for file in files:
             with file.open("rb") as opened:
                 os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
