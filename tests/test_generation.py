@@ -418,7 +418,8 @@ async def test_prompt_too_long_has_both_numbers(service):
         ({"stop_token_ids": frozenset({1_000_000})}, "stop_token_ids"),
         ({"sampling": SamplingParams(logit_bias={1_000_000: 1.0})}, "logit_bias"),
         ({"sampling": SamplingParams(top_k=-1)}, "top_k"),
-        ({"sampling": SamplingParams(repeat_penalty=-1.0)}, None),
+        ({"sampling": SamplingParams(repeat_penalty=-1.0)}, "repeat_penalty"),
+        ({"min_tokens": 100_000}, "min_tokens"),
     ],
 )
 async def test_value_that_the_engine_refuses_is_named(service, options, param):
@@ -436,8 +437,10 @@ async def test_value_that_the_engine_refuses_is_named(service, options, param):
         ("sampling.logit_bias", "logit_bias"),
         ("max_tokens", "max_tokens"),
         ("stop_token_ids", "stop_token_ids"),
-        ("sampling.repeat_penalty", None),
-        ("ignore_eos", None),
+        ("sampling.repeat_penalty", "repeat_penalty"),
+        ("ignore_eos", "ignore_eos"),
+        ("min_tokens", "min_tokens"),
+        ("sampling.dry_base", "dry_base"),
         ("kv_cache", None),
         ("", None),
     ],

@@ -200,6 +200,24 @@ async def test_defaults(service):
         ("min_p", 0.25),
         ("presence_penalty", -2.0),
         ("frequency_penalty", 2.0),
+        ("top_n_sigma", 1.5),
+        ("top_n_sigma", 0.0),
+        ("typical_p", 0.7),
+        ("typical_p", 0.0),
+        ("xtc_probability", 0.5),
+        ("xtc_threshold", 0.0),
+        ("dynatemp_range", 0.5),
+        ("dynatemp_exponent", 2.0),
+        ("mirostat", 2),
+        ("mirostat_tau", 3.0),
+        ("mirostat_eta", 0.0),
+        ("repeat_penalty", 1.3),
+        ("repeat_last_n", 0),
+        ("repeat_last_n", -1),
+        ("dry_multiplier", 0.8),
+        ("dry_base", 1.0),
+        ("dry_allowed_length", 0),
+        ("dry_penalty_last_n", -1),
         ("seed", 0),
         ("seed", 7),
     ],
@@ -210,6 +228,28 @@ async def test_a_value_that_is_given(service, name, value):
 
     (request,) = service.engine.requests
     assert getattr(request.sampling, name) == value
+
+
+async def test_breakers_are_those_of_the_request(service):
+    """A list replaces the default ones; an empty one leaves none."""
+    for given, told in ((["x", "é"], ("x", "é")), ([], ())):
+        await service.ask(dry_multiplier=1, dry_sequence_breakers=given)
+        assert service.engine.requests[-1].sampling.dry_sequence_breakers == told
+
+
+async def test_repetition_penalty_is_another_name_of_repeat_penalty(service):
+    """VLLM's name means the same; both may come where they say the same."""
+    for fields in ({"repetition_penalty": 1.3}, {"repetition_penalty": 1.3, "repeat_penalty": 1.3}):
+        await service.ask(**fields)
+        assert service.engine.requests[-1].sampling.repeat_penalty == 1.3
+
+
+async def test_lengths_reach_the_engine(service):
+    """`min_tokens` and `ignore_eos` are the engine's, for each of several answers."""
+    await service.ask(min_tokens=2, ignore_eos=True, max_tokens=4, n=2)
+
+    for request in service.engine.requests:
+        assert (request.min_tokens, request.ignore_eos, request.max_tokens) == (2, True, 4)
 
 
 async def test_null_is_left_out(service):

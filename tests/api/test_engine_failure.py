@@ -333,6 +333,14 @@ async def test_hang_that_ends_is_told_no_more(start):
     ("keys", "body", "path", "code", "param"),
     [
         ({"unsupported": "top_k"}, chat(top_k=5), CHAT, "invalid_request_error", "top_k"),
+        (
+            {"unsupported": "dry_multiplier"},
+            chat(dry_multiplier=1),
+            CHAT,
+            "invalid_request_error",
+            "dry_multiplier",
+        ),
+        ({}, chat(min_tokens=9, max_tokens=8), CHAT, "invalid_request_error", "min_tokens"),
         ({"unsupported": "min_p"}, chat(min_p=0.5, n=2), CHAT, "invalid_request_error", "min_p"),
         ({"longest_prompt": 3}, chat(), CHAT, "context_length_exceeded", "messages"),
         (

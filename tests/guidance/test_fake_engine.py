@@ -72,9 +72,19 @@ def test_answer_that_is_cut_is_a_length(load):
     assert heard.last.reason == "length"
 
 
-def test_end_that_is_ignored_leaves_nothing_else(load):
-    """Past its end a guided answer is ends alone."""
+def test_ignored_end_still_ends_a_complete_form(load):
+    """Where the grammar allows nothing but the end, it comes, whatever the request ignores."""
     engine = load('{"n": 2}')
     guides = compile_grammar(Grammar(body=SCHEMA), Tokens.of(engine.vocabulary()))
     heard = Answer(engine, [1, 2], max_tokens=11, ignore_eos=True, guide=guides())
-    assert text(heard) == '{"n": 2}' + "<|im_end|>" * 3
+    assert text(heard) == '{"n": 2}'
+    assert heard.last.reason == "stop"
+
+
+def test_min_tokens_does_not_break_a_form(load):
+    """The end of a complete form comes before so many tokens, and not a token too many."""
+    engine = load('{"n": 2}')
+    guides = compile_grammar(Grammar(body=SCHEMA), Tokens.of(engine.vocabulary()))
+    heard = Answer(engine, [1, 2], max_tokens=40, min_tokens=30, ignore_eos=False, guide=guides())
+    assert text(heard) == '{"n": 2}'
+    assert heard.last.reason == "stop"

@@ -24,6 +24,15 @@ def restrict(guide: Guide, logits: Logits, suppressed: Sequence[int] = ()) -> No
         raise GuideFailed("the guide allows no token that the model may choose")
 
 
+def withhold(logits: Logits, ends: Sequence[int]) -> None:
+    """Leave *ends* out of one row of scores, unless a guide has left nothing else to choose."""
+    tokens = list(ends)
+    kept = logits[tokens]
+    logits[tokens] = -np.inf
+    if np.isneginf(logits.max()):
+        logits[tokens] = kept
+
+
 def accept(guide: Guide, token: int, logits: Logits) -> None:
     """Tell *guide* which *token* of the restricted *logits* was chosen. Raises `GuideFailed`."""
     if np.isneginf(logits[token]):

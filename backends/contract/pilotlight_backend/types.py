@@ -10,6 +10,21 @@ from msgspec import Struct, field
 from pilotlight_backend.errors import BackendError
 from pilotlight_backend.guide import Guide
 
+BASIC_SAMPLING = frozenset(
+    {
+        "temperature",
+        "top_k",
+        "top_p",
+        "min_p",
+        "presence_penalty",
+        "frequency_penalty",
+        "repeat_penalty",
+        "logit_bias",
+        "seed",
+    }
+)
+"""The fields of `SamplingParams` that every backend honours."""
+
 
 class ModelFacts(Struct, frozen=True, kw_only=True):
     """What a model's files say about it, read from headers alone."""
@@ -34,6 +49,8 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     """How many tokens there are, on a loaded engine; 0 where it does not say."""
     embedding_length: int = 0
     """Numbers of the vectors that it makes of texts; 0 where it writes answers instead."""
+    sampling: frozenset[str] = BASIC_SAMPLING
+    """On a loaded engine, the fields of `SamplingParams` that it honours; it refuses others."""
 
     @property
     def embeds(self) -> bool:
@@ -77,18 +94,49 @@ class LoadProgress(Struct, frozen=True):
     bytes_total: int
 
 
+DRY_SEQUENCE_BREAKERS = ("\n", ":", '"', "*")
+"""llama.cpp's own default."""
+
+
 class SamplingParams(Struct, frozen=True, kw_only=True):
-    """How the next token is chosen. A neutral value switches its stage off."""
+    """How the next token is chosen. A neutral value switches its stage off.
+
+    The stages work in this order, llama.cpp's own: logit_bias, penalties, DRY, top_n_sigma, top_k,
+    typical_p, top_p, min_p, XTC, temperature. Mirostat takes the place of those between DRY and
+    temperature.
+    """
 
     temperature: float = 1.0
     """0 is greedy: the most likely token, whatever the other stages say."""
+    dynatemp_range: float = 0.0
+    """Above 0 the temperature is between `temperature` less and plus this, by the entropy."""
+    dynatemp_exponent: float = 1.0
+    """How the share of the possible entropy, raised to this, becomes the temperature."""
     top_k: int = 0
     """0 keeps every token."""
     top_p: float = 1.0
     min_p: float = 0.0
+    top_n_sigma: float = 0.0
+    """Standard deviations of the logits below the largest; 0 or less keeps every token."""
+    typical_p: float = 1.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    """Above 0.5 XTC is off: two tokens cannot both be so likely."""
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    """Tokens that the three penalties look back on, the prompt's end included; -1: the context."""
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = 64
+    """Tokens that DRY looks back on, the prompt's end included; -1: the context."""
+    dry_sequence_breakers: tuple[str, ...] = DRY_SEQUENCE_BREAKERS
+    mirostat: int = 0
+    """0, 1 or 2, the version."""
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     """Added to the logits before any other stage; keys are token ids."""
     seed: int | None = None
@@ -106,7 +154,10 @@ class GenerateRequest(Struct, frozen=True, kw_only=True):
     stop_token_ids: frozenset[int] = frozenset()
     """End the sequence like an end-of-generation token; the token itself is not emitted."""
     ignore_eos: bool = False
-    """Generate past end-of-generation tokens, for measuring."""
+    """Never choose an end-of-generation token, unless the guide allows no other one."""
+    min_tokens: int = 0
+    """Tokens before which neither such a token nor one of `stop_token_ids` is chosen, unless the
+    guide allows no other one."""
     logprobs: int | None = None
     """With each token, its log probability and those of this many likeliest; None: no such."""
     guide: Guide | None = None

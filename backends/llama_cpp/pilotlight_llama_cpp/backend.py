@@ -16,6 +16,7 @@ from pilotlight_backend import (
     LoadProgress,
     ModelFacts,
     ModelFileInvalid,
+    SamplingParams,
 )
 from pilotlight_backend.cgroup import available_memory
 from pilotlight_backend.checks import check_memory, context_length
@@ -97,10 +98,14 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
         )
         undo.callback(context.close)
         report("warm")
-        _on_a_thread_of_its_own(context.warm)
+        _on_a_thread_of_its_own(context.warm, meanwhile=model.read_control)
         baked = adopt(context, prompt, facts, options)
         undo.pop_all()
-    facts = replace(facts, vocabulary_size=model.vocabulary_size)
+    facts = replace(
+        facts,
+        vocabulary_size=model.vocabulary_size,
+        sampling=frozenset(SamplingParams.__struct_fields__),
+    )
     return LlamaCppEngine(facts, model, context, options, baked)
 
 
@@ -135,8 +140,10 @@ def _start_embedding(
     return LlamaCppEmbeddingEngine(facts, model, context)
 
 
-def _on_a_thread_of_its_own(work: Callable[[], None]) -> None:
-    """Run *work* on a thread that ends with it.
+def _on_a_thread_of_its_own(
+    work: Callable[[], None], meanwhile: Callable[[], None] = lambda: None
+) -> None:
+    """Run *work* on a thread that ends with it, and *meanwhile* on this one.
 
     OpenMP keeps a pool of threads for each thread that ever computed. With more threads in pools
     than there are CPUs, libgomp waits at barriers by sleeping instead of spinning (libgomp/wait.h,
@@ -144,4 +151,6 @@ def _on_a_thread_of_its_own(work: Callable[[], None]) -> None:
     with it, so that the engine's own is the only one.
     """
     with ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(work).result()
+        working = thread.submit(work)
+        meanwhile()
+        working.result()

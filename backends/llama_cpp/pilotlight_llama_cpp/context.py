@@ -208,19 +208,31 @@ class Context:
         token: int = self._lib.llama_sampler_sample(sampler.chain, self._pointer, row)
         return token
 
-    def sample_guided(self, sampler: Sampler, row: int, guide: Guide, *, restore: bool) -> int:
+    def sample_guided(
+        self,
+        sampler: Sampler,
+        row: int,
+        guide: Guide | None,
+        *,
+        withheld: Tokens[int] = (),
+        restore: bool,
+    ) -> int:
         """Choose among the tokens that *guide* allows to follow *row*, and tell it which.
 
-        With *restore* the row's logits are the model's own again, for `with_logprobs`. Raises
-        `GuideFailed`.
+        Those *withheld* are chosen only where nothing else is allowed. With *restore* the row's
+        logits are the model's own again, for `with_logprobs`. Raises `GuideFailed`.
         """
-        from pilotlight_backend.guiding import accept, restrict  # noqa: PLC0415
+        from pilotlight_backend import guiding  # noqa: PLC0415
 
         logits = self._logits(row)
         before = logits.copy() if restore else None
-        restrict(guide, logits, self._model.suppressed)
+        if guide is not None:
+            guiding.restrict(guide, logits, self._model.suppressed)
+        if withheld:
+            guiding.withhold(logits, withheld)
         token = self.sample(sampler, row)
-        accept(guide, token, logits)
+        if guide is not None:
+            guiding.accept(guide, token, logits)
         if before is not None:
             logits[:] = before
         return token

@@ -1,7 +1,10 @@
 """A loaded model that answers requests."""
 
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+from msgspec.structs import replace
 
 from pilotlight_backend import (
     BakedPrompt,
@@ -79,9 +82,14 @@ class LlamaCppEngine:
             request,
             context_length=self._facts.context_length,
             vocabulary_size=self._model.vocabulary_size,
+            sampling=self._facts.sampling,
         )
+        if request.ignore_eos and request.guide is None:
+            # The chain leaves them out, which costs less than a look at each row of scores.
+            request = _without(self._model.ends, request)
         room = self._facts.context_length - len(request.prompt)
-        return Job(self._runner, request, emit, limit=min(request.max_tokens, room))
+        limit = min(request.max_tokens, room)
+        return Job(self._runner, request, emit, limit, self._model.ends)
 
     def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:
         """Evaluate *prompt* as a request does, and write the state that its slot then holds.
@@ -112,3 +120,9 @@ class LlamaCppEngine:
         self._runner.stop()
         if threading.current_thread() is not self._thread:
             self._thread.join()
+
+
+def _without(tokens: Iterable[int], request: GenerateRequest) -> GenerateRequest:
+    """Return *request* as one that never chooses *tokens*."""
+    bias = {**request.sampling.logit_bias, **dict.fromkeys(tokens, -math.inf)}
+    return replace(request, ignore_eos=False, sampling=replace(request.sampling, logit_bias=bias))

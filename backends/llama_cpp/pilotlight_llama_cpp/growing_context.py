@@ -15,7 +15,7 @@ from pilotlight_backend import Guide, LoadFailed, ModelFacts, SamplingParams, To
 from pilotlight_backend.baking import MappedPrompt
 from pilotlight_llama_cpp.context import Decoded, Run
 from pilotlight_llama_cpp.model import Model
-from pilotlight_llama_cpp.sampling import Sampler
+from pilotlight_llama_cpp.sampling import Sampler, Samplers
 
 logger = logging.getLogger("pilotlight.llama_cpp")
 
@@ -54,7 +54,15 @@ class Context(Protocol):
     def sample(self, sampler: Sampler, row: int) -> int:
         """Choose the token that follows a row."""
 
-    def sample_guided(self, sampler: Sampler, row: int, guide: Guide, *, restore: bool) -> int:
+    def sample_guided(
+        self,
+        sampler: Sampler,
+        row: int,
+        guide: Guide | None,
+        *,
+        withheld: Tokens[int] = (),
+        restore: bool,
+    ) -> int:
         """Choose one that a guide allows."""
 
     def with_logprobs(self, token: int, row: int, count: int) -> Token:
@@ -116,6 +124,7 @@ class GrowingContext:
         self._context = make(SHORT if short else length)
         self._maker = ThreadPoolExecutor(1, "llama.cpp context")
         self._making: Future[Context] | None = None
+        self._samplers = Samplers(model, context_length=length)
         self._vocabulary: dict[int, tuple[bytes, bool]] = {}
         self._baked: MappedPrompt | None = None
         self._copies: list[_Copy] = []
@@ -221,15 +230,23 @@ class GrowingContext:
 
     def sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Sampler:
         """Make a request's sampler; the caller closes it."""
-        return Sampler(self._model, params, prompt)
+        return self._samplers.make(params, prompt)
 
     def sample(self, sampler: Sampler, row: int) -> int:
         """Choose the token that follows the batch's *row*."""
         return self._context.sample(sampler, row)
 
-    def sample_guided(self, sampler: Sampler, row: int, guide: Guide, *, restore: bool) -> int:
+    def sample_guided(
+        self,
+        sampler: Sampler,
+        row: int,
+        guide: Guide | None,
+        *,
+        withheld: Tokens[int] = (),
+        restore: bool,
+    ) -> int:
         """Choose among the tokens that *guide* allows; *restore* the row's logits afterwards."""
-        return self._context.sample_guided(sampler, row, guide, restore=restore)
+        return self._context.sample_guided(sampler, row, guide, withheld=withheld, restore=restore)
 
     def with_logprobs(self, token: int, row: int, count: int) -> Token:
         """Return *token* with its log probability and those of the *count* likeliest in *row*."""
@@ -245,6 +262,7 @@ class GrowingContext:
 
     def close(self) -> None:
         """Free contexts, then baked prompt and model; no-op the second time."""
+        self._samplers.close()
         self._maker.shutdown()
         making, self._making = self._making, None
         if making is not None and making.exception() is None:

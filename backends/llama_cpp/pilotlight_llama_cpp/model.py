@@ -26,8 +26,8 @@ class Model:
         """Load the model; *proceed* is called now and then, and what it raises ends the load."""
         self.lib = library()
         self.pointer: Any = self._load(path, gpu_layers, proceed)
-        self._vocab = self.lib.llama_model_get_vocab(self.pointer)
-        self.vocabulary_size: int = self.lib.llama_vocab_n_tokens(self._vocab)
+        self.vocab = self.lib.llama_model_get_vocab(self.pointer)
+        self.vocabulary_size: int = self.lib.llama_vocab_n_tokens(self.vocab)
         self.sliding_window: int = self.lib.llama_model_n_swa(self.pointer)
         self.cuttable_cache: bool = not (
             self.lib.llama_model_is_recurrent(self.pointer)
@@ -46,6 +46,10 @@ class Model:
         )
         """Whether what a slot holds is the same in a context of another length."""
         self.suppressed = self._suppressed()
+        self.control: tuple[int, ...] = ()
+        """The tokens that steer and are no text, once they are read."""
+        self.ends: tuple[int, ...] = ()
+        """The tokens that end a generation, once they are read."""
         self._in_use = threading.Lock()
 
     def _load(self, path: Path, gpu_layers: int, proceed: Callable[[], None]) -> Any:
@@ -74,8 +78,22 @@ class Model:
     def _suppressed(self) -> tuple[int, ...]:
         """Return the tokens that the model's authors forbid it to sample."""
         count = ctypes.c_int32()
-        ids = self.lib.llama_vocab_get_suppress_tokens(self._vocab, ctypes.byref(count))
+        ids = self.lib.llama_vocab_get_suppress_tokens(self.vocab, ctypes.byref(count))
         return tuple(ids[: count.value]) if ids else ()
+
+    def read_control(self) -> None:
+        """Find the tokens that are no text: a look at each, 50 ms for 150,000.
+
+        llama.cpp makes each token that ends a generation such a one (llama-vocab.cpp,
+        special_eog_ids), but for an end that the file names itself.
+        """
+        attribute = self.lib.llama_vocab_get_attr
+        vocab, control = self.vocab, self.lib.LLAMA_TOKEN_ATTR_CONTROL
+        self.control = tuple(
+            token for token in range(self.vocabulary_size) if attribute(vocab, token) & control
+        )
+        named = {self.lib.llama_vocab_eos(vocab), self.lib.llama_vocab_eot(vocab)} - {-1}
+        self.ends = tuple(filter(self.is_end, sorted({*self.control, *named})))
 
     def tokenize(self, text: str, *, special: bool, add_special: bool = False) -> list[int]:
         """Return the token ids of *text*; with *add_special* what the header wants at its ends."""
@@ -87,7 +105,7 @@ class Model:
             if not self.pointer:
                 raise EngineClosed("the engine is closed")
             count = self.lib.llama_tokenize(
-                self._vocab, data, len(data), ids, room, add_special, special
+                self.vocab, data, len(data), ids, room, add_special, special
             )
         if count < 0:
             raise InferenceFailed(f"the text of {len(data)} bytes could not be tokenised")
@@ -98,7 +116,7 @@ class Model:
         room = _PIECE_BYTES
         while True:
             buffer = ctypes.create_string_buffer(room)
-            count = self.lib.llama_token_to_piece(self._vocab, token, buffer, room, 0, _SPELLED)
+            count = self.lib.llama_token_to_piece(self.vocab, token, buffer, room, 0, _SPELLED)
             if count >= 0:
                 return buffer.raw[:count]
             room = -count
@@ -137,7 +155,7 @@ class Model:
 
     def is_end(self, token: int) -> bool:
         """Tell whether *token* ends a generation."""
-        return bool(self.lib.llama_vocab_is_eog(self._vocab, token))
+        return bool(self.lib.llama_vocab_is_eog(self.vocab, token))
 
     def close(self) -> None:
         """Give the memory back; no-op the second time."""

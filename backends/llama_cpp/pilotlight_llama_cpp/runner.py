@@ -56,8 +56,19 @@ class Decoder(Protocol):
     def sample(self, sampler: Any, row: int) -> int:
         """Choose the token that follows a row of the batch."""
 
-    def sample_guided(self, sampler: Any, row: int, guide: Guide, *, restore: bool) -> int:
-        """Choose one that a guide allows; *restore* the row's logits for `with_logprobs`."""
+    def sample_guided(
+        self,
+        sampler: Any,
+        row: int,
+        guide: Guide | None,
+        *,
+        withheld: Tokens[int] = (),
+        restore: bool,
+    ) -> int:
+        """Choose one that a guide allows, and of those *withheld* one only if nothing else is left.
+
+        *restore* the row's logits for `with_logprobs`.
+        """
 
     def with_logprobs(self, token: int, row: int, count: int) -> Token:
         """Return a token of a row with its log probability and those of the likeliest."""
@@ -75,9 +86,11 @@ class Job(Sequence):
     __slots__ = (
         "emit",
         "ended",
+        "ends",
         "guide",
-        "ignore_end",
+        "ignore_eos",
         "logprobs",
+        "min_tokens",
         "runner",
         "sampler",
         "sampling",
@@ -91,13 +104,17 @@ class Job(Sequence):
         request: GenerateRequest,
         emit: Callable[[EngineEvent], None],
         limit: int,
+        ends: Tokens[int] = (),
     ) -> None:
+        """Note what *request* wants; *ends* are the tokens that end a generation."""
         super().__init__(request.prompt, limit, shares_prompt=request.shares_prompt)
         self.runner = runner
         self.emit = emit
         self.sampling = request.sampling
         self.stop_tokens = request.stop_token_ids
-        self.ignore_end = request.ignore_eos
+        self.ends = ends
+        self.ignore_eos = request.ignore_eos
+        self.min_tokens = request.min_tokens
         self.logprobs = request.logprobs
         self.guide = request.guide
         self.sampler: Any = None
@@ -107,6 +124,12 @@ class Job(Sequence):
     def cancel(self) -> None:
         """End the request at the next step; any thread."""
         self.runner.cancel(self)
+
+    def withheld(self) -> Tokens[int]:
+        """Return the tokens that the next one may not be."""
+        if self.completion_tokens < self.min_tokens:
+            return (*self.ends, *self.stop_tokens)
+        return self.ends if self.ignore_eos else ()
 
     def usage(self) -> Usage:
         """Return the tokens so far."""
@@ -309,7 +332,7 @@ class Runner:
         self._scheduler.sampled(job, token)
         self._completion_tokens += 1
         piece, ends = self._decoder.token(token)
-        if token in job.stop_tokens or (ends and not job.ignore_end):
+        if ends or token in job.stop_tokens:
             self._finish(job, "stop")
             return
         if job.logprobs is None:
@@ -320,10 +343,12 @@ class Runner:
             self._finish(job, "length")
 
     def _choose(self, job: Job, row: int) -> int:
-        if job.guide is None:
+        withheld = job.withheld()
+        if job.guide is None and not withheld:
             return self._decoder.sample(job.sampler, row)
-        restore = job.logprobs is not None
-        return self._decoder.sample_guided(job.sampler, row, job.guide, restore=restore)
+        return self._decoder.sample_guided(
+            job.sampler, row, job.guide, withheld=withheld, restore=job.logprobs is not None
+        )
 
     def _finish(self, job: Job, reason: FinishReason) -> None:
         if not job.ended:

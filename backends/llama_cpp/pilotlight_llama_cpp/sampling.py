@@ -3,15 +3,31 @@
 import ctypes
 import math
 import secrets
-from typing import Any
+from collections import OrderedDict
+from typing import Any, NamedTuple
 
 from pilotlight_backend import SamplingParams
 from pilotlight_llama_cpp.model import Model
 
-PENALTY_WINDOW = 64
-"""Tokens that the penalties look back on, the prompt's end included: llama.cpp's own default."""
-
 _SEEDS = 2**32 - 1  # the last 32-bit value is LLAMA_DEFAULT_SEED, which means "draw one"
+_XTC_SEED = 0x9E3779B9
+"""Added to a seed for XTC's own draws: those of one seed would decide as the choice of the token
+does, for both draw from the same generator, so XTC would strike where the likeliest is drawn."""
+_IMPOSSIBLE = 1e-30
+"""A share of the likeliest token's probability below which a token is left out."""
+_MIROSTAT_TOKENS = 100
+"""Tokens that mirostat estimates its distribution from, as in the paper and in llama.cpp."""
+_KEPT_DRY = 8
+
+
+class _Dry(NamedTuple):
+    """What a DRY stage is made of."""
+
+    multiplier: float
+    base: float
+    allowed_length: int
+    last_n: int
+    breakers: tuple[str, ...]
 
 
 class Sampler:
@@ -19,17 +35,16 @@ class Sampler:
 
     __slots__ = ("_free", "chain")
 
-    def __init__(self, model: Model, params: SamplingParams, prompt: tuple[int, ...]) -> None:
-        lib = model.lib
+    def __init__(self, lib: Any, stages: list[Any], seen: tuple[int, ...]) -> None:
+        """Take over *stages*; *seen* are the prompt's tokens that they look back on."""
         self._free = lib.llama_sampler_free
         settings = lib.llama_sampler_chain_default_params()
         settings.no_perf = True
         self.chain: Any = lib.llama_sampler_chain_init(settings)
-        for stage in _stages(model, params):
+        for stage in stages:
             lib.llama_sampler_chain_add(self.chain, stage)
-        if _penalizes(params):
-            for token in prompt[-PENALTY_WINDOW:]:
-                lib.llama_sampler_accept(self.chain, token)
+        for token in seen:
+            lib.llama_sampler_accept(self.chain, token)
 
     def close(self) -> None:
         """Free the chain; no-op the second time."""
@@ -38,41 +53,143 @@ class Sampler:
             self._free(chain)
 
 
+class Samplers:
+    """Makes the samplers of a model's requests, for one thread."""
+
+    def __init__(self, model: Model, *, context_length: int) -> None:
+        self._model = model
+        self._context_length = context_length
+        self._dry: OrderedDict[_Dry, Any] = OrderedDict()
+
+    def make(self, params: SamplingParams, prompt: tuple[int, ...]) -> Sampler:
+        """Return the sampler of a request; the caller closes it."""
+        seen = self._window(params.repeat_last_n) if _penalizes(params) else 0
+        if params.dry_multiplier:
+            seen = max(seen, self._window(params.dry_penalty_last_n))
+        return Sampler(self._model.lib, self._stages(params), prompt[-seen:] if seen else ())
+
+    def close(self) -> None:
+        """Free what is kept; no-op the second time."""
+        while self._dry:
+            self._model.lib.llama_sampler_free(self._dry.popitem()[1])
+
+    def _window(self, last_n: int) -> int:
+        """Return how many tokens *last_n* means; llama.cpp allocates them all."""
+        return self._context_length if last_n < 0 else min(last_n, self._context_length)
+
+    def _stages(self, params: SamplingParams) -> list[Any]:
+        """Return the stages that do something, in the order of llama.cpp's own server.
+
+        Source: common/sampling.cpp, `common_sampler_init`, and common/common.h, `samplers`.
+        Penalties and DRY see all logits and count with mirostat too, for greedy choices as well.
+        """
+        lib = self._model.lib
+        stages = self._on_all_logits(params)
+        if params.temperature == 0:
+            return [*stages, lib.llama_sampler_init_greedy()]
+        seed = secrets.randbits(64) if params.seed is None else params.seed
+        if params.mirostat:
+            return [*stages, *self._mirostat(params, seed)]
+        stages += self._filters(params, seed)
+        if params.dynatemp_range:
+            stages += [
+                self._possible(),
+                lib.llama_sampler_init_temp_ext(
+                    params.temperature, params.dynatemp_range, params.dynatemp_exponent
+                ),
+            ]
+        elif params.temperature != 1:
+            stages.append(lib.llama_sampler_init_temp(params.temperature))
+        return [*stages, lib.llama_sampler_init_dist(ctypes.c_uint32(seed % _SEEDS))]
+
+    def _on_all_logits(self, params: SamplingParams) -> list[Any]:
+        lib, size = self._model.lib, self._model.vocabulary_size
+        stages = []
+        bias = dict(params.logit_bias) | dict.fromkeys(self._model.suppressed, -math.inf)
+        if bias:
+            entries = (lib.llama_logit_bias * len(bias))(*bias.items())
+            stages.append(lib.llama_sampler_init_logit_bias(size, len(bias), entries))
+        if _penalizes(params):
+            stages.append(
+                lib.llama_sampler_init_penalties(
+                    size,
+                    self._window(params.repeat_last_n),
+                    params.repeat_penalty,
+                    params.frequency_penalty,
+                    params.presence_penalty,
+                )
+            )
+        if params.dry_multiplier:
+            stages.append(lib.llama_sampler_clone(self._prepared_dry(params)))
+        return stages
+
+    def _filters(self, params: SamplingParams, seed: int) -> list[Any]:
+        lib = self._model.lib
+        stages = []
+        if params.top_n_sigma > 0:
+            stages.append(lib.llama_sampler_init_top_n_sigma(params.top_n_sigma))
+        if params.top_k:
+            stages.append(lib.llama_sampler_init_top_k(params.top_k))
+        if params.typical_p < 1:
+            stages += [self._possible(), lib.llama_sampler_init_typical(params.typical_p, 1)]
+        if params.top_p < 1:
+            stages.append(lib.llama_sampler_init_top_p(params.top_p, 1))
+        if params.min_p > 0:
+            stages.append(lib.llama_sampler_init_min_p(params.min_p, 1))
+        if params.xtc_probability:
+            own = ctypes.c_uint32((seed + _XTC_SEED) % _SEEDS)
+            stages.append(
+                lib.llama_sampler_init_xtc(params.xtc_probability, params.xtc_threshold, 1, own)
+            )
+        return stages
+
+    def _mirostat(self, params: SamplingParams, seed: int) -> list[Any]:
+        lib = self._model.lib
+        own = ctypes.c_uint32(seed % _SEEDS)
+        tau, eta = params.mirostat_tau, params.mirostat_eta
+        if params.mirostat == 1:
+            size = self._model.vocabulary_size
+            chooses = lib.llama_sampler_init_mirostat(size, own, tau, eta, _MIROSTAT_TOKENS)
+        else:
+            chooses = lib.llama_sampler_init_mirostat_v2(own, tau, eta)
+        return [self._possible(), lib.llama_sampler_init_temp(params.temperature), chooses]
+
+    def _possible(self) -> Any:
+        """Leave out what cannot come, for stages that take the logarithm of a probability.
+
+        What a bias, a guide or top_n_sigma forbids has the probability 0, and `0 * log(0)` is not a
+        number: the typical sampler would sort by such (llama-sampler.cpp, typical_apply).
+        """
+        return self._model.lib.llama_sampler_init_min_p(_IMPOSSIBLE, 1)
+
+    def _prepared_dry(self, params: SamplingParams) -> Any:
+        """Return DRY's stage, to be cloned: finding the breakers' tokens takes some 50 ms."""
+        key = _Dry(
+            params.dry_multiplier,
+            params.dry_base,
+            params.dry_allowed_length,
+            self._window(params.dry_penalty_last_n),
+            params.dry_sequence_breakers,
+        )
+        if key not in self._dry:
+            if len(self._dry) == _KEPT_DRY:
+                self._model.lib.llama_sampler_free(self._dry.popitem(last=False)[1])
+            self._dry[key] = self._make_dry(key)
+        self._dry.move_to_end(key)
+        return self._dry[key]
+
+    def _make_dry(self, dry: _Dry) -> Any:
+        breakers = [text.encode("utf-8", "replace") for text in dry.breakers]
+        return self._model.lib.llama_sampler_init_dry(
+            self._model.vocab,
+            dry.multiplier,
+            dry.base,
+            dry.allowed_length,
+            dry.last_n,
+            (ctypes.c_char_p * len(breakers))(*breakers),
+            len(breakers),
+        )
+
+
 def _penalizes(params: SamplingParams) -> bool:
     return bool(params.presence_penalty or params.frequency_penalty or params.repeat_penalty != 1.0)
-
-
-def _stages(model: Model, params: SamplingParams) -> list[Any]:
-    """Return the stages that do something, in the order of llama.cpp's own server.
-
-    Penalties see all logits, top_k comes before what sorts, temperature comes last.
-    Source: common/sampling.cpp, `common_sampler_init`.
-    """
-    lib = model.lib
-    stages = []
-    bias = dict(params.logit_bias) | dict.fromkeys(model.suppressed, -math.inf)
-    if bias:
-        entries = (lib.llama_logit_bias * len(bias))(*bias.items())
-        stages.append(lib.llama_sampler_init_logit_bias(model.vocabulary_size, len(bias), entries))
-    if _penalizes(params):
-        stages.append(
-            lib.llama_sampler_init_penalties(
-                model.vocabulary_size,
-                PENALTY_WINDOW,
-                params.repeat_penalty,
-                params.frequency_penalty,
-                params.presence_penalty,
-            )
-        )
-    if params.temperature == 0:
-        return [*stages, lib.llama_sampler_init_greedy()]
-    if params.top_k:
-        stages.append(lib.llama_sampler_init_top_k(params.top_k))
-    if params.top_p < 1:
-        stages.append(lib.llama_sampler_init_top_p(params.top_p, 1))
-    if params.min_p > 0:
-        stages.append(lib.llama_sampler_init_min_p(params.min_p, 1))
-    if params.temperature != 1:
-        stages.append(lib.llama_sampler_init_temp(params.temperature))
-    seed = secrets.randbits(64) if params.seed is None else params.seed
-    return [*stages, lib.llama_sampler_init_dist(ctypes.c_uint32(seed % _SEEDS))]

@@ -55,6 +55,7 @@ class OnnxBackend:
         # Here for the first time a native library is imported.
         from pilotlight_onnx.engine import OnnxEngine  # noqa: PLC0415
         from pilotlight_onnx.model import Model  # noqa: PLC0415
+        from pilotlight_onnx.sampling import SUPPORTED  # noqa: PLC0415
 
         progress(LoadProgress("load", total, total))
         model = Model(
@@ -70,7 +71,7 @@ class OnnxBackend:
             model.close()
             raise
         return OnnxEngine(
-            replace(facts, vocabulary_size=model.vocabulary_size),
+            replace(facts, vocabulary_size=model.vocabulary_size, sampling=SUPPORTED),
             model,
             slots=options.parallel,
             chunk=options.chunk,

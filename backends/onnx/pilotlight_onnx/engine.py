@@ -69,9 +69,17 @@ class OnnxEngine:
             request,
             context_length=self._facts.context_length,
             vocabulary_size=self._model.vocabulary_size,
+            sampling=self._facts.sampling,
         )
         room = self._facts.context_length - len(request.prompt)
-        job = Job(self._runner, request, emit, limit=min(request.max_tokens, room))
+        job = Job(
+            self._runner,
+            request,
+            emit,
+            limit=min(request.max_tokens, room),
+            ends=self._model.end_tokens,
+            context_length=self._facts.context_length,
+        )
         self._runner.submit(job)
         return job
 

@@ -32,7 +32,9 @@ class Model:
         """
         self.lib = library()
         self.vocabulary_size = config.vocab_size
-        self._end_tokens = config.end_tokens
+        self.end_tokens = tuple(
+            token for token in sorted(config.end_tokens) if token < config.vocab_size
+        )
         self.vocabulary = Vocabulary(path)
         self.pointer: Any = self._load(path, threads, provider)
         try:
@@ -119,7 +121,7 @@ class Model:
 
     def is_end(self, token: int) -> bool:
         """Tell whether *token* ends a generation."""
-        return token in self._end_tokens
+        return token in self.end_tokens
 
     def open(self, max_length: int) -> "Generator":
         """Make a generator for *max_length* tokens; the caller closes it."""

@@ -78,17 +78,25 @@ class Job:
         request: GenerateRequest,
         emit: Callable[[EngineEvent], None],
         limit: int,
+        *,
+        ends: Sequence[int] = (),
+        context_length: int = 0,
     ) -> None:
+        """Note what *request* wants; *ends* are the tokens that end a generation."""
         self._runner = runner
         self.emit = emit
         self.prompt = request.prompt
         self.limit = limit
         self.shares_prompt = request.shares_prompt
         self.stop_tokens = request.stop_token_ids
-        self.ignore_end = request.ignore_eos
+        self._ends = ends
+        self._ignore_eos = request.ignore_eos
+        self._min_tokens = request.min_tokens
         self.logprobs = request.logprobs
         self.guide = request.guide
-        self.sampler = Sampler(request.sampling, request.prompt)
+        self.sampler = Sampler(
+            request.sampling, request.prompt, context_length=context_length or len(request.prompt)
+        )
         self.cached_tokens = 0
         self.completion_tokens = 0
         self.cancelled = False
@@ -100,6 +108,12 @@ class Job:
     def cancel(self) -> None:
         """End the request at the next step; any thread."""
         self._runner.cancel(self)
+
+    def withheld(self) -> Sequence[int]:
+        """Return the tokens that the next one may not be."""
+        if self.completion_tokens < self._min_tokens:
+            return (*self._ends, *self.stop_tokens)
+        return self._ends if self._ignore_eos else ()
 
     def usage(self) -> Usage:
         """Return the tokens so far."""
@@ -252,8 +266,7 @@ class Runner:
                 job.watch.answering = self._clock()
             job.completion_tokens += 1
             self._count(completion_tokens=1)
-            ends = self._decoder.is_end(token) and not job.ignore_end
-            if ends or token in job.stop_tokens:
+            if self._decoder.is_end(token) or token in job.stop_tokens:
                 self._end(slot, job, self._finish(job, "stop"))
                 return
             self._emit(job, told)
@@ -363,9 +376,11 @@ class Runner:
 
 def _choose(job: Job, logits: Logits) -> int:
     """Choose the next token; *logits* are changed."""
-    if job.guide is None:
-        return job.sampler.sample(logits)
-    guiding.restrict(job.guide, logits)
+    if job.guide is not None:
+        guiding.restrict(job.guide, logits)
+    if withheld := job.withheld():
+        guiding.withhold(logits, withheld)
     token = job.sampler.sample(logits)
-    guiding.accept(job.guide, token, logits)
+    if job.guide is not None:
+        guiding.accept(job.guide, token, logits)
     return token

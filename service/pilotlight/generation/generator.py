@@ -119,6 +119,8 @@ def _submit(
             max_tokens=max(1, params.max_tokens),  # engines know no request for nothing
             sampling=_seeded(params.sampling, number % params.n),
             stop_token_ids=params.stop_token_ids,
+            ignore_eos=params.ignore_eos,
+            min_tokens=params.min_tokens,
             logprobs=params.logprobs,
             guide=guides[number],
             shares_prompt=params.n > 1,

@@ -79,6 +79,8 @@ class GenerationParams(Struct, frozen=True, kw_only=True):
     """With a seed, each answer to a prompt has one of its own, counted from that."""
     stops: Sequence[str] = ()
     stop_token_ids: frozenset[int] = frozenset()
+    ignore_eos: bool = False
+    min_tokens: int = 0
     logprobs: int | None = None
     """Whether content comes with its tokens' log probabilities, and those of how many others."""
     form: Form | None = None

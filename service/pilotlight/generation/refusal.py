@@ -6,8 +6,14 @@ from pilotlight_backend import BackendError, InvalidParameter, SamplingParams
 from pilotlight_backend import ContextLengthExceeded as PromptTooLong
 
 _REQUEST_FIELDS = frozenset(
-    {"logprobs", "max_tokens", "stop_token_ids", *SamplingParams.__struct_fields__}
-    - {"repeat_penalty"}
+    {
+        "ignore_eos",
+        "logprobs",
+        "max_tokens",
+        "min_tokens",
+        "stop_token_ids",
+        *SamplingParams.__struct_fields__,
+    }
 )
 """The contract's fields that a request calls the same."""
 

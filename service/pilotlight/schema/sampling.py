@@ -11,6 +11,7 @@ from pilotlight.schema.base import ModelName, NonEmpty, Request
 from pilotlight.schema.support import NO_EFFECT
 
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Breaker = Annotated[str, Meta(min_length=1, max_length=40, pattern="^[^\\x00]+$")]
 TokenIdKey = Annotated[str, Meta(pattern="^[0-9]{1,9}$")]
 
 
@@ -54,6 +55,132 @@ class SamplingRequest(Request, kw_only=True):
         Annotated[float, Meta(ge=0, le=1)] | None,
         Meta(description="Drop tokens below this share of the likeliest one's. 0 if omitted."),
     ] = None
+    top_n_sigma: Annotated[
+        Annotated[float, Meta(ge=-1, le=100)] | None,
+        Meta(
+            description=(
+                "Drop tokens whose logit is this many standard deviations below the largest; 0 and"
+                " -1 keep all. 0 if omitted."
+            )
+        ),
+    ] = None
+    typical_p: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        Meta(
+            description=(
+                "Draw from the tokens nearest to the expected surprise, of this total share"
+                " (locally typical sampling). 1, off, if omitted."
+            )
+        ),
+    ] = None
+    xtc_probability: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        Meta(description="How often XTC excludes the top choices. 0 if omitted."),
+    ] = None
+    xtc_threshold: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        Meta(
+            description=(
+                "With `xtc_probability`: of the tokens that have at least this probability, all but"
+                " the least likely are excluded; above 0.5 none are. 0.1 if omitted."
+            )
+        ),
+    ] = None
+    dynatemp_range: Annotated[
+        Annotated[float, Meta(ge=0, le=10)] | None,
+        Meta(
+            description=(
+                "The temperature rises with the entropy, from `temperature` less this to"
+                " `temperature` plus this. 0, off, if omitted."
+            )
+        ),
+    ] = None
+    dynatemp_exponent: Annotated[
+        Annotated[float, Meta(ge=0, le=100)] | None,
+        Meta(
+            description=(
+                "With `dynatemp_range`: the exponent of the entropy's share of the greatest"
+                " possible one. 1 if omitted."
+            )
+        ),
+    ] = None
+    mirostat: Annotated[
+        Literal[0, 1, 2] | None,
+        Meta(
+            description=(
+                "Mirostat's version, which replaces all filters of tokens; 0 is off. 0 if omitted."
+                " With models in GGUF."
+            )
+        ),
+    ] = None
+    mirostat_tau: Annotated[
+        Annotated[float, Meta(ge=0, le=100)] | None,
+        Meta(description="With `mirostat`: the surprise to aim at, in bits. 5 if omitted."),
+    ] = None
+    mirostat_eta: Annotated[
+        Annotated[float, Meta(ge=0, le=10)] | None,
+        Meta(description="With `mirostat`: its learning rate. 0.1 if omitted."),
+    ] = None
+    repeat_penalty: Annotated[
+        Annotated[float, Meta(ge=0.01, le=100)] | None,
+        Meta(
+            description=(
+                "Divides the logits of tokens among the last `repeat_last_n`, and multiplies"
+                " negative ones. 1, off, if omitted."
+            )
+        ),
+    ] = None
+    repetition_penalty: Annotated[
+        Annotated[float, Meta(ge=0.01, le=100)] | None,
+        Meta(description="vLLM's name for `repeat_penalty`."),
+    ] = None
+    repeat_last_n: Annotated[
+        Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None,
+        Meta(
+            description=(
+                "Tokens, the prompt's included, that the penalties look back on; -1 is the context."
+                " 64 if omitted."
+            )
+        ),
+    ] = None
+    dry_multiplier: Annotated[
+        Annotated[float, Meta(ge=0, le=100)] | None,
+        Meta(
+            description=(
+                "DRY lowers tokens that would continue a repetition, by `dry_multiplier *"
+                " dry_base ** (length - dry_allowed_length)`. 0, off, if omitted. With models in"
+                " GGUF."
+            )
+        ),
+    ] = None
+    dry_base: Annotated[
+        Annotated[float, Meta(ge=1, le=100)] | None,
+        Meta(description="With `dry_multiplier`. 1.75 if omitted."),
+    ] = None
+    dry_allowed_length: Annotated[
+        Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,
+        Meta(
+            description="With `dry_multiplier`: the longest free repetition. 2 tokens if omitted."
+        ),
+    ] = None
+    dry_penalty_last_n: Annotated[
+        Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None,
+        Meta(
+            description=(
+                "With `dry_multiplier`: tokens, the prompt's included, that it looks back on; -1 is"
+                " the context. 64 if omitted."
+            )
+        ),
+    ] = None
+    dry_sequence_breakers: Annotated[
+        Annotated[list[Breaker], Meta(max_length=16)] | None,
+        Meta(
+            description=(
+                "With `dry_multiplier`: texts that no repetition reaches across. Line break, colon,"
+                " quote and asterisk if omitted."
+            )
+        ),
+    ] = None
     presence_penalty: Annotated[
         Annotated[float, Meta(ge=-2, le=2)] | None,
         Meta(description="Lowers tokens that the answer has already. 0 if omitted."),
@@ -77,6 +204,24 @@ class SamplingRequest(Request, kw_only=True):
     stop_token_ids: Annotated[
         Annotated[list[TokenId], Meta(max_length=64)] | None,
         Meta(description="Tokens of this model that end the answer."),
+    ] = None
+    ignore_eos: Annotated[
+        bool | None,
+        Meta(
+            description=(
+                "Whether the model may not end its answer: it goes on to `max_tokens`, a stop, or"
+                " the end of its structured output."
+            )
+        ),
+    ] = None
+    min_tokens: Annotated[
+        Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,
+        Meta(
+            description=(
+                "Tokens before which the model may not end its answer, nor choose one of"
+                " `stop_token_ids`; the end of structured output comes first. 0 if omitted."
+            )
+        ),
     ] = None
     n: Annotated[
         Annotated[int, Meta(ge=1, le=128)] | None,

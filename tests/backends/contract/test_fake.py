@@ -233,6 +233,13 @@ def test_ignore_eos_repeats_the_reply(load):
     assert pieces(run(engine, request)) == [b"a", b"b", b"a", b"b", b"a"]
 
 
+def test_min_tokens_repeat_the_reply(load):
+    """A reply that is too short starts again, and one that is long enough is told once."""
+    for count, said in ((3, [b"a", b"b", b"a"]), (1, [b"a", b"b"])):
+        request = GenerateRequest(prompt=(1,), max_tokens=5, min_tokens=count)
+        assert pieces(run(load(reply="ab"), request)) == said
+
+
 def test_failing_model_fails_after_its_tokens(load):
     """A model can break after so many tokens, for each request anew, and go on living."""
     engine = load(reply="abc", fail_after=2)

@@ -26,6 +26,8 @@ class FakeDecoder:
         self.copies = []
         """Source, target and length of what was copied."""
         self.answers = []
+        self.withheld = []
+        """What could not be chosen, at each choice that was restricted."""
         self.open_samplers = 0
         self.closed = False
         self.rows = []
@@ -76,6 +78,10 @@ class FakeDecoder:
 
     def sample(self, _sampler, row):
         return self.answers.pop(0) if self.answers else self.rows[row]
+
+    def sample_guided(self, sampler, row, _guide, *, withheld, restore):  # noqa: ARG002
+        self.withheld.append(tuple(withheld))
+        return self.sample(sampler, row)
 
     def with_logprobs(self, token, row, count):
         candidates = tuple(Candidate(n, b"<%d>" % n, -1.0 - n) for n in range(count))

@@ -41,7 +41,7 @@ class Client:
         self.events = []
         self.emit = emit
         request = GenerateRequest(prompt=tuple(prompt), max_tokens=limit, **fields)
-        self.ticket = Job(runner, request, self.hear, limit)
+        self.ticket = Job(runner, request, self.hear, limit, (END,))
         runner.submit(self.ticket)
 
     def hear(self, event):
@@ -93,12 +93,24 @@ def test_ending_token_is_counted_but_not_told(runner, decoder, kind):
     assert client.last.usage.completion_tokens == 2
 
 
-def test_ignore_eos_passes_over_the_end(runner, decoder):
-    """For measuring, an end-of-generation token is a token like others."""
-    decoder.answers = [END, END]
-    client = Client(runner, [1], limit=2, ignore_eos=True)
+def test_ignored_end_is_withheld_from_every_choice(runner, decoder):
+    """With ignore_eos the end is left out of each row; one that a guide forces still ends."""
+    decoder.answers = [50, 51, END]
+    client = Client(runner, [1], ignore_eos=True)
     run_out(runner, client)
-    assert client.tokens == [END, END]
+    assert decoder.withheld == [(END,)] * 3
+    assert client.tokens == [50, 51]
+    assert client.last.reason == "stop"
+
+
+def test_ends_and_stops_are_withheld_until_min_tokens(runner, decoder):
+    """Neither an end nor a stop token may be chosen before so many tokens have come."""
+    decoder.answers = [50, 51, 77]
+    client = Client(runner, [1], min_tokens=2, stop_token_ids=frozenset({77}))
+    run_out(runner, client)
+    assert decoder.withheld == [(END, 77)] * 2
+    assert client.tokens == [50, 51]
+    assert client.last.reason == "stop"
 
 
 def test_timings_tell_the_phases(runner):

@@ -77,7 +77,7 @@ class Client:
         request = GenerateRequest(
             prompt=tuple(prompt), max_tokens=limit, sampling=sampling, **fields
         )
-        self.ticket = Job(runner, request, self.hear, limit)
+        self.ticket = Job(runner, request, self.hear, limit, ends=(END,))
         runner.submit(self.ticket)
 
     def hear(self, event):
@@ -140,11 +140,22 @@ def test_ending_token_is_counted_but_not_told(start, decoder, kind):
     assert client.last.usage.completion_tokens == 2
 
 
-def test_ignore_eos_passes_over_the_end(start, decoder):
-    """For measuring, an end-of-generation token is a token like others; a stop token is not."""
+def test_ignored_end_is_never_chosen(start, decoder):
+    """The likeliest other token comes in its place; a stop token still ends."""
     decoder.answers = [END, END, 77]
     client = Client(start(), [1], ignore_eos=True, stop_token_ids=frozenset({77}))
-    assert client.tokens == [END, END]
+    assert len(client.tokens) == 2
+    assert END not in client.tokens
+    assert client.last.reason == "stop"
+
+
+def test_no_end_and_no_stop_before_min_tokens(start, decoder):
+    """Both are left out of the choice until so many tokens have come."""
+    decoder.answers = [END, 77, END]
+    client = Client(start(), [1], min_tokens=2, stop_token_ids=frozenset({77}))
+    assert len(client.tokens) == 2
+    assert not {END, 77} & set(client.tokens)
+    assert (client.last.reason, client.last.usage.completion_tokens) == ("stop", 3)
 
 
 def test_logprobs_are_the_model_s_own(start):

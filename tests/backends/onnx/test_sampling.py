@@ -9,7 +9,10 @@ import pytest
 from pilotlight_backend import InferenceFailed, SamplingParams
 from pilotlight_backend.logits import largest, with_logprobs
 from pilotlight_llama_cpp.native import library
-from pilotlight_onnx.sampling import PENALTY_WINDOW, Sampler
+from pilotlight_onnx.sampling import Sampler
+
+CONTEXT = 200
+PENALTY_WINDOW = SamplingParams().repeat_last_n
 
 FILTERS = [
     {},
@@ -42,7 +45,7 @@ def array(*values):
 
 
 def sampler(*prompt, **params):
-    return Sampler(SamplingParams(**params), prompt)
+    return Sampler(SamplingParams(**params), prompt, context_length=CONTEXT)
 
 
 def kept(logits, **params):
@@ -268,7 +271,7 @@ def test_penalties_on_the_window(penalties, length):
     """The last 64 tokens count, of the prompt and then of the answer, each as often as it came."""
     random = np.random.default_rng(length)
     seen = random.integers(0, 30, length).tolist()
-    one = Sampler(SamplingParams(temperature=0.0, **penalties), tuple(seen))
+    one = Sampler(SamplingParams(temperature=0.0, **penalties), tuple(seen), context_length=CONTEXT)
     short = {name.removesuffix("_penalty"): value for name, value in penalties.items()}
     for step in range(80):
         logits = noise(40, seed=step)
@@ -294,9 +297,12 @@ def test_neutral_penalties_change_nothing():
     assert np.array_equal(logits, before)
 
 
-def test_window_is_that_of_llama_cpp():
-    """Both backends look back on as many tokens."""
-    assert PENALTY_WINDOW == 64
+@pytest.mark.parametrize(("last_n", "seen"), [(0, 0), (1, 1), (64, 64), (500, 100), (-1, 100)])
+def test_penalties_look_back_on_the_last_tokens(last_n, seen):
+    """As many as the request says; -1 is all that the context holds."""
+    logits = np.zeros(200, dtype=np.float32)
+    sampler(*range(100), temperature=0.0, presence_penalty=1.0, repeat_last_n=last_n).sample(logits)
+    assert np.flatnonzero(logits).tolist() == list(range(100 - seen, 100))
 
 
 # The choice.

@@ -77,6 +77,7 @@ class IsolatedEngine(IsolatedBase):
             request,
             context_length=self._facts.context_length,
             vocabulary_size=self._vocabulary_size,
+            sampling=self._facts.sampling,
         )
         guide = request.guide
         sent = replace(request, guide=None)

@@ -20,6 +20,7 @@ class FakeBakingEngine(FakeEngine):
             GenerateRequest(prompt=prompt, max_tokens=1),
             context_length=self.facts.context_length,
             vocabulary_size=self._tokenizer.size,
+            sampling=self._facts.sampling,
         )
         if self.closed.is_set():
             raise EngineClosed("the engine is closed")

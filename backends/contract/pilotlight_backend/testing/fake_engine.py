@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, cycle, repeat
+from itertools import chain, cycle, islice, repeat
 from threading import Condition, Event, Thread, current_thread
 
 from pilotlight_backend import placement
@@ -165,6 +165,7 @@ class FakeEngine:
                 request,
                 context_length=self._facts.context_length,
                 vocabulary_size=self._tokenizer.size,
+                sampling=self._facts.sampling,
             )
             self._refuse(request)
             sequence = self._sequence(request, emit)
@@ -217,14 +218,17 @@ class FakeEngine:
     def _sequence(self, request: GenerateRequest, emit: Emit) -> _Sequence:
         eos = self._eos()
         ids = reply_of(self._model, self._tokenizer, request.prompt)
-        reply = cycle(ids or [eos]) if request.ignore_eos else chain(ids, repeat(eos))
+        reply = _endless(ids) if request.ignore_eos else chain(ids, repeat(eos))
+        if count := request.min_tokens:
+            unstopped = [token for token in ids if token not in request.stop_token_ids]
+            reply = chain(islice(_endless(unstopped), count), islice(reply, count, None))
         return _Sequence(
             request=request,
             emit=emit,
             changed=self._changed,
             reply=reply,
             wanted=next(reply),
-            stops=request.stop_token_ids | (set() if request.ignore_eos else {eos}),
+            stops=request.stop_token_ids | {eos},
             submitted=time.monotonic(),
         )
 
@@ -333,7 +337,7 @@ class FakeEngine:
             return InferenceFailed(f"the model fails after {sequence.completion} tokens")
         guide = sequence.request.guide
         try:
-            return sequence.wanted if guide is None else self._guided(sequence.wanted, guide)
+            return sequence.wanted if guide is None else self._guided(sequence, guide)
         except GuideFailed as error:
             return error
 
@@ -359,11 +363,12 @@ class FakeEngine:
             events.append(self._end(sequence, sequence.finish("length", now)))
         return events
 
-    def _guided(self, wanted: int, guide: Guide) -> int:
+    def _guided(self, sequence: _Sequence, guide: Guide) -> int:
         """Choose the likeliest token that *guide* allows.
 
         That is the reply's next, else the one that ends the answer, else the lowest.
         """
+        request, wanted = sequence.request, sequence.wanted
         # Tests that guide nothing need no numpy.
         import numpy as np  # noqa: PLC0415
 
@@ -373,6 +378,10 @@ class FakeEngine:
         scores[self._eos()] = 1
         scores[wanted] = 2
         guiding.restrict(guide, scores)
+        if request.ignore_eos:
+            guiding.withhold(scores, [self._eos()])
+        if sequence.completion < request.min_tokens:
+            guiding.withhold(scores, [self._eos(), *request.stop_token_ids])
         token = int(scores.argmax())
         guiding.accept(guide, token, scores)
         return token
@@ -419,3 +428,8 @@ class FakeEngine:
                 # Nobody listens any more; the others must not suffer for it.
                 logger.exception("emit raised; the request is cancelled")
                 sequence.cancelled = True
+
+
+def _endless(ids: Sequence[int]) -> Iterator[int]:
+    """Repeat *ids*; an empty answer has spaces to say."""
+    return cycle(ids or b" ")

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from pilotlight_backend.errors import ModelFileInvalid
-from pilotlight_backend.types import ModelFacts
+from pilotlight_backend.types import ModelFacts, SamplingParams
 
 SUFFIX = ".fake"
 MAX_FILE_BYTES = 1 << 20
@@ -112,6 +112,7 @@ class FakeModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
             size_bytes=path.stat().st_size if self.size_bytes is None else self.size_bytes,
             kv_bytes_per_token=self.kv_bytes_per_token,
             embedding_length=self.embedding_length,
+            sampling=frozenset(SamplingParams.__struct_fields__),
         )
 
 

@@ -83,6 +83,8 @@ def generation_params(asked: ChatCompletionRequest) -> GenerationParams:
         sampling=sampling_of(asked),
         stops=stops_of(asked),
         stop_token_ids=frozenset(asked.stop_token_ids or ()),
+        ignore_eos=bool(asked.ignore_eos),
+        min_tokens=asked.min_tokens or 0,
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
         form=form,
         thinking_budget=BUDGETS.get(asked.reasoning_effort or ""),

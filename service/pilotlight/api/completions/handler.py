@@ -82,6 +82,8 @@ def generation_params(asked: CompletionRequest) -> GenerationParams:
         sampling=sampling_of(asked),
         stops=stops_of(asked),
         stop_token_ids=frozenset(asked.stop_token_ids or ()),
+        ignore_eos=bool(asked.ignore_eos),
+        min_tokens=asked.min_tokens or 0,
         # The best are chosen by their log probabilities, told or not.
         logprobs=0 if asked.logprobs is None and best_of > n else asked.logprobs,
     )

@@ -3,6 +3,7 @@
 
 import math
 import threading
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -30,6 +31,25 @@ LENGTH = 8
 LONG = 100
 CONCURRENT = 8
 LIKELIEST = 3
+OUT_OF_NEUTRAL: dict[str, dict[str, Any]] = {
+    "top_n_sigma": {"top_n_sigma": 1.5},
+    "typical_p": {"typical_p": 0.7},
+    "xtc_probability": {"xtc_probability": 0.5},
+    "xtc_threshold": {"xtc_probability": 0.5, "xtc_threshold": 0.05},
+    "dynatemp_range": {"dynatemp_range": 0.5},
+    "dynatemp_exponent": {"dynatemp_range": 0.5, "dynatemp_exponent": 2.0},
+    "repeat_penalty": {"repeat_penalty": 1.2},
+    "repeat_last_n": {"repeat_penalty": 1.2, "repeat_last_n": -1},
+    "mirostat": {"mirostat": 2},
+    "mirostat_tau": {"mirostat": 1, "mirostat_tau": 3.0},
+    "mirostat_eta": {"mirostat": 2, "mirostat_eta": 0.3},
+    "dry_multiplier": {"dry_multiplier": 0.8},
+    "dry_base": {"dry_multiplier": 0.8, "dry_base": 2.5},
+    "dry_allowed_length": {"dry_multiplier": 0.8, "dry_allowed_length": 1},
+    "dry_penalty_last_n": {"dry_multiplier": 0.8, "dry_penalty_last_n": -1},
+    "dry_sequence_breakers": {"dry_multiplier": 0.8, "dry_sequence_breakers": ("é", "</x>")},
+}
+"""For fields of `SamplingParams` that not every backend honours: values that ask for something."""
 SEEDED = SamplingParams(temperature=1.0, top_p=0.95, top_k=64, seed=42)
 
 
@@ -93,6 +113,46 @@ class GenerateConformance(ConformanceFixtures):
         for seconds in (finish.timings.queue, finish.timings.prefill, finish.timings.decode):
             assert math.isfinite(seconds)
             assert seconds >= 0
+
+    def test_ignored_ends_are_never_chosen(self, engine: Engine, prompt: list[int]) -> None:
+        """With `ignore_eos` no token ends the answer, however likely it is."""
+        ends = engine.vocabulary().ends
+        likely = SamplingParams(temperature=0.0, logit_bias=dict.fromkeys(ends, 100.0))
+        listener = run(engine, request_of(prompt, LENGTH, sampling=likely))
+        assert listener.finish().reason == "length"
+        assert not ends.intersection(listener.tokens)
+
+    def test_no_end_and_no_stop_before_min_tokens(self, engine: Engine, prompt: list[int]) -> None:
+        """Neither an end nor a stop token is chosen before so many tokens have come."""
+        first = run(engine, request_of(prompt, 1)).tokens[0]
+        stops = frozenset({first})
+        likely = SamplingParams(
+            temperature=0.0, logit_bias=dict.fromkeys(engine.vocabulary().ends, 100.0)
+        )
+        for sampling in (SamplingParams(temperature=0.0), likely):
+            listener = run(
+                engine,
+                request_of(
+                    prompt,
+                    LENGTH,
+                    sampling=sampling,
+                    ignore_eos=False,
+                    min_tokens=LENGTH - 2,
+                    stop_token_ids=stops,
+                ),
+            )
+            listener.finish()
+            assert len(listener.tokens) >= LENGTH - 2
+            assert first not in listener.tokens[: LENGTH - 2]
+
+    def test_what_is_honoured_runs_and_repeats(self, engine: Engine, prompt: list[int]) -> None:
+        """Each field that the engine says it honours is taken, and a seed repeats the draws."""
+        for name in sorted(engine.facts.sampling & OUT_OF_NEUTRAL.keys()):
+            sampling = replace(SEEDED, **OUT_OF_NEUTRAL[name])
+            first, second = (
+                run(engine, request_of(prompt, LENGTH, sampling=sampling)).tokens for _ in range(2)
+            )
+            assert first == second, name
 
     def test_context_end_is_a_length(self, engine: Engine, prompt: list[int]) -> None:
         """A request that may go on for ever fills the context and ends with reason `length`."""
@@ -192,15 +252,20 @@ class GenerateConformance(ConformanceFixtures):
     def test_logprobs_come_where_they_are_asked_for(
         self, engine: Engine, prompt: list[int]
     ) -> None:
-        """Each token has its own log probability and the likeliest ones'; greedy: the first."""
+        """Each token has its own log probability and the likeliest ones'.
+
+        Greedy: the first, but for the ends, which are not chosen here.
+        """
+        ends = engine.vocabulary().ends
         request = replace(request_of(prompt, LENGTH), logprobs=LIKELIEST)
         for token in run(engine, request).events:
             if isinstance(token, Token):
-                assert [one.id for one in token.candidates][:1] == [token.id]
                 found = [one.logprob for one in token.candidates]
                 assert len(found) == LIKELIEST
                 assert found == sorted(found, reverse=True)
-                assert token.logprob == found[0] <= 0
+                likeliest = next(one for one in token.candidates if one.id not in ends)
+                assert token.id == likeliest.id
+                assert token.logprob == likeliest.logprob <= 0
                 assert sum(map(math.exp, found)) <= 1 + 1e-3
 
     def test_logprobs_change_no_token(self, engine: Engine, prompt: list[int]) -> None:

@@ -91,14 +91,16 @@ def request_of(
     *,
     sampling: SamplingParams = GREEDY,
     ignore_eos: bool = True,
+    min_tokens: int = 0,
     stop_token_ids: frozenset[int] = frozenset(),
 ) -> GenerateRequest:
-    """Return a request whose length is known: greedy, and past any end-of-generation token."""
+    """Return a request whose length is known: greedy, and without end-of-generation tokens."""
     return GenerateRequest(
         prompt=tuple(prompt),
         max_tokens=max_tokens,
         sampling=sampling,
         ignore_eos=ignore_eos,
+        min_tokens=min_tokens,
         stop_token_ids=stop_token_ids,
     )
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from pilotlight_backend.errors import ContextLengthExceeded, InvalidParameter
 from pilotlight_backend.protocols import Engine
 from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures
+from pilotlight_backend.testing.conformance.generating import OUT_OF_NEUTRAL
 from pilotlight_backend.testing.conformance.listener import Listener, request_of, run
 from pilotlight_backend.types import GenerateRequest, SamplingParams
 
@@ -60,6 +61,24 @@ class RefuseConformance(ConformanceFixtures):
         """A sampling parameter that is not a number is refused by its name."""
         sampling = replace(SamplingParams(), **{param: math.nan})
         assert_refused(engine, request_of(prompt, sampling=sampling), param)
+
+    @pytest.mark.parametrize("param", sorted(OUT_OF_NEUTRAL))
+    def test_what_is_not_honoured_is_refused(
+        self, engine: Engine, prompt: list[int], param: str
+    ) -> None:
+        """A field that the engine does not honour is refused by name, and not passed over."""
+        if param in engine.facts.sampling:
+            return
+        sampling = replace(SamplingParams(), **OUT_OF_NEUTRAL[param])
+        with pytest.raises(InvalidParameter) as caught:
+            submit_refused(engine, request_of(prompt, sampling=sampling))
+        assert caught.value.param in OUT_OF_NEUTRAL[param]
+        assert caught.value.param in str(caught.value)
+
+    def test_more_tokens_than_may_come_are_refused(self, engine: Engine, prompt: list[int]) -> None:
+        """A request cannot ask for more tokens at least than at most."""
+        assert_refused(engine, request_of(prompt, 3, min_tokens=4), "min_tokens")
+        assert_refused(engine, request_of(prompt, 3, min_tokens=-1), "min_tokens")
 
     def test_refused_request_leaves_no_trace(self, engine: Engine, prompt: list[int]) -> None:
         """After refusals the engine answers, and has nothing in its queue."""
