@@ -165,17 +165,24 @@ def _weights(
     Else the tied output would see the last token's embedding alone, and repeat it for ever.
     """
     if kind == "F32":
-        filled = generator.uniform(-0.1, 0.1, dimensions) if name.endswith(".bias") else 1.0
-        return np.full(dimensions, filled, dtype="<f4").tobytes()
+        return np.full(dimensions, _plain(generator, name, dimensions), dtype="<f4").tobytes()
     scale = 0.02 if name.startswith("token_embd") else dimensions[-1] ** -0.5
     if kind == "Q8_0":
-        rows, columns = dimensions
         block = np.dtype([("scale", "<f2"), ("values", "i1", 32)])
-        blocks = np.empty(rows * columns // 32, dtype=block)
+        blocks = np.empty(int(np.prod(dimensions)) // 32, dtype=block)
         blocks["scale"] = scale / 73.0  # 73: what -127..127 deviates by, so that scale comes out
         blocks["values"] = generator.integers(-127, 128, (len(blocks), 32), dtype=np.int8)
         return blocks.tobytes()
     return (generator.standard_normal(dimensions, dtype=np.float32) * scale).astype("<f2").tobytes()
+
+
+def _plain(generator: np.random.Generator, name: str, dimensions: tuple[int, ...]) -> Any:
+    """Return weights in 32 bits: norms are ones; what a state decays by is negative."""
+    if "ssm_a" in name:
+        return -generator.uniform(0.1, 1.0, dimensions)
+    if len(dimensions) == 1 and not name.endswith(".bias"):
+        return 1.0
+    return generator.uniform(-0.1, 0.1, dimensions)
 
 
 def _size(dimensions: tuple[int, ...], kind: str) -> int:

@@ -32,6 +32,7 @@ TABLE = [
     ("ModelLoading", 503, "model_loading", "model_loading"),
     ("ModelLoadFailed", 503, "model_load_failed", "model_load_failed"),
     ("InsufficientMemory", 503, "model_load_failed", "insufficient_memory"),
+    ("ModelUnsupported", 400, "invalid_request_error", "model_unsupported"),
 ]
 
 

@@ -33,7 +33,8 @@ from pilotlight.generation.dialect import read_template
 from pilotlight.generation.refusal import param_of
 from pilotlight.limits import Limits, RateLimiter
 from pilotlight.metrics import Metrics
-from pilotlight.models.catalog import Discovery, ModelEntry, ModelOptions
+from pilotlight.models.catalog import ModelEntry, ModelOptions
+from pilotlight.models.discovery import Discovery
 from pilotlight.models.history import LoadHistory
 from pilotlight.models.loaded import Hold
 from pilotlight.models.pool import Pool

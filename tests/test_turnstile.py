@@ -222,6 +222,43 @@ async def test_the_wait_is_measured():
     await crowd.end(*names[3:])
 
 
+async def test_the_wait_behind_requests_of_several_answers_is_measured_in_places():
+    """A request of two answers ends every two seconds: a place a second, and seven are ahead."""
+    crowd = Crowd(slots=2, max_queue=4)
+    names = [f"a{number}" for number in range(7)]
+    await crowd.come(*names[:4], places=2)
+    for ended, coming in zip(names[:3], names[4:], strict=False):
+        crowd.clock.now += 2.0
+        await crowd.end(ended)
+        await crowd.come(coming, places=2)
+    await crowd.come("b0", places=1)  # it would fit, and waits for its turn
+    assert crowd.through == names[:4]
+
+    with pytest.raises(QueueFull, match="4 requests wait") as refused:
+        async with crowd.turnstile.turn("c", 1):
+            pass
+
+    assert refused.value.retry_after == 7.0
+    await crowd.end(*names[3:7], "b0")
+
+
+async def test_requests_that_take_the_whole_engine_are_measured():
+    """Between two of them nothing is taken for a moment, and that is no idle time."""
+    crowd = Crowd(slots=1, max_queue=4)
+    await crowd.come("a0", "a1", "a2", "a3", places=2)
+    for name in ("a0", "a1"):
+        crowd.clock.now += 3.0
+        await crowd.end(name)
+    await crowd.come("a4", "a5", places=2)
+
+    with pytest.raises(QueueFull) as refused:
+        async with crowd.turnstile.turn("b", 1):
+            pass
+
+    assert refused.value.retry_after == (1 + 6) * 3.0 / 2
+    await crowd.end("a2", "a3", "a4", "a5")
+
+
 # ── the speed ───────────────────────────────────────────────────────────────────────────────────
 
 

@@ -55,7 +55,7 @@ def create_app_of(service: Service, settings: Settings, authenticator: Authentic
         metrics_handler(service.metrics),
         *messages_handlers(service.generator, settings),
         embeddings_handler(service.embedder, settings),
-        *models_handlers(service.resolver, service.registry, service.pool),
+        *models_handlers(service.resolver, service.describe, service.pool),
         responses_handler(service.generator, settings),
         completions_handler(service.generator, settings),
         *tokens_handlers(service.generator, settings),

@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 from msgspec import Struct
 
+from pilotlight.engine_calls import EngineCalls
 from pilotlight_backend import (
     BackendError,
     BaseEngine,
@@ -43,6 +44,11 @@ def _long(engine: BaseEngine) -> int:
     That may hang, and the event loop must not wait for it.
     """
     return 0 if isinstance(engine, RemoteEngine) else _LONG
+
+
+def _tokens_in(characters: int) -> int:
+    """Estimate how many tokens a text comes to; about four characters are one."""
+    return characters // 4
 
 
 class Refused(Exception):
@@ -96,8 +102,11 @@ class EventStream:
 class AsyncEngine:
     """An engine as the event loop sees it. Made and used on one loop."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, calls: EngineCalls | None = None) -> None:
+        """Run what may block with *calls*; by default on threads of this object's own."""
         self._engine = engine
+        self._calls = calls or EngineCalls()
+        self._failed: BackendError | None = None
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._pending: list[tuple[EventStream, int, EngineEvent]] = []
@@ -115,17 +124,20 @@ class AsyncEngine:
         """Return every token; read once, in a thread."""
         async with self._reading:
             if self._vocabulary is None:
-                self._vocabulary = await asyncio.to_thread(self._engine.vocabulary)
+                self._vocabulary = await self._calls.run(self._engine.vocabulary)
         return self._vocabulary
 
     async def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return *text*'s token ids; long texts are tokenised in a thread."""
         if len(text) < self._long:
             return self._engine.tokenize(text, special=special)
-        return await asyncio.to_thread(self._engine.tokenize, text, special=special)
+        tokenize = partial(self._engine.tokenize, text, special=special)
+        return await self._calls.run(tokenize, _tokens_in(len(text)))
 
     def submit(self, requests: Sequence[GenerateRequest]) -> EventStream:
         """Queue *requests*, all or none; raises `Refused`."""
+        if self._failed is not None:  # nobody watches it any more, and it would never answer
+            raise Refused(0, self._failed)
         stream = EventStream(len(requests))
         self._streams.add(stream)
         tickets = stream._tickets  # noqa: SLF001 - the two are one mechanism
@@ -145,7 +157,9 @@ class AsyncEngine:
         return self._engine.stats()
 
     def fail(self, error: BackendError) -> None:
-        """End every request with *error*: the engine will not."""
+        """End every request and call with *error*: the engine will not."""
+        self._failed = error
+        self._calls.fail(error)
         for stream in list(self._streams):
             stream._fail(error)  # noqa: SLF001 - the two are one mechanism
 
@@ -176,8 +190,10 @@ class EmbedResult(Struct, frozen=True):
 class AsyncEmbedder:
     """An engine that embeds as the event loop sees it. Made and used on one loop."""
 
-    def __init__(self, engine: EmbeddingEngine) -> None:
+    def __init__(self, engine: EmbeddingEngine, calls: EngineCalls | None = None) -> None:
+        """Run what may block with *calls*; by default on threads of this object's own."""
         self._engine = engine
+        self._calls = calls or EngineCalls()
         self._loop = asyncio.get_running_loop()
         self._long = _long(engine)
         self._settle: Callable[[Finish | Failed], None] = lambda _: None
@@ -194,7 +210,9 @@ class AsyncEmbedder:
             return [of_text(one) if isinstance(one, str) else one for one in inputs]
 
         size = sum(len(one) for one in inputs if isinstance(one, str))
-        return tokenize() if size < self._long else await asyncio.to_thread(tokenize)
+        if size < self._long:
+            return tokenize()
+        return await self._calls.run(tokenize, _tokens_in(size))
 
     def stats(self) -> EngineStats:
         """Return the engine's snapshot."""

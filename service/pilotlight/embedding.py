@@ -71,7 +71,7 @@ class Embedder:
     async def _embed(
         self, model: LoadedModel, params: EmbeddingParams, watch: AnswerWatch
     ) -> Embeddings:
-        embedder = AsyncEmbedder(model.embedder)
+        embedder = AsyncEmbedder(model.embedder, model.calls)
         _check_dimensions(model, params.dimensions)
         throughput = self._throughput(model)
         self._check_queue(embedder, throughput)  # who is refused costs no tokenising

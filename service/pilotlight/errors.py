@@ -7,7 +7,7 @@
     │   ├── MethodNotAllowed        405  invalid_request_error  method_not_allowed      Allow
     │   ├── RequestTimeout          408  invalid_request_error  request_timeout         Connection
     │   ├── RequestTooLarge         413  invalid_request_error  request_too_large
-    │   ├── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type
+    │   ├── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type  Accept-E…
     │   ├── HeadTooLarge            431  invalid_request_error  head_too_large          Connection
     │   ├── PreviousResponseNotFound
     │   │                           400  invalid_request_error  previous_response_not_found
@@ -23,7 +23,8 @@
         ├── ShuttingDown            503  server_error           shutting_down
         ├── ModelLoading            503  model_loading          model_loading
         └── ModelLoadFailed         503  model_load_failed      model_load_failed
-            └── InsufficientMemory  503  model_load_failed      insufficient_memory
+            ├── InsufficientMemory  503  model_load_failed      insufficient_memory
+            └── ModelUnsupported    400  invalid_request_error  model_unsupported
 
 A 503 carries Retry-After with `x-should-retry: true`, or where no try can help
 `x-should-retry: false` alone. A 504 carries that too: the SDKs would try again by themselves, and
@@ -51,6 +52,8 @@ class ServiceError(Exception):
         """Seconds until another try is worth it, or None where that is not known."""
         self.should_retry: bool | None = None
         """What `x-should-retry` tells the SDKs; None leaves it to them."""
+        self.accept_encoding: str | None = None
+        """The content encodings that a body may have, for the `Accept-Encoding` header."""
         self.allow: str | None = None
         """The methods that a path knows, for the `Allow` header."""
         self.challenge: str | None = None
@@ -114,10 +117,14 @@ class RequestTooLarge(InvalidRequest):
 
 
 class UnsupportedMediaType(InvalidRequest):
-    """The body is not declared as JSON."""
+    """The body is not declared as JSON, or compressed in a way that is not known."""
 
     status = 415
     code = "unsupported_media_type"
+
+    def __init__(self, message: str, *, accept_encoding: str | None = None) -> None:
+        super().__init__(message)
+        self.accept_encoding = accept_encoding
 
 
 class HeadTooLarge(InvalidRequest):
@@ -238,3 +245,15 @@ class InsufficientMemory(ModelLoadFailed):
     """The model does not fit; the message has both figures."""
 
     code = "insufficient_memory"
+
+
+class ModelUnsupported(ModelLoadFailed):
+    """The file is whole, and no backend here serves what it holds: another model is to be asked."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "model_unsupported"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.param = "model"

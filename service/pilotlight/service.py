@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -19,8 +20,10 @@ from pilotlight.generation import Generator
 from pilotlight.limits import Limits, RateLimiter
 from pilotlight.metrics import LoadRecord, Metrics
 from pilotlight.model_gauges import ModelSnapshot
-from pilotlight.models.catalog import Discovery, ModelEntry, read_models_file
+from pilotlight.models.catalog import ModelEntry, read_models_file
+from pilotlight.models.discovery import Discovery
 from pilotlight.models.history import LoadHistory
+from pilotlight.models.listing import ListedModel, describe
 from pilotlight.models.pool import Pool
 from pilotlight.models.preload import Preload
 from pilotlight.models.registry import Registry
@@ -53,9 +56,10 @@ class Service:
         _check_backends(settings, self.registry)
         self._configured = configured = read_models_file(settings.models_file, settings.models_dir)
         _check_formats(settings, configured)
+        self._load_options = partial(load_options, settings)
         self.pool = Pool(
             self.registry,
-            load_options=lambda entry: load_options(settings, entry),
+            load_options=self._load_options,
             memory_budget=settings.memory_budget_bytes,
             idle_ttl=settings.idle_ttl,
             history=LoadHistory(_cache_dir(settings)),
@@ -98,6 +102,10 @@ class Service:
     def _note_load(self, record: LoadRecord) -> None:
         self.metrics.note(record)
         self.traces.load(record)
+
+    def describe(self, entries: Sequence[ModelEntry]) -> list[ListedModel]:
+        """Return what there is to say of *entries* without loading them; belongs into a thread."""
+        return describe(entries, self.registry, self._load_options)
 
     def begin(self) -> None:
         """Begin to load what is to be preloaded; a second call does nothing."""

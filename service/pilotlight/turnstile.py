@@ -22,7 +22,7 @@ UNKNOWN = 5.0
 """Seconds where nothing was measured yet."""
 
 _MEASURED = 32
-"""Places given back that the speed is measured over."""
+"""Requests that gave their places back, which the speed is measured over."""
 
 
 class FairQueue:
@@ -34,6 +34,11 @@ class FairQueue:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    @property
+    def places(self) -> int:
+        """How many places all of them need."""
+        return sum(self._places.values())
 
     def __contains__(self, waiter: "asyncio.Future[None]") -> bool:
         return waiter in self._places
@@ -72,11 +77,12 @@ class Speed:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._returned: deque[float] = deque(maxlen=_MEASURED)
+        self._returned: deque[tuple[float, int]] = deque(maxlen=_MEASURED)
+        """When places were given back, and how many."""
 
-    def note(self) -> None:
-        """Note that a place was given back."""
-        self._returned.append(self._clock())
+    def note(self, places: int = 1) -> None:
+        """Note that a request gave its *places* back."""
+        self._returned.append((self._clock(), places))
 
     def forget(self) -> None:
         """Begin anew: nobody was served any more, and to wait for that is not to be slow."""
@@ -86,8 +92,8 @@ class Speed:
         """Return the seconds in which so many places are likely to be given back."""
         if len(self._returned) < 2:  # noqa: PLR2004 - one moment is no span
             return UNKNOWN
-        span = self._clock() - self._returned[0]
-        seconds = places * span / (len(self._returned) - 1)
+        (began, _), *later = self._returned
+        seconds = places * (self._clock() - began) / sum(returned for _, returned in later)
         return min(max(seconds, LEAST), MOST)
 
 
@@ -126,7 +132,7 @@ class Turnstile:
         if ahead >= self._max_queue:
             raise QueueFull(
                 f"{ahead} requests wait for this model already",
-                retry_after=self._speed.seconds_for(ahead),
+                retry_after=self._speed.seconds_for(self._beyond_slots() + self._queue.places),
             )
         if not self._queue and self._taken + places <= self._capacity:
             self._taken += places
@@ -146,15 +152,18 @@ class Turnstile:
 
     def _leave(self, places: int) -> None:
         self._taken -= places
-        if self._taken:
-            self._speed.note()
+        if self._taken or self._queue:
+            self._speed.note(places)
         else:
             self._speed.forget()
         self._let_through()
 
     def _ahead(self) -> int:
         """Return how many wait, in the engine's own queue and here."""
-        return max(self._taken - self._slots, 0) + len(self._queue)
+        return self._beyond_slots() + len(self._queue)
+
+    def _beyond_slots(self) -> int:
+        return max(self._taken - self._slots, 0)
 
     def _let_through(self) -> None:
         while (places := self._queue.first()) is not None:

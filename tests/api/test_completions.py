@@ -15,7 +15,7 @@ from pilotlight_backend import SamplingParams, Token, Usage
 from pilotlight_backend.testing.fake import Piece
 from tests.api.caller import Call
 from tests.api.tables import documented
-from tests.conftest import FakeService, events
+from tests.conftest import FakeService, chat, events
 
 PATH = "/v1/completions"
 THINKING = "<think>Let me see.</think>Four."
@@ -160,6 +160,28 @@ async def test_a_model_without_a_chat_template_completes(start):
     """What cannot chat can still go on from a text."""
     service = await start()
     service.write(chat_template=None, reply="Hello.")
+    assert texts(await ask(service)) == ["Hello."]
+
+
+@pytest.mark.parametrize("template", ["{% if %}", "{{ messages", "x" * 300_000])
+async def test_a_model_with_a_broken_chat_template_completes(start, template):
+    """Texts and tokens need no template; a conversation is told what is wrong with it, for good."""
+    service = await start()
+    service.write(chat_template=template, reply="Hello.")
+
+    assert texts(await ask(service)) == ["Hello."]
+    tokens = await service.post({"model": "m", "prompt": "Hi"}, path="/tokenize")
+    assert tokens.json()["count"] == 2
+    for path, body in (
+        ("/v1/chat/completions", chat()),
+        ("/v1/messages", {**chat(), "max_tokens": 3}),
+        ("/tokenize", chat()),
+    ):
+        answer = await service.post(body, path=path)
+        assert answer.status_code == 503
+        assert "m: the chat template" in answer.json()["error"]["message"]
+        assert "retry-after" not in answer.headers
+        assert answer.headers["x-should-retry"] == "false"
     assert texts(await ask(service)) == ["Hello."]
 
 

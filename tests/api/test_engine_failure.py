@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,61 @@ async def test_hang_fails_its_requests(start, isolation):
     assert whole.status_code == 500
     assert whole.json()["error"]["code"] == "inference_error"
     recover(service)
+
+
+HANGING_CALLS = """
+import threading
+from pilotlight_backend import hookimpl
+from pilotlight_backend.testing import fake
+
+class Hanging(fake.FakeBakingEngine):
+    def tokenize(self, text, *, special):
+        if "hang" in text:
+            threading.Event().wait()
+        return super().tokenize(text, special=special)
+
+fake.FakeBakingEngine = Hanging
+
+@hookimpl
+def pilotlight_register_backend():
+    return fake.FakeBackend()
+"""
+
+
+async def test_call_that_hangs_fails_its_requests(start, install, tmp_path, monkeypatch):
+    """Tokenising hangs in the process, which answers everything else: the guard sees it."""
+    (tmp_path / "hanging_calls.py").write_text(HANGING_CALLS)
+    monkeypatch.syspath_prepend(tmp_path)
+    install("fake", "hanging_calls")
+    service = await start(step_timeout=0.4, isolation="process")
+    service.write(reply="ok")
+    assert (await service.post(chat())).status_code == 200
+    pid = engine(service).pid
+
+    answers = await asyncio.gather(*(service.post(chat(text="hang")) for _ in range(6)))
+
+    assert {one.status_code for one in answers} == {500}
+    assert {one.json()["error"]["code"] for one in answers} == {"inference_error"}
+    assert "hangs: a step took more than 0.4 s" in answers[0].json()["error"]["message"]
+    assert (await service.post(chat())).status_code == 200
+    assert engine(service).pid != pid
+
+
+async def test_call_that_hangs_in_this_process_fails_its_requests(start, monkeypatch):
+    """A thread cannot be killed: it stays, its requests end, and the model is loaded anew."""
+    service = await start(step_timeout=0.4)
+    service.write(reply="ok")
+    assert (await service.post(chat())).status_code == 200
+    first, let = engine(service), threading.Event()
+    monkeypatch.setattr(first, "tokenize", lambda *_, **__: let.wait(20))
+
+    answers = await asyncio.gather(*(service.post(chat(text="x" * 9000)) for _ in range(6)))
+
+    assert {one.status_code for one in answers} == {500}
+    assert "hangs: a step took more than 0.4 s" in answers[0].json()["error"]["message"]
+    assert (await service.post(chat())).status_code == 200
+    assert engine(service) is not first
+    let.set()
 
 
 async def test_model_that_hung_is_loaded_anew(start, isolation):

@@ -36,6 +36,7 @@ async def test_the_models_are_listed(service):
         "state": "ready",
         "backend": "fake",
         "context_length": 4096,
+        "error": None,
     }
     assert models["other"]["state"] == "absent"
     assert models["other"]["context_length"] == 512
@@ -48,7 +49,8 @@ async def test_a_damaged_model_is_listed_too(service):
 
     torn = (await service.client.get("/v1/models/torn")).json()
 
-    assert (torn["backend"], torn["context_length"], torn["state"]) == (None, None, "absent")
+    assert (torn["backend"], torn["context_length"], torn["state"]) == (None, None, "invalid")
+    assert torn["error"] == "torn.gguf: the file ends within its header"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
-"""The schemas that the manifests are held against, from the two files beside this one."""
+"""The schemas that the manifests are held against, from the files beside this one."""
 
+import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,13 @@ HERE = Path(__file__).parent
 
 
 def documents(path: Path) -> list[Any]:
-    return list(yaml.safe_load_all(path.read_text()))
+    return json.loads(_as_json(path))
+
+
+@cache
+def _as_json(path: Path) -> str:
+    """Return the documents of *path*: YAML is slow to read, and callers change what they get."""
+    return json.dumps(list(yaml.safe_load_all(path.read_text())))
 
 
 def closed(schema: Any) -> Any:
@@ -50,6 +58,23 @@ def container_schema() -> dict[str, Any]:
 
 def cloud_run_schema() -> dict[str, Any]:
     (schema,) = documents(HERE / "cloudrun-service-schema.yaml")
+    return schema
+
+
+def kubernetes_schema(kind: str) -> dict[str, Any]:
+    """Return the schema of an object of *kind*."""
+    (schemas,) = documents(HERE / "kubernetes-schemas.yaml")
+    return {**schemas[kind], "$defs": schemas["$defs"]}
+
+
+def deployment_container_schema() -> dict[str, Any]:
+    """Return the schema of a container outside Knative, which passes no `lifecycle` on."""
+    schema = container_schema()
+    seconds = {"type": "object", "properties": {"seconds": {"type": "integer"}}}
+    pre_stop = {"type": "object", "properties": {"sleep": seconds}}
+    schema["properties"]["lifecycle"] = closed(
+        {"type": "object", "properties": {"preStop": pre_stop}}
+    )
     return schema
 
 

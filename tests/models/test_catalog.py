@@ -1,28 +1,14 @@
-"""Which models there are: models.yaml, the models folder, embedded ones."""
+"""Which models there are: models.yaml and embedded ones."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from pilotlight.config import ConfigError
-from pilotlight.models.catalog import Discovery, embedded_entries, read_models_file
-from pilotlight.models.registry import Claim, Registry
-from pilotlight_backend import ModelFileInvalid
-from pilotlight_backend.testing.fake import FakeBackend, FakeModel
-
-
-@pytest.fixture
-def read(tmp_path: Path):
-    """Return a function that reads a models.yaml of the given text."""
-
-    def read(text: str):
-        path = tmp_path / "models.yaml"
-        path.write_text(text)
-        return read_models_file(path)
-
-    return read
-
+from pilotlight.models.catalog import embedded_entries, read_models_file
+from pilotlight.models.registry import Registry
+from pilotlight_backend.testing.fake import FakeBackend
+from tests.models.files import put
 
 # models.yaml
 
@@ -210,168 +196,6 @@ def test_file_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "models.yaml").write_bytes(b"a: \xff")
     with pytest.raises(ConfigError, match=r"models\.yaml: "):
         read_models_file(tmp_path / "models.yaml")
-
-
-# The models folder
-
-
-class _CountingBackend(FakeBackend):
-    """Remembers what it was asked to probe."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.probed: list[str] = []
-
-    def probe(self, path: Path):
-        self.probed.append(path.name)
-        return super().probe(path)
-
-
-@pytest.fixture
-def counting() -> _CountingBackend:
-    return _CountingBackend()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "models"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def discovery(folder, counting, no_plugins) -> Discovery:  # noqa: ARG001
-    return Discovery(folder, Registry({"fake": counting}))
-
-
-def put(folder: Path, name: str, **keys: object) -> Path:
-    """Write a model at *name* inside *folder*."""
-    path = folder / name
-    path.parent.mkdir(exist_ok=True, parents=True)
-    return FakeModel(**keys).write(path)
-
-
-def test_missing_folder_holds_nothing(registry, tmp_path):
-    """The models folder may be absent, or no folder."""
-    assert Discovery(tmp_path / "none", registry).scan() == []
-    (tmp_path / "file").write_text("x")
-    assert Discovery(tmp_path / "file", registry).scan() == []
-
-
-def test_files_and_files_one_folder_down_are_found(discovery, folder):
-    """Models are found by their content; what is hidden, deeper or no model is passed over."""
-    put(folder, "Top.fake", architecture="qwen3")
-    put(folder, "Lone/file.fake")
-    put(folder, "both/one.fake")
-    put(folder, "both/two.fake")
-    put(folder, "deep/er/m.fake")
-    put(folder, ".hidden/m.fake")
-    put(folder, ".m.fake")
-    (folder / "Lone/readme.md").write_text("x")
-    (folder / "dangling.fake").symlink_to(folder / "nowhere")
-    found = discovery.scan()
-    assert [(one.entry.name, one.file, one.folder) for one in found] == [
-        ("file", "file", "lone"),
-        ("top", "top", None),
-        ("one", "one", None),
-        ("two", "two", None),
-    ]
-    assert found[1].claim.facts.architecture == "qwen3"
-    assert {one.entry.source for one in found} == {"discovered"}
-
-
-def test_every_model_has_a_name_of_its_own(discovery, folder):
-    """Where a file's name is taken, the model is called as its path inside the folder is."""
-    put(folder, "a/model.fake")
-    put(folder, "b/model.fake")
-    put(folder, "b/model.x.fake")
-    put(folder, "model.fake")
-    names = [(one.entry.name, one.file) for one in discovery.scan()]
-    assert names == [
-        ("model", "model"),
-        ("b/model", "model"),
-        ("model.x", "model.x"),
-        ("model.fake", "model"),
-    ]
-
-
-def test_configured_file_is_the_configured_model(discovery, folder, read):
-    """A file that models.yaml names is that model, with its options; its name is taken."""
-    put(folder, "m.fake")
-    put(folder, "named.fake")
-    configured = read("named: {path: models/m.fake, parallel: 1}")
-    found = discovery.scan(configured)
-    assert found[0].entry is configured[0]
-    assert found[0].file == "m"
-    assert found[1].entry.name == "named.fake"
-
-
-def test_damaged_file_is_found_with_its_error(discovery, folder):
-    """A model that cannot be read is there all the same, and says why it is not served."""
-    (folder / "bad.fake").write_text("{")
-    (one,) = discovery.scan()
-    assert one.entry.name == "bad"
-    assert isinstance(one.claim, ModelFileInvalid)
-
-
-def test_file_is_probed_once(discovery, folder, counting):
-    """A second scan lists folders and reads no header, of models and of other files."""
-    put(folder, "m.fake")
-    put(folder, "inside/n.fake")
-    (folder / "bad.fake").write_text("{")
-    (folder / "readme.md").write_text("x")
-    first = discovery.scan()
-    assert sorted(counting.probed) == ["bad.fake", "inside", "m.fake", "n.fake", "readme.md"]
-    assert discovery.scan() == first
-    assert len(counting.probed) == 5
-
-
-def test_changed_file_is_probed_again(discovery, folder, counting):
-    """A file that is written again, even to the same size, is read again; a deleted one is gone."""
-    path = put(folder, "m.fake", architecture="one")
-    discovery.scan()
-    put(folder, "m.fake", architecture="two")
-    os.utime(path, ns=(1, 1))
-    (found,) = discovery.scan()
-    assert found.claim.facts.architecture == "two"
-    assert counting.probed == ["m.fake", "m.fake"]
-    path.unlink()
-    assert discovery.scan() == []
-
-
-def test_folder_is_probed_again_when_a_file_inside_changes(discovery, folder, counting):
-    """A model may be a folder: what is written inside it counts as its change."""
-    path = put(folder, "whole/m.fake")
-    discovery.scan()
-    os.utime(path, ns=(1, 1))
-    discovery.scan()
-    assert counting.probed.count("whole") == 2
-
-
-class _FolderBackend(FakeBackend):
-    """Knows folders and no files."""
-
-    def probe(self, path: Path):
-        return FakeModel().facts(path) if path.is_dir() else None
-
-
-def test_folder_may_be_a_model(folder, no_plugins):  # noqa: ARG001
-    """A folder that a backend recognises is one model, dots in its name included."""
-    put(folder, "Qwen2.5-onnx/x.fake")
-    (found,) = Discovery(folder, Registry({"folders": _FolderBackend()})).scan()
-    assert (found.entry.name, found.entry.path) == ("qwen2.5-onnx", folder / "Qwen2.5-onnx")
-    assert isinstance(found.claim, Claim)
-
-
-class _DeniedBackend(FakeBackend):
-    def probe(self, path: Path):
-        raise PermissionError(13, "denied", str(path))
-
-
-def test_file_that_is_not_ours_to_read_is_passed_over(folder, no_plugins):  # noqa: ARG001
-    """What the system denies is no model of ours."""
-    put(folder, "m.fake")
-    assert Discovery(folder, Registry({"denied": _DeniedBackend()})).scan() == []
 
 
 # Embedded models

@@ -1,5 +1,7 @@
 """What earlier loads took, from one run to the next."""
 
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,53 @@ def test_without_a_folder_it_lasts_as_long_as_the_process(tmp_path):
         history.add("a", LoadTimes(2.0, 1.0))
         assert len(history.of("a")) == 2
         assert LoadHistory(folder).of("a") == ()
+
+
+def test_what_earlier_runs_noted_is_kept_by_one_that_only_adds(tmp_path):
+    """A load that ends before anybody asked loses nothing, and comes last."""
+    earlier = LoadHistory(tmp_path)
+    earlier.add("a", LoadTimes(1.0, 1.0))
+    earlier.add("b", LoadTimes(2.0, 1.0))
+    LoadHistory(tmp_path).add("a", LoadTimes(3.0, 1.0))
+    last = LoadHistory(tmp_path)
+    assert [times.reading for times in last.of("a")] == [1.0, 3.0]
+    assert [times.reading for times in last.of("b")] == [2.0]
+
+
+@pytest.mark.usefixtures("switching")
+def test_loads_that_end_side_by_side(tmp_path):
+    """Several threads note and ask at the same time: every load is kept, in the file too."""
+    history = LoadHistory(tmp_path)
+    failures: list[Exception] = []
+
+    def run(number: int) -> None:
+        try:
+            for turn in range(40):
+                history.of(f"nobody {number} {turn}")
+                history.add(f"{number} {turn // 8}", LoadTimes(float(turn), 0.0))
+        except Exception as error:  # noqa: BLE001 - whatever a thread raises fails the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert not failures
+    again = LoadHistory(tmp_path)
+    for number in range(4):
+        kept = [times.reading for block in range(5) for times in again.of(f"{number} {block}")]
+        assert kept == list(range(40))
+
+
+@pytest.fixture
+def switching():
+    """Have threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
 def test_key_tells_another_file_of_the_name():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight.models.catalog import Discovery
+from pilotlight.models.discovery import Discovery
 from pilotlight.models.history import LoadHistory, LoadTimes
 from pilotlight.models.registry import Registry
 from pilotlight_backend.testing.conformance.listener import within

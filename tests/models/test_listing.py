@@ -2,8 +2,11 @@
 
 import os
 
+import pytest
+
 from pilotlight.models.catalog import ModelEntry, ModelOptions
 from pilotlight.models.listing import describe
+from pilotlight_backend import LoadOptions
 
 
 def test_models_are_described_by_their_headers(registry, backend, write):
@@ -32,6 +35,28 @@ def test_models_that_cannot_be_served_are_listed_with_their_error(registry, writ
     assert (bad[1].created, "No such file" in bad[1].error) == (0, True)
     assert "no backend recognises it" in bad[2].error
     assert bad[3].error
+
+
+def test_trouble_is_the_files(registry, write, tmp_path):
+    """A file that is whole and cannot be served is told from one that is damaged or missing."""
+    served, draws = write("m"), write("draws", unserved="it draws pictures")
+    torn = write("torn")
+    torn.path.write_text("{")
+    gone = ModelEntry("gone", tmp_path / "gone.fake", "configured", ModelOptions(path="gone.fake"))
+    listed = describe([served, draws, torn, gone], registry)
+    assert [one.trouble for one in listed] == [None, "unsupported", "invalid", "invalid"]
+    assert listed[1].error == "draws.fake: it draws pictures"
+
+
+@pytest.mark.parametrize(
+    ("trained", "asked", "served"),
+    [(512, None, 512), (32_768, None, 4096), (512, 100, 100), (512, 1000, 1000)],
+)
+def test_context_is_that_which_is_served(registry, write, trained, asked, served):
+    """It is what a request may have, and not what the model was trained with."""
+    entry = write("m", context_length=trained)
+    (listed,) = describe([entry], registry, lambda _: LoadOptions(context_length=asked))
+    assert listed.facts.context_length == served
 
 
 def test_no_models_is_an_empty_list(registry):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight.models.catalog import Discovery
+from pilotlight.models.discovery import Discovery
 from pilotlight.models.pool import Pool
 from pilotlight.models.preload import Preload
 from pilotlight.models.registry import Registry
@@ -97,6 +97,32 @@ async def test_all_loads_every_model(make_preload, write, backend):
     await preload.run()
     assert states(preload) == ("ready", {})
     assert [load.facts.path.stem for load in backend.loads] == ["a", "b"]
+
+
+async def test_all_leaves_out_what_cannot_be_served(make_preload, write, backend, caplog):
+    """What is damaged, or no backend serves, is a warning each; the others load and it is ready."""
+    write("a")
+    write("draws", unserved="it draws pictures")
+    write("torn").path.write_text("{")
+    write("z")
+    preload = make_preload("all")
+    await preload.run()
+    assert states(preload) == ("ready", {})
+    assert [load.facts.path.stem for load in backend.loads] == ["a", "z"]
+    warnings = [one.message for one in caplog.records if "preloaded" in one.message]
+    assert warnings[0] == "draws is not preloaded: draws.fake: it draws pictures"
+    assert warnings[1].startswith("torn is not preloaded: torn.fake: ")
+    assert len(warnings) == 2
+
+
+async def test_named_model_that_cannot_be_served_fails(make_preload, write, sleep):
+    """Who names a model wants it: the server is not ready without it, and does not try again."""
+    write("draws", unserved="it draws pictures")
+    preload = make_preload("draws")
+    await preload.run()
+    assert states(preload) == ("failed", {"draws": "failed"})
+    assert "it draws pictures" in preload.readiness().models[0].error
+    assert sleep.seconds == []
 
 
 async def test_all_of_nothing_is_ready(make_preload):

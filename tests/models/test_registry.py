@@ -152,7 +152,7 @@ def test_broken_plugin_spoils_no_other(install, tmp_path):
 def test_path_that_only_a_broken_backend_may_know_says_so(install, tmp_path):
     """Where no working backend recognises a path, the broken one is the reason to give."""
     install("a_broken", BROKEN["import"])
-    path = tmp_path / "m.gguf"
+    path = tmp_path / "m.bin"
     path.write_bytes(b"what?")
     with pytest.raises(BackendBroken, match="a_broken"):
         Registry({"fake": FakeBackend()}).recognise(path)

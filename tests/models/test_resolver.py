@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pilotlight.errors import ModelLoadFailed, ModelNotFound
-from pilotlight.models.catalog import Discovered, Discovery, ModelEntry, ModelOptions
+from pilotlight.models.catalog import ModelEntry, ModelOptions
+from pilotlight.models.discovery import Discovered, Discovery
 from pilotlight.models.registry import BackendBroken, Claim, Registry
 from pilotlight.models.resolver import Resolver, resolve
 from pilotlight_backend import ModelFacts, ModelFileInvalid

@@ -11,6 +11,7 @@ from pilotlight_backend.errors import (
     InvalidParameter,
     LoadFailed,
     ModelFileInvalid,
+    ModelUnsupported,
 )
 from pilotlight_backend.guide import Guide, Vocabulary
 from pilotlight_backend.hookspecs import PROJECT, hookimpl, hookspec
@@ -76,6 +77,7 @@ __all__ = [
     "LoadProgress",
     "ModelFacts",
     "ModelFileInvalid",
+    "ModelUnsupported",
     "RemoteEngine",
     "SamplingParams",
     "Started",

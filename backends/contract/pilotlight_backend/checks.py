@@ -28,17 +28,22 @@ def context_length(facts: ModelFacts, options: LoadOptions) -> int:
 
     A model that embeds may have a vector for each position, and beyond what was trained none.
     """
-    if options.context_length is None:
-        return min(facts.context_length, DEFAULT_CONTEXT_LENGTH)
-    if options.context_length > facts.context_length:
+    if options.context_length is not None and options.context_length > facts.context_length:
         logger.warning(
             "%s was trained with a context of %d tokens, %d were asked for",
             facts.path.name,
             facts.context_length,
             options.context_length,
         )
-        if facts.embeds:
-            return facts.context_length
+    return served_length(facts, options)
+
+
+def served_length(facts: ModelFacts, options: LoadOptions) -> int:
+    """Return what `context_length` does, and log nothing: for those who only look."""
+    if options.context_length is None:
+        return min(facts.context_length, DEFAULT_CONTEXT_LENGTH)
+    if facts.embeds:
+        return min(facts.context_length, options.context_length)
     return options.context_length
 
 
@@ -50,11 +55,22 @@ def check_memory(facts: ModelFacts, options: LoadOptions) -> None:
     available = cgroup.available_memory()
     if available is None or options.gpu_layers:
         return
-    # A model that embeds forgets an input once it is embedded: one cache serves all.
-    cells = facts.context_length * (1 if facts.embeds else options.parallel)
-    required = facts.size_bytes + facts.kv_bytes_per_token * cells
+    required = memory_need(facts, options, facts.context_length)
     if required > available:
         raise InsufficientMemory(required, available)
+
+
+def memory_need(facts: ModelFacts, options: LoadOptions, length: int) -> int:
+    """Return the bytes that a model takes once loaded, with *length* tokens for each slot.
+
+    That is its files, what its sequences keep, and what a step works with. A model that embeds
+    forgets an input once it is embedded: one cache serves all.
+    """
+    slots = 1 if facts.embeds else options.parallel
+    kept = slots * (facts.kv_bytes_per_token * length + facts.state_bytes)
+    tokens = options.chunk + slots
+    step = tokens * (facts.step_bytes + facts.score_bytes * length)
+    return facts.size_bytes + kept + step
 
 
 def check_request(

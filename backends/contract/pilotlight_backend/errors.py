@@ -2,6 +2,7 @@
 
     BackendError
     ├── ModelFileInvalid         the file is damaged or of an unknown kind, and stays so
+    │   └── ModelUnsupported     the file is whole, and this backend cannot serve what it holds
     ├── LoadFailed               loading went wrong for a reason that may pass
     │   └── InsufficientMemory   it needs more memory than there is
     ├── InvalidParameter         a value of the request cannot be honoured
@@ -30,6 +31,10 @@ class ModelFileInvalid(BackendError):
         super().__init__(f"{path.name}: {reason}")
         self.path = path
         self.reason = reason
+
+
+class ModelUnsupported(ModelFileInvalid):
+    """A model file is whole, and holds what the backend cannot serve: no load can succeed."""
 
 
 class LoadFailed(BackendError):

@@ -45,6 +45,12 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     """What a load reads from disk."""
     kv_bytes_per_token: int = 0
     """KV cache per token of one sequence; 0 where unknown."""
+    state_bytes: int = 0
+    """What one sequence takes however long it is: a recurrent state."""
+    step_bytes: int = 0
+    """Working memory of a step for each of its tokens, beside the scores."""
+    score_bytes: int = 0
+    """Working memory of a step for each pair of one of its tokens and a token of the context."""
     vocabulary_size: int = 0
     """How many tokens there are, on a loaded engine; 0 where it does not say."""
     embedding_length: int = 0

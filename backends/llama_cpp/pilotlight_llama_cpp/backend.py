@@ -21,6 +21,7 @@ from pilotlight_backend import (
 from pilotlight_backend.cgroup import available_memory
 from pilotlight_backend.checks import check_memory, context_length
 from pilotlight_backend.readahead import read_ahead
+from pilotlight_backend.split_file import parts
 from pilotlight_llama_cpp import probe, threads
 
 Phase: TypeAlias = Literal["load", "warm"]
@@ -52,7 +53,7 @@ class LlamaCppBackend:
         total = facts.size_bytes
         try:
             read_ahead(
-                probe.parts(facts.path), lambda count: progress(LoadProgress("read", count, total))
+                parts(facts.path), lambda count: progress(LoadProgress("read", count, total))
             )
         except OSError as error:
             raise ModelFileInvalid(facts.path, f"it cannot be read: {error.strerror}") from error

@@ -21,7 +21,8 @@ from pilotlight_backend import (
     Token,
 )
 from pilotlight_backend.baking import MappedPrompt, Origin, open_baked, warn_unfit
-from pilotlight_llama_cpp import native, probe
+from pilotlight_backend.split_file import parts
+from pilotlight_llama_cpp import native
 from pilotlight_llama_cpp.growing_context import GrowingContext
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.runner import Job
@@ -38,7 +39,7 @@ def origin(model: Model, facts: ModelFacts, options: LoadOptions, template: str)
     return Origin(
         backend="llama_cpp",
         build=native.build(model.lib),
-        model=_digest(model, probe.parts(facts.path)),
+        model=_digest(model, parts(facts.path)),
         template=template,
         settings={
             # Long-rope models choose their factors by the context; the state has a part for each

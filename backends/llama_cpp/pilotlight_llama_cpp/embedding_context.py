@@ -11,7 +11,7 @@ from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.context import OUTCOMES, Decoded
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.packing import Part
-from pilotlight_llama_cpp.probe import Pooling
+from pilotlight_llama_cpp.servable import UNSPECIFIED, Pooling
 
 _SEQUENCES = 64
 """Inputs in one batch: with a chunk of 512 tokens, inputs of eight tokens still fill it."""
@@ -156,5 +156,5 @@ def _pooling(model: Model, architecture: str) -> Pooling:
     Encoders whose header does not say it are pooled by the mean, as sentence-transformers does
     with a model that says nothing (SentenceTransformer._load_auto_model).
     """
-    said = model.metadata_value(f"{architecture}.pooling_type")
-    return Pooling(int(said)) if said and int(said) else Pooling.MEAN
+    said = int(model.metadata_value(f"{architecture}.pooling_type") or 0)
+    return Pooling(said) if said and said not in UNSPECIFIED else Pooling.MEAN

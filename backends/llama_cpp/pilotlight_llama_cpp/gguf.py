@@ -57,6 +57,8 @@ class Header:
         self.path = path
         self.values: dict[str, Any] = {}
         self.strings: dict[str, Strings] = {}
+        self.tensors: dict[str, tuple[int, ...]] = {}
+        """Each tensor's lengths, the innermost first, as ggml counts them."""
         self.tensor_count = 0
         self._walked = 0
         with path.open("rb") as file:
@@ -85,6 +87,39 @@ class Header:
         position = strings.positions[index // _STRIDE]
         position = self._walk(position, index % _STRIDE)
         return self._string(position)[0]
+
+    def number(self, key: str) -> int | None:
+        """Return the whole number at *key*; raises `ModelFileInvalid` for any other value."""
+        value: int | None = self._typed(key, int)
+        if value is not None and value < 0:
+            raise self.invalid(f"{key!r} cannot be {value}")
+        return value
+
+    def text(self, key: str) -> str | None:
+        """Return the text at *key*; raises `ModelFileInvalid` for any other value."""
+        value: str | None = self._typed(key, str)
+        return value
+
+    def flag(self, key: str) -> bool:
+        """Tell whether *key* is there and true."""
+        return bool(self._typed(key, bool))
+
+    def numbers(self, key: str) -> tuple[int, ...]:
+        """Return the whole numbers at *key*: an array, or one number; none where it is not there.
+
+        llama.cpp's own writers store flags as numbers or as booleans.
+        """
+        value = self.values.get(key)
+        value = value if isinstance(value, tuple) else () if value is None else (value,)
+        if not all(isinstance(each, int) for each in value):
+            raise self.invalid(f"{key!r} does not hold whole numbers")
+        return value
+
+    def _typed(self, key: str, kind: type) -> Any:
+        value = self.values.get(key)
+        if value is not None and type(value) is not kind:
+            raise self.invalid(f"{key!r} is no {kind.__name__}")
+        return value
 
     def _read(self, keep_strings: Collection[str]) -> None:
         (version,) = _U32.unpack_from(self._data, 4)
@@ -188,6 +223,7 @@ class Header:
                 raise self.invalid(f"the tensor {name!r} has {dimensions} dimensions")
             layout = struct.unpack_from(f"<{dimensions}QIQ", self._data, position + 4)
             position += 4 + 8 * dimensions + 12
+            self.tensors[name] = layout[:-2]
             end = max(end, layout[-1] + _tensor_bytes(layout[:-2], layout[-2]))
         alignment = self.values.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment <= 0:

@@ -1,4 +1,4 @@
-"""A client's connection: what it may send before a request is there, and how long it may take.
+"""A client's connection: its limits before a request is there, and what HTTP/1.0 does not know.
 
 uvicorn's timer runs between two requests alone and ends with the next byte, whatever that is, and
 httptools has no limit for headers (uvicorn 0.54, httptools 0.9).
@@ -8,7 +8,11 @@ import asyncio
 from typing import Any
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from pilotlight.api.error_shapes import ANTHROPIC, shape_at
 from pilotlight.errors import HeadTooLarge
@@ -96,6 +100,13 @@ class Connection(HttpToolsProtocol):
         self._stop_waiting()
         super().handle_websocket_upgrade()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Answer a request; pipelined ones wait until it is their turn."""
+        if cycle.scope["http_version"] == "1.0":
+            cycle.waiting_for_100_continue = False  # which it does not know (RFC 9110, 15.2)
+            app = ends_with_connection(cycle, app)
+        super()._start_asgi_task(cycle, app)
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be parsed, or was not parsed to its end."""
         self._stop_waiting()
@@ -146,6 +157,35 @@ class Connection(HttpToolsProtocol):
         self.transport.write(_refusal(self.url, self.max_header_bytes))
         self.transport.pause_reading()
         self.loop.call_later(_LINGER, self.transport.abort)
+
+
+def ends_with_connection(cycle: RequestResponseCycle, app: Any) -> Any:
+    """Return *app* so that its answers without a length end with their connection.
+
+    uvicorn sends every such answer in chunks, which HTTP/1.0 does not know (RFC 9112, 6.1), and
+    closes the connection behind an HTTP/1.0 request as it is. *cycle* is that of the request.
+    """
+    endless = False
+    one_at_a_time = asyncio.Lock()
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        async def send_plain(message: Any) -> None:
+            nonlocal endless
+            if message["type"] == "http.response.start":
+                names = {name.lower() for name, _ in message.get("headers", ())}
+                if b"content-length" not in names:
+                    endless, cycle.chunked_encoding = True, False
+                await send(message)
+                return
+            async with one_at_a_time:  # a stream's words and its pings come from two tasks
+                if endless:
+                    # What uvicorn holds the rest of the answer to: this message, whatever it is.
+                    cycle.expected_content_length = len(message.get("body", b""))
+                await send(message)
+
+        await app(scope, receive, send_plain)
+
+    return answer
 
 
 def connection_class(*, receive_timeout: float, max_header_bytes: int) -> type[Connection]:

@@ -14,6 +14,7 @@ import msgspec
 from litestar import Litestar
 
 from pilotlight import __version__
+from pilotlight.api.content_coding import SUPPORTED
 from pilotlight.api.error_shapes import ANTHROPIC, ErrorShape
 from pilotlight.api.operation import Answer, Content, Operation, Parameter, operations
 from pilotlight.api.rate_headers import DURATION
@@ -27,6 +28,7 @@ from pilotlight.errors import (
     TimeLimitExceeded,
     TooManyRequests,
     Unavailable,
+    UnsupportedMediaType,
 )
 from pilotlight.schema.base import Request
 from pilotlight.schema.declared import DeclaredTool, schema_of_declared
@@ -127,6 +129,12 @@ _CLOSES = {
     "Connection": {
         "description": "The connection ends, for the rest of the request was not read.",
         "schema": {"type": "string", "const": "close"},
+    }
+}
+_ACCEPTED = {
+    "Accept-Encoding": {
+        "description": "The content encodings that a body may have, where it had another one.",
+        "schema": {"type": "string", "const": ", ".join(SUPPORTED)},
     }
 }
 _CHALLENGE = {
@@ -322,6 +330,8 @@ def _error(
         headers |= _SHOULD_RETRY
     if TimeLimitExceeded in kinds:
         headers |= _NO_RETRY
+    if UnsupportedMediaType in kinds:
+        headers |= _ACCEPTED
     if InvalidApiKey in kinds:
         headers |= _CHALLENGE
     if any(issubclass(kind, RequestTimeout | HeadTooLarge) for kind in kinds):

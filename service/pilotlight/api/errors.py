@@ -54,6 +54,8 @@ def error_headers(error: ServiceError, max_retry_after: float = math.inf) -> dic
         headers["retry-after-ms"] = str(math.ceil(seconds * 1000))
     if error.should_retry is not None:
         headers["x-should-retry"] = "true" if error.should_retry else "false"
+    if error.accept_encoding is not None:
+        headers["Accept-Encoding"] = error.accept_encoding
     if error.allow is not None:
         headers["Allow"] = error.allow
     if error.challenge is not None:

@@ -1,8 +1,8 @@
 """`GET /v1/models` and `/v1/models/{id}`."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 from litestar import MediaType, Response
@@ -13,9 +13,8 @@ from pilotlight.api.operation import Answer, Content, Operation, Parameter
 from pilotlight.api.routes import get
 from pilotlight.errors import ModelLoadFailed, ModelNotFound
 from pilotlight.models.catalog import ModelEntry
-from pilotlight.models.listing import ListedModel, describe
+from pilotlight.models.listing import ListedModel
 from pilotlight.models.pool import Pool
-from pilotlight.models.registry import Registry
 from pilotlight.models.resolver import Resolver
 from pilotlight.schema.models import Model, ModelList
 
@@ -29,6 +28,7 @@ _EXAMPLE = {
     "state": "ready",
     "backend": "llama_cpp",
     "context_length": 1024,
+    "error": None,
 }
 
 LIST = Operation(
@@ -73,13 +73,18 @@ RETRIEVE = Operation(
 )
 
 
+Describe: TypeAlias = Callable[[Sequence[ModelEntry]], Sequence[ListedModel]]
+
+
 def models_handlers(
-    resolver: Resolver, registry: Registry, pool: Pool
+    resolver: Resolver,
+    describe: Callable[[Sequence[ModelEntry]], Sequence[ListedModel]],
+    pool: Pool,
 ) -> Sequence[HTTPRouteHandler]:
     """Return the two endpoints."""
 
     async def models(entries: Sequence[ModelEntry]) -> list[Model]:
-        listed = await asyncio.to_thread(describe, entries, registry)
+        listed = await asyncio.to_thread(describe, entries)
         return [_model(model, pool) for model in listed]
 
     @get("/v1/models", opt={"operation": LIST})
@@ -96,13 +101,17 @@ def models_handlers(
 
 
 def _model(listed: ListedModel, pool: Pool) -> Model:
+    state = pool.status(listed.entry).state
+    # What is loaded stays in service, whatever has become of its file.
+    trouble = listed.trouble if state in ("absent", "failed") else None
     return Model(
         id=listed.entry.name,
         created=listed.created,
         owned_by="pilotlight",
-        state=pool.status(listed.entry).state,
+        state=trouble or state,
         backend=listed.backend,
         context_length=listed.facts.context_length if listed.facts else None,
+        error=listed.error,
     )
 
 

@@ -1,6 +1,7 @@
 """From a request's bytes to a struct, or to the documented error."""
 
 import re
+from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -8,6 +9,7 @@ from litestar import Request
 from litestar.exceptions import InternalServerException
 
 from pilotlight.api import lenient
+from pilotlight.api.content_coding import coding_of, decoded
 from pilotlight.api.disconnect import ClientDisconnected
 from pilotlight.api.refusals import explained
 from pilotlight.errors import InvalidRequest, UnsupportedMediaType
@@ -68,13 +70,20 @@ def _declared(kind: type[Any], value: Any) -> Any:
 
 
 async def _bytes_of(request: Request[Any, Any, Any]) -> bytes:
-    """Return the body of *request*; raises `ClientDisconnected`.
+    """Return the body of *request*, decoded; raises `ClientDisconnected`, or a `ServiceError`.
+
+    Litestar bounds what is sent, and what that is decoded to has the same bound.
 
     Not `request.body()`, which keeps the bytes for as long as the request is under way: one that
     waits for its turn would hold all that it says twice.
     """
+    coding = coding_of(request.headers.getall("content-encoding", []))
+    pieces: AsyncIterator[bytes] = request.stream()
+    if coding is not None:
+        most = request.route_handler.resolve_request_max_body_size()
+        pieces = decoded(pieces, coding, most)
     try:
-        return b"".join([piece async for piece in request.stream()])
+        return b"".join([piece async for piece in pieces])
     except InternalServerException:  # Litestar's word for a client that leaves in the middle of it
         raise ClientDisconnected from None
 

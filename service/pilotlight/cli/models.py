@@ -14,11 +14,10 @@ def models(arguments: dict[str, Any]) -> None:
     """Print every model, where it comes from and which backend serves it."""
     import asyncio  # noqa: PLC0415
 
-    from pilotlight.models.listing import describe  # noqa: PLC0415
     from pilotlight.service import Service  # noqa: PLC0415
 
     service = Service(load_settings(arguments))
-    listed = describe(asyncio.run(service.resolver.entries()), service.registry)
+    listed = service.describe(asyncio.run(service.resolver.entries()))
     header = ("MODEL", "SOURCE", "BACKEND", "ARCHITECTURE", "CONTEXT", "SIZE", "PATH")
     print_table([header, *map(_model_row, listed)])
 
@@ -32,5 +31,9 @@ def _model_row(model: "ListedModel") -> Sequence[str]:
         facts.architecture if facts else "-",
         str(facts.context_length) if facts else "-",
         f"{facts.size_bytes / 1e6:.1f} MB" if facts else "-",
-        str(model.entry.path) if model.error is None else model.error,
+        str(model.entry.path) if model.error is None else _trouble(model),
     )
+
+
+def _trouble(model: "ListedModel") -> str:
+    return f"{model.trouble}: {model.error}" if model.trouble else str(model.error)

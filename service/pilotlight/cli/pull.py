@@ -42,7 +42,7 @@ def pull(arguments: dict[str, Any]) -> None:
 
 
 def _served_as(path: Path, settings: Settings, configured: Sequence["ModelEntry"]) -> str:
-    from pilotlight.models.catalog import Discovery  # noqa: PLC0415
+    from pilotlight.models.discovery import Discovery  # noqa: PLC0415
     from pilotlight.models.registry import Claim, Registry  # noqa: PLC0415
 
     discovery = Discovery(settings.models_dir, Registry(only=settings.backends))

@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from pilotlight import __version__
 from pilotlight.async_engine import AsyncEngine
-from pilotlight.errors import ModelLoadFailed
 from pilotlight.models.catalog import template_path
 from pilotlight.models.loaded import LoadedModel
 from pilotlight.output import reasoning, tool_calls
@@ -27,6 +26,8 @@ class Dialect(Struct, frozen=True, eq=False, weakref=True):
     model: str
     template: "ChatTemplate | None"
     """None where the model cannot chat."""
+    unusable: str | None
+    """Why the chat template that there is cannot be used; all but chat works without it."""
     reasoning: str | None
     tool_calls: str | None
     engine: AsyncEngine
@@ -39,12 +40,18 @@ class Dialect(Struct, frozen=True, eq=False, weakref=True):
 def learn(model: LoadedModel, engine: AsyncEngine) -> Dialect:
     """Read how *model* is spoken to. Compiles a template, so it belongs into a thread."""
     options = model.entry.options
-    source = model.facts.chat_template
-    if options.chat_template:
-        source = read_template(model.entry.path, options.chat_template)
+    source, template, unusable = model.facts.chat_template, None, None
+    try:
+        if options.chat_template:
+            source = read_template(model.entry.path, options.chat_template)
+        template = _compile(model, source) if source else None
+    except (TemplateUnreadable, TemplateInvalid) as error:
+        unusable = f"{model.entry.name}: {error}"
+        logger.warning("%s; the model serves all but chat", unusable)
     return Dialect(
         model=model.entry.name,
-        template=_compile(model, source) if source else None,
+        template=template,
+        unusable=unusable,
         reasoning=options.reasoning_format or reasoning.detect(source or ""),
         tool_calls=options.tool_call_format or tool_calls.detect(source or ""),
         engine=engine,
@@ -58,23 +65,25 @@ def _compile(model: LoadedModel, source: str) -> "ChatTemplate":
     from pilotlight.prompt.chat_template import ChatTemplate  # noqa: PLC0415
 
     facts = model.facts
-    try:
-        return ChatTemplate(source, bos_token=facts.bos_token, eos_token=facts.eos_token)
-    except TemplateInvalid as error:
-        raise ModelLoadFailed(f"{model.entry.name}: {error}", retry_after=None) from error
+    return ChatTemplate(source, bos_token=facts.bos_token, eos_token=facts.eos_token)
+
+
+class TemplateUnreadable(Exception):
+    """The file that models.yaml names as a chat template cannot be read."""
 
 
 def read_template(model: Path, name: str) -> str:
-    """Read the template *name*, relative to the folder that *model* is or is in."""
+    """Read the template *name*, relative to the folder that *model* is or is in.
+
+    Raises `TemplateUnreadable`.
+    """
     path = template_path(model, name)
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         # The client learns the file's name, and the log where it was looked for.
         logger.exception("cannot read the chat template %s", path)
-        raise ModelLoadFailed(
-            f"the chat template {path.name!r} cannot be read", retry_after=None
-        ) from error
+        raise TemplateUnreadable(f"the chat template {path.name!r} cannot be read") from error
 
 
 def _fingerprint(model: LoadedModel) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
@@ -19,6 +18,7 @@ from pilotlight.generation.rendering import Rendered, render
 from pilotlight.generation.spelling import spell
 from pilotlight.models.loaded import Hold, LoadedModel, ModelStatus
 from pilotlight.reception import Reception
+from pilotlight.single_flight import SingleFlight
 from pilotlight_backend import GenerateRequest, Guide, SamplingParams
 
 
@@ -28,7 +28,7 @@ class Generator:
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
         self._guiding = Guiding()
-        self._dialects: WeakKeyDictionary[LoadedModel, Dialect] = WeakKeyDictionary()
+        self._dialects: SingleFlight[LoadedModel, Dialect] = SingleFlight()
 
     async def status(self, name: str) -> ModelStatus:
         """Return how far the model is that requests call *name*; raises `ModelNotFound`."""
@@ -98,13 +98,13 @@ class Generator:
                 raise failure(answer.failure, prompt) from answer.failure
 
     async def _dialect(self, model: LoadedModel) -> Dialect:
-        dialect = self._dialects.get(model)
-        if dialect is None:
-            engine = AsyncEngine(model.engine)
-            model.failure.tell(engine.fail)
-            dialect = await asyncio.to_thread(learn, model, engine)
-            self._dialects[model] = dialect
-        return dialect
+        return await self._dialects.get(model, lambda: _learn(model))
+
+
+async def _learn(model: LoadedModel) -> Dialect:
+    engine = AsyncEngine(model.engine, model.calls)
+    model.failure.tell(engine.fail)
+    return await asyncio.to_thread(learn, model, engine)
 
 
 def _submit(

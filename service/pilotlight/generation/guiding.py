@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from weakref import WeakKeyDictionary
 
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation.dialect import Dialect
@@ -18,6 +17,7 @@ from pilotlight.guidance import (
     supported,
 )
 from pilotlight.output import reasoning, tool_calls
+from pilotlight.single_flight import SingleFlight
 from pilotlight_backend import Guide
 
 
@@ -25,7 +25,7 @@ class Guiding:
     """Makes guides; keeps each model's tokens in llguidance's form for as long as it is loaded."""
 
     def __init__(self) -> None:
-        self._tokens: WeakKeyDictionary[Dialect, asyncio.Task[Tokens]] = WeakKeyDictionary()
+        self._tokens: SingleFlight[Dialect, Tokens] = SingleFlight()
 
     async def guides(
         self, dialect: Dialect, params: GenerationParams, prompts: Sequence[Rendered]
@@ -53,21 +53,12 @@ class Guiding:
             calls=calls,
             thought=thought,
         )
-        tokens = await self._tokens_of(dialect)
+        tokens = await self._tokens.get(dialect, lambda: _make_tokens(dialect))
         try:
             return await asyncio.to_thread(compile_grammar, grammar, tokens)
         except GrammarInvalid as error:
             param = "tools" if params.form is None else params.form.param
             raise InvalidRequest(f"{param}: {error}", param=param) from None
-
-    async def _tokens_of(self, dialect: Dialect) -> Tokens:
-        """Return the model's tokens, made once for all that ask at the same time."""
-        making = self._tokens.get(dialect)
-        if making is None:
-            making = asyncio.create_task(_make_tokens(dialect))
-            self._tokens[dialect] = making
-        # A client that leaves must not take it from the others.
-        return await asyncio.shield(making)
 
 
 async def _make_tokens(dialect: Dialect) -> Tokens:

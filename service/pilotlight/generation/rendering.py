@@ -4,7 +4,7 @@ import asyncio
 
 from msgspec import Struct
 
-from pilotlight.errors import InvalidRequest
+from pilotlight.errors import InvalidRequest, ModelLoadFailed
 from pilotlight.generation.dialect import Dialect
 from pilotlight.generation.params import ChatPrompt, Prompt, TextPrompt, TokensPrompt
 from pilotlight.output import reasoning
@@ -27,7 +27,10 @@ class Rendered(Struct, frozen=True):
 
 
 async def render(dialect: Dialect, prompt: Prompt) -> Rendered:
-    """Return *prompt* in tokens. Raises `InvalidRequest` where the template refuses it."""
+    """Return *prompt* in tokens.
+
+    Raises `InvalidRequest` where the template refuses it, `ModelLoadFailed` where it is broken.
+    """
     match prompt:
         case TokensPrompt():
             return Rendered(prompt.tokens)
@@ -68,6 +71,8 @@ def _thinking(name: str | None, text: str) -> tuple[bool, bool]:
 async def _chat_text(dialect: Dialect, prompt: ChatPrompt) -> str:
     """Render the conversation; a long one in a thread, so that the event loop goes on."""
     template = dialect.template
+    if dialect.unusable:
+        raise ModelLoadFailed(dialect.unusable, retry_after=None)
     if template is None:
         raise InvalidRequest(
             f"the model {dialect.model!r} has no chat template; models.yaml can give it one",

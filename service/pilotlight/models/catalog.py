@@ -1,17 +1,15 @@
-"""Which models there are: named in models.yaml, found in the models folder, or embedded."""
+"""Which models there are: named in models.yaml, or embedded. `discovery` finds the others."""
 
 from collections import Counter
-from collections.abc import Container, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from pilotlight.config import ConfigError, Count, Isolation, Seconds
 from pilotlight.models.fetch.address import Address, is_address, parse_address, place
-from pilotlight.models.registry import BackendBroken, Claim, Registry
+from pilotlight.models.registry import BackendBroken, Registry
 from pilotlight_backend import BackendError
 
 
@@ -64,20 +62,6 @@ class ModelEntry(Struct, frozen=True):
     options: ModelOptions
     origin: Origin | None = None
     """Where it is fetched from when it is first loaded; None where it is a file of this machine."""
-
-
-class Discovered(Struct, frozen=True):
-    """A model of the models folder, and what the probe said: a claim, or why there is none.
-
-    Its *entry* is the configured one where models.yaml names the same file.
-    """
-
-    entry: ModelEntry
-    file: str
-    """The name of its file without the suffix, or of the folder that it is."""
-    folder: str | None
-    """The name of the folder that holds the file and no other model."""
-    claim: Claim | BackendError | BackendBroken
 
 
 # ── models.yaml ─────────────────────────────────────────────────────────────────────────────────
@@ -182,95 +166,6 @@ def _check_text(*texts: str) -> None:
 def template_path(model: Path, name: str) -> Path:
     """Return the template *name*, relative to the folder that *model* is or is in."""
     return (model if model.is_dir() else model.parent) / name
-
-
-# ── the models folder ───────────────────────────────────────────────────────────────────────────
-
-
-_Outcome: TypeAlias = Claim | BackendError | BackendBroken | None
-_Signature: TypeAlias = tuple[tuple[int, int, int], ...]
-
-
-class Discovery:
-    """What the models folder holds. Used from threads: it reads files.
-
-    Each path is probed once, and again when its size or time changes, so that a stream of unknown
-    names costs directory listings and not header reads.
-    """
-
-    def __init__(self, folder: Path, registry: Registry) -> None:
-        self._folder = folder
-        self._registry = registry
-        self._probed: dict[Path, tuple[_Signature, _Outcome]] = {}
-
-    def scan(self, configured: Sequence[ModelEntry] = ()) -> list[Discovered]:
-        """Return the folder's models in the order of their paths; none where it does not exist.
-
-        A file that *configured* names is the model that is described there. Every other has a name
-        of its own: its file's, or where that is taken its path's inside the folder.
-        """
-        entries = {entry.path: entry for entry in configured}
-        taken = {entry.name for entry in configured}
-        found: list[Discovered] = []
-        for path, folder, claim in self._models():
-            file = path if path.is_dir() else path.with_suffix("")
-            entry = entries.get(path) or self._entry(path, file, taken)
-            taken.add(entry.name)
-            found.append(Discovered(entry, file.name.lower(), folder, claim))
-        return found
-
-    def _entry(self, path: Path, file: Path, taken: Container[str]) -> ModelEntry:
-        inside = (one.relative_to(self._folder).as_posix() for one in (file, path))
-        names = [name.lower() for name in (file.name, *inside)]
-        name = next((name for name in names if name not in taken), names[-1])
-        return ModelEntry(name, path, "discovered", ModelOptions(path=str(path)))
-
-    def _models(self) -> list[tuple[Path, str | None, Claim | BackendError | BackendBroken]]:
-        found: list[tuple[Path, str | None, Claim | BackendError | BackendBroken]] = []
-        for path in _children(self._folder):
-            if claim := self._probe(path):
-                found.append((path, None, claim))
-            else:
-                inside = [(file, one) for file in _children(path) if (one := self._probe(file))]
-                folder = path.name.lower() if len(inside) == 1 else None
-                found += [(file, folder, one) for file, one in inside]
-        return found
-
-    def _probe(self, path: Path) -> _Outcome:
-        try:
-            signature = _signature(path)
-        except OSError:  # deleted since it was listed, or a dangling link
-            return None
-        known = self._probed.get(path)
-        if known and known[0] == signature:
-            return known[1]
-        outcome = self._probe_anew(path)
-        self._probed[path] = (signature, outcome)
-        return outcome
-
-    def _probe_anew(self, path: Path) -> _Outcome:
-        try:
-            return self._registry.recognise(path)
-        except (BackendError, BackendBroken) as error:
-            return error
-        except OSError:  # not ours to read
-            return None
-
-
-def _children(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError:
-        return []
-
-
-def _signature(path: Path) -> _Signature:
-    """Return what changes with *path*, and with a file inside it: a model can be a folder."""
-    stats = [path.stat()]
-    for child in _children(path):
-        with suppress(OSError):
-            stats.append(child.stat())
-    return tuple((stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for stat in stats)
 
 
 # ── embedded models ─────────────────────────────────────────────────────────────────────────────

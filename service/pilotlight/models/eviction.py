@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from pilotlight.models.catalog import ModelEntry
-from pilotlight_backend import LoadOptions, ModelFacts
-
-DEFAULT_CONTEXT = 4096
-"""What `LoadOptions.context_length` None stands for at the most."""
+from pilotlight_backend import LoadOptions, ModelFacts, checks
 
 PROCESS_BYTES = 32 << 20
 """What a process of its own takes beside its model: an interpreter, and the backend's libraries."""
@@ -24,13 +21,8 @@ class Resident(Struct, frozen=True):
 
 
 def memory_need(facts: ModelFacts, options: LoadOptions) -> int:
-    """Return the bytes that a model takes once loaded: its weights and every slot's KV cache.
-
-    One that embeds forgets an input once it is embedded: a single cache serves all.
-    """
-    context = options.context_length or min(facts.context_length, DEFAULT_CONTEXT)
-    slots = 1 if facts.embeds else options.parallel
-    return facts.size_bytes + facts.kv_bytes_per_token * context * slots
+    """Return the bytes that a model takes once loaded with *options*."""
+    return checks.memory_need(facts, options, checks.served_length(facts, options))
 
 
 def choose(residents: Sequence[Resident], need: int, budget: int | None) -> list[ModelEntry] | None:

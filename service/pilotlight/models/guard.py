@@ -56,7 +56,7 @@ class Guard:
                 if watch is None:
                     interval = min(_INTERVAL, timeout / _LOOKS)
                     watch = self._watches[model] = StepWatch(timeout, interval=interval)
-                if watch.hangs(self._clock(), model.base.stats().under_way):
+                if watch.hangs(self._clock(), model.under_way):
                     self._hangs(model, timeout)
 
     def close(self) -> None:

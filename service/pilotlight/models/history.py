@@ -6,6 +6,7 @@ A process that scaled to zero and came back knows at its first request how long 
 import logging
 import os
 import tempfile
+import threading
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,34 +31,43 @@ def model_key(backend: str, facts: ModelFacts) -> str:
 
 
 class LoadHistory:
-    """The last loads of each model. Reading and writing files, it belongs into a thread."""
+    """The last loads of each model. Used from threads: it reads and writes a file."""
 
     def __init__(self, folder: Path | None) -> None:
         """*folder* may not exist and may not be writable; without one, nothing is kept."""
         self._path = folder and folder / _FILE_NAME
         self._loads: defaultdict[str, deque[LoadTimes]] = defaultdict(lambda: deque(maxlen=_KEPT))
         self._read = False
+        self._lock = threading.Lock()
+        """Guards all of it, the file too: loads end side by side, and others begin meanwhile."""
 
     def of(self, key: str) -> Sequence[LoadTimes]:
         """Return what is known of *key*, the latest last."""
-        if not self._read:
-            self._read = True
-            self._merge()
-        return tuple(self._loads[key])
+        with self._lock:
+            self._read_once()
+            return tuple(self._loads.get(key, ()))
 
     def add(self, key: str, times: LoadTimes) -> None:
         """Remember a load, and write the file."""
-        self._loads[key].append(times)
+        with self._lock:
+            self._read_once()  # else what earlier runs noted would come behind it, or be lost
+            self._loads[key].append(times)
+            self._save()
+
+    def _save(self) -> None:
         if self._path is None:
             return
-        kept = {key: list(loads) for key, loads in self._loads.items() if loads}
+        kept = {key: list(loads) for key, loads in self._loads.items()}
         try:
             _write(self._path, msgspec.json.encode(kept))
         except OSError as error:  # a read-only file system is a usual thing
             logger.debug("load times are not kept: %s", error)
             self._path = None
 
-    def _merge(self) -> None:
+    def _read_once(self) -> None:
+        if self._read:
+            return
+        self._read = True
         if self._path is None:
             return
         try:

@@ -2,12 +2,13 @@
 
 import logging
 
-from pilotlight.errors import InsufficientMemory, ModelLoadFailed
+from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelUnsupported
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.fetch.failure import FetchFailed
 from pilotlight.models.registry import BackendBroken
 from pilotlight_backend import BackendError, ModelFileInvalid
 from pilotlight_backend import InsufficientMemory as TooLittleMemory
+from pilotlight_backend import ModelUnsupported as FileUnsupported
 from pilotlight_backend.places import without_folders
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ def load_failed(entry: ModelEntry, error: Exception) -> ModelLoadFailed:
         return ModelLoadFailed(
             f"{entry.name}: {told}", retry_after=None if error.permanent else COOL_DOWN
         )
+    if isinstance(error, FileUnsupported):
+        return ModelUnsupported(f"the model {entry.name!r} cannot be served: {error.reason}")
     if isinstance(error, ModelFileInvalid | BackendBroken):
         return ModelLoadFailed(told, retry_after=None)
     if isinstance(error, BackendError):

@@ -4,12 +4,21 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from pilotlight.engine_calls import EngineCalls
 from pilotlight.errors import InvalidRequest
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.engine_failure import EngineFailure
 from pilotlight.receipt import Phases
 from pilotlight.schema.models import ModelState
-from pilotlight_backend import BaseEngine, EmbeddingEngine, Engine, ModelFacts
+from pilotlight_backend import (
+    BackendError,
+    BaseEngine,
+    EmbeddingEngine,
+    Engine,
+    ModelFacts,
+    RemoteEngine,
+    Step,
+)
 
 FOREVER = 86_400.0
 """A hold that ends with the load; in seconds."""
@@ -30,6 +39,22 @@ class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
     """Whether it is the first that this process loaded."""
     failure: EngineFailure = field(default_factory=EngineFailure)
     """Tells when the engine hangs or has died."""
+    calls: EngineCalls = field(default_factory=EngineCalls)
+    """Runs what of the engine may block."""
+
+    @property
+    def under_way(self) -> tuple[Step, ...]:
+        """What the engine has begun and not ended: its steps, and the calls to it.
+
+        An engine in another process counts its calls itself.
+        """
+        steps = self.base.stats().under_way
+        return steps if isinstance(self.base, RemoteEngine) else (*steps, *self.calls.under_way)
+
+    def fail(self, error: BackendError) -> None:
+        """End everything that waits for the engine with *error*: it hangs, or has died."""
+        self.calls.fail(error)
+        self.failure.happen(error)
 
     @property
     def engine(self) -> Engine:

@@ -435,7 +435,7 @@ class Pool:
         """End the requests of an engine that has died, and unload it."""
         assert model.loaded  # noqa: S101 - what ready means
         logger.error("%s", reason)
-        model.loaded.failure.happen(InferenceFailed(reason))
+        model.loaded.fail(InferenceFailed(reason))
         self._drain(model)
 
     def _give_up(self, loaded: LoadedModel, timeout: float) -> None:
@@ -449,7 +449,7 @@ class Pool:
             self._fail_engine(model, reason)
             return
         logger.error("%s; its thread and its memory stay until this process ends", reason)
-        loaded.failure.happen(InferenceFailed(reason))
+        loaded.fail(InferenceFailed(reason))
         hanging = Hanging(model.entry, "step", model.need)
         self._hanging.add(hanging)
         model.loaded, model.need, model.state = None, 0, "absent"

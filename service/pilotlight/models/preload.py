@@ -41,10 +41,19 @@ class Preload:
     async def run(self) -> None:
         """Load every model; ends when each is ready or has failed for good."""
         if ALL in self._names:
-            entries = await self._resolver.entries()
-            self._waiting = {entry.name: entry for entry in entries}
+            self._waiting = await self._all()
         for name in list(self._waiting):
             await self._load(name)
+
+    async def _all(self) -> dict[str, ModelEntry | None]:
+        """Return every model that can be served; the log has a warning of each that cannot."""
+        served: dict[str, ModelEntry | None] = {}
+        for model in await self._resolver.described():
+            if model.trouble:
+                logger.warning("%s is not preloaded: %s", model.entry.name, model.error)
+            else:
+                served[model.entry.name] = model.entry
+        return served
 
     async def _load(self, name: str) -> None:
         while True:

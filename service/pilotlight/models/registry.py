@@ -10,6 +10,7 @@ from pathlib import Path
 import pluggy
 from msgspec import Struct
 
+from pilotlight.models.probe_cache import ProbeCache
 from pilotlight_backend import (
     PROJECT,
     Backend,
@@ -53,6 +54,7 @@ class Registry:
         """Why a plugin cannot be used. The error is made anew for each who asks: an exception that
         is raised again keeps every traceback that it ever had."""
         self._loading = threading.Lock()
+        self._probed = ProbeCache()
         entry_points = importlib.metadata.entry_points(group=PROJECT)
         installed = {*self._loaded, *(ep.name for ep in entry_points)}
         self._names = sorted(installed & set(only) if only else installed)
@@ -125,7 +127,7 @@ class Registry:
     def _probe(self, name: str, path: Path) -> Claim | None:
         backend = self.get(name)
         with _edge(name):
-            facts = backend.probe(path)
+            facts = self._probed.probe(name, backend, path)
         return Claim(backend, facts) if facts else None
 
     def embedded(self, name: str) -> Path | None:

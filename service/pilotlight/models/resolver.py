@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from pilotlight.errors import ModelLoadFailed, ModelNotFound
-from pilotlight.models.catalog import Discovered, Discovery, ModelEntry, embedded_entries
+from pilotlight.models.catalog import ModelEntry, embedded_entries
+from pilotlight.models.discovery import Discovered, Discovery
+from pilotlight.models.listing import ListedModel, describe
 from pilotlight.models.registry import BackendBroken, Claim, Registry
 from pilotlight_backend import BackendError
 
@@ -62,7 +64,8 @@ def _is_architecture(model: Discovered, wanted: str) -> bool:
 
 
 def _is_file(model: Discovered, wanted: str) -> bool:
-    return wanted in (model.entry.name, model.file, model.entry.path.name.lower())
+    path = model.entry.path
+    return wanted in (model.entry.name, model.file, path.name.lower(), path.stem.lower())
 
 
 def _is_folder(model: Discovered, wanted: str) -> bool:
@@ -143,3 +146,7 @@ class Resolver:
         for entry in everything:
             by_name.setdefault(entry.name, entry)
         return list(by_name.values())
+
+    async def described(self) -> list[ListedModel]:
+        """Return every model there is with what its files say."""
+        return await asyncio.to_thread(lambda: describe(self._entries(), self._registry))

@@ -5,6 +5,9 @@ from typing import Literal, TypeAlias
 from pilotlight.schema.base import Response
 
 ModelState: TypeAlias = Literal["absent", "loading", "ready", "draining", "failed"]
+ListedState: TypeAlias = ModelState | Literal["unsupported", "invalid"]
+"""`unsupported`: the file is whole, and no backend here serves what it holds. `invalid`: it is
+damaged, empty, a pointer of Git LFS, or a part of it is missing."""
 
 
 class Model(Response, kw_only=True):
@@ -15,11 +18,14 @@ class Model(Response, kw_only=True):
     created: int
     """When the model's file was last changed, in seconds since 1970."""
     owned_by: str
-    state: ModelState
+    state: ListedState
+    """Where it is; `unsupported` and `invalid` models cannot be loaded, as *error* says."""
     backend: str | None
     """The backend that serves it; null where none can."""
     context_length: int | None
-    """Tokens of one request, prompt and answer; null where the files do not tell."""
+    """Tokens of one request, prompt and answer, as it is served; null where it cannot be."""
+    error: str | None
+    """Why the model cannot be served as it is; null where nothing is known against it."""
 
 
 class ModelList(Response, kw_only=True):

@@ -16,8 +16,9 @@ from pilotlight_backend import (
     InvalidParameter,
     LoadFailed,
     ModelFileInvalid,
+    ModelUnsupported,
 )
-from pilotlight_backend.isolation.channel import Frames, Outbox, framed
+from pilotlight_backend.isolation.channel import MAX_FRAME, Frames, FrameTooLong, Outbox, framed
 from pilotlight_backend.isolation.problem import describe, rebuild
 from pilotlight_backend.testing.conformance.listener import within
 
@@ -34,6 +35,14 @@ def test_frames_are_cut_wherever_they_are_split():
 
 def test_half_a_frame_is_none():
     assert Frames().feed(framed(b"whole")[:-1]) == []
+
+
+def test_a_frame_that_nobody_can_mean_is_refused():
+    """It is not waited for: its bytes would be kept until all of them are there."""
+    frames = Frames()
+    assert frames.feed(framed(b"whole") + MAX_FRAME.to_bytes(4, "little")) == [b"whole"]
+    with pytest.raises(FrameTooLong, match="a frame of 536870913 bytes"):
+        Frames().feed((MAX_FRAME + 1).to_bytes(4, "little"))
 
 
 def test_outbox_waits_for_nobody_and_loses_nothing():
@@ -72,6 +81,7 @@ def test_outbox_sends_into_the_void_where_the_other_side_has_gone():
 ERRORS = [
     BackendError("a"),
     ModelFileInvalid(Path("/models/m.gguf"), "it is torn"),
+    ModelUnsupported(Path("/models/m.gguf"), "it draws"),
     LoadFailed("b"),
     InsufficientMemory(5, 3),
     InvalidParameter("top_k", "c"),

@@ -385,3 +385,132 @@ def test_file_that_is_deleted_under_a_loaded_model(tmp_path):
     path.unlink()
     assert len(run(engine, request_of(prompt, 20)).tokens) == 20
     within(engine.close)
+
+
+# ── what one request or call does to the others ─────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("first", ["raises", "ends, and raises"])
+def test_submit_that_raises_anything_ends_its_own_request(plugin, tmp_path, caplog, first):
+    """Whatever a backend raises, the streams beside it go on; the log has the traceback."""
+    end = "emit(Failed(InferenceFailed('ended')))" if first != "raises" else "pass"
+    backend = plugin(f"""
+from pilotlight_backend import Failed, InferenceFailed
+from pilotlight_backend.testing import fake
+
+class Crooked(fake.FakeBakingEngine):
+    def submit(self, request, emit):
+        if request.max_tokens == 7:
+            {end}
+            raise MemoryError("a prompt: secret")
+        return super().submit(request, emit)
+
+fake.FakeBakingEngine = Crooked
+""")
+    path = FakeModel(token_seconds=0.005).write(tmp_path / "m.fake")
+    engine = backend.load(backend.probe(path), LoadOptions(parallel=2), lambda _: None)
+    innocent = submit(engine, request_of(PROMPT, FOREVER))
+    innocent.listener.wait_tokens()
+
+    end = submit(engine, request_of(PROMPT, 7)).listener.wait()
+
+    assert isinstance(end, Failed)
+    assert isinstance(end.error, InferenceFailed)
+    told = "the engine failed with MemoryError" if first == "raises" else "ended"
+    assert str(end.error) == told
+    assert "secret" not in caplog.text
+    innocent.listener.wait_tokens(len(innocent.listener.tokens) + 5)
+    assert eventually(lambda: engine.stats().queued == 0)
+    innocent.ticket.cancel()
+    assert isinstance(innocent.listener.wait(), Finish)
+    engine.close()
+    assert "the engine fails to take a request" in caplog.text
+
+
+def test_cancel_and_stats_that_raise_leave_the_others_alone(plugin, tmp_path, caplog):
+    """An order that fails is logged, and the process takes the next one."""
+    backend = plugin("""
+from pilotlight_backend.testing import fake
+
+class Ticket:
+    def cancel(self):
+        raise ValueError("no")
+
+class Crooked(fake.FakeBakingEngine):
+    crooked = False
+    def submit(self, request, emit):
+        ticket = super().submit(request, emit)
+        if request.max_tokens == 7:
+            self.crooked = True
+            return Ticket()
+        return ticket
+    def stats(self):
+        if self.crooked:
+            raise ValueError("no")
+        return super().stats()
+
+fake.FakeBakingEngine = Crooked
+""")
+    path = FakeModel(token_seconds=0.005).write(tmp_path / "m.fake")
+    engine = backend.load(backend.probe(path), LoadOptions(parallel=2), lambda _: None)
+    innocent = submit(engine, request_of(PROMPT, FOREVER))
+    crooked = submit(engine, request_of(PROMPT, 7))
+    crooked.listener.wait_tokens()
+    crooked.ticket.cancel()
+    engine.stats()
+    assert isinstance(crooked.listener.wait(), Finish)
+    innocent.listener.wait_tokens(len(innocent.listener.tokens) + 5)
+    innocent.ticket.cancel()
+    assert isinstance(innocent.listener.wait(), Finish)
+    engine.close()
+    assert "an order fails: Cancel" in caplog.text
+    assert "the engine does not say how it is" in caplog.text
+
+
+def test_call_that_hangs_shows_in_the_steps_under_way(plugin, tmp_path):
+    """Beside a process that answers every question: with the tokens that it has to do with."""
+    backend = plugin("""
+import threading
+from pilotlight_backend.testing import fake
+
+class Hanging(fake.FakeBakingEngine):
+    def tokenize(self, text, *, special):
+        threading.Event().wait()
+
+fake.FakeBakingEngine = Hanging
+""")
+    path = FakeModel().write(tmp_path / "m.fake")
+    engine = backend.load(backend.probe(path), LoadOptions(), lambda _: None)
+    raised = []
+
+    def tokenize():
+        with pytest.raises(InferenceFailed) as caught:
+            engine.tokenize("x" * 400, special=False)
+        raised.append(str(caught.value))
+
+    thread = threading.Thread(target=tokenize)
+    thread.start()
+    assert eventually(lambda: engine._connection._called)
+    (call,) = engine._connection._called.values()
+    assert call.tokens == 100
+    for _ in range(3):  # it answers one look after the other, and the call stays
+        looked = engine._connection._looked
+        assert call in engine.stats().under_way
+        assert eventually(lambda seen=looked: engine._connection._looked > seen)
+    numbers = [step.number for step in engine.stats().under_way]
+    assert len(set(numbers)) == len(numbers)
+    engine.kill("it hung")
+    within(thread.join)
+    assert raised == ["it hung"]
+    assert not engine._connection._called
+
+
+def test_line_that_never_ends_is_logged_in_pieces(plugin, tmp_path, caplog):
+    """What a process writes is not kept until it comes to an end that may never come."""
+    backend = plugin("os.write(1, b'start ' + b'x' * 300_000 + b' end')\n")
+    facts = backend.probe(FakeModel().write(tmp_path / "m.fake"))
+    backend.load(facts, LoadOptions(), lambda _: None).close()
+    pieces = [message.removeprefix("m.fake: ") for message in caplog.messages if "xxx" in message]
+    assert "".join(pieces) == "start " + "x" * 300_000 + " end"
+    assert max(map(len, pieces)) <= 1 << 16
+    assert len(pieces) > 4

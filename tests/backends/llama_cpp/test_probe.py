@@ -8,9 +8,10 @@ import time
 import pytest
 
 from benchmarks import random_gguf
-from pilotlight_backend import ModelFileInvalid
+from pilotlight_backend import ModelFileInvalid, ModelUnsupported
+from pilotlight_backend.split_file import parts
 from pilotlight_backend.testing.conformance.listener import within
-from pilotlight_llama_cpp.probe import parts, probe
+from pilotlight_llama_cpp.probe import probe
 
 U32, I32, F32, BOOL, STRING, ARRAY, U64 = 4, 5, 6, 7, 8, 9, 10
 
@@ -133,7 +134,7 @@ def test_token_id_out_of_the_vocabulary(probe_bytes):
 
 
 def test_heads_that_differ_by_layer(probe_bytes):
-    """Where each layer has its own number of KV heads, they are added up."""
+    """Keys are added up; values, kept transposed, are as long in each layer as in the longest."""
     facts = probe_bytes(
         gguf(
             {
@@ -145,7 +146,7 @@ def test_heads_that_differ_by_layer(probe_bytes):
             }
         )
     )
-    assert facts.kv_bytes_per_token == 2 * 6 * 30
+    assert facts.kv_bytes_per_token == 2 * (6 * 10 + 3 * 4 * 20)
 
 
 def test_latent_attention(probe_bytes):
@@ -163,10 +164,26 @@ def test_latent_attention(probe_bytes):
     assert facts.kv_bytes_per_token == 2 * 2 * 576
 
 
-@pytest.mark.parametrize("data", [b"", b"G", b"GGU", b"PK\x03\x04rest", b"\0" * 100])
-def test_other_files_are_no_models(probe_bytes, data):
-    """What does not begin like a GGUF is somebody else's."""
-    assert probe_bytes(data) is None
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"G", "does not begin with"),
+        (b"GGU", "does not begin with"),
+        (b"PK\x03\x04rest", "does not begin with"),
+        (b"\0" * 100, "does not begin with"),
+        (LFS, "Git LFS pointer"),
+    ],
+)
+def test_other_files_are_no_models(probe_bytes, data, reason):
+    """What does not begin like a GGUF is somebody else's, but where it is called one."""
+    assert probe_bytes(data, name="model.bin") is None
+    for name in ("model.gguf", "MODEL.GGUF"):
+        with pytest.raises(ModelFileInvalid, match=reason):
+            probe_bytes(data, name=name)
 
 
 def test_missing_file_and_folder_are_no_models(tmp_path):
@@ -176,17 +193,93 @@ def test_missing_file_and_folder_are_no_models(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "keys",
+    ("keys", "reason"),
     [
-        {"general.type": (STRING, "mmproj")},
-        {"general.type": (STRING, "adapter")},
-        {"general.architecture": (STRING, "clip")},
-        {"split.no": (U32, 1), "split.count": (U32, 2)},
+        ({"general.type": (STRING, "mmproj")}, "mmproj"),
+        ({"general.architecture": (STRING, "clip")}, "mmproj"),
+        ({"general.type": (STRING, "adapter")}, "adapter"),
+        ({"general.type": (STRING, "imatrix")}, "importance matrix"),
+        ({"split.no": (U32, 1), "split.count": (U32, 2)}, "part 2 of 2"),
+        ({"general.architecture": (STRING, "flux")}, "does not know the architecture 'flux'"),
+        ({"general.architecture": (STRING, "t5")}, "encoder"),
+        ({"general.architecture": (STRING, "t5encoder")}, "encoder"),
+        ({"general.architecture": (STRING, "dream")}, "diffusion"),
+        ({"general.architecture": (STRING, "llada-moe")}, "diffusion"),
+        ({"general.architecture": (STRING, "eagle3")}, "another model"),
+        ({"general.architecture": (STRING, "wavtokenizer-dec")}, "speech"),
+        ({"llama.attention.causal": (BOOL, False)}, "see the whole text"),
+        ({"llama.pooling_type": (U32, 4)}, "ranks documents"),
+        ({"tokenizer.ggml.model": (STRING, "none")}, "no vocabulary"),
+        ({"tokenizer.ggml.model": (STRING, "no_vocab")}, "no vocabulary"),
     ],
 )
-def test_gguf_that_is_no_model_by_itself(probe_bytes, keys):
-    """Projectors, adapters and later parts of a split model lie beside models; they are none."""
-    assert probe_bytes(gguf(keys)) is None
+def test_gguf_that_cannot_be_served(probe_bytes, keys, reason):
+    """What lies beside models and is none, and models that llama.cpp cannot generate with."""
+    with pytest.raises(ModelUnsupported, match=reason):
+        probe_bytes(gguf(keys))
+
+
+def test_vocabulary_alone_cannot_be_served(probe_bytes):
+    """A file for tests of tokenisers has no weights."""
+    with pytest.raises(ModelUnsupported, match="a vocabulary and no weights"):
+        probe_bytes(gguf(tensors=()))
+
+
+@pytest.mark.parametrize("architecture", ["bert", "qwen3", "qwen35", "gpt-oss", "gemma4", "rwkv7"])
+def test_architecture_that_llama_cpp_knows(probe_bytes, architecture):
+    """Names are looked for in the library that will load the model."""
+    keys = {
+        "general.architecture": (STRING, architecture),
+        f"{architecture}.context_length": (U32, 64),
+        f"{architecture}.embedding_length": (U32, 64),
+    }
+    assert probe_bytes(gguf(keys)).architecture == architecture
+
+
+def test_library_that_is_not_found_knows_everything(probe_bytes, monkeypatch):
+    """Where llama.cpp lies elsewhere, the load says what it does not know."""
+    monkeypatch.setattr("pilotlight_llama_cpp.servable._library_text", lambda: None)
+    keys = {"general.architecture": (STRING, "flux"), "flux.context_length": (U32, 64)}
+    assert probe_bytes(gguf(keys)).architecture == "flux"
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"block_count": (U32, 0)}, "0 layers"),
+        ({"block_count": (U32, 513)}, "513 layers"),
+        ({"nextn_predict_layers": (U32, 3)}, "3 of 2 layers"),
+        ({"expert_count": (U32, 1025), "expert_used_count": (U32, 2)}, "2 of 1025 experts"),
+        ({"expert_count": (U32, 4)}, "0 of 4 experts"),
+        ({"expert_count": (U32, 4), "expert_used_count": (U32, 5)}, "5 of 4 experts"),
+        ({"expert_used_count": (U32, 2)}, "2 of 0 experts"),
+        ({"expert_group_count": (U32, 1)}, "1 groups of 0 experts"),
+        (
+            {
+                "expert_count": (U32, 8),
+                "expert_used_count": (U32, 2),
+                "expert_group_count": (U32, 3),
+                "expert_group_used_count": (U32, 1),
+            },
+            "1 of 3 groups",
+        ),
+        (
+            {
+                "expert_count": (U32, 8),
+                "expert_used_count": (U32, 2),
+                "expert_group_count": (U32, 4),
+                "expert_group_used_count": (U32, 4),
+            },
+            "4 of 4 groups",
+        ),
+        ({"rope.scaling.type": (STRING, "bent")}, "'bent' is not known"),
+    ],
+)
+def test_numbers_that_llama_cpp_would_abort_on(probe_bytes, keys, reason):
+    """What fails an assertion while a header is read ends the process: it is found before."""
+    given = {"block_count": (U32, 2)} | keys
+    with pytest.raises(ModelFileInvalid, match=reason):
+        probe_bytes(gguf({f"llama.{key}": value for key, value in given.items()}))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +309,6 @@ def test_gguf_that_is_no_model_by_itself(probe_bytes, keys):
         (gguf({"tokenizer.chat_template": (U32, 1)}), "no str"),
         (gguf({"tokenizer.ggml.eos_token_id": (F32, 1.0)}), "no int"),
         (gguf({"general.alignment": (U32, 0)}), "alignment"),
-        (gguf(tensors=()), "no tensors"),
         (gguf(tensors=(tensor(shape=(1,) * 5),)), "5 dimensions"),
         (gguf(tensors=(tensor(shape=(2**40, 2**40)),)), "announces"),
         (gguf(tensors=(tensor(offset=2**62),)), "announces"),
@@ -239,16 +331,13 @@ def test_key_that_occurs_twice(probe_bytes):
 
 
 def test_every_prefix_of_a_file_is_refused(probe_bytes):
-    """Wherever a download stops, the file is damaged or not yet a GGUF, and never a crash."""
+    """Wherever a download stops, the file is damaged, and never a crash."""
     keys = {"tokenizer.ggml.tokens": (ARRAY, strings("a", "b")), "llama.block_count": (U64, 2)}
     whole = gguf(keys)
     assert probe_bytes(whole) is not None
     for length in range(len(whole)):
-        try:
-            assert probe_bytes(whole[:length]) is None
-            assert length < 4
-        except ModelFileInvalid:
-            assert length >= 4
+        with pytest.raises(ModelFileInvalid):
+            probe_bytes(whole[:length])
 
 
 def test_every_changed_byte_is_survived(probe_bytes):
@@ -275,13 +364,15 @@ def test_hostile_counts_take_no_time(tmp_path):
 def test_pipe_is_no_model_and_not_waited_for(tmp_path):
     """Whatever it is called, nobody waits for who might write to it."""
     os.mkfifo(tmp_path / "model.gguf")
-    assert within(lambda: probe(tmp_path / "model.gguf"), 10) is None
+    with pytest.raises(ModelFileInvalid, match="no regular file"):
+        within(lambda: probe(tmp_path / "model.gguf"), 10)
 
 
 def test_device_is_no_model(tmp_path):
     """A name in the models folder may lead to what has no end."""
     (tmp_path / "model.gguf").symlink_to("/dev/zero")
-    assert within(lambda: probe(tmp_path / "model.gguf"), 10) is None
+    with pytest.raises(ModelFileInvalid, match="no regular file"):
+        within(lambda: probe(tmp_path / "model.gguf"), 10)
 
 
 def test_link_out_of_the_folder_is_followed(tmp_path, random_model):
@@ -338,6 +429,8 @@ LENGTH = (U32, 384)
         ({}, 0),
         ({"llama.embedding_length": LENGTH}, 0),
         ({"llama.embedding_length": LENGTH, "llama.pooling_type": (U32, 0)}, 0),
+        ({"llama.embedding_length": LENGTH, "llama.pooling_type": (I32, -1)}, 0),
+        ({"llama.embedding_length": LENGTH, "llama.pooling_type": (U32, 2**32 - 1)}, 0),
         ({"llama.embedding_length": LENGTH, "llama.pooling_type": (U32, 1)}, 384),
         ({"llama.embedding_length": LENGTH, "llama.pooling_type": (U32, 2)}, 384),
         ({"llama.embedding_length": LENGTH, "llama.pooling_type": (U32, 3)}, 384),
@@ -383,9 +476,8 @@ def test_encoder_embeds_whatever_it_says(probe_bytes, architecture, pooling):
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
-        ({"llama.pooling_type": (U32, 4)}, "ranks documents"),
         ({"llama.pooling_type": (U32, 5)}, "pooling type 5"),
-        ({"llama.pooling_type": (I32, -1)}, "cannot be -1"),
+        ({"llama.pooling_type": (I32, -2)}, "cannot be -2"),
         ({"llama.pooling_type": (STRING, "mean")}, "is no int"),
         ({"llama.pooling_type": (U32, 1)}, "tells no embedding length"),
         (
@@ -395,6 +487,6 @@ def test_encoder_embeds_whatever_it_says(probe_bytes, architecture, pooling):
     ],
 )
 def test_pooling_that_is_refused(probe_bytes, keys, reason):
-    """A reranker, what nobody knows, and a header that lies."""
+    """What nobody knows, and a header that lies."""
     with pytest.raises(ModelFileInvalid, match=reason):
         probe_bytes(gguf(keys))

@@ -4,6 +4,7 @@
     engine.py       here: the engines that a load returns
     connection.py   here: requests and calls under way, and the thread that listens to the child
     process.py      here: the child's start and end
+    environment.py  here: what the child gets of the service's environment
     wire.py         both: what is said, in msgpack
     problem.py      both: errors on their way
     channel.py      both: frames on a socket

@@ -7,6 +7,13 @@ from contextlib import suppress
 
 _LENGTH = struct.Struct("<I")
 _PIECE = 1 << 16
+MAX_FRAME = 1 << 29
+"""Bytes of a frame. The longest that there are, a text to tokenise and a vocabulary, are far below;
+a process whose memory is no more its own may announce four gigabytes, which would be waited for."""
+
+
+class FrameTooLong(Exception):
+    """The other side announces a frame that it cannot mean."""
 
 
 def framed(frame: bytes) -> bytes:
@@ -21,12 +28,14 @@ class Frames:
         self._held = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take *data*; return the frames that are whole now."""
+        """Take *data*; return the frames that are whole now. Raises `FrameTooLong`."""
         self._held += data
         frames = []
         start = 0
         while (begin := start + _LENGTH.size) <= len(self._held):
             (length,) = _LENGTH.unpack_from(self._held, start)
+            if length > MAX_FRAME:
+                raise FrameTooLong(f"a frame of {length} bytes, {MAX_FRAME} are the most")
             if begin + length > len(self._held):
                 break
             frames.append(bytes(self._held[begin : begin + length]))

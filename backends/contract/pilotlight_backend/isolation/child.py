@@ -16,7 +16,7 @@ import pluggy
 from msgspec.structs import replace
 
 from pilotlight_backend import hookspecs
-from pilotlight_backend.errors import BackendError, LoadFailed
+from pilotlight_backend.errors import BackendError, InferenceFailed, LoadFailed
 from pilotlight_backend.guide import Vocabulary
 from pilotlight_backend.hookspecs import PROJECT
 from pilotlight_backend.isolation import wire
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pilotlight.isolation")
 
 _READ = 1 << 18
+_GONE: Any = object()
 _CALLERS = 4
 """Threads for calls: a text is tokenised while another one is, or while a prompt is baked."""
 
@@ -104,6 +105,8 @@ class Child:
         self._tickets: dict[int, Ticket | None] = {}
         """Of the requests under way; None for a moment, until the engine has given one."""
         self._requests = 0
+        self._last: wire.Snapshot | None = None
+        """For a moment in which the engine cannot say how it is."""
 
     def run(self) -> None:
         """Serve until the service closes the connection."""
@@ -113,6 +116,13 @@ class Child:
                 self._obey(wire.decode_order(frame))
 
     def _obey(self, order: wire.Order) -> None:
+        """Do what *order* says; what goes wrong there is its own, and no other request's."""
+        try:
+            self._do(order)
+        except Exception:
+            logger.exception("an order fails: %s", type(order).__name__)
+
+    def _do(self, order: wire.Order) -> None:
         match order:
             case wire.Heard():
                 self._telling.heard(order.count)
@@ -140,6 +150,8 @@ class Child:
         try:
             engine = _backend_of(order.plugin).load(order.facts, order.options, self._progressed)
             facts = _with_vocabulary_size(engine)
+            self._engine = engine
+            loaded = wire.Loaded(facts, _kind_of(engine), self._snapshot())
         except BackendError as error:
             self._telling.say(wire.NotLoaded(describe(error)))
             return
@@ -148,8 +160,7 @@ class Child:
             failure = LoadFailed(f"{order.facts.path.name}: it cannot be loaded; the log says why")
             self._telling.say(wire.NotLoaded(describe(failure)))
             return
-        self._engine = engine
-        self._telling.say(wire.Loaded(facts, _kind_of(engine), self._snapshot()))
+        self._telling.say(loaded)
 
     def _progressed(self, progress: LoadProgress) -> None:
         self._telling.say(wire.Progressed(progress))
@@ -166,7 +177,13 @@ class Child:
         # Counted first: a request that comes between the two is then counted twice, for a moment,
         # and not missed.
         requests = self._requests
-        return wire.Snapshot(self._engine.stats(), requests)
+        try:
+            self._last = wire.Snapshot(self._engine.stats(), requests)
+        except Exception:
+            if self._last is None:
+                raise
+            logger.exception("the engine does not say how it is")
+        return self._last
 
     # ── requests ───────────────────────────────────────────────────────────────────────────────
 
@@ -175,9 +192,12 @@ class Child:
             self._tickets[order.id] = None
         try:
             ticket = self._ticket(order)
-        except BackendError as error:
-            self._ended(order.id)
-            self._telling.tell(order.id, Failed(error))
+        except Exception as error:  # whatever a backend raises ends this request alone
+            if not isinstance(error, BackendError):
+                logger.exception("the engine fails to take a request")
+                error = InferenceFailed(f"the engine failed with {type(error).__name__}")
+            if self._ended(order.id):
+                self._telling.tell(order.id, Failed(error))
             return
         finally:
             self._requests += 1
@@ -196,13 +216,14 @@ class Child:
 
     def _emit(self, number: int, event: EngineEvent | EmbedEvent) -> None:
         """Run on the engine's thread."""
-        if isinstance(event, Finish | Failed):
-            self._ended(number)
+        if isinstance(event, Finish | Failed) and not self._ended(number):
+            return  # it was told already that it has ended
         self._telling.tell(number, wire.Vector.of(event) if isinstance(event, Embedded) else event)
 
-    def _ended(self, number: int) -> None:
+    def _ended(self, number: int) -> bool:
+        """Forget a request; returns whether it was under way until now."""
         with self._lock:
-            del self._tickets[number]
+            return self._tickets.pop(number, _GONE) is not _GONE
 
     def _cancel(self, number: int) -> None:
         with self._lock:

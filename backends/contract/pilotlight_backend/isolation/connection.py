@@ -60,6 +60,8 @@ class Connection:
         """Guards what follows; never held while something is sent or emitted."""
         self._requests: dict[int, Request] = {}
         self._calls: dict[int, Future[Any]] = {}
+        self._called: dict[int, Step] = {}
+        """The calls under way as steps: one that hangs is seen as an engine's step is."""
         self._number = 0
         self._submitted = 0
         self._looks = self._looked = 0
@@ -96,16 +98,24 @@ class Connection:
             request.cancelled = True
             self._process.tell(wire.Cancel(request.id))
 
-    def call(self, order: Callable[[int], wire.Call]) -> Any:
-        """Return the answer to what *order* makes of its number, or raise it; waits for it."""
+    def call(self, order: Callable[[int], wire.Call], tokens: int = 0) -> Any:
+        """Return the answer to what *order* makes of its number, or raise it; waits for it.
+
+        *tokens* is how many it has to do with, for a call of many may take longer.
+        """
         answer: Future[Any] = Future()
         with self._lock:
             self._check_open()
             self._number += 1
             number = self._number
             self._calls[number] = answer
-        self._process.tell(order(number))
-        return answer.result()
+            self._called[number] = Step(_call_step(number), tokens)
+        try:
+            self._process.tell(order(number))
+            return answer.result()
+        finally:
+            with self._lock:
+                del self._called[number]
 
     def _check_open(self) -> None:
         if self._closing or self._ended is not None:
@@ -115,7 +125,7 @@ class Connection:
         """Return what the engine last told, and ask it to tell again.
 
         A question that it has not answered counts as a step under way: a process that hangs
-        answers none, whatever it hangs in.
+        answers none, whatever it hangs in. A call does too: it may hang on a thread of its own.
         """
         with self._lock:
             snapshot = self._snapshot
@@ -133,9 +143,10 @@ class Connection:
             self._looks += ask
             asked = self._looks
             queued = snapshot.stats.queued + self._submitted - snapshot.requests
+            called = tuple(self._called.values())
         if ask:
             self._process.tell(wire.Look())
-        under_way = (*snapshot.stats.under_way, Step(-asked, 0))
+        under_way = (*snapshot.stats.under_way, Step(_look_step(asked), 0), *called)
         return replace(snapshot.stats, queued=queued, under_way=under_way)
 
     # ── ending ─────────────────────────────────────────────────────────────────────────────────
@@ -276,6 +287,17 @@ class Connection:
         request.cancel()
         del self._requests[request.id]
         self._emit(request, Failed(error))
+
+
+# An engine's own steps count from 0 upwards; these are told apart from them and from each other.
+
+
+def _look_step(number: int) -> int:
+    return -2 * number - 1
+
+
+def _call_step(number: int) -> int:
+    return -2 * number - 2
 
 
 def _in_order(end: Finish | Failed) -> Finish | Failed:

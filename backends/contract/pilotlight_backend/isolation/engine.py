@@ -23,6 +23,11 @@ _ANY_TOKEN = 2**31
 """A vocabulary's size where the engine does not say it; it refuses unknown tokens itself then."""
 
 
+def _tokens_in(data: bytes) -> int:
+    """Estimate how many tokens a text comes to; about four bytes are one."""
+    return len(data) // 4
+
+
 class IsolatedBase:
     """What both kinds have. `submit` and `stats` never wait, and everything else may."""
 
@@ -44,7 +49,9 @@ class IsolatedBase:
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return the token ids of *text*; see `BaseEngine.tokenize`."""
         data = text.encode("utf-8", "surrogatepass")
-        ids: list[int] = self._connection.call(lambda number: wire.Tokenize(number, data, special))
+        ids: list[int] = self._connection.call(
+            lambda number: wire.Tokenize(number, data, special), _tokens_in(data)
+        )
         return ids
 
     def stats(self) -> EngineStats:
@@ -91,7 +98,9 @@ class IsolatedBakingEngine(IsolatedEngine):
 
     def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:
         """Evaluate *prompt* and write its state; see `BakingEngine.bake`."""
-        count: int = self._connection.call(lambda number: wire.Bake(number, prompt, baked))
+        count: int = self._connection.call(
+            lambda number: wire.Bake(number, prompt, baked), len(prompt)
+        )
         return count
 
 
@@ -101,7 +110,9 @@ class IsolatedEmbeddingEngine(IsolatedBase):
     def tokenize_input(self, text: str) -> list[int]:
         """Return the token ids of *text* as an input."""
         data = text.encode("utf-8", "surrogatepass")
-        ids: list[int] = self._connection.call(lambda number: wire.TokenizeInput(number, data))
+        ids: list[int] = self._connection.call(
+            lambda number: wire.TokenizeInput(number, data), _tokens_in(data)
+        )
         return ids
 
     def embed(self, inputs: Sequence[Sequence[int]], emit: Callable[[EmbedEvent], None]) -> Ticket:

@@ -50,10 +50,11 @@ def rebuild(problem: Problem) -> Exception:
     if problem.kind == "OSError":
         return OSError(*problem.made_with)
     kind = getattr(errors, problem.kind)
-    if kind is ModelFileInvalid:
+    if issubclass(kind, ModelFileInvalid):
         path, reason = problem.made_with
-        return ModelFileInvalid(Path(str(path)), str(reason))
-    made: Exception = kind(*problem.made_with)
+        made: Exception = kind(Path(str(path)), str(reason))
+    else:
+        made = kind(*problem.made_with)
     return made
 
 

@@ -12,11 +12,14 @@ from contextlib import suppress
 
 from pilotlight_backend.isolation import wire
 from pilotlight_backend.isolation.channel import Frames, Outbox
+from pilotlight_backend.isolation.environment import child_environment
 from pilotlight_backend.isolation.row import Row, open_row
 
 logger = logging.getLogger("pilotlight.isolation")
 
 _READ = 1 << 18
+_LONGEST_LINE = 1 << 16
+"""Bytes of a line that it writes; a longer one is logged in pieces, for it may never end."""
 _LAST_SECONDS = 5.0
 """What a process may take to end whose socket is closed."""
 
@@ -46,7 +49,7 @@ class Process:
                     *(sys.executable, "-P", "-m", "pilotlight_backend.isolation"),
                     *(*map(str, given), name),
                 ],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env=child_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -134,6 +137,9 @@ class Process:
         """Log the lines that it wrote, and tell whether more may come."""
         data = os.read(self._output.fileno(), _READ)
         *lines, rest = (bytes(self._line) + data).split(b"\n")
+        while len(rest) > _LONGEST_LINE:
+            lines.append(rest[:_LONGEST_LINE])
+            rest = rest[_LONGEST_LINE:]
         self._line = bytearray(rest)
         for line in lines:
             self._log(line)

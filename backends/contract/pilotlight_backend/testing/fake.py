@@ -24,6 +24,7 @@ from pilotlight_backend.errors import (
     InsufficientMemory,
     LoadFailed,
     ModelFileInvalid,
+    ModelUnsupported,
 )
 from pilotlight_backend.testing.fake_baking import FakeBakingEngine, baked_tokens
 from pilotlight_backend.testing.fake_embedding_engine import FakeEmbeddingEngine
@@ -89,7 +90,10 @@ class FakeBackend:
         """Return what the file says, or None where it has another suffix."""
         if path.suffix != SUFFIX or not path.is_file():
             return None
-        return read_model(path).facts(path)
+        model = read_model(path)
+        if model.unserved is not None:
+            raise ModelUnsupported(path, model.unserved)
+        return model.facts(path)
 
     def load(
         self,

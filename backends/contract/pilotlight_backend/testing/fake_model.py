@@ -70,6 +70,9 @@ class FakeModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     """Above 0 the model makes vectors of so many numbers and writes no answers: `fail_after` counts
     inputs then, and a step of the engine embeds one of them for each request."""
 
+    unserved: str | None = None
+    """Why the model cannot be served, which a probe finds out."""
+
     reply: str | tuple[str | Piece, ...] | None = None
     """The answer: text, one token for each byte; or its tokens; null echoes the last user."""
     token_seconds: Seconds = 0.0

@@ -1,0 +1,45 @@
+"""What an engine's process is given of the service's environment.
+
+It reads model files in native code, so it is the process that a hostile file takes over: what it
+does not have, it cannot give away. A list of what it may have, for nobody can list every secret.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+
+_NAMES = frozenset(
+    {
+        *("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LANGUAGE"),
+        # Shared libraries: the loader's own, and allocators that an image preloads.
+        *("LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "GLIBC_TUNABLES"),
+        # Where GPU drivers keep the kernels that they compile.
+        "XDG_CACHE_HOME",
+        *("CUBLAS_WORKSPACE_CONFIG", "ONEAPI_DEVICE_SELECTOR", "OCL_ICD_VENDORS"),
+    }
+)
+_PREFIXES = (
+    "LC_",
+    # The interpreter, with its home, its allocator, and whether it writes .pyc files.
+    "PYTHON",
+    # Threads of OpenMP (GNU, LLVM), of BLAS libraries, and allocators.
+    *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "BLIS_", "MALLOC_", "MIMALLOC_"),
+    # llama.cpp and ONNX Runtime themselves.
+    *("GGML_", "LLAMA_", "ORT_", "ORTGENAI_"),
+    # GPUs: which are visible, and their runtimes' own.
+    *("CUDA_", "NVIDIA_", "NCCL_", "HIP_", "HSA_", "ROCR_", "ROCM_", "ROCBLAS_", "MIOPEN_"),
+    *("SYCL_", "ZE_", "UR_", "VK_", "VULKAN_", "MESA_", "OPENVINO_"),
+)
+_SECRET = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
+"""Names that no prefix lets through: llama.cpp's tools read `LLAMA_API_KEY`, for one."""
+
+
+def child_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return what of *environ* an engine's process gets, and where it imports from."""
+    given = {name: value for name, value in environ.items() if _may_have(name)}
+    return {**given, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def _may_have(name: str) -> bool:
+    return name in _NAMES or (name.startswith(_PREFIXES) and not _SECRET.search(name))

@@ -1,0 +1,182 @@
+"""Which GGUF files llama.cpp generates or embeds with, known from their headers.
+
+llama.cpp answers some of the others with `abort()`, which ends the process and every stream in it.
+What a header can tell is read from its own keys and tensors; where llama.cpp decides by the
+architecture's name alone, the names are here with the function that they come from.
+"""
+
+import importlib.util
+import mmap
+from enum import IntEnum
+from functools import lru_cache
+from pathlib import Path
+
+from pilotlight_llama_cpp.gguf import Header
+
+TOKENS = "tokenizer.ggml.tokens"
+
+ENCODERS = frozenset(
+    {
+        "bert", "eurobert", "gemma-embedding", "jina-bert-v2", "jina-bert-v3", "modern-bert",
+        "neo-bert", "nomic-bert", "nomic-bert-moe",
+    }
+)  # fmt: skip
+"""Architectures whose tokens see the whole text, and which keep no cache: they embed alone
+(`llama_model::create_memory` in llama-model.cpp)."""
+
+_ENCODER_DECODERS = frozenset({"t5", "t5encoder"})
+"""`llama_model_has_encoder` in llama-model.cpp; what it lists beside them are drafts."""
+_DRAFTS = frozenset({"eagle3", "dflash", "gemma4-assistant"})
+"""Their graphs read the target model's context, `cparams.ctx_other`, and assert that it is there
+(eagle3.cpp, dflash.cpp, gemma4-assistant.cpp in src/models)."""
+_DIFFUSION = frozenset({"dream", "llada", "llada-moe", "rnd1"})
+"""`llm_arch_is_diffusion` in llama-arch.cpp."""
+_SPEECH = frozenset({"wavtokenizer-dec", "qwen3tts", "pockettts"})
+"""They turn codes into sound, or text into codes: wavtokenizer-dec.cpp, qwen3tts.cpp, pockettts.cpp
+in src/models."""
+
+_KINDS = {
+    "adapter": "it is an adapter (LoRA), which a model is loaded with, and no model",
+    "imatrix": "it is an importance matrix, made for quantising a model, and no model",
+    "mmproj": "it is a projector of images (mmproj), which belongs to a model, and no model",
+    "vocab": "it holds a vocabulary and no weights",
+}
+"""`general.type`; models say "model", or nothing."""
+
+_NO_VOCABULARY = frozenset({"none", "no_vocab"})
+"""`tokenizer.ggml.model` of models without one (`llama_vocab::impl::load` in llama-vocab.cpp)."""
+_ROPE_SCALINGS = frozenset({"none", "linear", "yarn", "longrope"})
+"""`LLAMA_ROPE_SCALING_TYPES` in llama-model.cpp; another name fails an assertion."""
+_MAX_LAYERS, _MAX_EXPERTS = 512, 1024
+"""`LLAMA_MAX_LAYERS` and `LLAMA_MAX_EXPERTS` in llama-hparams.h."""
+
+
+class Pooling(IntEnum):
+    """How one vector is made of a text's many: `llama_pooling_type` in llama.h."""
+
+    NONE = 0
+    MEAN = 1
+    CLS = 2
+    LAST = 3
+    RANK = 4
+
+
+UNSPECIFIED = frozenset({-1, 0xFFFFFFFF})
+"""`LLAMA_POOLING_TYPEUNSPECIFIED`, as it is and as llama.cpp's own writer stores it: the context's
+default, which is no pooling (the constructor of `llama_context`)."""
+
+
+def pooling_of(header: Header, architecture: str) -> Pooling:
+    """Return how *header* says that a text's vectors are pooled."""
+    key = f"{architecture}.pooling_type"
+    if header.values.get(key) in UNSPECIFIED:
+        return Pooling.NONE
+    pooling = header.number(key) or 0
+    try:
+        return Pooling(pooling)
+    except ValueError:
+        raise header.invalid(f"its pooling type {pooling} is not supported") from None
+
+
+def why_not_served(header: Header, architecture: str) -> str | None:
+    """Return why a file that is whole cannot be served; None where it can."""
+    return (
+        _other_kind(header, architecture)
+        or _other_purpose(architecture)
+        or _unknown(architecture)
+        or _cannot_write(header, architecture)
+        or _no_vocabulary(header)
+    )
+
+
+def check_numbers(header: Header, architecture: str) -> None:
+    """Raise `ModelFileInvalid` for what fails `llama_model_base::load_hparams`' assertions."""
+
+    def number(name: str) -> int:
+        return max(header.numbers(f"{architecture}.{name}"), default=0)
+
+    layers, ahead = number("block_count"), number("nextn_predict_layers")
+    experts, used = number("expert_count"), number("expert_used_count")
+    groups, groups_used = number("expert_group_count"), number("expert_group_used_count")
+    scaling = header.text(f"{architecture}.rope.scaling.type")
+    if f"{architecture}.block_count" in header.values and not 0 < layers <= _MAX_LAYERS:
+        raise header.invalid(f"{layers} layers cannot be right: 1 to {_MAX_LAYERS} are possible")
+    if ahead > layers:
+        raise header.invalid(f"{ahead} of {layers} layers cannot predict ahead")
+    if experts > _MAX_EXPERTS or used > experts or (experts and not used):
+        raise header.invalid(f"{used} of {experts} experts cannot be right")
+    if groups and groups >= experts:
+        raise header.invalid(f"{groups} groups of {experts} experts cannot be right")
+    if groups > 1 and (experts % groups or not 0 < groups_used < groups):
+        raise header.invalid(f"{groups_used} of {groups} groups of experts cannot be right")
+    if scaling is not None and scaling not in _ROPE_SCALINGS:
+        raise header.invalid(f"its rope scaling {scaling!r} is not known")
+
+
+def _other_kind(header: Header, architecture: str) -> str | None:
+    """Tell a file that is no model by itself."""
+    part, count = header.number("split.no") or 0, header.number("split.count") or 0
+    if part > 0:
+        return f"it is part {part + 1} of {count}; the model is the file that is part 1"
+    if architecture == "clip":  # projectors from before there was `general.type`
+        return _KINDS["mmproj"]
+    if reason := _KINDS.get(header.text("general.type") or ""):
+        return reason
+    return None if header.tensor_count else _KINDS["vocab"]
+
+
+def _other_purpose(architecture: str) -> str | None:
+    """Tell an architecture that neither generates nor embeds."""
+    if architecture in _ENCODER_DECODERS:
+        return f"{architecture!r} is an encoder, or one with a decoder, which are not supported"
+    if architecture in _DIFFUSION:
+        return f"{architecture!r} writes by diffusion, which is not supported"
+    if architecture in _DRAFTS:
+        return f"{architecture!r} drafts tokens for another model, and cannot run by itself"
+    if architecture in _SPEECH:
+        return f"{architecture!r} makes speech, which is not supported"
+    return None
+
+
+def _cannot_write(header: Header, architecture: str) -> str | None:
+    """Tell a model that neither writes one token after the other nor embeds."""
+    pooling = pooling_of(header, architecture)
+    if pooling is Pooling.RANK:
+        return "it ranks documents (pooling type 4): it writes no answers and makes no embeddings"
+    causal = header.values.get(f"{architecture}.attention.causal", True)
+    if not causal and pooling is Pooling.NONE and architecture not in ENCODERS:
+        return "its tokens see the whole text, so that it writes none, and it names no pooling"
+    return None
+
+
+def _no_vocabulary(header: Header) -> str | None:
+    """Tell a model without a vocabulary: llama.cpp aborts when a text is to be tokenised."""
+    if header.text("tokenizer.ggml.model") in _NO_VOCABULARY:
+        return "it has no vocabulary, so that it takes no text"
+    return None
+
+
+def _unknown(architecture: str) -> str | None:
+    known = _library_text()
+    if known is not None and known.find(architecture.encode() + b"\0") < 0:
+        return f"llama.cpp in this version does not know the architecture {architecture!r}"
+    return None
+
+
+@lru_cache(maxsize=1)
+def _library_text() -> mmap.mmap | None:
+    """Return the bytes of llama.cpp's library, mapped and not loaded; None where it is not found.
+
+    Each architecture's name is one of its strings (`LLM_ARCH_NAMES` in llama-arch.cpp), so the list
+    is that of the library that will load the model. A linker keeps a string as the end of another
+    one ("bert" in "neo-bert"): a name may be taken for known, which the load then says; never the
+    other way round.
+    """
+    spec = importlib.util.find_spec("llama_cpp")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for name in ("libllama.so", "libllama.dylib", "llama.dll"):
+            path = Path(folder) / "lib" / name
+            if path.is_file():
+                with path.open("rb") as file:
+                    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return None

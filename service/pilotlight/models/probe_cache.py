@@ -1,0 +1,59 @@
+"""What probes have said, until the files change."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
+
+from pilotlight_backend import Backend, BackendError, ModelFacts
+from pilotlight_backend.split_file import parts
+
+_Signature: TypeAlias = tuple[tuple[int, ...], ...]
+_Outcome: TypeAlias = ModelFacts | BackendError | None
+
+
+class ProbeCache:
+    """Probes a path once, and again when it changes. Any thread; at worst one probes in vain."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, Path], tuple[_Signature, _Outcome]] = {}
+
+    def probe(self, name: str, backend: Backend, path: Path) -> ModelFacts | None:
+        """Return what *backend*, called *name*, says of *path*, or raise it.
+
+        An `OSError` is not remembered.
+        """
+        signature = _signature(path)
+        key = (name, path)
+        known = self._known.get(key)
+        if known is None or known[0] != signature:
+            known = signature, _outcome(backend.probe, path)
+            self._known[key] = known
+        outcome = known[1]
+        if isinstance(outcome, BackendError):
+            raise outcome.with_traceback(None)  # else it would keep the frames of all who asked
+        return outcome
+
+
+def _outcome(probe: Callable[[Path], ModelFacts | None], path: Path) -> _Outcome:
+    try:
+        return probe(path)
+    except BackendError as error:
+        return error
+
+
+def _signature(path: Path) -> _Signature:
+    """Return what changes with *path*, its other parts, and what is in it: it can be a folder."""
+    stats = []
+    for one in (*parts(path), *_inside(path)):
+        with suppress(OSError):  # a part that is missing, a link that leads nowhere
+            stat = one.stat()
+            stats.append((stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size))
+    return tuple(stats)
+
+
+def _inside(path: Path) -> list[Path]:
+    try:
+        return sorted(path.iterdir()) if path.is_dir() else []
+    except OSError:
+        return []
