@@ -23,7 +23,8 @@ class Ticket(Protocol):
     def cancel(self) -> None:
         """End the request at the next step; a no-op once it has ended.
 
-        Any thread. Its last event is then `Finish("cancelled")`, unless another one came first.
+        A step that evaluates its prompt, and is for nobody else, ends within a second. Any thread.
+        Its last event is then `Finish("cancelled")`, unless another one came first.
         """
 
 
@@ -47,7 +48,7 @@ class BaseEngine(Protocol):
     def close(self) -> None:
         """End every request with `Failed(EngineClosed)`, and give all memory back; waits for that.
 
-        A second call does nothing.
+        Prompts that are being evaluated end within a second. A second call does nothing.
         """
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pilotlight_backend import Guide, InferenceFailed, LoadFailed, Token
 from pilotlight_llama_cpp import logs
+from pilotlight_llama_cpp.abort import Abort
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.sampling import Sampler
 
@@ -23,12 +24,20 @@ class Decoded(Enum):
     DONE = "done"
     REFUSED = "refused"
     """Nothing was evaluated, the cache is as it was: no room, or a batch llama.cpp rejects."""
+    ABORTED = "aborted"
+    """The computation was stopped. `recover` the batch's slots."""
     BROKEN = "broken"
     """The cache of the batch's slots is in an unknown state."""
 
 
-# llama.h on llama_decode: 0 success, 1 no KV slot, -1 invalid batch; of the others part remains.
-OUTCOMES = {0: Decoded.DONE, 1: Decoded.REFUSED, -1: Decoded.REFUSED}
+# llama.h on llama_decode: 0 success, 1 no KV slot, -1 invalid batch, 2 aborted; of the others part
+# remains.
+OUTCOMES = {
+    0: Decoded.DONE,
+    1: Decoded.REFUSED,
+    -1: Decoded.REFUSED,
+    2: Decoded.ABORTED,
+}
 
 
 class Run(Protocol):
@@ -62,9 +71,17 @@ class Context:
     """One `llama_context` and one batch for all steps. The engine's thread alone uses it."""
 
     def __init__(
-        self, model: Model, *, slots: int, context_length: int, chunk: int, threads: int
+        self,
+        model: Model,
+        abort: Abort,
+        *,
+        slots: int,
+        context_length: int,
+        chunk: int,
+        threads: int,
     ) -> None:
         self._model = model
+        self._abort = abort
         self._lib = model.lib
         self._room = chunk + slots
         self.length = -(-context_length // _CELLS) * _CELLS
@@ -96,6 +113,7 @@ class Context:
         if not self._memory:  # models that embed or only encode keep no cache
             self._lib.llama_free(self._pointer)
             raise LoadFailed("the model cannot generate: it has no decoder")
+        abort.watch(self._pointer)
         self._make_batch()
 
     def _make_batch(self) -> None:
@@ -134,7 +152,7 @@ class Context:
             self._outputs[end - 1] = run.sampled
             row = end
         self._batch.n_tokens = row
-        status = self._lib.llama_decode(self._pointer, self._batch)
+        status = self._abort.decode(self._pointer, self._batch)
         return OUTCOMES.get(status, Decoded.BROKEN)
 
     def warm(self) -> None:
@@ -149,8 +167,20 @@ class Context:
         A recurrent state has no past, and a sliding window may have lost the tokens that the one
         at *length* attends to.
         """
-        if length == self.held(slot):
-            return True
+        return length == self.held(slot) or self._cut(slot, length)
+
+    def recover(self, slot: int, length: int) -> bool:
+        """Keep what *slot* held before an aborted decode, *length* tokens; False: it is empty now.
+
+        llama.cpp itself removes the positions of the micro-batch that was aborted (decode in
+        llama-context.cpp). Of a batch in which a slot has more tokens than another there are
+        several: those before stay, whole, and are removed here, for the logits of their last tokens
+        are lost. A recurrent state that was advanced cannot be taken back.
+        """
+        kept = length if self._model.cuttable_cache else 0
+        return self._cut(slot, kept) and kept == length
+
+    def _cut(self, slot: int, length: int) -> bool:
         lib = self._lib
         kept = length > 0 and lib.llama_memory_seq_rm(self._memory, slot, length, -1)
         if kept and self._model.sliding_window:

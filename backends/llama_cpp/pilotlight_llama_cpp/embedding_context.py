@@ -8,6 +8,7 @@ from typing import Any
 from pilotlight_backend import InferenceFailed, LoadFailed
 from pilotlight_backend.vectors import unit
 from pilotlight_llama_cpp import logs
+from pilotlight_llama_cpp.abort import Abort
 from pilotlight_llama_cpp.context import OUTCOMES, Decoded
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.packing import Part
@@ -33,8 +34,16 @@ class EmbeddingContext:
     _pointer: Any = None
 
     def __init__(
-        self, model: Model, architecture: str, *, context_length: int, chunk: int, threads: int
+        self,
+        model: Model,
+        abort: Abort,
+        architecture: str,
+        *,
+        context_length: int,
+        chunk: int,
+        threads: int,
     ) -> None:
+        self.abort = abort
         self._model = model
         self._lib = model.lib
         self._threads = threads
@@ -53,6 +62,7 @@ class EmbeddingContext:
             self.part = whole
             self._open(pooling, cells=whole)
         self._memory = self._lib.llama_get_memory(self._pointer)
+        abort.watch(self._pointer)
         self._make_batch()
 
     def _open(self, pooling: Pooling, *, cells: int) -> None:
@@ -119,7 +129,7 @@ class EmbeddingContext:
             row = end
         self._batch.n_tokens = row
         # Of models without a cache llama_decode encodes.
-        status = self._lib.llama_decode(self._pointer, self._batch)
+        status = self.abort.decode(self._pointer, self._batch)
         return OUTCOMES.get(status, Decoded.BROKEN)
 
     def vector(self, sequence: int) -> "array[float]":

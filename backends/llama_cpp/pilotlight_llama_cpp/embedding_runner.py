@@ -25,6 +25,7 @@ from pilotlight_backend import (
 )
 from pilotlight_backend.stopwatch import Stopwatch
 from pilotlight_llama_cpp.context import Decoded
+from pilotlight_llama_cpp.decoder import Flag
 from pilotlight_llama_cpp.packing import Part, batches, fitting
 
 logger = logging.getLogger("pilotlight.llama_cpp")
@@ -34,6 +35,10 @@ Tokens = Sequence[int]
 
 class Decoder(Protocol):
     """What the runner needs of a context; a fake one drives it in tests."""
+
+    @property
+    def abort(self) -> Flag:
+        """What stops a decode."""
 
     step: int
     """Tokens of several inputs that are evaluated together, at the most."""
@@ -93,11 +98,13 @@ class EmbeddingRunner:
         self._waiting = 0
         """Of these, the ones that have not begun."""
         self._step: list[tuple[EmbedJob, Tokens]] = []
+        self._evaluating = False
+        """Whether the step is being evaluated."""
         self._prompt_tokens = self._steps = 0
         self._under_way: tuple[Step, ...] = ()
         self._turns = 0
 
-    # From any thread. The lock guards three fields, and is never held over a step or an emit.
+    # From any thread. The lock guards four fields, and is never held over a step or an emit.
 
     def submit(self, job: EmbedJob) -> None:
         """Queue *job*; raises `EngineClosed` after `stop`."""
@@ -109,17 +116,27 @@ class EmbeddingRunner:
             self._wake.notify()
 
     def cancel(self, job: EmbedJob) -> None:
-        """End *job* at the next step."""
+        """End *job* at the next step, and the step under way where it is for nobody else."""
         with self._wake:
             if not job.ended:
                 self._cancelled.append(job)
+                self._abort_in_vain()
                 self._wake.notify()
 
     def stop(self) -> None:
-        """Make `run` end every request and return after the step under way."""
+        """Make `run` end the step under way, then every request, and return."""
         with self._wake:
             self._closing = True
+            self._abort_in_vain()
             self._wake.notify()
+
+    def _abort_in_vain(self) -> None:
+        """Stop the decode under way where nobody waits for it any more; the lock is held."""
+        if self._evaluating and self._is_in_vain():
+            self._decoder.abort.set()
+
+    def _is_in_vain(self) -> bool:
+        return self._closing or all(job in self._cancelled for job, _ in self._step)
 
     def stats(self, *, dead: bool = False) -> EngineStats:
         """Return a snapshot: the numbers are one moment's each, not all the same moment's.
@@ -204,24 +221,34 @@ class EmbeddingRunner:
     def _decoded(self) -> bool:
         """Evaluate the step's inputs, a long one in parts; tell whether they have vectors now.
 
-        They have none where the only request was cancelled, or the engine closed, between parts.
+        They have none where all its requests were cancelled, or the engine closed.
         """
         inputs = [tokens for _, tokens in self._step]
         for parts in batches(inputs, tokens=self._decoder.part):
-            if parts[0].start and self._is_left():
-                return False
-            self._steps += 1
             self._begin_turn(sum(len(part.tokens) for part in parts))
-            if self._decoder.decode(parts) is not Decoded.DONE:
-                self._fail_step(InferenceFailed("llama.cpp could not evaluate the inputs"))
-                return False
-            self._prompt_tokens += sum(len(part.tokens) for part in parts)
+            match self._decode(parts):
+                case Decoded.DONE:
+                    self._steps += 1
+                    self._prompt_tokens += sum(len(part.tokens) for part in parts)
+                case Decoded.ABORTED:
+                    return False
+                case _:
+                    self._fail_step(InferenceFailed("llama.cpp could not evaluate the inputs"))
+                    return False
         return True
 
-    def _is_left(self) -> bool:
-        """Tell whether nobody waits any more for the one input of this step."""
+    def _decode(self, parts: Sequence[Part]) -> Decoded:
+        """Evaluate *parts* unless that is in vain, or until it is."""
         with self._wake:
-            return self._closing or self._step[0][0] in self._cancelled
+            if self._is_in_vain():
+                return Decoded.ABORTED
+            self._decoder.abort.clear()
+            self._evaluating = True
+        try:
+            return self._decoder.decode(parts)
+        finally:
+            with self._wake:
+                self._evaluating = False
 
     def _hand_out(self) -> None:
         for sequence, (job, _) in enumerate(self._step):

@@ -8,11 +8,12 @@ the time nor the memory is spent.
 
 import logging
 from collections.abc import Sequence as Tokens
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple, Protocol
 
 from pilotlight_backend import Guide, LoadFailed, ModelFacts, SamplingParams, Token
 from pilotlight_backend.baking import MappedPrompt
+from pilotlight_llama_cpp.abort import Abort
 from pilotlight_llama_cpp.context import Decoded, Run
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.sampling import Sampler, Samplers
@@ -21,6 +22,9 @@ logger = logging.getLogger("pilotlight.llama_cpp")
 
 SHORT = 1024
 """Tokens of a slot at the start."""
+
+_LOOK = 0.1
+"""Seconds between two looks at the flag while a longer context is made; that cannot be stopped."""
 
 
 class Context(Protocol):
@@ -38,6 +42,9 @@ class Context(Protocol):
 
     def truncate(self, slot: int, length: int) -> bool:
         """Keep a slot's first *length* tokens."""
+
+    def recover(self, slot: int, length: int) -> bool:
+        """Keep what a slot held before an aborted decode."""
 
     def save(self, slot: int) -> memoryview:
         """Return the state of a slot."""
@@ -114,9 +121,20 @@ class GrowingContext:
     """One context at a time, and the model behind it. The engine's thread alone uses it."""
 
     def __init__(
-        self, model: Model, make: MakeContext, *, slots: int, length: int, short: bool
+        self,
+        model: Model,
+        abort: Abort,
+        make: MakeContext,
+        *,
+        slots: int,
+        length: int,
+        short: bool,
     ) -> None:
-        """*length* is what a slot may come to hold; with *short* it holds `SHORT` tokens first."""
+        """*length* is what a slot may come to hold; with *short* it holds `SHORT` tokens first.
+
+        *abort* stops what any of the contexts computes.
+        """
+        self.abort = abort
         self._model = model
         self._make = make
         self._slots = slots
@@ -135,14 +153,25 @@ class GrowingContext:
     def expect(self, length: int) -> None:
         """Be told that a sequence will hold *length* tokens: a longer context is made meanwhile."""
         short = self._context.length
-        if short < self._full and length > short * 3 // 4 and self._making is None:
+        if short < self._full and length > short * 3 // 4:
+            self._longer()
+
+    def _longer(self) -> Future[Context]:
+        if self._making is None:
             self._making = self._maker.submit(self._make, self._full)
+        return self._making
+
+    def _is_aborted_meanwhile(self) -> bool:
+        """Wait for the longer context; tell whether the step was aborted before there is one."""
+        making = self._longer()
+        while not wait([making], _LOOK).done:
+            if self.abort.is_set():
+                return True
+        return False
 
     def _grow(self) -> bool:
         """Move every slot into a context of full length; False where none could be made."""
-        if self._making is None:
-            self._making = self._maker.submit(self._make, self._full)
-        making, self._making = self._making, None
+        making, self._making = self._longer(), None
         try:
             grown = making.result()
         except LoadFailed as error:
@@ -173,8 +202,11 @@ class GrowingContext:
         """Evaluate *runs* in one batch, in a longer context where they need one."""
         reach = max(run.start + len(run.tokens) for run in runs)
         self.expect(reach)
-        if self._context.length < min(reach, self._full) and not self._grow():
-            return Decoded.REFUSED
+        if self._context.length < min(reach, self._full):
+            if self._is_aborted_meanwhile():
+                return Decoded.ABORTED
+            if not self._grow():
+                return Decoded.REFUSED
         self._copies.clear()  # they are done with this decode, whatever comes of it
         return self._context.decode(runs)
 
@@ -217,6 +249,10 @@ class GrowingContext:
     def truncate(self, slot: int, length: int) -> bool:
         """Keep the first *length* tokens of *slot*; where that cannot be, clear it: False."""
         return self._context.truncate(slot, length)
+
+    def recover(self, slot: int, length: int) -> bool:
+        """Keep what *slot* held before an aborted decode, *length* tokens; False: it is empty."""
+        return self._context.recover(slot, length)
 
     def copy(self, source: int, target: int, length: int) -> bool:
         """Give *target* the first *length* tokens of *source*; False: it is empty now."""

@@ -3,7 +3,7 @@
 import ctypes
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,8 @@ class LogLines(threading.local):
         self._level = logging.DEBUG
         self._text = ""
         self.first_error: str | None = None
+        self.excused: Callable[[], bool] | None = None
+        """Whether complaints are expected at the moment."""
 
     def feed(self, level: int, text: str) -> None:
         """Take a piece as llama.cpp gives it: a line, its beginning, or what continues it."""
@@ -42,7 +44,8 @@ class LogLines(threading.local):
         if line.strip(" ."):  # a load also draws its progress in dots
             if self._level == logging.ERROR and self.first_error is None:
                 self.first_error = line
-            logger.log(self._level, "%s", line)
+            excused = self.excused is not None and self.excused()
+            logger.log(logging.DEBUG if excused else self._level, "%s", line)
 
 
 _lines = LogLines()
@@ -59,6 +62,23 @@ _callback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_
 def install(library: Any) -> None:
     """Send llama.cpp's and ggml's log here."""
     library.llama_log_set(ctypes.cast(_callback, library.llama_log_callback), None)
+
+
+class excused:  # noqa: N801 - a context manager; a generator would cost a microsecond a step
+    """Log the calling thread's complaints as debugging while the block runs and *when* says so."""
+
+    __slots__ = ("_when",)
+
+    def __init__(self, when: Callable[[], bool]) -> None:
+        self._when = when
+
+    def __enter__(self) -> None:
+        """Begin."""
+        _lines.excused = self._when
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        _lines.excused = None
 
 
 class Complaint:

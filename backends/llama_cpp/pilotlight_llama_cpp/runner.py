@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Tokens
-from typing import Any, Protocol
+from typing import Any
 
 from pilotlight_backend import (
     BackendError,
@@ -16,68 +16,19 @@ from pilotlight_backend import (
     Finish,
     FinishReason,
     GenerateRequest,
-    Guide,
     GuideFailed,
     InferenceFailed,
-    SamplingParams,
     Started,
     Step,
     Token,
     Usage,
 )
 from pilotlight_backend.stopwatch import Stopwatch
-from pilotlight_llama_cpp.context import Decoded, Run
+from pilotlight_llama_cpp.context import Decoded
+from pilotlight_llama_cpp.decoder import Decoder
 from pilotlight_llama_cpp.scheduler import Part, Scheduler, Sequence, Slot
 
 logger = logging.getLogger("pilotlight.llama_cpp")
-
-
-class Decoder(Protocol):
-    """What the runner needs of a context; a fake one drives it in tests."""
-
-    def decode(self, runs: Tokens[Run]) -> Decoded:
-        """Evaluate a batch."""
-
-    def expect(self, length: int) -> None:
-        """Be told how long a sequence will be at least."""
-
-    def truncate(self, slot: int, length: int) -> bool:
-        """Keep a slot's first *length* tokens; False where it had to be cleared."""
-
-    def restore(self, slot: int) -> bool:
-        """Put the baked prompt into a slot, in place of what it held; False: it is empty now."""
-
-    def copy(self, source: int, target: int, length: int) -> bool:
-        """Give a slot the first tokens of another one; False: it is empty now."""
-
-    def sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Any:
-        """Make a sampler, which has a `close`."""
-
-    def sample(self, sampler: Any, row: int) -> int:
-        """Choose the token that follows a row of the batch."""
-
-    def sample_guided(
-        self,
-        sampler: Any,
-        row: int,
-        guide: Guide | None,
-        *,
-        withheld: Tokens[int] = (),
-        restore: bool,
-    ) -> int:
-        """Choose one that a guide allows, and of those *withheld* one only if nothing else is left.
-
-        *restore* the row's logits for `with_logprobs`.
-        """
-
-    def with_logprobs(self, token: int, row: int, count: int) -> Token:
-        """Return a token of a row with its log probability and those of the likeliest."""
-
-    def token(self, token: int) -> tuple[bytes, bool]:
-        """Return a token's bytes and whether it ends a generation."""
-
-    def close(self) -> None:
-        """Free everything."""
 
 
 class Job(Sequence):
@@ -168,11 +119,13 @@ class Runner:
         self._arrived: list[Job] = []
         self._cancelled: list[Job] = []
         self._closing = False
+        self._evaluating: tuple[Job, ...] = ()
+        """Whom the decode under way is for."""
         self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
         self._under_way: tuple[Step, ...] = ()
         self._turns = 0
 
-    # From any thread. The lock guards three fields, and is never held over a step or an emit.
+    # From any thread. The lock guards four fields, and is never held over a step or an emit.
 
     def submit(self, job: Job) -> None:
         """Queue *job*; raises `EngineClosed` after `stop`."""
@@ -184,17 +137,34 @@ class Runner:
             self._wake.notify()
 
     def cancel(self, job: Job) -> None:
-        """End *job* at the next step."""
+        """End *job* at the next step, and the step under way where it is for nobody else."""
         with self._wake:
             if not job.ended:
                 self._cancelled.append(job)
+                self._abort_in_vain()
                 self._wake.notify()
 
     def stop(self) -> None:
-        """Make `run` end every request and return after the step under way."""
+        """Make `run` end the step under way, then every request, and return."""
         with self._wake:
             self._closing = True
+            self._abort_in_vain()
             self._wake.notify()
+
+    def _abort_in_vain(self) -> None:
+        """Stop the decode under way where nobody waits for it any more; the lock is held."""
+        if self._evaluating and self._is_in_vain(self._evaluating):
+            self._decoder.abort.set()
+
+    def _is_in_vain(self, jobs: Tokens[Job]) -> bool:
+        """Tell whether a step for *jobs* is to stop: all are cancelled, or the engine closes.
+
+        A step without a prompt is short, and cancelled at each stop string: it is let finish, since
+        a recurrent state does not survive an aborted one.
+        """
+        return self._closing or (
+            all(job in self._cancelled for job in jobs) and any(job.pending is None for job in jobs)
+        )
 
     def stats(self, *, kv_capacity: int, dead: bool = False) -> EngineStats:
         """Return a snapshot: the numbers are one moment's each, not all the same moment's.
@@ -289,14 +259,37 @@ class Runner:
         return self._decoder.truncate(slot.id, job.cached_tokens)
 
     def _evaluate(self, parts: list[Part[Job]]) -> None:
-        match self._decoder.decode(parts):
+        match self._decode(parts):
             case Decoded.DONE:
                 self._hand_out(parts)
             case Decoded.REFUSED:
                 self._evaluate_apart(parts)
+            case Decoded.ABORTED:
+                self._recover(parts)
             case Decoded.BROKEN:
                 for part in parts:
                     self._fail(part.sequence, InferenceFailed("llama.cpp could not decode"))
+
+    def _decode(self, parts: list[Part[Job]]) -> Decoded:
+        """Evaluate *parts* unless that is in vain, or until it is."""
+        jobs = tuple(part.sequence for part in parts)
+        with self._wake:
+            if self._is_in_vain(jobs):
+                return Decoded.ABORTED
+            self._decoder.abort.clear()
+            self._evaluating = jobs
+        try:
+            return self._decoder.decode(parts)
+        finally:
+            with self._wake:
+                self._evaluating = ()
+
+    def _recover(self, parts: list[Part[Job]]) -> None:
+        """Leave in each slot what it held before an aborted step; its requests end at the next."""
+        for part in parts:
+            slot = self._scheduler.slots[part.slot]
+            if not self._decoder.recover(slot.id, part.start):
+                self._scheduler.forget(slot)
 
     def _evaluate_apart(self, parts: list[Part[Job]]) -> None:
         """Find room, then whom the refusal was for: one request's trouble is no other's."""
@@ -304,10 +297,13 @@ class Runner:
             self._decoder.truncate(slot.id, 0)
             self._scheduler.forget(slot)
         for part in parts:
-            if self._decoder.decode([part]) is Decoded.DONE:
-                self._hand_out([part])
-            else:
-                self._fail(part.sequence, InferenceFailed("the KV cache has no room left"))
+            match self._decode([part]):
+                case Decoded.DONE:
+                    self._hand_out([part])
+                case Decoded.ABORTED:
+                    self._recover([part])
+                case _:
+                    self._fail(part.sequence, InferenceFailed("the KV cache has no room left"))
 
     def _hand_out(self, parts: list[Part[Job]]) -> None:
         row = -1

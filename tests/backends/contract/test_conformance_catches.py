@@ -247,6 +247,34 @@ def test_prompt_that_everyone_reads_is_caught(backend, model):
         SUITE.test_shared_prompt_is_evaluated_once(selfish, list(range(1, 201)))
 
 
+@pytest.fixture
+def slow(backend: FakeBackend, tmp_path: Path, monkeypatch) -> FakeEngine:
+    """Load an engine that evaluates 200 tokens in half a second, where a tenth is the bound."""
+    monkeypatch.setattr("pilotlight_backend.testing.conformance.prefilling.SOON", 0.1)
+    path = FakeModel(prompt_token_seconds=0.0025).write(tmp_path / "slow.fake")
+    return backend.load(backend.probe(path), OPTIONS, lambda _: None)
+
+
+def test_prefill_that_no_cancel_ends_is_caught(slow):
+    """An engine that reads a prompt to its end, though nobody waits for it, fails."""
+    with pytest.raises(AssertionError):
+        SUITE.test_cancel_ends_the_prefill(DeafEngine(slow), [1, 2, 3], list(range(1, 201)))
+
+
+def test_prefill_that_no_close_ends_is_caught(slow):
+    """An engine whose close waits for the prompt fails."""
+    deaf = FaultyEngine(slow)
+
+    def close() -> None:
+        while slow.stats().under_way:
+            threading.Event().wait(0.01)
+        slow.close()
+
+    deaf.close = close
+    with pytest.raises(AssertionError):
+        SUITE.test_close_ends_the_prefill(deaf, list(range(1, 201)))
+
+
 def test_lost_history_is_caught(engine, prompt):
     """An engine that evaluates a conversation again at each turn fails."""
     test = SUITE.test_conversations_in_turn_keep_their_history

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pilotlight_backend.testing.conformance import BackendConformance
+from pilotlight_backend.testing.conformance.prefilling import PrefillConformance
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel, Piece
 
 
@@ -37,3 +38,16 @@ class TestFakeWithPieces(TestFakeThatEchoes):
     def model_path(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = FakeModel(reply=("4", " is", " ", Piece(b"\xf0\x9f"), Piece(b"\xa6\x99")))
         return model.write(tmp_path_factory.mktemp("models") / "pieces.fake")
+
+
+class TestFakeWithLongPrompts(PrefillConformance):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls) -> FakeBackend:
+        return FakeBackend()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model_path(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        model = FakeModel(prompt_token_seconds=0.05)
+        return model.write(tmp_path_factory.mktemp("models") / "slow.fake")

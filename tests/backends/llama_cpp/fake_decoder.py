@@ -9,10 +9,27 @@ END = 0
 """The fake vocabulary's end-of-generation token."""
 
 
+class FakeFlag:
+    """Stops a decode that looks at it."""
+
+    def __init__(self):
+        self.up = False
+
+    def set(self):
+        self.up = True
+
+    def clear(self):
+        self.up = False
+
+    def is_set(self):
+        return self.up
+
+
 class FakeDecoder:
     """Holds what each slot was given; the token after n tokens is n, until *answers* says else."""
 
     def __init__(self):
+        self.abort = FakeFlag()
         self.held = {}
         self.batches = []
         self.expected = []
@@ -23,6 +40,8 @@ class FakeDecoder:
         self.restores = True
         self.restored = []
         """The slots that were given the baked prompt."""
+        self.recovered = []
+        """Slot and length, after a decode that was aborted."""
         self.copies = []
         """Source, target and length of what was copied."""
         self.answers = []
@@ -37,6 +56,8 @@ class FakeDecoder:
         outcome = self.outcomes.pop(0) if self.outcomes else Decoded.DONE
         if callable(outcome):
             outcome = outcome(runs)
+        if self.abort.up:
+            outcome = Decoded.ABORTED
         self.rows = []
         if outcome is Decoded.DONE:
             for run in runs:
@@ -56,6 +77,12 @@ class FakeDecoder:
         kept = self.truncates or length in {0, len(held)}
         del held[length if kept else 0 :]
         return kept
+
+    def recover(self, slot, length):
+        self.recovered.append((slot, length))
+        if not self.truncates:
+            self.held[slot] = []
+        return self.truncates
 
     def restore(self, slot):
         self.restored.append(slot)

@@ -14,12 +14,14 @@ from pilotlight_backend import (
 )
 from pilotlight_llama_cpp.context import Decoded
 from pilotlight_llama_cpp.embedding_runner import EmbeddingRunner, EmbedJob
+from tests.backends.llama_cpp.fake_decoder import FakeFlag
 
 
 class FakeDecoder:
     """Keeps its batches; an input's vector is its tokens."""
 
     def __init__(self, *, step=10, part=10, sequences=4):
+        self.abort = FakeFlag()
         self.step, self.part, self.sequences = step, part, sequences
         self.batches = []
         self.outcomes = []
@@ -34,6 +36,8 @@ class FakeDecoder:
         outcome = self.outcomes.pop(0) if self.outcomes else Decoded.DONE
         if callable(outcome):
             outcome = outcome()
+        if self.abort.up:
+            return Decoded.ABORTED
         for part in parts:
             held = self._held[part.sequence] if part.start else []
             assert len(held) == part.start, "a hole in the sequence"
@@ -181,6 +185,26 @@ def test_cancelled_between_parts_stops_there(runner, decoder):
     assert len(decoder.batches) == 1
     assert (heard.vectors, heard.reason) == ([], "cancelled")
     assert idle(runner)
+    _, next_one = submit(runner, [2])
+    runner.step()
+    assert next_one.vectors == [[2]]
+
+
+def test_cancelled_in_a_step_of_others_stops_nothing(runner, decoder):
+    """A step is stopped when all its requests are cancelled, and not before."""
+    first, one = submit(runner, [1])
+    second, two = submit(runner, [2])
+    decoder.outcomes = [lambda: (first.cancel(), Decoded.DONE)[1]]
+    runner.step()
+    assert (one.vectors, two.vectors) == ([[1]], [[2]])
+    first, one = submit(runner, [1])
+    second, two = submit(runner, [2])
+    decoder.outcomes = [lambda: (first.cancel(), second.cancel(), Decoded.DONE)[2]]
+    runner.step()
+    runner.step()
+    assert (one.vectors, two.vectors) == ([], [])
+    assert (one.reason, two.reason) == ("cancelled", "cancelled")
+    assert idle(runner)
 
 
 def test_closed_between_parts_stops_there(runner, decoder):
@@ -254,7 +278,7 @@ def test_listener_that_raises_is_cancelled(runner, decoder):
     _, heard = submit(runner, [9])
     runner.step()
     runner.step()
-    assert decoder.batches[1:] == [[(0, 0, [9])]]
+    assert decoder.batches == [[(0, 0, [9])]]
     assert heard.vectors == [[9]]
     assert idle(runner)
 

@@ -11,6 +11,7 @@ from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_llama_cpp.context import Decoded
 from pilotlight_llama_cpp.growing_context import SHORT, GrowingContext, starts_short
 from tests.backends.answer import GREEDY, Answer
+from tests.backends.llama_cpp.fake_decoder import FakeFlag
 
 FULL = 4 * SHORT
 
@@ -103,7 +104,7 @@ def fakes():
 
 @pytest.fixture
 def growing(fakes):
-    context = GrowingContext(fakes.model, fakes.make, slots=2, length=FULL, short=True)
+    context = GrowingContext(fakes.model, FakeFlag(), fakes.make, slots=2, length=FULL, short=True)
     yield context
     fakes.gate.set()
     context.close()
@@ -127,6 +128,19 @@ def test_every_slot_is_carried_over(fakes, growing):
     assert full.slots == {0: [1] * 600 + [3] * 500, 1: [2] * 30}
     assert growing.decode([run(0, 1100, 500), run(1, 30, 1)]) is Decoded.DONE
     assert len(fakes.made) == 2
+
+
+def test_aborted_step_does_not_wait_for_the_longer_context(fakes, growing):
+    """What the slots hold stays; the next step finds the context that was being made."""
+    growing.decode([run(0, 0, 600, token=1)])
+    fakes.gate.clear()
+    growing.abort.set()
+    assert growing.decode([run(0, 600, 500)]) is Decoded.ABORTED
+    assert fakes.made[0].slots == {0: [1] * 600}
+    growing.abort.clear()
+    fakes.gate.set()
+    assert growing.decode([run(0, 600, 500, token=3)]) is Decoded.DONE
+    assert [made.slots for made in fakes.made[1:]] == [{0: [1] * 600 + [3] * 500}]
 
 
 def test_copies_under_way_are_carried_over(fakes, growing):
@@ -197,7 +211,7 @@ def test_a_state_that_does_not_fit_is_never_half_used(fakes, growing):
 
 def test_closing_waits_for_the_one_that_is_being_made(fakes):
     """Nothing is left of it."""
-    context = GrowingContext(fakes.model, fakes.make, slots=1, length=FULL, short=True)
+    context = GrowingContext(fakes.model, FakeFlag(), fakes.make, slots=1, length=FULL, short=True)
     fakes.gate.clear()
     context.expect(FULL)
     threading.Timer(0.05, fakes.gate.set).start()

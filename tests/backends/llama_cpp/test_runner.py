@@ -458,3 +458,94 @@ def test_more_sharers_than_slots(sharing):
     run_out(sharing, *clients)
     assert [client.last.usage.cached_tokens for client in clients] == [0, *[19] * 19]
     assert all(client.tokens == [20, 21, 22] for client in clients)
+
+
+# ── stopping a step ─────────────────────────────────────────────────────────────────────────────
+
+
+def while_decoding(decoder, act, *, after=0):
+    """Let *act* happen in the middle of a decode, the one after *after* others."""
+
+    def outcome(_runs):
+        act()
+        return Decoded.DONE
+
+    decoder.outcomes = [Decoded.DONE] * after + [outcome]
+
+
+def test_cancel_stops_the_reading_of_a_prompt(runner, decoder):
+    """The step ends, its slot holds what it held before, and the next request goes on there."""
+    client = Client(runner, range(1, 30))
+    while_decoding(decoder, client.ticket.cancel, after=1)
+    run_out(runner, client)
+    assert client.last.reason == "cancelled"
+    assert decoder.recovered == [(0, 8)]
+    again = Client(runner, range(1, 30), limit=2)
+    run_out(runner, again)
+    assert (again.last.usage.cached_tokens, again.tokens) == (8, [29, 30])
+
+
+def test_cancel_stops_no_step_that_others_are_in(runner, decoder):
+    """A stream beside the prompt gets its token; when it is cancelled as well, the step stops."""
+    stream, prompt = Client(runner, [1]), Client(runner, range(1, 30))
+    while_decoding(decoder, prompt.ticket.cancel)
+    runner.step()
+    assert (stream.tokens, decoder.recovered) == ([1], [])
+    other = Client(runner, range(1, 30))
+    while_decoding(decoder, lambda: (other.ticket.cancel(), stream.ticket.cancel()))
+    run_out(runner, other, stream)
+    assert [client.last.reason for client in (stream, prompt, other)] == ["cancelled"] * 3
+    assert len(decoder.recovered) == 2
+
+
+def test_cancel_lets_a_step_without_a_prompt_end(runner, decoder):
+    """It is short, and each stop string ends a request in one."""
+    client = Client(runner, [1])
+    while_decoding(decoder, client.ticket.cancel, after=1)
+    run_out(runner, client)
+    assert (client.last.reason, client.tokens, decoder.recovered) == ("cancelled", [1, 2], [])
+
+
+def test_stop_ends_the_step_under_way(runner, decoder):
+    """Whoever is in it, and whatever it evaluates: each ends as closed."""
+    clients = [Client(runner, [1]), Client(runner, range(1, 30)), Client(runner, [3])]
+    while_decoding(decoder, runner.stop)
+    runner.run()
+    assert all(isinstance(client.last.error, EngineClosed) for client in clients)
+    assert len(decoder.batches) == 1
+    assert decoder.closed
+
+
+def test_nothing_is_evaluated_for_who_left_before_the_step(runner, decoder):
+    """A request that is cancelled as it starts is not read, and the flag is down for the next."""
+
+    def leave(event):
+        if isinstance(event, Started):
+            client.ticket.cancel()
+
+    client = Client(runner, range(1, 30), emit=leave)
+    run_out(runner, client)
+    assert (client.last.reason, decoder.batches) == ("cancelled", [])
+    next_one = Client(runner, [5], limit=1)
+    run_out(runner, next_one)
+    assert next_one.tokens == [1]
+
+
+def test_state_that_does_not_survive_is_read_again(runner, decoder):
+    """A recurrent state that was advanced cannot be taken back: nothing of it is reused."""
+    client = Client(runner, range(1, 30))
+    while_decoding(decoder, client.ticket.cancel, after=1)
+    decoder.truncates = False
+    run_out(runner, client)
+    again = Client(runner, range(1, 30), limit=1)
+    run_out(runner, again)
+    assert (again.last.usage.cached_tokens, again.tokens) == (0, [29])
+
+
+def test_cancel_while_room_is_sought(runner, decoder):
+    """A batch that was refused is taken apart, and the part of who left is dropped."""
+    stream, prompt = Client(runner, [1], limit=3), Client(runner, range(1, 30))
+    decoder.outcomes = [Decoded.REFUSED, lambda _: (prompt.ticket.cancel(), Decoded.DONE)[1]]
+    run_out(runner, stream, prompt)
+    assert (stream.tokens, prompt.last.reason) == ([1, 2, 3], "cancelled")
+    assert isinstance(stream.last, Finish)

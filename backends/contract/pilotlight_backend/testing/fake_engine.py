@@ -70,6 +70,7 @@ class _Sequence:
     admitted: float | None = None
     first_token: float | None = None
     slot: _Slot | None = None
+    prefilled: bool = False
     cached: int = 0
     completion: int = 0
     cancelled: bool = False
@@ -239,6 +240,7 @@ class FakeEngine:
         while self._wait_for_work():
             self._end_cancelled()
             self._admit()
+            self._prefill()
             if self._running() and self._token_gate.wait(unless=self._has_news):
                 self._under_way = (Step(self._steps + 1, 0),)
                 self._misbehave()
@@ -275,6 +277,26 @@ class FakeEngine:
                 sequence = self._queue.popleft()
                 events.append((sequence, self._start(sequence)))
         self._deliver(events)
+
+    def _prefill(self) -> None:
+        """Take the time that prompts take, each in a step of its own."""
+        for sequence in self._running() if self._model.prompt_token_seconds else ():
+            if not sequence.prefilled:
+                sequence.prefilled = True
+                self._prefill_one(sequence)
+
+    def _prefill_one(self, sequence: _Sequence) -> None:
+        prompt, cached = sequence.request.prompt, sequence.cached
+        with self._changed:
+            self._steps += 1
+            self._under_way = (Step(self._steps, len(prompt) - cached),)
+            ended = self._changed.wait_for(
+                lambda: self._closing or sequence.cancelled,
+                self._model.prompt_token_seconds * (len(prompt) - cached),
+            )
+            if ended and sequence.slot is not None:
+                sequence.slot.held = list(prompt[:cached])
+            self._under_way = ()
 
     def _start(self, sequence: _Sequence) -> Started:
         prompt = sequence.request.prompt

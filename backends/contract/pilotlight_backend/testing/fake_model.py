@@ -77,6 +77,8 @@ class FakeModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     """The answer: text, one token for each byte; or its tokens; null echoes the last user."""
     token_seconds: Seconds = 0.0
     """What a step takes, for tests in another process; in this one use the gate."""
+    prompt_token_seconds: Seconds = 0.0
+    """What it takes to evaluate a token of a prompt; a cancel and a close end that."""
     unsupported: str | None = None
     """A field of `SamplingParams` that requests may not set: the engine's own refusal."""
     longest_prompt: Count | None = None

@@ -36,6 +36,7 @@ _PARTS = (
     "guiding",
     "listener",
     "loading",
+    "prefilling",
     "probing",
     "queueing",
     "refusing",
@@ -54,6 +55,7 @@ from pilotlight_backend.testing.conformance.embedding import EmbedConformance  #
 from pilotlight_backend.testing.conformance.generating import GenerateConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.guiding import GuideConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.loading import LoadConformance  # noqa: E402
+from pilotlight_backend.testing.conformance.prefilling import PrefillConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.probing import ProbeConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.queueing import QueueingConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.refusing import RefuseConformance  # noqa: E402
@@ -73,6 +75,7 @@ class BackendConformance(
     ShareConformance,
     ConversationConformance,
     CancelConformance,
+    PrefillConformance,
     RefuseConformance,
     CloseConformance,
     BakeConformance,

@@ -1,0 +1,72 @@
+"""What the runners need of a context; fake ones drive them in tests."""
+
+from collections.abc import Sequence as Tokens
+from typing import Any, Protocol
+
+from pilotlight_backend import Guide, SamplingParams, Token
+from pilotlight_llama_cpp.context import Decoded, Run
+
+
+class Flag(Protocol):
+    """What stops a decode under way; any thread."""
+
+    def set(self) -> None:
+        """Stop it."""
+
+    def clear(self) -> None:
+        """Let the next one run."""
+
+
+class Decoder(Protocol):
+    """A context whose slots hold what was evaluated. The engine's thread alone uses it."""
+
+    @property
+    def abort(self) -> Flag:
+        """What stops a decode."""
+
+    def decode(self, runs: Tokens[Run]) -> Decoded:
+        """Evaluate a batch; `ABORTED` where `abort` is set meanwhile."""
+
+    def recover(self, slot: int, length: int) -> bool:
+        """Keep what a slot held before an aborted decode; False where it had to be cleared."""
+
+    def expect(self, length: int) -> None:
+        """Be told how long a sequence will be at least."""
+
+    def truncate(self, slot: int, length: int) -> bool:
+        """Keep a slot's first *length* tokens; False where it had to be cleared."""
+
+    def restore(self, slot: int) -> bool:
+        """Put the baked prompt into a slot, in place of what it held; False: it is empty now."""
+
+    def copy(self, source: int, target: int, length: int) -> bool:
+        """Give a slot the first tokens of another one; False: it is empty now."""
+
+    def sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Any:
+        """Make a sampler, which has a `close`."""
+
+    def sample(self, sampler: Any, row: int) -> int:
+        """Choose the token that follows a row of the batch."""
+
+    def sample_guided(
+        self,
+        sampler: Any,
+        row: int,
+        guide: Guide | None,
+        *,
+        withheld: Tokens[int] = (),
+        restore: bool,
+    ) -> int:
+        """Choose one that a guide allows, and of those *withheld* one only if nothing else is left.
+
+        *restore* the row's logits for `with_logprobs`.
+        """
+
+    def with_logprobs(self, token: int, row: int, count: int) -> Token:
+        """Return a token of a row with its log probability and those of the likeliest."""
+
+    def token(self, token: int) -> tuple[bytes, bool]:
+        """Return a token's bytes and whether it ends a generation."""
+
+    def close(self) -> None:
+        """Free everything."""
