@@ -227,6 +227,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             description="Largest Retry-After in seconds; by default 45 on Knative and Cloud Run.",
         ),
     ] = 60.0
+    sse_ping_interval: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds after which a silent stream says that it lives: a comment, or a"
+            " `ping` on Anthropic's endpoint. 0: never, and a stream's headers wait for its slot."
+        ),
+    ] = 5.0
     unknown_fields: Annotated[
         Literal["refuse", "ignore"],
         Meta(

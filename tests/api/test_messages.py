@@ -12,8 +12,6 @@ from anthropic.types.message_count_tokens_params import MessageCountTokensParams
 from anthropic.types.message_create_params import MessageCreateParamsBase
 from anthropic.types.tool_param import ToolParam
 
-from pilotlight.api.messages import handler as messages
-from pilotlight.api.sse import Idle
 from pilotlight.schema.messages.request import CountTokensRequest, CustomTool, MessagesRequest
 from pilotlight_backend import SamplingParams
 from pilotlight_backend.testing.fake import Piece
@@ -795,9 +793,10 @@ async def test_an_engine_that_fails(service):
 # ── clients that leave ──────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_prompt_that_takes_long(service, monkeypatch):
+async def test_a_prompt_that_takes_long(start):
     """While the first token is not there yet the stream says that it lives."""
-    monkeypatch.setattr(messages, "IDLE", Idle(messages.IDLE.words, seconds=0.01))
+    service = await start(sse_ping_interval=0.01)
+    service.write(reply="Hello.")
     service.backend.token_gate.hold()
     call = Call(service.app, asked(stream=True), path=MESSAGES)
     (first,) = await call.next()

@@ -1,7 +1,7 @@
 """An answer as a stream, whichever endpoint's: when it begins, and how it ends."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 from litestar import Request
@@ -9,18 +9,16 @@ from litestar import Request
 from pilotlight.api import sse
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.errors import as_service_error
+from pilotlight.api.keep_alive import KeepAlive
 from pilotlight.api.time_limit import time_is_over
 from pilotlight.errors import ServiceError
 from pilotlight.generation import Begun, Events, FirstToken
-from pilotlight.models.loaded import ModelStatus
 from pilotlight.receipt import server_timing
 from pilotlight.request_watch import note_error
 
 _PATIENCE = 0.25
 """Seconds in which an answer mostly begins, or is refused with a status of its own, before a
 stream that may show the loading does."""
-_EVERY = 1.0
-"""Seconds from one word of the loading to the next; proxies cut connections after some tens."""
 
 
 class Projection(Protocol):
@@ -36,23 +34,6 @@ class Projection(Protocol):
         """Return a stream's last bytes."""
 
 
-class Wait:
-    """How a stream shows that its model is loading."""
-
-    def __init__(
-        self, status: Callable[[], Awaitable[ModelStatus]], encode: Callable[[ModelStatus], bytes]
-    ) -> None:
-        """*status* looks how far the model is, *encode* says it."""
-        self._status = status
-        self._encode = encode
-
-    async def until(self, first: asyncio.Future[Events]) -> AsyncGenerator[bytes]:
-        """Yield how far the model is until the answer begins."""
-        while not first.done():
-            yield self._encode(await self._status())
-            await asyncio.wait((first,), timeout=_EVERY)
-
-
 class AnswerStream:
     """One request's streamed answer."""
 
@@ -61,20 +42,20 @@ class AnswerStream:
         request: Request[Any, Any, Any],
         generation: AsyncGenerator[Events],
         projection: Projection,
-        wait: Wait | None = None,
-        idle: sse.Idle | None = None,
+        keep_alive: KeepAlive,
     ) -> None:
-        """With *wait* the stream may begin before the answer does."""
+        """*keep_alive* has the words of a silent stream, which may begin before its answer does."""
         self._request = request
         self._generation = generation
         self._projection = projection
-        self._wait = wait
-        self._idle = idle
+        self._keep_alive = keep_alive
 
     async def response(self) -> sse.EventSourceResponse:
-        """Return the response, once the answer has begun or its loading is to be shown.
+        """Return the response, once its status is known to be 200 or the loading is to be shown.
 
-        The first event comes before the 200, so that an early error keeps its own status.
+        The first events come before the 200, so that an early error keeps its own status. They are
+        empty where the request was found right and waits for a slot: what goes wrong after them is
+        the server's fault, and ends the stream.
         """
         first = asyncio.ensure_future(anext(self._generation))
 
@@ -83,24 +64,24 @@ class AnswerStream:
             await asyncio.wait((first,))
             await self._generation.aclose()
 
+        patience = _PATIENCE if self._keep_alive.shows_loading else None
         try:
-            waiting = asyncio.wait((first,), timeout=_PATIENCE if self._wait else None)
+            waiting = asyncio.wait((first,), timeout=patience)
             await unless_disconnected(self._request.receive, waiting)
             headers = _headers(first.result()) if first.done() else ()
         except BaseException:
             await close()
             raise
         return sse.EventSourceResponse(
-            self._messages(first), close, headers, self._idle, overdue=self._overdue
+            self._messages(first), close, headers, self._keep_alive, overdue=self._overdue
         )
 
     async def _messages(self, first: asyncio.Future[Events]) -> AsyncGenerator[bytes]:
         """Yield the bytes; what goes wrong on the way ends them as the projection has it."""
         try:
-            if self._wait is not None:
-                async for words in self._wait.until(first):
-                    yield words
-            yield self._encode(first.result())
+            if not (first.done() and first.result()):
+                yield await self._keep_alive.words()
+            yield self._encode(await first)
             async for events in self._generation:
                 yield self._encode(events)
         except Exception as error:  # noqa: BLE001 - the status is sent; only the stream can tell
@@ -115,6 +96,8 @@ class AnswerStream:
         return self._failed(time_is_over()) + self._projection.end()
 
     def _encode(self, events: Events) -> bytes:
+        if events:
+            self._keep_alive.begin()
         # The headers are gone; a reader of events passes over a comment.
         comments = [
             sse.comment(f"server-timing: {server_timing(event.receipt)}")

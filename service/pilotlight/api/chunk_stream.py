@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 from pilotlight.api import sse
-from pilotlight.api.answer_stream import Wait
 from pilotlight.api.errors import error_body
+from pilotlight.api.keep_alive import KeepAlive, ShownLoading
 from pilotlight.errors import ServiceError
 from pilotlight.generation import Events, GenerationEvent, Generator
 from pilotlight.models.loaded import ModelStatus
@@ -60,11 +60,12 @@ class ChunkProjection:
         """Return `[DONE]`."""
         return sse.DONE
 
-    def wait(self, generator: Generator) -> Wait | None:
-        """Return how the loading is shown, where it is to be."""
+    def keep_alive(self, generator: Generator, interval: float) -> KeepAlive:
+        """Return what the stream says in silence: pings, and the loading where it is shown."""
         if self._shown is None:
-            return None
-        return Wait(lambda: generator.status(self._model), self._loading)
+            return KeepAlive(sse.PING, interval)
+        loading = ShownLoading(lambda: generator.status(self._model), self._loading)
+        return KeepAlive(sse.PING, interval, loading)
 
     def _loading(self, status: ModelStatus) -> bytes:
         if self._shown == "events":

@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 from litestar.types import Receive, Scope, Send
-from msgspec import Struct
 
 from pilotlight.api.disconnect import ClientDisconnected, unless_disconnected
 from pilotlight.request_watch import overdue
@@ -40,12 +39,18 @@ def comment(text: str) -> bytes:
     return f": {' '.join(text.splitlines())}\n\n".encode()
 
 
-class Idle(Struct, frozen=True):
-    """What a stream says where it has nothing else to say for *seconds*."""
+PING = comment("keep-alive")
 
-    words: bytes
-    seconds: float = 10.0
-    """Proxies cut silent connections after some tens."""
+
+class Idle(Protocol):
+    """What a stream says where it has nothing else to say."""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the stream may be silent; None for ever, from then on."""
+
+    async def words(self) -> bytes:
+        """Return what to say."""
 
 
 class EventSourceResponse:
@@ -109,13 +114,12 @@ class EventSourceResponse:
                 await unless_disconnected(receive, speak())
 
     async def _send(self, send: Send) -> None:
-        loop = asyncio.get_running_loop()
         self._began = True
         await send({"type": "http.response.start", "status": 200, "headers": self._headers})
         async with self._never_silent(send):
             async for message in self._messages:
                 if message:
-                    self._spoke_at = loop.time()
+                    self._spoke_at = self._now()
                     await send({"type": "http.response.body", "body": message, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -128,7 +132,7 @@ class EventSourceResponse:
         if self._idle is None:
             yield
             return
-        self._spoke_at = asyncio.get_running_loop().time()
+        self._spoke_at = self._now()
         task = asyncio.create_task(self._speak(send, self._idle))
         try:
             yield
@@ -137,9 +141,15 @@ class EventSourceResponse:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _speak(self, send: Send, idle: Idle) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(self._spoke_at + idle.seconds - loop.time())
-            if loop.time() >= self._spoke_at + idle.seconds:
-                self._spoke_at = loop.time()
-                await send({"type": "http.response.body", "body": idle.words, "more_body": True})
+        while (seconds := idle.seconds) is not None:
+            if (left := self._spoke_at + seconds - self._now()) > 0:
+                await asyncio.sleep(left)
+                continue
+            spoke_at, words = self._spoke_at, await idle.words()
+            if spoke_at == self._spoke_at:  # nothing was said meanwhile
+                self._spoke_at = self._now()
+                await send({"type": "http.response.body", "body": words, "more_body": True})
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -13,9 +14,10 @@ from pilotlight.generation.dialect import Dialect, learn
 from pilotlight.generation.events import Events, total_usage
 from pilotlight.generation.guiding import Guiding
 from pilotlight.generation.params import GenerationParams, Prompt
-from pilotlight.generation.refusal import failure, refusal
+from pilotlight.generation.refusal import check_requests, failure, refusal
 from pilotlight.generation.rendering import Rendered, render
 from pilotlight.generation.spelling import spell
+from pilotlight.generation.waiting import ANNOUNCE_AFTER, announced
 from pilotlight.models.loaded import Hold, LoadedModel, ModelStatus
 from pilotlight.reception import Reception
 from pilotlight.single_flight import SingleFlight
@@ -25,8 +27,11 @@ from pilotlight_backend import GenerateRequest, Guide, SamplingParams
 class Generator:
     """Generates with whatever model a request names."""
 
-    def __init__(self, reception: Reception) -> None:
+    def __init__(self, reception: Reception, *, announce_after: float = ANNOUNCE_AFTER) -> None:
+        """Announce requests that wait *announce_after* seconds for a slot."""
         self._reception = reception
+        self._announce_after = announce_after
+        self._checking = asyncio.Lock()
         self._guiding = Guiding()
         self._dialects: SingleFlight[LoadedModel, Dialect] = SingleFlight()
 
@@ -35,22 +40,57 @@ class Generator:
         return await self._reception.status(name)
 
     async def generate(
-        self, params: GenerationParams, *, hold: Hold, caller: str = ""
+        self, params: GenerationParams, *, hold: Hold, caller: str = "", announces: bool = False
     ) -> AsyncGenerator[Events]:
         """Yield the events of the answers. Close the generator to cancel.
 
         *hold* is how long to wait for a model that is loading; *caller* is who asks, where callers
-        are told apart.
+        are told apart. A generation that *announces* yields no events at all once, if it waits long
+        for its slot: from then on nothing is wrong with the request.
         """
         async with self._reception.model(params.model, hold, caller) as (model, watch):
             watch.submitted()
-            places = len(params.prompts) * params.n
-            async with (
-                self._reception.turn(model, caller, places),
-                aclosing(self._answer(model, params, watch)) as answer,
-            ):
+            submitted = asyncio.Event()
+            answer = self._in_turn(model, params, watch, caller, submitted)
+            if announces:
+                check = partial(self._check, model, params, submitted)
+                answer = announced(answer, self._announce_after, check)
+            async with aclosing(answer):
                 async for events in answer:
                     yield events
+
+    async def _in_turn(
+        self,
+        model: LoadedModel,
+        params: GenerationParams,
+        watch: AnswerWatch,
+        caller: str,
+        submitted: asyncio.Event,
+    ) -> AsyncGenerator[Events]:
+        """Wait for *caller*'s turn, and yield the events of the answers."""
+        places = len(params.prompts) * params.n
+        async with (
+            self._reception.turn(model, caller, places),
+            aclosing(self._answer(model, params, watch, submitted)) as answer,
+        ):
+            async for events in answer:
+                yield events
+
+    async def _check(
+        self, model: LoadedModel, params: GenerationParams, submitted: asyncio.Event
+    ) -> None:
+        """Raise what the request would be refused for when its turn comes.
+
+        One at a time, and the outcome is not kept: those whose turn it is come first, and what
+        waits holds no more than its text.
+        """
+        async with self._checking:
+            if submitted.is_set():
+                return  # the engine has checked it
+            dialect = await self._dialect(model)
+            prompts = [await render(dialect, prompt) for prompt in params.prompts]
+            guides = await self._guiding.guides(dialect, params, prompts)
+            check_requests(model.facts, params, _requests(params, prompts, guides))
 
     async def tokens(
         self, model: str, prompt: Prompt, *, hold: Hold, caller: str = ""
@@ -70,7 +110,11 @@ class Generator:
             yield await self._dialect(loaded)
 
     async def _answer(
-        self, model: LoadedModel, params: GenerationParams, watch: AnswerWatch
+        self,
+        model: LoadedModel,
+        params: GenerationParams,
+        watch: AnswerWatch,
+        submitted: asyncio.Event,
     ) -> AsyncGenerator[Events]:
         dialect = await self._dialect(model)
         prompts = [await render(dialect, prompt) for prompt in params.prompts]
@@ -81,7 +125,8 @@ class Generator:
             for _ in range(params.n)
         ]
         guides = await self._guiding.guides(dialect, params, prompts)
-        stream = _submit(dialect, params, prompts, guides)
+        stream = _submit(dialect, params, _requests(params, prompts, guides))
+        submitted.set()
         try:
             while not (all(one.ended for one in answers) or any(one.failure for one in answers)):
                 events = await _next(stream, answers)
@@ -107,13 +152,11 @@ async def _learn(model: LoadedModel) -> Dialect:
     return await asyncio.to_thread(learn, model, engine)
 
 
-def _submit(
-    dialect: Dialect,
-    params: GenerationParams,
-    prompts: Sequence[Rendered],
-    guides: Sequence[Guide | None],
-) -> EventStream:
-    requests = [
+def _requests(
+    params: GenerationParams, prompts: Sequence[Rendered], guides: Sequence[Guide | None]
+) -> list[GenerateRequest]:
+    """Return what the engine is asked, one request for each answer."""
+    return [
         GenerateRequest(
             prompt=prompt.tokens,
             max_tokens=max(1, params.max_tokens),  # engines know no request for nothing
@@ -127,6 +170,11 @@ def _submit(
         )
         for number, prompt in enumerate(each for each in prompts for _ in range(params.n))
     ]
+
+
+def _submit(
+    dialect: Dialect, params: GenerationParams, requests: Sequence[GenerateRequest]
+) -> EventStream:
     try:
         return dialect.engine.submit(requests)
     except Refused as refused:

@@ -1,9 +1,18 @@
 """Why an engine takes or ends a request, in the request's words. Pure."""
 
+from collections.abc import Sequence
+
 from pilotlight.errors import ContextLengthExceeded, InferenceError, InvalidRequest, ServiceError
-from pilotlight.generation.params import Prompt
-from pilotlight_backend import BackendError, InvalidParameter, SamplingParams
+from pilotlight.generation.params import GenerationParams, Prompt
+from pilotlight_backend import (
+    BackendError,
+    GenerateRequest,
+    InvalidParameter,
+    ModelFacts,
+    SamplingParams,
+)
 from pilotlight_backend import ContextLengthExceeded as PromptTooLong
+from pilotlight_backend.checks import check_request
 
 _REQUEST_FIELDS = frozenset(
     {
@@ -16,6 +25,10 @@ _REQUEST_FIELDS = frozenset(
     }
 )
 """The contract's fields that a request calls the same."""
+
+
+_ANY_VOCABULARY = 2**31
+"""Where a backend does not know the vocabulary's size before it has it."""
 
 
 def refusal(error: BackendError, prompt: Prompt) -> ServiceError | BackendError:
@@ -34,6 +47,21 @@ def refusal(error: BackendError, prompt: Prompt) -> ServiceError | BackendError:
             return InvalidRequest(str(error), param=param_of(error.param, prompt))
         case _:
             return error
+
+
+def check_requests(
+    facts: ModelFacts, params: GenerationParams, requests: Sequence[GenerateRequest]
+) -> None:
+    """Raise what engines would refuse *requests* for, before they get them."""
+    for number, request in enumerate(requests):
+        try:
+            check_request(
+                request,
+                context_length=facts.context_length,
+                vocabulary_size=facts.vocabulary_size or _ANY_VOCABULARY,
+            )
+        except InvalidParameter as error:
+            raise refusal(error, params.prompts[number // params.n]) from error
 
 
 def failure(error: BackendError, prompt: Prompt) -> ServiceError | BackendError:

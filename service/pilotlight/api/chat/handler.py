@@ -45,7 +45,10 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
             shows_loading=bool(asked.stream and loading_shown(asked)),
         )
         generation = generator.generate(
-            generation_params(asked), hold=hold, caller=account_of(request)
+            generation_params(asked),
+            hold=hold,
+            caller=account_of(request),
+            announces=bool(asked.stream and settings.sse_ping_interval),
         )
         if not asked.stream:
             answer, receipt = await unless_disconnected(
@@ -53,8 +56,8 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
             )
             return cast("ASGIApp", json_response(answer, receipt))  # Litestar takes either
         projection = ChunkProjection(asked, _chunks(asked))
-        stream = AnswerStream(request, generation, projection, projection.wait(generator))
-        return await stream.response()
+        keep_alive = projection.keep_alive(generator, settings.sse_ping_interval)
+        return await AnswerStream(request, generation, projection, keep_alive).response()
 
     return chat_completions
 

@@ -46,7 +46,12 @@ def completions_handler(generator: Generator, settings: Settings) -> HTTPRouteHa
             to_the_end=settings.platform == "cloud_run",
             shows_loading=bool(asked.stream and loading_shown(asked)),
         )
-        generation = generator.generate(params, hold=hold, caller=account_of(request))
+        generation = generator.generate(
+            params,
+            hold=hold,
+            caller=account_of(request),
+            announces=bool(asked.stream and settings.sse_ping_interval),
+        )
         prompts, told = len(params.prompts), asked.n or 1
         logprobs = asked.logprobs is not None
         if not asked.stream:
@@ -61,8 +66,8 @@ def completions_handler(generator: Generator, settings: Settings) -> HTTPRouteHa
             logprobs=logprobs,
         )
         projection = ChunkProjection(asked, chunks)
-        stream = AnswerStream(request, generation, projection, projection.wait(generator))
-        return await stream.response()
+        keep_alive = projection.keep_alive(generator, settings.sse_ping_interval)
+        return await AnswerStream(request, generation, projection, keep_alive).response()
 
     return completions
 

@@ -13,10 +13,11 @@ from pilotlight.api.auth import account_of
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.error_shapes import MESSAGES
 from pilotlight.api.hold import hold_of
+from pilotlight.api.keep_alive import KeepAlive
 from pilotlight.api.messages.answer import Asked, fold
 from pilotlight.api.messages.operation import COUNT_TOKENS, CREATE
 from pilotlight.api.messages.params import chat_prompt, generation_params, tools_of
-from pilotlight.api.messages.stream import IDLE, MessagesProjection
+from pilotlight.api.messages.stream import PING, MessagesProjection
 from pilotlight.api.requests import Body
 from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
@@ -48,12 +49,16 @@ def messages_handlers(generator: Generator, settings: Settings) -> Sequence[HTTP
         wanted = await message_body.read(request, ignore_unknown=ignore_unknown)
         check_amounts(wanted, settings)
         generation = generator.generate(
-            generation_params(wanted), hold=hold(request), caller=account_of(request)
+            generation_params(wanted),
+            hold=hold(request),
+            caller=account_of(request),
+            announces=bool(wanted.stream and settings.sse_ping_interval),
         )
         asked = _asked(wanted)
         if wanted.stream:
             projection = MessagesProjection(asked)
-            return await AnswerStream(request, generation, projection, idle=IDLE).response()
+            keep_alive = KeepAlive(PING, settings.sse_ping_interval)
+            return await AnswerStream(request, generation, projection, keep_alive).response()
         message, receipt = await unless_disconnected(request.receive, fold(generation, asked))
         return cast("ASGIApp", json_response(message, receipt))  # Litestar takes either
 

@@ -47,7 +47,7 @@ def _encode(event: MessageEvent | MessagesError | Ping) -> bytes:
     return sse.encode_named(str(event.__struct_config__.tag), event)
 
 
-IDLE = sse.Idle(_encode(Ping()))
+PING = _encode(Ping())
 
 
 class MessagesProjection:

@@ -6,6 +6,7 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from pilotlight.api import sse
 from pilotlight.api.amounts import check_amounts
 from pilotlight.api.answer_stream import AnswerStream
 from pilotlight.api.auth import account_of
@@ -14,6 +15,7 @@ from pilotlight.api.conversation import chat_prompt, check_form
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.forms import BUDGETS
 from pilotlight.api.hold import hold_of
+from pilotlight.api.keep_alive import KeepAlive
 from pilotlight.api.requests import Body
 from pilotlight.api.responses.answer import ResponseProjection, fold
 from pilotlight.api.responses.operation import OPERATION
@@ -47,10 +49,15 @@ def responses_handler(generator: Generator, settings: Settings) -> HTTPRouteHand
             request.headers, default=settings.hold, to_the_end=settings.platform == "cloud_run"
         )
         generation = generator.generate(
-            generation_params(asked), hold=hold, caller=account_of(request)
+            generation_params(asked),
+            hold=hold,
+            caller=account_of(request),
+            announces=bool(asked.stream and settings.sse_ping_interval),
         )
         if asked.stream:
-            return await AnswerStream(request, generation, ResponseProjection(asked)).response()
+            projection = ResponseProjection(asked)
+            keep_alive = KeepAlive(sse.PING, settings.sse_ping_interval)
+            return await AnswerStream(request, generation, projection, keep_alive).response()
         answer, receipt = await unless_disconnected(request.receive, fold(generation, asked))
         return cast("ASGIApp", json_response(answer, receipt))  # Litestar takes either
 
