@@ -29,7 +29,7 @@ def explained(message: str, param: str | None, kind: type[Any]) -> str:
     reason = message.removeprefix(f"{param}: ")
     if (refused := _said(kind, param, REFUSED)) is not None:
         return f"{param}: {refused}"
-    if (value := _TYPE.match(reason)) and param.rpartition(".")[2] in ("type", "role"):
+    if value := _TYPE.match(reason):
         return f"{message}; {_of_type(value['value'], kind, param)}".removesuffix("; ")
     hint = _said(kind, param, HINT) if _BOUND.match(reason) else None
     return f"{message.replace(*_BLANK)}; {hint}" if hint else message

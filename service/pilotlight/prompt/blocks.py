@@ -6,7 +6,6 @@ from typing import Any
 from pilotlight.schema.messages.conversation import (
     AssistantTurn,
     PlainTextBlock,
-    RedactedThinkingBlock,
     SystemContent,
     SystemTurn,
     TextBlock,
@@ -30,9 +29,16 @@ def conversation(
     if isinstance(last, AssistantTurn) and not _calls(last):
         turns, prefill = turns[:-1], _answered_text(last)
     messages = [] if not system else [{"role": "system", "content": _text(system)}]
-    for turn in turns:
-        messages += _messages(turn)
+    last_user = max((at for at, turn in enumerate(turns) if isinstance(turn, UserTurn)), default=-1)
+    for at, turn in enumerate(turns):
+        if not (isinstance(turn, SystemTurn) and _is_over(turn, before=at < last_user)):
+            messages += _messages(turn)
     return _combined(messages), prefill
+
+
+def _is_over(turn: SystemTurn, *, before: bool) -> bool:
+    """Tell whether the model does not see *turn*; *before*: a turn of the user's follows."""
+    return not turn.content or (before and turn.clear_at == "next_user_message")
 
 
 def _messages(turn: Turn) -> Iterator[dict[str, Any]]:
@@ -82,9 +88,7 @@ def _assistant(turn: AssistantTurn) -> dict[str, Any]:
     return message
 
 
-def _blocks(
-    turn: AssistantTurn,
-) -> Sequence[TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock]:
+def _blocks(turn: AssistantTurn) -> Sequence[Any]:
     return [TextBlock(text=turn.content)] if isinstance(turn.content, str) else turn.content
 
 

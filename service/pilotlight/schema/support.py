@@ -136,6 +136,7 @@ MESSAGES: dict[str, Meta] = {
 """Of `/v1/messages` and `/v1/messages/count_tokens`."""
 
 BLOCKS: dict[str, Meta] = {
+    "output_config": accepted("the request's own counts"),
     "cache_control": accepted(_CACHED),
     "caller": accepted(),
     "citations": accepted(),
@@ -144,7 +145,7 @@ BLOCKS: dict[str, Meta] = {
     "signature": accepted("nothing is signed"),
     "toolset_name": accepted("tools are called by their names alone"),
 }
-"""Of the blocks that messages are made of."""
+"""Of messages, and of the blocks that they are made of."""
 
 MAX_TOKENS_HINT = {
     HINT: "there is no number for unlimited; leave it out, or send a large number: an answer ends"
@@ -154,7 +155,7 @@ MAX_TOKENS_HINT = {
 # ── types of tools, items and parts ─────────────────────────────────────────────────────────────
 
 OPENAI_VENDOR_TOOLS = re.compile(
-    r"(apply_patch|code_interpreter|computer|computer_use_preview|custom|file_search"
+    r"(apply_patch|code_interpreter|computer|computer_use|computer_use_preview|custom|file_search"
     r"|image_generation|local_shell|mcp|namespace|programmatic_tool_calling|shell|tool_search"
     r"|web_search|web_search_preview)(_\d{4}_\d{2}_\d{2})?"
 )
@@ -182,10 +183,13 @@ run, by heart; no other model does. A tool of type `custom` with a schema of its
 _ONLY_CALLS = "only functions' calls are read; send it as function_call, or leave it out"
 _ONLY_TEXT = "input is text; send its text, or leave it out"
 _VENDORS = "only the vendor's servers write and read it; leave it out"
+_OF_ASSISTANTS = "only messages of the assistant have it"
 _LATE_TOOLS = "tools are declared in `tools` alone"
 
 REFUSED_TYPES: dict[str, str] = {
     # chat
+    "audio": "answers are text",
+    "custom": "only functions are called; send it as a function's call",
     "function": "the role is deprecated; use `tool` with a `tool_call_id`",
     "image_url": _ONLY_TEXT,
     "input_audio": _ONLY_TEXT,
@@ -239,9 +243,14 @@ REFUSED_TYPES: dict[str, str] = {
     "tool_search_tool_result": _VENDORS,
     "mcp_tool_use": _VENDORS,
     "mcp_tool_result": _VENDORS,
+    "fallback": _OF_ASSISTANTS,
+    "redacted_thinking": _OF_ASSISTANTS,
+    "thinking": _OF_ASSISTANTS,
+    "tool_use": _OF_ASSISTANTS,
+    "tool_result": "only messages of the user have it",
     "between_tools": "a model thinks before it answers; use `adaptive`",
 }
-"""Why messages, items and parts of a type are refused, and what to do instead."""
+"""Why messages, items and parts of a type, and some values, are refused, and what to do instead."""
 
 
 def fate_of(extra: dict[str, Any] | None) -> str:

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from pilotlight.schema.base import NonEmpty, Request
-from pilotlight.schema.support import BLOCKS
+from pilotlight.schema.support import BLOCKS, accepted
 
 Cached: TypeAlias = Annotated[dict[str, Any] | None, BLOCKS["cache_control"]]
 
@@ -67,10 +67,18 @@ class RedactedThinkingBlock(Request, kw_only=True, tag_field="type", tag="redact
     data: Annotated[str, BLOCKS["data"]]
 
 
+class FallbackBlock(Request, kw_only=True, tag_field="type", tag="fallback"):
+    """A note that another model went on with an earlier answer; accepted without effect."""
+
+    previous: Annotated[Any, accepted()] = field(default=None, name="from")
+    to: Annotated[Any, accepted()] = None
+    trigger: Annotated[Any, accepted()] = None
+
+
 UserContent: TypeAlias = str | Annotated[list[TextBlock | ToolResultBlock], Meta(min_length=1)]
 
 AssistantContent: TypeAlias = (
-    str | list[TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock]
+    str | list[TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock | FallbackBlock]
 )
 
 SystemContent: TypeAlias = str | list[PlainTextBlock]
@@ -91,7 +99,12 @@ class AssistantTurn(Request, kw_only=True, tag_field="role", tag="assistant"):
 class SystemTurn(Request, kw_only=True, tag_field="role", tag="system"):
     """What the model is told about its task on the way."""
 
-    content: SystemContent
+    content: SystemContent = ""
+    clear_at: Annotated[
+        Literal["next_user_message", "never"] | None,
+        Meta(description="With `next_user_message` the model sees it until the user's next turn."),
+    ] = None
+    output_config: Annotated[dict[str, Any] | None, BLOCKS["output_config"]] = None
 
 
 Turn: TypeAlias = UserTurn | AssistantTurn | SystemTurn
