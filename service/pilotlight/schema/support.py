@@ -104,6 +104,7 @@ RESPONSES: dict[str, Meta] = {
 RESPONSE_ITEMS: dict[str, Meta] = {
     "annotations": accepted(),
     "async": accepted(),
+    "async_": accepted("so OpenAI's Python SDK dumps `async`"),
     "caller": accepted(),
     "encrypted_content": accepted("nobody here can read it"),
     "id": accepted(_NOT_STORED),

@@ -71,6 +71,7 @@ class FallbackBlock(Request, kw_only=True, tag_field="type", tag="fallback"):
     """A note that another model went on with an earlier answer; accepted without effect."""
 
     previous: Annotated[Any, accepted()] = field(default=None, name="from")
+    from_: Annotated[Any, accepted("so Anthropic's Python SDK dumps `from`")] = None
     to: Annotated[Any, accepted()] = None
     trigger: Annotated[Any, accepted()] = None
 

@@ -53,6 +53,7 @@ class InputFunctionCall(Request, kw_only=True, tag_field="type", tag="function_c
     asynchronous: Annotated[bool | None, RESPONSE_ITEMS["async"]] = field(
         default=None, name="async"
     )
+    async_: Annotated[bool | None, RESPONSE_ITEMS["async_"]] = None
 
 
 class FunctionOutputPart(Request, kw_only=True):
@@ -116,6 +117,7 @@ class InputCustomCall(Request, kw_only=True, tag_field="type", tag="custom_tool_
     asynchronous: Annotated[bool | None, RESPONSE_ITEMS["async"]] = field(
         default=None, name="async"
     )
+    async_: Annotated[bool | None, RESPONSE_ITEMS["async_"]] = None
 
 
 class InputCustomCallOutput(Request, kw_only=True, tag_field="type", tag="custom_tool_call_output"):
