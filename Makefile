@@ -97,8 +97,9 @@ requirements: .venv/bin/python $(UV)  ## compile the pinned, hashed requirements
 		$(UV) pip compile $(COMPILE) --output-file requirements/$$tool.txt \
 			--group $$tool --constraint requirements/dev.txt; \
 	done
-	$(UV) pip compile $(COMPILE) --no-deps --no-binary llama-cpp-python \
-		--output-file requirements/llama_cpp.txt backends/llama_cpp/pyproject.toml
+	grep --only-matching 'llama-cpp-python==[0-9.]*' backends/llama_cpp/pyproject.toml | \
+		$(UV) pip compile $(COMPILE) --no-annotate --no-deps --no-binary llama-cpp-python \
+			--output-file requirements/llama_cpp.txt - >/dev/null
 
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-package pilotlight --no-emit-package pilotlight-backend \
