@@ -38,7 +38,9 @@ WINDOW = 128
 _NORMAL, _CONTROL = 1, 3
 _MULTIPLIED = 32
 """A row is quantised where it is a multiple of this: a block of Q8_0."""
-_UNQUANTISED = ("conv1d", "shortconv", "ssm_a", "ssm_d", "time_mix", "channel_mix", "ffn_gate_inp")
+_UNQUANTISED = (
+    "_norm", "conv1d", "shortconv", "ssm_a", "ssm_d", "time_mix", "channel_mix", "ffn_gate_inp",
+)  # fmt: skip
 """Tensors that llama.cpp adds or scans with, and does not multiply, as its converters keep them."""
 
 _BASE: Keys = {
@@ -98,7 +100,7 @@ GENERATES: Mapping[str, Keys] = {
     "deepseek2": {**_MLA, **_EXPERTS, "leading_dense_block_count": 1},
     # sliding windows
     "gemma2": _WINDOW,
-    "gemma3": _WINDOW,
+    "gemma3": {**_WINDOW, "block_count": 6},
     "gpt-oss": {**_WINDOW, **_EXPERTS},
     "cohere2": {**_WINDOW, "logit_scale": 1.0},
     "llama4": {**_EXPERTS, "interleave_moe_layer_step": 2, "attention.chunk_size": WINDOW},
@@ -106,7 +108,7 @@ GENERATES: Mapping[str, Keys] = {
     "gemma4": {
         **_WINDOW,
         "block_count": 5,
-        "attention.sliding_window_pattern": [1, 0, 1, 1, 0],
+        "attention.sliding_window_pattern": [1, 1, 0, 1, 0],
         "attention.shared_kv_layers": 2,
         "attention.key_length": 64,
         "attention.value_length": 64,
@@ -123,7 +125,7 @@ GENERATES: Mapping[str, Keys] = {
     "qwen3next": {**_DELTA_NET, **_EXPERTS},
     "lfm2": {**_EVERY_OTHER_RECURRENT, "shortconv.l_cache": 3},
     "granitehybrid": {**_EVERY_OTHER_RECURRENT, **_SSM},
-    "jamba": {**_EVERY_OTHER_RECURRENT, **_SSM},
+    "jamba": {**_EVERY_OTHER_RECURRENT, **_SSM, "ssm.group_count": 0},
     "falcon-h1": _SSM,
     "nemotron_h": {
         **_EVERY_OTHER_RECURRENT,

@@ -16,6 +16,7 @@ from pilotlight_backend import (
     LoadProgress,
     ModelFacts,
     ModelFileInvalid,
+    ModelUnsupported,
     SamplingParams,
 )
 from pilotlight_backend.cgroup import available_memory
@@ -23,6 +24,7 @@ from pilotlight_backend.checks import check_memory, context_length
 from pilotlight_backend.readahead import read_ahead
 from pilotlight_backend.split_file import parts
 from pilotlight_llama_cpp import probe, threads
+from pilotlight_llama_cpp.aborts import Aborted, GuardedThread
 
 Phase: TypeAlias = Literal["load", "warm"]
 _EMBEDDED = Path(__file__).with_name("spark.gguf")
@@ -32,6 +34,10 @@ class LlamaCppBackend:
     """GGUF models through llama.cpp."""
 
     name = "llama_cpp"
+
+    def __init__(self) -> None:
+        self._given_up: dict[Path, tuple[ModelFacts, str]] = {}
+        """What llama.cpp aborted on, and why: another try would leave another thread behind."""
 
     def probe(self, path: Path) -> ModelFacts | None:
         """Return the facts of a GGUF model, from its header."""
@@ -47,9 +53,19 @@ class LlamaCppBackend:
         options: LoadOptions,
         progress: Callable[[LoadProgress], None],
     ) -> BaseEngine:
-        """Load a model: read its files, map them, evaluate one token."""
+        """Load a model: read its files, map them, evaluate one token.
+
+        All but the reading is done on a thread that ends with the load. llama.cpp may abort there,
+        see `aborts`. And OpenMP keeps a pool of threads for each thread that ever computed: with
+        more threads in pools than there are CPUs, libgomp waits at barriers by sleeping instead of
+        spinning (libgomp/wait.h, gomp_throttled_spin_count), and decoding was a third slower. A
+        thread that ends takes its pool with it, so that the engine's own is the only one.
+        """
         facts = replace(facts, context_length=context_length(facts, options))
         check_memory(facts, options)
+        known, reason = self._given_up.get(facts.path, (None, ""))
+        if known == facts:
+            raise ModelUnsupported(facts.path, reason)
         total = facts.size_bytes
         try:
             read_ahead(
@@ -58,7 +74,17 @@ class LlamaCppBackend:
         except OSError as error:
             raise ModelFileInvalid(facts.path, f"it cannot be read: {error.strerror}") from error
         start = _start_embedding if facts.embeds else _start
-        return start(facts, options, lambda phase: progress(LoadProgress(phase, total, total)))
+        thread: GuardedThread[BaseEngine] = GuardedThread(facts.path.name)
+
+        def report(phase: Phase) -> None:
+            thread.on_callers_thread(lambda: progress(LoadProgress(phase, total, total)))
+
+        try:
+            return thread.run(lambda: start(facts, options, report))
+        except Aborted as error:
+            reason = f"llama.cpp cannot run it: {error}"
+            self._given_up[facts.path] = facts, reason
+            raise ModelUnsupported(facts.path, reason) from None
 
 
 def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], None]) -> Engine:
@@ -102,7 +128,10 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
         )
         undo.callback(context.close)
         report("warm")
-        _on_a_thread_of_its_own(context.warm, meanwhile=model.read_control)
+        with ThreadPoolExecutor(max_workers=1) as thread:  # it computes nothing
+            reading = thread.submit(model.read_control)
+            context.warm()
+            reading.result()
         baked = adopt(context, prompt, facts, options)
         undo.pop_all()
     facts = replace(
@@ -136,7 +165,7 @@ def _start_embedding(
         )
         undo.callback(context.close)
         report("warm")
-        _on_a_thread_of_its_own(context.warm)
+        context.warm()
         undo.pop_all()
     facts = replace(
         facts,
@@ -144,19 +173,3 @@ def _start_embedding(
         vocabulary_size=model.vocabulary_size,
     )
     return LlamaCppEmbeddingEngine(facts, model, context)
-
-
-def _on_a_thread_of_its_own(
-    work: Callable[[], None], meanwhile: Callable[[], None] = lambda: None
-) -> None:
-    """Run *work* on a thread that ends with it, and *meanwhile* on this one.
-
-    OpenMP keeps a pool of threads for each thread that ever computed. With more threads in pools
-    than there are CPUs, libgomp waits at barriers by sleeping instead of spinning (libgomp/wait.h,
-    gomp_throttled_spin_count), and decoding was a third slower. A thread that ends takes its pool
-    with it, so that the engine's own is the only one.
-    """
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        working = thread.submit(work)
-        meanwhile()
-        working.result()

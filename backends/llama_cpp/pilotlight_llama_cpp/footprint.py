@@ -21,8 +21,12 @@ _INTERVALS = frozenset({"minimax-01", "qwen35", "qwen35moe", "qwen3next", "qwen4
 """Architectures that read `full_attention_interval`, by default 4 (their files in src/models)."""
 _KV_FROM_START = {"gemma3n": 20}
 """Layers with a cache of their own, where no key says how many (gemma3n.cpp)."""
+_WINDOWED = frozenset({"llama4"})
+"""Architectures with a window, of chunks, that no key names (llama4.cpp)."""
 _STATES = ("ssm.", "wkv.", "kda.", "shortconv.")
 _MATRIX = 2
+_STREAMS, _SCANNED, _MIXED = 4, 6, 16
+"""Rows of a token: copies of the residual stream, of what a state scans, and what RWKV mixes."""
 _MAX_LAYERS = 512
 
 
@@ -71,8 +75,8 @@ class _Model:
         """Return the bytes that all layers keep of a token."""
         layers = [layer for layer in self._layers if self._caches(layer)]
         keys = sum(map(self._key_width, layers))
-        if self._is_mla():  # one compressed row a layer, and no values
-            return _F16 * keys
+        if self._is_mla():  # one compressed row a layer, and no values but a layer's at a time
+            return _F16 * (keys + self._number("attention.kv_lora_rank"))
         # Values are kept transposed, and then each layer's rows are as long as the longest.
         values = max(map(self._value_width, range(self._all)), default=0)
         return _F16 * (keys + values * len(layers))
@@ -115,6 +119,9 @@ class _Model:
 
     def _kv_heads_of(self, layer: int) -> int:
         return self._kv_heads[layer] if layer < len(self._kv_heads) else 0
+
+    def _attends(self) -> bool:
+        return any(map(self._caches, self._layers))
 
     # ── the recurrent state ────────────────────────────────────────────────────────────────────
 
@@ -173,12 +180,33 @@ class _Model:
     # ── a step ─────────────────────────────────────────────────────────────────────────────────
 
     def step(self) -> int:
-        """Return the bytes of a token's rows that are held at the same time."""
-        return 0
+        """Return the bytes of a token's rows that llama.cpp's graph holds at the same time.
+
+        The residual stream and copies of it, and the widest that a layer makes of it. The factors
+        were measured; beside the scores of a long context it is little.
+        """
+        heads = max(self._heads, default=0)
+        attention = heads * (self._length("key_length") + self._length("value_length"))
+        dense = max(self._per_layer("feed_forward_length"), default=0)
+        experts = self._number("expert_used_count") * self._number("expert_feed_forward_length")
+        widest = max(attention, 2 * dense, 2 * experts)
+        if not self._attends():  # else the scores, which are not held at the same time, are more
+            groups = 2 * self._number("ssm.group_count") * self._number("ssm.state_size")
+            scan = _SCANNED * self._number("ssm.inner_size") + 3 * groups
+            mixed = _MIXED * self._width if self._number("wkv.head_size") else 0
+            widest = max(widest, scan, mixed)
+        return _F32 * (_STREAMS * self._width + widest)
 
     def score(self) -> int:
-        """Return the bytes of a token's scores and mask for each cell, without flash attention."""
-        return 0
+        """Return the bytes of a token's scores and masks for each cell, without flash attention.
+
+        Layers with a window have a mask of their own.
+        """
+        if not self._attends():
+            return 0
+        window = self._architecture in _WINDOWED or self._number("attention.sliding_window")
+        masks = 2 if window else 1
+        return _F32 * (max(self._heads, default=0) + masks)
 
     # ── the header ─────────────────────────────────────────────────────────────────────────────
 

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from pilotlight_backend import memory
-from pilotlight_llama_cpp import logs
+from pilotlight_llama_cpp import aborts, logs
 
 _lock = threading.Lock()
 _library: Any = None
@@ -23,6 +23,7 @@ def library() -> Any:
             memory.limit_arenas()
             binding = _import_binding()
             logs.install(binding)
+            aborts.install(binding._lib)  # noqa: SLF001
             binding.llama_backend_init()
             _library = binding
     return _library

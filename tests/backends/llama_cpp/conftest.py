@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import random_gguf
+from benchmarks import random_families, random_gguf
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 
 
@@ -18,3 +18,16 @@ def random_model(tmp_path_factory):
 def model_path(random_model):
     """Return the small model inside the plugin; the random one where it is not built in."""
     return LlamaCppBackend().embedded() or random_model
+
+
+@pytest.fixture(scope="session")
+def family(tmp_path_factory):
+    """Return a function that returns a small model of an architecture, made once."""
+    folder = tmp_path_factory.mktemp("families")
+
+    def make(architecture, **keys):
+        name = "-".join([architecture, *(f"{key}={value}" for key, value in keys.items())])
+        path = folder / f"{name}.gguf"
+        return path if path.exists() else random_families.write(path, architecture, **keys)
+
+    return make

@@ -65,8 +65,9 @@ def test_shared_prompt_while_the_context_grows(exact_model, length):
     fresh.close()
 
 
-def test_weights_of_an_unknown_architecture(exact_model, tmp_path):
-    """A header that reads well and means nothing to llama.cpp is refused in its words."""
+def test_weights_of_an_unknown_architecture(exact_model, tmp_path, monkeypatch):
+    """What the probe takes for known, and llama.cpp does not know, is refused in its words."""
+    monkeypatch.setattr("pilotlight_llama_cpp.servable._library_text", lambda: None)
     path = tmp_path / "unknown.gguf"
     path.write_bytes(exact_model.read_bytes().replace(b"qwen3", b"qwen9"))
     with pytest.raises(ModelFileInvalid, match=r"unknown\.gguf.*unknown model architecture"):
@@ -85,13 +86,15 @@ def test_file_that_vanished_after_the_probe(exact_model, tmp_path):
 
 
 def test_model_that_does_not_fit_is_refused_before_it_is_read(exact_model, monkeypatch):
-    """Weights and KV cache of all slots are weighed against what is available."""
+    """Weights, KV cache of all slots and a step are weighed against what is available."""
     monkeypatch.setattr(cgroup, "available_memory", lambda: 1_000_000)
     heard = []
     with pytest.raises(InsufficientMemory) as caught:
         load(exact_model, heard.append)
     assert caught.value.available == 1_000_000
-    assert caught.value.required == exact_model.stat().st_size + 512 * 512 * 4
+    kept, score = 4 * 512 * 2 * 2 * (64 + 64), 512 * 4 * (4 + 1)
+    step = (512 + 4) * (score + 4 * (4 * 64 + 2 * 128))
+    assert caught.value.required == exact_model.stat().st_size + kept + step
     assert heard == []
 
 

@@ -1,0 +1,86 @@
+"""Models that llama.cpp aborts on: an error of their load, and of nothing else."""
+
+import threading
+
+import pytest
+
+from pilotlight_backend import Finish, GenerateRequest, LoadOptions, ModelUnsupported
+from pilotlight_backend.testing.conformance.listener import Listener
+from pilotlight_llama_cpp.aborts import Aborted, GuardedThread
+from pilotlight_llama_cpp.backend import LlamaCppBackend
+
+OPTIONS = LoadOptions(parallel=1, context_length=512, threads=1)
+
+
+@pytest.fixture
+def aborting(family):
+    """Return a model whose last layer shares the cache of one of another kind."""
+    keys = {"attention.shared_kv_layers": 1, "attention.sliding_window_pattern": [1, 1, 0, 1, 0]}
+    return family("gemma4", **keys)
+
+
+def test_model_that_llama_cpp_aborts_on_is_unsupported(aborting, random_model):
+    """The process goes on, another model answers, and what was said names no folder."""
+    backend = LlamaCppBackend()
+    with pytest.raises(ModelUnsupported, match=r"cannot run it: llama-kv-cache\.cpp:\d+: GGML"):
+        backend.load(backend.probe(aborting), OPTIONS, lambda _: None)
+
+    engine = backend.load(backend.probe(random_model), OPTIONS, lambda _: None)
+    listener = Listener()
+    engine.submit(GenerateRequest(prompt=(1, 2, 3), max_tokens=4), listener)
+    assert isinstance(listener.wait(), Finish)
+    engine.close()
+
+
+def test_second_load_does_not_try_again(aborting):
+    """Each try would leave a thread behind: what is known is said at once."""
+    backend = LlamaCppBackend()
+    facts = backend.probe(aborting)
+    for _ in range(3):
+        with pytest.raises(ModelUnsupported, match="cannot run it"):
+            backend.load(facts, OPTIONS, lambda _: None)
+        waiting = [one for one in threading.enumerate() if one.name == f"load {aborting.name}"]
+        left = len(waiting)
+    assert left <= 2  # one of this backend's, and one of the test before
+
+
+def test_work_that_returns_or_raises():
+    """What happens on the thread happens to the caller."""
+    assert GuardedThread("a").run(lambda: 5) == 5
+    with pytest.raises(ZeroDivisionError):
+        GuardedThread("b").run(lambda: 1 // 0)
+
+
+def test_reports_are_made_on_the_callers_thread():
+    """And what they raise ends the work, and passes through."""
+    thread = GuardedThread("a")
+    seen = []
+
+    def work():
+        for _ in range(3):
+            thread.on_callers_thread(lambda: seen.append(threading.current_thread()))
+        thread.on_callers_thread(lambda: 1 // 0)
+
+    with pytest.raises(ZeroDivisionError):
+        thread.run(work)
+    assert seen == [threading.current_thread()] * 3
+
+
+def test_abort_in_the_midst_of_work():
+    """The caller has the message; the thread stays where it is, as a daemon."""
+    from pilotlight_llama_cpp import aborts  # noqa: PLC0415
+
+    with pytest.raises(Aborted, match=r"^graph\.cpp:5: GGML_ASSERT\(x\) failed$"):
+        GuardedThread("c").run(
+            lambda: aborts._receive(b"/build/llama/graph.cpp:5: GGML_ASSERT(x) failed\n")
+        )
+    (left,) = [one for one in threading.enumerate() if one.name == "load c"]
+    assert left.daemon
+
+
+def test_abort_elsewhere_is_not_kept(capfd):
+    """Off a load's thread the process ends, once it has said why."""
+    from pilotlight_llama_cpp import aborts  # noqa: PLC0415
+
+    aborts._receive(b"/build/ops.cpp:7: fatal error")
+    assert "llama.cpp ends the process: ops.cpp:7: fatal error" in capfd.readouterr().err
