@@ -57,6 +57,8 @@ def test_output_is_written_elsewhere(write, tmp_path):
     ("options", "keys", "bakes", "reason"),
     [
         ({}, {"chat_template": None}, True, "m: it has no chat template"),
+        ({}, {"embedding_length": 4}, True, "m: it makes embeddings and has no system prompt"),
+        ({}, {"unserved": "it draws"}, True, "m.fake: it draws"),
         ({"chat_template": "gone"}, {}, True, "m: its chat template cannot be read"),
         ({}, {"chat_template": "{{ messages[1].content }}"}, True, "does not begin every request"),
         ({}, {"chat_template": "{% if %}"}, True, "the chat template does not compile"),

@@ -65,6 +65,8 @@ def bake(
         raise CannotBake(f"{path}: the folder is not there, or cannot be written to")
     try:
         claim = registry.claim(entry.path, entry.options.backend)
+        if claim.facts.embeds:
+            raise CannotBake(f"{entry.name}: it makes embeddings and has no system prompt to bake")
         source = _template_source(entry, claim.facts)
         with closing(claim.backend.load(claim.facts, options, lambda _: None)) as engine:
             if not isinstance(engine, BakingEngine):

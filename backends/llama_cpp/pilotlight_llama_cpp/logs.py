@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,11 @@ _LEVELS = {
     3: logging.WARNING,
     4: logging.ERROR,
 }
+
+_TRACKER = re.compile(r" *\([^()]*https://github\.com/ggml-org/llama\.cpp/(?:pull|issues)/[^()]*\)")
+"""A reference to llama.cpp's own tracker, as warnings have it that advise its developers: "using
+full-size SWA cache (https://…)" (llama-kv-cache-iswa.cpp), which is how we want it. The fact is
+kept, and is no warning."""
 
 
 class LogLines(threading.local):
@@ -44,8 +50,14 @@ class LogLines(threading.local):
         if line.strip(" ."):  # a load also draws its progress in dots
             if self._level == logging.ERROR and self.first_error is None:
                 self.first_error = line
-            excused = self.excused is not None and self.excused()
-            logger.log(logging.DEBUG if excused else self._level, "%s", line)
+            logger.log(self._rank(line), "%s", _TRACKER.sub("", line))
+
+    def _rank(self, line: str) -> int:
+        if self.excused is not None and self.excused():
+            return logging.DEBUG
+        if self._level == logging.WARNING and _TRACKER.search(line):
+            return logging.INFO
+        return self._level
 
 
 _lines = LogLines()

@@ -63,3 +63,25 @@ def test_first_error_is_kept(lines):
     log.feed(INFO, "third\n")
     assert log.first_error == "first"
     assert len(lines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "level", "fact"),
+    [
+        (
+            "iswa: using full-size SWA cache (https://github.com/ggml-org/llama.cpp/pull/13194#c-1)\n",
+            "INFO",
+            "iswa: using full-size SWA cache",
+        ),
+        (
+            "phi3: results might be bad (see https://github.com/ggml-org/llama.cpp/issues/1)\n",
+            "INFO",
+            "phi3: results might be bad",
+        ),
+        ("the V cache is padded (to 512)\n", "WARNING", "the V cache is padded (to 512)"),
+    ],
+)
+def test_advice_to_its_developers_is_no_warning(lines, line, level, fact):
+    """What refers to llama.cpp's own tracker is a fact of how it is used here."""
+    logs.LogLines().feed(WARN, line)
+    assert lines() == [(level, fact)]

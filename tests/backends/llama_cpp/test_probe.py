@@ -150,7 +150,7 @@ def test_heads_that_differ_by_layer(probe_bytes):
 
 
 def test_latent_attention(probe_bytes):
-    """Multi-head latent attention caches one compressed row a layer."""
+    """Multi-head latent attention caches one compressed row a layer; a layer's values are read."""
     facts = probe_bytes(
         gguf(
             {
@@ -161,7 +161,7 @@ def test_latent_attention(probe_bytes):
             }
         )
     )
-    assert facts.kv_bytes_per_token == 2 * 2 * 576
+    assert facts.kv_bytes_per_token == 2 * 2 * 576 + 2 * 512
 
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
