@@ -36,6 +36,7 @@ _EXPRESSIONS = (
     *("messages", "messages[0]", "messages[0].content", "tools", "bos_token", "1", "'ab'", "[1]"),
     *("range(9999)", "range(10**9)", "10**9", "-1", "none", "true", "{'a': 1}", "ns.v", "missing"),
     *("namespace(v='a')", "raise_exception('x')", "strftime_now('%Y')", "''.__class__", "self"),
+    *("strftime_now('%9999d')", "strftime_now('%999d' * 9999)", "1.5", "('%', '9' * 9)", "'{:{}}'"),
     *("cycler(1)", "joiner()", "lipsum()", "dict(a=1)", "loop", "caller()", "m(1)", "x"),
 )
 _FILTERS = (
@@ -43,12 +44,39 @@ _FILTERS = (
     *("center(10**9)", "indent(10**9)", "replace('a', 'b' * 999)", "batch(2)", "slice(10**9)"),
     *("attr('__class__')", "map('upper')", "selectattr('role')", "groupby('role')", "sort", "e"),
     *("format(1)", "truncate(3)", "wordwrap(1)", "xmlattr", "pprint", "urlize", "tojson(indent=9)"),
+    *("format('x', 10**9)", "format(*x)", "indent('b' * 9999)", "int(0, 16)", "round(10**9)"),
+    *("urlize(rel=x)", "tojson(separators=('a' * 99, x))", "urlencode", "replace('', x)", "title"),
+    *("map('center', 9999)|list", "batch(9999, x)|list", "sum(start=[])", "truncate(9, end=x)"),
     *("list|list", "sum", "reverse", "unique", "striptags", "random", "items", "dictsort"),
 )
 _METHODS = (
     *(".split('')", ".format(1)", ".ljust(10**9)", ".zfill(10**9)", ".join(x)", ".append(1)"),
+    *(".format('x', '9' * 9)", ".format(w=10**9)", ".format_map({'a': x})", ".split()"),
+    *(".translate({97: 'b' * 9999})", ".to_bytes(10**9, 'big')", ".splitlines()", ".center(x)"),
     *(".replace('', 'abc')", ".items()", ".__init__", ".encode()", ".expandtabs(10**9)", "[::-1]"),
 )
+
+
+@st.composite
+def _formats(draw: st.DrawFn) -> str:
+    """Return what writes a value in a width that is given in one of many ways."""
+    width = draw(st.sampled_from(("9", "999", "99999", "999999999", "*", "{}", "{w}", "{:{}}")))
+    value = draw(st.sampled_from(("'x'", "1", "1.5", "x", "messages")))
+    size = draw(st.sampled_from(("9", "99999", "10**9", "'999999999'", "x")))
+    times = draw(st.sampled_from(("", " * 99", " * 99999")))
+    return draw(
+        st.sampled_from(
+            (
+                f"('{{:{width}}}'{times}).format({value}, {size}, w={size})",
+                f"('{{0!r:>{width}}}'{times}).format({value}, {size})",
+                f"('{{a:.{width}}}'{times}).format_map({{'a': {value}, 'w': {size}}})",
+                f"('%{width}s'{times}) % ({size}, {value})",
+                f"('%.{width}f'{times})|format({size}, {value})",
+                f"('%(a){width}d'{times}) % {{'a': {value}}}",
+                f"strftime_now('%{width}d'{times})",
+            )
+        )
+    )
 
 
 def _deeper(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -62,7 +90,7 @@ def _deeper(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-_expressions = st.recursive(st.sampled_from(_EXPRESSIONS), _deeper, max_leaves=5)
+_expressions = st.recursive(st.sampled_from(_EXPRESSIONS) | _formats(), _deeper, max_leaves=5)
 
 
 def _around(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:

@@ -1,5 +1,6 @@
 """A model's own template becomes a prompt, and a hostile one becomes an error."""
 
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
@@ -373,12 +374,122 @@ LOOP = "{%% set n = namespace(v='a') %%}{%% for i in range(99) %%}{%% set %s %%}
         "{% macro d(x) %}{{ x }}{{ x }}{% endmacro %}" + LOOP % "n.v = d(n.v)",
         LOOP % "x %}{{ n.v }}{{ n.v }}{% endset %}{% set n.v = x",
         "{{ lipsum(n=10**5) }}",
+        # formats
+        "{{ '{:{}}'.format('x', '300000000') }}",
+        "{{ '{:{w}}'.format('x', w='3' * 8) }}",
+        "{{ '{:.{}f}'.format(1.5, 300000000) }}",
+        "{{ '{:>300000000}'.format_map({}) if false else '{a:>300000000}'.format_map({'a': 1}) }}",
+        "{{ ('{:99999}' * 9999).format(*range(9999)) }}",
+        "{{ ('{0}' * 9999).format('x' * 10**6) }}",
+        "{{ ('{0!r}' * 99).format(['\x00' * 10**6]) }}",
+        "{{ ('{}' * 10**6).format(1) }}",
+        "{{ ('%99999d' * 9999) % ((1,) * 9999) }}",
+        "{{ '%.300000000f' % 1.5 }}",
+        "{{ '%(a)300000000s' % {'a': 1} }}",
+        "{{ '%((a))300000000s' % {'(a)': 1} }}",
+        "{{ ('%(' * 10**6) % {'a': 1} }}",
+        "{{ '%*.*f' % (9, 300000000, 1.5) }}",
+        "{{ ('x'|safe).format(1) }}{{ ('{0}' * 9999)|safe|format('<' * 10**6) }}",
+        "{{ strftime_now('%300000000d') }}",
+        "{{ strftime_now('%999d' * 10**5) }}",
+        "{{ strftime_now('x' * 10**7) }}",
+        "{{ strftime_now('%_30000000Y') }}",
+        # widths and separators that are text
+        "{{ ('\n' * 10**6)|indent('x' * 10**6) }}",
+        "{{ ('a' * 10**6).translate({97: 'x' * 10**6}) }}",
+        "{{ ('a' * 10**6)|replace('', 'x' * 10**6) }}",
+        "{{ ('a' * 10**6)|replace(new='x' * 10**6, old='a') }}",
+        "{{ ('a' * 10**5)|replace('a', [range(9999)|list] * 99) }}",
+        "{{ [1]|tojson(separators=('x' * 10**6, ':')) }}",
+        "{{ (range(99999)|list)|tojson(indent='x' * 10**6) }}",
+        "{{ ('<a b=\"\">' * 10**6)|urlize(rel='x' * 1000) }}",
+        "{{ ('http://a.bc ' * 80000)|urlize(rel='x' * 1000) }}",
+        "{{ ('\u20ac' * 2 * 10**6)|urlencode }}",
+        "{{ {'a': '<' * 10**6}|xmlattr }}",
+        "{{ ('<' * 10**7)|e }}",
+        "{{ ('\u1e96' * 10**7)|upper }}",
+        # lists
+        "{{ ('a ' * 8 * 10**6).split() }}",
+        "{{ ('a,' * 8 * 10**6).split(',')|length }}",
+        "{{ ('a\n' * 8 * 10**6).splitlines()|length }}",
+        "{{ ('a' * 10**7)|list|length }}",
+        "{{ ([1] * 1000 * 1000 * 10)|length }}",
+        "{{ ('a' * 10**7)|map('upper')|list|length }}",
+        "{{ ('a' * 10**7)|batch(1)|list|length }}",
+        "{{ range(99999)|map('center', 99999)|list|length }}",
+        "{{ ([[1] * 1000] * 10**4)|sum(start=[])|length }}",
+        (
+            "{% set n = namespace(v=[]) %}{% for i in range(99999) %}"
+            "{% set n.v = n.v + [1]|batch(99999, 2)|list %}{% endfor %}"
+        ),
+        (
+            "{% set n = namespace(v=[]) %}{% for i in range(999) %}"
+            "{% set n.v = n.v + [('a ' * 99999).split()] %}{% endfor %}"
+        ),
+        (
+            "{% set n = namespace(v=[], x='a' * 10**7) %}{% for i in range(999) %}"
+            "{% set n.v = n.v + [n.x[1:]] %}{% endfor %}"
+        ),
+        (
+            "{% set n = namespace(v=[]) %}{% for i in range(999) %}"
+            "{% set n.v = n.v + [('\u20ac' * 10**6)] %}{% endfor %}"
+        ),
+        # numbers
+        "{{ (1).to_bytes(300000000, 'big') }}",
+        "{{ ('f' * 10**7)|int(0, 16) }}",
+        "{{ 1.5|round(10**9) }}",
+        "{{ (2 ** 1000) ** 1000 }}",
+        # what calls itself
+        "{% block b %}{{ self.b() }}{{ self.b() }}{% endblock %}",
+        (
+            "{% macro m() %}{{ caller() }}{% endmacro %}{% macro r() %}"
+            "{% call m() %}{{ r() }}{{ r() }}{% endcall %}{% endmacro %}{{ r() }}"
+        ),
+        # what is on no list
+        "{{ 'a'.encode('punycode') }}",
+        "{{ 'a'.maketrans('a', 'b') }}",
+        "{{ {}.fromkeys(range(9)) }}",
+        "{{ (x for x in y) if false else {'a': 1}.items().isdisjoint([]) }}",
     ],
 )
 def test_endless_template_is_stopped(source):
     """Loops, recursion, numbers and output are bounded, whether anything is written or not."""
-    with pytest.raises(TemplateFailed):
+    with pytest.raises((TemplateFailed, TemplateInvalid)):
         render(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ '{:{}}'.format('x', '300000000') | length }}",
+        "{{ '{:{}{}}'.format('x', '3000', '00000') | length }}",
+        "{{ strftime_now('%999d' * 100000) | length }}",
+        "{{ '%*d' % (300000000, 1) }}",
+        "{{ '%300000000.300000000f' % 1.5 }}",
+        "{{ (1).to_bytes(300000000, 'big')|length }}",
+        "{{ ('\n' * 10**6)|indent('x' * 1000)|length }}",
+        "{{ ('a' * 10**6).translate({97: 'x' * 1000})|length }}",
+        "{{ ('a ' * 8 * 10**6).split()|length }}",
+        "{{ ('a' * 16 * 10**6)|list|length }}",
+        "{{ ([1] * 99999 * 999)|length }}",
+        "{{ (range(9999)|list)|tojson(indent='x' * 99999)|length }}",
+        "{{ ('x' * 10**6)|replace('x', 'y' * 1000)|length }}",
+        "{{ range(99999)|join('x' * 10**4)|length }}",
+        "{{ (['x' * 10**4] * 99999)|string|length }}",
+        "{{ ('\x00' * 10**7)|tojson|length }}",
+    ],
+)
+def test_what_is_refused_takes_no_memory(source):
+    """It is refused before it is made: what leads to it is small."""
+    template = compiled(source)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TemplateFailed):
+            template.render([USER], tools=None, add_generation_prompt=True)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 48 * 1024 * 1024
 
 
 def test_template_that_only_takes_time_is_stopped():
@@ -439,6 +550,32 @@ def test_lists_may_grow_by_a_message_at_a_time():
     [
         ("{{ '%05.1f|%s' % (1.25, 'a') }}", "001.2|a"),
         ("{{ '{:>5}'.format('a') }}", "    a"),
+        (
+            "{{ '{:{}}'.format('a', 3) }}{{ '{a!r:>{w}}'.format_map({'a': 'b', 'w': 5}) }}",
+            "a    'b'",
+        ),
+        ("{{ '{0[0].role} {0[0][content]}'.format(messages) }}", "user Hi <b>"),
+        ("{{ '%(a)3d %%' % {'a': 1} }}{{ '%s-%s'|format('a', 'b') }}", "  1 %a-b"),
+        ("{{ '<%s>'|safe % '<' }}{{ ('<{}>'|safe).format('<') }}", "<&lt;><&lt;>"),
+        ("{{ strftime_now('%d %B %Y, %-H:%M') }}", "26 July 2025, 12:30"),
+        (
+            "{{ 'a b  c'.split()|length }}{{ 'a,b'.split(',', 1) }}{{ 'a\nb'.splitlines() }}",
+            "3['a', 'b']['a', 'b']",
+        ),
+        ("{{ 'ab'.translate({97: 'xyz'}) }}{{ 'straße'|upper }}", "xyzbSTRASSE"),
+        ("{{ [1, 2, 3]|batch(2, 0)|list }}{{ [3, 1]|sort }}", "[[1, 2], [3, 0]][1, 3]"),
+        ("{{ [[1], [2]]|sum(start=[]) }}{{ '12'|int + 1 }}{{ 2.567|round(1) }}", "[1, 2]132.6"),
+        ("{{ {'a': {'b': 1}}|pprint }}{{ {'c': '<'}|xmlattr }}", "{'a': {'b': 1}} c=\"&lt;\""),
+        ("{{ 'a b'|urlencode }}{{ 'a b c'|wordcount }}{{ 'abc'[1:] }}", "a%20b3bc"),
+        (
+            "{% for a in [1, 2] %}{{ loop.cycle('x', 'y') }}{{ loop.changed(a) }}{% endfor %}",
+            "xTrueyTrue",
+        ),
+        ("{% set c = cycler(1, 2) %}{{ c.next() }}{{ c.next() }}{{ c.current }}", "121"),
+        ("{% set j = joiner('|') %}{% for a in [1, 2] %}{{ j() }}{{ a }}{% endfor %}", "1|2"),
+        ("{% block b %}x{% endblock %}{{ self.b() }}", "xx"),
+        ("{% macro m() %}[{{ caller() }}]{% endmacro %}{% call m() %}x{% endcall %}", "[x]"),
+        ("{{ {'b': '😀', 'a': [1, none]}|tojson(indent=2, ensure_ascii=true)|length }}", "55"),
         ("{{ 'a-b'.replace('-', '+') }}{{ 'a-b'|replace('-', '') }}", "a+bab"),
         ("{{ ['a', 'b']|join(', ') }}{{ '-'.join(['c', 'd']) }}", "a, bc-d"),
         ("{{ messages|map(attribute='role')|join('/') }}", "user"),

@@ -1,29 +1,30 @@
 """What a chat template may use: it comes with a model's files, so it is foreign code.
 
 Every pass of a loop, every call, filter, operator and piece of output passes here. What a single
-one makes is foreseen and refused where it is too large, for it cannot be stopped in the middle;
-what all of them make together, and the CPU time that they take, is counted.
+one makes is foreseen from its operands (`foreseen`) and refused where it is too large, for it
+cannot be stopped in the middle; what all of them make together, and the CPU time that they take,
+is counted.
 """
 
-import re
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from functools import wraps
+from collections.abc import Callable, Iterator, Mapping, Sized
 from itertools import islice
 from typing import Any
 
-from jinja2 import pass_context
 from jinja2.runtime import Context
 from jinja2.utils import Namespace
 
 from pilotlight.prompt.errors import TemplateFailed
 
 MAX_OUTPUT = 16 * 1024 * 1024
-"""Characters in a prompt, and in any string or list that is made."""
+"""Characters in a prompt, and in any string that is made."""
 MAX_ELEMENTS = 1_000_000
-"""What may be inside a list, on all levels, when text is made of it."""
+"""What may be in a list that is made, and inside a value, on all levels, that is written out."""
 MAX_MADE = 256 * 1024 * 1024
-"""Characters and elements in all that one rendering makes."""
+"""Bytes of the strings and lists that one rendering makes, beside what its messages warrant."""
+MADE_PER_CHARACTER = 16
+"""Bytes that each character of the messages warrants: templates copy them some times over."""
 MAX_STEPS = 200_000
 """Passes of loops and calls of macros in one rendering: less than a second."""
 MAX_SECONDS = 10.0
@@ -31,9 +32,9 @@ MAX_SECONDS = 10.0
 MAX_BITS = 1024
 """Bits in an integer that an operator makes."""
 MAX_NUMBER = 100_000
-"""What a filter or a method may be told: a width, a count."""
+"""A width or a count in a filter, a method or a format."""
 MAX_INDENT = 32
-"""Spaces of a level of JSON."""
+"""Characters of a level of JSON, and between its parts."""
 MAX_SOURCE = 256 * 1024
 """Characters of a template; those of models have some tens of thousands. Compiling takes time."""
 
@@ -41,21 +42,21 @@ _LOOK_AFTER = 16
 _UNSIZED = frozenset({int, bool, float, type(None)})
 _PLAIN = frozenset({str, dict, list, tuple, *_UNSIZED})
 """Types of most values, which need no look at what they can."""
+_ESCAPED, _ESCAPED_ASCII = 10, 4
+"""Characters that `repr` makes of one: strings inside a list are written so."""
 
 BUDGET = "pilotlight: budget"  # no identifier, so no template can name it
-
-_WIDE = re.compile(r"\d{6,}|%[^a-zA-Z%]*\*")
-"""In a format: a width of six digits, or one that is an argument."""
 
 
 class Budget:
     """What one rendering may still use."""
 
-    def __init__(self, clock: Callable[[], float] = time.thread_time) -> None:
+    def __init__(self, given: int = 0, clock: Callable[[], float] = time.thread_time) -> None:
+        """*given* is how many characters the messages have."""
         self._clock = clock
         self._steps = MAX_STEPS
         self._characters = MAX_OUTPUT
-        self._made = MAX_MADE
+        self._made = MAX_MADE + MADE_PER_CHARACTER * given
         self._deadline = clock() + MAX_SECONDS
         self._until_look = _LOOK_AFTER
 
@@ -82,14 +83,32 @@ class Budget:
             raise TemplateFailed(f"the chat template wrote more than {MAX_OUTPUT} characters")
         return piece
 
-    def made(self, value: Any) -> Any:
-        """Count a value that was made, and return it; what a list holds was there before."""
+    def made(self, value: Any, *, fresh: bool = False) -> Any:
+        """Count a value that was made, and return it.
+
+        What a list holds was there before, unless its elements are *fresh*.
+        """
         kind = type(value)
-        self._made -= len(value) if kind is str or kind is list else _length(value)
-        if self._made < 0:
-            raise TemplateFailed(f"the chat template made more than {MAX_MADE} characters")
+        if kind is str or kind is list:
+            self._take(sys.getsizeof(value))
+            if kind is list:
+                self._take(_inside(value, fresh=fresh))
+        elif kind not in _UNSIZED and isinstance(value, Sized):
+            self._take(sys.getsizeof(value))
         self.check_time()
         return value
+
+    def _take(self, count: int) -> None:
+        self._made -= count
+        if self._made < 0:
+            raise TemplateFailed("the chat template makes more than all it may, in bytes")
+
+
+def _inside(value: list[Any], *, fresh: bool) -> int:
+    """Return the bytes of a list's elements that came into being with it."""
+    if fresh:
+        return sum(map(sys.getsizeof, value))
+    return sys.getsizeof(value[0]) * len(value) if value and type(value[0]) is tuple else 0
 
 
 def budget_of(context: Context) -> Budget:
@@ -102,185 +121,67 @@ def budget_of(context: Context) -> Budget:
 
 
 def size(value: object) -> int:
-    """Return the characters or elements of *value*, of what is inside it too.
+    """Return the characters and elements of *value*, of what is inside it too.
 
     Something that holds itself twice, and that again, is small in memory and endless on paper:
     raises `TemplateFailed` where it comes to too much.
     """
-    if type(value) in _UNSIZED:
-        return 1
-    if isinstance(value, (str, bytes)):
+    return _size(value, ascii_weight=1, weight=1)
+
+
+def written_size(value: object) -> int:
+    """Return the characters of *value* as text, at the most; raises as `size` does."""
+    return _size(value, ascii_weight=_ESCAPED_ASCII, weight=_ESCAPED)
+
+
+def _size(value: object, *, ascii_weight: int, weight: int) -> int:
+    if isinstance(value, str):
         return len(value)
+    if type(value) in _UNSIZED:
+        return number_size(value)
     characters = elements = 0
     inside = [value]
     while inside:
         one = inside.pop()
         elements += 1
-        if isinstance(one, (str, bytes)):
-            characters += len(one)
+        if isinstance(one, str):
+            characters += len(one) * (ascii_weight if one.isascii() else weight)
         elif isinstance(one, (list, tuple, set, frozenset)):
             inside += one
         elif isinstance(one, Mapping):
+            inside += one.keys()
             inside += one.values()
         elif isinstance(one, Namespace):
             inside.append(object.__getattribute__(one, "_Namespace__attrs"))
+        else:
+            characters += number_size(one)
         if characters > MAX_OUTPUT or elements > MAX_ELEMENTS:
             raise TemplateFailed("the chat template makes too large a value")
-    return characters + elements
+    return characters + 4 * elements
 
 
-def _length(value: object) -> int:
+def number_size(value: object) -> int:
+    """Return how many characters a number is written with, at the most."""
+    return 24 + bits(value) // 3 if isinstance(value, int) else 24
+
+
+def length(value: object) -> int:
+    """Return the characters or elements of *value* itself; 0 where it has none."""
     if type(value) in _UNSIZED:
         return 0
     return len(value) if isinstance(value, Sized) else 0
 
 
-def _bits(value: object) -> int:
+def bits(value: object) -> int:
+    """Return the bits of an integer, 0 of anything else."""
     return value.bit_length() if isinstance(value, int) else 0
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) else 0
-
-
-# ── what is foreseen ────────────────────────────────────────────────────────────────────────────
-
-
-def check_operator(operator: str, left: Any, right: Any) -> None:
-    """Raise `TemplateFailed` where what *operator* makes would be too large."""
-    if operator == "**":
-        too_large = _bits(left) * abs(right) > MAX_BITS if isinstance(right, int) else False
-    elif operator == "*":
-        too_large = (
-            _length(left) * _count(right) > MAX_OUTPUT
-            or _length(right) * _count(left) > MAX_OUTPUT
-            or _bits(left) + _bits(right) > MAX_BITS
-        )
-    elif operator == "%":
-        too_large = isinstance(left, str) and _formatted(left, _arguments(right)) > MAX_OUTPUT
-    else:
-        too_large = _length(left) + _length(right) > MAX_OUTPUT
-    if too_large:
-        raise TemplateFailed(f"the chat template makes too large a value with {operator}")
-
-
-def _arguments(value: object) -> Iterable[object]:
-    if isinstance(value, Mapping):
-        return value.values()
-    return value if isinstance(value, tuple) else (value,)
 
 
 def held(value: Any) -> Any:
     """Return *value*, as a list where it can be gone through but once: it is measured first."""
-    if type(value) in _PLAIN:
+    if type(value) in _PLAIN or not isinstance(value, Iterator):
         return value
-    return list(islice(value, MAX_OUTPUT)) if isinstance(value, Iterator) else value
-
-
-def check_call(name: str, value: object, arguments: Iterable[object]) -> None:
-    """Raise `TemplateFailed` where the filter or method *name* of *value* would make too much."""
-    arguments = list(arguments)
-    numbers = [abs(one) for one in arguments if isinstance(one, int)]
-    width = max(numbers, default=0)
-    if width > MAX_NUMBER:
-        raise TemplateFailed(f"the chat template asks {name} for too large a number: {width}")
-    if foresee := _FORESEEN.get(name):
-        made = foresee(value, arguments, width)
-        if made > MAX_OUTPUT:
-            raise TemplateFailed(f"the chat template makes too large a value with {name}")
-
-
-def _joined(parts: object, separator: object) -> int:
-    if not isinstance(parts, (list, tuple)):
-        return _length(parts) * (1 + _length(separator))
-    return _length(separator) * len(parts) + sum(size(part) for part in parts)
-
-
-def _filled(value: object, _arguments: list[object], width: int) -> int:
-    """Foresee what has *width* characters more for each line or tab."""
-    text = value if isinstance(value, str) else ""
-    return len(text) + width * (1 + text.count("\n") + text.count("\t"))
-
-
-def _replaced(value: object, arguments: list[object], _width: int) -> int:
-    old, new = ([str(one) for one in arguments] + ["", ""])[:2]
-    text = str(value)
-    return len(text) + text.count(old) * len(new)
-
-
-def _join(value: object, arguments: list[object], _width: int) -> int:
-    other = arguments[0] if arguments else ""
-    # The filter is given the parts, the method the separator.
-    return _joined(other, value) if isinstance(value, str) else _joined(value, other)
-
-
-def _formatted(text: str, arguments: Iterable[object]) -> int:
-    if _WIDE.search(text):
-        return MAX_OUTPUT + 1
-    fields = text.count("%") + text.count("{")
-    return len(text) + fields * (MAX_NUMBER + max(map(size, arguments), default=0))
-
-
-def _format(value: object, arguments: list[object], _width: int) -> int:
-    return _formatted(str(value), arguments)
-
-
-def _wrapped(value: object, arguments: list[object], _width: int) -> int:
-    longest = max((len(one) for one in arguments if isinstance(one, str)), default=1)
-    return _length(value) * (1 + longest)
-
-
-def _json(value: object, _arguments: list[object], width: int) -> int:
-    return MAX_OUTPUT + 1 if width > MAX_INDENT else size(value)
-
-
-_FORESEEN: dict[str, Callable[[object, list[object], int], int]] = {
-    **dict.fromkeys(("indent", "expandtabs", "center", "ljust", "rjust", "zfill"), _filled),
-    "replace": _replaced,
-    "join": _join,
-    **dict.fromkeys(("format", "format_map"), _format),
-    **dict.fromkeys(("wordwrap", "translate"), _wrapped),
-    "tojson": _json,
-}
-_OF_ELEMENTS = frozenset(
-    {
-        "attr", "batch", "count", "d", "default", "dictsort", "first", "groupby", "items", "last",
-        "length", "list", "map", "max", "min", "random", "reject", "rejectattr", "reverse",
-        "select", "selectattr", "slice", "sort", "sum", "unique",
-    }
-)  # fmt: skip
-"""Filters that hand elements on; all others make text of them."""
-
-
-# ── where it is asked ───────────────────────────────────────────────────────────────────────────
-
-
-def bounded_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the filter *function* within the bounds."""
-    wants = getattr(getattr(function, "jinja_pass_arg", None), "name", None)
-
-    @pass_context
-    @wraps(function)
-    def bounded(context: Context, value: Any, *arguments: Any, **named: Any) -> Any:
-        if name not in _OF_ELEMENTS:
-            value = held(value)
-            size(value)
-        check_call(name, value, (*arguments, *named.values()))
-        leading: dict[str | None, tuple[Any, ...]] = {
-            "context": (context,),
-            "eval_context": (context.eval_ctx,),
-            "environment": (context.environment,),
-        }
-        made = function(*leading.get(wants, ()), value, *arguments, **named)
-        return budget_of(context).made(made)
-
-    return bounded
-
-
-def check_called(called: Any, arguments: Iterable[object]) -> None:
-    """Raise `TemplateFailed` where the method *called* of a value would make too much."""
-    owner = getattr(called, "__self__", None)
-    if owner is None:  # the sandbox wraps `format`
-        owner = getattr(getattr(called, "__wrapped__", None), "__self__", None)
-    if isinstance(owner, (str, bytes)):
-        check_call(getattr(called, "__name__", ""), owner, arguments)
+    elements = list(islice(value, MAX_ELEMENTS + 1))
+    if len(elements) > MAX_ELEMENTS:
+        raise TemplateFailed(f"the chat template makes a list of more than {MAX_ELEMENTS} elements")
+    return elements

@@ -23,13 +23,10 @@ from pilotlight.prompt.bounds import (
     BUDGET,
     MAX_SOURCE,
     Budget,
-    bounded_filter,
     budget_of,
-    check_call,
-    check_called,
-    check_operator,
     held,
     size,
+    written_size,
 )
 from pilotlight.prompt.errors import (
     ChatTemplateError,
@@ -37,6 +34,17 @@ from pilotlight.prompt.errors import (
     TemplateInvalid,
     TemplateRefused,
 )
+from pilotlight.prompt.foreseen import (
+    bounded_filters,
+    check_called,
+    check_joined,
+    check_json,
+    check_operator,
+    check_time_format,
+    json_is_small,
+    json_text,
+)
+from pilotlight.prompt.text_format import bounded_format
 
 _QUICK_SECONDS = 0.02
 
@@ -61,8 +69,10 @@ class _Bounds(Extension):
     def count_in(self, template: nodes.Template) -> None:
         """Put the counting calls in."""
         _Literals(self).visit(template)
-        bodies = [loop.body for loop in template.find_all(nodes.For)]
-        bodies += [macro.body for macro in template.find_all(nodes.Macro)]
+        bodies = [node.body for node in template.find_all(nodes.For)]
+        bodies += [node.body for node in template.find_all(nodes.Macro)]
+        bodies += [node.body for node in template.find_all(nodes.CallBlock)]
+        bodies += [node.body for node in template.find_all(nodes.Block)]
         for body in bodies:
             body.insert(0, nodes.ExprStmt(self.call_method("step", lineno=1), lineno=1))
 
@@ -76,8 +86,12 @@ class _Bounds(Extension):
         return budget_of(context).made(value)
 
     @pass_context
+    def sliced(self, context: Context, value: Any) -> Any:
+        return budget_of(context).made(value)
+
+    @pass_context
     def concat(self, context: Context, *parts: object) -> Any:
-        check_call("join", parts, ())
+        check_joined(parts)
         return budget_of(context).made("".join(map(str, parts)))
 
 
@@ -101,6 +115,12 @@ class _Literals(NodeTransformer):
     def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802 - the node's name
         return self._counted(node)
 
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802 - the node's name
+        self.generic_visit(node)
+        if not isinstance(node.arg, nodes.Slice):
+            return node
+        return self._bounds.call_method("sliced", [node], lineno=node.lineno)
+
     def _counted(self, node: nodes.Expr) -> nodes.Node:
         self.generic_visit(node)
         return self._bounds.call_method("made", [node], lineno=node.lineno)
@@ -112,7 +132,7 @@ def _written(context: Context, value: Any) -> Any:
 
     That it needs the context also keeps Jinja from writing what is constant when it compiles.
     """
-    size(value)
+    written_size(value)
     return budget_of(context).made(value)
 
 
@@ -129,8 +149,12 @@ class _Environment(ImmutableSandboxedEnvironment):
     def call(self, context: Context, called: Any, /, *arguments: Any, **named: Any) -> Any:
         """Call, or raise `TemplateFailed` where the result would be too large."""
         given = [held(one) for one in arguments]
-        check_called(called, (*given, *named.values()))
-        return budget_of(context).made(super().call(context, called, *given, **named))
+        fresh = check_called(called, [*given, *named.values()])
+        return budget_of(context).made(super().call(context, called, *given, **named), fresh=fresh)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """Return what formats within the bounds where *value* is a string's `format`."""
+        return bounded_format(self, value)
 
 
 def _tojson(
@@ -141,13 +165,26 @@ def _tojson(
     sort_keys: bool = False,  # noqa: FBT001, FBT002
 ) -> str:
     """Dump JSON as transformers does: for a model to read, so nothing is escaped for HTML."""
-    return json.dumps(
-        value,
-        ensure_ascii=ensure_ascii,
-        indent=indent,
-        separators=separators,
-        sort_keys=sort_keys,
+    check_json(value, indent, separators, ascii_only=ensure_ascii)
+    encoder = json.JSONEncoder(
+        ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
+    # With an indent Python's own encoder writes piece by piece in any case.
+    if indent is None and json_is_small(value):
+        return encoder.encode(value)
+    return json_text(encoder.iterencode(value))
+
+
+def _characters(messages: Any) -> int:
+    """Return how many characters the contents have; what is no message counts nothing."""
+    given = messages if isinstance(messages, Sequence) else ()
+    contents = (one.get("content") for one in given if isinstance(one, Mapping))
+    return sum(len(one) for one in contents if isinstance(one, str))
+
+
+def _strftime(now: datetime, form: Any) -> str:
+    check_time_format(form)
+    return now.strftime(form)
 
 
 def _raise_exception(message: object) -> None:
@@ -182,12 +219,10 @@ class ChatTemplate:
             extensions=[LoopControlExtension, _GenerationTag, _Bounds],
         )
         environment.filters["tojson"] = _tojson
-        environment.filters = {
-            name: bounded_filter(name, function) for name, function in environment.filters.items()
-        }
+        environment.filters = bounded_filters(environment.filters)
         del environment.globals["lipsum"]
         environment.globals["raise_exception"] = _raise_exception
-        environment.globals["strftime_now"] = lambda form: now().strftime(form)
+        environment.globals["strftime_now"] = lambda form: _strftime(now(), form)
         if len(source) > MAX_SOURCE:
             raise TemplateInvalid(
                 f"the chat template has {len(source)} characters, {MAX_SOURCE} are the most"
@@ -211,7 +246,7 @@ class ChatTemplate:
         is given otherwise. Raises `TemplateRefused` where the template says why it cannot take
         these messages, and `TemplateFailed`.
         """
-        budget = Budget()
+        budget = Budget(_characters(messages))
         given = variables | self._tokens
         given |= {"messages": messages, "tools": tools, "documents": variables.get("documents")}
         given |= {"add_generation_prompt": add_generation_prompt, BUDGET: budget}
