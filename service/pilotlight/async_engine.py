@@ -32,6 +32,7 @@ from pilotlight_backend import (
     Ticket,
     Vocabulary,
 )
+from pilotlight_backend.spans import Span
 
 _LONG = 8192
 """Characters of a text from which on it is tokenised in a thread: fewer take under a millisecond,
@@ -127,11 +128,18 @@ class AsyncEngine:
                 self._vocabulary = await self._calls.run(self._engine.vocabulary)
         return self._vocabulary
 
-    async def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Return *text*'s token ids; long texts are tokenised in a thread."""
-        if len(text) < self._long:
-            return self._engine.tokenize(text, special=special)
+    async def tokenize(
+        self, text: str, *, special: bool, verbatim: Sequence[Span] = ()
+    ) -> list[int]:
+        """Return *text*'s token ids; long texts are tokenised in a thread.
+
+        Names of control tokens in parts that are *verbatim* stay text.
+        """
         tokenize = partial(self._engine.tokenize, text, special=special)
+        if verbatim:
+            tokenize = partial(tokenize, verbatim=verbatim)
+        if len(text) < self._long:
+            return tokenize()
         return await self._calls.run(tokenize, _tokens_in(len(text)))
 
     def submit(self, requests: Sequence[GenerateRequest]) -> EventStream:

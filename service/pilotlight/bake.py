@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from pilotlight.models.baked import baked_path, template_digest, template_source
-from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.catalog import ModelEntry, SpecialTokens
 from pilotlight.models.registry import BackendBroken, Registry
 from pilotlight.prompt.errors import ChatTemplateError
 from pilotlight_backend import (
@@ -54,6 +54,7 @@ def bake(
     prompt: str,
     *,
     output: Path | None = None,
+    special_tokens: SpecialTokens = "text",
     clock: Callable[[], float] = time.perf_counter,
 ) -> Baking:
     """Evaluate the system prompt *prompt* with *entry* and write its state.
@@ -71,7 +72,8 @@ def bake(
         with closing(claim.backend.load(claim.facts, options, lambda _: None)) as engine:
             if not isinstance(engine, BakingEngine):
                 raise CannotBake(f"{entry.name}: the backend {claim.backend.name} cannot bake")
-            tokens = _tokens(source, engine, prompt)
+            parses = (entry.options.special_tokens_in_content or special_tokens) == "parse"
+            tokens = _tokens(source, engine, prompt, parses=parses)
             began = clock()
             count = engine.bake(tokens, BakedPrompt(path=path, template=template_digest(source)))
             return Baking(count, path, path.stat().st_size, clock() - began)
@@ -91,11 +93,18 @@ def _template_source(entry: ModelEntry, facts: ModelFacts) -> str:
     return source
 
 
-def _tokens(source: str, engine: Engine, prompt: str) -> tuple[int, ...]:
-    """Return the tokens of *prompt* as requests will have them."""
+def _tokens(source: str, engine: Engine, prompt: str, *, parses: bool) -> tuple[int, ...]:
+    """Return the tokens of *prompt* as requests will have them.
+
+    *parses* says whether names of special tokens in it are those tokens.
+    """
     # Jinja is imported where it is needed, as when serving.
     from pilotlight.prompt.chat_template import ChatTemplate  # noqa: PLC0415
     from pilotlight.prompt.stable import CLOCKS, stable_tokens  # noqa: PLC0415
+    from pilotlight.prompt.verbatim import ControlNames, Verbatim  # noqa: PLC0415
+
+    def tokenize(written: Verbatim) -> list[int]:
+        return engine.tokenize(written.text, special=True, verbatim=written.spans)
 
     templates = [
         ChatTemplate(
@@ -106,4 +115,5 @@ def _tokens(source: str, engine: Engine, prompt: str) -> tuple[int, ...]:
         )
         for clock in CLOCKS
     ]
-    return stable_tokens(templates, prompt, lambda text: engine.tokenize(text, special=True))
+    names = ControlNames(() if parses else engine.facts.control_names)
+    return stable_tokens(templates, prompt, tokenize, names)

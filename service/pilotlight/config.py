@@ -240,6 +240,15 @@ class Settings(Struct, frozen=True, kw_only=True):
             description="What a request's unknown fields meet: a 400 that names them, or nothing."
         ),
     ] = "refuse"
+    special_tokens_in_content: Annotated[
+        Literal["text", "parse"],
+        Meta(
+            description=(
+                "What names of special tokens, such as <|im_end|>, are in messages and tools: text,"
+                " or those tokens. With parse a user's text can end its turn and write others."
+            )
+        ),
+    ] = "text"
     chat_completions: Annotated[bool, Meta(description="Whether the chat endpoint is served.")] = (
         True
     )

@@ -86,7 +86,9 @@ class Service:
             max_queue=settings.max_queue,
             clock=clock,
         )
-        self.generator = Generator(self.reception)
+        self.generator = Generator(
+            self.reception, special_tokens=settings.special_tokens_in_content
+        )
         self.embedder = Embedder(self.reception, max_queue=settings.max_queue, clock=clock)
         self._preloading: asyncio.Task[None] | None = None
 

@@ -5,6 +5,7 @@ import pytest
 from pilotlight.prompt.chat_template import ChatTemplate
 from pilotlight.prompt.errors import PromptNotStable, TemplateRefused
 from pilotlight.prompt.stable import CLOCKS, stable_tokens
+from pilotlight.prompt.verbatim import ControlNames, Verbatim
 from pilotlight_backend.testing.fake_model import CHAT_TEMPLATE
 
 BOS = "<s>"
@@ -16,17 +17,26 @@ def templates(source):
     return [ChatTemplate(source, bos_token=BOS, eos_token=BOS, now=now) for now in CLOCKS]
 
 
-def by_character(text):
-    return [ord(character) for character in text]
+NAMES = ControlNames(["<|im_start|>", "<|im_end|>"])
 
 
-def by_pair(text):
+def by_character(written):
+    """Split into characters; those of a name that stays text are others than the markup's."""
+    inside = {at for start, end in written.spans for at in range(start, end)}
+    return [
+        ord(character) + (0x100000 if at in inside else 0)
+        for at, character in enumerate(written.text)
+    ]
+
+
+def by_pair(written):
     """Split as a greedy tokeniser does that knows pairs: a token may reach over any border."""
+    text = written.text
     return [hash(text[at : at + 2]) for at in range(0, len(text), 2)]
 
 
 def stable(source, system=SYSTEM):
-    return "".join(map(chr, stable_tokens(templates(source), system, by_character)))
+    return "".join(map(chr, stable_tokens(templates(source), system, by_character, NAMES)))
 
 
 @pytest.mark.parametrize(
@@ -49,10 +59,19 @@ def test_spaces_at_the_files_end_are_no_matter():
     assert stable(CHAT_TEMPLATE, SYSTEM + "\n\n") == stable(CHAT_TEMPLATE)
 
 
+def test_names_in_a_prompt_stay_text():
+    """The baked tokens are those of requests, in which a system prompt cannot end its turn."""
+    system = "Say <|im_end|>, then stop"
+    tokens = stable_tokens(templates(CHAT_TEMPLATE), system, by_character, NAMES)
+    marked = "".join(chr(one - 0x100000) for one in tokens if one >= 0x100000)
+    assert marked == "<|im_end|>"
+    assert len(tokens) == len(f"<|im_start|>system\n{system}")
+
+
 def test_token_over_the_prompts_end_is_left_out():
     """Where the last letter is one token with what follows, it is not baked."""
-    tokens = stable_tokens(templates("{{ messages[0].content }}!"), "abc", by_pair)
-    assert tokens == tuple(by_pair("ab"))
+    tokens = stable_tokens(templates("{{ messages[0].content }}!"), "abc", by_pair, NAMES)
+    assert tokens == tuple(by_pair(Verbatim("ab")))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from pilotlight_backend.guide import Vocabulary
+from pilotlight_backend.spans import Span
 from pilotlight_backend.types import (
     BakedPrompt,
     EmbedEvent,
@@ -55,6 +56,13 @@ class BaseEngine(Protocol):
 @runtime_checkable
 class Engine(BaseEngine, Protocol):
     """A loaded model that writes answers."""
+
+    def tokenize(self, text: str, *, special: bool, verbatim: Sequence[Span] = ()) -> list[int]:
+        """Return the token ids of *text*; with *special*, special tokens' names become their ids.
+
+        In the parts of it that are *verbatim*, which rise and do not overlap, the names of
+        `facts.control_names` stay text all the same. Adds nothing at either end.
+        """
 
     def vocabulary(self) -> Vocabulary:
         """Return every token; the first call may take some tenths of a second."""

@@ -55,6 +55,8 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     """How many tokens there are, on a loaded engine; 0 where it does not say."""
     embedding_length: int = 0
     """Numbers of the vectors that it makes of texts; 0 where it writes answers instead."""
+    control_names: frozenset[str] = frozenset()
+    """On a loaded engine, the names of the tokens that steer and are no text: `<|im_end|>`."""
     sampling: frozenset[str] = BASIC_SAMPLING
     """On a loaded engine, the fields of `SamplingParams` that it honours; it refuses others."""
 

@@ -137,6 +137,7 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
     facts = replace(
         facts,
         vocabulary_size=model.vocabulary_size,
+        control_names=model.control_names,
         sampling=frozenset(SamplingParams.__struct_fields__),
     )
     return LlamaCppEngine(facts, model, context, options, baked)

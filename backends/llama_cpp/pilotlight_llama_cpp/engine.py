@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -19,6 +19,7 @@ from pilotlight_backend import (
 )
 from pilotlight_backend.baking import write_baked
 from pilotlight_backend.checks import check_request
+from pilotlight_backend.spans import Span, parts
 from pilotlight_llama_cpp.baking import StateOfPrompt, origin, whole_tiles
 from pilotlight_llama_cpp.growing_context import GrowingContext
 from pilotlight_llama_cpp.model import Model
@@ -63,9 +64,11 @@ class LlamaCppEngine:
         """The model's facts, with the context length that is in force."""
         return self._facts
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
+    def tokenize(self, text: str, *, special: bool, verbatim: Sequence[Span] = ()) -> list[int]:
         """Return the token ids of *text*; with *special*, special tokens' names become ids."""
-        return self._model.tokenize(text, special=special)
+        if not (special and verbatim):
+            return self._model.tokenize(text, special=special)
+        return self._model.tokenize_parts(parts(text, verbatim))
 
     def vocabulary(self) -> Vocabulary:
         """Return every token."""

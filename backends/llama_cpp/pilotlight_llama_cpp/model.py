@@ -2,7 +2,8 @@
 
 import ctypes
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ _PIECE_BYTES = 128
 _TEXT_BYTES = 1024
 _LONG_ROPE = b".rope.scaling.original_context_length"
 _SPELLED = True
+_GUARD = "\ufdd0"
+"""A noncharacter: its bytes are tokens of their own, which merge with nothing."""
 
 
 class Model:
@@ -46,6 +49,11 @@ class Model:
         )
         """Whether what a slot holds is the same in a context of another length."""
         self.suppressed = self._suppressed()
+        self._special = (
+            self.lib.LLAMA_TOKEN_ATTR_CONTROL
+            | self.lib.LLAMA_TOKEN_ATTR_UNKNOWN
+            | self.lib.LLAMA_TOKEN_ATTR_USER_DEFINED
+        )
         self.control: tuple[int, ...] = ()
         """The tokens that steer and are no text, once they are read."""
         self.ends: tuple[int, ...] = ()
@@ -87,13 +95,23 @@ class Model:
         llama.cpp makes each token that ends a generation such a one (llama-vocab.cpp,
         special_eog_ids), but for an end that the file names itself.
         """
-        attribute = self.lib.llama_vocab_get_attr
-        vocab, control = self.vocab, self.lib.LLAMA_TOKEN_ATTR_CONTROL
+        attribute, vocab = self.lib.llama_vocab_get_attr, self.vocab
+        # Both become their tokens where special tokens are parsed (tokenizer_st_partition).
+        control = self.lib.LLAMA_TOKEN_ATTR_CONTROL | self.lib.LLAMA_TOKEN_ATTR_UNKNOWN
         self.control = tuple(
             token for token in range(self.vocabulary_size) if attribute(vocab, token) & control
         )
         named = {self.lib.llama_vocab_eos(vocab), self.lib.llama_vocab_eot(vocab)} - {-1}
         self.ends = tuple(filter(self.is_end, sorted({*self.control, *named})))
+
+    @property
+    def control_names(self) -> frozenset[str]:
+        """The names of the tokens that are no text, those that are UTF-8."""
+        names = set()
+        for token in self.control:
+            with suppress(UnicodeDecodeError):
+                names.add(self.piece(token).decode())
+        return frozenset(names - {""})
 
     def tokenize(self, text: str, *, special: bool, add_special: bool = False) -> list[int]:
         """Return the token ids of *text*; with *add_special* what the header wants at its ends."""
@@ -110,6 +128,33 @@ class Model:
         if count < 0:
             raise InferenceFailed(f"the text of {len(data)} bytes could not be tokenised")
         return ids[:count]
+
+    def tokenize_parts(self, some: Iterable[tuple[str, bool]]) -> list[int]:
+        """Return the token ids of the parts of one text, each with whether names in it stay text.
+
+        Between the parts nothing merges.
+        """
+        ids: list[int] = []
+        for text, verbatim in some:
+            ids += self._tokenize_behind(ids[-1:], text, special=not verbatim)
+        return ids
+
+    def _tokenize_behind(self, before: Sequence[int], text: str, *, special: bool) -> list[int]:
+        """Return the token ids of *text*, which follows *before* in its text.
+
+        A SentencePiece vocabulary puts a space before a text that begins, or follows a special
+        token (llama-vocab.cpp, `add_space_prefix`): not here, where text comes before it.
+        """
+        if not before or self._is_special(before[0]):
+            return self.tokenize(text, special=special)
+        guard = self.tokenize(_GUARD, special=False)
+        guarded = self.tokenize(_GUARD + text, special=special)
+        if guarded[: len(guard)] != guard:
+            return self.tokenize(text, special=special)
+        return guarded[len(guard) :]
+
+    def _is_special(self, token: int) -> bool:
+        return bool(self.lib.llama_vocab_get_attr(self.vocab, token) & self._special)
 
     def piece(self, token: int) -> bytes:
         """Return the bytes of *token*, special tokens spelled out."""

@@ -71,7 +71,12 @@ class OnnxBackend:
             model.close()
             raise
         return OnnxEngine(
-            replace(facts, vocabulary_size=model.vocabulary_size, sampling=SUPPORTED),
+            replace(
+                facts,
+                vocabulary_size=model.vocabulary_size,
+                control_names=frozenset(model.vocabulary.special),
+                sampling=SUPPORTED,
+            ),
             model,
             slots=options.parallel,
             chunk=options.chunk,

@@ -1,7 +1,7 @@
 """A loaded model that answers requests."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pilotlight_backend import (
     EngineEvent,
@@ -12,6 +12,7 @@ from pilotlight_backend import (
     Vocabulary,
 )
 from pilotlight_backend.checks import check_request
+from pilotlight_backend.spans import Span, parts
 from pilotlight_onnx.model import Model
 from pilotlight_onnx.runner import Job, Runner
 from pilotlight_onnx.slots import Slots
@@ -52,9 +53,13 @@ class OnnxEngine:
         """The model's facts, with the context length that is in force."""
         return self._facts
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
+    def tokenize(self, text: str, *, special: bool, verbatim: Sequence[Span] = ()) -> list[int]:
         """Return the token ids of *text*; with *special*, special tokens' names become ids."""
-        return self._model.tokenize(text, special=special)
+        return [
+            token
+            for part, stays in parts(text, verbatim)
+            for token in self._model.tokenize(part, special=special and not stays)
+        ]
 
     def vocabulary(self) -> Vocabulary:
         """Return every token."""

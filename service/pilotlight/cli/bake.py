@@ -23,7 +23,14 @@ def bake(arguments: dict[str, Any]) -> None:
         service = Service(settings)
         entry = asyncio.run(service.resolver.resolve(name))
         options = load_options(settings, entry)
-        done = baking.bake(entry, service.registry, options, prompt, output=output)
+        done = baking.bake(
+            entry,
+            service.registry,
+            options,
+            prompt,
+            output=output,
+            special_tokens=settings.special_tokens_in_content,
+        )
     except (baking.CannotBake, ServiceError) as error:
         sys.exit(f"pilotlight: {error}")
     print(  # noqa: T201 - a command's output

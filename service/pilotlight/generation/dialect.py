@@ -9,15 +9,18 @@ from msgspec import Struct
 
 from pilotlight import __version__
 from pilotlight.async_engine import AsyncEngine
-from pilotlight.models.catalog import template_path
+from pilotlight.models.catalog import SpecialTokens, template_path
 from pilotlight.models.loaded import LoadedModel
 from pilotlight.output import reasoning, tool_calls
 from pilotlight.prompt.errors import TemplateInvalid
+from pilotlight.prompt.verbatim import ControlNames
 
 if TYPE_CHECKING:
     from pilotlight.prompt.chat_template import ChatTemplate
 
 logger = logging.getLogger(__name__)
+
+NO_NAMES = ControlNames()
 
 
 class Dialect(Struct, frozen=True, eq=False, weakref=True):
@@ -35,11 +38,20 @@ class Dialect(Struct, frozen=True, eq=False, weakref=True):
     """Names what determines the tokens of a seed: this server, the backend, the model."""
     bos_token: str
     """What text that no template rendered is to start with."""
+    names: ControlNames = NO_NAMES
+    """Names of control tokens that stay text where a request's messages have them."""
+    answer_names: ControlNames = NO_NAMES
+    """Those of them that are no reasoning markers, which the template may look for in an answer."""
 
 
-def learn(model: LoadedModel, engine: AsyncEngine) -> Dialect:
-    """Read how *model* is spoken to. Compiles a template, so it belongs into a thread."""
+def learn(model: LoadedModel, engine: AsyncEngine, *, special: SpecialTokens = "text") -> Dialect:
+    """Read how *model* is spoken to. Compiles a template, so it belongs into a thread.
+
+    *special* says what names of special tokens in messages are, unless models.yaml does.
+    """
     options = model.entry.options
+    parses = (options.special_tokens_in_content or special) == "parse"
+    names = ControlNames(() if parses else model.facts.control_names)
     source, template, unusable = model.facts.chat_template, None, None
     try:
         if options.chat_template:
@@ -48,15 +60,18 @@ def learn(model: LoadedModel, engine: AsyncEngine) -> Dialect:
     except (TemplateUnreadable, TemplateInvalid) as error:
         unusable = f"{model.entry.name}: {error}"
         logger.warning("%s; the model serves all but chat", unusable)
+    reasoning_format = options.reasoning_format or reasoning.detect(source or "")
     return Dialect(
         model=model.entry.name,
         template=template,
         unusable=unusable,
-        reasoning=options.reasoning_format or reasoning.detect(source or ""),
+        reasoning=reasoning_format,
         tool_calls=options.tool_call_format or tool_calls.detect(source or ""),
         engine=engine,
         fingerprint=_fingerprint(model),
         bos_token=model.facts.bos_token if model.facts.add_bos else "",
+        names=names,
+        answer_names=names.without(reasoning.markers(reasoning_format)),
     )
 
 

@@ -18,6 +18,7 @@ from pilotlight.generation.refusal import check_requests, failure, refusal
 from pilotlight.generation.rendering import Rendered, render
 from pilotlight.generation.spelling import spell
 from pilotlight.generation.waiting import ANNOUNCE_AFTER, announced
+from pilotlight.models.catalog import SpecialTokens
 from pilotlight.models.loaded import Hold, LoadedModel, ModelStatus
 from pilotlight.reception import Reception
 from pilotlight.single_flight import SingleFlight
@@ -27,10 +28,20 @@ from pilotlight_backend import GenerateRequest, Guide, SamplingParams
 class Generator:
     """Generates with whatever model a request names."""
 
-    def __init__(self, reception: Reception, *, announce_after: float = ANNOUNCE_AFTER) -> None:
-        """Announce requests that wait *announce_after* seconds for a slot."""
+    def __init__(
+        self,
+        reception: Reception,
+        *,
+        announce_after: float = ANNOUNCE_AFTER,
+        special_tokens: SpecialTokens = "text",
+    ) -> None:
+        """Announce requests that wait *announce_after* seconds for a slot.
+
+        *special_tokens* says what their names in messages are, where models.yaml does not.
+        """
         self._reception = reception
         self._announce_after = announce_after
+        self._special_tokens = special_tokens
         self._checking = asyncio.Lock()
         self._guiding = Guiding()
         self._dialects: SingleFlight[LoadedModel, Dialect] = SingleFlight()
@@ -143,13 +154,13 @@ class Generator:
                 raise failure(answer.failure, prompt) from answer.failure
 
     async def _dialect(self, model: LoadedModel) -> Dialect:
-        return await self._dialects.get(model, lambda: _learn(model))
+        return await self._dialects.get(model, lambda: _learn(model, self._special_tokens))
 
 
-async def _learn(model: LoadedModel) -> Dialect:
+async def _learn(model: LoadedModel, special: SpecialTokens) -> Dialect:
     engine = AsyncEngine(model.engine, model.calls)
     model.failure.tell(engine.fail)
-    return await asyncio.to_thread(learn, model, engine)
+    return await asyncio.to_thread(learn, model, engine, special=special)
 
 
 def _requests(

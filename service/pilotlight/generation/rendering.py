@@ -1,6 +1,8 @@
 """From a prompt to its tokens, in one model's dialect."""
 
 import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -9,6 +11,7 @@ from pilotlight.generation.dialect import Dialect
 from pilotlight.generation.params import ChatPrompt, Prompt, TextPrompt, TokensPrompt
 from pilotlight.output import reasoning
 from pilotlight.prompt.errors import TemplateFailed, TemplateRefused
+from pilotlight.prompt.verbatim import Marking
 
 _LONG = 8192
 """Characters of a prompt from which on it is rendered in a thread."""
@@ -50,14 +53,17 @@ async def _text_tokens(dialect: Dialect, prompt: TextPrompt) -> tuple[int, ...]:
 
 
 async def _render_chat(dialect: Dialect, prompt: ChatPrompt) -> Rendered:
-    text = await _chat_text(dialect, prompt)
-    opened, may_think = _thinking(dialect.reasoning, text)
+    marking = Marking(dialect.names, [*_said(prompt)])
+    text = await _chat_text(dialect, prompt, marking)
+    opened, may_think = _thinking(dialect.reasoning, marking.clean(text))
     if prompt.prefill:
         # The answer has begun already, so the thought before it is over.
         if dialect.reasoning is not None and opened:
             text += reasoning.FORMATS[dialect.reasoning].closing
-        text, opened, may_think = text + prompt.prefill, False, False
-    tokens = await dialect.engine.tokenize(text, special=True)
+        text += marking.mark(prompt.prefill, dialect.answer_names)
+        opened, may_think = False, False
+    written = marking.resolve(text)
+    tokens = await dialect.engine.tokenize(written.text, special=True, verbatim=written.spans)
     return Rendered(tuple(tokens), chat=True, opened=opened, may_think=may_think)
 
 
@@ -68,8 +74,21 @@ def _thinking(name: str | None, text: str) -> tuple[bool, bool]:
     return reasoning.opened(name, text), not reasoning.closed(name, text)
 
 
-async def _chat_text(dialect: Dialect, prompt: ChatPrompt) -> str:
-    """Render the conversation; a long one in a thread, so that the event loop goes on."""
+def _said(prompt: ChatPrompt) -> Iterator[object]:
+    """Yield what the request says, and the template does not."""
+    yield from (prompt.messages, prompt.tools, prompt.variables, prompt.prefill)
+
+
+def _marked(dialect: Dialect, messages: Sequence[Mapping[str, Any]], marking: Marking) -> Any:
+    """Return *messages* with names of control tokens marked."""
+    return [
+        marking.mark(one, dialect.answer_names if one["role"] == "assistant" else None)
+        for one in messages
+    ]
+
+
+async def _chat_text(dialect: Dialect, prompt: ChatPrompt, marking: Marking) -> str:
+    """Render the conversation, marked; a long one in a thread, so that the event loop goes on."""
     template = dialect.template
     if dialect.unusable:
         raise ModelLoadFailed(dialect.unusable, retry_after=None)
@@ -81,10 +100,10 @@ async def _chat_text(dialect: Dialect, prompt: ChatPrompt) -> str:
 
     def text() -> str:
         return template.render(
-            prompt.messages,
-            tools=prompt.tools,
+            _marked(dialect, prompt.messages, marking),
+            tools=marking.mark(prompt.tools),
             add_generation_prompt=prompt.generation_prompt,
-            **prompt.variables,
+            **marking.mark(prompt.variables),
         )
 
     size = sum(len(message["content"]) for message in prompt.messages)
@@ -94,7 +113,8 @@ async def _chat_text(dialect: Dialect, prompt: ChatPrompt) -> str:
         return text() if size < _LONG and template.quick else await asyncio.to_thread(text)
     except TemplateRefused as error:
         raise InvalidRequest(
-            f"the model's chat template refuses this: {error}", param=prompt.param
+            f"the model's chat template refuses this: {marking.clean(str(error))}",
+            param=prompt.param,
         ) from None
     except TemplateFailed as error:
-        raise InvalidRequest(str(error), param=prompt.param) from error
+        raise InvalidRequest(marking.clean(str(error)), param=prompt.param) from error

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
@@ -11,6 +11,8 @@ from pilotlight.config import ConfigError, Count, Isolation, Seconds
 from pilotlight.models.fetch.address import Address, is_address, parse_address, place
 from pilotlight.models.registry import BackendBroken, Registry
 from pilotlight_backend import BackendError
+
+SpecialTokens: TypeAlias = Literal["text", "parse"]
 
 
 class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,6 +46,8 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Seconds without progress after which a load hangs; 0 for never."""
     reasoning_format: str | None = None
     tool_call_format: str | None = None
+    special_tokens_in_content: SpecialTokens | None = None
+    """Whether names of special tokens in messages stay text, or are parsed."""
 
 
 class Origin(Struct, frozen=True):

@@ -230,6 +230,15 @@ def detect(chat_template: str) -> str | None:
     return None
 
 
+def markers(name: str | None) -> frozenset[str]:
+    """Return the texts that tell reasoning from content in the format *name*; none of no format."""
+    if name is None:
+        return frozenset()
+    written = FORMATS[name]
+    states = (marker for state in written.states.values() for marker in state.targets)
+    return frozenset({written.opening, written.closer, *written.lead, *states})
+
+
 def opened(name: str, rendered_prompt: str) -> bool:
     """Tell whether the prompt has opened the thought, so that the answer begins inside it."""
     return rendered_prompt.rstrip(_SPACE).endswith(FORMATS[name].opening)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pilotlight.prompt.chat_template import ChatTemplate
 from pilotlight.prompt.errors import PromptNotStable
+from pilotlight.prompt.verbatim import ControlNames, Marking, Verbatim
 
 T = TypeVar("T")
 
@@ -24,16 +25,19 @@ _USERS = ("a", "Z", "0", "é", " a", "\na")
 
 
 def stable_tokens(
-    templates: Sequence[ChatTemplate], system: str, tokenize: Callable[[str], list[int]]
+    templates: Sequence[ChatTemplate],
+    system: str,
+    tokenize: Callable[[Verbatim], list[int]],
+    names: ControlNames,
 ) -> tuple[int, ...]:
     """Return the tokens up to the end of the prompt *system*, as far as nothing changes them.
 
     *templates* are one template at several times. Raises `PromptNotStable` where the text does not
-    begin every request, and what rendering raises.
+    begin every request, and what rendering raises. *names* stay text in the prompt.
     """
     system = system.rstrip()
-    texts = list(_renderings(templates, system))
-    if system.lstrip() not in "".join(_common(texts)):
+    texts = list(_renderings(templates, system, Marking(names, system)))
+    if system.lstrip() not in "".join(_common([written.text for written in texts])):
         raise PromptNotStable(
             "the chat template does not begin every request with the system prompt: it leaves it"
             " out, changes it, or puts the time before it"
@@ -41,13 +45,16 @@ def stable_tokens(
     return tuple(_common([tokenize(text) for text in texts]))
 
 
-def _renderings(templates: Sequence[ChatTemplate], system: str) -> Iterator[str]:
+def _renderings(
+    templates: Sequence[ChatTemplate], system: str, marking: Marking
+) -> Iterator[Verbatim]:
     for template, ending, user in product(templates, _ENDINGS, _USERS):
         messages = (
-            {"role": "system", "content": system + ending},
+            {"role": "system", "content": marking.mark(system + ending)},
             {"role": "user", "content": user},
         )
-        yield template.render(messages, tools=None, add_generation_prompt=True)
+        text = template.render(messages, tools=None, add_generation_prompt=True)
+        yield marking.resolve(text)
 
 
 def _common(sequences: Sequence[Sequence[T]]) -> Sequence[T]:

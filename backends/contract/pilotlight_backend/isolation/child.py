@@ -244,7 +244,11 @@ class Child:
     def _value(self, call: wire.Call) -> list[int] | int | Vocabulary:
         match call:
             case wire.Tokenize():
-                return self._engine.tokenize(_text(call.text), special=call.special)
+                text, special = _text(call.text), call.special
+                if not call.verbatim:
+                    return self._engine.tokenize(text, special=special)
+                engine = cast("Engine", self._engine)
+                return engine.tokenize(text, special=special, verbatim=call.verbatim)
             case wire.TokenizeInput():
                 return cast("EmbeddingEngine", self._engine).tokenize_input(_text(call.text))
             case wire.ReadVocabulary():

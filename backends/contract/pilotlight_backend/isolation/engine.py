@@ -10,6 +10,7 @@ from pilotlight_backend.isolation import wire
 from pilotlight_backend.isolation.connection import Connection
 from pilotlight_backend.isolation.process import Process
 from pilotlight_backend.protocols import Ticket
+from pilotlight_backend.spans import Span
 from pilotlight_backend.types import (
     BakedPrompt,
     EmbedEvent,
@@ -46,11 +47,11 @@ class IsolatedBase:
         """The number of the process that does the work."""
         return self._connection.pid
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
+    def tokenize(self, text: str, *, special: bool, verbatim: Sequence[Span] = ()) -> list[int]:
         """Return the token ids of *text*; see `BaseEngine.tokenize`."""
         data = text.encode("utf-8", "surrogatepass")
         ids: list[int] = self._connection.call(
-            lambda number: wire.Tokenize(number, data, special), _tokens_in(data)
+            lambda number: wire.Tokenize(number, data, special, tuple(verbatim)), _tokens_in(data)
         )
         return ids
 

@@ -76,6 +76,7 @@ class Tokenize(Struct, frozen=True, tag=True):
     id: int
     text: bytes
     special: bool
+    verbatim: tuple[tuple[int, int], ...] = ()
 
 
 class TokenizeInput(Struct, frozen=True, tag=True):

@@ -111,10 +111,12 @@ class FakeBackend:
         if error is not None:
             raise error
         progress(LoadProgress("warm", facts.size_bytes, facts.size_bytes))
+        tokenizer = tokenizer_of(model)
         facts = replace(
             facts,
             context_length=context_length(facts, options),
-            vocabulary_size=tokenizer_of(model).size,
+            vocabulary_size=tokenizer.size,
+            control_names=tokenizer.control,
         )
         open_ = self._open_embedder if facts.embeds else self._open
         return open_(model, facts, options)

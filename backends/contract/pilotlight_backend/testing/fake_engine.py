@@ -22,6 +22,7 @@ from pilotlight_backend.errors import (
 from pilotlight_backend.guide import Guide, Vocabulary
 from pilotlight_backend.placement import common_prefix
 from pilotlight_backend.protocols import Ticket
+from pilotlight_backend.spans import Span, parts
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import FakeModel
 from pilotlight_backend.testing.fake_tokenizer import reply_of, tokenizer_of
@@ -144,9 +145,13 @@ class FakeEngine:
         """The model's facts, with the context length that is in force."""
         return self._facts
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
+    def tokenize(self, text: str, *, special: bool, verbatim: Sequence[Span] = ()) -> list[int]:
         """Return an id for each byte of *text*, and with *special* for each special token."""
-        return self._tokenizer.encode(text, special=special)
+        return [
+            token
+            for part, stays in parts(text, verbatim)
+            for token in self._tokenizer.encode(part, special=special and not stays)
+        ]
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """Return the text of *ids*, for a test to say what a prompt held."""

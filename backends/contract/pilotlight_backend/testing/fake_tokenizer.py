@@ -5,15 +5,10 @@ from collections.abc import Iterable, Sequence
 
 from pilotlight_backend.testing.fake_model import FakeModel, Piece
 
-SPECIAL_TOKENS = (
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|endoftext|>",
-    "<think>",
-    "</think>",
-    "<tool_call>",
-    "</tool_call>",
-)
+CONTROL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
+USER_DEFINED_TOKENS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
+"""Tokens of their own that are text, as in the vocabularies of models."""
+SPECIAL_TOKENS = (*CONTROL_TOKENS, *USER_DEFINED_TOKENS)
 FIRST_SPECIAL = 256
 
 
@@ -36,6 +31,11 @@ class FakeTokenizer:
     def size(self) -> int:
         """How many ids there are; they start at 0."""
         return len(self._pieces)
+
+    @property
+    def control(self) -> frozenset[str]:
+        """The names of the special tokens that are no text."""
+        return frozenset(self.special).difference(USER_DEFINED_TOKENS)
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Return the ids of *text*; a surrogate, which UTF-8 cannot say, becomes `?`."""

@@ -52,6 +52,20 @@ class TokenizeConformance(ConformanceFixtures):
         assert len(special) == 1
         assert engine.tokenize(engine.facts.eos_token, special=False) != special
 
+    def test_names_stay_text_where_they_are_verbatim(self, engine: Engine) -> None:
+        """Of a name that comes twice, the one in a verbatim part is spelled by other tokens."""
+        name = engine.facts.eos_token
+        if not name:
+            pytest.skip("the model has no end token")
+        assert name in engine.facts.control_names
+        (end,) = engine.tokenize(name, special=True)
+        text, at = f"one {name} two {name}", len("one ")
+        ids = engine.tokenize(text, special=True, verbatim=[(at, at + len(name))])
+        assert ids[-1] == end
+        assert end not in ids[:-1]
+        pieces = engine.vocabulary().pieces
+        assert b"".join(pieces[token] for token in ids).decode().strip() == text
+
     @pytest.mark.parametrize("kind", UGLY_TEXTS)
     def test_any_text_has_tokens(self, engine: Engine, kind: str) -> None:
         """Text of any script, and text that is hardly text, has tokens and always the same."""
