@@ -28,7 +28,7 @@ from pilotlight_backend import (
 )
 from pilotlight_backend.logits import Logits
 from pilotlight_backend.testing.conformance.listener import Listener, run, submit
-from pilotlight_backend.testing.fake import FakeBackend, FakeEngine, FakeModel, Piece
+from pilotlight_backend.testing.fake import FakeBackend, FakeEngine, FakeModel, Line, Piece
 
 OPTIONS = LoadOptions(parallel=2)
 ENDING = 257
@@ -99,6 +99,8 @@ def test_facts_are_what_the_file_says(backend: FakeBackend, tmp_path: Path):
         ('{"context_length": 0}', "context_length"),
         ('{"load_error": "sometimes"}', "load_error"),
         ('{"reply": [{"hex": "00"}]}', "hex"),
+        ('{"script": [{"when": "("}]}', "reply"),
+        ('{"script": [{"when": "(", "reply": "x"}]}', "regular expression"),
         ('{"name": "cut', "model.fake"),
         ("[]", "model.fake"),
         ("\x80", "model.fake"),
@@ -217,6 +219,20 @@ def test_default_reply_to_plain_text_is_that_text(load):
     """Without a reply a model that is given no chat says the whole prompt."""
     engine = load()
     assert engine.detokenize(run(engine, ask(engine, "just text")).tokens) == "just text"
+
+
+def test_script_answers_by_what_the_prompt_holds(load):
+    """The first line that is found in the prompt says the reply, special tokens understood."""
+    call = "<tool_call>look</tool_call>"
+    script = (Line("found", "It is there."), Line("<\\|im_start\\|>.*look", call))
+    engine = load(script=script, reply="What?")
+    for prompt, reply in [
+        ("<|im_start|>please look", call),
+        ("<|im_start|>please look<|im_end|>found", "It is there."),
+        ("please look", "What?"),
+    ]:
+        listener = run(engine, ask(engine, prompt))
+        assert engine.detokenize(listener.tokens) == reply
 
 
 def test_empty_reply_ends_at_once(load):

@@ -30,7 +30,7 @@ from pilotlight_backend.testing.fake_baking import FakeBakingEngine, baked_token
 from pilotlight_backend.testing.fake_embedding_engine import FakeEmbeddingEngine
 from pilotlight_backend.testing.fake_engine import FakeEngine
 from pilotlight_backend.testing.fake_gate import Gate
-from pilotlight_backend.testing.fake_model import SUFFIX, FakeModel, Piece, read_model
+from pilotlight_backend.testing.fake_model import SUFFIX, FakeModel, Line, Piece, read_model
 from pilotlight_backend.testing.fake_tokenizer import tokenizer_of
 from pilotlight_backend.types import LoadOptions, LoadProgress, ModelFacts
 
@@ -41,6 +41,7 @@ __all__ = [
     "FakeEngine",
     "FakeModel",
     "Gate",
+    "Line",
     "Load",
     "Piece",
 ]

@@ -1,5 +1,6 @@
 """The fake's model file: a small JSON object, suffix `.fake`, that says how the model behaves."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -51,6 +52,19 @@ class Piece(Struct, frozen=True, forbid_unknown_fields=True):
     base64: bytes
 
 
+class Line(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a scripted model answers to a prompt in which *when*, a regular expression, is found."""
+
+    when: str
+    reply: str
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.when)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+
+
 class FakeModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A model file's keys. All are optional; one that nobody knows makes the file invalid."""
 
@@ -75,6 +89,12 @@ class FakeModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
 
     reply: str | tuple[str | Piece, ...] | None = None
     """The answer: text, one token for each byte; or its tokens; null echoes the last user."""
+    script: tuple[Line, ...] = ()
+    """Replies by what the prompt holds: the first line that fits, else `reply`.
+
+    A prompt holds the whole conversation, so a line for a tool's result stands before the line for
+    the question that led to the call.
+    """
     token_seconds: Seconds = 0.0
     """What a step takes, for tests in another process; in this one use the gate."""
     prompt_token_seconds: Seconds = 0.0

@@ -74,6 +74,9 @@ def tokenizer_of(model: FakeModel) -> FakeTokenizer:
 
 def reply_of(model: FakeModel, tokenizer: FakeTokenizer, prompt: Sequence[int]) -> list[int]:
     """Return the ids that *model* answers *prompt* with, without the one that ends the answer."""
+    for line in model.script:
+        if re.search(line.when, tokenizer.decode(prompt)):
+            return tokenizer.encode(line.reply, special=True)
     if model.reply is None:
         return last_user(tokenizer, prompt)
     if isinstance(model.reply, str):
