@@ -34,6 +34,9 @@ EXPOSED = (
 _METHODS = b"GET, HEAD, POST, OPTIONS"
 _MAX_AGE = b"7200"
 """Seconds that a browser may keep a preflight's answer; Chromium keeps none for longer."""
+_PREFLIGHT_VARIES = (
+    b"Origin, Access-Control-Request-Headers, Access-Control-Request-Private-Network"
+)
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, \t-]{1,4096}")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -61,7 +64,7 @@ class Cors:
         asked = dict(scope["headers"])
         origin = asked.get(b"origin", b"")
         if _is_preflight(scope["method"], asked) and (self._any or self._names(origin)):
-            headers = [*self._headers(origin), *self._preflight(origin, asked)]
+            headers = self._preflight(origin, asked)
             await send({"type": "http.response.start", "status": 204, "headers": headers})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
@@ -78,7 +81,7 @@ class Cors:
         return origin.lower() in self._named
 
     def _headers(self, origin: bytes) -> Headers:
-        """Return what every answer to *origin* has; empty is that of no page."""
+        """Return what an answer to *origin* has; empty is that of no page."""
         exposed = (b"access-control-expose-headers", ", ".join(EXPOSED).encode())
         if self._any:
             return ((b"access-control-allow-origin", b"*"), exposed)
@@ -88,11 +91,10 @@ class Cors:
         return ((b"access-control-allow-origin", origin), exposed, vary)
 
     def _preflight(self, origin: bytes, asked: Mapping[bytes, bytes]) -> Headers:
-        """Return what a preflight's answer has beyond that."""
+        """Return the headers of a preflight's answer."""
         headers = [
+            (b"access-control-allow-origin", b"*" if self._any else origin),
             (b"access-control-allow-methods", _METHODS),
-            (b"access-control-max-age", _MAX_AGE),
-            (b"vary", b"Access-Control-Request-Headers, Access-Control-Request-Private-Network"),
         ]
         # Whatever is asked for: the SDKs send a dozen headers of their own, `*` does not stand for
         # Authorization, and none of them does more than a request without a browser can.
@@ -104,7 +106,7 @@ class Cors:
         private = asked.get(b"access-control-request-private-network") == b"true"
         if private and self._names(origin):
             headers.append((b"access-control-allow-private-network", b"true"))
-        return headers
+        return [*headers, (b"access-control-max-age", _MAX_AGE), (b"vary", _PREFLIGHT_VARIES)]
 
 
 def _is_preflight(method: str, headers: Mapping[bytes, bytes]) -> bool:

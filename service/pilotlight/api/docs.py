@@ -104,7 +104,8 @@ def docs_handlers(document: Callable[[], dict[str, Any]]) -> Sequence[HTTPRouteH
     @get("/", opt={"operation": _ROOT})
     async def root() -> Response[bytes]:
         # Temporary: browsers keep a permanent one, and there may be another page one day.
-        return Response(b"", status_code=307, headers={"Location": "/swagger"})
+        there = {"Location": "/swagger"}
+        return Response(b"", status_code=307, headers=there, media_type=MediaType.TEXT)
 
     @get(
         "/openapi.json",
