@@ -268,6 +268,47 @@ async def test_a_thought_that_the_template_opens_is_closed_before_what_has_begun
     assert answer["content"] == "three"
 
 
+@pytest.mark.parametrize(
+    ("fields", "end"),
+    [
+        ({"continue_final_message": True}, "<think>\n\n</think>\n\nOne, two"),
+        (
+            {"continue_final_message": True, "add_generation_prompt": False},
+            "<think>\n\n</think>\n\nOne, two",
+        ),
+        (
+            {"continue_final_message": False},
+            "assistant\nOne, two<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        ({"add_generation_prompt": False}, "assistant\nOne, two<|im_end|>\n"),
+        (
+            {"add_generation_prompt": False, "continue_final_message": False},
+            "assistant\nOne, two<|im_end|>\n",
+        ),
+        ({"add_generation_prompt": True}, "<think>\n\n</think>\n\nOne, two"),
+    ],
+)
+async def test_how_a_prompt_ends(service, fields, end):
+    """As vLLM's fields say; the prompt is the one that `/tokenize` tells."""
+    body = begun("One, two") | fields
+    assert (await service.post(body)).status_code == 200
+
+    engine = service.engine
+    prompt = engine.detokenize(engine.requests[-1].prompt)
+    assert prompt.endswith(end)
+    told = await service.post(body, path="/tokenize")
+    assert tuple(told.json()["tokens"]) == tuple(engine.requests[-1].prompt)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/tokenize"])
+async def test_a_message_that_cannot_be_continued(service, path):
+    """A user's last message is none that an answer continues."""
+    response = await service.post(chat(continue_final_message=True), path=path)
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, "continue_final_message")
+    assert "no text of the assistant's" in error["message"]
+
+
 async def test_a_call_is_no_beginning(service):
     """An assistant's last message with calls is a turn like others; a new one follows."""
     call = {"id": "c", "type": "function", "function": {"name": "add", "arguments": "{}"}}

@@ -487,6 +487,28 @@ async def test_echo(service, prompt, told):
     assert [text for text, _ in streamed(chunks, len(told))] == told
 
 
+@pytest.mark.parametrize(("echo", "told"), [(False, ""), (True, "Once ")])
+async def test_no_tokens(service, echo, told):
+    """With `max_tokens` 0 the prompt is evaluated and nothing is generated; streamed too."""
+    whole = await ask(service, "Once ", max_tokens=0, echo=echo)
+    assert texts(whole) == [told]
+    assert whole["choices"][0]["finish_reason"] == "length"
+    assert (whole["usage"]["prompt_tokens"], whole["usage"]["completion_tokens"]) == (5, 0)
+    chunks = await stream(service, "Once ", max_tokens=0, echo=echo)
+    assert streamed(chunks, 1) == [(told, "length")]
+
+
+async def test_no_tokens_of_a_model_that_says_nothing(start):
+    """An answer that would have ended at once is empty as well, and its prompt is cached then."""
+    service = await start()
+    service.write(reply="")
+    whole = await ask(service, ["Once ", "Twice "], max_tokens=0, n=2)
+    assert texts(whole) == [""] * 4
+    assert whole["usage"]["completion_tokens"] == 0
+    again = await ask(service, "Twice ", max_tokens=1)
+    assert again["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+
+
 async def test_the_prompt_is_not_what_stops(service):
     """Stops are looked for in what is generated."""
     assert texts(await ask(service, "Once.", echo=True, stop=["ce", "."])) == ["Once.Hello"]

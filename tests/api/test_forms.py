@@ -34,6 +34,7 @@ async def content(service, **fields) -> str:
     [
         {"response_format": schema_format(SCHEMA)},
         {"response_format": {"type": "json_object"}},
+        {"response_format": {"type": "json_object", "schema": SCHEMA}},
         {"response_format": {"type": "text"}},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "any"}}},
         {"guided_json": SCHEMA},
@@ -53,6 +54,21 @@ async def test_what_keeps_the_form_is_said_as_it_is(start, fields):
     *chunks, _ = await service.stream(**fields)
     pieces = [chunk["choices"][0]["delta"].get("content", "") for chunk in chunks]
     assert "".join(pieces) == WEATHER
+
+
+async def test_a_schema_beside_json_object(start):
+    """As llama-server has it; the answer validates against it, and a fault in it has its place."""
+    service = await start()
+    service.write(reply='{"town": "Rome"}')
+    asked = {"type": "json_object", "schema": SCHEMA}
+
+    assert (await content(service, response_format=asked, max_tokens=9)).startswith('{"city"')
+    fault = asked | {"schema": {"type": "no"}}
+    response = await service.post(chat(response_format=fault))
+    assert (response.status_code, response.json()["error"]["param"]) == (
+        400,
+        "response_format.schema",
+    )
 
 
 @pytest.mark.parametrize(

@@ -364,6 +364,15 @@ async def test_a_prompt(service):
     )
 
 
+async def test_no_tokens(service):
+    """With `max_tokens` 0 a slot holds the prompt, and the answer is empty."""
+    warmed = await message(service, max_tokens=0)
+    assert (warmed["content"], warmed["stop_reason"]) == ([], "max_tokens")
+    assert warmed["usage"]["output_tokens"] == 0
+    usage = (await message(service))["usage"]
+    assert usage["cache_read_input_tokens"] > usage["input_tokens"]
+
+
 async def test_a_prefill(service):
     """A last assistant message is what the answer goes on from, after no thought."""
     prompt = await prompt_of(service, messages=[*HI, {"role": "assistant", "content": "Well, "}])

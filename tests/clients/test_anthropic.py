@@ -238,6 +238,20 @@ def test_the_wire_is_the_clients_types(spark: Any):
         assert misfits(post(spark, **wrong).text, ErrorResponse, EXTENSIONS) == []
 
 
+def test_models(fakes: Callable[..., FakeServer]):
+    """They are listed over pages, and each can be looked up."""
+    server = fakes(one={}, three={}, two={})
+    with anthropic.Anthropic(base_url=server.url, api_key="none") as client:
+        names = {model.id for model in client.models.list(limit=2)}
+        model = client.models.retrieve("three")
+        with pytest.raises(anthropic.NotFoundError) as nobody:
+            client.models.retrieve("nobody")
+
+    assert {"one", "two", "three"} <= names
+    assert (model.id, model.type, model.max_input_tokens) == ("three", "model", 4096)
+    assert nobody.value.type == "not_found_error"
+
+
 def test_errors_are_the_clients_own(client: anthropic.Anthropic):
     """Errors arrive as the client's exceptions."""
     with pytest.raises(anthropic.NotFoundError) as nobody:

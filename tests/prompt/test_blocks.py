@@ -61,6 +61,26 @@ def test_no_system_prompt_is_no_message(system):
     assert rendered(HI, system=system) == ([HI], "")
 
 
+NOTE = {"role": "system", "content": "Be brief.", "clear_at": "next_user_message"}
+OTHER = {"role": "assistant", "content": "x"}
+
+
+@pytest.mark.parametrize(
+    ("turns", "seen"),
+    [
+        ([HI, NOTE], ["user", "system"]),
+        ([HI, NOTE, OTHER, HI], ["user", "assistant", "user"]),
+        ([HI, NOTE | {"clear_at": "never"}, OTHER, HI], ["user", "system", "assistant", "user"]),
+        ([HI, OTHER, HI, NOTE], ["user", "assistant", "user", "system"]),
+        ([HI, {"role": "system", "output_config": {"effort": "low"}}], ["user"]),
+    ],
+)
+def test_a_system_message_that_is_cleared(turns, seen):
+    """With the user's next turn the model sees it no more; without a text it never does."""
+    messages, _ = rendered(*turns)
+    assert [one["role"] for one in messages] == seen
+
+
 def test_thinking_is_reasoning_content():
     """What was thought stands apart from the text; what nobody can read is left out."""
     messages, _ = rendered(

@@ -1,6 +1,6 @@
 """The bodies that an error can have, and which of them a path's clients read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import UNSET, Struct
@@ -71,6 +71,17 @@ def _anthropic(
 
 OPENAI = ErrorShape(ErrorBody, _openai)
 ANTHROPIC = ErrorShape(MessagesError, _anthropic)
+
+
+def asks_as_anthropic(headers: Mapping[str, str]) -> bool:
+    """Tell whether a request has the header that Anthropic's API demands of its clients."""
+    return "anthropic-version" in headers
+
+
+def shape_for(path: str, headers: Mapping[str, str]) -> ErrorShape:
+    """Return the shape that the client of *path* expects that sent *headers*."""
+    models = f"{path}/".removeprefix("/v1").startswith("/models/")
+    return ANTHROPIC if models and asks_as_anthropic(headers) else shape_at(path)
 
 
 def shape_at(path: str) -> ErrorShape:

@@ -15,7 +15,7 @@ from litestar.exceptions import (
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from pilotlight.api.disconnect import ClientDisconnected
-from pilotlight.api.error_shapes import OPENAI, ErrorShape, shape_at
+from pilotlight.api.error_shapes import OPENAI, ErrorShape, shape_for
 from pilotlight.api.paths import Paths
 from pilotlight.errors import (
     InferenceError,
@@ -71,7 +71,7 @@ def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     if not _is_hang_up(error):
         note_error(known.code)
     return Response(
-        _encoder.encode(error_body(known, shape_at(request.url.path))),
+        _encoder.encode(error_body(known, shape_for(request.url.path, request.headers))),
         status_code=known.status,
         headers=error_headers(known, request.app.state.get("max_retry_after", math.inf)),
         media_type=MediaType.JSON,

@@ -5,13 +5,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
-from litestar import MediaType, Response
+from litestar import MediaType, Request, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from pilotlight.api.anthropic_models import anthropic_model, model_page, page_of
+from pilotlight.api.error_shapes import asks_as_anthropic
 from pilotlight.api.operation import Answer, Content, Operation, Parameter
 from pilotlight.api.routes import get
-from pilotlight.errors import ModelLoadFailed, ModelNotFound
+from pilotlight.errors import InvalidRequest, ModelLoadFailed, ModelNotFound
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.listing import ListedModel
 from pilotlight.models.pool import Pool
@@ -35,7 +37,10 @@ LIST = Operation(
     id="listModels",
     tag="models",
     summary="List models",
-    description="Every model there is: configured, discovered, embedded.",
+    description=(
+        "Every model there is: configured, discovered, embedded. With the header"
+        " `anthropic-version` the answer has the shape of Anthropic's API."
+    ),
     answers={
         200: Answer(
             description="The models.",
@@ -69,7 +74,7 @@ RETRIEVE = Operation(
             content=[Content(type=Model, examples={"spark": _EXAMPLE})],
         )
     },
-    errors=[ModelNotFound, ModelLoadFailed],
+    errors=[InvalidRequest, ModelNotFound, ModelLoadFailed],
 )
 
 
@@ -88,14 +93,23 @@ def models_handlers(
         return [_model(model, pool) for model in listed]
 
     @get("/v1/models", opt={"operation": LIST})
-    async def list_models() -> Response[bytes]:
-        return _json(ModelList(data=await models(await resolver.entries())))
+    async def list_models(request: Request[Any, Any, Any]) -> Response[bytes]:
+        if not asks_as_anthropic(request.headers):
+            return _json(ModelList(data=await models(await resolver.entries())))
+        page = page_of(request.query_params)
+        return _json(model_page(await models(await resolver.entries()), page))
 
     # `:path`, for names have slashes in them: org/name.
     @get("/v1/models/{model:path}", opt={"operation": RETRIEVE})
-    async def retrieve_model(model: FromPath[str]) -> Response[bytes]:
-        entry = await resolver.resolve(model.removeprefix("/"))
-        return _json((await models([entry]))[0])
+    async def retrieve_model(
+        request: Request[Any, Any, Any], model: FromPath[str]
+    ) -> Response[bytes]:
+        name = model.removeprefix("/")
+        if not name.strip():
+            raise InvalidRequest("model: expected a name that is not blank", param="model")
+        entry = await resolver.resolve(name)
+        (found,) = await models([entry])
+        return _json(anthropic_model(found) if asks_as_anthropic(request.headers) else found)
 
     return list_models, retrieve_model
 
