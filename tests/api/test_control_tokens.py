@@ -1,5 +1,6 @@
-"""Names of control tokens in what requests say, on every endpoint that renders a conversation."""
+"""Control tokens: their names in what requests say, and the tokens in what models answer."""
 
+import json
 from typing import Any
 
 import pytest
@@ -155,3 +156,108 @@ async def test_a_conversation_goes_on_from_the_cache(service):
     later = [user(), {"role": "assistant", "content": "ok"}, user("Go on")]
     second = await answered(service, "/v1/chat/completions", messages=later)
     assert second[: len(first)] == first
+
+
+# ── answers ─────────────────────────────────────────────────────────────────────────────────────
+
+SPECIAL = ("<|fim_pad|>", "<s>", "[INST]", "[TOOL_CALLS]")
+SAID = ("Fo", "<|im_start|>", "ur", "<|fim_pad|>", "<s>", ".", "[INST]")
+
+
+@pytest.fixture
+async def steering(start):
+    """Return a service whose model writes control tokens in the midst of its answer."""
+    service = await start()
+    service.write(reply=SAID, special_tokens=SPECIAL)
+    return service
+
+
+async def test_control_tokens_are_left_out_of_the_content(steering):
+    """The text is that of the other tokens, whole and in a stream; all tokens count."""
+    answer = await steering.ask()
+    assert answer["choices"][0]["message"]["content"] == "Four."
+    assert answer["usage"]["completion_tokens"] == len(SAID) + 1
+    *chunks, _done = await steering.stream()
+    said = [chunk["choices"][0]["delta"].get("content", "") for chunk in chunks]
+    assert "".join(said) == "Four."
+
+
+async def test_other_endpoints_leave_them_out_too(steering):
+    """Completions, responses and messages."""
+    request = {"model": "m", "max_tokens": 20}
+    text = await steering.client.post("/v1/completions", json=request | {"prompt": "2+2="})
+    assert text.json()["choices"][0]["text"] == "Four."
+    message = await steering.client.post(MESSAGES, json=request | {"messages": [user("2+2")]})
+    assert message.json()["content"][0]["text"] == "Four."
+    response = await steering.client.post("/v1/responses", json={"model": "m", "input": "2+2"})
+    assert response.json()["output"][-1]["content"][0]["text"] == "Four."
+
+
+async def test_log_probabilities_name_them(steering):
+    """Each token that was sampled is told, in its place, those without text too."""
+    answer = await steering.ask(logprobs=True)
+    told = answer["choices"][0]["logprobs"]["content"]
+    assert [one["token"] for one in told] == list(SAID)
+    text = await steering.client.post(
+        "/v1/completions", json={"model": "m", "prompt": "2", "max_tokens": 20, "logprobs": 0}
+    )
+    logprobs = text.json()["choices"][0]["logprobs"]
+    assert logprobs["tokens"] == list(SAID)
+    assert logprobs["text_offset"] == [0, 2, 2, 4, 4, 4, 5]
+    *chunks, _done = await steering.stream(logprobs=True)
+    names = [
+        one["token"]
+        for chunk in chunks
+        for one in (chunk["choices"][0].get("logprobs") or {}).get("content") or ()
+    ]
+    assert names == list(SAID)
+
+
+async def test_an_answer_of_control_tokens_alone_is_empty(start):
+    """It has no text, its tokens are named, and it ends as others do."""
+    service = await start()
+    service.write(reply=("<s>", "<s>"), special_tokens=SPECIAL)
+    choice = (await service.ask(logprobs=True))["choices"][0]
+    assert choice["message"]["content"] == ""
+    assert [one["token"] for one in choice["logprobs"]["content"]] == ["<s>", "<s>"]
+    assert choice["finish_reason"] == "stop"
+
+
+async def test_user_defined_tokens_are_text(start):
+    """Of tokens that are no control tokens the text stays, where no format reads it."""
+    service = await start()
+    service.write(reply=("a", "<tool_call>", "b", "<think>", "c"))
+    answer = await service.ask()
+    assert answer["choices"][0]["message"]["content"] == "a<tool_call>b<think>c"
+
+
+async def test_a_stop_may_be_a_control_token_s_name(steering):
+    """The answer ends at the token, as it does at the text."""
+    answer = await steering.ask(stop=["<|im_start|>"])
+    assert answer["choices"][0]["message"]["content"] == "Fo"
+    assert answer["choices"][0]["finish_reason"] == "stop"
+
+
+async def test_markers_of_calls_are_read_where_tools_are(start):
+    """`[TOOL_CALLS]` is a control token of Mistral's: it begins a call, and is never content."""
+    service = await start()
+    template = "{% for m in messages %}[INST]{{ m.content }}[/INST]{% endfor %}{# [TOOL_CALLS] #}"
+    reply = ("[TOOL_CALLS]", '[{"name": "look", "arguments": {}}]')
+    service.write(chat_template=template, reply=reply, special_tokens=SPECIAL)
+    called = (await service.ask(tools=[TOOL]))["choices"][0]
+    assert called["finish_reason"] == "tool_calls"
+    assert called["message"]["tool_calls"][0]["function"]["name"] == "look"
+    plain = (await service.ask())["choices"][0]
+    assert plain["message"]["content"] == reply[1]
+
+
+async def test_a_form_has_no_control_tokens(start):
+    """What is left out of an answer cannot be a part of what a schema asks for."""
+    service = await start()
+    service.write(reply=('"a', "<|im_start|>", 'b"'), special_tokens=SPECIAL)
+    schema = {"type": "string", "minLength": 3, "maxLength": 20}
+    form = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
+    answer = await service.ask(response_format=form, max_tokens=100)
+    content = answer["choices"][0]["message"]["content"]
+    assert 3 <= len(json.loads(content)) <= 20
+    assert "im_start" not in content

@@ -43,6 +43,9 @@ class Answer:
             else {one.name: one.parameters for one in calls.functions},
         )
         self._stops = StopFilter(params.stops)
+        self._silent = _silent(dialect, prompt, calls is not None)
+        if params.stops:  # one that is a control token's name ends the answer
+            self._silent -= {stop.encode("utf-8", "replace") for stop in params.stops}
         self._empty = params.max_tokens == 0
         self._parallel = calls is None or calls.parallel
         self._untold: list[Token] | None = None if params.logprobs is None else []
@@ -86,14 +89,20 @@ class Answer:
         if self._empty:
             return self._end("length")
         self.usage = replace(self.usage, completion_tokens=self.usage.completion_tokens + 1)
-        if self._untold is not None:
-            self._untold.append(token)
-        events: list[GenerationEvent] = list(self._tell(self._parser.feed(token.piece)))
+        events = list(self._said(token))
         if (receipt := self._watch.first_token()) is not None:
             events.insert(0, FirstToken(receipt))
         if self._stops.stopped is not None or self._has_called_enough:
             events += self._end("stop")
         return events
+
+    def _said(self, token: Token) -> Sequence[GenerationEvent]:
+        """Return what the client is told of *token*."""
+        if token.piece in self._silent:
+            return self._stops.feed(self._silenced(token))
+        if self._untold is not None:
+            self._untold.append(token)
+        return self._tell(self._parser.feed(token.piece))
 
     @property
     def _has_called_enough(self) -> bool:
@@ -139,6 +148,12 @@ class Answer:
             self._untold.clear()
         return events
 
+    def _silenced(self, token: Token) -> Sequence[OutputEvent]:
+        """Return what a token that is left out settles: content without text, where it is told."""
+        self._parser.feed(b"")  # it counts as reasoning where it stands in it
+        told = self._untold is not None and not self._parser.thinking
+        return [ContentDelta("", (token,))] if told else []
+
     @staticmethod
     def _attach(events: list[OutputEvent], tokens: tuple[Token, ...]) -> None:
         """Give *tokens* to the content that was settled last, if any was."""
@@ -146,6 +161,13 @@ class Answer:
             if isinstance(content := events[at], ContentDelta):
                 events[at] = replace(content, tokens=tokens)
                 return
+
+
+def _silent(dialect: Dialect, prompt: Rendered, calls: bool) -> frozenset[bytes]:  # noqa: FBT001
+    """Return the tokens that are left out of an answer to *prompt*, by their bytes."""
+    if not prompt.chat:
+        return dialect.silent.text
+    return dialect.silent.calls if calls else dialect.silent.chat
 
 
 def _new_call_id() -> str:

@@ -12,6 +12,7 @@ from pilotlight.async_engine import AsyncEngine
 from pilotlight.models.catalog import SpecialTokens, template_path
 from pilotlight.models.loaded import LoadedModel
 from pilotlight.output import reasoning, tool_calls
+from pilotlight.output.silent import Silent, silent
 from pilotlight.prompt.errors import TemplateInvalid
 from pilotlight.prompt.verbatim import ControlNames
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NO_NAMES = ControlNames()
+NOTHING_SILENT = Silent()
 
 
 class Dialect(Struct, frozen=True, eq=False, weakref=True):
@@ -42,6 +44,8 @@ class Dialect(Struct, frozen=True, eq=False, weakref=True):
     """Names of control tokens that stay text where a request's messages have them."""
     answer_names: ControlNames = NO_NAMES
     """Those of them that are no reasoning markers, which the template may look for in an answer."""
+    silent: Silent = NOTHING_SILENT
+    """Control tokens that are left out of answers."""
 
 
 def learn(model: LoadedModel, engine: AsyncEngine, *, special: SpecialTokens = "text") -> Dialect:
@@ -61,17 +65,19 @@ def learn(model: LoadedModel, engine: AsyncEngine, *, special: SpecialTokens = "
         unusable = f"{model.entry.name}: {error}"
         logger.warning("%s; the model serves all but chat", unusable)
     reasoning_format = options.reasoning_format or reasoning.detect(source or "")
+    call_format = options.tool_call_format or tool_calls.detect(source or "")
     return Dialect(
         model=model.entry.name,
         template=template,
         unusable=unusable,
         reasoning=reasoning_format,
-        tool_calls=options.tool_call_format or tool_calls.detect(source or ""),
+        tool_calls=call_format,
         engine=engine,
         fingerprint=_fingerprint(model),
         bos_token=model.facts.bos_token if model.facts.add_bos else "",
         names=names,
         answer_names=names.without(reasoning.markers(reasoning_format)),
+        silent=silent(model.facts.control_names, reasoning_format, call_format),
     )
 
 

@@ -62,7 +62,8 @@ class Guiding:
 
 
 async def _make_tokens(dialect: Dialect) -> Tokens:
-    return await asyncio.to_thread(Tokens.of, await dialect.engine.vocabulary())
+    vocabulary = await dialect.engine.vocabulary()
+    return await asyncio.to_thread(Tokens.of, vocabulary, dialect.silent.calls)
 
 
 async def _thought(dialect: Dialect, params: GenerationParams, prompt: Rendered) -> Thought | None:

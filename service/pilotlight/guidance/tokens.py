@@ -16,8 +16,9 @@ class Tokens:
     """A vocabulary in llguidance's own form, made once for each model and shared by its guides.
 
     Every token is its bytes, special tokens too, so that a grammar writes `<tool_call>` as text and
-    any spelling of it will do. Only those that end a generation are special: they are allowed where
-    the grammar is complete, and are never text.
+    any spelling of it will do. Those that end a generation are special: they are allowed where the
+    grammar is complete, and are never text. So are those that are left out of answers: they would
+    keep a grammar that the answer without them does not.
     """
 
     def __init__(self, vocabulary: Vocabulary, tokenizer: "LLTokenizer") -> None:
@@ -25,16 +26,17 @@ class Tokens:
         self.tokenizer = tokenizer
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary) -> "Tokens":
+    def of(cls, vocabulary: Vocabulary, silent: frozenset[bytes] = frozenset()) -> "Tokens":
         """Make them: 0.3 s for 150,000 tokens, and on a thread too llguidance keeps the GIL.
 
-        `ValueError` where no token ends a generation.
+        *silent* are the bytes of tokens that are left out of answers. `ValueError` where no token
+        ends a generation.
         """
         from llguidance import LLTokenizer  # noqa: PLC0415 - a start does without it
 
         if not vocabulary.ends:
             raise ValueError("no token of the vocabulary ends a generation")
-        source: Any = _Source(vocabulary)
+        source: Any = _Source(vocabulary, silent)
         slices = [*LLTokenizer.general_slices(), _WORDS]
         ends = sorted(vocabulary.ends)
         return cls(vocabulary, LLTokenizer(source, eos_token=ends, slices=slices))
@@ -46,10 +48,11 @@ class _Source:
     is_tokenizer_wrapper = True
     bos_token_id = None
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, silent: frozenset[bytes]) -> None:
         self.tokens = vocabulary.pieces
-        self.special_token_ids = sorted(vocabulary.ends)
-        self.eos_token_id = self.special_token_ids[0]
+        left_out = {token for token, piece in enumerate(vocabulary.pieces) if piece in silent}
+        self.special_token_ids = sorted(vocabulary.ends | left_out)
+        self.eos_token_id = min(vocabulary.ends)
 
     def __call__(self, text: str) -> list[int]:
         """Tokenise *text*: only asked where text is forced, which `build` switches off."""

@@ -36,6 +36,11 @@ class AnswerParser:
         return self._reasoning_tokens
 
     @property
+    def thinking(self) -> bool:
+        """Whether what was told last is reasoning."""
+        return self._thinking
+
+    @property
     def pending(self) -> bool:
         """Whether any stage holds back what it may still tell."""
         stages = (self._text, self._reasoning, self._tool_calls)

@@ -23,8 +23,11 @@ class TextLogprobs:
         self._told += len(content.text)
         if not content.tokens:  # the prompt, or the rest of tokens that are told already
             self._read = self._told
-        placed = [(self._place(token), token) for token in content.tokens]
-        tokens = [(offset, token) for offset, token in placed if offset < self._told]
+        if content.text:
+            placed = [(self._place(token), token) for token in content.tokens]
+            tokens = [(offset, token) for offset, token in placed if offset < self._told]
+        else:  # tokens that are no text
+            tokens = [(self._told, token) for token in content.tokens]
         return CompletionLogprobs(
             tokens=[name_of(token.piece) for _, token in tokens],
             token_logprobs=[finite(token.logprob) for _, token in tokens],
