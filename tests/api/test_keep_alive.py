@@ -287,6 +287,21 @@ async def test_a_client_that_leaves_while_it_waits_leaves_nothing(start, path, b
         assert service.app.state.service.admission._under_way == 2
 
 
+async def test_a_shutdown_ends_the_streams_that_wait(start):
+    """Each with an error in the stream, since its headers are gone."""
+    async with busy(start) as service:
+        streams = [Stream(service, chat(stream=True)) for _ in range(3)]
+        for stream in streams:
+            assert await stream.read_next() == COMMENT
+        await service.app.state.service.drain(0)
+        for stream in streams:
+            said = events((await stream.rest()).decode())
+            errors = [one["error"]["code"] for one in said if "error" in one]
+            assert errors in (["shutting_down"], ["inference_error"])
+            assert said[-1] == "[DONE]"
+        assert service.app.state.service.admission._under_way == 0
+
+
 # ── with the loading shown ──────────────────────────────────────────────────────────────────────
 
 

@@ -1,15 +1,22 @@
 """What comes in requests, and how answers are framed."""
 
+import asyncio
+import gzip
 import json
 import re
+import zlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
+from backports import zstd
 from hypothesis import strategies as st
 
 from pilotlight.access.keys import presented
 from pilotlight.api import sse
+from pilotlight.api.content_coding import SUPPORTED, decoded
 from pilotlight.api.hold import MOST, hold_of
+from pilotlight.api.paths import Paths
 from pilotlight.api.requests import Body
 from pilotlight.errors import InvalidRequest
 from pilotlight.models.loaded import FOREVER
@@ -29,6 +36,8 @@ _FUNCTION = {"name": "f", "description": "d", "parameters": {"type": "object"}, 
 _CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
 _USER = {"role": "user", "content": [{"type": "text", "text": "hi"}]}
 _SAMPLING = {"model": "m", "temperature": 0.5, "top_p": 1, "top_k": 4.0, "seed": 7, "stop": ["x"]}
+
+_MOST_DECODED = 100_000
 
 _BODIES: dict[type, Any] = {
     ChatCompletionRequest: _SAMPLING
@@ -136,6 +145,52 @@ def valid_bodies(kind: type) -> None:
     _DECODERS[kind].decode(json.dumps(_BODIES[kind]).encode(), ignore_unknown=False)
 
 
+_SMALL = gzip.compress(b'{"model": "m"}')
+_BOMB = gzip.compress(bytes(2 * _MOST_DECODED))
+
+
+@case(
+    "compressed bodies",
+    short=200,
+    coding=st.sampled_from(SUPPORTED),
+    body=damaged(_SMALL)
+    | damaged(zlib.compress(_SMALL))
+    | damaged(zstd.compress(_SMALL))
+    | damaged(_BOMB)
+    | st.binary()
+    | st.just(gzip.compress(b"") * 2000),
+    length=st.integers(1, 5000),
+)
+def compressed_bodies(coding: str, body: bytes, length: int) -> None:
+    """Bytes within the limit, or an error that says what is wrong, however the body is cut."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(0, len(body), length):
+            yield body[at : at + length]
+
+    async def read() -> int:
+        return sum([len(step) async for step in decoded(pieces(), coding, _MOST_DECODED)])
+
+    with bounded():
+        try:
+            assert asyncio.run(read()) <= _MOST_DECODED
+        except InvalidRequest as error:  # RequestTooLarge is one
+            assert json.dumps(str(error))
+
+
+_PATHS = Paths(("/livez", "/swagger/{file:str}", "/v1/chat/completions", "/v1/models/{m:path}"))
+_segments = ("/", "v1", "chat", "completions", "models", "api", "livez", "\n", "%2f", "..", "é", "")
+
+
+@case("paths", short=300, path=text_of(_segments).map("/".__add__) | st.text())
+def paths(path: str) -> None:
+    """An alias is one of a path that is served; so is what a wrong path is said to mean."""
+    with bounded():
+        full, meant = _PATHS.aliased(path), _PATHS.meant_by(path)
+    assert full is None or (_PATHS.serves(full) and full == f"/v1{path}")
+    assert meant is None or _PATHS.serves(meant)
+
+
 # ── headers ─────────────────────────────────────────────────────────────────────────────────────
 
 _PREFER = ("wait=", "wait", "=", '"', "10", "0.5", "9" * 12, ",", ";", " ", "respond-async", "nan")
@@ -213,4 +268,12 @@ def server_sent_events(said: str, event: dict[str, str]) -> None:
     assert [(kind, json.loads(data)) for kind, data in _read(stream)] == [("", event), ("x", event)]
 
 
-CASES = (request_bodies, valid_bodies, hold_headers, key_headers, server_sent_events)
+CASES = (
+    request_bodies,
+    valid_bodies,
+    compressed_bodies,
+    paths,
+    hold_headers,
+    key_headers,
+    server_sent_events,
+)
