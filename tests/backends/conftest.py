@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from benchmarks import random_gguf
-from tests.backends import random_bert, random_gemma
+from tests.backends import random_bert
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +29,3 @@ def embedding_decoder(tmp_path_factory):
     shape = dataclasses.replace(random_gguf.TINY, weights="Q8_0", pooling=3)
     random_gguf.write(path, shape, seed=1)
     return path
-
-
-@pytest.fixture(scope="session")
-def sliding_window(tmp_path_factory):
-    """Return a GGUF of a decoder whose every other layer has a sliding window of 64 tokens."""
-    return random_gemma.write(tmp_path_factory.mktemp("models") / "window.gguf")

@@ -90,7 +90,7 @@ class LlamaCppBackend:
 def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], None]) -> Engine:
     """Make model, context and engine, or nothing at all."""
     # Here for the first time a native library is imported.
-    from pilotlight_llama_cpp.abort import Abort  # noqa: PLC0415
+    from pilotlight_llama_cpp.abort_flag import AbortFlag  # noqa: PLC0415
     from pilotlight_llama_cpp.baking import adopt, find  # noqa: PLC0415
     from pilotlight_llama_cpp.context import Context  # noqa: PLC0415
     from pilotlight_llama_cpp.engine import LlamaCppEngine  # noqa: PLC0415
@@ -111,7 +111,7 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
         report("load")
         model = Model(facts.path, gpu_layers=options.gpu_layers, proceed=lambda: report("load"))
         undo.callback(model.close)
-        abort = Abort(model.lib)
+        abort = AbortFlag(model.lib)
         prompt = find(model, facts, options)
         if prompt:
             undo.callback(prompt.close)
@@ -147,7 +147,7 @@ def _start_embedding(
     facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], None]
 ) -> EmbeddingEngine:
     """Make model, context and engine of a model that embeds, or nothing at all."""
-    from pilotlight_llama_cpp.abort import Abort  # noqa: PLC0415
+    from pilotlight_llama_cpp.abort_flag import AbortFlag  # noqa: PLC0415
     from pilotlight_llama_cpp.embedding_context import EmbeddingContext  # noqa: PLC0415
     from pilotlight_llama_cpp.embedding_engine import LlamaCppEmbeddingEngine  # noqa: PLC0415
     from pilotlight_llama_cpp.model import Model  # noqa: PLC0415
@@ -158,7 +158,7 @@ def _start_embedding(
         undo.callback(model.close)
         context = EmbeddingContext(
             model,
-            Abort(model.lib),
+            AbortFlag(model.lib),
             facts.architecture,
             context_length=facts.context_length,
             chunk=options.chunk,

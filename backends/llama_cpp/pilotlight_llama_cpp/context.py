@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pilotlight_backend import Guide, InferenceFailed, LoadFailed, Token
 from pilotlight_llama_cpp import logs
-from pilotlight_llama_cpp.abort import Abort
+from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.sampling import Sampler
 
@@ -73,7 +73,7 @@ class Context:
     def __init__(
         self,
         model: Model,
-        abort: Abort,
+        abort: AbortFlag,
         *,
         slots: int,
         context_length: int,

@@ -8,7 +8,7 @@ from typing import Any
 from pilotlight_backend import InferenceFailed, LoadFailed
 from pilotlight_backend.vectors import unit
 from pilotlight_llama_cpp import logs
-from pilotlight_llama_cpp.abort import Abort
+from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.context import OUTCOMES, Decoded
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.packing import Part
@@ -36,7 +36,7 @@ class EmbeddingContext:
     def __init__(
         self,
         model: Model,
-        abort: Abort,
+        abort: AbortFlag,
         architecture: str,
         *,
         context_length: int,

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from pilotlight_backend import Guide, LoadFailed, ModelFacts, SamplingParams, Token
 from pilotlight_backend.baking import MappedPrompt
-from pilotlight_llama_cpp.abort import Abort
+from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.context import Decoded, Run
 from pilotlight_llama_cpp.model import Model
 from pilotlight_llama_cpp.sampling import Sampler, Samplers
@@ -123,7 +123,7 @@ class GrowingContext:
     def __init__(
         self,
         model: Model,
-        abort: Abort,
+        abort: AbortFlag,
         make: MakeContext,
         *,
         slots: int,

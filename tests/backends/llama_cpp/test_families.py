@@ -31,7 +31,7 @@ STATE = {
 }
 """Families with a state, which knows no earlier length: sharers of a prompt each read it."""
 FAMILIES = CUT | STATE
-SHARING = {name: CUT[name] for name in ("experts", "window and experts", "shared cache")}
+SHARING = {name: CUT[name] for name in ("experts", "window", "shared cache")}
 
 
 class _OfFamilies(ConformanceFixtures):

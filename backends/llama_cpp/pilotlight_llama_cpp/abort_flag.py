@@ -6,7 +6,7 @@ from typing import Any
 from pilotlight_llama_cpp import logs
 
 
-class Abort:
+class AbortFlag:
     """A flag that llama.cpp looks at after every operation of a graph.
 
     `set` and `clear` suit any thread.

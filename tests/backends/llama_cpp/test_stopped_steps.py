@@ -13,7 +13,6 @@ from pilotlight_backend.isolation.backend import IsolatedBackend
 from pilotlight_backend.testing.conformance.listener import eventually
 from pilotlight_backend.testing.conformance.prefilling import PrefillConformance
 from pilotlight_llama_cpp.backend import LlamaCppBackend
-from tests.backends import random_gemma
 from tests.backends.answer import GREEDY, Answer, prompt_of
 
 LENGTH = 3000
@@ -31,15 +30,9 @@ def plain(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="session")
-def windowed(tmp_path_factory):
-    """Return a model of which every other layer has a sliding window."""
-    return random_gemma.write(tmp_path_factory.mktemp("models") / "window.gguf", shape=SLOW)
-
-
-@pytest.fixture(params=["plain", "windowed"])
-def path(request):
-    return request.getfixturevalue(request.param)
+@pytest.fixture(params=["full attention", "window"])
+def path(request, plain, family):
+    return plain if request.param == "full attention" else family("gemma3")
 
 
 def load(path, options=OPTIONS, backend=None):
@@ -75,6 +68,26 @@ def test_stopped_prompt_leaves_its_slot_as_it_was(path, caplog):
     engine.close()
     fresh = load(path)
     assert tokens == [Answer(fresh, turn, logprobs=2, sampling=GREEDY).tokens for turn in turns]
+    fresh.close()
+
+
+@pytest.mark.parametrize("architecture", ["qwen35", "lfm2", "mamba2"])
+def test_stopped_state_is_computed_anew(family, architecture):
+    """A recurrent state that was advanced is of no use; another slot's is continued."""
+    engine = load(family(architecture))
+    history, other = prompt_of(1, 300), prompt_of(2, 200)
+    for held in (history, other):
+        held.extend(Answer(engine, held, max_tokens=4, sampling=GREEDY).tokens)
+    stopped = reading(engine, prompt=[*history, *prompt_of(3, LENGTH)])
+    stopped.ticket.cancel()
+    assert stopped.last.reason == "cancelled"
+    turns = [[*history, *prompt_of(4, 40)], [*other, *prompt_of(5, 40)]]
+    answers = [Answer(engine, turn, sampling=GREEDY) for turn in turns]
+    tokens = [answer.tokens for answer in answers]
+    assert [answer.last.usage.cached_tokens for answer in answers] == [0, 203]
+    engine.close()
+    fresh = load(family(architecture))
+    assert tokens[0] == Answer(fresh, turns[0], sampling=GREEDY).tokens
     fresh.close()
 
 
