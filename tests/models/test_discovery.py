@@ -235,14 +235,15 @@ async def test_split_model_is_found_by_its_files_name_too(discovery, folder, reg
 
 
 async def test_links_to_one_file_are_one_model(discovery, folder, registry):
-    """It has the name of the first path; the others find it as well."""
-    path = put(folder, "a.fake")
+    """It has the name of the first path that is no link; the others find it as well."""
+    path = put(folder, "b.fake")
+    (folder / "a.fake").symlink_to(path)
     (folder / "soft.fake").symlink_to(path)
     (folder / "hard.fake").hardlink_to(path)
     resolver = Resolver(registry, [], discovery, list)
-    assert [one.name for one in await resolver.entries()] == ["a"]
-    for name in ("a", "soft", "hard"):
-        assert (await resolver.resolve(name)).name == "a"
+    assert [one.name for one in await resolver.entries()] == ["b"]
+    for name in ("a", "b", "soft", "hard"):
+        assert (await resolver.resolve(name)).name == "b"
 
 
 def test_link_to_a_configured_file_is_the_configured_model(discovery, folder, read):

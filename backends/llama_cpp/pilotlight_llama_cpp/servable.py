@@ -24,7 +24,10 @@ ENCODERS = frozenset(
 """Architectures whose tokens see the whole text, and which keep no cache: they embed alone
 (`llama_model::create_memory` in llama-model.cpp)."""
 
-_ENCODER_DECODERS = frozenset({"t5", "t5encoder"})
+_ENCODER_DECODERS = {
+    "t5": "an encoder-decoder",
+    "t5encoder": "the encoder of an encoder-decoder",
+}
 """`llama_model_has_encoder` in llama-model.cpp; what it lists beside them are drafts."""
 _DRAFTS = frozenset({"eagle3", "dflash", "gemma4-assistant"})
 """Their graphs read the target model's context, `cparams.ctx_other`, and assert that it is there
@@ -128,7 +131,8 @@ def _other_kind(header: Header, architecture: str) -> str | None:
 def _other_purpose(architecture: str) -> str | None:
     """Tell an architecture that neither generates nor embeds."""
     if architecture in _ENCODER_DECODERS:
-        return f"{architecture!r} is an encoder, or one with a decoder, which are not supported"
+        kind = _ENCODER_DECODERS[architecture]
+        return f"{architecture!r} is {kind}, which is not supported"
     if architecture in _DIFFUSION:
         return f"{architecture!r} writes by diffusion, which is not supported"
     if architecture in _DRAFTS:

@@ -63,22 +63,27 @@ class Discovery:
 
         A file that *configured* names is the model that is described there. Every other has a name
         of its own: its file's, or where that is taken its path's inside the folder. A file that
-        several paths lead to is one model, called by the first of them.
+        several paths lead to is one model, called by the first that is no link.
         """
         entries = {_identity(entry.path): entry for entry in reversed(configured)}
         taken = {entry.name for entry in configured}
+        searched = self._search()
+        called: dict[object, Path] = {}
+        for one in sorted(searched, key=lambda one: one.path.is_symlink()):
+            called.setdefault(_identity(one.path), one.path)
         found: list[Discovered] = []
-        for path, folder, finding in self._search():
+        for path, folder, finding in searched:
             identity = _identity(path)
-            file = path if path.is_dir() else path.with_name(whole_name(path))
             if identity not in entries:
-                entries[identity] = self._entry(path, file, taken)
+                entries[identity] = self._entry(called[identity], taken)
                 taken.add(entries[identity].name)
                 self._tell(path, finding)
-            found.append(Discovered(entries[identity], file.name.lower(), folder, finding))
+            name = _without_part(path).name.lower()
+            found.append(Discovered(entries[identity], name, folder, finding))
         return found
 
-    def _entry(self, path: Path, file: Path, taken: Container[str]) -> ModelEntry:
+    def _entry(self, path: Path, taken: Container[str]) -> ModelEntry:
+        file = _without_part(path)
         inside = (one.relative_to(self._folder).as_posix() for one in (file, path))
         names = [name.lower() for name in (file.name, *inside)]
         name = next((name for name in names if name not in taken), names[-1])
@@ -141,6 +146,11 @@ class _Seen:
             return False
         self._entered.add(identity)
         return True
+
+
+def _without_part(path: Path) -> Path:
+    """Return the path without what a file's name says of its kind and its part."""
+    return path if path.is_dir() else path.with_name(whole_name(path))
 
 
 def _too_deep(path: Path) -> ModelFileInvalid:
