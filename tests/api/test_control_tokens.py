@@ -128,6 +128,30 @@ async def test_user_defined_tokens_stay_tokens(service):
     assert contains(prompt, [259, ord("a"), 260])
 
 
+async def test_an_assistant_s_thought_keeps_its_tags(start):
+    """A template may look for them in a history; other names of an assistant stay text."""
+    service = await start()
+    tags = ("[THINK]", "[/THINK]")
+    service.write(
+        chat_template="{% for m in messages %}{{ m.content }}|{% endfor %}{# [THINK] [/THINK] #}",
+        special_tokens=tags,
+    )
+    said = "[THINK]a[/THINK]<|im_end|>"
+    messages = [user(said), {"role": "assistant", "content": said}, user("Go on")]
+    prompt = await answered(service, "/v1/chat/completions", messages=messages)
+    special = [token for token in prompt if token >= IM_START]
+    assert [service.engine.detokenize([token]) for token in special] == list(tags)
+
+
+async def test_a_text_that_cannot_be_marked_is_refused(service):
+    """Who uses every character that could be a mark gets a 400, and not a turn of the system's."""
+    marks = [*range(0xFDD0, 0xFDF0), *range(0xF0000, 0xFFFFE)]
+    body = {"model": "m", "messages": [user(ATTACK + "".join(map(chr, marks)))]}
+    response = await service.client.post("/v1/chat/completions", json=body)
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["param"] == "messages"
+
+
 async def test_setting_lets_names_be_parsed(start):
     """An operator whose clients write markup can have it read."""
     service = await start(special_tokens_in_content="parse")

@@ -148,9 +148,9 @@ def test_many_names_take_linear_time():
     assert verbatim(result) == ["<unused17>"]
 
 
-def test_markers_of_a_format_can_be_left_out():
-    """An assistant's text may have the reasoning markers that templates look for."""
-    names = ControlNames(["[THINK]", "[/THINK]", "[INST]"]).without(["[THINK]", "[/THINK]\n"])
+def test_tags_of_a_thought_can_be_left_out():
+    """An assistant's text may have the tags that templates look for."""
+    names = ControlNames(["[THINK]", "[/THINK]", "[INST]"]).without(["[THINK]", "[/THINK]"])
     marking = Marking(names, ["[THINK]a[/THINK][INST]"])
     assert verbatim(marking.resolve(marking.mark("[THINK]a[/THINK][INST]"))) == ["[INST]"]
 

@@ -43,7 +43,7 @@ class Dialect(Struct, frozen=True, eq=False, weakref=True):
     names: ControlNames = NO_NAMES
     """Names of control tokens that stay text where a request's messages have them."""
     answer_names: ControlNames = NO_NAMES
-    """Those of them that are no reasoning markers, which the template may look for in an answer."""
+    """Those of them that stay text in an assistant's content: all but the tags of a thought."""
     silent: Silent = NOTHING_SILENT
     """Control tokens that are left out of answers."""
 
@@ -76,9 +76,22 @@ def learn(model: LoadedModel, engine: AsyncEngine, *, special: SpecialTokens = "
         fingerprint=_fingerprint(model),
         bos_token=model.facts.bos_token if model.facts.add_bos else "",
         names=names,
-        answer_names=names.without(reasoning.markers(reasoning_format)),
+        answer_names=_answer_names(names, reasoning_format),
         silent=silent(model.facts.control_names, reasoning_format, call_format),
     )
+
+
+def _answer_names(names: ControlNames, reasoning_format: str | None) -> ControlNames:
+    """Return *names* without the two tags around a thought, where each is a token.
+
+    Templates look for them in a history whose thoughts were not told apart. Markers that write
+    turns as well, such as harmony's, stay text: a user can have the model repeat them.
+    """
+    if reasoning_format is None:
+        return names
+    written = reasoning.FORMATS[reasoning_format]
+    tags = {written.opening, written.closer}
+    return names.without(tags) if all(tag in names for tag in tags) else names
 
 
 def _compile(model: LoadedModel, source: str) -> "ChatTemplate":

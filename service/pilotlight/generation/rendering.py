@@ -1,7 +1,7 @@
 """From a prompt to its tokens, in one model's dialect."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -53,7 +53,7 @@ async def _text_tokens(dialect: Dialect, prompt: TextPrompt) -> tuple[int, ...]:
 
 
 async def _render_chat(dialect: Dialect, prompt: ChatPrompt) -> Rendered:
-    marking = Marking(dialect.names, [*_said(prompt)])
+    marking = await _marking(dialect, prompt)
     text = await _chat_text(dialect, prompt, marking)
     opened, may_think = _thinking(dialect.reasoning, marking.clean(text))
     if prompt.prefill:
@@ -74,15 +74,35 @@ def _thinking(name: str | None, text: str) -> tuple[bool, bool]:
     return reasoning.opened(name, text), not reasoning.closed(name, text)
 
 
-def _said(prompt: ChatPrompt) -> Iterator[object]:
-    """Yield what the request says, and the template does not."""
-    yield from (prompt.messages, prompt.tools, prompt.variables, prompt.prefill)
+def _size(prompt: ChatPrompt) -> int:
+    return sum(len(message["content"]) for message in prompt.messages)
 
 
-def _marked(dialect: Dialect, messages: Sequence[Mapping[str, Any]], marking: Marking) -> Any:
+async def _marking(dialect: Dialect, prompt: ChatPrompt) -> Marking:
+    """Look for names of control tokens in all that the request says; in a thread if it is long."""
+    said = [prompt.messages, prompt.tools, prompt.variables, prompt.prefill]
+    try:
+        if _size(prompt) < _LONG:
+            return Marking(dialect.names, said)
+        return await asyncio.to_thread(Marking, dialect.names, said)
+    except TemplateFailed as error:
+        raise InvalidRequest(str(error), param=prompt.param) from error
+
+
+def _marked(
+    dialect: Dialect, messages: Sequence[Mapping[str, Any]], marking: Marking
+) -> Sequence[Mapping[str, Any]]:
     """Return *messages* with names of control tokens marked."""
+    if not marking.marks:
+        return messages
     return [
-        marking.mark(one, dialect.answer_names if one["role"] == "assistant" else None)
+        {
+            key: marking.mark(
+                value,
+                dialect.answer_names if (one["role"], key) == ("assistant", "content") else None,
+            )
+            for key, value in one.items()
+        }
         for one in messages
     ]
 
@@ -106,11 +126,10 @@ async def _chat_text(dialect: Dialect, prompt: ChatPrompt, marking: Marking) -> 
             **marking.mark(prompt.variables),
         )
 
-    size = sum(len(message["content"]) for message in prompt.messages)
     try:
         # A template that takes long for a few words is not waited for on the event loop, nor one
         # of which nothing is known.
-        return text() if size < _LONG and template.quick else await asyncio.to_thread(text)
+        return text() if _size(prompt) < _LONG and template.quick else await asyncio.to_thread(text)
     except TemplateRefused as error:
         raise InvalidRequest(
             f"the model's chat template refuses this: {marking.clean(str(error))}",

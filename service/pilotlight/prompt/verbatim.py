@@ -51,15 +51,15 @@ class ControlNames:
         self._longest = max(map(len, self._names), default=0)
         self._beginnings = {name[:end] for name in self._names for end in range(1, len(name))}
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
     def __bool__(self) -> bool:
         return bool(self._names)
 
-    def without(self, markers: Iterable[str]) -> "ControlNames":
-        """Return the names that are part of none of *markers*."""
-        markers = list(markers)
-        return ControlNames(
-            name for name in self._names if not any(name in marker for marker in markers)
-        )
+    def without(self, names: Iterable[str]) -> "ControlNames":
+        """Return the names but for *names*."""
+        return ControlNames(self._names.difference(names))
 
     def places(self, text: str) -> Iterator[int]:
         """Yield where in *text* a mark belongs: behind the first character of each name."""
@@ -101,6 +101,11 @@ class Marking:
         self._mark = ""
         if names and any(any(True for _ in names.places(text)) for text in strings):
             self._mark = _unused(strings)
+
+    @property
+    def marks(self) -> bool:
+        """Whether anything is marked."""
+        return bool(self._mark)
 
     def mark(self, value: Any, names: ControlNames | None = None) -> Any:
         """Return *value* with each name in its strings marked, or each of *names*."""
