@@ -168,6 +168,28 @@ async def test_a_field_at_fault_is_named(service, fields, message, param):
     assert said["message"].startswith(said["param"])
 
 
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        (CHAT, {"messages": [USER]}),
+        ("/v1/completions", {"prompt": "x"}),
+        ("/v1/responses", {"input": "x"}),
+        ("/v1/messages", {"messages": [USER], "max_tokens": 1}),
+        ("/v1/messages/count_tokens", {"messages": [USER]}),
+        ("/v1/embeddings", {"input": "x"}),
+        ("/tokenize", {"content": "x"}),
+        ("/detokenize", {"tokens": [1]}),
+    ],
+)
+@pytest.mark.parametrize("name", ["", " ", "\t\n", "\u3000"])
+async def test_a_model_name_of_blanks_alone(service, path, fields, name):
+    """It names nothing, like an empty one, on every endpoint."""
+    response = await service.post(fields | {"model": name}, path=path)
+    detail = response.json()["error"]
+    assert (response.status_code, detail["param"]) == (400, "model")
+    assert detail["message"].endswith(NOT_BLANK)
+
+
 @pytest.mark.parametrize("name", ["model", "messages"])
 async def test_a_field_that_is_missing(service, name):
     """A required field that is not there is a 400 that names it."""
