@@ -173,6 +173,39 @@ async def test_a_skipped_tool_may_be_allowed(service):
     assert '"name": "mul"' not in prompt(service)
 
 
+async def test_tools_that_an_item_adds(service):
+    """They are offered or skipped as those of the request, and may be forced."""
+    tools = [NAMESPACE, function(RESPONSES)]
+    item = {"type": "additional_tools", "role": "developer", "tools": tools}
+    given = [item, *HI]
+    choice = {"type": "function", "name": "add"}
+    service.write(reply='<tool_call>\n{"name": "add", "arguments": {}}\n</tool_call>')
+    response = await service.post(asked(RESPONSES, input=given, tool_choice=choice), path=RESPONSES)
+    assert response.json()["output"][0]["name"] == "add", response.text
+    said = prompt(service)
+    assert '"name": "add"' in said
+    assert "agents" not in said
+
+    tools.append({"type": "function", "name": "f", "strict": 1})
+    response = await service.post(asked(RESPONSES, input=given), path=RESPONSES)
+    assert response.json()["error"]["param"] == "input[0].tools[2].strict"
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "additional_tools", "tools": []},
+        {"type": "web_search_call", "id": "w", "status": "completed"},
+        {"type": "mcp_list_tools", "id": "l", "server_label": "s", "tools": []},
+    ],
+)
+async def test_items_that_say_nothing(service, item):
+    """Alone they are no conversation."""
+    for fields in ({}, {"instructions": "Be brief."}):
+        response = await service.post(asked(RESPONSES, input=[item], **fields), path=RESPONSES)
+        assert (response.status_code, response.json()["error"]["param"]) == (400, "input")
+
+
 @pytest.mark.parametrize("path", [CHAT, RESPONSES, MESSAGES])
 async def test_a_type_that_nobody_knows(start, path):
     """It is refused by its place, and skipped where unknown fields are ignored."""

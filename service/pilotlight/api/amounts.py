@@ -22,11 +22,9 @@ from pilotlight.schema.chat.request import (
 from pilotlight.schema.completions import CompletionRequest
 from pilotlight.schema.declared import DeclaredTool
 from pilotlight.schema.messages.request import CountTokensRequest, CustomTool, MessagesRequest
-from pilotlight.schema.responses.request import (
-    ResponseFunctionTool,
-    ResponseJsonSchemaFormat,
-    ResponseRequest,
-)
+from pilotlight.schema.responses.input import InputTools
+from pilotlight.schema.responses.request import ResponseJsonSchemaFormat, ResponseRequest
+from pilotlight.schema.responses.tools import ResponseFunctionTool
 from pilotlight.schema.sampling import SamplingRequest
 from pilotlight.schema.tokens import TokenizeRequest
 
@@ -112,13 +110,13 @@ def _stops(param: str, stops: Sequence[str] | None) -> Taken:
         yield Amount(f"{param}[{index}]", len(stop), "characters", "max_stop_length")
 
 
-def _tools(tools: Sequence[DeclaredTool] | None) -> Taken:
+def _tools(tools: Sequence[DeclaredTool] | None, param: str = "tools") -> Taken:
     tools = tools or ()
-    yield Amount("tools", len(tools), "tools", "max_tools")
+    yield Amount(param, len(tools), "tools", "max_tools")
     for index, tool in enumerate(tools):
         field, schema = _schema_of(tool)
         if schema is not None:
-            yield Schema(f"tools[{index}].{field}", schema)
+            yield Schema(f"{param}[{index}].{field}", schema)
 
 
 def _schema_of(tool: DeclaredTool) -> tuple[str, Any]:
@@ -146,6 +144,9 @@ def _chat_forms(asked: ChatCompletionRequest) -> Taken:
 def _response(asked: ResponseRequest) -> Taken:
     if not isinstance(asked.input, str):
         yield Amount("input", len(asked.input), "items", "max_messages")
+        for index, item in enumerate(asked.input):
+            if isinstance(item, InputTools):
+                yield from _tools(item.tools, f"input[{index}].tools")
     yield from _tools(asked.tools)
     if asked.text and isinstance(asked.text.format, ResponseJsonSchemaFormat):
         yield Schema("text.format.schema", asked.text.format.schema)

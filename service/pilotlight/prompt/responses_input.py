@@ -23,9 +23,13 @@ from pilotlight.schema.responses.input import (
     InputReasoning,
     InputTextPart,
     InputToolListing,
+    InputTools,
     InputWebSearch,
     OutputTextPart,
 )
+
+NO_MESSAGES = (InputWebSearch, InputToolListing, InputTools)
+"""Items that say nothing to the model, or not in a message."""
 
 
 def conversation(instructions: str | None, given: str | list[InputItem]) -> list[Message]:
@@ -73,7 +77,7 @@ def _messages(items: list[InputItem]) -> list[Message]:
     messages: list[Message] = []
     turn: _Turn | None = None
     for item in items:
-        if isinstance(item, InputWebSearch | InputToolListing):
+        if isinstance(item, NO_MESSAGES):
             continue
         if (message := _others(item)) is not None:
             if turn is not None:

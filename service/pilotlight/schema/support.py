@@ -202,7 +202,6 @@ REFUSED_TYPES: dict[str, str] = {
     ),
     "input_image": _ONLY_TEXT,
     "input_file": _ONLY_TEXT,
-    "additional_tools": _LATE_TOOLS,
     "apply_patch_call": _ONLY_CALLS,
     "apply_patch_call_output": _ONLY_CALLS,
     "code_interpreter_call": _ONLY_CALLS,

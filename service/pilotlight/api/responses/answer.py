@@ -37,11 +37,9 @@ from pilotlight.schema.responses.events import (
     ResponseStreamEvent,
 )
 from pilotlight.schema.responses.input import ItemStatus
-from pilotlight.schema.responses.request import (
-    ReasoningConfig,
+from pilotlight.schema.responses.request import ReasoningConfig, ResponseRequest, ResponseTextConfig
+from pilotlight.schema.responses.tools import (
     ResponseFunctionTool,
-    ResponseRequest,
-    ResponseTextConfig,
     ResponseTool,
     SkippedResponseTool,
 )

@@ -27,7 +27,7 @@ from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest, PreviousResponseNotFound
 from pilotlight.generation import Form, GenerationParams, Generator
 from pilotlight.guidance import JsonObject, JsonSchema
-from pilotlight.prompt.responses_input import conversation
+from pilotlight.prompt.responses_input import NO_MESSAGES, conversation
 from pilotlight.schema.responses.request import (
     ResponseJsonObjectFormat,
     ResponseJsonSchemaFormat,
@@ -96,7 +96,9 @@ def generation_params(asked: ResponseRequest) -> GenerationParams:
 
 
 def _check(asked: ResponseRequest) -> None:
-    """Raise `InvalidRequest` for what would need responses that are stored."""
+    """Raise `InvalidRequest` for what would need responses that are stored, or says nothing."""
+    if asked.input and all(isinstance(item, NO_MESSAGES) for item in asked.input):
+        raise InvalidRequest("input: none of the items is a message", param="input")
     if asked.previous_response_id is not None:
         param = "previous_response_id"
         # OpenAI's code for a response that is not stored any more.

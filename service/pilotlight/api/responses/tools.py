@@ -17,15 +17,15 @@ from pilotlight.schema.chat.request import (
     ToolChoice,
 )
 from pilotlight.schema.declared import offered
+from pilotlight.schema.responses.input import InputTools
 from pilotlight.schema.responses.request import (
     AllowedFunction,
     AllowedFunctionsChoice,
     FunctionToolChoice,
-    ResponseFunctionTool,
     ResponseRequest,
-    ResponseTool,
     ResponseToolChoice,
 )
+from pilotlight.schema.responses.tools import ResponseFunctionTool, ResponseTool
 
 
 class Offer(Struct, frozen=True):
@@ -40,8 +40,15 @@ def offer_of(asked: ResponseRequest) -> Offer:
 
     What the model may not call, it is not shown either: a small model would call it.
     """
-    tools = _chosen(asked.tools or [], asked.tool_choice)
+    tools = _chosen(declared_of(asked), asked.tool_choice)
     return Offer([_tool(tool) for tool in tools], _choice(asked.tool_choice))
+
+
+def declared_of(asked: ResponseRequest) -> list[ResponseTool]:
+    """Return the tools of *asked*, and those that its items add."""
+    items = () if isinstance(asked.input, str) else asked.input
+    added = [tool for item in items if isinstance(item, InputTools) for tool in item.tools]
+    return [*(asked.tools or ()), *added]
 
 
 def _chosen(

@@ -6,6 +6,7 @@ from msgspec import field
 
 from pilotlight.schema.base import NonEmpty, Request
 from pilotlight.schema.chat.messages import RefusalPart
+from pilotlight.schema.responses.tools import ResponseTool
 from pilotlight.schema.support import RESPONSE_ITEMS, accepted
 
 ItemStatus: TypeAlias = Literal["in_progress", "completed", "incomplete"]
@@ -148,6 +149,14 @@ class InputToolListing(Request, kw_only=True, tag_field="type", tag="mcp_list_to
     id: Annotated[str | None, RESPONSE_ITEMS["id"]] = None
 
 
+class InputTools(Request, kw_only=True, tag_field="type", tag="additional_tools"):
+    """More tools; the model sees them from the beginning on, as those of the request."""
+
+    tools: list[ResponseTool]
+    role: Literal["developer"] | None = None
+    id: Annotated[str | None, RESPONSE_ITEMS["id"]] = None
+
+
 InputItem: TypeAlias = (
     InputMessage
     | InputFunctionCall
@@ -157,4 +166,5 @@ InputItem: TypeAlias = (
     | InputCustomCallOutput
     | InputWebSearch
     | InputToolListing
+    | InputTools
 )

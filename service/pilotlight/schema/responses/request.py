@@ -6,12 +6,13 @@ fields are refused or have no effect, and why.
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from msgspec import Meta, field
+from msgspec import Meta
 
 from pilotlight.schema.base import ModelName, NonEmpty, Request
 from pilotlight.schema.chat.request import TextFormat
 from pilotlight.schema.declared import DeclaredTool, SkippedTool
 from pilotlight.schema.responses.input import InputItem
+from pilotlight.schema.responses.tools import ResponseTool
 from pilotlight.schema.support import (
     MAX_TOKENS_HINT,
     NO_EFFECT,
@@ -19,37 +20,6 @@ from pilotlight.schema.support import (
     RESPONSES,
     accepted,
 )
-
-
-class ResponseTool(DeclaredTool):
-    """What the tools of a request are."""
-
-    __slots__ = ()
-    skipped_types = OPENAI_VENDOR_TOOLS
-
-
-class ResponseFunctionTool(Request, ResponseTool, kw_only=True):
-    """A function that the model may call; *parameters* is a JSON Schema."""
-
-    type: Literal["function"]
-    name: NonEmpty
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-    allowed_callers: Annotated[
-        list[str] | None,
-        Meta(description="A tool that the model may not call by itself (`direct`) is not shown."),
-    ] = None
-    defer_loading: Annotated[bool | None, NO_EFFECT] = None
-    output_schema: Annotated[dict[str, Any] | None, NO_EFFECT] = None
-    asynchronous: Annotated[bool | None, NO_EFFECT] = field(default=None, name="async")
-
-
-class SkippedResponseTool(SkippedTool, ResponseTool):
-    """A tool that is skipped."""
-
-
-ResponseTool.offered, ResponseTool.skipped = ResponseFunctionTool, SkippedResponseTool
 
 
 class FunctionToolChoice(Request, kw_only=True, tag_field="type", tag="function"):
