@@ -187,9 +187,17 @@ class Generator:
 
     def terminate(self) -> None:
         """Make `append`, under way on another thread, raise `NativeError` at once."""
+        self._set_terminated(b"1")
+
+    def resume(self, length: int) -> None:
+        """Undo `terminate`, and keep the *length* tokens before the `append` that it ended."""
+        self._set_terminated(b"0")
+        self.rewind(length)
+
+    def _set_terminated(self, value: bytes) -> None:
         with self._in_use:
             if self._pointer:
-                self._lib.OgaGenerator_SetRuntimeOption(self._pointer, b"terminate_session", b"1")
+                self._lib.OgaGenerator_SetRuntimeOption(self._pointer, b"terminate_session", value)
 
     def close(self) -> None:
         """Free the cache; no-op the second time."""

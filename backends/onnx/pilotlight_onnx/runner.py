@@ -49,6 +49,9 @@ class Generator(Protocol):
     def terminate(self) -> None:
         """Make `append` raise, from another thread."""
 
+    def resume(self, length: int) -> None:
+        """Undo `terminate`, and keep the first *length* tokens."""
+
     def close(self) -> None:
         """Free everything."""
 
@@ -214,9 +217,11 @@ class Runner:
                 logger.warning("a request ends: %s", error, exc_info=error.__cause__)
                 self._end(slot, job, Failed(error))
             except Exception as error:
-                self._discard(slot)  # nobody knows what a step that failed left in it
                 # Where a prompt's reading is terminated, the library raises in its own words.
-                if job.cancelled or self._closing:
+                stopped = job.cancelled or self._closing
+                if not (stopped and job.prefilling):
+                    self._discard(slot)  # nobody knows what a step that failed left in it
+                if stopped:
                     self._end_stopped(slot, job)
                 else:
                     logger.exception("a step failed")
@@ -333,9 +338,23 @@ class Runner:
             raise _Stopped
 
     def _end_stopped(self, slot: Slot[Job], job: Job) -> None:
-        if job.prefilling is not None:
-            self._discard(slot)  # a terminated generator is good for nothing more
+        self._resume(slot, job)
         self._end(slot, job, self._stopped(job))
+
+    def _resume(self, slot: Slot[Job], job: Job) -> None:
+        """Leave in *slot* what it held before the step that was terminated, if any was."""
+        with self._changed:  # from here on nobody terminates it any more
+            generator, job.prefilling = job.prefilling, None
+        if generator is None:
+            return
+        if self._closing or not slot.held:
+            self._discard(slot)
+            return
+        try:
+            generator.resume(len(slot.held))
+        except Exception:
+            logger.exception("a slot cannot be cut back")
+            self._discard(slot)
 
     def _stopped(self, job: Job) -> Finish | Failed:
         if job.cancelled:

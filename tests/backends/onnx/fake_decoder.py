@@ -78,6 +78,11 @@ class FakeGenerator:
     def terminate(self):
         self.terminated.set()
 
+    def resume(self, length):
+        self.decoder.happen("resume", self)
+        self.terminated.clear()
+        self.rewind(length)
+
     def close(self):
         assert not self.closed
         self.closed = True

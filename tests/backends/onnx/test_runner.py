@@ -298,7 +298,7 @@ def test_cancel_in_the_queue(start, decoder):
 
 @pytest.mark.parametrize("obeys", [True, False])
 def test_cancel_while_the_prompt_is_read(start, decoder, obeys):
-    """The step under way is terminated, and its generator, good for nothing more, is closed.
+    """The step under way is terminated, and its slot holds what it held before.
 
     So it is where the step was through before it could be terminated.
     """
@@ -312,18 +312,40 @@ def test_cancel_while_the_prompt_is_read(start, decoder, obeys):
     assert client.kinds == [Started, Finish]
     assert client.last.reason == "cancelled"
     assert client.last.usage.completion_tokens == 0
+    (generator,) = decoder.generators
+    held = len(generator.held)
+    assert 0 < held < 99
     again = Client(runner, range(1, 100), limit=1)
     assert again.tokens == [99]
-    assert again.last.usage.cached_tokens == 0
-    first, second = decoder.generators
-    assert first.closed
-    assert len(first.appends) < 3
-    assert not second.terminated.is_set()
-    assert second.held == list(range(1, 100))
+    assert again.last.usage.cached_tokens == held
+    assert not generator.terminated.is_set()
+    assert (len(decoder.generators), generator.held) == (1, list(range(1, 100)))
+
+
+@pytest.mark.parametrize("fault", ["first step", "resume"])
+def test_cancel_that_leaves_nothing(start, decoder, fault):
+    """A slot that held nothing before, or that cannot be cut back, gets a new generator."""
+
+    def refuse(_generator):
+        raise RuntimeError("no")
+
+    place = UntilTerminated()
+    if fault == "resume":
+        decoder.next("append", None)
+        decoder.next("resume", refuse)
+    decoder.next("append", place)
+    runner = start()
+    client = Client(runner, range(1, 100))
+    place.wait()
+    client.ticket.cancel()
+    assert client.last.reason == "cancelled"
+    again = Client(runner, range(1, 100), limit=1)
+    assert (again.tokens, again.last.usage.cached_tokens) == ([99], 0)
+    assert [generator.closed for generator in decoder.generators] == [True, False]
 
 
 def test_cancel_in_the_prompt_s_last_step(start, decoder):
-    """A cancel that comes when the prompt is nearly read leaves no terminated generator behind."""
+    """A cancel that comes when the prompt is nearly read leaves no generator terminated."""
     place = UntilTerminated()
     decoder.next("append", place)
     decoder.obeys = False
@@ -332,8 +354,9 @@ def test_cancel_in_the_prompt_s_last_step(start, decoder):
     place.wait()
     client.ticket.cancel()
     assert client.kinds == [Started, Finish]
-    assert Client(runner, [1, 2, 3, 4], limit=1).last.usage.cached_tokens == 0
-    assert [generator.closed for generator in decoder.generators] == [True, False]
+    assert Client(runner, [1, 2, 3, 4], limit=1).last.usage.cached_tokens == 2
+    (generator,) = decoder.generators
+    assert not generator.terminated.is_set()
 
 
 def test_cancel_while_a_generator_is_opened(start, decoder):
@@ -775,7 +798,7 @@ def test_cancelled_reader_leaves_the_prompt_to_the_next(start, decoder, slots):
     first.ticket.cancel()
     assert first.last.reason == "cancelled"
     assert [client.tokens for client in others] == [[20, 21, 22]] * 3
-    assert [client.last.usage.cached_tokens for client in others] == [0, 18, 18]
+    assert [client.last.usage.cached_tokens for client in others] == [8, 18, 18]
 
 
 def test_failed_reader_leaves_the_prompt_to_an_idle_slot(start, decoder, caplog):
