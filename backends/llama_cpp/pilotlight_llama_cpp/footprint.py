@@ -10,15 +10,13 @@ allocates.
 from typing import NamedTuple
 
 from pilotlight_llama_cpp.gguf import Header
-from pilotlight_llama_cpp.servable import ENCODERS
+from pilotlight_llama_cpp.servable import ENCODERS, INTERVALS
 
 _F16, _F32 = 2, 4
 _ALWAYS_RECURRENT = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
 """`llm_arch_is_recurrent` in llama-arch.cpp: no layer keeps keys and values."""
 _BOTH_IN_A_LAYER = frozenset({"falcon-h1"})
 """Attention and a state in every layer (falcon-h1.cpp)."""
-_INTERVALS = frozenset({"minimax-01", "qwen35", "qwen35moe", "qwen3next", "qwen4exp"})
-"""Architectures that read `full_attention_interval`, by default 4 (their files in src/models)."""
 _KV_FROM_START = {"gemma3n": 20}
 """Layers with a cache of their own, where no key says how many (gemma3n.cpp)."""
 _WINDOWED = frozenset({"llama4"})
@@ -133,7 +131,7 @@ class _Model:
     def _is_recurrent(self, layer: int) -> bool:
         if self._architecture in _ALWAYS_RECURRENT | _BOTH_IN_A_LAYER:
             return True
-        if self._architecture in _INTERVALS:
+        if self._architecture in INTERVALS:
             listed = self._per_layer("attention.recurrent_layers")
             interval = self._number("full_attention_interval") or 4
             return bool(listed[layer]) if layer < len(listed) else (layer + 1) % interval != 0

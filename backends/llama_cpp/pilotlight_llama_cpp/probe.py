@@ -11,6 +11,7 @@ from pilotlight_llama_cpp.servable import (
     ENCODERS,
     TOKENS,
     Pooling,
+    check_divisors,
     check_numbers,
     pooling_of,
     why_not_served,
@@ -69,6 +70,7 @@ def _facts(header: Header) -> ModelFacts:
     if not context_length:
         raise header.invalid("it tells no context length")
     check_numbers(header, architecture)
+    check_divisors(header, architecture)
     embeds = architecture in ENCODERS or pooling_of(header, architecture) is not Pooling.NONE
     size_bytes = _size_bytes(header)
     memory = footprint.of(header, architecture, embeds=embeds)

@@ -50,6 +50,21 @@ _NO_VOCABULARY = frozenset({"none", "no_vocab"})
 """`tokenizer.ggml.model` of models without one (`llama_vocab::impl::load` in llama-vocab.cpp)."""
 _ROPE_SCALINGS = frozenset({"none", "linear", "yarn", "longrope"})
 """`LLAMA_ROPE_SCALING_TYPES` in llama-model.cpp; another name fails an assertion."""
+INTERVALS = frozenset({"minimax-01", "qwen35", "qwen35moe", "qwen3next", "qwen4exp"})
+"""Architectures that read `full_attention_interval`, by default 4 (their files in src/models)."""
+_SHARED_AMONG_EXPERTS = frozenset(
+    {
+        "llada-moe",
+        "mellum",
+        "qwen2moe",
+        "qwen35moe",
+        "qwen3moe",
+        "qwen3next",
+        "qwen3vlmoe",
+        "qwen4exp",
+    }
+)
+"""Architectures that divide `feed_forward_length` by the experts in use (src/models)."""
 _MAX_LAYERS, _MAX_EXPERTS = 512, 1024
 """`LLAMA_MAX_LAYERS` and `LLAMA_MAX_EXPERTS` in llama-hparams.h."""
 
@@ -114,6 +129,35 @@ def check_numbers(header: Header, architecture: str) -> None:
         raise header.invalid(f"{groups_used} of {groups} groups of experts cannot be right")
     if scaling is not None and scaling not in _ROPE_SCALINGS:
         raise header.invalid(f"its rope scaling {scaling!r} is not known")
+
+
+def check_divisors(header: Header, architecture: str) -> None:
+    """Raise `ModelFileInvalid` for zeros that llama.cpp divides by: SIGFPE ends the process.
+
+    The divisions are in src/models, in the file of each architecture and in mamba-base.cpp,
+    rwkv6-base.cpp and rwkv7-base.cpp.
+    """
+
+    def number(name: str) -> int:
+        return max(header.numbers(f"{architecture}.{name}"), default=0)
+
+    def has(*endings: str) -> bool:
+        return any(name.endswith(endings) for name in header.tensors)
+
+    if architecture in INTERVALS and header.numbers(f"{architecture}.full_attention_interval") == (
+        0,
+    ):
+        raise header.invalid("its full_attention_interval cannot be 0")
+    experts = number("expert_used_count") or number("expert_feed_forward_length")
+    if architecture in _SHARED_AMONG_EXPERTS and not experts:
+        raise header.invalid("it names no experts, which its architecture has")
+    scans = has(".ssm_norm.weight") and number("ssm.inner_size")
+    if scans and not (number("ssm.group_count") and number("ssm.time_step_rank")):
+        raise header.invalid("its ssm.group_count and ssm.time_step_rank cannot be 0")
+    if has(".time_mix_key.weight") and not number("wkv.head_size"):
+        raise header.invalid("its wkv.head_size cannot be 0")
+    if has(".attn_q.weight", ".attn_qkv.weight") and not number("attention.head_count"):
+        raise header.invalid("its attention.head_count cannot be 0")
 
 
 def _other_kind(header: Header, architecture: str) -> str | None:

@@ -490,3 +490,28 @@ def test_pooling_that_is_refused(probe_bytes, keys, reason):
     """What nobody knows, and a header that lies."""
     with pytest.raises(ModelFileInvalid, match=reason):
         probe_bytes(gguf(keys))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name", "keys", "reason"),
+    [
+        ("qwen35", "w", {"full_attention_interval": (U32, 0)}, "full_attention_interval"),
+        ("qwen35moe", "w", {}, "no experts"),
+        ("mamba2", "blk.0.ssm_norm.weight", {"ssm.group_count": (U32, 0)}, "ssm.group_count"),
+        ("mamba2", "blk.0.ssm_norm.weight", {"ssm.group_count": (U32, 2)}, "time_step_rank"),
+        ("rwkv7", "blk.0.time_mix_key.weight", {"wkv.head_size": (U32, 0)}, "wkv.head_size"),
+        ("olmo2", "blk.0.attn_q.weight", {}, "attention.head_count"),
+        ("falcon", "blk.0.attn_qkv.weight", {"attention.head_count": (U32, 0)}, "head_count"),
+    ],
+)
+def test_what_llama_cpp_would_divide_by(probe_bytes, architecture, name, keys, reason):
+    """A division by zero is a signal that ends the process: it is found before."""
+    given = {
+        "context_length": (U32, 64),
+        "block_count": (U32, 1),
+        "ssm.inner_size": (U32, 8),
+    } | keys
+    header = {f"{architecture}.{key}": value for key, value in given.items()}
+    header["general.architecture"] = (STRING, architecture)
+    with pytest.raises(ModelFileInvalid, match=reason):
+        probe_bytes(gguf(header, tensors=(tensor(name),)))
