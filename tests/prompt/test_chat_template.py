@@ -200,6 +200,41 @@ def test_local_time_without_a_clock():
     assert int(template.render([], tools=None, add_generation_prompt=False)) >= 2025
 
 
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ date_string }}|{{ datetime }}", "26 Jul 2025|Jul 26 2025"),
+        ("{% if not date_string is defined %}x{% endif %}{{ date_string }}", "26 Jul 2025"),
+        ("{{ functions }}", '[\n  {\n    "type": "function"\n  }\n]'),
+        ("{{ functions is defined }}{{ tools|length }}{{ documents is none }}", "True1True"),
+        ("{{ thinking is defined }}{{ enable_thinking is defined }}", "FalseFalse"),
+        ("{{ messages[0].thinking }}{{ messages[0].reasoning_content }}", "Hm.Hm."),
+        ("{{ ('{\"a\": 1}'|from_json).a }}", "1"),
+        ("{% set q = namespace(v=[]) %}{% set _ = q.v.append(1) %}{{ q.v.pop(0) }}", "1"),
+        ("{% set m = messages[:1] %}{% set _ = m.append(1) %}{{ m|count - messages|count }}", "1"),
+    ],
+)  # fmt: skip
+def test_what_llama_cpp_and_transformers_give(source, text):
+    """The date, tools under another name, reasoning under its older one, lists that grow."""
+    message = {**USER, "reasoning_content": "Hm."}
+    assert render(source, [message], tools=[{"type": "function"}]) == text
+
+
+def test_what_a_request_gives_comes_before_defaults():
+    assert render("{{ date_string }}", date_string="today") == "today"
+    assert render("{{ functions }}|") == "|"
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ messages.append(1) }}", "{{ messages[0].a.append(1) }}", "{{ tools.pop() }}"]
+)
+def test_what_a_request_has_stays(source):
+    message = {**USER, "a": [1]}
+    with pytest.raises(TemplateFailed, match="SecurityError"):
+        render(source, [message], tools=[TOOL])
+    assert message["a"] == [1]
+
+
 def test_mistral_style_with_loop_controls():
     """`continue` is part of the language that templates are written in."""
     messages = [SYSTEM, USER, {"role": "assistant", "content": "Yo"}, SYSTEM, USER]

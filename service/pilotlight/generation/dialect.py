@@ -2,8 +2,9 @@
 
 import logging
 import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -13,6 +14,7 @@ from pilotlight.models.catalog import SpecialTokens, template_path
 from pilotlight.models.loaded import LoadedModel
 from pilotlight.output import reasoning, tool_calls
 from pilotlight.output.silent import Silent, silent
+from pilotlight.prompt.adapting import Adaptation, Conversation, needed
 from pilotlight.prompt.errors import TemplateInvalid
 from pilotlight.prompt.verbatim import ControlNames
 
@@ -40,6 +42,8 @@ class Dialect(Struct, frozen=True, eq=False, weakref=True):
     """Names what determines the tokens of a seed: this server, the backend, the model."""
     bos_token: str
     """What text that no template rendered is to start with."""
+    adaptations: tuple[Adaptation, ...] = ()
+    """What every conversation needs, for the template leaves something out without a word."""
     names: ControlNames = NO_NAMES
     """Names of control tokens that stay text where a request's messages have them."""
     answer_names: ControlNames = NO_NAMES
@@ -48,7 +52,7 @@ class Dialect(Struct, frozen=True, eq=False, weakref=True):
     """Control tokens that are left out of answers."""
 
 
-def learn(model: LoadedModel, engine: AsyncEngine, *, special: SpecialTokens = "text") -> Dialect:
+def learn(model: LoadedModel, engine: AsyncEngine, special: SpecialTokens = "text") -> Dialect:
     """Read how *model* is spoken to. Compiles a template, so it belongs into a thread.
 
     *special* says what names of special tokens in messages are, unless models.yaml does.
@@ -75,6 +79,7 @@ def learn(model: LoadedModel, engine: AsyncEngine, *, special: SpecialTokens = "
         engine=engine,
         fingerprint=_fingerprint(model),
         bos_token=model.facts.bos_token if model.facts.add_bos else "",
+        adaptations=needed(rendering(template)) if template else (),
         names=names,
         answer_names=_answer_names(names, reasoning_format),
         silent=silent(model.facts.control_names, reasoning_format, call_format),
@@ -100,6 +105,21 @@ def _compile(model: LoadedModel, source: str) -> "ChatTemplate":
 
     facts = model.facts
     return ChatTemplate(source, bos_token=facts.bos_token, eos_token=facts.eos_token)
+
+
+def rendering(
+    template: "ChatTemplate",
+    variables: Mapping[str, Any] | None = None,
+    *,
+    generation_prompt: bool = True,
+) -> Callable[[Conversation], str]:
+    """Return what renders conversations with *template*."""
+    return lambda given: template.render(
+        given.messages,
+        tools=given.tools,
+        add_generation_prompt=generation_prompt,
+        **(variables or {}),
+    )
 
 
 class TemplateUnreadable(Exception):

@@ -7,9 +7,10 @@ from typing import Any
 from msgspec import Struct
 
 from pilotlight.errors import InvalidRequest, ModelLoadFailed
-from pilotlight.generation.dialect import Dialect
+from pilotlight.generation.dialect import Dialect, rendering
 from pilotlight.generation.params import ChatPrompt, Prompt, TextPrompt, TokensPrompt
 from pilotlight.output import reasoning
+from pilotlight.prompt.adapting import Conversation, adapted
 from pilotlight.prompt.errors import TemplateFailed, TemplateRefused
 from pilotlight.prompt.verbatim import Marking
 
@@ -119,12 +120,13 @@ async def _chat_text(dialect: Dialect, prompt: ChatPrompt, marking: Marking) -> 
         )
 
     def text() -> str:
-        return template.render(
-            _marked(dialect, prompt.messages, marking),
-            tools=marking.mark(prompt.tools),
-            add_generation_prompt=prompt.generation_prompt,
-            **marking.mark(prompt.variables),
+        given = Conversation(_marked(dialect, prompt.messages, marking), marking.mark(prompt.tools))
+        for adapt in dialect.adaptations:
+            given = adapt(given)
+        render = rendering(
+            template, marking.mark(prompt.variables), generation_prompt=prompt.generation_prompt
         )
+        return adapted(render, given)
 
     try:
         # A template that takes long for a few words is not waited for on the event loop, nor one

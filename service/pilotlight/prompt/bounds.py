@@ -15,7 +15,7 @@ from typing import Any
 from jinja2.runtime import Context
 from jinja2.utils import Namespace
 
-from pilotlight.prompt.errors import TemplateFailed
+from pilotlight.prompt.errors import TemplateExceeded
 
 MAX_OUTPUT = 16 * 1024 * 1024
 """Characters in a prompt, and in any string that is made."""
@@ -48,6 +48,10 @@ _ESCAPED, _ESCAPED_ASCII = 10, 4
 BUDGET = "pilotlight: budget"  # no identifier, so no template can name it
 
 
+class OwnList(list[Any]):
+    """A list that a template wrote itself, which it may change."""
+
+
 class Budget:
     """What one rendering may still use."""
 
@@ -64,7 +68,7 @@ class Budget:
         """Count a pass of a loop, or a call of a macro."""
         self._steps -= 1
         if self._steps < 0:
-            raise TemplateFailed(f"the chat template ran for more than {MAX_STEPS} steps")
+            raise TemplateExceeded(f"the chat template ran for more than {MAX_STEPS} steps")
         self.check_time()
 
     def check_time(self) -> None:
@@ -74,13 +78,13 @@ class Budget:
             return
         self._until_look = _LOOK_AFTER
         if self._clock() > self._deadline:
-            raise TemplateFailed(f"the chat template ran for more than {MAX_SECONDS:g} s")
+            raise TemplateExceeded(f"the chat template ran for more than {MAX_SECONDS:g} s")
 
     def spend(self, piece: str) -> str:
         """Count a piece of the prompt, and return it."""
         self._characters -= len(piece)
         if self._characters < 0:
-            raise TemplateFailed(f"the chat template wrote more than {MAX_OUTPUT} characters")
+            raise TemplateExceeded(f"the chat template wrote more than {MAX_OUTPUT} characters")
         return piece
 
     def made(self, value: Any, *, fresh: bool = False) -> Any:
@@ -89,9 +93,9 @@ class Budget:
         What a list holds was there before, unless its elements are *fresh*.
         """
         kind = type(value)
-        if kind is str or kind is list:
+        if kind is str or kind is list or kind is OwnList:
             self._take(sys.getsizeof(value))
-            if kind is list:
+            if kind is not str:
                 self._take(_inside(value, fresh=fresh))
         elif kind not in _UNSIZED and isinstance(value, Sized):
             self._take(sys.getsizeof(value))
@@ -101,7 +105,7 @@ class Budget:
     def _take(self, count: int) -> None:
         self._made -= count
         if self._made < 0:
-            raise TemplateFailed("the chat template makes more than all it may, in bytes")
+            raise TemplateExceeded("the chat template makes more than all it may, in bytes")
 
 
 def _inside(value: list[Any], *, fresh: bool) -> int:
@@ -124,7 +128,7 @@ def size(value: object) -> int:
     """Return the characters and elements of *value*, of what is inside it too.
 
     Something that holds itself twice, and that again, is small in memory and endless on paper:
-    raises `TemplateFailed` where it comes to too much.
+    raises `TemplateExceeded` where it comes to too much.
     """
     return _size(value, ascii_weight=1, weight=1)
 
@@ -156,7 +160,7 @@ def _size(value: object, *, ascii_weight: int, weight: int) -> int:
         else:
             characters += number_size(one)
         if characters > MAX_OUTPUT or elements > MAX_ELEMENTS:
-            raise TemplateFailed("the chat template makes too large a value")
+            raise TemplateExceeded("the chat template makes too large a value")
     return characters + 4 * elements
 
 
@@ -183,5 +187,7 @@ def held(value: Any) -> Any:
         return value
     elements = list(islice(value, MAX_ELEMENTS + 1))
     if len(elements) > MAX_ELEMENTS:
-        raise TemplateFailed(f"the chat template makes a list of more than {MAX_ELEMENTS} elements")
+        raise TemplateExceeded(
+            f"the chat template makes a list of more than {MAX_ELEMENTS} elements"
+        )
     return elements

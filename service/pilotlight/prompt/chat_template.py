@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from jinja2 import TemplateError, nodes, pass_context
+from jinja2 import TemplateError, meta, nodes, pass_context
 from jinja2.environment import Template
 from jinja2.ext import Extension, LoopControlExtension
 from jinja2.parser import Parser
@@ -23,6 +23,7 @@ from pilotlight.prompt.bounds import (
     BUDGET,
     MAX_SOURCE,
     Budget,
+    OwnList,
     budget_of,
     held,
     size,
@@ -86,8 +87,13 @@ class _Bounds(Extension):
         return budget_of(context).made(value)
 
     @pass_context
+    def listed(self, context: Context, value: list[Any]) -> Any:
+        size(value)
+        return budget_of(context).made(OwnList(value))
+
+    @pass_context
     def sliced(self, context: Context, value: Any) -> Any:
-        return budget_of(context).made(value)
+        return budget_of(context).made(OwnList(value) if type(value) is list else value)
 
     @pass_context
     def concat(self, context: Context, *parts: object) -> Any:
@@ -106,7 +112,8 @@ class _Literals(NodeTransformer):
         return self._bounds.call_method("concat", node.nodes, lineno=node.lineno)
 
     def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802 - the node's name
-        return self._counted(node)
+        self.generic_visit(node)
+        return self._bounds.call_method("listed", [node], lineno=node.lineno)
 
     def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802 - the node's name
         # What is assigned to stays: `{% for key, value in … %}`.
@@ -152,6 +159,15 @@ class _Environment(ImmutableSandboxedEnvironment):
         fresh = check_called(called, [*given, *named.values()])
         return budget_of(context).made(super().call(context, called, *given, **named), fresh=fresh)
 
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Let a template change lists that it wrote itself, and no other.
+
+        Kimi K2's does, and llama.cpp lets it; what the request has stays as it is.
+        """
+        if type(obj) is OwnList and attr in ("append", "pop"):
+            return True
+        return super().is_safe_attribute(obj, attr, value)
+
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         """Return what formats within the bounds where *value* is a string's `format`."""
         return bounded_format(self, value)
@@ -173,6 +189,26 @@ def _tojson(
     if indent is None and json_is_small(value):
         return encoder.encode(value)
     return json_text(encoder.iterencode(value))
+
+
+def _from_json(text: str) -> Any:
+    """Return the value of JSON in *text*; DeepSeek's templates read arguments so."""
+    return json.loads(text)
+
+
+def _with_thinking(messages: Any) -> Any:
+    """Return *messages* with their reasoning under its older name too, as Transformers does.
+
+    gpt-oss's and LFM's templates read that (utils/chat_template_utils.py, _alias_reasoning_fields).
+    """
+    if not isinstance(messages, Sequence):
+        return messages
+    return [
+        {"thinking": one["reasoning_content"], **one}
+        if isinstance(one, Mapping) and one.get("reasoning_content") is not None
+        else one
+        for one in messages
+    ]
 
 
 def _characters(messages: Any) -> int:
@@ -218,7 +254,7 @@ class ChatTemplate:
             finalize=_written,
             extensions=[LoopControlExtension, _GenerationTag, _Bounds],
         )
-        environment.filters["tojson"] = _tojson
+        environment.filters |= {"tojson": _tojson, "from_json": _from_json}
         environment.filters = bounded_filters(environment.filters)
         del environment.globals["lipsum"]
         environment.globals["raise_exception"] = _raise_exception
@@ -227,7 +263,8 @@ class ChatTemplate:
             raise TemplateInvalid(
                 f"the chat template has {len(source)} characters, {MAX_SOURCE} are the most"
             )
-        self._template = _compile(environment, source)
+        self._now = now
+        self._template, self._reads = _compile(environment, source)
         self.quick = False
         """Whether its latest rendering took so little that an event loop can wait for one."""
 
@@ -247,8 +284,12 @@ class ChatTemplate:
         these messages, and `TemplateFailed`.
         """
         budget = Budget(_characters(messages))
-        given = variables | self._tokens
-        given |= {"messages": messages, "tools": tools, "documents": variables.get("documents")}
+        given = self._defaults(tools) | variables | self._tokens
+        given |= {
+            "messages": _with_thinking(messages),
+            "tools": tools,
+            "documents": variables.get("documents"),
+        }
         given |= {"add_generation_prompt": add_generation_prompt, BUDGET: budget}
         began = time.thread_time()
         self.quick = False
@@ -262,14 +303,28 @@ class ChatTemplate:
         self.quick = time.thread_time() - began < _QUICK_SECONDS
         return text
 
+    def _defaults(self, tools: Any) -> dict[str, Any]:
+        """Return what llama.cpp gives templates beyond Transformers (common/chat.cpp).
 
-def _compile(environment: _Environment, source: str) -> Template:
+        FireFunction's reads its tools as text; others test whether there are `functions`.
+        """
+        now = self._now()
+        given = {"date_string": now.strftime("%d %b %Y"), "datetime": now.strftime("%b %d %Y")}
+        if "functions" in self._reads:
+            given["functions"] = _tojson(tools, indent=2) if tools else ""
+        return {name: value for name, value in given.items() if name in self._reads}
+
+
+def _compile(environment: _Environment, source: str) -> tuple[Template, frozenset[str]]:
+    """Return the compiled template, and the names that it reads and may not set itself."""
     try:
         tree = environment.parse(source)
         bounds = environment.extensions[_Bounds.identifier]
         assert isinstance(bounds, _Bounds)  # noqa: S101 as registered above
         bounds.count_in(tree)
+        reads = frozenset(meta.find_undeclared_variables(tree))
         code = environment.compile(tree)
-        return Template.from_code(environment, code, environment.make_globals(None))
+        compiled = Template.from_code(environment, code, environment.make_globals(None))
     except (TemplateError, ValueError, RecursionError, MemoryError, SyntaxError) as error:
         raise TemplateInvalid(f"the chat template does not compile: {error}") from error
+    return compiled, reads

@@ -3,7 +3,8 @@
 ChatTemplateError
 ├── TemplateInvalid     the source does not compile; the model cannot chat
 ├── TemplateRefused     the template rejects the messages, with a reason for the client
-├── TemplateFailed      rendering broke, or left its bounds
+├── TemplateFailed      rendering broke
+│   └── TemplateExceeded    it left its bounds
 └── PromptNotStable     conversations with one system prompt do not begin with it
 """
 
@@ -22,6 +23,10 @@ class TemplateRefused(ChatTemplateError):
 
 class TemplateFailed(ChatTemplateError):
     """The template broke while it was rendered."""
+
+
+class TemplateExceeded(TemplateFailed):
+    """The template wants more than it may have."""
 
 
 class PromptNotStable(ChatTemplateError):

@@ -19,13 +19,13 @@ from jinja2.utils import Cycler
 from markupsafe import Markup
 
 from pilotlight.prompt import bounds
-from pilotlight.prompt.bounds import bits, budget_of, held, length, size, written_size
-from pilotlight.prompt.errors import TemplateFailed
+from pilotlight.prompt.bounds import OwnList, bits, budget_of, held, length, size, written_size
+from pilotlight.prompt.errors import TemplateExceeded
 
 Given = list[Any]
 """The arguments of a call, those with names at the end."""
 Foresee = Callable[[Any, Given], int]
-"""Returns the characters that a call makes of a value at the most, or raises `TemplateFailed`."""
+"""Returns the characters that a call makes of a value at the most, or raises `TemplateExceeded`."""
 
 _SLOW = 1_000_000
 """Characters for what is written in Python and takes a microsecond for each."""
@@ -39,15 +39,15 @@ _DIGITS = 4300
 """As many as Python converts without being asked (sys.int_info.default_max_str_digits)."""
 
 
-def _too_large(by: str) -> TemplateFailed:
-    return TemplateFailed(f"the chat template makes too large a value with {by}")
+def _too_large(by: str) -> TemplateExceeded:
+    return TemplateExceeded(f"the chat template makes too large a value with {by}")
 
 
 def _number(value: object) -> int:
     """Return the magnitude of an integer, 0 of anything else; raises where it is too large."""
     number = abs(value) if isinstance(value, int) else 0
     if number > bounds.MAX_NUMBER:
-        raise TemplateFailed(f"the chat template asks for too large a number: {number}")
+        raise TemplateExceeded(f"the chat template asks for too large a number: {number}")
     return number
 
 
@@ -207,7 +207,7 @@ def _arguments(value: Any) -> Iterable[object]:
 
 def _digits(width: str) -> int:
     if len(width) > len(str(bounds.MAX_NUMBER)):
-        raise TemplateFailed("the chat template asks for too large a number in a format")
+        raise TemplateExceeded("the chat template asks for too large a number in a format")
     return _number(int(width))
 
 
@@ -217,13 +217,13 @@ def check_field(value: Any, spec: str) -> int:
 
 
 def check_fields(text: str) -> None:
-    """Raise `TemplateFailed` where the format *text* has too many fields."""
+    """Raise `TemplateExceeded` where the format *text* has too many fields."""
     if text.count("{") > _FIELDS:
         raise _too_large("format")
 
 
 def check_time_format(form: object) -> None:
-    """Raise `TemplateFailed` where a time would be written with too many characters."""
+    """Raise `TemplateExceeded` where a time would be written with too many characters."""
     widths = _TIME_WIDTH.findall(form) if isinstance(form, str) else ()
     if length(form) > _TIME_FORMAT or any(len(one) > len("100") for one in widths):
         raise _too_large("strftime_now")
@@ -262,7 +262,7 @@ def _lines(value: Any, _given: Given) -> int:
 
 def _check_elements(count: int) -> None:
     if count > bounds.MAX_ELEMENTS:
-        raise TemplateFailed(
+        raise TemplateExceeded(
             f"the chat template makes a list of more than {bounds.MAX_ELEMENTS} elements"
         )
 
@@ -302,6 +302,7 @@ _FILTERS: dict[str, Foresee] = {
     "join": _join_filter,
     "format": _percent,
     "tojson": _nothing,  # it counts what it writes
+    "from_json": _slow(_text),
     **dict.fromkeys(
         ("batch", "dictsort", "groupby", "list", "reverse", "slice", "sort", "unique"), _listed
     ),
@@ -384,6 +385,7 @@ _METHODS: dict[type, dict[str, Foresee]] = {
     str: _OF_TEXT,
     dict: dict.fromkeys(("copy", "get", "items", "keys", "values"), _nothing),
     list: dict.fromkeys(("copy", "count", "index"), _nothing),
+    OwnList: dict.fromkeys(("append", "copy", "count", "index", "pop"), _nothing),
     tuple: dict.fromkeys(("count", "index"), _nothing),
     range: dict.fromkeys(("count", "index"), _nothing),
     int: dict.fromkeys(("bit_count", "bit_length", "conjugate"), _nothing),
@@ -395,7 +397,7 @@ _FRESH_METHODS = frozenset({"split", "rsplit", "splitlines", "partition", "rpart
 
 
 def check_called(called: Any, given: Given) -> bool:
-    """Raise `TemplateFailed` where the method *called* of a value would make too much.
+    """Raise `TemplateExceeded` where the method *called* of a value would make too much.
 
     Returns whether the elements of a list that it makes are new. What is no method is a macro, or
     one of the functions that templates are given.
@@ -410,7 +412,7 @@ def check_called(called: Any, given: Given) -> bool:
     methods = next((_METHODS[kind] for kind in type(owner).__mro__ if kind in _METHODS), None)
     foresee = None if methods is None else methods.get(name)
     if foresee is None:
-        raise TemplateFailed(
+        raise TemplateExceeded(
             f"the chat template calls {type(owner).__name__}.{name}, which it may not"
         )
     if foresee(owner, given) > bounds.MAX_OUTPUT:
@@ -422,7 +424,7 @@ def check_called(called: Any, given: Given) -> bool:
 
 
 def check_operator(operator: str, left: Any, right: Any) -> None:
-    """Raise `TemplateFailed` where what *operator* makes would be too large."""
+    """Raise `TemplateExceeded` where what *operator* makes would be too large."""
     if operator == "**":
         too_large = bits(left) * abs(right) > bounds.MAX_BITS if isinstance(right, int) else False
     elif operator == "*":
@@ -454,7 +456,7 @@ def _most(value: Any) -> int:
 
 
 def check_joined(parts: tuple[object, ...]) -> None:
-    """Raise `TemplateFailed` where `~` would make too large a text."""
+    """Raise `TemplateExceeded` where `~` would make too large a text."""
     if sum(map(written_size, parts)) > bounds.MAX_OUTPUT:
         raise _too_large("~")
 
@@ -477,11 +479,11 @@ def json_text(pieces: Iterable[str]) -> str:
 
 
 def check_json(value: object, indent: object, separators: object, *, ascii_only: bool) -> None:
-    """Raise `TemplateFailed` where JSON would be spaced out too far, or a text in it too long."""
+    """Raise `TemplateExceeded` where JSON would be spaced out too far, or a text in it too long."""
     for one in (indent, *(separators if isinstance(separators, (list, tuple)) else ())):
         width = len(one) if isinstance(one, str) else _number(one)
         if width > bounds.MAX_INDENT:
-            raise TemplateFailed(f"the chat template asks tojson for too large a number: {width}")
+            raise TemplateExceeded(f"the chat template asks tojson for too large a number: {width}")
 
     if size(value) * _UNICODE_ESCAPES > bounds.MAX_OUTPUT:
         for text in _texts(value):

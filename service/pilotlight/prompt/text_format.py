@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from pilotlight.prompt import bounds
 from pilotlight.prompt.bounds import written_size
-from pilotlight.prompt.errors import TemplateFailed
+from pilotlight.prompt.errors import TemplateExceeded
 from pilotlight.prompt.foreseen import check_field, check_fields
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class _Bounded(SandboxedFormatter):
     def _spend(self, characters: int) -> None:
         self._left -= characters
         if self._left < 0:
-            raise TemplateFailed("the chat template makes too large a value with format")
+            raise TemplateExceeded("the chat template makes too large a value with format")
 
 
 class _BoundedMarkup(_Bounded, SandboxedEscapeFormatter):
