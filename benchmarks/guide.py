@@ -20,16 +20,19 @@ import numpy as np
 
 from benchmarks.decode import load_engine
 from pilotlight.guidance import (
-    Body,
     Choices,
     Grammar,
     JsonObject,
     JsonSchema,
+    Open,
     Regex,
     Thought,
     Tokens,
     compile_grammar,
+    supported,
 )
+from pilotlight.output.thinking import ThoughtWatch
+from pilotlight.output.tool_calls import FORMATS, Function
 from pilotlight_backend import (
     Engine,
     EngineEvent,
@@ -74,6 +77,15 @@ PERSON = {
     "additionalProperties": False,
 }
 PEOPLE = {"type": "array", "items": PERSON, "minItems": 3, "maxItems": 6}
+FREE = Open(
+    FORMATS["hermes"].open_grammar(
+        [Function(f"look_up_{number}", supported(PERSON)) for number in range(20)],
+        parallel=True,
+        closer="</think>",
+    ),
+    lambda: ThoughtWatch("think", opened=False),
+)
+"""Text beside twenty tools that it may call."""
 ENDLESS = {"type": "array", "items": PERSON, "minItems": 10_000}
 GRAMMARS = {
     "object": Grammar(body=JsonSchema(PERSON)),
@@ -81,6 +93,7 @@ GRAMMARS = {
     "any object": Grammar(body=JsonObject()),
     "expression": Grammar(body=Regex(r"[A-Z][a-z]{2,20}(, [a-z]{1,20}){3,9}\.")),
     "choice": Grammar(body=Choices(("positive", "negative", "neutral"))),
+    "free, 20 tools": Grammar(open=FREE),
     "thought, object": Grammar(
         body=JsonSchema(PERSON),
         thought=Thought(opener="<think>", closer="</think>", opened=True),
@@ -174,9 +187,13 @@ def compare(path: Path, *, tokens: int, rounds: int, threads: int) -> None:
     """Print the time of a step with and without a guide, and the median of their ratios."""
     engine = load_engine(path, streams=1, threads=threads)
     made = Tokens.of(engine.vocabulary())
-    bodies: dict[str, Body | None] = {"nothing": None, "list": JsonSchema(ENDLESS)}
+    grammars = {
+        "nothing": Grammar(),
+        "tools": Grammar(open=FREE),
+        "list": Grammar(body=JsonSchema(ENDLESS)),
+    }
     guides: dict[str, Callable[[], Guide]] = {
-        name: compile_grammar(Grammar(body=body), made) for name, body in bodies.items()
+        name: compile_grammar(grammar, made) for name, grammar in grammars.items()
     }
     seconds: dict[str, list[float]] = {name: [] for name in ("none", *guides)}
     for turn in range(rounds + 1):  # the first is for warmth and is not counted

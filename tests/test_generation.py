@@ -53,7 +53,7 @@ from pilotlight_backend import LoadOptions, SamplingParams
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel, Piece
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 2}}\n</tool_call>'
-ADD = Calls((Function("add", {"type": "object"}),))
+ADD = Calls((Function("add", {"type": "object", "additionalProperties": True}),))
 
 
 class Service:

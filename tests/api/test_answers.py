@@ -8,7 +8,9 @@ from tests.conftest import chat
 
 THINKING = "<think>Let me see.</think>Four."
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 2, "b": 2}}\n</tool_call>'
-TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
+ANY = {"type": "object", "additionalProperties": True}
+
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": ANY}}]
 
 
 def folded(chunks):

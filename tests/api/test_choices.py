@@ -9,8 +9,11 @@ CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
 OTHER_CALL = '<tool_call>\n{"name": "mul", "arguments": {"a": 2}}\n</tool_call>'
 
 
+ANY = {"type": "object", "additionalProperties": True}
+
+
 def tool(name: str) -> dict:
-    return {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
+    return {"type": "function", "function": {"name": name, "parameters": ANY}}
 
 
 TOOLS = [tool("add"), tool("mul")]

@@ -67,7 +67,7 @@ async def test_a_schema_beside_json_object(start):
     response = await service.post(chat(response_format=fault))
     assert (response.status_code, response.json()["error"]["param"]) == (
         400,
-        "response_format.schema",
+        "response_format.schema.type",
     )
 
 
@@ -218,24 +218,96 @@ async def test_a_form_leaves_calls_alone(start, reply, calls):
     assert message["content"] == (None if calls else WEATHER)
 
 
-async def test_a_call_that_has_to_be_made_leaves_no_place_for_a_form(service):
-    """Both at once contradict each other."""
-    fields = {"tools": TOOLS, "tool_choice": "required", "guided_json": SCHEMA}
-    response = await service.post(chat(**fields))
+async def test_a_form_beside_a_call_that_has_to_be_made(service):
+    """The form binds the text, of which there is none; the schema binds the call."""
+    service.write(reply=CALL)
+    fields = {"tools": TOOLS, "tool_choice": "required", "guided_json": {"type": "null"}}
+    choice = (await service.ask(**fields))["choices"][0]
 
-    assert response.status_code == 400
-    assert response.json()["error"]["param"] == "guided_json"
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["tool_calls"][0]["function"]["name"] == "look"
 
 
-async def test_parameters_that_cannot_be_kept(service):
-    """A schema of a function that has to be called is refused where it cannot be honoured."""
-    odd = tool("odd", a={"not": {"type": "string"}})
-    response = await service.post(chat(tools=[odd], tool_choice="required"))
+LOOK_AHEAD = {"to": {"type": "string", "pattern": "^(?!x)a+$"}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "path", "says"),
+    [
+        (
+            {"a": {"not": {"type": "string"}}},
+            ".properties.a.not",
+            "the keyword 'not' is not supported",
+        ),
+        (LOOK_AHEAD, ".properties.to.pattern", "look-ahead is not supported"),
+        (
+            {"a": {"type": "array", "items": {"enum": []}}, **LOOK_AHEAD},
+            ".properties.to.pattern",
+            "look-ahead is not supported",
+        ),
+    ],
+)
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "odd"}}])
+async def test_parameters_that_cannot_be_kept(service, changed, path, says, choice):
+    """Those of a function that has to be called are refused by their place, and no other's."""
+    secret = tool("secret", hidden={"const": "unseen"})
+    response = await service.post(chat(tools=[secret, tool("odd", **changed)], tool_choice=choice))
 
     said = response.json()["error"]
     assert response.status_code == 400
-    assert said["param"] == "tools"
-    assert "odd: unsupported keyword 'not'" in said["message"]
+    assert said["param"] == f"tools[1].function.parameters{path}"
+    assert said["message"] == f"{said['param']}: {says} (function 'odd')"
+
+
+async def test_strict_parameters_that_cannot_be_kept(service):
+    """Who is strict is refused with `auto` too; who is not has what can be kept."""
+    odd = tool("odd", **LOOK_AHEAD)
+    service.write(reply="Hello.")
+    assert (await service.post(chat(tools=[odd]))).status_code == 200
+
+    odd["function"]["strict"] = True
+    response = await service.post(chat(tools=[odd]))
+    assert response.status_code == 400
+    path = "tools[0].function.parameters.properties.to.pattern"
+    assert response.json()["error"]["param"] == path
+
+
+@pytest.mark.parametrize("strict", [True, False])
+async def test_call_keeps_to_its_schema_under_auto(service, strict):
+    """The model says "sea" where a number has to be, and cannot."""
+    look = tool("look", at={"type": "integer"})
+    look["function"] |= {"strict": strict}
+    service.write(reply=f"<think>So {CALL}</think>I look.{CALL}")
+    asked = {"tools": [look], "max_tokens": 400, "parallel_tool_calls": False}
+    message = (await service.ask(**asked))["choices"][0]["message"]
+
+    assert message["reasoning_content"] == f"So {CALL}"
+    assert message["content"] == "I look."
+    (call,) = message["tool_calls"]
+    assert isinstance(msgspec.json.decode(call["function"]["arguments"])["at"], int)
+
+
+@pytest.mark.parametrize(
+    "parameters", [None, {}, {"type": "object"}, {"type": "object", "properties": {}}]
+)
+@pytest.mark.parametrize("choice", ["auto", "required"])
+async def test_function_without_parameters(service, parameters, choice):
+    """It is called with `{}`."""
+    ping = {"type": "function", "function": {"name": "look", "parameters": parameters}}
+    service.write(reply=CALL)
+    message = (await service.ask(tools=[ping], tool_choice=choice))["choices"][0]["message"]
+
+    assert message["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
+async def test_function_of_any_parameters(service):
+    """Who wants an open object says so."""
+    any_of = {"type": "object", "additionalProperties": True}
+    look = {"type": "function", "function": {"name": "look", "parameters": any_of}}
+    service.write(reply=CALL)
+    message = (await service.ask(tools=[look]))["choices"][0]["message"]
+
+    assert message["tool_calls"][0]["function"]["arguments"] == '{"at": "sea"}'
 
 
 async def test_a_model_that_shows_no_way_to_call(start):
@@ -305,12 +377,12 @@ async def test_a_short_thought_is_not_touched(start, effort):
     [
         (
             {"guided_json": {"unevaluatedProperties": False}},
-            "guided_json",
-            "unsupported keyword 'unevaluatedProperties'",
+            "guided_json.unevaluatedProperties",
+            "guided_json.unevaluatedProperties: the keyword 'unevaluatedProperties' is not",
         ),
         (
             {"response_format": schema_format({"properties": {"a": {"$ref": "http://x.y/z"}}})},
-            "response_format.json_schema.schema",
+            "response_format.json_schema.schema.properties.a.$ref",
             "http://x.y/z",
         ),
         ({"guided_regex": "[0-9"}, "guided_regex", "unclosed character class"),

@@ -47,8 +47,11 @@ def test_a_tool_choice(choice, names, required):
     """What is shown may be called, and has to be where the choice says so."""
     tools = tools_of(asked(tools=[ADD, ADD | {"name": "sub"}], tool_choice=choice))
     assert [tool.function.name for tool in tools.shown] == names
+    places = {"add": "tools[0].input_schema", "sub": "tools[1].input_schema"}
     assert tools.calls == Calls(
-        tuple(Function(name, SCHEMA) for name in names), required=required, parallel=True
+        tuple(Function(name, SCHEMA, param=places[name]) for name in names),
+        required=required,
+        parallel=True,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pilotlight.errors import InvalidRequest
-from pilotlight.generation import Calls, ChatPrompt, Form
+from pilotlight.generation import ChatPrompt
 from pilotlight.prompt.messages import answered_text, template_messages, template_tools
 from pilotlight.schema.chat.messages import AssistantMessage, Message
 from pilotlight.schema.chat.request import Tool
@@ -46,14 +46,6 @@ def chat_prompt(
         generation_prompt=begins is not False or continues is True,
         param=param,
     )
-
-
-def check_form(form: Form | None, calls: Calls | None) -> None:
-    """Raise `InvalidRequest` where an answer would have to be calls and have a form as well."""
-    if form is not None and calls is not None and calls.required:
-        raise InvalidRequest(
-            f"{form.param}: tool_choice says already what the answer is", param=form.param
-        )
 
 
 def _split_prefill(messages: list[Message], *, required: bool) -> tuple[list[Message], str]:

@@ -29,9 +29,10 @@ def response_form(response_format: ResponseFormat | None) -> Form | None:
         case JsonObjectFormat(schema=None):
             return Form(JsonObject(), "response_format")
         case JsonObjectFormat(schema=schema):
-            return Form(JsonSchema(schema), "response_format.schema")
+            return Form(JsonSchema(schema, strict=False), "response_format.schema")
         case JsonSchemaFormat(json_schema=described):
-            body = JsonSchema(True if described.schema is None else described.schema)
+            strict = bool(described.strict)
+            body = JsonSchema(True if described.schema is None else described.schema, strict)
             return Form(body, "response_format.json_schema.schema")
         case _:
             return None
@@ -44,7 +45,10 @@ def _guided(asked: ChatCompletionRequest) -> list[Form | None]:
         return None if body is None else Form(body, name)
 
     return [
-        form("guided_json", None if asked.guided_json is None else JsonSchema(asked.guided_json)),
+        form(
+            "guided_json",
+            None if asked.guided_json is None else JsonSchema(asked.guided_json, strict=False),
+        ),
         form("guided_regex", None if asked.guided_regex is None else Regex(asked.guided_regex)),
         form(
             "guided_choice",

@@ -1,7 +1,7 @@
 """Which tools a request shows to the model, and what it may or must do with them."""
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import Calls
@@ -67,9 +67,16 @@ def nothing_allowed(skipped: Sequence[DeclaredTool], param: str) -> InvalidReque
 
 
 def calls_of(
-    tools: list[Tool], choice: ToolChoice | None, *, parallel: bool | None
+    tools: Sequence[Tool],
+    choice: ToolChoice | None,
+    *,
+    parallel: bool | None,
+    params: Mapping[str, str],
 ) -> Calls | None:
-    """Return what the model may do with *tools*, or has to."""
+    """Return what the model may do with *tools*, or has to.
+
+    *params* says by a tool's name what the request calls the schema of its parameters.
+    """
     if not tools:
         return None
     match choice:
@@ -80,9 +87,43 @@ def calls_of(
         case _:
             required = False
     functions = tuple(
-        Function(tool.function.name, tool.function.parameters or {}) for tool in tools
+        Function(
+            tool.function.name,
+            closed_parameters(tool.function.parameters),
+            strict=bool(tool.function.strict),
+            param=params.get(tool.function.name, "tools"),
+        )
+        for tool in tools
     )
     return Calls(functions, required, parallel is not False)
+
+
+def params_of(tools: Iterable[Any], schema: str) -> dict[str, str]:
+    """Return by each tool's name the JSON path of its *schema*; the first of a name's.
+
+    *tools* are one API's, in the order of the request, with those that are skipped.
+    """
+    params: dict[str, str] = {}
+    for index, tool in enumerate(tools):
+        name = tool.function.name if isinstance(tool, Tool) else tool.name
+        params.setdefault(name, f"tools[{index}].{schema}")
+    return params
+
+
+_DESCRIBING = frozenset(
+    ("additionalProperties", "allOf", "anyOf", "oneOf", "patternProperties", "$ref", "required")
+)
+
+
+def closed_parameters(schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return the schema of a function's arguments: an object, `{}` where nothing is described.
+
+    A model that may make up arguments does. Who wants any says `additionalProperties: true`.
+    """
+    schema = schema or {}
+    if schema.get("properties") or _DESCRIBING & schema.keys():
+        return {**schema, "type": "object"}
+    return {**schema, "type": "object", "properties": {}, "additionalProperties": False}
 
 
 def _allowed(

@@ -4,19 +4,12 @@ import asyncio
 from collections.abc import Sequence
 
 from pilotlight.errors import InvalidRequest
+from pilotlight.generation.calling import Plan, compiled
 from pilotlight.generation.dialect import Dialect
-from pilotlight.generation.params import GenerationParams
+from pilotlight.generation.params import Calls, GenerationParams
 from pilotlight.generation.rendering import Rendered
-from pilotlight.guidance import (
-    Grammar,
-    GrammarInvalid,
-    Guides,
-    Thought,
-    Tokens,
-    compile_grammar,
-    supported,
-)
-from pilotlight.output import reasoning, tool_calls
+from pilotlight.guidance import Guides, Thought, Tokens
+from pilotlight.output import reasoning
 from pilotlight.single_flight import SingleFlight
 from pilotlight_backend import Guide
 
@@ -44,21 +37,25 @@ class Guiding:
         self, dialect: Dialect, params: GenerationParams, prompt: Rendered
     ) -> Guides | None:
         thought = await _thought(dialect, params, prompt)
-        calls = _calls(dialect, params)
-        if params.form is None and calls is None and (thought is None or thought.budget is None):
+        calls = params.calls if prompt.chat else None
+        if calls is not None and dialect.tool_calls is None:
+            _check_needless(dialect, calls)
+            calls = None
+        budget = None if thought is None else thought.budget
+        if params.form is None and calls is None and budget is None:
             return None
-        grammar = Grammar(
-            body=None if params.form is None else params.form.body,
-            lead=_lead(dialect, prompt),
+        form = None if calls is not None and calls.required else params.form
+        plan = Plan(
+            form=form,
             calls=calls,
+            lead=_lead(dialect, prompt),
             thought=thought,
+            reasoning=dialect.reasoning,
+            opened=prompt.opened,
+            tool_calls=dialect.tool_calls or "",
         )
         tokens = await self._tokens.get(dialect, lambda: _make_tokens(dialect))
-        try:
-            return await asyncio.to_thread(compile_grammar, grammar, tokens)
-        except GrammarInvalid as error:
-            param = "tools" if params.form is None else params.form.param
-            raise InvalidRequest(f"{param}: {error}", param=param) from None
+        return await asyncio.to_thread(compiled, plan, tokens)
 
 
 async def _make_tokens(dialect: Dialect) -> Tokens:
@@ -90,25 +87,10 @@ def _lead(dialect: Dialect, prompt: Rendered) -> tuple[str, ...]:
     return reasoning.FORMATS[dialect.reasoning].lead
 
 
-def _calls(dialect: Dialect, params: GenerationParams) -> str | None:
-    """Return the rules of the calls that the answer has to make, or may make in place of a form."""
-    calls = params.calls
-    if calls is None or not (calls.required or params.form):
-        return None
-    if dialect.tool_calls is None:
-        if not calls.required:
-            return None
+def _check_needless(dialect: Dialect, calls: Calls) -> None:
+    """Raise `InvalidRequest` where calls are required of a model that has no way to write them."""
+    if calls.required:
         raise InvalidRequest(
             f"tool_choice: the chat template of {dialect.model!r} shows no format of tool calls",
             param="tool_choice",
         )
-    functions = [_supported(function) for function in calls.functions]
-    written = tool_calls.FORMATS[dialect.tool_calls]
-    return written.grammar(functions, parallel=calls.parallel)
-
-
-def _supported(function: tool_calls.Function) -> tool_calls.Function:
-    try:
-        return tool_calls.Function(function.name, supported(function.parameters))
-    except GrammarInvalid as error:
-        raise InvalidRequest(f"tools: {function.name}: {error}", param="tools") from None

@@ -9,7 +9,7 @@ first of these is called: a start imports neither.
 """
 
 from pilotlight.guidance.build import supported
-from pilotlight.guidance.compiler import Guides, compile_grammar
+from pilotlight.guidance.compiler import Guides, check_compiles, compile_grammar
 from pilotlight.guidance.errors import GrammarInvalid, GuidanceError, SchemaUnsupported
 from pilotlight.guidance.grammar import (
     Body,
@@ -19,7 +19,9 @@ from pilotlight.guidance.grammar import (
     JsonObject,
     JsonSchema,
     Lark,
+    Open,
     Regex,
+    Thinking,
     Thought,
 )
 from pilotlight.guidance.schema import check_size
@@ -36,10 +38,13 @@ __all__ = [
     "JsonObject",
     "JsonSchema",
     "Lark",
+    "Open",
     "Regex",
     "SchemaUnsupported",
+    "Thinking",
     "Thought",
     "Tokens",
+    "check_compiles",
     "check_size",
     "compile_grammar",
     "supported",

@@ -56,9 +56,17 @@ def build(grammar: Grammar) -> str | None:
         ways.append(f"{lead}@body")
         parts.append({"name": "body"} | _body(grammar.body))
     if not ways:
-        return None
+        return None if grammar.open is None else _encoded(_lark(_open(grammar.open.rules)))
     start = {"lark_grammar": _start(grammar.thought, f"({' | '.join(ways)})")}
-    return msgspec.json.encode({"grammars": [start, *parts]}).decode()
+    return _encoded(start, *parts)
+
+
+def _encoded(*parts: dict[str, Any]) -> str:
+    return msgspec.json.encode({"grammars": parts}).decode()
+
+
+def _open(rules: str) -> str:
+    return f"start: tool_auto\n{rules}"
 
 
 def _start(thought: Thought | None, answer: str) -> str:
@@ -80,10 +88,10 @@ def _start(thought: Thought | None, answer: str) -> str:
 
 def _body(body: Body) -> dict[str, Any]:
     match body:
-        case JsonSchema(schema):
-            return {"json_schema": _schema(schema)}
+        case JsonSchema(schema, strict=strict):
+            return {"json_schema": supported(schema, strict=strict)}
         case JsonObject():
-            return {"json_schema": _schema({"type": "object"})}
+            return {"json_schema": supported({"type": "object"})}
         case Regex(pattern):
             return _lark(f"start: /{_slashes_escaped(_short(pattern))}/")
         case Lark(text):
@@ -97,13 +105,12 @@ def _body(body: Body) -> dict[str, Any]:
             return _lark(f"start: {' | '.join(map(_quoted, texts))}")
 
 
-def supported(schema: Any) -> Any:
-    """Return *schema* as it may stand in a grammar of calls; raises `GrammarInvalid`."""
-    return _schema(schema)
+def supported(schema: Any, *, strict: bool = True) -> Any:
+    """Return *schema* as llguidance takes it; raises `GrammarInvalid` with the place of a fault.
 
-
-def _schema(schema: Any) -> Any:
-    check_schema(schema)
+    Formats that are not known are a fault only where the caller is *strict*.
+    """
+    check_schema(schema, strict=strict)
     return simplified(schema) | {"x-guidance": _SCHEMA_OPTIONS}
 
 

@@ -14,7 +14,7 @@ _MANY = 64
 
 
 def told_apart(options: list[Any], root: Any) -> bool:
-    """Tell whether no value can be valid by two of *options*, by type or by a constant text."""
+    """Tell whether no value can be valid by two of *options*, by type or by a constant."""
     looked = [followed(option, root) for option in options]
     return len(options) <= _MANY and all(
         _disjoint(one, other, root) for one, other in combinations(looked, 2)
@@ -49,7 +49,7 @@ def _disjoint(one: Any, other: Any, root: Any) -> bool:
     )
 
 
-def _apart(some: set[str], others: set[str] | None) -> bool:
+def _apart(some: set[Any], others: set[Any] | None) -> bool:
     return others is not None and some.isdisjoint(others)
 
 
@@ -75,11 +75,12 @@ def _property(schema: dict[str, Any], name: str, root: Any) -> Any:
     return followed(properties.get(name), root) if isinstance(properties, dict) else None
 
 
-def _values(schema: Any) -> set[str] | None:
-    """Return the texts that *schema* leaves to choose from, where it lists them."""
+def _values(schema: Any) -> set[Any] | None:
+    """Return the scalars that *schema* leaves to choose from, where it lists them."""
     if not isinstance(schema, dict):
         return None
     values = [schema["const"]] if "const" in schema else schema.get("enum")
-    if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
+    if not isinstance(values, list) or any(isinstance(one, list | dict) for one in values):
         return None
-    return set(values)
+    # To Python, true is 1; to JSON it is not, while 1.0 is.
+    return {(isinstance(one, bool), one) for one in values}

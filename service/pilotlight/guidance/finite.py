@@ -69,7 +69,10 @@ class _Ends:
     def _array(self, schema: dict[str, Any], place: str) -> bool:
         least = schema.get("minItems")
         least = least if isinstance(least, int) else 0
-        first = schema.get("prefixItems")
+        of_tuple, of_rest = "prefixItems", "items"
+        if isinstance(schema.get("items"), list):  # before draft 2020-12
+            of_tuple, of_rest = "items", "additionalItems"
+        first = schema.get(of_tuple)
         first = first[:least] if isinstance(first, list) else []
-        more = least > len(first) and f"{place}/items" in self._open
-        return not more and all(self._all(first, place, "prefixItems"))
+        more = least > len(first) and f"{place}/{of_rest}" in self._open
+        return not more and all(self._all(first, place, of_tuple))

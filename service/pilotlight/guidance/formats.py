@@ -31,3 +31,11 @@ def with_strict_format(schema: dict[str, Any]) -> dict[str, Any]:
     if stricter is None or not isinstance(others, list):
         return schema
     return schema | {"allOf": [*others, stricter]}
+
+
+def without_unknown_format(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return *schema* without a format that is an annotation to us, as to most validators."""
+    named = schema.get("format")
+    if not isinstance(named, str) or named in FORMATS:
+        return schema
+    return {key: value for key, value in schema.items() if key != "format"}

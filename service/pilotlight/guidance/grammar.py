@@ -1,6 +1,7 @@
 """What an answer is to look like. Values alone; `build` makes them into llguidance's grammars."""
 
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -10,6 +11,8 @@ class JsonSchema(Struct, frozen=True):
 
     schema: Any
     """As decoded from JSON: an object, or true for any value."""
+    strict: bool = True
+    """Whether a format that is not known is refused; else it is an annotation."""
 
 
 class JsonObject(Struct, frozen=True):
@@ -58,6 +61,28 @@ class Thought(Struct, frozen=True, kw_only=True):
     that the model's template writes there."""
 
 
+class Thinking(Protocol):
+    """Follows an answer, and knows its thoughts from its content."""
+
+    def feed(self, piece: bytes) -> None:
+        """Take a token's bytes."""
+
+    @property
+    def sure(self) -> bool:
+        """Whether the answer is within a thought, and is not about to end it."""
+
+
+class Open(Struct, frozen=True):
+    """A free answer that may go over into calls."""
+
+    rules: str
+    """Rules in Lark, of which `tool_auto` is what content is."""
+    thinking: Callable[[], Thinking]
+    """Makes what follows one answer."""
+    parallel: bool = True
+    """Whether there may be more than one call."""
+
+
 class Grammar(Struct, frozen=True, kw_only=True):
     """An answer: perhaps a thought, then calls or the body. Without either it is free."""
 
@@ -66,4 +91,6 @@ class Grammar(Struct, frozen=True, kw_only=True):
     """One of these comes before the body, where the model's format has such."""
     calls: str | None = None
     """Rules in Lark, of which `tool_calls` is what may come instead of the body."""
+    open: Open | None = None
+    """What the content is where there is neither a body nor calls."""
     thought: Thought | None = None

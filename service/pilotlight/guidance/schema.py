@@ -12,9 +12,10 @@ import msgspec
 
 from pilotlight.guidance.closed import closed, may_close
 from pilotlight.guidance.disjoint import told_apart, with_any_of
+from pilotlight.guidance.drafts import is_everything, modernised, without_names
 from pilotlight.guidance.errors import GrammarInvalid, SchemaUnsupported
 from pilotlight.guidance.finite import endless
-from pilotlight.guidance.formats import FORMATS, with_strict_format
+from pilotlight.guidance.formats import FORMATS, with_strict_format, without_unknown_format
 from pilotlight.guidance.numbers import with_bounds
 from pilotlight.guidance.references import place_of, resolve
 from pilotlight.guidance.subschemas import LISTS, MAPS, ONES, escaped, rewrite
@@ -47,36 +48,35 @@ UNSUPPORTED = frozenset(  # and llguidance's own options, which are not a caller
         "x-guidance",
     }
 )
-_OLD_DRAFTS = ("draft-04", "draft-06", "draft-07", "2019-09")
 
 
-def check_schema(schema: Any) -> None:
+def check_schema(schema: Any, *, strict: bool = True) -> None:
     """Raise `GrammarInvalid` where *schema* is none, is too large, or cannot be honoured.
 
+    Formats that are not known are annotations, and refused only where the caller is *strict*.
     Only what its root leads to is looked at: definitions that nothing refers to do no harm.
     """
     if schema is not True and not isinstance(schema, dict):
         raise GrammarInvalid(f"a JSON Schema is an object, not {_kind(schema)}")
     check_size(schema)
-    walk = _Walk(schema)
+    if isinstance(schema, dict) and is_everything(schema.get("not", False)):
+        raise GrammarInvalid("nothing is valid by it", "/not")
+    walk = _Walk(schema, strict=strict)
     walk.check(schema, "")
     place = endless(walk.found)
     if place is not None:
-        raise GrammarInvalid(
-            f"the values of the schema at '#{place}' have no end: each needs another"
-        )
+        raise GrammarInvalid("its values have no end: each needs another", place)
 
 
 def simplified(schema: Any) -> Any:
     """Return the checked *schema* so that llguidance takes it, and takes it strictly."""
+    schema = modernised(schema)
     closes = may_close(schema)
 
     def change(node: dict[str, Any]) -> dict[str, Any]:
-        if node.get("uniqueItems") is False:  # says nothing, and is refused all the same
-            del node["uniqueItems"]
         if isinstance(node.get("oneOf"), list):
             node = with_any_of(node)
-        node = with_bounds(with_strict_format(node))
+        node = with_bounds(with_strict_format(without_unknown_format(node)))
         return closed(node) if closes else node
 
     return rewrite({} if schema is True else schema, change)
@@ -116,10 +116,9 @@ def _check_length(schema: Any, most: int) -> None:
 class _Walk:
     """A look at every schema that a root leads to, each once."""
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Any, *, strict: bool) -> None:
         self._root = root
-        named = root.get("$schema") if isinstance(root, dict) else None
-        self._old = isinstance(named, str) and any(draft in named for draft in _OLD_DRAFTS)
+        self._strict = strict
         self.found: dict[str, dict[str, Any]] = {}
         """What was looked at, by its place."""
 
@@ -136,11 +135,13 @@ class _Walk:
             waiting += self._next(node, place)
 
     def _check_keyword(self, schema: dict[str, Any], keyword: str, value: Any, place: str) -> None:
-        reason = _objection(schema, keyword, value, old=self._old)
+        reason = _objection(schema, keyword, value, strict=self._strict)
+        if keyword == "propertyNames" and not self._names_can_be_kept(schema):
+            reason = "only names that are listed, or one pattern of all names, are supported"
         if keyword == "$ref" and reason is None and isinstance(value, str):
             reason = self._missing(value)
         if keyword == "oneOf" and isinstance(value, list) and not self._told_apart(value):
-            reason = "'oneOf' of schemas that neither type nor a constant text tells apart"
+            reason = "its schemas are not told apart by their types or by a required constant"
         if reason:
             raise SchemaUnsupported(keyword, place, reason)
 
@@ -148,8 +149,11 @@ class _Walk:
         try:
             resolve(self._root, reference)
         except LookupError:
-            return f"'$ref' to {reference!r}, which is not there,"
+            return f"it refers to {reference!r}, which is not there"
         return None
+
+    def _names_can_be_kept(self, schema: dict[str, Any]) -> bool:
+        return "propertyNames" not in without_names(schema, self._root)
 
     def _told_apart(self, options: list[Any]) -> bool:
         try:
@@ -175,28 +179,38 @@ def _members(schemas: Any, place: str) -> Iterator[tuple[Any, str]]:
         yield one, f"{place}/{escaped(str(name))}"
 
 
-def _objection(schema: dict[str, Any], keyword: str, value: Any, *, old: bool) -> str | None:
+def _objection(schema: dict[str, Any], keyword: str, value: Any, *, strict: bool) -> str | None:
     """Return what speaks against *keyword* of *schema*, if anything does."""
     reason: str | None = None
     match keyword:
         case "uniqueItems" if value is False:
             pass
+        case "not" if is_everything(value):
+            pass  # nothing is valid by it: false
+        case "propertyNames":
+            pass  # looked at with the whole schema
         case _ if keyword in UNSUPPORTED:
-            reason = f"unsupported keyword {keyword!r}"
+            reason = f"the keyword {keyword!r} is not supported"
         case "$ref" if isinstance(value, str) and value != "#" and not value.startswith("#/"):
-            reason = f"'$ref' to {value!r}: only '#/…', within the schema, is followed;"
-        case "format" if isinstance(value, str) and value not in FORMATS and _is_text(schema):
-            reason = f"unsupported 'format' {value!r}"
-        case "exclusiveMinimum" | "exclusiveMaximum" if isinstance(value, bool):
-            reason = f"{keyword!r} is a number since draft 6, not {str(value).lower()};"
-        case "items" if isinstance(value, list) and not old:
-            reason = "'items' is no list since draft 2020-12: 'prefixItems' is;"
-        case "additionalItems" if not old:
-            reason = "'additionalItems' is no keyword since draft 2020-12: 'items' is;"
+            reason = f"{value!r} is not followed: only '#/…', within the schema, is"
+        case "format" if isinstance(value, str) and _matters(schema, value, strict=strict):
+            reason = f"the format {value!r} is not supported"
+        case "exclusiveMinimum" | "exclusiveMaximum" if value is True and _lacks(schema, keyword):
+            reason = "it is a number since draft 6, not true"
         case "minProperties" if isinstance(value, int) and value > _counted(schema):
             # Nothing keeps a model from writing the same name twice, which then counts once.
-            reason = f"'minProperties' of {value}, more than one and than what is required,"
+            reason = f"{value} is more than one, and than what is required"
     return reason
+
+
+def _matters(schema: dict[str, Any], name: str, *, strict: bool) -> bool:
+    """Tell whether a format restricts more than can be kept; a pattern beside it says it all."""
+    return strict and name not in FORMATS and _is_text(schema) and "pattern" not in schema
+
+
+def _lacks(schema: dict[str, Any], keyword: str) -> bool:
+    bound = "minimum" if keyword == "exclusiveMinimum" else "maximum"
+    return not isinstance(schema.get(bound), int | float)
 
 
 def _counted(schema: dict[str, Any]) -> int:

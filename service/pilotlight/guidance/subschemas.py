@@ -5,12 +5,12 @@ from typing import Any
 
 LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 MAPS = ("patternProperties", "properties")
-ONES = ("additionalItems", "additionalProperties", "items")
+ONES = ("additionalItems", "additionalProperties", "items", "propertyNames")
 """A schema, or in old drafts a list of them."""
 _DEFINITIONS = ("$defs", "definitions")
 
 
-def rewrite(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+def rewrite(schema: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
     """Return a copy of *schema* in which *change* has seen every schema, the inner ones first."""
     if not isinstance(schema, dict):
         return schema

@@ -1,5 +1,6 @@
 """A model's tokens as llguidance wants them."""
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from pilotlight_backend import Vocabulary
@@ -10,6 +11,34 @@ if TYPE_CHECKING:
 _WORDS = "[a-z]{1,10}"
 """Tokens that are looked at together, where an expression allows them all: halves the time of a
 step that may write any word (`python -m benchmarks.guide`)."""
+
+
+_KEPT = 16
+"""Grammars, some hundred kilobytes each."""
+
+
+class Recent:
+    """The values that were used last, for several threads."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Any:
+        """Return the value of *key*, None where it is not kept."""
+        with self._lock:
+            value = self._values.pop(key, None)
+            if value is not None:
+                self._values[key] = value
+            return value
+
+    def put(self, key: str, value: Any) -> None:
+        """Keep *value*, in place of the one unused for longest."""
+        with self._lock:
+            self._values[key] = value
+            if len(self._values) > self._most:
+                del self._values[next(iter(self._values))]
 
 
 class Tokens:
@@ -24,6 +53,8 @@ class Tokens:
     def __init__(self, vocabulary: Vocabulary, tokenizer: "LLTokenizer") -> None:
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
+        self.compiled = Recent(_KEPT)
+        """Matchers of the grammars that were asked for last, by their text."""
 
     @classmethod
     def of(cls, vocabulary: Vocabulary, silent: frozenset[bytes] = frozenset()) -> "Tokens":

@@ -271,6 +271,11 @@ class ReasoningParser:
         """Whether text is held back."""
         return bool(self._held or self._space)
 
+    @property
+    def thinking(self) -> bool:
+        """Whether text is reasoning here, and nothing is held back that may end it."""
+        return self._state.kind is ReasoningDelta and not self._held
+
     def feed(self, text: str) -> list[Delta]:
         """Return what *text* settles; neighbours of one kind are one delta."""
         self._scan(text, final=False)

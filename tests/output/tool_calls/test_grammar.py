@@ -333,3 +333,44 @@ def test_parameter_that_no_tag_can_hold_is_refused(name):
     """A bracket in a key would end its tag."""
     with pytest.raises(InvalidRequest, match="'a>b'"):
         FORMATS[name].grammar([Function("f", {"properties": {"a>b": {}}})], parallel=False)
+
+
+def xml_call(name, text):
+    if name == "glm4":
+        return f"<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>{text}</arg_value>\n</tool_call>"
+    return (
+        f"<tool_call>\n<function=f>\n<parameter=a>\n{text}\n</parameter>\n</function>\n</tool_call>"
+    )
+
+
+@pytest.mark.parametrize("name", ["glm4", "qwen3_coder"])
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"pattern": "^[a-z]{2,3}$"}, ("ab", "abc"), ("a", "abcd", "AB")),
+        ({"pattern": r"x\d"}, ("x1", "say x1\nfor"), ("x", "x\u0661")),
+        ({"pattern": "a|b"}, ("xa", "b"), ("c",)),
+        ({"pattern": r"^/[\w/]+\.py$"}, ("/a/b_c.py",), ("a.py", "/a-b.py")),
+        ({"minLength": 2, "maxLength": 3}, ("ab", "</x"), ("a", "abcd")),
+        ({"minLength": 1}, ("a" * 99,), ("",)),
+        ({"maxLength": 2, "pattern": "^a"}, ("a", "ab"), ("b", "abc")),
+    ],
+)
+def test_text_without_quotes_keeps_to_its_schema(name, schema, good, bad):
+    """Its pattern is found in it as validators find it, and it is as long as it may be."""
+    made = matcher(
+        name, [Function("f", {"properties": {"a": {"type": "string"} | schema}, "required": ["a"]})]
+    )
+    assert all(accepts(made.deep_copy(), xml_call(name, text)) for text in good)
+    assert not any(accepts(made.deep_copy(), xml_call(name, text)) for text in bad)
+
+
+@pytest.mark.parametrize("name", ["glm4", "qwen3_coder"])
+@pytest.mark.parametrize(
+    "schema", [{"pattern": "^a|b$"}, {"pattern": r"\bx"}, {"pattern": "(?=a)"}, {"format": "date"}]
+)
+def test_text_without_quotes_that_cannot_be_kept_is_refused(name, schema):
+    """A strict function is not called in another way."""
+    parameters = {"properties": {"a": {"type": "string"} | schema}}
+    with pytest.raises(InvalidRequest, match=r"cannot be kept .* 'f'"):
+        FORMATS[name].grammar([Function("f", parameters, strict=True)], parallel=False)

@@ -12,13 +12,13 @@ from pilotlight.api.auth import account_of
 from pilotlight.api.chat.answer import Chunks, fold
 from pilotlight.api.chat.operation import OPERATION
 from pilotlight.api.chunk_stream import ChunkProjection, loading_shown, usage_shown
-from pilotlight.api.conversation import chat_prompt, check_form
+from pilotlight.api.conversation import chat_prompt
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.forms import BUDGETS, form_of
 from pilotlight.api.hold import hold_of
 from pilotlight.api.requests import Body
 from pilotlight.api.sampling import sampling_of, stops_of
-from pilotlight.api.tool_choice import calls_of, tools_of
+from pilotlight.api.tool_choice import calls_of, params_of, tools_of
 from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest
@@ -67,9 +67,8 @@ def generation_params(asked: ChatCompletionRequest) -> GenerationParams:
     if asked.top_logprobs is not None and not asked.logprobs:
         raise InvalidRequest("top_logprobs: needs logprobs to be true", param="top_logprobs")
     tools = tools_of(asked.tools, asked.tool_choice)
-    calls = calls_of(tools, asked.tool_choice, parallel=asked.parallel_tool_calls)
-    form = form_of(asked)
-    check_form(form, calls)
+    params = params_of(asked.tools or (), "function.parameters")
+    calls = calls_of(tools, asked.tool_choice, parallel=asked.parallel_tool_calls, params=params)
     prompt = chat_prompt(
         asked.messages,
         tools,
@@ -89,7 +88,7 @@ def generation_params(asked: ChatCompletionRequest) -> GenerationParams:
         ignore_eos=bool(asked.ignore_eos),
         min_tokens=asked.min_tokens or 0,
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
-        form=form,
+        form=form_of(asked),
         thinking_budget=BUDGETS.get(asked.reasoning_effort or ""),
         calls=calls,
     )

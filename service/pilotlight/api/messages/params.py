@@ -10,7 +10,6 @@ from typing import Any
 from msgspec import Struct
 
 from pilotlight.api import tool_choice
-from pilotlight.api.conversation import check_form
 from pilotlight.api.forms import BUDGETS
 from pilotlight.api.sampling import TEMPERATURE, TOP_K, TOP_P
 from pilotlight.errors import ThreadNotFound
@@ -52,7 +51,8 @@ def tools_of(asked: CountTokensRequest) -> Tools:
     tools = [_tool(tool) for tool in offered(declared, CustomTool)]
     shown = tool_choice.tools_of(tools, choice)
     single = not isinstance(chosen, NoToolChoice) and chosen.disable_parallel_tool_use
-    return Tools(shown, tool_choice.calls_of(shown, choice, parallel=not single))
+    params = tool_choice.params_of(declared, "input_schema")
+    return Tools(shown, tool_choice.calls_of(shown, choice, parallel=not single, params=params))
 
 
 def _choice(chosen: MessagesToolChoice, tools: Sequence[MessagesTool]) -> chat.ToolChoice:
@@ -120,8 +120,6 @@ def generation_params(asked: MessagesRequest) -> GenerationParams:
             "thread: nothing is stored; send the whole conversation as messages", param="thread"
         )
     tools = tools_of(asked)
-    form = form_of(asked)
-    check_form(form, tools.calls)
     return GenerationParams(
         model=asked.model,
         prompts=(chat_prompt(asked, tools),),
@@ -132,7 +130,7 @@ def generation_params(asked: MessagesRequest) -> GenerationParams:
             top_k=TOP_K if asked.top_k is None else asked.top_k,
         ),
         stops=tuple(asked.stop_sequences or ()),
-        form=form,
+        form=form_of(asked),
         thinking_budget=thinking_budget(asked),
         calls=tools.calls,
     )

@@ -11,7 +11,7 @@ from pilotlight.api.amounts import check_amounts
 from pilotlight.api.answer_stream import AnswerStream
 from pilotlight.api.auth import account_of
 from pilotlight.api.chat.handler import MAX_TOKENS
-from pilotlight.api.conversation import chat_prompt, check_form
+from pilotlight.api.conversation import chat_prompt
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.forms import BUDGETS
 from pilotlight.api.hold import hold_of
@@ -21,7 +21,7 @@ from pilotlight.api.responses.answer import ResponseProjection, fold
 from pilotlight.api.responses.operation import OPERATION
 from pilotlight.api.responses.tools import offer_of
 from pilotlight.api.sampling import TEMPERATURE, TOP_K, TOP_P
-from pilotlight.api.tool_choice import calls_of
+from pilotlight.api.tool_choice import calls_of, params_of
 from pilotlight.api.whole_answer import json_response
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest, PreviousResponseNotFound
@@ -68,9 +68,8 @@ def generation_params(asked: ResponseRequest) -> GenerationParams:
     """Return what *asked* means, with the defaults for what it leaves out."""
     _check(asked)
     offer = offer_of(asked)
-    calls = calls_of(offer.tools, offer.choice, parallel=asked.parallel_tool_calls)
-    form = _form(asked)
-    check_form(form, calls)
+    params = params_of(asked.tools or (), "parameters")
+    calls = calls_of(offer.tools, offer.choice, parallel=asked.parallel_tool_calls, params=params)
     prompt = chat_prompt(
         conversation(asked.instructions, asked.input),
         offer.tools,
@@ -89,7 +88,7 @@ def generation_params(asked: ResponseRequest) -> GenerationParams:
             min_p=asked.min_p or 0.0,
         ),
         logprobs=_logprobs(asked),
-        form=form,
+        form=_form(asked),
         thinking_budget=BUDGETS.get(_effort(asked) or ""),
         calls=calls,
     )
@@ -122,8 +121,8 @@ def _form(asked: ResponseRequest) -> Form | None:
     match asked.text.format if asked.text else None:
         case ResponseJsonObjectFormat():
             return Form(JsonObject(), "text.format")
-        case ResponseJsonSchemaFormat(schema=schema):
-            return Form(JsonSchema(schema), "text.format.schema")
+        case ResponseJsonSchemaFormat(schema=schema, strict=strict):
+            return Form(JsonSchema(schema, strict=bool(strict)), "text.format.schema")
         case _:
             return None
 

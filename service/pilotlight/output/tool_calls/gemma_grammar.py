@@ -34,7 +34,14 @@ def gemma_grammar(functions: Sequence[Function], *, parallel: bool) -> str:
     `InvalidRequest` for a schema with keywords that these rules cannot keep.
     """
     rules = [_Rules(index, function) for index, function in enumerate(functions)]
-    text = calls(functions, lambda index, _: rules[index].write(), parallel=parallel)
+    opener = literal("<|tool_call>")
+    text = calls(
+        functions,
+        lambda index, _: rules[index].write(),
+        parallel=parallel,
+        opener=opener,
+        between=opener,
+    )
     return text + _ANYTHING
 
 
@@ -54,7 +61,8 @@ class _Rules:
     """The rules of one function's call; each schema of an object or a reference has its own."""
 
     def __init__(self, index: int, function: Function) -> None:
-        self._prefix = f"tool_call_{index}"
+        self._index = index
+        self._prefix = f"tool_value_{index}"
         self._function = function
         self._root = function.parameters
         self._rules: list[str] = []
@@ -62,9 +70,12 @@ class _Rules:
 
     def write(self) -> str:
         arguments = self._value({"type": "object", **self._root})
-        begin = literal(f"<|tool_call>call:{self._function.name}")
-        rule = f"{self._prefix}: {begin} {arguments} {literal('<tool_call|>')}"
-        return "\n".join([rule, *self._rules])
+        begin = literal(f"call:{self._function.name}")
+        rules = (
+            f"tool_call_{self._index}: {begin} tool_body_{self._index}",
+            f"tool_body_{self._index}: {arguments} {literal('<tool_call|>')}",
+        )
+        return "\n".join([*rules, *self._rules])
 
     def _refuse(self, reason: str) -> InvalidRequest:
         return InvalidRequest(

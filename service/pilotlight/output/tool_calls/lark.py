@@ -20,13 +20,17 @@ class Function(Struct, frozen=True):
 
     name: str
     parameters: Mapping[str, Any]
+    strict: bool = False
+    """Whether calls have to be valid, or to be refused."""
+    param: str = "tools"
+    """What the request calls the schema: its JSON path."""
 
 
 class GrammarWriter(Protocol):
     """Writes how a format's calls are written."""
 
     def __call__(self, functions: Sequence[Function], *, parallel: bool) -> str:
-        """Return the rule `tool_calls`, and what it needs: one call, to any of *functions*.
+        """Return the rules of `calls`: one call, to any of *functions*.
 
         With *parallel* one and more. Other rules' names begin with `tool_`. `InvalidRequest` for
         names and schemas that the format cannot keep; what a schema says otherwise is for
@@ -42,14 +46,17 @@ def calls(
     rule: Callable[[int, Function], str],
     *,
     parallel: bool,
+    opener: str = "",
     opening: str = "",
     between: str = "",
     closing: str = "",
 ) -> str:
     """Return the rule `tool_calls` and those below it.
 
-    *rule* returns the rules of one function's call, of which the first is `tool_call_<index>`;
-    *opening*, *between* and *closing* are expressions around the calls.
+    *rule* returns the rules of one function's call: `tool_call_<index>`, a whole call, and
+    `tool_body_<index>`, its end behind the function's name. *opener*, *opening*, *between* and
+    *closing* are expressions around the calls; behind the opener comes the rule `tool_rest`, and
+    behind the first call `tool_more`.
     """
     if not functions:
         raise ValueError("a grammar of calls needs a function")
@@ -62,7 +69,9 @@ def calls(
             )
     more = f"({between} tool_call)*" if parallel else ""
     lines = [
-        " ".join(part for part in ("tool_calls:", opening, "tool_call", more, closing) if part),
+        f"tool_calls: {opener} tool_rest",
+        f"tool_rest: {opening} tool_call tool_more",
+        f"tool_more: {more} {closing}" if more or closing else 'tool_more: ""',
         "tool_call: " + " | ".join(f"tool_call_{index}" for index in range(len(functions))),
         *(rule(index, function) for index, function in enumerate(functions)),
     ]
@@ -76,6 +85,8 @@ def literal(text: str) -> str:
 
 def json_object(schema: Mapping[str, Any]) -> str:
     """Return the expression of a JSON object that a function's parameters describe."""
+    if schema.get("properties") == {} and schema.get("additionalProperties") is False:
+        return literal("{}")
     return json_value({"type": "object", **schema})
 
 
@@ -106,6 +117,8 @@ class Layout(Struct, frozen=True):
     before: tuple[str, ...]
     """Fixed texts, and between them expressions, in turns."""
     after: str = ""
+    opener: str = ""
+    """What begins the calls, and nothing else: see `Trigger`."""
     opening: str = ""
     between: str = ""
     closing: str = ""
@@ -116,6 +129,7 @@ class Layout(Struct, frozen=True):
             functions,
             self._rule,
             parallel=parallel,
+            opener=self.opener,
             opening=self.opening,
             between=self.between,
             closing=self.closing,
@@ -127,5 +141,9 @@ class Layout(Struct, frozen=True):
             for odd, part in enumerate(self.before)
             if part
         ]
-        parts = (f"tool_call_{index}:", *before, json_object(function.parameters), self.after)
-        return " ".join(part for part in parts if part)
+        return "\n".join(
+            (
+                " ".join((f"tool_call_{index}:", *before, f"tool_body_{index}")),
+                f"tool_body_{index}: {json_object(function.parameters)} {self.after}",
+            )
+        )

@@ -1,7 +1,7 @@
 """The table of formats: which models write calls in which way, and how to tell."""
 
 # ruff: noqa: RUF001 -- DeepSeek's tokens have these characters
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from msgspec import Struct
@@ -19,8 +19,9 @@ from pilotlight.output.tool_calls.header_call import (
     form,
 )
 from pilotlight.output.tool_calls.json_call import JsonShape, closed_by
-from pilotlight.output.tool_calls.lark import GrammarWriter, Layout, literal
+from pilotlight.output.tool_calls.lark import Function, GrammarWriter, Layout, literal
 from pilotlight.output.tool_calls.reader import END, CallReader, ReaderFactory, Schemas, Tail
+from pilotlight.output.tool_calls.trigger import Trigger, open_rules
 from pilotlight.output.tool_calls.xml_call import Tags
 from pilotlight.output.tool_calls.xml_grammar import XmlLayout
 
@@ -38,8 +39,31 @@ class Format(Struct, frozen=True):
     reader: ReaderFactory
     grammar: GrammarWriter
     """How a call is written, for constrained decoding."""
+    triggers: tuple[Trigger, ...]
+    """What begins a call in free text, as the readers have it."""
+    never: str = ""
+    """An expression of what readers take for a call and the grammar cannot go on from, where
+    content begins or behind an opener; `$names` stands for the functions'."""
+    goes_on: bool = True
+    """Whether text may follow a call; not where a separator would be such text."""
     start: str | None = None
     """Begins a call too where the answer begins with it, whitespace aside; any text does "" ."""
+
+    def open_grammar(
+        self, functions: Sequence[Function], *, parallel: bool, closer: str = ""
+    ) -> str:
+        """Write the rules of `tool_auto`: free text, that may go over into calls.
+
+        *closer* is what ends a thought before the content, in the format of the model's thoughts.
+        """
+        rules = open_rules(
+            self.triggers,
+            self.never,
+            functions,
+            goes_on=self.goes_on and parallel,
+            closer=closer,
+        )
+        return rules + self.grammar(functions, parallel=parallel)
 
     def written_by(self, chat_template: str) -> bool:
         """Tell whether a model with this template writes the format, as far as is seen."""
@@ -71,7 +95,18 @@ def _deepseek(name: str, signs: tuple[str, ...], lacks: tuple[str, ...], layout:
         )
     )
     shape = HeaderShape(headers + begun, Tail({"```": call_end} | dict(call_end.closers)))
-    return Format(name, (signs,), lacks, (_CALLS_BEGIN, _CALL_BEGIN), shape.reader, layout.grammar)
+    return Format(
+        name,
+        signs=(signs,),
+        lacks=lacks,
+        openers=(_CALLS_BEGIN, _CALL_BEGIN),
+        reader=shape.reader,
+        grammar=layout.grammar,
+        triggers=(
+            Trigger(_CALLS_BEGIN, then=f"{literal(_CALL_BEGIN)} tool_rest"),
+            Trigger(_CALL_BEGIN),
+        ),
+    )
 
 
 def _harmony_reader(opener: str, schemas: Schemas | None) -> CallReader:
@@ -82,6 +117,17 @@ def _harmony_reader(opener: str, schemas: Schemas | None) -> CallReader:
 def _gemma_reader(opener: str, schemas: Schemas | None) -> CallReader:
     return GemmaCall(closed_by("<tool_call|>"), opener, schemas)
 
+
+# In free text a header is a call where it names a function; see `HarmonyCall`.
+_HARMONY_HEADER = r"(<\|start\|>|<\|channel\|>)([^<]|<[^|]|<\|[^m])*to="
+_RECIPIENT = '("<|channel|>commentary to=functions." | " to=functions.")'
+
+# A bare object is a call by the name of a listed function, which its members may stand before.
+_BARE = r'\{\s*"name"\s*:\s*"$name"\s*,\s*"parameters"\s*:'
+_OTHER_BARE = (
+    r'\{(\s*"(type|id)"\s*:\s*("[^"]*"|[^"\[{,]*),)*'
+    r'\s*("name"\s*:\s*"($names)"|"(parameters|arguments)"\s*:|"(type|id)"\s*:\s*[\[{])'
+)
 
 _OBJECT = '{"name": "$name", "arguments": '
 
@@ -95,19 +141,20 @@ _ROWS = (
         start="to=",
         reader=_harmony_reader,
         grammar=Layout(
-            opening='("<|start|>assistant")?',
+            opener=f'("<|start|>assistant")? {_RECIPIENT}',
             before=(
-                "",
-                "(",
-                "<|channel|>commentary to=functions.$name <|constrain|>json<|message|>",
-                "|",
-                " to=functions.$name<|channel|>commentary json<|message|>",
-                ")",
+                "$name",
+                '(" <|constrain|>json<|message|>" | "<|channel|>commentary json<|message|>")',
             ),
-            between='"<|call|><|start|>assistant"',
+            between=f'"<|call|><|start|>assistant" {_RECIPIENT}',
             # Where the model has a token for it, this ends the answer.
             closing='("<|call|>")?',
         ).grammar,
+        triggers=(
+            Trigger(_HARMONY_HEADER + r"functions\.", expression=True),
+            Trigger(r"to=functions\.", expression=True, anywhere=False),
+        ),
+        never=rf"((?s:.*){_HARMONY_HEADER}|to=)($names)[\s<]",
     ),
     # llama.cpp models/templates/gemma4.jinja, common/parsers/gemma4.cpp
     Format(
@@ -117,6 +164,7 @@ _ROWS = (
         openers=("<|tool_call>",),
         reader=_gemma_reader,
         grammar=gemma_grammar,
+        triggers=(Trigger("<|tool_call>"),),
     ),
     # llama.cpp models/templates/deepseek-ai-DeepSeek-R1-Distill-Qwen-32B.jinja, …-V3.1.jinja
     _deepseek(
@@ -124,10 +172,10 @@ _ROWS = (
         (_CALL_BEGIN, "```json"),
         (),
         Layout(
-            opening=literal(_CALLS_BEGIN),
-            before=(f"{_CALL_BEGIN}function{_SEPARATOR}$name\n```json\n",),
+            opener=literal(_CALLS_BEGIN + _CALL_BEGIN),
+            before=(f"function{_SEPARATOR}$name\n```json\n",),
             after=literal("\n```" + _CALL_END),
-            between=literal("\n"),
+            between=literal("\n" + _CALL_BEGIN),
             closing=literal(_CALLS_END),
         ),
     ),
@@ -136,9 +184,10 @@ _ROWS = (
         (_CALL_BEGIN,),
         ("```json",),
         Layout(
-            opening=literal(_CALLS_BEGIN),
-            before=(f"{_CALL_BEGIN}$name{_SEPARATOR}",),
+            opener=literal(_CALLS_BEGIN + _CALL_BEGIN),
+            before=(f"$name{_SEPARATOR}",),
             after=literal(_CALL_END),
+            between=literal(_CALL_BEGIN),
             closing=literal(_CALLS_END),
         ),
     ),
@@ -155,7 +204,8 @@ _ROWS = (
             closers=closed_by("<|END_ACTION|>"),
         ).reader,
         grammar=Layout(
-            opening=literal("<|START_ACTION|>[\n    "),
+            opener=literal("<|START_ACTION|>"),
+            opening=literal("[\n    "),
             before=(
                 '{"tool_call_id": "',
                 "/[0-9]{1,3}/",
@@ -165,6 +215,7 @@ _ROWS = (
             between=literal(",\n    "),
             closing=literal("\n]<|END_ACTION|>"),
         ).grammar,
+        triggers=(Trigger("<|START_ACTION|>"),),
     ),
     # The template `tool_use` of CohereForAI/c4ai-command-r-v01 and -plus
     Format(
@@ -180,12 +231,14 @@ _ROWS = (
             closers=closed_by("```"),
         ).reader,
         grammar=Layout(
-            opening=literal("Action: ```json\n[\n    "),
+            opener=literal("Action: ```json"),
+            opening=literal("\n[\n    "),
             before=('{\n        "tool_name": "$name",\n        "parameters": ',),
             after=literal("\n    }"),
             between=literal(",\n    "),
             closing=literal("\n]```"),
         ).grammar,
+        triggers=(Trigger(r"Action:[ \t\r\n]*```json", expression=True),),
     ),
     # mistral-common, tokenizers v3 and v7; llama.cpp common/chat.cpp, "Mistral Nemo"
     Format(
@@ -195,12 +248,14 @@ _ROWS = (
         openers=("[TOOL_CALLS]",),
         reader=MistralCall,
         grammar=Layout(
-            opening='"[TOOL_CALLS]" " "? "["',
+            opener='"[TOOL_CALLS]"',
+            opening='" "? "["',
             before=(_OBJECT,),
             after=literal("}"),
             between=literal(", "),
             closing=literal("]"),
         ).grammar,
+        triggers=(Trigger("[TOOL_CALLS]"),),
     ),
     # mistral-common, tokenizers v11 and later; llama.cpp common/parsers/ministral3.cpp
     Format(
@@ -210,7 +265,10 @@ _ROWS = (
         openers=("[TOOL_CALLS]",),
         reader=MistralCall,
         # As mistral-common's own grammars, without the id of a call.
-        grammar=Layout(before=("[TOOL_CALLS]$name[ARGS]",)).grammar,
+        grammar=Layout(
+            opener='"[TOOL_CALLS]"', before=("$name[ARGS]",), between='"[TOOL_CALLS]"'
+        ).grammar,
+        triggers=(Trigger("[TOOL_CALLS]"),),
     ),
     # llama.cpp common/parsers/functionary-v3-2.cpp: the prompt ends with `>>>`
     Format(
@@ -220,7 +278,8 @@ _ROWS = (
         openers=(">>>",),
         start="",
         reader=HeaderShape((form(WORD, "\n"),), content="all", listed=True).reader,
-        grammar=Layout(opening='">>>"?', before=("$name\n",), between='">>>"').grammar,
+        grammar=Layout(opener='">>>"?', before=("$name\n",), between='">>>"').grammar,
+        triggers=(Trigger(">>>$name\n"), Trigger("$name\n", anywhere=False)),
     ),
     # MeetKai/functionary tests/prompt_test_v3-llama3.1.txt
     Format(
@@ -232,6 +291,7 @@ _ROWS = (
         grammar=Layout(
             before=("<function=$name>",), after='"</function>"', between=r'"\n"?'
         ).grammar,
+        triggers=(Trigger("<function=$name>"),),
     ),
     # Qwen/Qwen3-Coder chat_template.jinja; llama.cpp common/parsers/qwen3-coder.cpp: the first
     # tag is left out at times
@@ -252,7 +312,8 @@ _ROWS = (
             tail=closed_by("</tool_call>"),
         ).reader,
         grammar=XmlLayout(
-            before="<tool_call>\n<function=$name>\n",
+            opener="<tool_call>",
+            before="\n<function=$name>\n",
             key="<parameter=$key>\n",
             line="\n",
             value_end="</parameter>",
@@ -260,6 +321,10 @@ _ROWS = (
             after="</function>\n</tool_call>",
             between="\n",
         ).grammar,
+        triggers=(
+            Trigger("<tool_call>"),
+            Trigger(r"<function=\s*$name>", expression=True, then=r'"\n" $body'),
+        ),
     ),
     # zai-org/GLM-4.5 chat_template.jinja, in llama.cpp models/templates/glm_4_5.jinja
     Format(
@@ -278,7 +343,8 @@ _ROWS = (
             lines=False,
         ).reader,
         grammar=XmlLayout(
-            before="<tool_call>$name\n",
+            opener="<tool_call>",
+            before="$name\n",
             key="<arg_key>$key</arg_key>\n<arg_value>",
             line="",
             value_end="</arg_value>",
@@ -286,6 +352,7 @@ _ROWS = (
             after="</tool_call>",
             between="\n",
         ).grammar,
+        triggers=(Trigger("<tool_call>"),),
     ),
     # ibm-granite/granite-3.x: the token; vLLM's granite_tool_parser.py: the string of 3.1
     Format(
@@ -298,12 +365,14 @@ _ROWS = (
         openers=("<|tool_call|>", "<tool_call>"),
         reader=JsonShape(listed="always", closers=closed_by("</tool_call>")).reader,
         grammar=Layout(
-            opening='("<|tool_call|>" | "<tool_call>") "["',
+            opener='("<|tool_call|>" | "<tool_call>")',
+            opening='"["',
             before=(_OBJECT,),
             after=literal("}"),
             between=literal(", "),
             closing=literal("]"),
         ).grammar,
+        triggers=(Trigger("<|tool_call|>"), Trigger("<tool_call>")),
     ),
     # microsoft/Phi-4-mini-instruct; llama.cpp models/templates/llama-cpp-microsoft-Phi-4-mini-
     # instruct.jinja; vLLM's phi4mini_tool_parser.py and its template: `functools[…]`
@@ -318,12 +387,17 @@ _ROWS = (
             closers=closed_by("<|/tool_call|>"),
         ).reader,
         grammar=Layout(
-            opening=literal("<|tool_call|>["),
+            opener=literal("<|tool_call|>["),
             before=(_OBJECT,),
             after=literal("}"),
             between=literal(", "),
             closing=literal("]<|/tool_call|>"),
         ).grammar,
+        triggers=(
+            Trigger("<|tool_call|>", then='"[" tool_rest'),
+            Trigger(r"functools\s*\[", expression=True),
+        ),
+        never=r"(?s:.*)functools\s*\{",
     ),
     # meta-llama/Llama-3.1 and 3.2 chat templates; vLLM's llama_tool_parser.py: `;` between calls
     Format(
@@ -339,11 +413,17 @@ _ROWS = (
             bare_keys=("type", "id"),
         ).reader,
         grammar=Layout(
-            opening='("<|python_tag|>")?',
+            opener='("<|python_tag|>")?',
             before=('{"name": "$name", "parameters": ',),
             after=literal("}"),
             between=literal("; "),
         ).grammar,
+        triggers=(
+            Trigger(rf"<\|python_tag\|>\s*{_BARE}", then='" "? $body', expression=True),
+            Trigger(_BARE, then='" "? $body', expression=True, anywhere=False),
+        ),
+        never=rf"((?s:.*)<\|python_tag\|>\s*\{{|{_OTHER_BARE})",
+        goes_on=False,
     ),
     # NousResearch/Hermes-2-Pro, Qwen/Qwen2.5 and Qwen3 chat templates
     Format(
@@ -354,10 +434,12 @@ _ROWS = (
         openers=("<tool_call>",),
         reader=JsonShape(closers=closed_by("</tool_call>")).reader,
         grammar=Layout(
-            before=(f"<tool_call>\n{_OBJECT}",),
+            opener=literal("<tool_call>"),
+            before=(f"\n{_OBJECT}",),
             after=literal("}\n</tool_call>"),
-            between=literal("\n"),
+            between=literal("\n<tool_call>"),
         ).grammar,
+        triggers=(Trigger("<tool_call>"),),
     ),
 )
 

@@ -15,18 +15,22 @@ from pilotlight.output.tool_calls.lark import (
     with_definitions,
 )
 from pilotlight.output.tool_calls.reader import encoded
+from pilotlight.output.tool_calls.text_rules import text_rules
 from pilotlight.output.tool_calls.types import allowed_types, resolve
 
 
 class XmlLayout(Struct, frozen=True):
     """How a format writes a call, its parameters in the order of the schema.
 
-    `$name` and `$key` stand for the function's and the parameter's name. What may be a string is
-    any text up to the closing tag, whatever else the schema says of it; an enumeration is one of
-    its values.
+    `$name` and `$key` stand for the function's and the parameter's name. A string is any text up to
+    the closing tag that the schema's own pattern and lengths allow; an enumeration is one of its
+    values.
     """
 
+    opener: str
+    """The tag that begins a call."""
     before: str
+    """Stands behind it; at the end of it the parameters begin."""
     key: str
     """Stands before a parameter's value."""
     value_end: str
@@ -39,7 +43,13 @@ class XmlLayout(Struct, frozen=True):
 
     def grammar(self, functions: Sequence[Function], *, parallel: bool) -> str:
         """Write the rules."""
-        rules = calls(functions, self._rule, parallel=parallel, between=literal(self.between))
+        rules = calls(
+            functions,
+            self._rule,
+            parallel=parallel,
+            opener=literal(self.opener),
+            between=literal(self.between + self.opener),
+        )
         return rules + f"tool_text[lazy]: {until(self.value_end)}\n"
 
     def _rule(self, index: int, function: Function) -> str:
@@ -48,7 +58,9 @@ class XmlLayout(Struct, frozen=True):
         properties = dict(schema.get("properties") or {})
         additional = schema.get("additionalProperties", True)
         properties |= {key: additional for key in required if key not in properties}
-        parts = [f"tool_call_{index}:", literal(self.before.replace("$name", function.name))]
+        call = f"tool_call_{index}: {literal(self.before.replace('$name', function.name))}"
+        texts: list[str] = []
+        parts = [f"{call} tool_body_{index}\ntool_body_{index}:"]
         for key, declared in properties.items():
             if _NO_KEY & set(key):
                 raise InvalidRequest(
@@ -57,9 +69,24 @@ class XmlLayout(Struct, frozen=True):
                     param="tools",
                 )
             before = literal(self.key.replace("$key", key))
-            value = f"{before} {self._value(declared, schema)} {literal(self.after_value)}"
+            name = f"tool_text_{index}_{len(texts)}"
+            text = self._text(name, declared, function)
+            texts.append(text)
+            spelled = name if text else self._value(declared, schema)
+            value = f"{before} {spelled} {literal(self.after_value)}"
             parts.append(value if key in required else f"({value})?")
-        return " ".join([*parts, literal(self.after)])
+        return " ".join([*parts, literal(self.after)]) + "\n" + "".join(texts).rstrip()
+
+    def _text(self, name: str, schema: Any, function: Function) -> str:
+        """Return the rules of a value that is text and is held to more than that."""
+        is_text = allowed_types(schema, function.parameters) == {"string"}
+        if not is_text or not isinstance(schema, Mapping) or _choices(schema, function.parameters):
+            return ""
+        try:
+            end = self.line + self.value_end
+            return text_rules(name, schema, end, strict=function.strict)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{error} (function {function.name!r})", param="tools") from None
 
     def _value(self, schema: Any, root: Mapping[str, Any]) -> str:
         types = allowed_types(schema, root)

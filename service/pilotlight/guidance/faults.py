@@ -1,0 +1,137 @@
+"""Where in a JSON Schema that does not compile the fault is.
+
+llguidance says what is wrong, in the words of its own grammars, and not where. Parts of the schema
+are compiled alone to find the innermost that fails, then the keyword without which it does not.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+from pilotlight.guidance.errors import GrammarInvalid
+from pilotlight.guidance.references import place_of, resolve
+from pilotlight.guidance.subschemas import LISTS, MAPS, ONES, escaped
+
+_MOST = 400
+"""Parts that are tried; about a millisecond each."""
+_DEFINITIONS = ("$defs", "definitions")
+
+_Way: TypeAlias = tuple[Any, ...]
+"""From a schema to a part of it: a keyword, and what it is in the keyword's list or map."""
+Compiles: TypeAlias = Callable[[Any], str | None]
+"""Tries to compile a schema; returns what llguidance says against it, if it does."""
+
+
+def fault_in(schema: Any, fails: Compiles) -> GrammarInvalid | None:
+    """Return what is wrong with *schema*, and where, if anything is."""
+    if (said := fails(schema)) is None:
+        return None
+    if not isinstance(schema, dict):
+        return GrammarInvalid(_reason(said, schema))
+    return _Search(schema, fails).descend(said)
+
+
+class _Search:
+    """Goes from a schema that fails to one within it that does, as long as there is one."""
+
+    def __init__(self, root: dict[str, Any], fails: Compiles) -> None:
+        self._root = root
+        self._shared = {key: root[key] for key in _DEFINITIONS if key in root}
+        self._fails = fails
+        self._left = _MOST
+
+    def descend(self, said: str) -> GrammarInvalid:
+        pointer, node = "", self._root
+        while (found := self._within(node, pointer)) is not None:
+            pointer, node, said = found
+        node = self._shared | node
+        keyword = _keyword_of(node, self._fails)
+        at = f"{pointer}/{keyword}" if keyword else pointer
+        return GrammarInvalid(_reason(said, node.get(keyword)), at)
+
+    def _within(self, node: dict[str, Any], pointer: str) -> tuple[str, dict[str, Any], str] | None:
+        """Return the first part of *node* that fails, and that *node* fails by."""
+        failing = []
+        for way, part in self._parts(node):
+            self._left -= 1
+            if self._left < 0 or not isinstance(part, dict):
+                continue
+            if (said := self._fails(self._shared | part)) is not None:
+                failing.append((way, part, said))
+        for way, part, said in failing:
+            others = [other for other, _, _ in failing if other != way]
+            # A part that nothing is valid by does no harm where it may be left out.
+            if self._fails(self._shared | _without(node, others)) is not None:
+                place = place_of(node["$ref"]) if way == ("$ref",) else _pointer(pointer, way)
+                return place, part, said
+        return None
+
+    def _parts(self, node: dict[str, Any]) -> Iterator[tuple[_Way, Any]]:
+        for keyword in (*LISTS, *MAPS, *ONES):
+            value = node.get(keyword)
+            if isinstance(value, list):
+                yield from (((keyword, at), one) for at, one in enumerate(value))
+            elif isinstance(value, dict) and keyword in ONES:
+                yield (keyword,), value
+            elif isinstance(value, dict):
+                yield from (((keyword, name), one) for name, one in value.items())
+        if isinstance(node.get("$ref"), str):
+            try:
+                yield ("$ref",), resolve(self._root, node["$ref"])
+            except LookupError:
+                return
+
+
+def _without(node: dict[str, Any], ways: Sequence[_Way]) -> dict[str, Any]:
+    """Return *node* with these of its parts as schemas of anything."""
+    copy = {key: _copy(value) for key, value in node.items()}
+    for way in ways:
+        if len(way) == 1:
+            copy[way[0]] = {}
+        else:
+            copy[way[0]][way[1]] = {}
+    return {key: value for key, value in copy.items() if key != "$ref" or value != {}}
+
+
+def _copy(value: Any) -> Any:
+    return value.copy() if isinstance(value, dict | list) else value
+
+
+def _pointer(pointer: str, way: _Way) -> str:
+    return "/".join([pointer, *(escaped(str(part)) for part in way)])
+
+
+def _keyword_of(node: dict[str, Any], fails: Compiles) -> str:
+    """Return the keyword of *node* without which it compiles; "" where there is no one such."""
+    if len(node) == 1:
+        return next(iter(node))
+    for keyword in sorted(node, key=lambda word: (word != "pattern", word == "type")):
+        if keyword not in _DEFINITIONS:
+            rest = {key: value for key, value in node.items() if key != keyword}
+            if fails(rest) is None:
+                return keyword
+    return ""
+
+
+_REASONS = {
+    "lookarounds not supported": r"word boundaries (\b, \B) are not supported",
+    "backreferences": "back-references are not supported",
+    "Failed to generate regex for": "bounds beyond ±(2^63 - 1024) are not supported",
+    "Regex is empty": "no value is valid by it",
+    "no text keeps to it": "no value is valid by it, or it is too complex",
+    "anyOf is empty": "no value is valid by it",
+}
+
+
+def _reason(said: str, value: Any) -> str:
+    """Return what llguidance *said* of *value* in words that quote no grammar of ours."""
+    for words, reason in _REASONS.items():
+        if words in said:
+            return reason
+    if "look-around" in said:
+        text = value if isinstance(value, str) else ""
+        behind = re.search(r"\(\?<[=!]", text) and not re.search(r"\(\?[=!]", text)
+        return f"look-{'behind' if behind else 'ahead'} is not supported"
+    if "regex parse error" in said:
+        return f"it is no regular expression: {said.rpartition('error: ')[2].strip()}"
+    return said.splitlines()[0].removeprefix("Unsatisfiable schema: ")

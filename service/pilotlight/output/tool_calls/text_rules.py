@@ -1,0 +1,59 @@
+"""The grammar of text that stands without quotes, up to a tag that ends it."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pilotlight.errors import InvalidRequest
+
+_CLASSES = {r"\d": "0-9", r"\w": "0-9A-Za-z_"}
+_PART = re.compile(r"\\.|\[\^?|\]|.", re.DOTALL)
+
+
+def text_rules(name: str, schema: Mapping[str, Any], end: str, *, strict: bool) -> str:
+    """Return the rules of a text by *schema* and its *end*; "" where it may be any.
+
+    *name* is the first of them. The text may not hold the end, at which its reader would take it
+    for over. Raises `InvalidRequest` for what a text without quotes cannot be held to.
+    """
+    least, most = schema.get("minLength", 0), schema.get("maxLength", "")
+    if strict and "format" in schema and "pattern" not in schema:
+        raise InvalidRequest(f"the format {schema['format']!r} cannot be kept for this model")
+    parts = [f"/(?s:.{{{least},{most}}})/"] if least or most != "" else []
+    if isinstance(schema.get("pattern"), str):
+        parts.append(f"/{_slashed(_whole(schema['pattern']))}/")
+    if not parts:
+        return ""
+    upper = name.upper()
+    parts.append(f"~/(?s:.*){_slashed(re.escape(end))}(?s:.*)/")
+    return (
+        f"{name}[lazy]: {upper}\n"
+        f"{upper}: {upper}_TEXT /{_slashed(re.escape(end))}/\n"
+        f"{upper}_TEXT: {' & '.join(parts)}\n"
+    )
+
+
+def _whole(pattern: str) -> str:
+    """Return an expression of whole texts in which *pattern*, a validator's, is found."""
+    spelled, within, depth, odd = "", False, 0, False
+    begins = pattern.startswith("^")
+    ends = pattern.endswith("$") and not pattern.endswith(r"\$")
+    body = pattern[begins : len(pattern) - ends]
+    for part in _PART.findall(body):
+        if part in _CLASSES:
+            spelled += _CLASSES[part] if within else f"[{_CLASSES[part]}]"
+            continue
+        if not within:
+            depth += (part == "(") - (part == ")")
+            odd = odd or part in ("^", "$") or (part == "|" and not depth and (begins or ends))
+        within = part[0] == "[" if not within else part != "]"
+        spelled += part
+    if odd or re.search(r"\(\?[=!<]|\\[bB1-9kpPuxc]", body):
+        raise InvalidRequest(f"the pattern {pattern!r} cannot be kept for this model")
+    before, after = "" if begins else "(?s:.*)", "" if ends else "(?s:.*)"
+    return f"{before}({spelled}){after}"
+
+
+def _slashed(pattern: str) -> str:
+    plain = pattern.replace("\\\n", "\n").replace(r"\/", "/")  # as `re.escape` has them
+    return plain.replace("/", r"\/").replace("\n", r"\n")
