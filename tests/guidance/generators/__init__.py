@@ -1,0 +1,1 @@
+"""JSON Schemas as generators write them, and the scripts that made them; see README.md."""
