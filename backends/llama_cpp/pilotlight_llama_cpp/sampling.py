@@ -11,8 +11,8 @@ from pilotlight_llama_cpp.model import Model
 
 _SEEDS = 2**32 - 1  # the last 32-bit value is LLAMA_DEFAULT_SEED, which means "draw one"
 _XTC_SEED = 0x9E3779B9
-"""Added to a seed for XTC's own draws: those of one seed would decide as the choice of the token
-does, for both draw from the same generator, so XTC would strike where the likeliest is drawn."""
+"""Added to a seed for XTC's own draws. Both stages use mt19937: of one seed, XTC would decide by
+numbers that have chosen a token some steps before."""
 _IMPOSSIBLE = 1e-30
 """A share of the likeliest token's probability below which a token is left out."""
 _MIROSTAT_TOKENS = 100
