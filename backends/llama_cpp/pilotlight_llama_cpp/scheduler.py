@@ -7,7 +7,6 @@ another slot holds, busy or idle, where it can be copied.
 """
 
 from collections import deque
-from collections.abc import Iterator
 from collections.abc import Sequence as Tokens
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
@@ -225,13 +224,12 @@ class Scheduler(Generic[S]):
         """
         if not self._cuts:  # without its last token the rest is of no use either
             return len(slot.held)
-        kept = [common, common_prefix(slot.held, self._baked)]
-        if self._copies:
-            kept += (common_prefix(slot.held, other.held) for other in self._others(slot))
-        return len(slot.held) - max(kept)
-
-    def _others(self, slot: Slot) -> Iterator[Slot]:
-        return (other for other in self.slots if other is not slot)
+        kept = max(common, common_prefix(slot.held, self._baked))
+        for other in self.slots if self._copies else ():
+            # Compared only if it can be more: slots may share a prefix of many thousand tokens.
+            if other is not slot and other.held[kept : kept + 1] == slot.held[kept : kept + 1]:
+                kept = max(kept, common_prefix(slot.held, other.held))
+        return len(slot.held) - kept
 
     def _baked_part(self, prompt: tuple[int, ...]) -> int:
         """Return how much of *prompt* is the baked one: all of that, or nothing."""
