@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from pilotlight.models.abandon import Abandoned, in_thread
+from pilotlight.models.abandon import Abandoned, in_thread, on_own_thread
 
 
 class Work:
@@ -75,3 +75,16 @@ async def test_what_it_raises_is_raised():
 
     with pytest.raises(KeyError):
         await in_thread(work, print)
+
+
+async def test_work_that_hangs_takes_no_thread_from_others():
+    """It runs on a daemon of its own: asyncio's few are there for others, and the process ends."""
+    let = threading.Event()
+    hanging = [on_own_thread(lambda: let.wait(10), "close m") for _ in range(40)]
+    async with asyncio.timeout(5):
+        assert await asyncio.to_thread(lambda: 1) == 1
+    threads = [one for one in threading.enumerate() if one.name == "close m"]
+    assert len(threads) == 40
+    assert all(thread.daemon for thread in threads)
+    let.set()
+    assert await asyncio.gather(*hanging) == [True] * 40

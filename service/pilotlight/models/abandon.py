@@ -44,7 +44,7 @@ async def in_thread(
             raise Abandoned
         note(progress)
 
-    thread = _begin(partial(work, report))
+    thread = on_own_thread(partial(work, report), "load")
     stall = None if stalls is None else asyncio.ensure_future(stalls())
     try:
         await asyncio.wait(
@@ -63,10 +63,11 @@ async def in_thread(
             stall.cancel()
 
 
-def _begin(work: Callable[[], T]) -> asyncio.Future[T]:
-    """Run *work* on a thread that nobody waits for at the process's end: it may hang.
+def on_own_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
+    """Run *work* on a thread called *name*, which may hang: no end of the process waits for it.
 
-    Those of asyncio's executor are joined there (concurrent.futures.thread, _python_exit).
+    Those of asyncio's executor are joined there (concurrent.futures.thread, _python_exit), and are
+    too few to lose one.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -83,7 +84,7 @@ def _begin(work: Callable[[], T]) -> asyncio.Future[T]:
         with suppress(RuntimeError):  # the loop is closed, and with it everyone who waited
             loop.call_soon_threadsafe(settle)
 
-    threading.Thread(target=run, name="load", daemon=True).start()
+    threading.Thread(target=run, name=name, daemon=True).start()
     return done
 
 
@@ -91,4 +92,4 @@ async def _end(thread: asyncio.Future[T], undo: Callable[[T], None]) -> None:
     """Wait for the end of a *thread* that is given up, and undo what it made all the same."""
     await asyncio.wait((thread,))
     if thread.exception() is None:
-        await asyncio.to_thread(undo, thread.result())
+        await on_own_thread(partial(undo, thread.result()), "close")

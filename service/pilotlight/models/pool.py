@@ -18,6 +18,7 @@ from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
 from pilotlight.metrics import LoadRecord
 from pilotlight.model_gauges import ModelSnapshot
 from pilotlight.models import estimate, eviction
+from pilotlight.models.abandon import on_own_thread
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.engine_failure import close_some_day, kill
 from pilotlight.models.estimate import LoadTimes
@@ -415,7 +416,7 @@ class Pool:
     async def _close(self, model: _Model) -> None:
         assert model.loaded  # noqa: S101 - what draining means
         try:
-            await asyncio.to_thread(model.loaded.base.close)
+            await on_own_thread(model.loaded.base.close, f"close {model.entry.name}")
         except Exception:  # a plugin's edge
             logger.exception("closing %s failed", model.entry.name)
         model.loaded = None
