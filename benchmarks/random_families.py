@@ -119,6 +119,14 @@ GENERATES: Mapping[str, Keys] = {
         "rope.dimension_count_swa": 32,
         "rope.freq_base_swa": 10000.0,
     },
+    "gemma3n": {  # its first twenty layers have caches of their own
+        **_WINDOW,
+        "block_count": 22,
+        "embedding_length": 64,
+        "attention.head_count": 1,
+        "attention.head_count_kv": 1,
+        "attention.sliding_window_pattern": 2,
+    },
     # attention in some layers, a recurrent state in the others, or both in all
     "qwen35": _DELTA_NET,
     "qwen35moe": {**_DELTA_NET, **_EXPERTS},

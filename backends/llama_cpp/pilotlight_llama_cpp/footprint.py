@@ -21,6 +21,8 @@ _KV_FROM_START = {"gemma3n": 20}
 """Layers with a cache of their own, where no key says how many (gemma3n.cpp)."""
 _WINDOWED = frozenset({"llama4"})
 """Architectures with a window, of chunks, that no key names (llama4.cpp)."""
+_EMBEDDED_BY_LAYER = {"gemma3n": 256}
+"""`n_embd_altup` in llama-hparams.h, which no key says."""
 _STATES = ("ssm.", "wkv.", "kda.", "shortconv.")
 _MATRIX = 2
 _STREAMS, _SCANNED, _MIXED = 4, 6, 16
@@ -193,7 +195,12 @@ class _Model:
             scan = _SCANNED * self._number("ssm.inner_size") + 3 * groups
             mixed = _MIXED * self._width if self._number("wkv.head_size") else 0
             widest = max(widest, scan, mixed)
-        return _F32 * (_STREAMS * self._width + widest)
+        return _F32 * (_STREAMS * (self._width + self._embedded_by_layer()) + widest)
+
+    def _embedded_by_layer(self) -> int:
+        """Return the numbers of a token's embeddings that are looked up for all layers at once."""
+        default = _EMBEDDED_BY_LAYER.get(self._architecture, 0)
+        return (self._number("embedding_length_per_layer_input") or default) * self._all
 
     def score(self) -> int:
         """Return the bytes of a token's scores and masks for each cell, without flash attention.
