@@ -131,7 +131,11 @@ def test_fields_of_vendors_guides(client: openai.OpenAI, server: FakeServer):
     history: Any = [
         {
             "role": "system",
-            "content": [{"type": "text", "text": "Add.", "prompt_cache_breakpoint": mark}],
+            "content": [
+                {"type": "text", "text": "Add.", "prompt_cache_breakpoint": mark},
+                {"type": "text", "text": "!", "cache_control": {"type": "ephemeral"}},
+            ],
+            "cache_control": {"type": "ephemeral"},
         },
         *ASKED,
         {

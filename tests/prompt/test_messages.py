@@ -27,6 +27,18 @@ def rendered(*messages: dict) -> list[dict]:
             {"role": "tool", "content": "4", "tool_call_id": "c1"},
             {"role": "tool", "content": "4", "tool_call_id": "c1"},
         ),
+        (
+            {"role": "tool", "content": "4", "tool_call_id": "c1", "name": "add"},
+            {"role": "tool", "content": "4", "tool_call_id": "c1", "name": "add"},
+        ),
+        (
+            {"role": "assistant", "content": "4", "reasoning": "2+2"},
+            {"role": "assistant", "content": "4", "reasoning_content": "2+2"},
+        ),
+        (
+            {"role": "assistant", "content": "4", "reasoning": "a", "reasoning_content": "b"},
+            {"role": "assistant", "content": "4", "reasoning_content": "b"},
+        ),
         ({"role": "assistant", "content": "yes"}, {"role": "assistant", "content": "yes"}),
         ({"role": "assistant"}, {"role": "assistant", "content": ""}),
         ({"role": "assistant", "content": None}, {"role": "assistant", "content": ""}),

@@ -45,19 +45,22 @@ def _message(message: Message) -> dict[str, Any]:
         case UserMessage():
             return _given({"role": "user", "content": _text(message.content), "name": message.name})
         case ToolMessage():
-            return {
-                "role": "tool",
-                "content": _text(message.content),
-                "tool_call_id": message.tool_call_id,
-            }
+            return _given(
+                {
+                    "role": "tool",
+                    "content": _text(message.content),
+                    "tool_call_id": message.tool_call_id,
+                    "name": message.name,
+                }
+            )
         case AssistantMessage():
             return _assistant(message)
 
 
 def _assistant(message: AssistantMessage) -> dict[str, Any]:
     rendered: dict[str, Any] = {"role": "assistant", "content": answered_text(message)}
-    if message.reasoning_content:
-        rendered["reasoning_content"] = message.reasoning_content
+    if thought := message.reasoning_content or message.reasoning:
+        rendered["reasoning_content"] = thought
     if message.tool_calls:
         rendered["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
     return rendered

@@ -58,6 +58,8 @@ CHAT: dict[str, Meta] = {
 
 CHAT_MESSAGES: dict[str, Meta] = {
     "annotations": accepted(),
+    "cache_control": accepted(_CACHED),
+    "reasoning_details": accepted("`reasoning_content` counts"),
     "index": accepted("calls are in the order of their list"),
     "logprobs": accepted(),
     "parsed": accepted("the text counts"),
@@ -65,7 +67,6 @@ CHAT_MESSAGES: dict[str, Meta] = {
     "prompt_cache_breakpoint": accepted(_CACHED),
     "provider_specific_fields": accepted(),
     "thinking_blocks": accepted("`reasoning_content` counts"),
-    "tool_name": accepted("`tool_call_id` says which call was answered"),
     "audio": refused(f"{_ALL_TEXT}; send what was said as `content`"),
     "function_call": refused("it is deprecated; use `tool_calls`"),
 }
@@ -103,6 +104,7 @@ RESPONSES: dict[str, Meta] = {
 
 RESPONSE_ITEMS: dict[str, Meta] = {
     "annotations": accepted(),
+    "cache_control": accepted(_CACHED),
     "async": accepted(),
     "async_": accepted("so OpenAI's Python SDK dumps `async`"),
     "caller": accepted(),

@@ -18,6 +18,7 @@ class TextPart(Request, kw_only=True):
     type: Literal["text"]
     text: str
     prompt_cache_breakpoint: Annotated[Any, CHAT_MESSAGES["prompt_cache_breakpoint"]] = None
+    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
 
 
 Content: TypeAlias = str | Annotated[list[TextPart], Meta(min_length=1)]
@@ -28,6 +29,7 @@ class AnsweredTextPart(Request, kw_only=True, tag_field="type", tag="text"):
 
     text: str
     prompt_cache_breakpoint: Annotated[Any, CHAT_MESSAGES["prompt_cache_breakpoint"]] = None
+    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
 
 
 class RefusalPart(Request, kw_only=True, tag_field="type", tag="refusal"):
@@ -46,6 +48,7 @@ class SystemMessage(Request, kw_only=True, tag_field="role", tag="system"):
 
     content: Content
     name: str | None = None
+    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
 
 
 class DeveloperMessage(Request, kw_only=True, tag_field="role", tag="developer"):
@@ -53,6 +56,7 @@ class DeveloperMessage(Request, kw_only=True, tag_field="role", tag="developer")
 
     content: Content
     name: str | None = None
+    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
 
 
 class UserMessage(Request, kw_only=True, tag_field="role", tag="user"):
@@ -60,6 +64,7 @@ class UserMessage(Request, kw_only=True, tag_field="role", tag="user"):
 
     content: Content
     name: str | None = None
+    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
 
 
 class CalledFunction(Request, kw_only=True):
@@ -86,10 +91,15 @@ class AssistantMessage(Request, kw_only=True, tag_field="role", tag="assistant")
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     reasoning_content: str | None = None
+    reasoning: Annotated[
+        str | None, Meta(description="vLLM's name of `reasoning_content`, which wins.")
+    ] = None
     refusal: str | None = None
     annotations: Annotated[Any, CHAT_MESSAGES["annotations"]] = None
     logprobs: Annotated[Any, CHAT_MESSAGES["logprobs"]] = None
     parsed: Annotated[Any, CHAT_MESSAGES["parsed"]] = None
+    reasoning_details: Annotated[Any, CHAT_MESSAGES["reasoning_details"]] = None
+    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
     provider_specific_fields: Annotated[Any, CHAT_MESSAGES["provider_specific_fields"]] = None
     thinking_blocks: Annotated[Any, CHAT_MESSAGES["thinking_blocks"]] = None
     audio: Annotated[None, CHAT_MESSAGES["audio"]] = None
@@ -101,7 +111,10 @@ class ToolMessage(Request, kw_only=True, tag_field="role", tag="tool"):
 
     content: Content
     tool_call_id: str
-    name: Annotated[str | None, CHAT_MESSAGES["tool_name"]] = None
+    name: Annotated[
+        str | None, Meta(description="The tool's name, for chat templates that show it.")
+    ] = None
+    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
 
 
 Message: TypeAlias = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage

@@ -12,7 +12,7 @@ from pilotlight.schema.base import NonEmpty, Request
 from pilotlight.schema.chat.messages import Message
 from pilotlight.schema.declared import DeclaredTool, SkippedTool
 from pilotlight.schema.sampling import SamplingRequest
-from pilotlight.schema.support import CHAT, CHAT_VENDOR_TOOLS, MAX_TOKENS_HINT
+from pilotlight.schema.support import CHAT, CHAT_MESSAGES, CHAT_VENDOR_TOOLS, MAX_TOKENS_HINT
 
 
 class FunctionDefinition(Request, kw_only=True):
@@ -36,6 +36,7 @@ class Tool(Request, ChatTool, kw_only=True):
 
     function: FunctionDefinition
     type: Literal["function"]
+    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
 
 
 class SkippedChatTool(SkippedTool, ChatTool):

@@ -17,6 +17,7 @@ class InputTextPart(Request, kw_only=True, tag_field="type", tag="input_text"):
 
     text: str
     prompt_cache_breakpoint: Annotated[Any, RESPONSE_ITEMS["prompt_cache_breakpoint"]] = None
+    cache_control: Annotated[Any, RESPONSE_ITEMS["cache_control"]] = None
 
 
 class OutputTextPart(Request, kw_only=True, tag_field="type", tag="output_text"):
@@ -67,6 +68,7 @@ class FunctionOutputPart(Request, kw_only=True):
     type: Literal["input_text"]
     text: str
     prompt_cache_breakpoint: Annotated[Any, RESPONSE_ITEMS["prompt_cache_breakpoint"]] = None
+    cache_control: Annotated[Any, RESPONSE_ITEMS["cache_control"]] = None
 
 
 class InputFunctionCallOutput(Request, kw_only=True, tag_field="type", tag="function_call_output"):
