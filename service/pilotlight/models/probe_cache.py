@@ -5,11 +5,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from pilotlight_backend import Backend, BackendError, ModelFacts
+from pilotlight_backend import BackendError, ModelFacts
 from pilotlight_backend.split_file import parts
 
 _Signature: TypeAlias = tuple[tuple[int, ...], ...]
 _Outcome: TypeAlias = ModelFacts | BackendError | None
+_Probe: TypeAlias = Callable[[Path], ModelFacts | None]
 
 
 class ProbeCache:
@@ -18,8 +19,8 @@ class ProbeCache:
     def __init__(self) -> None:
         self._known: dict[tuple[str, Path], tuple[_Signature, _Outcome]] = {}
 
-    def probe(self, name: str, backend: Backend, path: Path) -> ModelFacts | None:
-        """Return what *backend*, called *name*, says of *path*, or raise it.
+    def probe(self, name: str, probe: _Probe, path: Path) -> ModelFacts | None:
+        """Return what *probe*, the one called *name*, says of *path*, or raise it.
 
         An `OSError` is not remembered.
         """
@@ -27,7 +28,7 @@ class ProbeCache:
         key = (name, path)
         known = self._known.get(key)
         if known is None or known[0] != signature:
-            known = signature, _outcome(backend.probe, path)
+            known = signature, _outcome(probe, path)
             self._known[key] = known
         outcome = known[1]
         if isinstance(outcome, BackendError):
@@ -35,7 +36,7 @@ class ProbeCache:
         return outcome
 
 
-def _outcome(probe: Callable[[Path], ModelFacts | None], path: Path) -> _Outcome:
+def _outcome(probe: _Probe, path: Path) -> _Outcome:
     try:
         return probe(path)
     except BackendError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pluggy
 from msgspec import Struct
 
+from pilotlight.models.file_kinds import kind_of
 from pilotlight.models.probe_cache import ProbeCache
 from pilotlight_backend import (
     PROJECT,
@@ -17,6 +18,7 @@ from pilotlight_backend import (
     BackendError,
     ModelFacts,
     ModelFileInvalid,
+    ModelUnsupported,
     hookspecs,
 )
 
@@ -56,8 +58,8 @@ class Registry:
         self._loading = threading.Lock()
         self._probed = ProbeCache()
         entry_points = importlib.metadata.entry_points(group=PROJECT)
-        installed = {*self._loaded, *(ep.name for ep in entry_points)}
-        self._names = sorted(installed & set(only) if only else installed)
+        self._installed = {*self._loaded, *(ep.name for ep in entry_points)}
+        self._names = sorted(self._installed & set(only) if only else self._installed)
 
     @property
     def names(self) -> list[str]:
@@ -89,8 +91,9 @@ class Registry:
     def recognise(self, path: Path) -> Claim | None:
         """Return the first backend, by name, that recognises *path*, or None.
 
-        Raises the contract's `ModelFileInvalid` for a damaged file, and `BackendBroken` where no
-        working backend recognises the path and a broken one might have.
+        Raises the contract's `ModelFileInvalid` for a damaged file, its `ModelUnsupported` also for
+        a known kind of file whose backend is not among these, and `BackendBroken` where no working
+        backend recognises the path and a broken one might have.
         """
         broken: BackendBroken | None = None
         for name in self._names:
@@ -103,7 +106,18 @@ class Registry:
                 return claim
         if broken:
             raise broken
+        self._probed.probe("", self._refuse_known_kind, path)
         return None
+
+    def _refuse_known_kind(self, path: Path) -> None:
+        """Raise `ModelUnsupported` where a backend that is not among these serves such files."""
+        kind = kind_of(path)
+        if kind is None or kind.backend in self._names:
+            return
+        if kind.backend in self._installed:
+            here = ", ".join(self._names)
+            raise ModelUnsupported(path, f"the setting backends ({here}) has none for {kind.name}")
+        raise ModelUnsupported(path, f"no installed backend serves {kind.name}: {kind.advice}")
 
     def claim(self, path: Path, backend: str | None) -> Claim:
         """Return who serves *path*: the backend of that name, or the first that recognises it.
@@ -122,12 +136,20 @@ class Registry:
         try:
             return self._probe(name, path)
         except KeyError:
-            raise ModelFileInvalid(path, f"its backend {name!r} is not installed") from None
+            raise ModelFileInvalid(path, self._missing(name, path)) from None
+
+    def _missing(self, name: str, path: Path) -> str:
+        """Return why the backend *name* cannot be asked about *path*."""
+        if name in self._installed:
+            return f"its backend {name!r} is not one of the setting backends"
+        kind = kind_of(path)
+        advice = f": {kind.advice}" if kind and kind.backend == name else ""
+        return f"its backend {name!r} is not installed{advice}"
 
     def _probe(self, name: str, path: Path) -> Claim | None:
         backend = self.get(name)
         with _edge(name):
-            facts = self._probed.probe(name, backend, path)
+            facts = self._probed.probe(name, backend.probe, path)
         return Claim(backend, facts) if facts else None
 
     def embedded(self, name: str) -> Path | None:
