@@ -47,6 +47,13 @@ async def test_a_request_is_refused_for_good(service, drawing, path, body):  # n
         assert "retry-after" not in answer.headers
 
 
+async def test_a_request_for_it_is_no_error_of_the_log(service, drawing, caplog):  # noqa: ARG001
+    """Clients may ask for what they like: that is a warning."""
+    await service.client.post(CHAT, json=chat("drawing"))
+    (line,) = [one for one in caplog.records if "cannot load drawing" in one.message]
+    assert line.levelname == "WARNING"
+
+
 async def test_an_empty_file_is_invalid(service):
     """What is no model in spite of its name is listed as such, and its requests are 503s."""
     (service.folder / "empty.gguf").touch()

@@ -14,7 +14,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
-from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
+from pilotlight.errors import (
+    InsufficientMemory,
+    ModelLoadFailed,
+    ModelLoading,
+    ModelUnsupported,
+)
 from pilotlight.metrics import LoadRecord
 from pilotlight.model_gauges import ModelSnapshot
 from pilotlight.models import estimate, eviction
@@ -293,7 +298,10 @@ class Pool:
         except ModelLoadFailed as error:
             self._fail(model, error)
         except Exception as error:  # noqa: BLE001 - a plugin's edge
-            self._fail(model, load_failed(model.entry, error))
+            failure = load_failed(model.entry, error)
+            # Whoever asks for a projector makes no error of ours.
+            unsupported = isinstance(failure, ModelUnsupported)
+            self._fail(model, failure, logging.WARNING if unsupported else logging.ERROR)
         else:
             took, age, phases = watch.elapsed, watch.age, watch.end()
             reading = phases.get("read", took)
