@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from pilotlight_backend import SamplingParams
+from pilotlight_backend.sampling import SUPPORTED
+from pilotlight_backend.sampling import Sampler as NumpySampler
 from pilotlight_llama_cpp.native import library
 from pilotlight_llama_cpp.sampling import Samplers
-from pilotlight_onnx.sampling import SUPPORTED
-from pilotlight_onnx.sampling import Sampler as NumpySampler
 
 CONTEXT = 4096
 LOGITS = [3.0, 2.5, 2.4, 1.0, 0.5, 0.0, -1.0, -4.0]

@@ -53,9 +53,9 @@ class OnnxBackend:
         except OSError as error:
             raise ModelFileInvalid(facts.path, f"it cannot be read: {error.strerror}") from error
         # Here for the first time a native library is imported.
+        from pilotlight_backend.sampling import SUPPORTED  # noqa: PLC0415
         from pilotlight_onnx.engine import OnnxEngine  # noqa: PLC0415
         from pilotlight_onnx.model import Model  # noqa: PLC0415
-        from pilotlight_onnx.sampling import SUPPORTED  # noqa: PLC0415
 
         progress(LoadProgress("load", total, total))
         model = Model(

@@ -22,13 +22,11 @@ from pilotlight_backend import (
     InferenceFailed,
     Started,
     Step,
-    Token,
     Usage,
-    guiding,
 )
-from pilotlight_backend.logits import Logits, with_logprobs
+from pilotlight_backend.choosing import Chooser
+from pilotlight_backend.logits import Logits
 from pilotlight_backend.stopwatch import Stopwatch
-from pilotlight_onnx.sampling import Sampler
 from pilotlight_onnx.slots import Slot, Slots, chunks
 
 logger = logging.getLogger("pilotlight.onnx")
@@ -92,13 +90,8 @@ class Job:
         self.limit = limit
         self.shares_prompt = request.shares_prompt
         self.stop_tokens = request.stop_token_ids
-        self._ends = ends
-        self._ignore_eos = request.ignore_eos
-        self._min_tokens = request.min_tokens
-        self.logprobs = request.logprobs
-        self.guide = request.guide
-        self.sampler = Sampler(
-            request.sampling, request.prompt, context_length=context_length or len(request.prompt)
+        self.chooser = Chooser(
+            request, ends=ends, context_length=context_length or len(request.prompt)
         )
         self.cached_tokens = 0
         self.completion_tokens = 0
@@ -111,12 +104,6 @@ class Job:
     def cancel(self) -> None:
         """End the request at the next step; any thread."""
         self._runner.cancel(self)
-
-    def withheld(self) -> Sequence[int]:
-        """Return the tokens that the next one may not be."""
-        if self.completion_tokens < self._min_tokens:
-            return (*self._ends, *self.stop_tokens)
-        return self._ends if self._ignore_eos else ()
 
     def usage(self) -> Usage:
         """Return the tokens so far."""
@@ -265,7 +252,7 @@ class Runner:
         self._begin_step(slot)
         generator = self._read_prompt(slot, job)
         while True:
-            told = self._sample(job, generator.logits())
+            told = job.chooser.choose(generator.logits(), self._decoder.piece)
             token = told.id
             if job.watch.answering is None:
                 job.watch.answering = self._clock()
@@ -283,13 +270,6 @@ class Runner:
             generator.append((token,))
             slot.held.append(token)
             self._count(steps=1)
-
-    def _sample(self, job: Job, logits: Logits) -> Token:
-        if job.logprobs is None:
-            token = _choose(job, logits)
-            return Token(token, self._decoder.piece(token))
-        token = _choose(job, logits.copy())
-        return with_logprobs(token, logits, job.logprobs, self._decoder.piece)
 
     def _read_prompt(self, slot: Slot[Job], job: Job) -> Generator:
         """Evaluate what the slot does not hold of the prompt, in chunks."""
@@ -391,15 +371,3 @@ class Runner:
             logger.exception("a listener failed; its request is cancelled")
             if not job.ended:
                 self.cancel(job)
-
-
-def _choose(job: Job, logits: Logits) -> int:
-    """Choose the next token; *logits* are changed."""
-    if job.guide is not None:
-        guiding.restrict(job.guide, logits)
-    if withheld := job.withheld():
-        guiding.withhold(logits, withheld)
-    token = job.sampler.sample(logits)
-    if job.guide is not None:
-        guiding.accept(job.guide, token, logits)
-    return token

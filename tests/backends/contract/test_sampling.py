@@ -8,8 +8,8 @@ import pytest
 
 from pilotlight_backend import InferenceFailed, SamplingParams
 from pilotlight_backend.logits import largest, with_logprobs
+from pilotlight_backend.sampling import Sampler
 from pilotlight_llama_cpp.native import library
-from pilotlight_onnx.sampling import Sampler
 
 CONTEXT = 200
 PENALTY_WINDOW = SamplingParams().repeat_last_n

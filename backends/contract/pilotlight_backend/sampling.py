@@ -1,7 +1,7 @@
 """Sampling parameters on logits, in numpy: the same stages in the same order as in llama.cpp.
 
-The library samples too, but knows no min_p, no logit_bias, no penalty but one, and filters hardly
-at all with `top_k=0` and `top_p<1`. One way for every request is also one to get right.
+For backends whose library does not sample, or not all of it: ONNX Runtime GenAI knows no min_p, no
+logit_bias, no penalty but one, and filters hardly at all with `top_k=0` and `top_p<1`.
 """
 
 import math
@@ -24,7 +24,7 @@ SUPPORTED = frozenset(SamplingParams.__struct_fields__) - {
     "dry_penalty_last_n",
     "dry_sequence_breakers",
 }
-"""Mirostat and DRY are llama.cpp's alone."""
+"""The fields that `Sampler` honours. Mirostat and DRY are llama.cpp's alone."""
 
 _HALF, _TWO = 0.5, 2
 _COLD = 1e-6
