@@ -217,7 +217,7 @@ def test_several_answers_are_repeatable(client: openai.OpenAI):
                     "json_schema": {"name": "x", "schema": {"not": {}}},
                 }
             },
-            "response_format.json_schema.schema",
+            "response_format.json_schema.schema.not",
         ),
     ],
 )
