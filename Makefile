@@ -22,8 +22,8 @@ TAG ?= pilotlight
 VERSION ?= Unreleased
 
 .DEFAULT_GOAL := help
-.PHONY: help serve llama_cpp wheel test test-fast dist image release-notes test-image check docs sbom \
-	audit format generated requirements clean
+.PHONY: help serve llama_cpp wheel test test-fast dist image release-notes test-image clients check docs \
+	sbom audit format generated requirements clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: .venv-dev/.installed .venv-dev/.llama_cpp  ## run every test (ARGS="tests/
 
 test-fast: .venv-dev/.installed .venv-dev/.llama_cpp  ## run what takes no more than a minute in all
 	.venv-dev/bin/pytest -m "not slow and not clients" $(ARGS)
+
+clients: .venv-dev/.installed .venv-dev/.llama_cpp  ## run other people's clients, and write the table in docs/clients.md (ARGS=aider: that one alone)
+	.venv-dev/bin/python -m tests.clients.table $(ARGS)
 
 check: .venv-dev/.installed  ## lint, types and import contracts
 	.venv-dev/bin/ruff check
