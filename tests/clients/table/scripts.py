@@ -42,11 +42,13 @@ EDITING = (
 """A change of `hello.py` in the format that aider asks for."""
 
 FINAL = call("final_answer", answer="It is 18 degrees in Paris.")
+THOUGHT = "<think>Let me think.</think>"
+WEATHER = call("get_weather", city="Paris")
 SDK = (
     Line(declared("final_answer") + "(?s:.*)18 degrees in Paris", FINAL),
     Line("18 degrees", "It is 18 degrees in Paris."),
     Line(declared("weather-get_weather"), call("weather-get_weather", city="Paris")),
-    Line(declared("get_weather") + r"(?s:.*)weather in Paris", call("get_weather", city="Paris")),
+    Line(declared("get_weather") + r"(?s:.*)weather in Paris", f"{THOUGHT}{WEATHER}"),
     Line(declared("transfer_to_forecaster"), call("transfer_to_forecaster")),
     Line(declared("final_result"), call("final_result", **ADA)),
     Line(declared("IterablePerson"), call("IterablePerson", tasks=[ADA])),
@@ -54,7 +56,7 @@ SDK = (
     Line(declared("Person"), call("Person", **ADA)),
     Line(declared("json"), call("json", **ADA)),
     Line(r"And now\?", "Hello there."),
-    Line(r"Think first\.", "<think>Let me think.</think>I have thought."),
+    Line(r"Think first\.", f"{THOUGHT}I have thought."),
     Line(r"(?i)codeblock", f"```json\n{ADA_TEXT}\n```"),
     Line(r"Ada Lovelace", ADA_TEXT),
     Line("", "Hello there."),

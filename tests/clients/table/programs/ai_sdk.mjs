@@ -40,8 +40,7 @@ async function attempt(name, work) {
   console.log(JSON.stringify({ case: name, error }));
 }
 
-async function cases(prefix, model, options = {}) {
-  const given = { model, maxRetries: 0, ...options };
+async function answers(prefix, given) {
   await attempt(`${prefix}: generateText`, async () => {
     const { text } = await generateText({ ...given, prompt: "hi" });
     assert.equal(text, "Hello there.");
@@ -52,16 +51,6 @@ async function cases(prefix, model, options = {}) {
     for await (const part of textStream) text += part;
     assert.equal(text, "Hello there.");
     assert.ok((await usage).outputTokens > 0);
-  });
-  await attempt(`${prefix}: tool loop`, async () => {
-    const { text, steps } = await generateText({ ...given, ...weather });
-    assert.match(text, /18 degrees/);
-    assert.equal(steps.length, 2);
-  });
-  await attempt(`${prefix}: streamed tool loop`, async () => {
-    let text = "";
-    for await (const part of streamText({ ...given, ...weather }).textStream) text += part;
-    assert.match(text, /18 degrees/);
   });
   await attempt(`${prefix}: generateObject`, async () => {
     const { object } = await generateObject({ ...given, schema, prompt: person });
@@ -80,8 +69,21 @@ async function cases(prefix, model, options = {}) {
   });
 }
 
-// A second turn sends the first one's messages back, with what the model reasoned. The provider for
-// the Responses API shows summaries of it alone, and a model of one's own makes none.
+// A model that reasons before it calls a tool: the loop's second request sends that back.
+async function loop(given) {
+  const { text, steps } = await generateText({ ...given, ...weather });
+  assert.match(text, /18 degrees/);
+  assert.equal(steps.length, 2);
+}
+
+async function streamedLoop(given) {
+  let text = "";
+  for await (const part of streamText({ ...given, ...weather }).textStream) text += part;
+  assert.match(text, /18 degrees/);
+}
+
+// A second turn sends the first one's messages back. OpenAI's provider shows no reasoning in chat,
+// and for responses summaries of it alone, which a model of one's own does not make.
 async function converse(given, reasoned) {
   const messages = [{ role: "user", content: "Think first." }];
   const first = await generateText({ ...given, messages });
@@ -92,23 +94,25 @@ async function converse(given, reasoned) {
   assert.equal(text, "Hello there.");
 }
 
-// Chat through OpenAI's provider shows no reasoning at all, as OpenAI's own API has none there.
-async function conversation(prefix, model, reasoned = "Let me think.", options = {}) {
+async function cases(prefix, model, reasoned, options = {}) {
   const given = { model, maxRetries: 0, ...options };
+  await answers(prefix, given);
+  await attempt(`${prefix}: tool loop`, () => loop(given));
+  await attempt(`${prefix}: streamed tool loop`, () => streamedLoop(given));
   await attempt(`${prefix}: second turn`, () => converse(given, reasoned));
 }
 
-const unstored = { providerOptions: { openai: { store: false } } };
-await cases("openai-compatible", compatible(name));
-await conversation("openai-compatible", compatible(name));
-await cases("openai chat", openai.chat(name));
-await conversation("openai chat", openai.chat(name), null);
-await cases("responses, store: false", openai.responses(name), unstored);
-await conversation("responses, store: false", openai.responses(name), null, unstored);
-await cases("responses", openai.responses(name));
-await attempt("responses: refuses a second turn, which names `store`", async () => {
-  const given = { model: openai.responses(name), maxRetries: 0 };
-  await assert.rejects(converse(given, null), /store: false/);
+const thought = "Let me think.";
+await cases("openai-compatible", compatible(name), thought);
+await cases("openai chat", openai.chat(name), null);
+await cases("responses with `store: false`", openai.responses(name), null, {
+  providerOptions: { openai: { store: false } },
 });
-await cases("anthropic", anthropic(name));
-await conversation("anthropic", anthropic(name));
+await cases("anthropic", anthropic(name), thought);
+
+// Without that setting it refers to what it takes for stored, and is told what to set.
+const stored = { model: openai.responses(name), maxRetries: 0 };
+await answers("responses", stored);
+for (const [name, work] of [["tool loop", loop], ["second turn", (given) => converse(given, null)]]) {
+  await attempt(`responses: refused ${name}`, () => assert.rejects(work(stored), /store: false/));
+}
