@@ -12,6 +12,8 @@ LLAMA_CPP_WHEEL ?=
 # Added to the flags of llama.cpp's CMake, such as -DGGML_CUDA=ON.
 CMAKE_ARGS ?=
 SOURCES := $(wildcard pyproject.toml backends/*/pyproject.toml)
+# Developed and tested with the rest, and in no environment that serves.
+EXAMPLES := $(wildcard examples/*/pyproject.toml)
 # Named by what decides about the wheel, not by times: a cache or a checkout brings new ones.
 WHEEL_OF := requirements/llama_cpp.txt requirements/build.txt backends/llama_cpp/build.cmake
 WHEEL := build/wheels/.llama_cpp-$(firstword $(shell cat $(WHEEL_OF) | cksum))
@@ -48,6 +50,7 @@ check: .venv-dev/.installed  ## lint, types and import contracts
 	.venv-dev/bin/ruff format --check
 	.venv-dev/bin/mypy
 	.venv-dev/bin/lint-imports
+	for example in $(EXAMPLES); do .venv-dev/bin/lint-imports --config $$example || exit 1; done
 
 dist: .venv/bin/python $(UV)  ## build the four distributions into dist/
 	rm -rf dist
@@ -151,10 +154,11 @@ endif
 	$(if $(filter llama_cpp,$*),$(call install_wheel,.venv))
 	touch $@
 
-.venv-dev/.installed: requirements/dev.txt $(SOURCES) .venv/bin/python $(UV)
+.venv-dev/.installed: requirements/dev.txt $(SOURCES) $(EXAMPLES) .venv/bin/python $(UV)
 	$(UV) venv --quiet --allow-existing --python .venv/bin/python .venv-dev
 	$(UV) pip install --python .venv-dev/bin/python --require-hashes -r $<
-	$(UV) pip install --python .venv-dev/bin/python --no-deps $(addprefix -e ,$(dir $(SOURCES)))
+	$(UV) pip install --python .venv-dev/bin/python --no-deps \
+		$(addprefix -e ,$(dir $(SOURCES) $(EXAMPLES)))
 	touch $@
 
 .venv-dev/.llama_cpp: .venv-dev/.installed $(WHEEL)

@@ -15,7 +15,8 @@ DISTRIBUTIONS = {
     "pilotlight": (ROOT / "pyproject.toml", ROOT / "service/pilotlight"),
     **{
         f"pilotlight-{folder.name}": (folder / "pyproject.toml", next(folder.glob("pilotlight_*")))
-        for folder in sorted((ROOT / "backends").iterdir())
+        for parent in ("backends", "examples")
+        for folder in sorted((ROOT / parent).iterdir())
         if (folder / "pyproject.toml").exists()
     },
 }

@@ -1,0 +1,32 @@
+"""The model file: a small JSON object with the suffix `.echo`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from pilotlight_backend import ModelFileInvalid
+from pilotlight_backend.small_file import read_small
+
+SUFFIX = ".echo"
+
+
+class EchoFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a model file says."""
+
+    format: Literal["echo-1"]
+    name: str
+    context_length: Annotated[int, Meta(ge=1)] = 4096
+    confidence: Annotated[float, Meta(ge=0, le=100)] = 16.0
+    """How far the score of the token to repeat is above that of others, in nats."""
+
+
+def read_file(path: Path) -> EchoFile:
+    """Read the model file at *path*; raises `ModelFileInvalid`."""
+    try:
+        return msgspec.json.decode(read_small(path), type=EchoFile)
+    except OSError as error:
+        raise ModelFileInvalid(path, f"it cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ModelFileInvalid(path, str(error)) from error

@@ -1,0 +1,68 @@
+"""The slots: which one a prompt goes into, and what of it need not be evaluated again."""
+
+from collections.abc import Sequence
+
+from pilotlight_backend import placement
+from pilotlight_backend.placement import common_prefix
+from pilotlight_echo.job import Job
+from pilotlight_echo.model import Cache
+
+
+class Slot:
+    """A sequence's place. Its cache stays when its request ends, for the next one."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.cache = Cache()
+        self.job: Job | None = None
+        self.prompted = 0
+        """Tokens of its last request's prompt; what the cache holds beyond them is the answer."""
+        self.last_used = 0
+
+
+class Slots:
+    """All slots of an engine."""
+
+    def __init__(self, count: int) -> None:
+        self.all = tuple(Slot(number) for number in range(count))
+        self._ended = 0
+
+    @property
+    def busy(self) -> list[Slot]:
+        """The slots that have a request."""
+        return [slot for slot in self.all if slot.job is not None]
+
+    def admit(self, job: Job) -> None:
+        """Give *job* an idle slot, and copy into it what any slot holds of its prompt.
+
+        The prompt's last token is evaluated in any case: its logits choose the answer's first one.
+        """
+        prompt = job.prompt
+        source = max(self.all, key=lambda slot: common_prefix(slot.cache.tokens, prompt))
+        usable = min(common_prefix(source.cache.tokens, prompt), len(prompt) - 1)
+        idle = (self._offer(slot, prompt, usable) for slot in self.all if slot.job is None)
+        slot = self.all[placement.choose(idle, self._ended)]
+        slot.cache.copy(source.cache, usable)
+        slot.job = job
+        slot.prompted = len(prompt)
+        job.start(usable)
+
+    def release(self, job: Job) -> None:
+        """Take *job* out of its slot, if it has one."""
+        for slot in self.all:
+            if slot.job is job:
+                self._ended += 1
+                slot.last_used = self._ended
+                slot.job = None
+
+    def _offer(self, slot: Slot, prompt: Sequence[int], usable: int) -> placement.Slot:
+        held = slot.cache.tokens
+        others = (other.cache.tokens for other in self.all if other is not slot)
+        kept = max(common_prefix(held, one) for one in (prompt, *others))
+        return placement.Slot(
+            id=slot.number,
+            continued=placement.continues(len(held), slot.prompted, common_prefix(held, prompt)),
+            usable=usable,
+            lost=len(held) - kept,
+            last_used=slot.last_used,
+        )
