@@ -1,0 +1,56 @@
+"""The recipes of CONTRIBUTING.md name files that are there, and names that they have."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+FROM = (ROOT, ROOT / "service/pilotlight")
+RECIPES = {
+    "An endpoint",
+    "A request field",
+    "A sampling parameter",
+    "A model option",
+    "A backend",
+    "A tool-call format",
+    "A setting",
+    "An error",
+}
+NAMES = {
+    "schema/base.py": ["class Request"],
+    "app.py": ["def create_app_of"],
+    "generation/params.py": ["class GenerationParams"],
+    "backends/contract/pilotlight_backend/types.py": ["class SamplingParams", "class LoadOptions"],
+    "backends/contract/pilotlight_backend/checks.py": ["_STAGE ="],
+    "backends/contract/pilotlight_backend/testing/conformance/generating.py": ["OUT_OF_NEUTRAL:"],
+    "models/catalog.py": ["class ModelOptions"],
+    "service.py": ["def load_options", "def step_timeout"],
+    "config.py": ["class Settings"],
+    "output/tool_calls/table.py": ["signs:", "lacks:", "reader:", "grammar:", "triggers:"],
+}
+
+
+def located(name):
+    """Return where *name* is, below the repository or the service."""
+    return [folder / name for folder in FROM if (folder / name).exists()]
+
+
+def test_each_recipe_is_there():
+    assert set(re.findall(r"^### (.+)$", PAGE, re.MULTILINE)) >= RECIPES
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`([\w./-]+(?:\.py|/))`", PAGE))))
+def test_a_named_file_is_there(name):
+    """`NAME` stands for the endpoint's own."""
+    assert located(name.replace("/NAME/", "/tokens/")), name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_named_file_has_what_the_recipe_says(name):
+    assert f"`{name}`" in PAGE
+    (path,) = located(name)
+    text = path.read_text("utf-8")
+    for word in NAMES[name]:
+        assert word in text
