@@ -64,6 +64,17 @@ def assert_retry(response: httpx.Response, *, most: int = 60) -> None:
     [
         ({"temprature": 1}, "temprature: there is no such field", "temprature"),
         (
+            {"reasoning": {"effort": "low"}},
+            "reasoning: there is no such field; write `reasoning_effort`",
+            "reasoning",
+        ),
+        ({"n_predict": 8}, "n_predict: there is no such field; write `max_tokens`", "n_predict"),
+        (
+            {"messages": [USER | {"think": True}]},
+            "messages[0].think: there is no such field",
+            "messages[0].think",
+        ),
+        (
             {"stream_options": {"usage": True}},
             "stream_options.usage: there is no such field",
             "stream_options.usage",

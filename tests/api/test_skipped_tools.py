@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import CHAT, RESPONSES, FakeService
 
-MESSAGES, COUNT = "/v1/messages", "/v1/messages/count_tokens"
+COMPLETIONS, MESSAGES, COUNT = "/v1/completions", "/v1/messages", "/v1/messages/count_tokens"
 SCHEMA = {"type": "object", "properties": {}}
 SEARCH = {"type": "web_search", "search_context_size": "low"}
 NAMESPACE = {"type": "namespace", "name": "agents", "description": "d", "tools": []}
@@ -28,6 +28,8 @@ def asked(path: str, **fields: Any) -> dict[str, Any]:
     """Return a request for the API at *path*."""
     if path == RESPONSES:
         return {"model": "m", "input": "hi", **fields}
+    if path == COMPLETIONS:
+        return {"model": "m", "prompt": "hi", **fields}
     return {"model": "m", "max_tokens": 9, "messages": HI, **fields}
 
 
@@ -238,6 +240,9 @@ async def test_a_fault_in_a_tool_is_found(service, path, tool, param):
 
 
 REFUSED = [
+    (CHAT, {"skip_special_tokens": False}, "skip_special_tokens", "control tokens are left out"),
+    (CHAT, {"use_beam_search": True}, "use_beam_search", "one after another"),
+    (COMPLETIONS, {"include_stop_str_in_output": True}, "include_stop_str_in_output", "a stop is"),
     (CHAT, {"functions": []}, "functions", "use `tools`"),
     (CHAT, {"moderation": {"model": "m"}}, "moderation", "leave it out"),
     (CHAT, {"messages": [{"role": "function", "name": "f", "content": ""}]}, None, "use `tool`"),
@@ -294,6 +299,13 @@ async def test_codes_that_sdks_act_upon(service):
 WITHOUT_EFFECT = [
     (CHAT, {"prediction": {"type": "content", "content": "x"}, "web_search_options": {}}),
     (CHAT, {"metadata": {"k": "v"}, "service_tier": "flex", "verbosity": "low", "store": True}),
+    (CHAT, {"usage": {"include": True}, "provider": {"order": ["a"]}, "transforms": []}),
+    (CHAT, {"cache_prompt": False, "id_slot": -1, "timings_per_token": True, "n_keep": 0}),
+    (CHAT, {"skip_special_tokens": True, "use_beam_search": False, "length_penalty": 1.0}),
+    (CHAT, {"keep_alive": "5m", "priority": 0, "request_id": "r", "return_progress": True}),
+    (COMPLETIONS, {"cache_prompt": True, "include_stop_str_in_output": False, "keep_alive": -1}),
+    (CHAT, {"unheard_of": None, "stream_options": {"unheard_of": None}}),
+    (MESSAGES, {"unheard_of": None, "output_config": {"unheard_of": None}}),
     (RESPONSES, {"client_metadata": {"session_id": "x"}, "truncation": "auto"}),
     (RESPONSES, {"context_management": [{"type": "compaction", "compact_threshold": 1000}]}),
     (RESPONSES, {"reasoning": {"mode": "pro", "summary": "auto"}}),

@@ -40,6 +40,36 @@ def rendered(*messages: dict) -> list[dict]:
             {"role": "assistant", "content": "4", "reasoning_content": "b"},
         ),
         ({"role": "assistant", "content": "yes"}, {"role": "assistant", "content": "yes"}),
+        (
+            {"role": "tool", "content": None, "tool_call_id": "c1"},
+            {"role": "tool", "content": "", "tool_call_id": "c1"},
+        ),
+        (
+            {"role": "tool", "content": [], "tool_call_id": "c1"},
+            {"role": "tool", "content": "", "tool_call_id": "c1"},
+        ),
+        (
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "2+2", "signature": "s"},
+                    {"type": "text", "text": "4"},
+                ],
+            },
+            {"role": "assistant", "content": "4", "reasoning_content": "2+2"},
+        ),
+        (
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": [{"type": "text", "text": "2+2"}]},
+                    {"type": "text", "text": "4"},
+                ],
+                "reasoning_content": "a sum",
+            },
+            {"role": "assistant", "content": "4", "reasoning_content": "a sum"},
+        ),
+        ({"role": "assistant", "content": []}, {"role": "assistant", "content": ""}),
         ({"role": "assistant"}, {"role": "assistant", "content": ""}),
         ({"role": "assistant", "content": None}, {"role": "assistant", "content": ""}),
         ({"role": "assistant", "refusal": "No."}, {"role": "assistant", "content": "No."}),
@@ -75,6 +105,8 @@ def test_parts_are_joined_by_lines(role):
         ('{"a": [1, {"b": null}]}', {"a": [1, {"b": None}]}),
         ("{}", {}),
         ("", {}),
+        (None, {}),
+        ({"a": [1]}, {"a": [1]}),
         ('{"a": ', '{"a": '),
         ("no JSON", "no JSON"),
         ("[1, 2]", "[1, 2]"),

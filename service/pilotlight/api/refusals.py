@@ -11,7 +11,10 @@ from msgspec import inspect
 
 from pilotlight.api.lenient import described
 from pilotlight.schema.declared import DeclaredTool
-from pilotlight.schema.support import HINT, REFUSED, REFUSED_TYPES
+from pilotlight.schema.sampling import SamplingRequest
+from pilotlight.schema.support import HINT, OTHER_NAMES, REFUSED, REFUSED_TYPES
+
+UNKNOWN = "there is no such field"
 
 _TYPE = re.compile(r"^Invalid (?:enum )?value '(?P<value>.*)'$")
 _BOUND = re.compile(r"^Expected `\w+` (>=|of length|matching) ?")
@@ -27,6 +30,8 @@ def explained(message: str, param: str | None, kind: type[Any]) -> str:
     if param is None:
         return message
     reason = message.removeprefix(f"{param}: ")
+    if reason == UNKNOWN and issubclass(kind, SamplingRequest) and param in OTHER_NAMES:
+        return f"{message}; {OTHER_NAMES[param]}"
     if (refused := _said(kind, param, REFUSED)) is not None:
         return f"{param}: {refused}"
     if value := _TYPE.match(reason):

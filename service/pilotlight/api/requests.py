@@ -11,7 +11,7 @@ from litestar.exceptions import InternalServerException
 from pilotlight.api import lenient
 from pilotlight.api.content_coding import coding_of, decoded
 from pilotlight.api.disconnect import ClientDisconnected
-from pilotlight.api.refusals import explained
+from pilotlight.api.refusals import UNKNOWN, explained
 from pilotlight.errors import InvalidRequest, UnsupportedMediaType
 from pilotlight.schema.declared import decode_declared
 
@@ -94,7 +94,7 @@ _FIELD = re.compile(
 )
 _FAULTS = {
     "missing required": "this field is required",
-    "contains unknown": "there is no such field",
+    "contains unknown": UNKNOWN,
 }
 
 

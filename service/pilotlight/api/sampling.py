@@ -4,6 +4,7 @@ from typing import Any
 
 from pilotlight.errors import InvalidRequest
 from pilotlight.schema.sampling import SamplingRequest
+from pilotlight.schema.support import ACCEPTED, ONLY, SAMPLING
 from pilotlight_backend import SamplingParams
 
 TEMPERATURE, TOP_P, TOP_K = 1.0, 0.95, 64
@@ -36,6 +37,7 @@ _SEEDS = 2**32 - 1
 
 def sampling_of(asked: SamplingRequest) -> SamplingParams:
     """Return how the tokens of *asked*'s answers are drawn; raises `InvalidRequest`."""
+    _check_switches(asked)
     given = {name: getattr(asked, name) for name in _AS_NAMED}
     if asked.dry_sequence_breakers is not None:
         given["dry_sequence_breakers"] = tuple(asked.dry_sequence_breakers)
@@ -48,6 +50,14 @@ def sampling_of(asked: SamplingRequest) -> SamplingParams:
         seed=None if asked.seed is None else asked.seed % _SEEDS,
         **{name: value for name, value in given.items() if value is not None},
     )
+
+
+def _check_switches(asked: SamplingRequest) -> None:
+    """Raise `InvalidRequest` for a switch that is turned, where the server knows one value."""
+    for name, meta in SAMPLING.items():
+        extra = meta.extra or {}
+        if ONLY in extra and getattr(asked, name) not in (None, extra[ONLY]):
+            raise InvalidRequest(f"{name}: {extra[ACCEPTED]}; leave it out", param=name)
 
 
 def _repeat_penalty(asked: SamplingRequest) -> float | None:

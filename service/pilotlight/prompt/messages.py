@@ -1,16 +1,18 @@
 """A request's messages and tools as the variables that chat templates expect."""
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from pilotlight.schema.chat.messages import (
     AssistantMessage,
-    Content,
     DeveloperMessage,
     Message,
     RefusalPart,
     SystemMessage,
+    TextPart,
+    ThinkingPart,
     ToolCall,
     ToolMessage,
     UserMessage,
@@ -48,7 +50,7 @@ def _message(message: Message) -> dict[str, Any]:
             return _given(
                 {
                     "role": "tool",
-                    "content": _text(message.content),
+                    "content": _text(message.content or ""),
                     "tool_call_id": message.tool_call_id,
                     "name": message.name,
                 }
@@ -59,11 +61,17 @@ def _message(message: Message) -> dict[str, Any]:
 
 def _assistant(message: AssistantMessage) -> dict[str, Any]:
     rendered: dict[str, Any] = {"role": "assistant", "content": answered_text(message)}
-    if thought := message.reasoning_content or message.reasoning:
+    if thought := message.reasoning_content or message.reasoning or _thought(message):
         rendered["reasoning_content"] = thought
     if message.tool_calls:
         rendered["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
     return rendered
+
+
+def _thought(message: AssistantMessage) -> str:
+    """Return the thinking that stands among the parts of an earlier answer's content."""
+    parts = message.content if isinstance(message.content, list) else []
+    return "\n".join(_text(part.thinking) for part in parts if isinstance(part, ThinkingPart))
 
 
 def answered_text(message: AssistantMessage) -> str:
@@ -74,7 +82,9 @@ def answered_text(message: AssistantMessage) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(
-        part.refusal if isinstance(part, RefusalPart) else part.text for part in content
+        part.refusal if isinstance(part, RefusalPart) else part.text
+        for part in content
+        if not isinstance(part, ThinkingPart)
     )
 
 
@@ -83,16 +93,15 @@ def _tool_call(call: ToolCall) -> dict[str, Any]:
 
     What is no JSON object stays the text that the model wrote.
     """
-    arguments: dict[str, Any] | str
-    try:
-        arguments = _arguments.decode(call.function.arguments or "{}")
-    except (msgspec.DecodeError, RecursionError):
-        arguments = call.function.arguments
+    arguments = call.function.arguments or {}
+    if isinstance(arguments, str):
+        with suppress(msgspec.DecodeError, RecursionError):
+            arguments = _arguments.decode(arguments)
     function = {"name": call.function.name, "arguments": arguments}
     return {"type": "function", "id": call.id, "function": function}
 
 
-def _text(content: Content) -> str:
+def _text(content: str | list[TextPart]) -> str:
     """Join parts as vLLM and llama.cpp do for templates that take one string."""
     return content if isinstance(content, str) else "\n".join(part.text for part in content)
 

@@ -3,12 +3,12 @@
 OpenAI's fields, and some of llama-server's and vLLM's.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from pilotlight.schema.base import ModelName, NonEmpty, Request
-from pilotlight.schema.support import NO_EFFECT
+from pilotlight.schema.support import NO_EFFECT, SAMPLING
 
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Breaker = Annotated[str, Meta(min_length=1, max_length=40, pattern="^[^\\x00]+$")]
@@ -233,3 +233,23 @@ class SamplingRequest(Request, kw_only=True):
     stream_options: Annotated[
         StreamOptions | None, Meta(description="What a stream carries beside the answer.")
     ] = None
+
+    cache_prompt: Annotated[bool | None, SAMPLING["cache_prompt"]] = None
+    cache_salt: Annotated[str | None, SAMPLING["cache_salt"]] = None
+    guided_decoding_backend: Annotated[str | None, SAMPLING["guided_decoding_backend"]] = None
+    id_slot: Annotated[int | None, SAMPLING["id_slot"]] = None
+    include_stop_str_in_output: Annotated[bool | None, SAMPLING["include_stop_str_in_output"]] = (
+        None
+    )
+    keep_alive: Annotated[Any, SAMPLING["keep_alive"]] = None
+    length_penalty: Annotated[float | None, SAMPLING["length_penalty"]] = None
+    n_keep: Annotated[int | None, SAMPLING["n_keep"]] = None
+    priority: Annotated[int | None, SAMPLING["priority"]] = None
+    request_id: Annotated[str | None, SAMPLING["request_id"]] = None
+    return_progress: Annotated[bool | None, SAMPLING["return_progress"]] = None
+    skip_special_tokens: Annotated[bool | None, SAMPLING["skip_special_tokens"]] = None
+    spaces_between_special_tokens: Annotated[
+        bool | None, SAMPLING["spaces_between_special_tokens"]
+    ] = None
+    timings_per_token: Annotated[bool | None, SAMPLING["timings_per_token"]] = None
+    use_beam_search: Annotated[bool | None, SAMPLING["use_beam_search"]] = None

@@ -14,8 +14,8 @@ from typing import Any
 
 from msgspec import Meta
 
-ACCEPTED, REFUSED, HINT = "accepted", "refused", "hint"
-"""Keys of `Meta.extra`: what becomes of a field, or what to do about a bad value of it."""
+ACCEPTED, REFUSED, HINT, ONLY = "accepted", "refused", "hint", "only"
+"""Keys of `Meta.extra`: what becomes of a field, its one value, or what to do about a bad one."""
 
 
 def accepted(reason: str = "") -> Meta:
@@ -29,6 +29,16 @@ def refused(reason: str) -> Meta:
     return Meta(description=f"Refused: {reason}.", extra={REFUSED: reason})
 
 
+def _only(reason: str, *, value: bool) -> Meta:
+    """Return the description of a switch that cannot be turned: it is accepted as *value* alone."""
+    said = "true" if value else "false"
+    return Meta(
+        description=f"Accepted as `{said}` alone: {reason}.",
+        extra={ACCEPTED: reason, ONLY: value},
+        extra_json_schema={"anyOf": [{"const": value}, {"type": "null"}]},
+    )
+
+
 NO_EFFECT = accepted()
 
 # ── fields ──────────────────────────────────────────────────────────────────────────────────────
@@ -37,7 +47,31 @@ _CACHED = "a prompt's beginning is reused wherever a slot holds it"
 _NOT_STORED = "nothing is stored"
 _ALL_TEXT = "answers are text"
 
+SAMPLING: dict[str, Meta] = {
+    "cache_prompt": accepted(_CACHED),
+    "cache_salt": accepted("what a slot holds is not told to others"),
+    "guided_decoding_backend": accepted("there is one"),
+    "id_slot": accepted("the slot that holds the most of the prompt is taken"),
+    "keep_alive": accepted("`idle_ttl` says when a model is unloaded"),
+    "length_penalty": accepted("only a beam search counts it"),
+    "n_keep": accepted("no prompt is shifted out of the context"),
+    "priority": accepted("callers take turns"),
+    "request_id": accepted("the header `X-Request-ID` counts"),
+    "return_progress": accepted("comments of a stream tell that it waits"),
+    "spaces_between_special_tokens": accepted("control tokens are left out of what an answer says"),
+    "timings_per_token": accepted("the header `Server-Timing` has timings"),
+    "include_stop_str_in_output": _only("a stop is left out of what an answer says", value=False),
+    "skip_special_tokens": _only("control tokens are left out of what an answer says", value=True),
+    "use_beam_search": _only("tokens are drawn one after another", value=False),
+}
+"""Of chat and text completions: what clients of llama-server, Ollama and vLLM add."""
+
 CHAT: dict[str, Meta] = {
+    "models": accepted("the model that is named answers"),
+    "provider": accepted("there is one"),
+    "route": accepted("the model that is named answers"),
+    "transforms": accepted("no input is cut; one that is too long is refused"),
+    "usage": accepted("`stream_options.include_usage` counts"),
     "metadata": accepted(_NOT_STORED),
     "prediction": accepted("it would only make the answer come sooner"),
     "prompt_cache_key": accepted(_CACHED),
@@ -57,6 +91,16 @@ CHAT: dict[str, Meta] = {
 """Of `/v1/chat/completions`."""
 
 CHAT_MESSAGES: dict[str, Meta] = {
+    "closed": accepted(),
+    "extra_content": accepted(),
+    "finish_reason": accepted(),
+    "id": accepted(_NOT_STORED),
+    "metadata": accepted(_NOT_STORED),
+    "partial": accepted("a last message of the assistant's is continued as it is"),
+    "prefix": accepted("a last message of the assistant's is continued as it is"),
+    "reasoning_opaque": accepted("`reasoning_content` counts"),
+    "reasoning_text": accepted("`reasoning_content` counts"),
+    "signature": accepted("nothing is signed"),
     "annotations": accepted(),
     "cache_control": accepted(_CACHED),
     "reasoning_details": accepted("`reasoning_content` counts"),
@@ -253,6 +297,28 @@ REFUSED_TYPES: dict[str, str] = {
     "between_tools": "a model thinks before it answers; use `adaptive`",
 }
 """Why messages, items and parts of a type, and some values, are refused, and what to do instead."""
+
+
+OTHER_NAMES: dict[str, str] = {
+    "bad_words": "give their tokens a `logit_bias` of -100",
+    "enable_thinking": 'write `chat_template_kwargs: {"enable_thinking": …}`',
+    "format": "write `response_format`",
+    "guided_grammar": "write `grammar`",
+    "include_reasoning": "`reasoning_effort` says whether the model thinks",
+    "max_new_tokens": "write `max_tokens`",
+    "n_predict": "write `max_tokens`",
+    "num_ctx": "the server sets `context_length` where it is started",
+    "num_predict": "write `max_tokens`",
+    "options": "write each of them beside `model`",
+    "random_seed": "write `seed`",
+    "reasoning": "write `reasoning_effort`",
+    "structured_outputs": "write `response_format`, `guided_regex`, `guided_choice` or `grammar`",
+    "think": "write `reasoning_effort`",
+    "thinking": "write `reasoning_effort`",
+    "thinking_budget": "write `reasoning_effort`",
+    "typical": "write `typical_p`",
+}
+"""Other servers' names of what a request for text can say here."""
 
 
 def fate_of(extra: dict[str, Any] | None) -> str:

@@ -24,6 +24,14 @@ class TextPart(Request, kw_only=True):
 Content: TypeAlias = str | Annotated[list[TextPart], Meta(min_length=1)]
 
 
+class Kept(Request, kw_only=True):
+    """What clients keep beside each message of a conversation."""
+
+    id: Annotated[Any, CHAT_MESSAGES["id"]] = None
+    metadata: Annotated[Any, CHAT_MESSAGES["metadata"]] = None
+    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
+
+
 class AnsweredTextPart(Request, kw_only=True, tag_field="type", tag="text"):
     """A piece of an earlier answer's text."""
 
@@ -38,40 +46,46 @@ class RefusalPart(Request, kw_only=True, tag_field="type", tag="refusal"):
     refusal: str
 
 
-AnsweredContent: TypeAlias = (
-    str | Annotated[list[AnsweredTextPart | RefusalPart], Meta(min_length=1)]
-)
+class ThinkingPart(Request, kw_only=True, tag_field="type", tag="thinking"):
+    """An earlier answer's thinking, as Anthropic and Mistral write it; `reasoning_content` wins."""
+
+    thinking: str | list[TextPart]
+    signature: Annotated[Any, CHAT_MESSAGES["signature"]] = None
+    closed: Annotated[Any, CHAT_MESSAGES["closed"]] = None
 
 
-class SystemMessage(Request, kw_only=True, tag_field="role", tag="system"):
+AnsweredContent: TypeAlias = str | list[AnsweredTextPart | RefusalPart | ThinkingPart]
+
+
+class SystemMessage(Kept, kw_only=True, tag_field="role", tag="system"):
     """What the model is told about its task."""
 
     content: Content
     name: str | None = None
-    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
 
 
-class DeveloperMessage(Request, kw_only=True, tag_field="role", tag="developer"):
+class DeveloperMessage(Kept, kw_only=True, tag_field="role", tag="developer"):
     """OpenAI's newer name for a system message."""
 
     content: Content
     name: str | None = None
-    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
 
 
-class UserMessage(Request, kw_only=True, tag_field="role", tag="user"):
+class UserMessage(Kept, kw_only=True, tag_field="role", tag="user"):
     """What the user says."""
 
     content: Content
     name: str | None = None
-    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
 
 
 class CalledFunction(Request, kw_only=True):
     """A function that the model called, with its arguments as JSON text."""
 
     name: NonEmpty
-    arguments: str
+    arguments: Annotated[
+        str | dict[str, Any] | None,
+        Meta(description="JSON text, or the object itself; `{}` if null."),
+    ]
     parsed_arguments: Annotated[Any, CHAT_MESSAGES["parsed_arguments"]] = None
 
 
@@ -82,9 +96,11 @@ class ToolCall(Request, kw_only=True):
     function: CalledFunction
     type: Literal["function"] = "function"
     index: Annotated[int | None, CHAT_MESSAGES["index"]] = None
+    extra_content: Annotated[Any, CHAT_MESSAGES["extra_content"]] = None
+    provider_specific_fields: Annotated[Any, CHAT_MESSAGES["provider_specific_fields"]] = None
 
 
-class AssistantMessage(Request, kw_only=True, tag_field="role", tag="assistant"):
+class AssistantMessage(Kept, kw_only=True, tag_field="role", tag="assistant"):
     """An earlier answer, as a client got it; as the last message, the beginning of the answer."""
 
     content: AnsweredContent | None = None
@@ -99,22 +115,28 @@ class AssistantMessage(Request, kw_only=True, tag_field="role", tag="assistant")
     logprobs: Annotated[Any, CHAT_MESSAGES["logprobs"]] = None
     parsed: Annotated[Any, CHAT_MESSAGES["parsed"]] = None
     reasoning_details: Annotated[Any, CHAT_MESSAGES["reasoning_details"]] = None
-    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
     provider_specific_fields: Annotated[Any, CHAT_MESSAGES["provider_specific_fields"]] = None
     thinking_blocks: Annotated[Any, CHAT_MESSAGES["thinking_blocks"]] = None
+    extra_content: Annotated[Any, CHAT_MESSAGES["extra_content"]] = None
+    finish_reason: Annotated[Any, CHAT_MESSAGES["finish_reason"]] = None
+    reasoning_opaque: Annotated[Any, CHAT_MESSAGES["reasoning_opaque"]] = None
+    reasoning_text: Annotated[Any, CHAT_MESSAGES["reasoning_text"]] = None
+    partial: Annotated[bool | None, CHAT_MESSAGES["partial"]] = None
+    prefix: Annotated[bool | None, CHAT_MESSAGES["prefix"]] = None
     audio: Annotated[None, CHAT_MESSAGES["audio"]] = None
     function_call: Annotated[None, CHAT_MESSAGES["function_call"]] = None
 
 
-class ToolMessage(Request, kw_only=True, tag_field="role", tag="tool"):
+class ToolMessage(Kept, kw_only=True, tag_field="role", tag="tool"):
     """What a tool answered."""
 
-    content: Content
+    content: Annotated[
+        str | list[TextPart] | None, Meta(description="Empty if null: it answered nothing.")
+    ]
     tool_call_id: str
     name: Annotated[
         str | None, Meta(description="The tool's name, for chat templates that show it.")
     ] = None
-    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
 
 
 Message: TypeAlias = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
