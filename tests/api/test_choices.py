@@ -31,6 +31,16 @@ def allowed(*names: str, mode: str = "auto") -> dict:
 # ── several answers ─────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("stop", [None, ["\n"], ["name"]])
+async def test_a_call_whose_header_the_length_cuts(service, stop):
+    """Its markup is no content, and no stop is found in it."""
+    service.write(reply=CALL)
+    answer = await service.ask(tools=TOOLS, tool_choice="required", max_tokens=3, stop=stop)
+    (choice,) = answer["choices"]
+    assert choice["finish_reason"] == "length"
+    assert not choice["message"]["content"]
+
+
 async def test_several_answers(service):
     """With `n` there are as many choices, the prompt counts once and every answer's tokens."""
     one = (await service.ask())["usage"]

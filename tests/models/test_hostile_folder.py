@@ -2,13 +2,16 @@
 
 import errno
 import io
+import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pilotlight.models.discovery import Discovery
 from pilotlight.models.history import LoadHistory, LoadTimes
+from pilotlight.models.listing import describe
 from pilotlight.models.registry import Registry
 from pilotlight_backend.testing.conformance.listener import within
 from pilotlight_backend.testing.fake import FakeModel
@@ -33,8 +36,13 @@ def discovery(tmp_path: Path, backend, no_plugins) -> Discovery:  # noqa: ARG001
         lambda folder: os.mkfifo(_made(folder / "onnx") / "genai_config.json"),
         lambda folder: _made(Path(*[folder, *["deep"] * 60])),
         lambda folder: (folder / "n").write_bytes(b"GGUF" + b"\xff" * 100),
+        lambda folder: (folder / "n-00000-of-00000.gguf").write_bytes(b"GGUF"),
+        lambda folder: (folder / "n-00004-of-00003.gguf").write_bytes(b"GGUF"),
     ],
-    ids=["pipe", "device", "circle", "parent", "root", "folder with a pipe", "deep", "garbage"],
+    ids=[
+        *("pipe", "device", "circle", "parent", "root", "folder with a pipe", "deep", "garbage"),
+        *("no parts", "a part too many"),
+    ],
 )
 def test_good_model_beside_harm_is_found(tmp_path, discovery, harm):
     """The folder is gone through in a moment, and the model that is one is listed."""
@@ -42,6 +50,48 @@ def test_good_model_beside_harm_is_found(tmp_path, discovery, harm):
     harm(tmp_path)
     found = within(discovery.scan, 20)
     assert "good" in [one.entry.name for one in found]
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [(b"bad\xff", "bad\N{REPLACEMENT CHARACTER}"), (b" Spaced ", "spaced"), ("É".encode(), "é")],
+)
+def test_name_is_one_that_a_request_can_say(tmp_path, discovery, file, name):
+    """A file's name is bytes; a model's is text, which JSON can hold, trimmed and lower-case."""
+    FakeModel().write(tmp_path / os.fsdecode(file + b".fake"))
+    (found,) = discovery.scan()
+    assert found.entry.name == found.file == name
+    assert json.loads(msgspec.json.encode(found.entry.name)) == name
+
+
+def test_fault_of_a_file_whose_name_is_not_utf_8(tmp_path, discovery):
+    """The list of models can say it: a name in it is text, and so is what is wrong."""
+    (tmp_path / os.fsdecode(b"bad\xff.gguf")).write_bytes(b"GGUF")
+    listed = describe([one.entry for one in discovery.scan()], discovery._registry)
+    (said,) = json.loads(msgspec.json.encode([one.error for one in listed]))
+    assert said == "bad?.gguf: the file ends within its header"
+
+
+def test_link_that_leads_nowhere_is_named(tmp_path, discovery):
+    (tmp_path / "gone.gguf").symlink_to(tmp_path / "blobs" / "0123")
+    (found,) = discovery.scan()
+    assert found.entry.name == "gone"
+    assert str(found.claim) == "gone.gguf: it is a link that leads to no file"
+
+
+def test_parts_that_a_name_announces_are_not_looked_for_in_vain(tmp_path, discovery, monkeypatch):
+    """A name can announce 99,999 parts; a scan ends at the first that is missing."""
+    (tmp_path / "big-00001-of-99999.gguf").write_bytes(b"GGUF")
+    discovery.scan()
+    looked, stat = [], Path.stat
+
+    def counted(path, **options):
+        looked.append(path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", counted)
+    discovery.scan()
+    assert len(looked) < 50
 
 
 def _made(folder: Path) -> Path:

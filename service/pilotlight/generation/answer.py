@@ -110,7 +110,7 @@ class Answer:
 
     def _end(self, reason: Literal["stop", "length"]) -> Sequence[GenerationEvent]:
         # What the parsers held back may complete a stop; then it is that which ends the answer.
-        rest: list[GenerationEvent] = list(self._tell(self._parser.flush()))
+        rest: list[GenerationEvent] = list(self._tell(self._parser.flush(cut=reason == "length")))
         rest += self._up_to_a_call_too_many(self._stops.flush())
         if self._stops.stopped is not None:
             reason = "stop"

@@ -1,6 +1,7 @@
 """The models that lie in the models folder."""
 
 import logging
+import os
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -78,14 +79,14 @@ class Discovery:
                 entries[identity] = self._entry(called[identity], taken)
                 taken.add(entries[identity].name)
                 self._tell(path, finding)
-            name = _without_part(path).name.lower()
+            name = _as_named(_without_part(path).name)
             found.append(Discovered(entries[identity], name, folder, finding))
         return found
 
     def _entry(self, path: Path, taken: Container[str]) -> ModelEntry:
         file = _without_part(path)
         inside = (one.relative_to(self._folder).as_posix() for one in (file, path))
-        names = [name.lower() for name in (file.name, *inside)]
+        names = [name for name in map(_as_named, (file.name, *inside)) if name]
         name = next((name for name in names if name not in taken), names[-1])
         return ModelEntry(name, path, "discovered", ModelOptions(path=str(path)))
 
@@ -110,7 +111,7 @@ class Discovery:
         children = _children(folder)
         findings = {path: self._finding(path) for path in children}
         models = [one for one in findings.values() if one and not isinstance(one, ModelUnsupported)]
-        alone = folder.name.lower() if depth and len(models) == 1 else None
+        alone = _as_named(folder.name) if depth and len(models) == 1 else None
         for path, finding in findings.items():
             if finding is None:
                 yield from self._inside(path, depth + 1, seen)
@@ -124,6 +125,8 @@ class Discovery:
         first = first_part(path)
         if first != path:  # a later part: it counts where the first does
             return None if first.exists() else _headless(path, first)
+        if path.suffix.lower() == ".gguf" and path.is_symlink() and not path.exists():
+            return ModelFileInvalid(path, "it is a link that leads to no file")
         try:
             return self._registry.recognise(path)
         except (BackendError, BackendBroken) as error:
@@ -151,6 +154,15 @@ class _Seen:
 def _without_part(path: Path) -> Path:
     """Return the path without what a file's name says of its kind and its part."""
     return path if path.is_dir() else path.with_name(whole_name(path))
+
+
+def _as_named(name: str) -> str:
+    """Return *name* as requests can say it: trimmed, lower-case, and text.
+
+    The name of a file is bytes, and Python keeps what is not UTF-8 in it as lone surrogates, which
+    no JSON can hold.
+    """
+    return os.fsencode(name).decode("utf-8", "replace").strip().lower()
 
 
 def _too_deep(path: Path) -> ModelFileInvalid:

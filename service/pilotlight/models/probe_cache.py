@@ -1,12 +1,12 @@
 """What probes have said, until the files change."""
 
+import itertools
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
 from pilotlight_backend import BackendError, ModelFacts
-from pilotlight_backend.split_file import parts
+from pilotlight_backend.split_file import each_part
 
 _Signature: TypeAlias = tuple[tuple[int, ...], ...]
 _Outcome: TypeAlias = ModelFacts | BackendError | None
@@ -45,12 +45,18 @@ def _outcome(probe: _Probe, path: Path) -> _Outcome:
 
 def _signature(path: Path) -> _Signature:
     """Return what changes with *path*, its other parts, and what is in it: it can be a folder."""
-    stats = []
-    for one in (*parts(path), *_inside(path)):
-        with suppress(OSError):  # a part that is missing, a link that leads nowhere
-            stat = one.stat()
-            stats.append((stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size))
-    return tuple(stats)
+    # Up to the first part that is missing: a probe gets no further.
+    whole = itertools.takewhile(bool, map(_stat, each_part(path)))
+    return (*whole, *filter(None, map(_stat, _inside(path))))
+
+
+def _stat(path: Path) -> tuple[int, ...]:
+    """Return what changes with the file at *path*; nothing for a link that leads nowhere."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size
 
 
 def _inside(path: Path) -> list[Path]:

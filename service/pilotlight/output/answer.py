@@ -52,13 +52,13 @@ class AnswerParser:
         self._reasoning_tokens += self._thinking
         return events
 
-    def flush(self) -> list[OutputEvent]:
-        """Return what was held back at every stage."""
+    def flush(self, *, cut: bool = False) -> list[OutputEvent]:
+        """Return what was held back at every stage; *cut*: the answer's length ended it."""
         events = self._route(self._text.flush())
         if self._reasoning:
             events += self._call(self._reasoning.flush())
         if self._tool_calls:
-            events += self._tool_calls.flush()
+            events += self._tool_calls.flush(cut=cut)
         return events
 
     def _route(self, text: str) -> list[OutputEvent]:

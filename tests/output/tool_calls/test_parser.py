@@ -253,6 +253,19 @@ def test_call_is_announced_as_soon_as_its_name_is_known():
     assert not parser.truncated
 
 
+@pytest.mark.parametrize("text", ["<tool_call>", '<tool_call>\n{"name": "get_wea'])
+def test_header_that_the_length_cuts(text):
+    """Of a listed function's call it is markup, and goes; the model's own end leaves text."""
+    for schemas, cut, left in [
+        ({"f": None}, True, [c("Well,")]),
+        ({"f": None}, False, [c(f"Well, {text}")]),
+        (None, True, [c(f"Well, {text}")]),
+    ]:
+        parser = ToolCallParser("hermes", lambda: "id", schemas)
+        events = parser.feed("Well, ") + parser.feed(text) + parser.flush(cut=cut)
+        assert merge(events) == left
+
+
 def test_ids_are_asked_for_only_when_a_call_is_announced():
     """Content and malformed calls cost no id."""
     ids = iter(["only"])

@@ -6,7 +6,8 @@ JSON, and built value by value where it is not.
 
 - Whitespace before a call's tag, and after a call, is dropped; other text is content.
 - What is no call is content, tags and all: text behind a tag that cannot be one, or that the
-  end cuts short before the name is known.
+  end cuts short before the name is known. Where the length cuts it, and nothing but a call of a
+  listed function can follow the tag, it is dropped: it is markup, and no client wants it.
 - A call that breaks after it was announced cannot be taken back: the arguments stand as far as
   they came, `truncated` says so, and the text from the fault on is content. One that the end cuts
   short is the same, without that text.
@@ -78,15 +79,23 @@ class ToolCallParser:
         self._scan(text, final=False)
         return self._take()
 
-    def flush(self) -> list[ToolEvent]:
-        """Return what was held back, as content, or as arguments of a call that was cut short."""
+    def flush(self, *, cut: bool = False) -> list[ToolEvent]:
+        """Return what was held back, as content, or as arguments of a call that was cut short.
+
+        *cut* says that the answer's length ended it, and not the model.
+        """
         self._scan("", final=True)
         while self._call is not None:
             call = self._call
             call.finish()
             if self._announced and call.name is not None:
                 self._report(call, call.name)
-            rest = self._no_call(call) if call.state == "reading" else self._settle(call)
+            if call.state != "reading":
+                rest = self._settle(call)
+            elif cut and self._is_markup:
+                rest, self._call, self._space = "", None, ""
+            else:
+                rest = self._no_call(call)
             self._scan(rest, final=True)
         if self._space:
             self._emit_content(self._space)
@@ -161,6 +170,12 @@ class ToolCallParser:
         if call.arguments:
             self._events.append(ToolCallArguments(self._calls - 1, call.arguments))
             call.arguments = ""
+
+    @property
+    def _is_markup(self) -> bool:
+        """Whether the call at hand has no name yet, and is a call whatever would come."""
+        listed = self._schemas is not None
+        return listed and not self._announced and self._opener in self._format.markers
 
     def _no_call(self, call: CallReader) -> str:
         """Give up the call at hand; return the text to look at again."""

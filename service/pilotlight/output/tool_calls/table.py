@@ -49,6 +49,12 @@ class Format(Struct, frozen=True):
     start: str | None = None
     """Begins a call too where the answer begins with it, whitespace aside; any text does "" ."""
 
+    @property
+    def markers(self) -> frozenset[str]:
+        """The openers behind which the grammar holds, so that nothing but a call can follow."""
+        fixed = {one.marker for one in self.triggers if not one.expression}
+        return frozenset(self.openers) & fixed
+
     def open_grammar(
         self, functions: Sequence[Function], *, parallel: bool, closer: str = ""
     ) -> str:
