@@ -85,6 +85,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         Count | None,
         Meta(description="Tokens of one request, prompt and answer; as trained, up to 4096."),
     ] = None
+    default_max_tokens: Annotated[
+        Count,
+        Meta(
+            description="Most tokens of a chat's or a response's answer, reasoning included, where"
+            " the request has no limit."
+        ),
+    ] = 2048
     threads: Annotated[
         Count | None, Meta(description="Threads for computing; by default what the machine grants.")
     ] = None

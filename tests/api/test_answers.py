@@ -254,6 +254,20 @@ async def test_lengths_reach_the_engine(service):
         assert (request.min_tokens, request.ignore_eos, request.max_tokens) == (2, True, 4)
 
 
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [({}, 10_000), ({"max_tokens": 7}, 7), ({"max_completion_tokens": 8, "max_tokens": 7}, 8)],
+)
+async def test_an_answer_without_a_limit_has_the_server_s(start, fields, wanted):
+    """The setting is for requests that state none."""
+    service = await start(default_max_tokens=10_000)
+    service.write(reply="Hello.", context_length=20_000)
+    await service.ask(**fields)
+
+    (request,) = service.engine.requests
+    assert request.max_tokens == wanted
+
+
 async def test_null_is_left_out(service):
     """Null means what leaving out means, as with OpenAI."""
     await service.ask(temperature=None, top_p=None, top_k=None, max_tokens=None, stop=None)

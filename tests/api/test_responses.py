@@ -569,6 +569,16 @@ async def test_a_cold_start_is_told(service):
 # ── what reaches the engine ─────────────────────────────────────────────────────────────────────
 
 
+async def test_an_answer_without_a_limit_has_the_server_s(start):
+    """The setting is for requests that state none."""
+    service = await start(default_max_tokens=10_000)
+    service.write(reply="Hello.", context_length=20_000)
+    await respond(service)
+    await respond(service, max_output_tokens=7)
+
+    assert [request.max_tokens for request in service.engine.requests] == [10_000, 7]
+
+
 async def test_defaults(service):
     """What is left out is as it is for chat."""
     await respond(service)

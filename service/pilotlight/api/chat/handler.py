@@ -25,9 +25,6 @@ from pilotlight.errors import InvalidRequest
 from pilotlight.generation import GenerationParams, Generator
 from pilotlight.schema.chat.request import ChatCompletionRequest
 
-MAX_TOKENS = 2048
-"""What an omitted value means."""
-
 
 def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRouteHandler:
     """Return the endpoint, served at *path*."""
@@ -45,7 +42,7 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
             shows_loading=bool(asked.stream and loading_shown(asked)),
         )
         generation = generator.generate(
-            generation_params(asked),
+            generation_params(asked, max_tokens=settings.default_max_tokens),
             hold=hold,
             caller=account_of(request),
             announces=bool(asked.stream and settings.sse_ping_interval),
@@ -62,8 +59,8 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
     return chat_completions
 
 
-def generation_params(asked: ChatCompletionRequest) -> GenerationParams:
-    """Return what *asked* means, with the defaults for what it leaves out."""
+def generation_params(asked: ChatCompletionRequest, *, max_tokens: int) -> GenerationParams:
+    """Return what *asked* means, with the defaults for what it leaves out; one is *max_tokens*."""
     if asked.top_logprobs is not None and not asked.logprobs:
         raise InvalidRequest("top_logprobs: needs logprobs to be true", param="top_logprobs")
     tools = tools_of(asked.tools, asked.tool_choice)
@@ -81,7 +78,7 @@ def generation_params(asked: ChatCompletionRequest) -> GenerationParams:
         model=asked.model,
         prompts=(prompt,),
         n=asked.n or 1,
-        max_tokens=asked.max_completion_tokens or asked.max_tokens or MAX_TOKENS,
+        max_tokens=asked.max_completion_tokens or asked.max_tokens or max_tokens,
         sampling=sampling_of(asked),
         stops=stops_of(asked),
         stop_token_ids=frozenset(asked.stop_token_ids or ()),

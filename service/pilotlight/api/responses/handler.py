@@ -10,7 +10,6 @@ from pilotlight.api import sse
 from pilotlight.api.amounts import check_amounts
 from pilotlight.api.answer_stream import AnswerStream
 from pilotlight.api.auth import account_of
-from pilotlight.api.chat.handler import MAX_TOKENS
 from pilotlight.api.conversation import chat_prompt
 from pilotlight.api.disconnect import unless_disconnected
 from pilotlight.api.forms import BUDGETS
@@ -49,7 +48,7 @@ def responses_handler(generator: Generator, settings: Settings) -> HTTPRouteHand
             request.headers, default=settings.hold, to_the_end=settings.platform == "cloud_run"
         )
         generation = generator.generate(
-            generation_params(asked),
+            generation_params(asked, max_tokens=settings.default_max_tokens),
             hold=hold,
             caller=account_of(request),
             announces=bool(asked.stream and settings.sse_ping_interval),
@@ -64,8 +63,8 @@ def responses_handler(generator: Generator, settings: Settings) -> HTTPRouteHand
     return responses
 
 
-def generation_params(asked: ResponseRequest) -> GenerationParams:
-    """Return what *asked* means, with the defaults for what it leaves out."""
+def generation_params(asked: ResponseRequest, *, max_tokens: int) -> GenerationParams:
+    """Return what *asked* means, with the defaults for what it leaves out; one is *max_tokens*."""
     _check(asked)
     offer = offer_of(asked)
     params = params_of(asked.tools or (), "parameters")
@@ -80,7 +79,7 @@ def generation_params(asked: ResponseRequest) -> GenerationParams:
     return GenerationParams(
         model=asked.model,
         prompts=(prompt,),
-        max_tokens=asked.max_output_tokens or MAX_TOKENS,
+        max_tokens=asked.max_output_tokens or max_tokens,
         sampling=SamplingParams(
             temperature=TEMPERATURE if asked.temperature is None else asked.temperature,
             top_p=TOP_P if asked.top_p is None else asked.top_p,

@@ -64,5 +64,5 @@ def _conversation(asked: TokenizeRequest, messages: list[Message]) -> Prompt:
         continue_final_message=asked.continue_final_message,
         add_generation_prompt=asked.add_generation_prompt,
     )
-    (prompt,) = generation_params(chat).prompts
+    (prompt,) = generation_params(chat, max_tokens=1).prompts
     return prompt

@@ -159,7 +159,8 @@ class ResponseRequest(Request, kw_only=True):
     max_output_tokens: Annotated[
         Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
         Meta(
-            description="Most tokens of the answer, thinking included. 2048 if omitted.",
+            description="Most tokens of the answer, thinking included. `default_max_tokens` if"
+            " omitted: 2048 unless the server is set otherwise.",
             extra=MAX_TOKENS_HINT,
         ),
     ] = None
