@@ -113,7 +113,7 @@ def test_it_takes_the_contract_of_this_version():
 # Served, and nothing else
 
 
-@pytest.fixture(scope="module", params=["none", "process"])
+@pytest.fixture(scope="module", params=["none", pytest.param("process", marks=pytest.mark.slow)])
 def parrot(request, tmp_path_factory):
     """Serve a model of the echo backend alone, in the server's process and in one of its own."""
     folder = tmp_path_factory.mktemp("parrot")
