@@ -101,8 +101,10 @@ def test_a_backend_that_is_not_in_use_is_not_to_be_installed(monkeypatch, gguf):
     registry = Registry({"fake": FakeBackend()}, only=("fake",))
     with pytest.raises(ModelUnsupported) as caught:
         registry.recognise(gguf)
-    assert caught.value.reason == "the setting backends (fake) has none for GGUF files"
-    with pytest.raises(ModelFileInvalid, match="'llama_cpp' is not one of the setting backends"):
+    assert caught.value.reason == (
+        "no backend in use serves GGUF files: the setting `backends` is fake"
+    )
+    with pytest.raises(ModelFileInvalid, match="'llama_cpp' is not in the setting `backends`"):
         registry.claim(gguf, "llama_cpp")
 
 

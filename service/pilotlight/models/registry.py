@@ -115,8 +115,9 @@ class Registry:
         if kind is None or kind.backend in self._names:
             return
         if kind.backend in self._installed:
-            here = ", ".join(self._names)
-            raise ModelUnsupported(path, f"the setting backends ({here}) has none for {kind.name}")
+            used = ", ".join(self._names)
+            reason = f"no backend in use serves {kind.name}: the setting `backends` is {used}"
+            raise ModelUnsupported(path, reason)
         raise ModelUnsupported(path, f"no installed backend serves {kind.name}: {kind.advice}")
 
     def claim(self, path: Path, backend: str | None) -> Claim:
@@ -141,7 +142,7 @@ class Registry:
     def _missing(self, name: str, path: Path) -> str:
         """Return why the backend *name* cannot be asked about *path*."""
         if name in self._installed:
-            return f"its backend {name!r} is not one of the setting backends"
+            return f"its backend {name!r} is not in the setting `backends`"
         kind = kind_of(path)
         advice = f": {kind.advice}" if kind and kind.backend == name else ""
         return f"its backend {name!r} is not installed{advice}"
