@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 
 from pilotlight.guidance.errors import GrammarInvalid
 from pilotlight.guidance.references import place_of, resolve
-from pilotlight.guidance.subschemas import LISTS, MAPS, ONES, escaped
+from pilotlight.guidance.subschemas import LISTS, MAPS, ONES, count, escaped
 
-_MOST = 400
-"""Parts that are tried; about a millisecond each."""
+_MOST = 25_000
+"""Schemas that are compiled in the search, about 40 µs each: a part's own, and with each part those
+of the definitions. When they are used up, the innermost part found so far is the place."""
 _DEFINITIONS = ("$defs", "definitions")
 
 _Way: TypeAlias = tuple[Any, ...]
@@ -45,7 +46,7 @@ class _Search:
         while (found := self._within(node, pointer)) is not None:
             pointer, node, said = found
         node = self._shared | node
-        keyword = _keyword_of(node, self._fails)
+        keyword = self._keyword_of(node)
         at = f"{pointer}/{keyword}" if keyword else pointer
         return GrammarInvalid(_reason(said, node.get(keyword)), at)
 
@@ -53,18 +54,31 @@ class _Search:
         """Return the first part of *node* that fails, and that *node* fails by."""
         failing = []
         for way, part in self._parts(node):
-            self._left -= 1
-            if self._left < 0 or not isinstance(part, dict):
-                continue
-            if (said := self._fails(self._shared | part)) is not None:
+            if isinstance(part, dict) and (said := self._try(self._shared | part)) is not None:
                 failing.append((way, part, said))
         for way, part, said in failing:
             others = [other for other, _, _ in failing if other != way]
             # A part that nothing is valid by does no harm where it may be left out.
-            if self._fails(self._shared | _without(node, others)) is not None:
+            if self._try(self._shared | _without(node, others)) is not None:
                 place = place_of(node["$ref"]) if way == ("$ref",) else _pointer(pointer, way)
                 return place, part, said
         return None
+
+    def _try(self, schema: dict[str, Any]) -> str | None:
+        """Return what llguidance says against *schema*, or None where too little is left to try."""
+        self._left -= count(schema)
+        return None if self._left < 0 else self._fails(schema)
+
+    def _keyword_of(self, node: dict[str, Any]) -> str:
+        """Return the keyword of *node* without which it compiles; "" where none is found."""
+        if len(node) == 1:
+            return next(iter(node))
+        for keyword in sorted(node, key=lambda word: (word != "pattern", word == "type")):
+            if keyword not in _DEFINITIONS:
+                rest = {key: value for key, value in node.items() if key != keyword}
+                if self._try(rest) is None and self._left >= 0:
+                    return keyword
+        return ""
 
     def _parts(self, node: dict[str, Any]) -> Iterator[tuple[_Way, Any]]:
         for keyword in (*LISTS, *MAPS, *ONES):
@@ -99,18 +113,6 @@ def _copy(value: Any) -> Any:
 
 def _pointer(pointer: str, way: _Way) -> str:
     return "/".join([pointer, *(escaped(str(part)) for part in way)])
-
-
-def _keyword_of(node: dict[str, Any], fails: Compiles) -> str:
-    """Return the keyword of *node* without which it compiles; "" where there is no one such."""
-    if len(node) == 1:
-        return next(iter(node))
-    for keyword in sorted(node, key=lambda word: (word != "pattern", word == "type")):
-        if keyword not in _DEFINITIONS:
-            rest = {key: value for key, value in node.items() if key != keyword}
-            if fails(rest) is None:
-                return keyword
-    return ""
 
 
 _REASONS = {

@@ -28,6 +28,19 @@ def rewrite(schema: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
     return change(copy)
 
 
+def count(schema: Any) -> int:
+    """Return how many schemas *schema* has, itself included."""
+    seen = 0
+
+    def see(one: dict[str, Any]) -> dict[str, Any]:
+        nonlocal seen
+        seen += 1
+        return one
+
+    rewrite(schema, see)
+    return seen
+
+
 def escaped(name: str) -> str:
     """Return *name* as a part of a JSON Pointer."""
     return name.replace("~", "~0").replace("/", "~1")
