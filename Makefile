@@ -11,6 +11,8 @@ BACKEND ?= onnx
 LLAMA_CPP_WHEEL ?=
 # Added to the flags of llama.cpp's CMake, such as -DGGML_CUDA=ON.
 CMAKE_ARGS ?=
+# How many processes the tests run in, side by side: one for each core.
+WORKERS ?= auto
 SOURCES := $(wildcard pyproject.toml backends/*/pyproject.toml)
 # Developed and tested with the rest, and in no environment that serves.
 EXAMPLES := $(wildcard examples/*/pyproject.toml)
@@ -36,11 +38,17 @@ serve: .venv/.$(BACKEND) $(wildcard .venv/.llama_cpp .venv/.onnx)  ## serve the 
 
 llama_cpp: .venv/.llama_cpp  ## compile llama.cpp, once, and add it to what `make serve` serves with
 
+# Each worker gets a run of neighbouring tests, which share fixtures; one that is done takes over some
+# of another's. Bytecode is kept whatever the environment says: without it each server that a test
+# starts compiles its packages anew, and each worker the tests.
+PYTEST := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/build/bytecode \
+	.venv-dev/bin/pytest --numprocesses $(WORKERS) --dist worksteal
+
 test: .venv-dev/.installed .venv-dev/.llama_cpp  ## run every test (ARGS="tests/output -k utf8" chooses)
-	.venv-dev/bin/pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-fast: .venv-dev/.installed .venv-dev/.llama_cpp  ## run what takes no more than a minute in all
-	.venv-dev/bin/pytest -m "not slow and not clients" $(ARGS)
+	$(PYTEST) -m "not slow and not clients" $(ARGS)
 
 clients: .venv-dev/.installed .venv-dev/.llama_cpp  ## run other people's clients, and write the table in docs/clients.md (ARGS=aider: that one alone)
 	.venv-dev/bin/python -m tests.clients.table $(ARGS)
@@ -177,4 +185,4 @@ install_wheel = $(UV) pip install --compile-bytecode --python $(1)/bin/python --
 	touch $@
 
 clean:  ## remove the environments, and what was compiled
-	rm -rf .venv .venv-* build/wheels
+	rm -rf .venv .venv-* build/wheels build/bytecode
