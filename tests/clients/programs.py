@@ -37,6 +37,10 @@ class Node:
             shutil.copy(file, self._folder)
         self.run("npm", "ci", "--no-progress", timeout=300)
 
+    def add(self, program: Path) -> Path:
+        """Copy *program* to where it finds the packages, and return that path."""
+        return Path(shutil.copy(program, self._folder))
+
     def compile(self, document: Path) -> None:
         """Write the types of *document*, and compile; a type that does not fit is an error."""
         told = self.command("openapi-typescript", document, "--output", "schema.ts")

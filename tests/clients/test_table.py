@@ -1,15 +1,17 @@
 """The table of clients: the programs that this environment can run, and the page."""
 
+import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.clients.programs import SOURCES, Node
 from tests.clients.table import page, scripts
 from tests.clients.table.catalog import CLIENTS, Client
 from tests.clients.table.outcome import Case, Outcome
-from tests.clients.table.running import Run
+from tests.clients.table.running import PROGRAMS, Run, reported
 from tests.clients.table.serving import served
 
 PAGE = Path(__file__).parents[2] / "docs/clients.md"
@@ -33,6 +35,26 @@ def test_a_client_s_program(one: Client, tmp_path: Path):
         cases = Run(url, one.key, "none", binaries, folder, folder.parent).program(one.run)
     assert cases
     assert [case for case in cases if case.error is not None] == []
+
+
+@pytest.mark.clients
+def test_the_ai_sdk(node: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The same of a program for Node, with the packages that are locked for tests."""
+    one = next(client for client in CLIENTS if client.run == "ai_sdk.mjs")
+    with served([one], tmp_path) as url:
+        for name, value in {"URL": url, "KEY": "none", "MODEL": one.key}.items():
+            monkeypatch.setenv(f"CLIENT_{name}", value)
+        cases = reported(node.run("node", node.add(PROGRAMS / one.run)))
+    assert cases
+    assert [case for case in cases if case.error is not None] == []
+
+
+def test_the_ai_sdk_is_locked_in_the_table_s_version():
+    """Both are the same packages, or the table would not be what tests try."""
+    one = next(client for client in CLIENTS if client.run == "ai_sdk.mjs")
+    locked = json.loads((SOURCES / "package.json").read_text())["dependencies"]
+    wanted = dict(package.rsplit("@", 1) for package in one.packages)
+    assert {name: locked[name] for name in wanted} == wanted
 
 
 def test_the_page_has_what_is_in_the_catalog():

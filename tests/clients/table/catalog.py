@@ -104,16 +104,19 @@ CLIENTS = (
         name="OpenAI Agents SDK",
         packages=("openai-agents==0.24.0",),
         run="openai_agents.py",
+        in_tests=True,
     ),
     Client(
         name="Pydantic AI",
-        packages=("pydantic-ai-slim[openai,anthropic]==2.66.0",),
+        packages=("pydantic-ai-slim[openai,anthropic]==2.68.0",),
         run="pydantic_ai_agents.py",
+        in_tests=True,
     ),
     Client(
         name="LangChain",
         packages=("langchain==1.5.2", "langchain-openai==1.7.4", "langchain-anthropic==1.7.10"),
         run="langchain_models.py",
+        in_tests=True,
     ),
     Client(
         name="LlamaIndex",
