@@ -37,6 +37,7 @@ _EXPRESSIONS = (
     *("range(9999)", "range(10**9)", "10**9", "-1", "none", "true", "{'a': 1}", "ns.v", "missing"),
     *("namespace(v='a')", "raise_exception('x')", "strftime_now('%Y')", "''.__class__", "self"),
     *("strftime_now('%9999d')", "strftime_now('%999d' * 9999)", "1.5", "('%', '9' * 9)", "'{:{}}'"),
+    *("['x' * 99999] * 999999", "x == x", "x in x", "x is in(x)", "x < [x, x]"),
     *("cycler(1)", "joiner()", "lipsum()", "dict(a=1)", "loop", "caller()", "m(1)", "x"),
 )
 _FILTERS = (
@@ -47,7 +48,18 @@ _FILTERS = (
     *("format('x', 10**9)", "format(*x)", "indent('b' * 9999)", "int(0, 16)", "round(10**9)"),
     *("urlize(rel=x)", "tojson(separators=('a' * 99, x))", "urlencode", "replace('', x)", "title"),
     *("map('center', 9999)|list", "batch(9999, x)|list", "sum(start=[])", "truncate(9, end=x)"),
-    *("list|list", "sum", "reverse", "unique", "striptags", "random", "items", "dictsort"),
+    *(
+        "list|list",
+        "sum",
+        "reverse",
+        "unique",
+        "min",
+        "max",
+        "striptags",
+        "random",
+        "items",
+        "dictsort",
+    ),
 )
 _METHODS = (
     *(".split('')", ".format(1)", ".ljust(10**9)", ".zfill(10**9)", ".join(x)", ".append(1)"),

@@ -512,6 +512,17 @@ def test_endless_template_is_stopped(source):
         "{{ range(99999)|join('x' * 10**4)|length }}",
         "{{ (['x' * 10**4] * 99999)|string|length }}",
         "{{ ('\x00' * 10**7)|tojson|length }}",
+        # One long text many times: its keys, or one comparison, are as large as all of them.
+        "{{ (['x' * 99999] * 999999)|sort }}",
+        "{{ (['x' * 99999] * 999999)|unique|list }}",
+        "{{ (['x' * 99999] * 999999)|min }}",
+        "{{ (['x' * 99999] * 999999)|max }}",
+        "{{ (['x' * 99999] * 999999)|groupby(0) }}",
+        "{{ (['x' * 99999] * 999999).index('x' * 99998 ~ 'y') }}",
+        "{{ ('x' * 9999999 ~ 'y') in ['x' * 9999999 ~ 'z'] * 999999 }}",
+        "{{ 1 if ['x' * 9999999] * 999999 == ['x' * 9999999 ~ ''] * 999999 }}",
+        "{{ [['x' * 9999999] * 999999]|select('eq', ['x' * 9999999 ~ ''] * 999999)|list }}",
+        "{{ {'a': 'x' * 9999999, 'b': ['x' * 9999999] * 9}|dictsort(by='value') }}",
     ],
 )
 def test_what_is_refused_takes_no_memory(source):

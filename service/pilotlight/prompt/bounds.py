@@ -133,6 +133,16 @@ def size(value: object) -> int:
     return _size(value, ascii_weight=1, weight=1)
 
 
+def comparable(value: Any) -> Any:
+    """Return *value*, which is compared; raises where there is too much inside it.
+
+    A list can hold one long text a million times, and one comparison goes through them all.
+    """
+    if type(value) not in _UNSIZED and not isinstance(value, str):
+        size(value)
+    return value
+
+
 def written_size(value: object) -> int:
     """Return the characters of *value* as text, at the most; raises as `size` does."""
     return _size(value, ascii_weight=_ESCAPED_ASCII, weight=_ESCAPED)

@@ -25,6 +25,7 @@ from pilotlight.prompt.bounds import (
     Budget,
     OwnList,
     budget_of,
+    comparable,
     held,
     size,
     written_size,
@@ -37,6 +38,7 @@ from pilotlight.prompt.errors import (
 )
 from pilotlight.prompt.foreseen import (
     bounded_filters,
+    bounded_tests,
     check_called,
     check_joined,
     check_json,
@@ -95,6 +97,9 @@ class _Bounds(Extension):
     def sliced(self, context: Context, value: Any) -> Any:
         return budget_of(context).made(OwnList(value) if type(value) is list else value)
 
+    def compared(self, value: Any) -> Any:
+        return comparable(value)
+
     @pass_context
     def concat(self, context: Context, *parts: object) -> Any:
         check_joined(parts)
@@ -110,6 +115,16 @@ class _Literals(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - the node's name
         self.generic_visit(node)
         return self._bounds.call_method("concat", node.nodes, lineno=node.lineno)
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802 - the node's name
+        self.generic_visit(node)
+        node.expr = self._compared(node.expr)
+        for operand in node.ops:
+            operand.expr = self._compared(operand.expr)
+        return node
+
+    def _compared(self, node: nodes.Expr) -> nodes.Expr:
+        return self._bounds.call_method("compared", [node], lineno=node.lineno)
 
     def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802 - the node's name
         self.generic_visit(node)
@@ -256,6 +271,7 @@ class ChatTemplate:
         )
         environment.filters |= {"tojson": _tojson, "from_json": _from_json}
         environment.filters = bounded_filters(environment.filters)
+        environment.tests.update(bounded_tests(environment.tests))
         del environment.globals["lipsum"]
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = lambda form: _strftime(now(), form)

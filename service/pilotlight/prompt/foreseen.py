@@ -19,7 +19,16 @@ from jinja2.utils import Cycler
 from markupsafe import Markup
 
 from pilotlight.prompt import bounds
-from pilotlight.prompt.bounds import OwnList, bits, budget_of, held, length, size, written_size
+from pilotlight.prompt.bounds import (
+    OwnList,
+    bits,
+    budget_of,
+    comparable,
+    held,
+    length,
+    size,
+    written_size,
+)
 from pilotlight.prompt.errors import TemplateExceeded
 
 Given = list[Any]
@@ -241,6 +250,20 @@ def _listed(value: Any, given: Given) -> int:
     return 0
 
 
+def _compared(value: Any, _given: Given) -> int:
+    comparable(value)
+    return 0
+
+
+def _keyed(value: Any, given: Given) -> int:
+    """Foresee the keys by which *value*'s elements are compared: each is a lower-case copy.
+
+    A list can hold one long text a million times, but its keys are a million texts.
+    """
+    size(value)  # raises
+    return _listed(value, given)
+
+
 def _summed(value: Any, _given: Given) -> int:
     _check_elements(written_size(value))
     return 0
@@ -282,7 +305,7 @@ _FILTERS: dict[str, Foresee] = {
     **dict.fromkeys(
         (
             *("abs", "attr", "count", "d", "default", "first", "float", "items", "last", "length"),
-            *("map", "max", "min", "random", "reject", "rejectattr", "select", "selectattr"),
+            *("map", "random", "reject", "rejectattr", "select", "selectattr"),
         ),
         _nothing,
     ),
@@ -303,9 +326,8 @@ _FILTERS: dict[str, Foresee] = {
     "format": _percent,
     "tojson": _nothing,  # it counts what it writes
     "from_json": _slow(_text),
-    **dict.fromkeys(
-        ("batch", "dictsort", "groupby", "list", "reverse", "slice", "sort", "unique"), _listed
-    ),
+    **dict.fromkeys(("batch", "list", "reverse", "slice"), _listed),
+    **dict.fromkeys(("dictsort", "groupby", "max", "min", "sort", "unique"), _keyed),
     "sum": _summed,
     "int": _whole_number,
     "round": _rounded,
@@ -319,6 +341,28 @@ _LAZY = frozenset(
 """Filters that do not go through what they are given, or hand on one after the other."""
 _FRESH = frozenset({"batch", "dictsort", "groupby", "slice"})
 """Filters whose lists have new elements."""
+
+
+_COMPARING = frozenset(
+    {
+        *("!=", "<", "<=", "==", ">", ">=", "eq", "equalto", "ge", "greaterthan", "gt", "in"),
+        *("le", "lessthan", "lt", "ne"),
+    }
+)
+"""Tests that compare, as operators do."""
+
+
+def bounded_tests(tests: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of *tests* that compare, each within the bounds."""
+    return {name: _bounded_test(test) for name, test in tests.items() if name in _COMPARING}
+
+
+def _bounded_test(test: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(test)
+    def bounded(*values: Any) -> Any:
+        return test(*map(comparable, values))
+
+    return bounded
 
 
 def bounded_filters(filters: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
@@ -384,9 +428,12 @@ _OF_TEXT: dict[str, Foresee] = {
 _METHODS: dict[type, dict[str, Foresee]] = {
     str: _OF_TEXT,
     dict: dict.fromkeys(("copy", "get", "items", "keys", "values"), _nothing),
-    list: dict.fromkeys(("copy", "count", "index"), _nothing),
-    OwnList: dict.fromkeys(("append", "copy", "count", "index", "pop"), _nothing),
-    tuple: dict.fromkeys(("count", "index"), _nothing),
+    list: {"copy": _nothing, **dict.fromkeys(("count", "index"), _compared)},
+    OwnList: {
+        **dict.fromkeys(("append", "copy", "pop"), _nothing),
+        **dict.fromkeys(("count", "index"), _compared),
+    },
+    tuple: dict.fromkeys(("count", "index"), _compared),
     range: dict.fromkeys(("count", "index"), _nothing),
     int: dict.fromkeys(("bit_count", "bit_length", "conjugate"), _nothing),
     float: dict.fromkeys(("conjugate", "hex", "is_integer"), _nothing),
