@@ -246,6 +246,13 @@ async def test_repetition_penalty_is_another_name_of_repeat_penalty(service):
         assert service.engine.requests[-1].sampling.repeat_penalty == 1.3
 
 
+async def test_what_asks_for_nothing(service):
+    """vLLM's clients send -1 for all tokens, and 0 log probabilities with none asked for."""
+    await service.ask(top_k=-1, top_logprobs=0)
+    assert service.engine.requests[0].sampling.top_k == 0
+    assert service.engine.requests[0].logprobs is None
+
+
 async def test_lengths_reach_the_engine(service):
     """`min_tokens` and `ignore_eos` are the engine's, for each of several answers."""
     await service.ask(min_tokens=2, ignore_eos=True, max_tokens=4, n=2)

@@ -44,7 +44,7 @@ def sampling_of(asked: SamplingRequest) -> SamplingParams:
     return SamplingParams(
         temperature=_or(asked.temperature, TEMPERATURE),
         top_p=_or(asked.top_p, TOP_P),
-        top_k=_or(asked.top_k, TOP_K),
+        top_k=max(_or(asked.top_k, TOP_K), 0),
         repeat_penalty=_or(_repeat_penalty(asked), 1.0),
         logit_bias={int(token): bias for token, bias in (asked.logit_bias or {}).items()},
         seed=None if asked.seed is None else asked.seed % _SEEDS,

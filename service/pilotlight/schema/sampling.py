@@ -48,8 +48,13 @@ class SamplingRequest(Request, kw_only=True):
         Meta(description="Draw from the likeliest tokens of this total share. 0.95 if omitted."),
     ] = None
     top_k: Annotated[
-        Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,
-        Meta(description="Draw from this many of the likeliest; 0 from all. 64 if omitted."),
+        Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None,
+        Meta(
+            description=(
+                "Draw from this many of the likeliest; 0 from all, and so does vLLM's -1. 64 if"
+                " omitted."
+            )
+        ),
     ] = None
     min_p: Annotated[
         Annotated[float, Meta(ge=0, le=1)] | None,

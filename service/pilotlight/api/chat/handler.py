@@ -61,7 +61,7 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
 
 def generation_params(asked: ChatCompletionRequest, *, max_tokens: int) -> GenerationParams:
     """Return what *asked* means, with the defaults for what it leaves out; one is *max_tokens*."""
-    if asked.top_logprobs is not None and not asked.logprobs:
+    if asked.top_logprobs and not asked.logprobs:
         raise InvalidRequest("top_logprobs: needs logprobs to be true", param="top_logprobs")
     tools = tools_of(asked.tools, asked.tool_choice)
     params = params_of(asked.tools or (), "function.parameters")
