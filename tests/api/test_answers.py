@@ -247,7 +247,7 @@ async def test_repetition_penalty_is_another_name_of_repeat_penalty(service):
 
 
 async def test_what_asks_for_nothing(service):
-    """vLLM's clients send -1 for all tokens, and 0 log probabilities with none asked for."""
+    """Clients of vLLM send -1 for all tokens, and 0 log probabilities with none asked for."""
     await service.ask(top_k=-1, top_logprobs=0)
     assert service.engine.requests[0].sampling.top_k == 0
     assert service.engine.requests[0].logprobs is None

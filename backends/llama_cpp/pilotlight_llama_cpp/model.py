@@ -1,6 +1,7 @@
 """A model's weights and vocabulary in memory."""
 
 import ctypes
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -74,7 +75,7 @@ class Model:
         params.n_gpu_layers = gpu_layers
         params.progress_callback = self.lib.llama_progress_callback(on_progress)
         with logs.complaint() as complaint:
-            pointer = self.lib.llama_model_load_from_file(str(path).encode(), params)
+            pointer = self.lib.llama_model_load_from_file(os.fsencode(path), params)
         if raised:
             if pointer:
                 self.lib.llama_model_free(pointer)

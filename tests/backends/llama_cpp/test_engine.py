@@ -1,5 +1,8 @@
 """The engine on a real, small model; what every engine does is in `test_engines.py`."""
 
+import os
+import shutil
+
 import pytest
 
 from pilotlight_backend import InsufficientMemory, LoadOptions, ModelFileInvalid, Token, cgroup
@@ -114,4 +117,15 @@ def test_embedded_model_answers(model_path):
     )
     answer = Answer(engine, prompt, max_tokens=16, sampling=GREEDY)
     assert answer.tokens
+    engine.close()
+
+
+def test_file_whose_name_is_not_utf_8(random_model, tmp_path):
+    """A path is bytes, and llama.cpp gets those that the folder has."""
+    path = tmp_path / os.fsdecode(b"bad\xff.gguf")
+    shutil.copy(random_model, path)
+    backend = LlamaCppBackend()
+    facts = backend.probe(path)
+    assert facts is not None
+    engine = backend.load(facts, LoadOptions(context_length=64), lambda _: None)
     engine.close()
