@@ -90,7 +90,11 @@ def _write_hugging_face(gguf_path: Path, tokenizer_path: Path, folder: Path) -> 
 
 def _write_tokenizer(tokenizer_path: Path, folder: Path) -> None:
     vocabulary = load_tokenizer(tokenizer_path).get_vocab(with_added_tokens=True)
-    shutil.copyfile(tokenizer_path, folder / "tokenizer.json")
+    tokenizer = json.loads(tokenizer_path.read_text())
+    # The trainer calls all the tokens special that it is given. Markers are text.
+    for token in tokenizer["added_tokens"]:
+        token["special"] = token["content"] in CONTROL
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, indent=2, ensure_ascii=False))
     shutil.copyfile(TEMPLATE_PATH, folder / "chat_template.jinja")
     (folder / "tokenizer_config.json").write_text(
         json.dumps(_token_config(vocabulary), indent=2) + "\n"

@@ -9,8 +9,7 @@
     │   ├── RequestTooLarge         413  invalid_request_error  request_too_large
     │   ├── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type  Accept-E…
     │   ├── HeadTooLarge            431  invalid_request_error  head_too_large          Connection
-    │   ├── PreviousResponseNotFound
-    │   │                           400  invalid_request_error  previous_response_not_found
+    │   ├── PreviousResponseNotFound  400  invalid_request_error  previous_response_not_found
     │   ├── ThreadNotFound          404  invalid_request_error  thread_not_found
     │   └── PathNotFound            404  invalid_request_error  not_found
     ├── ModelNotFound               404  model_not_found        model_not_found

@@ -63,6 +63,13 @@ def test_what_an_answer_always_has_is_required():
     assert msgspec.json.decode(msgspec.json.encode(Sent(id="1"))).keys() == set(sent["required"])
 
 
+def test_pythons_name_for_a_field_is_not_documented():
+    """`async_` goes where `async` is; another name that ends so stays."""
+    fields = {"async": {}, "async_": {}, "note_": {}}
+    told = spelled_out({"type": "object", "properties": fields})
+    assert told["properties"].keys() == {"async", "note_"}
+
+
 def test_what_an_answer_holds_is_an_answer():
     """Types are reached over lists, unions and themselves."""
     assert components()["Piece"]["required"] == ["index", "more"]

@@ -55,6 +55,8 @@ def spelled_out(value: Any) -> Any:
     - `default: null` is what an absent field means, but openapi-typescript takes any field
       with a default for one that is always there, and asks for it in requests.
     - A docstring keeps its indentation.
+    - `async_` beside `async` is what Python's SDKs dump for it. A generated client has one name for
+      both: openapi-python-client (0.29) drops the whole type.
     """
     if isinstance(value, list):
         return [spelled_out(item) for item in value]
@@ -65,6 +67,12 @@ def spelled_out(value: Any) -> Any:
         for key, item in value.items()
         if not (key == "default" and item is None)
     }
+    if isinstance(fields := spelled.get("properties"), dict):
+        spelled["properties"] = {
+            name: field
+            for name, field in fields.items()
+            if not (name.endswith("_") and name[:-1] in fields)
+        }
     if value.get("type") == "array":
         spelled.setdefault("items", {})
     if value.get("type") == "object" and "properties" not in value:
