@@ -1,12 +1,12 @@
 """A second, slower reading for bodies that the strict decoder refuses.
 
 JSON Schema counts 8.0 among the integers, and some clients write them so; msgspec's decoder does
-not. Other clients dump every field of their own types, as `null` where it was not given; a `null`
-asks for nothing, so it stands for a field that is omitted, whether the types know it or not. Nor
-does msgspec take an object without a tag for the one of several types that says it may go
-without. And where `unknown_fields = ignore`, fields that the wire types do not know are dropped,
-wherever they stand, and tools of types that nobody knows are skipped: the types themselves forbid
-them, for that is what the document says. What the types refuse by name is refused here too.
+not. Other clients dump every field of their own types, as `null` where it was not given: a field
+that the wire types do not know counts as omitted where it is `null`, for it asks for nothing. Nor
+does msgspec take an object without a tag for the one of several types that says it may go without.
+And where `unknown_fields = ignore`, fields that the wire types do not know are dropped, wherever
+they stand, and tools of types that nobody knows are skipped: the types themselves forbid them, for
+that is what the document says. What the types refuse by name is refused here too.
 """
 
 from functools import cache
@@ -75,14 +75,12 @@ def _shape_struct(
     value: dict[str, Any], kind: inspect.StructType, *, ignore_unknown: bool
 ) -> dict[str, Any]:
     """Shape the fields; what *value* is goes first, so that of two faults its type's is told."""
-    known = {field.encode_name: field for field in kind.fields}
+    known = {field.encode_name: field.type for field in kind.fields}
     shaped = {} if kind.tag_field is None else {kind.tag_field: value.get(kind.tag_field, kind.tag)}
     for name, item in sorted(value.items(), key=lambda pair: pair[0] != "type"):
-        if item is None and not (name in known and known[name].required):
-            continue
         if name in known:
-            shaped[name] = _shape(item, known[name].type, ignore_unknown=ignore_unknown)
-        elif not ignore_unknown:
+            shaped[name] = _shape(item, known[name], ignore_unknown=ignore_unknown)
+        elif not ignore_unknown and item is not None:
             shaped.setdefault(name, item)
     return shaped
 
