@@ -197,6 +197,15 @@ def test_descriptions_that_are_left_out_are_empty():
     assert text(DESCRIBED, USER, tools=[TOOL, bare]) == "fa;g;"
 
 
+@pytest.mark.parametrize("properties", [None, [], "a"])
+def test_a_schema_that_is_none_is_no_fault_of_the_template(properties):
+    """The first complaint is raised, whatever stands in the place of the properties."""
+    parameters = {"type": "object", "properties": properties}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    with pytest.raises(TemplateFailed):
+        text("{{ 1 / 0 }}", USER, tools=[tool])
+
+
 def test_what_a_template_takes_is_not_changed():
     """Of every shape: the conversation is rendered once, as it was given."""
     given = Conversation([SYSTEM, SYSTEM, USER, call("f", "g"), result("f"), USER], [TOOL])

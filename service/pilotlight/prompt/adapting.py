@@ -222,9 +222,12 @@ def _described(given: Conversation) -> Conversation:
 def _with_descriptions(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     function = {"description": "", "parameters": {}, **tool["function"]}
     schema = {"type": "object", "properties": {}, **function["parameters"]}
+    declared = schema["properties"]
+    if not isinstance(declared, Mapping):  # the client's own, which nothing has checked yet
+        return tool
     properties = {
         name: {"description": "", **one} if isinstance(one, Mapping) else one
-        for name, one in schema["properties"].items()
+        for name, one in declared.items()
     }
     return {**tool, "function": {**function, "parameters": {**schema, "properties": properties}}}
 
