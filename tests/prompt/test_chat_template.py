@@ -397,6 +397,8 @@ LOOP = "{%% set n = namespace(v='a') %%}{%% for i in range(99) %%}{%% set %s %%}
         "{{ ['a' * 10**7] * 99999 }}",
         "{{ (['a' * 10**7] * 99999)|upper }}",
         "{{ ('a ' * 10**6)|wordwrap(1, wrapstring='b' * 10**6) }}",
+        "{{ ('a' * 10**5)|wordwrap(1) }}",
+        "{{ (' ' * 10**5)|wordwrap(5) }}",
         "{{ ('%s' * 10**6) % ((1,) * 10**6) }}",
         LOOP % "n.v = n.v ~ n.v",
         LOOP % "n.v = [n.v, n.v]|join",

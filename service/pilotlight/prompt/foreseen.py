@@ -38,6 +38,9 @@ Foresee = Callable[[Any, Given], int]
 
 _SLOW = 1_000_000
 """Characters for what is written in Python and takes a microsecond for each."""
+_WRAPPED = 50_000
+"""Characters for `wordwrap`: `textwrap` copies the rest of a long word, and the list of the words,
+for every line, so that its time grows with the square; 300,000 blanks took 7 s."""
 _MARKUP = 6
 """Characters that HTML's escaping makes of one."""
 _CASED = 3
@@ -137,6 +140,8 @@ def _join_method(value: Any, given: Given) -> int:
 
 
 def _wrapped(value: Any, given: Given) -> int:
+    if written_size(value) > _WRAPPED:
+        return bounds.MAX_OUTPUT + 1
     longest = max((len(one) for one in given if isinstance(one, str)), default=1)
     return length(value) * (1 + longest)
 
@@ -318,7 +323,7 @@ _FILTERS: dict[str, Foresee] = {
     "xmlattr": _slow(_times(_MARKUP)),
     "urlize": _slow(_linked),
     "pprint": _slow(_indented),
-    "wordwrap": _slow(_wrapped),
+    "wordwrap": _wrapped,
     "truncate": _truncated,
     **dict.fromkeys(("center", "indent"), _filled),
     "replace": _replaced,
