@@ -115,5 +115,5 @@ def _tokens(source: str, engine: Engine, prompt: str, *, parses: bool) -> tuple[
         )
         for clock in CLOCKS
     ]
-    names = ControlNames(() if parses else engine.facts.control_names)
+    names = ControlNames(() if parses else engine.facts.control_names, templates[0].removes)
     return stable_tokens(templates, prompt, tokenize, names)

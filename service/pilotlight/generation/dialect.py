@@ -59,7 +59,6 @@ def learn(model: LoadedModel, engine: AsyncEngine, special: SpecialTokens = "tex
     """
     options = model.entry.options
     parses = (options.special_tokens_in_content or special) == "parse"
-    names = ControlNames(() if parses else model.facts.control_names)
     source, template, unusable = model.facts.chat_template, None, None
     try:
         if options.chat_template:
@@ -68,6 +67,9 @@ def learn(model: LoadedModel, engine: AsyncEngine, special: SpecialTokens = "tex
     except (TemplateUnreadable, TemplateInvalid) as error:
         unusable = f"{model.entry.name}: {error}"
         logger.warning("%s; the model serves all but chat", unusable)
+    names = ControlNames(
+        () if parses else model.facts.control_names, template.removes if template else ()
+    )
     reasoning_format = options.reasoning_format or reasoning.detect(source or "")
     call_format = options.tool_call_format or tool_calls.detect(source or "")
     return Dialect(
@@ -89,14 +91,16 @@ def learn(model: LoadedModel, engine: AsyncEngine, special: SpecialTokens = "tex
 def _answer_names(names: ControlNames, reasoning_format: str | None) -> ControlNames:
     """Return *names* without the two tags around a thought, where each is a token.
 
+    Templates look for tags in these texts, and take nothing out.
+
     Templates look for them in a history whose thoughts were not told apart. Markers that write
     turns as well, such as harmony's, stay text: a user can have the model repeat them.
     """
     if reasoning_format is None:
-        return names
+        return names.without(())
     written = reasoning.FORMATS[reasoning_format]
     tags = {written.opening, written.closer}
-    return names.without(tags) if all(tag in names for tag in tags) else names
+    return names.without(tags if all(tag in names for tag in tags) else ())
 
 
 def _compile(model: LoadedModel, source: str) -> "ChatTemplate":

@@ -7,7 +7,7 @@ that the sandbox forbids, and what it uses is bounded, see `bounds`.
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -280,7 +280,8 @@ class ChatTemplate:
                 f"the chat template has {len(source)} characters, {MAX_SOURCE} are the most"
             )
         self._now = now
-        self._template, self._reads = _compile(environment, source)
+        self._template, self._reads, self.removes = _compile(environment, source)
+        """The last: what it may take out of a request's texts."""
         self.quick = False
         """Whether its latest rendering took so little that an event loop can wait for one."""
 
@@ -331,10 +332,13 @@ class ChatTemplate:
         return {name: value for name, value in given.items() if name in self._reads}
 
 
-def _compile(environment: _Environment, source: str) -> tuple[Template, frozenset[str]]:
-    """Return the compiled template, and the names that it reads and may not set itself."""
+def _compile(
+    environment: _Environment, source: str
+) -> tuple[Template, frozenset[str], frozenset[str]]:
+    """Return the compiled template, the names that it reads unset, and the texts it replaces."""
     try:
         tree = environment.parse(source)
+        removes = frozenset(_replaced(tree))
         bounds = environment.extensions[_Bounds.identifier]
         assert isinstance(bounds, _Bounds)  # noqa: S101 as registered above
         bounds.count_in(tree)
@@ -343,4 +347,15 @@ def _compile(environment: _Environment, source: str) -> tuple[Template, frozense
         compiled = Template.from_code(environment, code, environment.make_globals(None))
     except (TemplateError, ValueError, RecursionError, MemoryError, SyntaxError) as error:
         raise TemplateInvalid(f"the chat template does not compile: {error}") from error
-    return compiled, reads
+    return compiled, reads, removes
+
+
+def _replaced(tree: nodes.Template) -> Iterator[str]:
+    """Yield the fixed texts that are given to `replace`, as a method or a filter."""
+    found: list[nodes.Call | nodes.Filter]
+    found = [*tree.find_all(nodes.Call), *tree.find_all(nodes.Filter)]
+    for node in found:
+        method = node.node if isinstance(node, nodes.Call) else None
+        name = method.attr if isinstance(method, nodes.Getattr) else getattr(node, "name", "")
+        if name == "replace" and node.args and isinstance(node.args[0], nodes.Const):
+            yield str(node.args[0].value)

@@ -9,7 +9,9 @@ not touched, and its tokens are what they were.
 
 A mark inside a name survives what templates do: trimming, splitting, joining, `tojson`, tests for
 other texts. Texts that end with the beginning of a name are marked too, for a template may write
-another text behind them.
+another text behind them. So is every beginning in a text from which the template may take
+something out: Nemotron's takes `/think` out of a user's text, and `<|im_/thinkend|>` would become a
+control token.
 """
 
 import json
@@ -27,6 +29,8 @@ Span: TypeAlias = tuple[int, int]
 # Noncharacters, which no text should have, then private use.
 _MARKS = (range(0xFDD0, 0xFDF0), range(0xF0000, 0xFFFFE))
 _HEAD = 2
+_ESCAPES = re.compile(r"(?=((\\u[0-9a-f]{4})(?:\\u[0-9a-f]{4})?))")
+"""Escapes in JSON, alone and in pairs; Python's encoder writes them in lower case."""
 
 
 class Verbatim(Struct, frozen=True):
@@ -39,17 +43,26 @@ class Verbatim(Struct, frozen=True):
 class ControlNames:
     """The names of a model's control tokens. Immutable, so any thread may ask."""
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        """Take *names*; one of a single character cannot be marked inside, and is left out."""
+    def __init__(self, names: Iterable[str] = (), removed: Iterable[str] = ()) -> None:
+        """Take *names*; one of a single character cannot be marked inside, and is left out.
+
+        *removed* are what the chat template may take out of a text.
+        """
         self._names = frozenset(name for name in names if len(name) >= _HEAD)
         lengths: dict[str, set[int]] = {}
         for name in self._names:
             lengths.setdefault(name[:_HEAD], set()).add(len(name))
         # Of names that begin alike a tokeniser looks for the longest first.
         self._lengths = {head: sorted(some, reverse=True) for head, some in lengths.items()}
-        self._heads = re.compile("|".join(map(re.escape, lengths)) or "(?!)")
+        self._heads = _any_of(lengths)
         self._longest = max(map(len, self._names), default=0)
         self._beginnings = {name[:end] for name in self._names for end in range(1, len(name))}
+        removed = frozenset(removed) - {""}
+        self._removed = _any_of(removed)
+        # Behind its first character a name goes on, or what is removed begins, or the text ends.
+        firsts = _any_of({head[0] for head in lengths}).pattern
+        gaps = _any_of({one[0] for one in removed}).pattern
+        self._begun = re.compile(rf"(?={self._heads.pattern}|(?:{firsts})(?:{gaps}|\s*\Z))")
 
     def __contains__(self, name: object) -> bool:
         return name in self._names
@@ -58,11 +71,14 @@ class ControlNames:
         return bool(self._names)
 
     def without(self, names: Iterable[str]) -> "ControlNames":
-        """Return the names but for *names*."""
+        """Return the names but for *names*, for texts out of which nothing is taken."""
         return ControlNames(self._names.difference(names))
 
     def places(self, text: str) -> Iterator[int]:
         """Yield where in *text* a mark belongs: behind the first character of each name."""
+        if self._removed.search(text):
+            yield from self._begun_names(text)
+            return
         at = since = 0
         while found := self._heads.search(text, at):
             at = found.start() + 1
@@ -74,6 +90,14 @@ class ControlNames:
             if text[start:end] in self._beginnings:
                 yield start + 1
                 return
+
+    def _begun_names(self, text: str) -> Iterator[int]:
+        """Yield the places for a *text* of which parts may be taken out: every name's beginning."""
+        for found in self._begun.finditer(text):
+            start = found.start()
+            # What is to be removed is left whole, or the template would not find it.
+            if self.at(text, start) or not self._removed.match(text, start):
+                yield start + 1
 
     def at(self, text: str, start: int) -> str:
         """Return the name that *text* has at *start*, or ""."""
@@ -150,7 +174,11 @@ class Marking:
         if not self._mark:
             return [text]
         # A template may write JSON in ASCII.
-        return text.replace(json.dumps(self._mark)[1:-1], self._mark).split(self._mark)
+        return text.replace(_escape(self._mark), self._mark).split(self._mark)
+
+
+def _escape(character: str) -> str:
+    return json.dumps(character)[1:-1]
 
 
 def _strings(value: object) -> Iterator[str]:
@@ -166,10 +194,16 @@ def _strings(value: object) -> Iterator[str]:
                 inside += items
 
 
+def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, texts)) or "(?!)")
+
+
 def _unused(strings: Sequence[str]) -> str:
-    """Return a character that none of *strings* has."""
+    """Return a character that none of *strings* has, nor its escape in JSON."""
     used = set().union(*strings)
+    escapes = {escape for text in strings for found in _ESCAPES.findall(text) for escape in found}
     for code in chain(*_MARKS):
-        if chr(code) not in used:
-            return chr(code)
+        mark = chr(code)
+        if mark not in used and _escape(mark) not in escapes:
+            return mark
     raise TemplateFailed("the messages use every character that could mark a name in them")
