@@ -3,9 +3,11 @@
 import asyncio
 import gc
 import importlib.metadata
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -25,9 +27,11 @@ from pilotlight.generation import (
     Calls,
     ChatPrompt,
     Ended,
+    Events,
     GenerationEvent,
     GenerationParams,
     Generator,
+    rendering,
 )
 from pilotlight.generation.dialect import read_template
 from pilotlight.generation.refusal import param_of
@@ -47,6 +51,7 @@ from pilotlight.output.events import (
     ToolCallStart,
 )
 from pilotlight.output.tool_calls import Function
+from pilotlight.prompt.verbatim import ControlNames, Marking, Verbatim
 from pilotlight.reception import Reception
 from pilotlight.schema.chat.request import ChatCompletionRequest
 from pilotlight_backend import LoadOptions, SamplingParams
@@ -575,6 +580,92 @@ async def test_cancelled_at_any_point_leaves_nothing(service, ticks):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert await service.is_free()
+
+
+# Where it is rendered
+
+
+class MarkingSeen(Marking):
+    """Notes on which threads it works, and waits there for texts that say so."""
+
+    threads: ClassVar[set[int]] = set()
+    went_in, may_go_on = threading.Event(), threading.Event()
+
+    def __init__(self, names: ControlNames, texts: object) -> None:
+        self.threads.add(threading.get_ident())
+        super().__init__(names, texts)
+        if "wait for it" in str(texts):
+            self.went_in.set()
+            self.may_go_on.wait()
+
+    def resolve(self, text: str) -> Verbatim:
+        self.threads.add(threading.get_ident())
+        return super().resolve(text)
+
+
+@pytest.fixture
+def marking(monkeypatch):
+    for event in (MarkingSeen.went_in, MarkingSeen.may_go_on):
+        event.clear()
+    MarkingSeen.threads.clear()
+    monkeypatch.setattr(rendering, "Marking", MarkingSeen)
+    yield MarkingSeen
+    MarkingSeen.may_go_on.set()
+
+
+LONG_TEXT = {"description": "a " * 10_000}
+MANY_NUMBERS = {"enum": list(range(10_000))}
+
+
+@pytest.mark.parametrize(
+    ("said", "is_long"),
+    [
+        ({}, False),
+        ({"messages": [{"role": "user", "content": "a" * 10_000}]}, True),
+        ({"tools": [{"type": "function", "function": {"name": "f", **LONG_TEXT}}]}, True),
+        ({"tools": [{"type": "function", "function": {"name": "f", **MANY_NUMBERS}}]}, True),
+        ({"variables": {"documents": [LONG_TEXT]}}, True),
+        ({"prefill": "a" * 10_000}, True),
+    ],
+)
+async def test_what_is_long_is_rendered_beside_the_event_loop(service, marking, said, is_long):
+    """Whatever is long of it, so that a request with large tools keeps no stream waiting."""
+    service.model(options={"context_length": 100_000}, reply="a")
+    await service.answer()  # the template is known to be quick from here on
+    marking.threads.clear()
+    given = {"messages": [{"role": "user", "content": "hi"}], "tools": None, "variables": {}}
+    await service.answer(prompts=(ChatPrompt(**(given | said)),))
+    assert (threading.get_ident() in marking.threads) is not is_long
+
+
+async def test_a_check_that_hangs_keeps_no_other_model_s_waiting(service, marking):
+    """Streams that wait for a slot are checked one at a time, but each model's by themselves."""
+    for name in "mn":
+        service.model(name, options={"context_length": 100_000}, reply="a")
+    service.generator._announce_after = 0.0
+    service.backend.token_gate.hold()
+    busy = [asyncio.create_task(service.answer(model=name)) for name in "mmnn"]
+    for _ in range(10_000):
+        if [len(engine.requests) for engine in service.backend.engines] == [2, 2]:
+            break
+        await asyncio.sleep(0.001)
+
+    def announced(model: str, text: str) -> AsyncGenerator[Events]:
+        prompts = (ChatPrompt([{"role": "user", "content": text}], None, {}),)
+        given = {"model": model, "prompts": prompts, "max_tokens": 9}
+        params = GenerationParams(**given, sampling=SamplingParams())
+        return service.generator.generate(params, hold=Hold(10.0), announces=True)
+
+    async with aclosing(announced("m", "wait for it" * 1000)) as hanging:
+        first = asyncio.create_task(anext(hanging))
+        await asyncio.to_thread(marking.went_in.wait)
+        async with aclosing(announced("n", "hi")) as other:
+            assert await asyncio.wait_for(anext(other), 10) == ()
+        marking.may_go_on.set()
+        assert await first == ()
+    service.backend.token_gate.release()
+    await asyncio.gather(*busy)
     assert await service.is_free()
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
+from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
@@ -42,7 +43,7 @@ class Generator:
         self._reception = reception
         self._announce_after = announce_after
         self._special_tokens = special_tokens
-        self._checking = asyncio.Lock()
+        self._checking: WeakKeyDictionary[LoadedModel, asyncio.Lock] = WeakKeyDictionary()
         self._guiding = Guiding()
         self._dialects: SingleFlight[LoadedModel, Dialect] = SingleFlight()
 
@@ -92,10 +93,10 @@ class Generator:
     ) -> None:
         """Raise what the request would be refused for when its turn comes.
 
-        One at a time, and the outcome is not kept: those whose turn it is come first, and what
-        waits holds no more than its text.
+        One at a time for each model, whose engine may hang, and the outcome is not kept: those
+        whose turn it is come first, and what waits holds no more than its text.
         """
-        async with self._checking:
+        async with self._checking.setdefault(model, asyncio.Lock()):
             if submitted.is_set():
                 return  # the engine has checked it
             dialect = await self._dialect(model)

@@ -1,8 +1,8 @@
 """From a prompt to its tokens, in one model's dialect."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -14,8 +14,10 @@ from pilotlight.prompt.adapting import Conversation, adapted
 from pilotlight.prompt.errors import TemplateFailed, TemplateRefused
 from pilotlight.prompt.verbatim import Marking
 
+T = TypeVar("T")
+
 _LONG = 8192
-"""Characters of a prompt from which on it is rendered in a thread."""
+"""Characters and items of a request from which on it is rendered in a thread."""
 
 
 class Rendered(Struct, frozen=True):
@@ -54,8 +56,13 @@ async def _text_tokens(dialect: Dialect, prompt: TextPrompt) -> tuple[int, ...]:
 
 
 async def _render_chat(dialect: Dialect, prompt: ChatPrompt) -> Rendered:
-    marking = await _marking(dialect, prompt)
-    text = await _chat_text(dialect, prompt, marking)
+    said = [prompt.messages, prompt.tools, prompt.variables, prompt.prefill]
+    is_long = _is_long(said)
+    try:
+        marking = await _run(lambda: Marking(dialect.names, said), in_thread=is_long)
+    except TemplateFailed as error:
+        raise InvalidRequest(str(error), param=prompt.param) from error
+    text = await _chat_text(dialect, prompt, marking, is_long=is_long)
     opened, may_think = _thinking(dialect.reasoning, marking.clean(text))
     if prompt.prefill:
         # The answer has begun already, so the thought before it is over.
@@ -63,7 +70,7 @@ async def _render_chat(dialect: Dialect, prompt: ChatPrompt) -> Rendered:
             text += reasoning.FORMATS[dialect.reasoning].closing
         text += marking.mark(prompt.prefill, dialect.answer_names)
         opened, may_think = False, False
-    written = marking.resolve(text)
+    written = await _run(lambda: marking.resolve(text), in_thread=is_long)
     tokens = await dialect.engine.tokenize(written.text, special=True, verbatim=written.spans)
     return Rendered(tuple(tokens), chat=True, opened=opened, may_think=may_think)
 
@@ -75,19 +82,24 @@ def _thinking(name: str | None, text: str) -> tuple[bool, bool]:
     return reasoning.opened(name, text), not reasoning.closed(name, text)
 
 
-def _size(prompt: ChatPrompt) -> int:
-    return sum(len(message["content"]) for message in prompt.messages)
+def _is_long(said: list[Any]) -> bool:
+    """Tell whether *said* is more than the event loop can wait for: a megabyte of tools is too."""
+    left, inside = _LONG, said.copy()
+    while inside and left > 0:
+        match inside.pop():
+            case str() as text:
+                left -= len(text)
+            case Mapping() as mapping:
+                inside += [*mapping.keys(), *mapping.values()]
+                left -= len(mapping)
+            case list() | tuple() as items:
+                inside += items
+                left -= len(items)
+    return left <= 0
 
 
-async def _marking(dialect: Dialect, prompt: ChatPrompt) -> Marking:
-    """Look for names of control tokens in all that the request says; in a thread if it is long."""
-    said = [prompt.messages, prompt.tools, prompt.variables, prompt.prefill]
-    try:
-        if _size(prompt) < _LONG:
-            return Marking(dialect.names, said)
-        return await asyncio.to_thread(Marking, dialect.names, said)
-    except TemplateFailed as error:
-        raise InvalidRequest(str(error), param=prompt.param) from error
+async def _run(work: Callable[[], T], *, in_thread: bool) -> T:
+    return await asyncio.to_thread(work) if in_thread else work()
 
 
 def _marked(
@@ -108,7 +120,9 @@ def _marked(
     ]
 
 
-async def _chat_text(dialect: Dialect, prompt: ChatPrompt, marking: Marking) -> str:
+async def _chat_text(
+    dialect: Dialect, prompt: ChatPrompt, marking: Marking, *, is_long: bool
+) -> str:
     """Render the conversation, marked; a long one in a thread, so that the event loop goes on."""
     template = dialect.template
     if dialect.unusable:
@@ -131,7 +145,7 @@ async def _chat_text(dialect: Dialect, prompt: ChatPrompt, marking: Marking) -> 
     try:
         # A template that takes long for a few words is not waited for on the event loop, nor one
         # of which nothing is known.
-        return text() if _size(prompt) < _LONG and template.quick else await asyncio.to_thread(text)
+        return await _run(text, in_thread=is_long or not template.quick)
     except TemplateRefused as error:
         raise InvalidRequest(
             f"the model's chat template refuses this: {marking.clean(str(error))}",
