@@ -60,7 +60,7 @@ def test_address_is_fetched_into_the_models_folder(tmp_path):
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("ftp://host/m.gguf", "this is no address of a model"),
+        ("ftp://host/m.gguf", "ftp:// begins no address of a model"),
         ("http://example.org/m.gguf", "for this machine alone"),
         ("hf://owner/repo/*.gguf", "patterns are not known"),
     ],

@@ -115,9 +115,9 @@ def test_sha256(text, sha256):
 @pytest.mark.parametrize(
     ("text", "sha256", "reason"),
     [
-        ("ftp://host/m.gguf", None, "ftp://: this is no address of a model; there are https://"),
+        ("ftp://host/m.gguf", None, "ftp:// begins no address of a model; there are https://"),
         ("file:///m.gguf", None, "no address of a model"),
-        ("m.gguf", None, "no address of a model"),
+        ("m.gguf", None, "a path is no address of a model; there are https://"),
         ("", None, "no address of a model"),
         ("https://host:port/m.gguf", None, "host or port is wrong"),
         ("https://[::1/m.gguf", None, "host or port is wrong"),

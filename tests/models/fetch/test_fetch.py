@@ -371,6 +371,14 @@ def test_two_fetch_one_file(server, address, root):
     assert names(root.parent) == [".m.gguf.origin", "m.gguf"]
 
 
+def test_nobody_waits_for_a_fetch_that_is_alone(address, root):
+    """The wait is for another process, so it is told of only where there is one."""
+    phases: list[str] = []
+    assert bring(address, root, lambda progress: phases.append(progress.phase))
+    assert phases[0] == "fetch"
+    assert "wait" not in phases
+
+
 def test_the_one_that_waits_takes_over(server, address, root):
     """Where the first ends without the file, the second fetches it."""
     root.parent.mkdir()

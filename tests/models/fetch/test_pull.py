@@ -84,7 +84,7 @@ def test_what_nobody_serves_is_said(server, pull):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["ftp://host/m"], "ftp://: this is no address of a model; there are https://, hf://"),
+        (["ftp://host/m"], "ftp:// begins no address of a model; there are https://, hf://"),
         (["SERVER/m.gguf?secret"], "SERVER/m.gguf: there is no such file (404)"),
         (["SERVER/m.gguf", "--connections", "0"], "--connections: expected at least 1"),
         (["SERVER/m.gguf", "--name", ".."], "'..' cannot be a file's name"),

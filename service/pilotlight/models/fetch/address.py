@@ -81,10 +81,12 @@ def parse_address(text: str, sha256: str | None = None) -> Address:
     Raises `ConfigError` that says what is wrong, and shows no secret.
     """
     url, _, fragment = text.strip().partition("#")
-    scheme = url.partition("://")[0].lower()
+    scheme, colon, _ = url.partition("://")
+    scheme = scheme.lower()
     if scheme not in get_args(Scheme):
         known = ", ".join(f"{one}://" for one in get_args(Scheme) if one != "http")
-        raise ConfigError(f"{scheme}://: this is no address of a model; there are {known}")
+        shown = f"{scheme}:// begins" if colon else "a path is"
+        raise ConfigError(f"{shown} no address of a model; there are {known}")
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises where it is no number

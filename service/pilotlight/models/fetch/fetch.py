@@ -90,7 +90,7 @@ class _Fetch:
         self._connections = connections
         self._retries = retries
         self._open_source = source
-        self._phase: Literal["wait", "fetch", "check"] = "wait"
+        self._phase: Literal["wait", "fetch", "check"] = "fetch"
         self._total = self._kept = self._done = 0
         self._staging = Staging(root)
 
@@ -121,6 +121,7 @@ class _Fetch:
             with lock(self._root) as locked:
                 if locked:
                     return await self._run_locked()
+            self._phase = "wait"
             await asyncio.sleep(_TICK)
 
     async def _run_locked(self) -> bool:
