@@ -4,13 +4,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pilotlight.cli.parser import build_parser
+from pilotlight.cli.parser import parse
 from pilotlight.config import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command that *argv* names; bad configuration is one line and a non-zero status."""
-    arguments = vars(build_parser().parse_args(argv))
+    arguments = parse(argv)
     command: Callable[[dict[str, Any]], None] = arguments.pop("command")
     try:
         command(arguments)

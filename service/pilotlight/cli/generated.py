@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from pilotlight.cli.settings_flags import description
+from pilotlight.cli.settings_flags import default_of, description, flag_of
 from pilotlight.config import Settings, environment_name, is_secret, load_settings
 
 
@@ -43,21 +43,11 @@ def render_settings() -> str:
         "| --- | --- | --- | --- |",
     ]
     for field in msgspec.structs.fields(Settings):
-        flag = "none" if is_secret(field.type) else f"`--{field.name.replace('_', '-')}`"
+        flag = "none" if is_secret(field.type) else f"`{flag_of(field)}`"
         variable = environment_name(field.name)
-        default = _default(field.default)
+        default = f"`{default_of(field)}`" if default_of(field) else "none"
         lines.append(f"| {flag} | `{variable}` | {default} | {description(field.type)} |")
     return "\n".join(lines) + "\n"
-
-
-def _default(value: Any) -> str:
-    match value:
-        case None | ():
-            return "none"
-        case bool():
-            return f"`{str(value).lower()}`"
-        case _:
-            return f"`{value}`"
 
 
 def _write(text: str, output: str | None) -> None:

@@ -1,7 +1,10 @@
 """The commands and their arguments."""
 
 import argparse
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -12,8 +15,8 @@ from pilotlight.cli.generated import openapi, settings_table
 from pilotlight.cli.models import models
 from pilotlight.cli.pull import pull
 from pilotlight.cli.serve import serve
-from pilotlight.cli.settings_flags import add_setting, add_settings
-from pilotlight.config import Settings
+from pilotlight.cli.settings_flags import add_setting, add_settings, flag_of
+from pilotlight.config import Settings, is_secret
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -32,10 +35,31 @@ def build_parser() -> argparse.ArgumentParser:
         ("openapi", openapi, _add_document, "write the OpenAPI document as YAML"),
         ("settings", settings_table, _add_output, "write the table of settings as Markdown"),
     ):
-        sub = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        sub = commands.add_parser(name, help=summary, description=_sentence(summary))
         sub.set_defaults(command=command)
         add_arguments(sub)
     return parser
+
+
+def parse(argv: Sequence[str] | None) -> dict[str, Any]:
+    """Return what *argv* says; one that cannot be read ends the process with status 2."""
+    parser = build_parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_suggestion(unknown[0])}")
+    return vars(arguments)
+
+
+def _suggestion(argument: str) -> str:
+    """Return the setting's flag that *argument* is likely meant to be."""
+    fields = msgspec.structs.fields(Settings)
+    flags = [flag_of(field) for field in fields if not is_secret(field.type)]
+    close = difflib.get_close_matches(argument.partition("=")[0], flags, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _sentence(summary: str) -> str:
+    return f"{summary[0].upper()}{summary[1:]}."
 
 
 def _add_pull(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +99,7 @@ def _add_benches(parser: argparse.ArgumentParser) -> None:
         ("streams", bench_streams, _add_bench_streams, "a running server, ours or a peer's"),
         ("coldstart", bench_cold_start, _add_bench_cold_start, "from exec to the first token"),
     ):
-        sub = kinds.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        sub = kinds.add_parser(name, help=summary, description=_sentence(summary))
         sub.set_defaults(command=command)
         add_arguments(sub)
 

@@ -10,14 +10,23 @@ from pilotlight.config import Settings, environment_name, is_secret
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Give *parser* a flag for each setting; values are converted, and refused, by `config`."""
+    own = parser.format_usage().removeprefix("usage: ").rstrip()
+    parser.usage = f"{own} [--SETTING VALUE ...]".replace("%", "%%")  # all of them fill a page
+    group = parser.add_argument_group("settings")
     for field in msgspec.structs.fields(Settings):
-        add_setting(parser, field)
+        add_setting(group, field)
 
 
-def add_setting(parser: argparse.ArgumentParser, field: msgspec.structs.FieldInfo) -> None:
+def flag_of(field: msgspec.structs.FieldInfo) -> str:
+    """Return the flag of a setting."""
+    return "--" + field.name.replace("_", "-")
+
+
+def add_setting(parser: argparse._ActionsContainer, field: msgspec.structs.FieldInfo) -> None:
     """Give *parser* the flag of one setting; a secret's is refused when it is used."""
-    flag = "--" + field.name.replace("_", "-")
-    help_text = f"{description(field.type)} [{environment_name(field.name)}]"
+    flag = flag_of(field)
+    variable, default = environment_name(field.name), default_of(field)
+    help_text = f"{description(field.type)} [{variable}{f'; {default}' if default else ''}]"
     options: dict[str, Any] = {
         "default": argparse.SUPPRESS,
         "help": help_text.replace("%", "%%"),
@@ -31,6 +40,17 @@ def add_setting(parser: argparse.ArgumentParser, field: msgspec.structs.FieldInf
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
     else:
         parser.add_argument(flag, metavar="VALUE", **options)
+
+
+def default_of(field: msgspec.structs.FieldInfo) -> str:
+    """Return what a setting is unless it is given, "" where that is nothing."""
+    match field.default:
+        case None | ():
+            return ""
+        case bool() as value:
+            return str(value).lower()
+        case value:
+            return str(value)
 
 
 class _RefuseSecret(argparse.Action):

@@ -1,0 +1,54 @@
+"""What the command line says of itself, and of a mistake in it."""
+
+import pytest
+
+from pilotlight.cli import main
+
+
+def said(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int | str | None, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    return (ended.value.code, *capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("serve", "Serve the models over HTTP."),
+        ("openapi", "Write the OpenAPI document as YAML."),
+        ("bake", "Evaluate a system prompt once, for every start to begin with."),
+    ],
+)
+def test_help_begins_with_the_usage_and_a_sentence(capsys, command, sentence):
+    """The usage is a line or two: the settings are listed below it, each with its default."""
+    status, output, _ = said(capsys, command, "--help")
+    usage, described, *_ = output.split("\n\n")
+    assert status == 0
+    assert usage.startswith(f"usage: pilotlight {command} ")
+    assert usage.count("\n") <= 1
+    assert described == sentence
+    assert "[PILOTLIGHT_PORT; 8080]" in output
+    assert "[PILOTLIGHT_THREADS]" in output
+
+
+@pytest.mark.parametrize(
+    ("flag", "end"),
+    [
+        ("--prot", "--prot; did you mean --port?"),
+        ("--model-dir=/m", "--model-dir=/m; did you mean --models-dir?"),
+        ("--quantum", "--quantum"),
+    ],
+)
+def test_an_unknown_flag_has_a_suggestion_where_one_is_close(capsys, flag, end):
+    """The status is 2, as for every command line that cannot be read."""
+    status, output, errors = said(capsys, "serve", flag)
+    assert (status, output) == (2, "")
+    assert errors.endswith(f"pilotlight: error: unrecognized arguments: {end}\n")
+
+
+def test_a_missing_argument_is_told_below_a_short_usage(capsys):
+    """What is missing is not pushed off the screen."""
+    status, _, errors = said(capsys, "bake")
+    assert status == 2
+    assert errors.endswith("the following arguments are required: MODEL, --prompt\n")
+    assert errors.count("\n") <= 3
