@@ -184,6 +184,29 @@ def test_bad_value_is_refused_by_name(field, text):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("flag", "text", "words"),
+    [
+        ("port", "abc", "a whole number from 0 to 65535"),
+        ("port", "70000", "a whole number from 0 to 65535"),
+        ("parallel", "0", "a whole number, at least 1"),
+        ("hold", "46", "a number from 0 to 45"),
+        ("max_schema_bytes", "131073", "a whole number from 1 to 131072"),
+        ("log_format", "xml", "one of auto, text, json"),
+        ("groups_separator", "/", "one of ',' '|' ';'"),
+        ("chat_completions", "maybe", "true or false"),
+        ("memory_budget", "6gb", "a size, such as 6GB or 512MiB"),
+        ("otlp_endpoint", "collector:4318", "an address, such as http://localhost:4318"),
+        ("cors_origins", "a.b:3000", "origins without a path, such as http://localhost:3000, or *"),
+    ],
+)
+def test_a_refusal_says_what_is_expected(flag, text, words):
+    """In words: neither a pattern nor the name of a type."""
+    with pytest.raises(ConfigError) as caught:
+        load_settings({flag: text}, {})
+    assert str(caught.value).endswith(f": {text!r} is refused: expected {words}")
+
+
 def test_bad_port_of_the_platform_is_refused_by_name():
     """The variable at fault is the one that was set."""
     with pytest.raises(ConfigError, match=r"^PORT: 'x' is refused"):

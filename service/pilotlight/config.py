@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct
 
+from pilotlight.expected import EXPECTED, expected
 from pilotlight.platform import Platform, detect
 
 PREFIX = "PILOTLIGHT_"
@@ -21,15 +22,45 @@ _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
-Size = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?\s*([KMGT]i?)?B?$")]
+Size = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]+(\.[0-9]+)?\s*([KMGT]i?)?B?$",
+        extra={EXPECTED: "a size, such as 6GB or 512MiB"},
+    ),
+]
 Isolation = Literal["none", "process"]
-UrlPath = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)+$")]
-Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+(/\S*)?$")]
-Origin = Annotated[str, Meta(pattern=r"^(\*|[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#@*]+)$")]
+UrlPath = Annotated[
+    str,
+    Meta(
+        pattern=r"^(/[A-Za-z0-9._~-]+)+$",
+        extra={EXPECTED: "a path, such as /v1/chat/completions"},
+    ),
+]
+Url = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^/\s]+(/\S*)?$",
+        extra={EXPECTED: "an address, such as http://localhost:4318"},
+    ),
+]
+Origin = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\*|[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#@*]+)$",
+        extra={EXPECTED: "origins without a path, such as http://localhost:3000, or *"},
+    ),
+]
 
 
-Word = Annotated[str, Meta(min_length=1)]
-HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+Word = Annotated[str, Meta(min_length=1, extra={EXPECTED: "a text that is not empty"})]
+HeaderName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
+        extra={EXPECTED: "the name of a header, such as X-Forwarded-User"},
+    ),
+]
 
 
 class Secret:
@@ -306,7 +337,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = "X-Forwarded-Groups"
     groups_separator: Annotated[
         Literal[",", "|", ";"],
-        Meta(description="What stands between two groups there."),
+        Meta(description="Separator between the groups in that header."),
     ] = ","
     required_group: Annotated[
         Word | None,
@@ -433,6 +464,7 @@ _HINTS = msgspec.structs.fields(Settings)
 
 def _convert(name: str, value: Any, origin: str) -> Any:
     kind = next(field.type for field in _HINTS if field.name == name)
+    shown = "its value" if is_secret(kind) else repr(value)
     if isinstance(value, str):
         value = value.strip()  # a variable that was read from a file ends with its newline
         if _is_list(kind):
@@ -440,8 +472,9 @@ def _convert(name: str, value: Any, origin: str) -> Any:
     try:
         return msgspec.convert(value, kind, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        reason = str(error).partition(" - at ")[0].replace(", got `str`", "")
-        shown = "its value" if is_secret(kind) else repr(value)
+        reason = str(error).partition(" - at ")[0]
+        if reason.startswith(("Expected ", "Invalid enum value")):  # else `_decode` has said why
+            reason = f"expected {expected(kind)}"
         raise ConfigError(f"{origin}: {shown} is refused: {reason}") from None
 
 
