@@ -59,10 +59,35 @@ def assert_retry(response: httpx.Response, *, most: int = 60) -> None:
 # ── what a request says ─────────────────────────────────────────────────────────────────────────
 
 
+EFFORTS = "expected one of high, low, max, medium, minimal, none, xhigh"
+ROLES = "expected one of system, developer, user, assistant, tool"
+FORMS = "expected one of text, json_object, json_schema"
+
+
 @pytest.mark.parametrize(
     ("fields", "message", "param"),
     [
-        ({"temprature": 1}, "temprature: there is no such field", "temprature"),
+        (
+            {"temprature": 1},
+            "temprature: there is no such field; did you mean temperature?",
+            "temprature",
+        ),
+        ({"x" * 65: 1}, f"{'x' * 65}: there is no such field", "x" * 65),
+        (
+            {"messages": [{"role": "user", "contnt": "hi"}]},
+            "messages[0].contnt: there is no such field; did you mean content?",
+            "messages[0].contnt",
+        ),
+        (
+            {"reasoning_effort": "hihg"},
+            f"reasoning_effort: Invalid enum value 'hihg'; {EFFORTS}",
+            "reasoning_effort",
+        ),
+        (
+            {"tools": [{"type": "functn"}]},
+            "tools[0].type: Invalid enum value 'functn'; expected function",
+            "tools[0].type",
+        ),
         (
             {"reasoning": {"effort": "low"}},
             "reasoning: there is no such field; write `reasoning_effort`",
@@ -96,7 +121,7 @@ def assert_retry(response: httpx.Response, *, most: int = 60) -> None:
         ),
         (
             {"messages": [{"role": "robot", "content": "hi"}]},
-            "messages[0].role: Invalid value 'robot'",
+            f"messages[0].role: Invalid value 'robot'; {ROLES}",
             "messages[0].role",
         ),
         ({"messages": []}, "messages: Expected `array` of length >= 1", "messages"),
@@ -148,7 +173,11 @@ def assert_retry(response: httpx.Response, *, most: int = 60) -> None:
         ({"logit_bias": {"7": 101}}, "logit_bias[...]: Expected `float` <= 100.0", None),
         ({"seed": 2**63}, None, "seed"),
         ({"stream": "yes"}, "stream: Expected `bool | null`, got `str`", "stream"),
-        ({"tool_choice": "any"}, "tool_choice: Invalid enum value 'any'", "tool_choice"),
+        (
+            {"tool_choice": "any"},
+            "tool_choice: Invalid enum value 'any'; expected one of auto, none, required",
+            "tool_choice",
+        ),
         (
             {"tool_choice": "required"},
             "tool_choice: there are no tools to call",
@@ -166,7 +195,7 @@ def assert_retry(response: httpx.Response, *, most: int = 60) -> None:
         ),
         (
             {"response_format": {"type": "xml"}},
-            "response_format.type: Invalid value 'xml'",
+            f"response_format.type: Invalid value 'xml'; {FORMS}",
             "response_format.type",
         ),
     ],

@@ -802,7 +802,7 @@ USER = {"role": "user", "content": "hi"}
 @pytest.mark.parametrize(
     ("fields", "said", "param"),
     [
-        ({"inptu": "x"}, "there is no such field", "inptu"),
+        ({"inptu": "x"}, "there is no such field; did you mean input?", "inptu"),
         ({"input": []}, "Expected `array` of length >= 1", "input"),
         ({"input": None}, "Expected `str | array`, got `null`", "input"),
         ({"input": [7]}, "Expected `object`, got `int`", "input[0]"),
@@ -854,7 +854,11 @@ USER = {"role": "user", "content": "hi"}
         ({"include": ["everything"]}, None, "include[0]"),
         ({"metadata": {"k": "v" * 513}}, None, "metadata[...]"),
         ({"reasoning": {"effort": "extreme"}}, None, "reasoning.effort"),
-        ({"text": {"format": {"type": "xml"}}}, "Invalid value 'xml'", "text.format.type"),
+        (
+            {"text": {"format": {"type": "xml"}}},
+            "Invalid value 'xml'; expected one of text, json_object, json_schema",
+            "text.format.type",
+        ),
         (
             {"text": {"format": {"type": "json_schema", "name": "x"}}},
             "this field is required",

@@ -3,6 +3,7 @@
 It is looked up when a request is refused and not before, so that it costs the others nothing.
 """
 
+import difflib
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -19,6 +20,8 @@ UNKNOWN = "there is no such field"
 _TYPE = re.compile(r"^Invalid (?:enum )?value '(?P<value>.*)'$")
 _BOUND = re.compile(r"^Expected `\w+` (>=|of length|matching) ?")
 _BLANK = (r"matching regex '\\S'", "that is not blank")
+_LONGEST_NAME = 64
+"""Characters of an unknown field that is compared with those there are."""
 _STEPS = re.compile(r"[^.\[\]]+")
 
 
@@ -34,10 +37,50 @@ def explained(message: str, param: str | None, kind: type[Any]) -> str:
         return f"{message}; {OTHER_NAMES[param]}"
     if (refused := _said(kind, param, REFUSED)) is not None:
         return f"{param}: {refused}"
+    if reason == UNKNOWN:
+        return f"{message}{_suggestion(kind, param)}"
     if value := _TYPE.match(reason):
-        return f"{message}; {_of_type(value['value'], kind, param)}".removesuffix("; ")
+        advice = _of_type(value["value"], kind, param) or _allowed(kind, param)
+        return f"{message}; {advice}".removesuffix("; ")
     hint = _said(kind, param, HINT) if _BOUND.match(reason) else None
     return f"{message.replace(*_BLANK)}; {hint}" if hint else message
+
+
+def _suggestion(kind: type[Any], param: str) -> str:
+    """Return the field beside *param* that is likely meant."""
+    *above, name = _STEPS.findall(param)
+    if len(name) > _LONGEST_NAME:
+        return ""
+    beside = [
+        field.encode_name
+        for found in _found(described(kind), iter(above))
+        if isinstance(found, inspect.StructType)
+        for field in found.fields
+    ]
+    close = difflib.get_close_matches(name, beside, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _allowed(kind: type[Any], param: str) -> str:
+    """Return the values that there are: a literal's, or those that decide about the rest."""
+    *above, name = steps = _STEPS.findall(param)
+    tags = [
+        found.tag
+        for found in _found(described(kind), iter(above))
+        if isinstance(found, inspect.StructType) and found.tag_field == name
+    ]
+    literals = [
+        value
+        for found in _found(described(kind), iter(steps))
+        if isinstance(found, inspect.LiteralType)
+        for value in found.values
+    ]
+    values = dict.fromkeys(map(str, tags + literals))
+    return f"expected one of {', '.join(values)}" if len(values) > 1 else _only(values)
+
+
+def _only(values: Iterable[str]) -> str:
+    return "".join(f"expected {value}" for value in values)
 
 
 def _of_type(value: str, kind: type[Any], param: str) -> str:
