@@ -46,6 +46,16 @@ def test_an_unknown_flag_has_a_suggestion_where_one_is_close(capsys, flag, end):
     assert errors.endswith(f"pilotlight: error: unrecognized arguments: {end}\n")
 
 
+def test_a_model_that_is_missing_is_listed_with_its_path(capsys, tmp_path):
+    """A relative path begins at the folder of models.yaml, which the path shows."""
+    file = tmp_path / "models.yaml"
+    file.write_text("models: {mine: weights/m.gguf}", encoding="utf-8")
+    main(["models", "--models-file", str(file), "--models-dir", str(tmp_path)])
+    path = tmp_path / "weights" / "m.gguf"
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("mine "))
+    assert row.endswith(f"invalid: m.gguf: No such file or directory ({path})")
+
+
 def test_a_missing_argument_is_told_below_a_short_usage(capsys):
     """What is missing is not pushed off the screen."""
     status, _, errors = said(capsys, "bake")

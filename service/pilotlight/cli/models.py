@@ -36,4 +36,7 @@ def _model_row(model: "ListedModel") -> Sequence[str]:
 
 
 def _trouble(model: "ListedModel") -> str:
-    return f"{model.trouble}: {model.error}" if model.trouble else str(model.error)
+    """Return what is wrong, and the path: a relative one in models.yaml may be read elsewhere."""
+    if model.trouble is None:
+        return str(model.error)
+    return f"{model.trouble}: {model.error} ({model.entry.path})"

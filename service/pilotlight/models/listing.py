@@ -43,7 +43,10 @@ def _describe(entry: ModelEntry, registry: Registry, options: LoadOptions) -> Li
     try:
         created = int(entry.path.stat().st_mtime)
         claim = registry.claim(entry.path, entry.options.backend)
-    except (BackendError, BackendBroken, OSError) as error:
+    except OSError as error:
+        words = f"{entry.path.name}: {error.strerror or type(error).__name__}"
+        return ListedModel(entry, created, error=words, trouble="invalid")
+    except (BackendError, BackendBroken) as error:
         words = without_folders(str(error), entry.path)
         return ListedModel(entry, created, error=words, trouble=_trouble(error))
     facts = replace(claim.facts, context_length=served_length(claim.facts, options))
