@@ -43,5 +43,6 @@ class Readiness(Response, kw_only=True):
 
     status: Literal["ready", "loading", "failed", "draining"]
     models: list[ModelReadiness]
+    """Those that are not ready; empty once all are."""
     hanging: list[Hanging] = field(default_factory=list)
     """Of any model, whatever was asked about; it does not change the status."""
