@@ -253,8 +253,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     keep_alive: Annotated[
         Seconds,
         Meta(
-            description="Seconds that a connection stays open between two requests; longer than"
-            " a load balancer keeps it, or that one now and then sends to a closed connection."
+            description="Seconds that a connection stays open between two requests. Keep it longer"
+            " than the load balancer does, which else sends some requests to closed connections."
         ),
     ] = 620.0
     max_retry_after: Annotated[
@@ -268,22 +268,22 @@ class Settings(Struct, frozen=True, kw_only=True):
     sse_ping_interval: Annotated[
         Seconds,
         Meta(
-            description="Seconds after which a silent stream says that it lives: a comment, or a"
-            " `ping` on Anthropic's endpoint. 0: never, and a stream's headers wait for its slot."
+            description="Seconds of silence after which a stream sends a comment, or a `ping` event"
+            " on Anthropic's endpoint. 0: never, and a stream's headers wait for its slot."
         ),
     ] = 5.0
     unknown_fields: Annotated[
         Literal["refuse", "ignore"],
         Meta(
-            description="What a request's unknown fields meet: a 400 that names them, or nothing."
+            description="Whether a request's unknown fields are refused, by a 400 that names them."
         ),
     ] = "refuse"
     special_tokens_in_content: Annotated[
         Literal["text", "parse"],
         Meta(
             description=(
-                "What names of special tokens, such as <|im_end|>, are in messages and tools: text,"
-                " or those tokens. With parse a user's text can end its turn and write others."
+                "How names of special tokens, such as <|im_end|>, in messages and tools are read:"
+                " as text, or as the tokens. With parse a user's text can open other turns."
             )
         ),
     ] = "text"

@@ -65,7 +65,7 @@ def check_schema(schema: Any, *, strict: bool = True) -> None:
     walk.check(schema, "")
     place = endless(walk.found)
     if place is not None:
-        raise GrammarInvalid("its values have no end: each needs another", place)
+        raise GrammarInvalid("its values are endless: each requires another one", place)
 
 
 def simplified(schema: Any) -> Any:
@@ -141,7 +141,7 @@ class _Walk:
         if keyword == "$ref" and reason is None and isinstance(value, str):
             reason = self._missing(value)
         if keyword == "oneOf" and isinstance(value, list) and not self._told_apart(value):
-            reason = "its schemas are not told apart by their types or by a required constant"
+            reason = "its schemas do not differ in their types or in a required constant"
         if reason:
             raise SchemaUnsupported(keyword, place, reason)
 
@@ -192,7 +192,7 @@ def _objection(schema: dict[str, Any], keyword: str, value: Any, *, strict: bool
         case _ if keyword in UNSUPPORTED:
             reason = f"the keyword {keyword!r} is not supported"
         case "$ref" if isinstance(value, str) and value != "#" and not value.startswith("#/"):
-            reason = f"{value!r} is not followed: only '#/…', within the schema, is"
+            reason = f"{value!r} is not supported: expected a reference within the schema, '#/…'"
         case "format" if isinstance(value, str) and _matters(schema, value, strict=strict):
             reason = f"the format {value!r} is not supported"
         case "exclusiveMinimum" | "exclusiveMaximum" if value is True and _lacks(schema, keyword):

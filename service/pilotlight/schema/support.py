@@ -49,7 +49,7 @@ _ALL_TEXT = "answers are text"
 
 SAMPLING: dict[str, Meta] = {
     "cache_prompt": accepted(_CACHED),
-    "cache_salt": accepted("what a slot holds is not told to others"),
+    "cache_salt": accepted("all callers share one prompt cache"),
     "guided_decoding_backend": accepted("there is one"),
     "id_slot": accepted("the slot that holds the most of the prompt is taken"),
     "keep_alive": accepted("`idle_ttl` says when a model is unloaded"),
@@ -57,11 +57,11 @@ SAMPLING: dict[str, Meta] = {
     "n_keep": accepted("no prompt is shifted out of the context"),
     "priority": accepted("callers take turns"),
     "request_id": accepted("the header `X-Request-ID` counts"),
-    "return_progress": accepted("comments of a stream tell that it waits"),
-    "spaces_between_special_tokens": accepted("control tokens are left out of what an answer says"),
+    "return_progress": accepted("a stream that waits sends comments"),
+    "spaces_between_special_tokens": accepted("answers leave out control tokens"),
     "timings_per_token": accepted("the header `Server-Timing` has timings"),
-    "include_stop_str_in_output": _only("a stop is left out of what an answer says", value=False),
-    "skip_special_tokens": _only("control tokens are left out of what an answer says", value=True),
+    "include_stop_str_in_output": _only("answers leave out the stop", value=False),
+    "skip_special_tokens": _only("answers leave out control tokens", value=True),
     "use_beam_search": _only("tokens are drawn one after another", value=False),
 }
 """Of chat and text completions: what clients of llama-server, Ollama and vLLM add."""
@@ -152,7 +152,7 @@ RESPONSE_ITEMS: dict[str, Meta] = {
     "async": accepted(),
     "async_": accepted("so OpenAI's Python SDK dumps `async`"),
     "caller": accepted(),
-    "encrypted_content": accepted("nobody here can read it"),
+    "encrypted_content": accepted("this server cannot read it"),
     "id": accepted(_NOT_STORED),
     "logprobs": accepted(),
     "name": accepted("`call_id` says which call was answered"),
@@ -166,11 +166,11 @@ RESPONSE_ITEMS: dict[str, Meta] = {
 """Of the items that a request for a response gives, and of their parts."""
 
 MESSAGES: dict[str, Meta] = {
-    "billing_policy": accepted("nobody is billed"),
+    "billing_policy": accepted("there is no billing"),
     "cache_control": accepted(_CACHED),
     "context_management": accepted("the conversation is taken as it is sent"),
     "diagnostics": accepted("`usage` says what was cached"),
-    "fallback_credit_token": accepted("nobody is billed"),
+    "fallback_credit_token": accepted("there is no billing"),
     "fallbacks": accepted("the model that is named answers"),
     "mcp_servers": accepted("no server is asked; the client runs its tools"),
     "metadata": accepted(),
@@ -187,7 +187,7 @@ BLOCKS: dict[str, Meta] = {
     "cache_control": accepted(_CACHED),
     "caller": accepted(),
     "citations": accepted(),
-    "data": accepted("nobody here can read it"),
+    "data": accepted("this server cannot read it"),
     "parsed_output": accepted("the text counts"),
     "signature": accepted("nothing is signed"),
     "toolset_name": accepted("tools are called by their names alone"),

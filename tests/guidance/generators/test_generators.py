@@ -12,9 +12,9 @@ REFUSED = {
     "the keyword 'unevaluatedProperties' is not supported",
     "the keyword 'not' is not supported",
     "2 is more than one, and than what is required",
-    "its schemas are not told apart by their types or by a required constant",
-    "its values have no end: each needs another",
-    "'T0' is not followed: only '#/…', within the schema, is",
+    "its schemas do not differ in their types or in a required constant",
+    "its values are endless: each requires another one",
+    "'T0' is not supported: expected a reference within the schema, '#/…'",
     "Invalid type: RegExp",
 }
 """Every reason that there is; the last three are of OpenAPI 3.0's `nullable` and of TypeBox."""

@@ -193,7 +193,7 @@ class ChatCompletionRequest(SamplingRequest, kw_only=True):
         Meta(
             description=(
                 "`none` turns the thinking off. The others end it after 128, 512, 2048 or 8192"
-                " tokens, `xhigh` and `max` never, and the chat template is told them."
+                " tokens, `xhigh` and `max` never, and the chat template reads the word."
             )
         ),
     ] = None

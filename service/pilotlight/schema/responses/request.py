@@ -100,11 +100,11 @@ class ReasoningConfig(Request, kw_only=True):
         Meta(
             description=(
                 "`none` turns the thinking off. The others end it after 128, 512, 2048 or 8192"
-                " tokens, `xhigh` and `max` never, and the chat template is told them."
+                " tokens, `xhigh` and `max` never, and the chat template reads the word."
             )
         ),
     ] = None
-    summary: Annotated[Summary | None, accepted("the whole of the thinking is told")] = None
+    summary: Annotated[Summary | None, accepted("the whole reasoning is returned")] = None
     generate_summary: Annotated[Summary | None, NO_EFFECT] = None
     context: Annotated[str | None, accepted("the chat template decides")] = None
     mode: Annotated[str | None, NO_EFFECT] = None
