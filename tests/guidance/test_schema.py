@@ -88,7 +88,7 @@ def test_keyword_that_cannot_be_honoured_is_refused(schema, keyword, pointer):
         ({"allOf": [{"type": "string"}, {"type": "null"}]}, "incompatible types"),
         ({"enum": []}, "no value is valid"),
         ({"$ref": 3}, "must be a string"),
-        ({"$ref": "#"}, "have no end"),
+        ({"$ref": "#"}, "are endless"),
         ({"allOf": 3}, "allOf"),
         ({"oneOf": {}}, "oneOf"),
         ({"properties": []}, "properties"),
@@ -101,7 +101,7 @@ def test_keyword_that_cannot_be_honoured_is_refused(schema, keyword, pointer):
         ({"anyOf": [True], "$ref": f"#/anyOf/{'9' * 5000}"}, "which is not there"),
         ({"const": 10**400}, "out of range"),
         ({"const": "\ud800"}, "cannot be written"),
-        ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "have no end"),
+        ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "are endless"),
     ],
 )
 def test_what_is_no_schema_is_refused(schema, says):
@@ -137,7 +137,7 @@ NODE = {"type": "object", "properties": {"next": {"$ref": "#/$defs/next"}}, "req
 )
 def test_values_without_end_are_refused(following):
     """A type that must hold its own kind is a mistake that a model would pay for."""
-    with pytest.raises(GrammarInvalid, match="have no end"):
+    with pytest.raises(GrammarInvalid, match="are endless"):
         guide(NODE | {"$defs": {"next": following}})
 
 
