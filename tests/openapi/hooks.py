@@ -23,11 +23,8 @@ _MEANINGS = (
     "tokens",
     "input",
     "dimensions",
-    "background",
     "continue_final_message",
-    "include_stop_str_in_output",
-    "skip_special_tokens",
-    "use_beam_search",
+    "repetition_penalty",
 )
 """Fields whose values the schema allows and the model at hand, or another field, may not."""
 
@@ -118,7 +115,9 @@ def refused_for_its_meaning(ctx: Any, response: Any, case: Any) -> None:  # noqa
     error = response.json()["error"]
     meant = (
         error["code"] == "context_length_exceeded"
+        or (case.path == _EMBEDDINGS and error["code"] == "model_unsupported")
         or (error["param"] or "").startswith((*_MEANINGS, *_TOGETHER.get(case.path, ())))
         or "chat template" in error["message"]
+        or error["message"] == f"{error['param']}: this model's backend does not support it"
     )
     assert meant, error

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pilotlight.config import Secret
 from tests.openapi.test_schemathesis import (
-    HERE,
+    DOCUMENT,
     KEY,
     WITH_KEY,
     own_document,
@@ -29,12 +29,12 @@ def run(cases: int, seed: int, backend: str, *, keys: bool) -> str:
     With *keys* the server asks for one, and its own document says so: every operation is called
     without one and with a wrong one too.
     """
-    flags = [ALL_PHASES, f"--max-examples={cases}", f"--seed={seed}"]
+    flags = [ALL_PHASES, "--mode=all", f"--max-examples={cases}", f"--seed={seed}"]
     settings = {"api_keys": Secret(KEY)} if keys else {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with serving(folder, backend, **settings) as server:
-            document = HERE.parents[1] / "openapi/openapi.yaml"
+            document = DOCUMENT
             if keys:
                 document = own_document(server, folder)
                 flags.append(WITH_KEY)
