@@ -17,6 +17,10 @@ from tests.clients.servers import FakeServer, asking, serving
 DOCUMENT = Path(__file__).parents[2] / "openapi/openapi.yaml"
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(pytest.mark.clients)
+
+
 @pytest.fixture
 def fakes(tmp_path: Path) -> Iterator[Callable[..., FakeServer]]:
     """Return a function that serves the models that it is given, by name, until the test ends."""

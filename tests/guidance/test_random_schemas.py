@@ -15,6 +15,8 @@ from tests.backends.answer import Answer
 from tests.guidance.random_schemas import SchemaMaker
 from tests.guidance.walker import tokens, walk
 
+pytestmark = pytest.mark.slow
+
 SCHEMAS = 500
 PROMPT = "<|im_start|>user\nHello, what is your name?<|im_end|>\n<|im_start|>assistant\n"
 

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from tests.guidance.generators.corpus import generated, verdict
 from tests.guidance.walker import tokens
 
@@ -20,6 +22,7 @@ REFUSED = {
 """Every reason that there is; the last three are of OpenAPI 3.0's `nullable` and of TypeBox."""
 
 
+@pytest.mark.slow
 def test_schemas_of_generators_are_kept_or_refused_by_name():
     """Answers chosen by chance are valid by the original, and refusals are few."""
     vocabulary = tokens()
