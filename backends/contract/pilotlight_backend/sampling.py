@@ -72,7 +72,8 @@ class Sampler:
     def _draw(self, logits: Logits, peak: np.float32) -> int:
         tokens = self._without_top_choices(self._kept(logits, peak), logits)
         scores = (logits[tokens] - logits[tokens].max()).astype(np.float64)
-        weights = np.exp(scores / self._temperature(scores))
+        with np.errstate(over="ignore"):  # temperatures near 0 leave the best alone
+            weights = np.exp(scores / self._temperature(scores))
         sums = np.cumsum(weights)
         drawn = np.searchsorted(sums, self._random.random() * sums[-1], side="right")
         return int(tokens[min(drawn, len(tokens) - 1)])

@@ -315,6 +315,14 @@ def test_greedy_is_the_largest(params):
     assert sampler(temperature=0.0, **params).sample(array(1, 3, 3, 2)) == 1
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-30])
+def test_the_least_temperatures_leave_the_best_alone(temperature):
+    """A difference divided by the least number is infinite, which is no error."""
+    one = sampler(temperature=temperature, seed=1)
+
+    assert [one.sample(array(1, 3, 2, -50)) for _ in range(20)] == [1] * 20
+
+
 @pytest.mark.parametrize("seed", [0, 1, -1, 2**32 - 1, 2**63, 2**64 - 1, 2**64 + 5, -(2**70)])
 def test_any_seed_repeats(seed):
     """The same seed gives the same tokens, of whatever size it is."""
