@@ -5,7 +5,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,16 @@ def events(text: str) -> list[Any]:
     lines = (line for line in text.split("\n") if line.startswith("data: "))
     messages = [line.removeprefix("data: ") for line in lines]
     return [one if one == "[DONE]" else msgspec.json.decode(one) for one in messages]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape what a worker cannot send: logs have names of files that are not UTF-8."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
 
 
 # ── in this process, on the test's own loop ─────────────────────────────────────────────────────

@@ -17,6 +17,8 @@ from pilotlight_onnx.backend import OnnxBackend
 from tests.conftest import CHAT, chat, running
 from tests.logs import logged
 
+pytestmark = pytest.mark.slow
+
 GGUF = LlamaCppBackend().embedded()
 ONNX = OnnxBackend().embedded()
 

@@ -15,6 +15,8 @@ from pilotlight_backend import EngineClosed
 from tests.api.caller import Call
 from tests.conftest import CHAT, FakeService, chat
 
+pytestmark = pytest.mark.slow
+
 SHORT = 2
 LONG = "An answer that is longer than any engine of these tests lives. " * 20
 

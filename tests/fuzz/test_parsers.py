@@ -7,6 +7,8 @@ import pytest
 
 from tests.fuzz.cases import CASES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_parser_holds(case):

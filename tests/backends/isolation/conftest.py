@@ -14,6 +14,10 @@ from pilotlight_backend.testing.fake import FakeBackend, FakeModel
 PLUGIN = "pilotlight_backend.testing.plugin"
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(pytest.mark.slow)  # each engine is a process
+
+
 @pytest.fixture
 def backend() -> IsolatedBackend:
     return IsolatedBackend(FakeBackend(), PLUGIN)

@@ -25,6 +25,8 @@ from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_llama_cpp.embedding_context import EmbeddingContext
 from tests.backends import random_bert
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["the cat sat on the mat", "what is a dog?", "a", "hello " * 30, "x1, y2!", "home ran"]
 CLOSE = {"bert": 1e-5, "qwen3": 1e-4}
 """What a number may differ by. In a decoder's cache an input's cells lie among others': its scores

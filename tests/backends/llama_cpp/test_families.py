@@ -13,6 +13,8 @@ from pilotlight_backend.testing.conformance.generating import GenerateConformanc
 from pilotlight_backend.testing.conformance.sharing import ShareConformance
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 
+pytestmark = pytest.mark.slow
+
 CUT = {
     "experts": "qwen3moe",
     "latent attention": "deepseek2",

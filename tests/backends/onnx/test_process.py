@@ -8,9 +8,13 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from pilotlight_backend import LoadOptions
 from pilotlight_onnx.backend import OnnxBackend
 from tests.backends.answer import GREEDY, Answer, prompt_of
+
+pytestmark = pytest.mark.slow
 
 LOAD_AND_ANSWER = """
 import json, os, sys
