@@ -90,8 +90,9 @@ def _shorten(body: dict[str, Any], *names: str) -> None:
         if _is_within(body.get(name), _MOST):
             body[name] = 8
     body.setdefault(names[0], 8)
-    if _is_within(body.get("min_tokens"), _MOST):
-        body["min_tokens"] %= 8
+    least = body.get("min_tokens")
+    if type(least) in (int, float) and 0 <= least <= _MOST:
+        body["min_tokens"] = least % 8
 
 
 def _is_within(value: Any, most: int) -> bool:
