@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-pytestmark = pytest.mark.skipif(
-    find_spec("cyclonedx_py") is None or find_spec("cyclonedx") is None,
-    reason="cyclonedx-bom is not installed: the development requirements have it",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        find_spec("cyclonedx_py") is None or find_spec("cyclonedx") is None,
+        reason="cyclonedx-bom is not installed: the development requirements have it",
+    ),
+]
 MARKER = "a-folder-of-the-machine"
 
 

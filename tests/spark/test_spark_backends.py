@@ -11,6 +11,8 @@ from spark.conversations import MIX, generate
 from spark.prompt import prompt_of
 from tests.backends.answer import GREEDY, Answer
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = 200
 PARTED = 4
 """Answers that may differ: 2 %."""

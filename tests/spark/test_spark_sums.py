@@ -15,6 +15,8 @@ from pilotlight.service import Service
 from pilotlight_backend import SamplingParams
 from spark.conversations import ask_addition, held_out_additions
 
+pytestmark = pytest.mark.slow
+
 EVERY = 3
 """Of the thousand held-out pairs every third is asked."""
 
