@@ -171,6 +171,21 @@ async def test_passing_failure_is_tried_again(make_preload, write, backend, slee
     assert len(backend.loads) == 2
 
 
+async def test_a_failure_that_passes_holds_up_no_other(make_preload, write, sleep, clock):
+    """The others are loaded before the first one is tried again."""
+    write("a", load_error="transient", load_errors_before_success=1)
+    write("b")
+    preload = make_preload("a", "b")
+    running = asyncio.create_task(preload.run())
+    await sleep.begun.wait()
+    assert states(preload) == ("loading", {"a": "failed"})
+    clock.advance(sleep.seconds[0])
+    sleep.over.set()
+    await running
+    assert sleep.seconds == [10.0]
+    assert states(preload) == ("ready", {})
+
+
 async def test_cancelled_preload_leaves_the_load_to_others(make_preload, write, backend, pool):
     """The end of the preloading is not the end of a load that a request may wait for."""
     write("a")

@@ -42,8 +42,11 @@ class Preload:
         """Load every model; ends when each is ready or has failed for good."""
         if ALL in self._names:
             self._waiting = await self._all()
-        for name in list(self._waiting):
-            await self._load(name)
+        while pending := [name for name in self._waiting if name not in self._failed]:
+            # One that has to be tried again holds up none of the others.
+            waits = [await self._load(name) for name in pending]
+            if again := [seconds for seconds in waits if seconds is not None]:
+                await self._sleep(min(again))
 
     async def _all(self) -> dict[str, ModelEntry | None]:
         """Return every model that can be served; the log has a warning of each that cannot."""
@@ -55,21 +58,20 @@ class Preload:
                 served[model.entry.name] = model.entry
         return served
 
-    async def _load(self, name: str) -> None:
-        while True:
-            try:
-                entry = self._waiting[name] or await self._resolver.resolve(name)
-                self._waiting[name] = entry
-                await self._pool.ensure_ready(entry, Hold(FOREVER))
-            except ServiceError as error:
-                if not isinstance(error, Unavailable) or error.retry_after is None:
-                    logger.error("cannot preload %s: %s", name, error.message)  # noqa: TRY400 - no bug of ours to trace
-                    self._failed[name] = error.message
-                    return
-                await self._sleep(error.retry_after)
-            else:
-                del self._waiting[name]
-                return
+    async def _load(self, name: str) -> float | None:
+        """Load a model; return the seconds after which to try again, None where that is over."""
+        try:
+            entry = self._waiting[name] or await self._resolver.resolve(name)
+            self._waiting[name] = entry
+            await self._pool.ensure_ready(entry, Hold(FOREVER))
+        except ServiceError as error:
+            if isinstance(error, Unavailable) and error.retry_after is not None:
+                return error.retry_after
+            logger.error("cannot preload %s: %s", name, error.message)  # noqa: TRY400 - no bug of ours to trace
+            self._failed[name] = error.message
+        else:
+            del self._waiting[name]
+        return None
 
     @property
     def names(self) -> list[str]:
