@@ -1,8 +1,9 @@
 """The cold-start timer: what it measures of a real start, and how it shows it."""
 
+import httpx
 import pytest
 
-from pilotlight.bench.cold_start import Start, StartFailed, measure, middle, picture, table
+from pilotlight.bench.cold_start import Start, StartFailed, ask, measure, middle, picture, table
 
 PRELOADED = Start(
     "warm",
@@ -71,3 +72,10 @@ def test_a_server_that_does_not_answer_is_told(flags, model, why):
     """In its own words."""
     with pytest.raises(StartFailed, match=why):
         list(measure(flags, model=model, prompt="Hello!", rounds=1, files=None))
+
+
+def test_an_answer_without_a_receipt_is_explained():
+    """A small model is preloaded before the first request can come."""
+    warm = httpx.MockTransport(lambda _: httpx.Response(200, text="data: [DONE]\n\n"))
+    with httpx.Client(transport=warm) as client, pytest.raises(StartFailed, match="--preload"):
+        ask(client, 1, "spark", "Hello!")

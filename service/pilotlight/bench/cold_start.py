@@ -93,7 +93,7 @@ def _start(
         try:
             _wait_until_listening(server, port)
             listening = time.perf_counter() - began
-            phases = _ask(client, port, model, prompt)
+            phases = ask(client, port, model, prompt)
             return Start(cache, listening, time.perf_counter() - began, phases)
         except httpx.HTTPError as error:
             raise StartFailed(str(error)) from error
@@ -116,7 +116,7 @@ def _wait_until_listening(server: subprocess.Popen[bytes], port: int) -> None:
     raise StartFailed(f"the server did not listen within {_STARTED_BY:g} s")
 
 
-def _ask(client: httpx.Client, port: int, model: str, prompt: str) -> Mapping[str, float]:
+def ask(client: httpx.Client, port: int, model: str, prompt: str) -> Mapping[str, float]:
     """Return the receipt of the first request, as soon as its first token is there."""
     request = {
         "model": model,
@@ -135,7 +135,10 @@ def _ask(client: httpx.Client, port: int, model: str, prompt: str) -> Mapping[st
                 return {
                     name: float(milliseconds) / 1000 for name, milliseconds in _PHASE.findall(line)
                 }
-    raise StartFailed("the answer carried no receipt: the model was not cold")
+    raise StartFailed(
+        "the model was loaded before the first request came, so its answer carries no receipt:"
+        " measure it without --preload"
+    )
 
 
 # ── what is printed ─────────────────────────────────────────────────────────────────────────────
