@@ -30,9 +30,16 @@ _MEANINGS = (
 
 _TOGETHER = {
     "/v1/responses": ("text.format", "tools"),
-    "/v1/chat/completions": ("top_logprobs", "grammar", "guided_", "response_format", "tools"),
+    "/v1/chat/completions": (
+        "top_logprobs",
+        "grammar",
+        "guided_",
+        "repetition_penalty",
+        "response_format",
+        "tools",
+    ),
     "/v1/messages": ("tools", "output_config.format"),
-    "/v1/completions": ("best_of", "logprobs"),
+    "/v1/completions": ("best_of", "logprobs", "repetition_penalty"),
     "/tokenize": (
         "content",
         "messages",

@@ -64,7 +64,10 @@ def _repeat_penalty(asked: SamplingRequest) -> float | None:
     ours, theirs = asked.repeat_penalty, asked.repetition_penalty
     if ours is not None and theirs is not None and ours != theirs:
         param = "repetition_penalty"
-        raise InvalidRequest(f"{param}: repeat_penalty is {ours:g} already", param=param)
+        raise InvalidRequest(
+            f"{param}: expected {ours:g}, like repeat_penalty, its other name; send one of them",
+            param=param,
+        )
     return theirs if ours is None else ours
 
 
