@@ -152,7 +152,10 @@ FORMS = "expected one of text, json_object, json_schema"
         ({"min_tokens": -1}, "min_tokens: Expected `int` >= 0", "min_tokens"),
         (
             {"repeat_penalty": 1.1, "repetition_penalty": 1.2},
-            "repetition_penalty: expected 1.1, like repeat_penalty, its other name",
+            (
+                "repetition_penalty: expected 1.1, like repeat_penalty, its other name; send one"
+                " of them"
+            ),
             "repetition_penalty",
         ),
         ({"top_k": 1.5}, "top_k: Expected `int | null`, got `float`", "top_k"),
