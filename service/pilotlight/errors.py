@@ -234,7 +234,7 @@ class ModelLoading(Unavailable):
 
 
 class ModelLoadFailed(Unavailable):
-    """The model could not be loaded; without *retry_after* it never will be."""
+    """The model could not be loaded; without a Retry-After another try cannot help."""
 
     type = "model_load_failed"
     code = "model_load_failed"

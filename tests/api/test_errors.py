@@ -510,7 +510,7 @@ async def test_a_model_that_does_not_fit(service):
     """Too little memory has a code of its own, and both figures."""
     service.write("big", load_error="memory", size_bytes=1000)
     response = await service.post(chat("big"))
-    message = "big: the model needs 1000 bytes of memory, 500 are available"
+    message = "big: the model needs 1000 bytes of memory, 500 bytes are available"
     body = error(message, kind="model_load_failed", code="insufficient_memory")
     assert_is(response, 503, body)
     assert_retry(response, most=15)

@@ -235,7 +235,7 @@ async def test_request_for_a_draining_model_waits_and_loads_it_again(
     [
         ("invalid", ModelLoadFailed, None, "a.fake: the model says that it is invalid"),
         ("transient", ModelLoadFailed, 10.0, "a.fake: the model says that its load fails"),
-        ("memory", InsufficientMemory, 10.0, "the model needs 800 bytes of memory, 400 are"),
+        ("memory", InsufficientMemory, 10.0, "the model needs 800 bytes of memory, 400 bytes are"),
     ],
 )
 async def test_failed_load_is_told_to_every_waiter(  # noqa: PLR0917 - a row of a table

@@ -19,6 +19,8 @@ thing and the value, and are fit for clients.
 
 from pathlib import Path
 
+from pilotlight_backend.sizes import memory_size
+
 
 class BackendError(Exception):
     """Anything a backend can say went wrong."""
@@ -45,7 +47,10 @@ class InsufficientMemory(LoadFailed):
     """A model needs more memory than is available. Both figures are bytes."""
 
     def __init__(self, required: int, available: int) -> None:
-        super().__init__(f"the model needs {required} bytes of memory, {available} are available")
+        super().__init__(
+            f"the model needs {memory_size(required)} of memory,"
+            f" {memory_size(available)} are available"
+        )
         self.required = required
         self.available = available
 

@@ -37,6 +37,7 @@ from pilotlight.models.registry import Registry
 from pilotlight.platform import process_age
 from pilotlight.schema.models import ModelState
 from pilotlight_backend import Backend, EngineStats, InferenceFailed, LoadOptions
+from pilotlight_backend.sizes import memory_size
 
 logger = logging.getLogger(__name__)
 
@@ -379,14 +380,15 @@ class Pool:
         budget = self._memory_budget
         if budget is not None and need > budget:
             raise InsufficientMemory(
-                f"the model {model.entry.name!r} needs {need} bytes of memory,"
-                f" the budget is {budget}",
+                f"the model {model.entry.name!r} needs {memory_size(need)} of memory,"
+                f" the budget is {memory_size(budget)}",
                 retry_after=None,
             )
         if budget is not None and need + self._held_by_hanging > budget:
             raise InsufficientMemory(
-                f"the model {model.entry.name!r} needs {need} bytes of memory, and of the budget of"
-                f" {budget} engines that hang hold {self._held_by_hanging}",
+                f"the model {model.entry.name!r} needs {memory_size(need)} of memory, and of the"
+                f" budget of {memory_size(budget)} engines that hang hold"
+                f" {memory_size(self._held_by_hanging)}",
                 retry_after=COOL_DOWN,
             )
         while (evicted := eviction.choose(self._residents(), need, budget)) is None:
