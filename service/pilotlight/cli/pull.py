@@ -34,7 +34,7 @@ def pull(arguments: dict[str, Any]) -> None:
         sys.exit(f"pilotlight: {error}")
     except KeyboardInterrupt:
         progress.end()
-        print("pilotlight: stopped; the same command goes on from here", file=sys.stderr)  # noqa: T201
+        print("pilotlight: stopped; run the same command again to continue", file=sys.stderr)  # noqa: T201
         sys.exit(130)
     progress.end()
     print(there.root if fetched else f"{there.root} (it was there already)")  # noqa: T201

@@ -1,4 +1,4 @@
-"""What requests for text say alike, whatever the answer goes on from.
+"""Fields that all requests for text share: chat and text completions.
 
 OpenAI's fields, and some of llama-server's and vLLM's.
 """

@@ -62,7 +62,7 @@ class TokenizeRequest(Request, kw_only=True):
         bool | None,
         Meta(
             description=(
-                "Of messages: whether a last message of the assistant's is gone on from. True if"
+                "Of messages: whether a last assistant message is continued. True if"
                 " omitted, unless `add_generation_prompt` is false."
             )
         ),
