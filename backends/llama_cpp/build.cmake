@@ -13,3 +13,27 @@ cmake_language(DEFER CALL
 cmake_language(DEFER CALL
     set_property SOURCE "${_mtmd}/mtmd-helper.cpp" "${_mtmd}/mtmd-helper-gen.cpp"
     TARGET_DIRECTORY mtmd PROPERTY SKIP_UNITY_BUILD_INCLUSION ON)
+
+# GGML_CPU_ALL_VARIANTS compiles for ARM's SME, which GCC knows from version 14 on and Debian 12 has
+# not. There these variants are compiled like the ones below them, and found no better.
+function(without_sme)
+    include(CheckCCompilerFlag)
+    check_c_compiler_flag(-march=armv9.2-a+sme COMPILER_KNOWS_SME)
+    if(COMPILER_KNOWS_SME)
+        return()
+    endif()
+    foreach(target ggml-cpu-armv9.2_1 ggml-cpu-armv9.2_2)
+        foreach(part ${target} ${target}-feats)
+            if(TARGET ${part})
+                get_target_property(options ${part} COMPILE_OPTIONS)
+                string(REPLACE "armv9.2-a" "armv8.6-a" options "${options}")
+                string(REPLACE "+sme" "" options "${options}")
+                get_target_property(definitions ${part} COMPILE_DEFINITIONS)
+                list(REMOVE_ITEM definitions GGML_USE_SME)
+                set_target_properties(${part} PROPERTIES
+                    COMPILE_OPTIONS "${options}" COMPILE_DEFINITIONS "${definitions}")
+            endif()
+        endforeach()
+    endforeach()
+endfunction()
+cmake_language(DEFER CALL without_sme)
