@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 DISTRIBUTIONS = {
     "pilotlight": (ROOT / "pyproject.toml", ROOT / "service/pilotlight"),

@@ -21,6 +21,8 @@ from tests.collector import Collector, attributes, collecting
 from tests.conftest import CHAT, FakeService, chat
 from tests.logs import logged
 
+pytestmark = pytest.mark.slow
+
 REASON = "OpenTelemetry is not installed: pilotlight[otel] has it"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}

@@ -14,6 +14,8 @@ from pilotlight.schema.messages.request import MessagesRequest
 from pilotlight.schema.responses.request import ResponseRequest
 from tests.conftest import CHAT, chat
 
+pytestmark = pytest.mark.slow
+
 COMPLETIONS, RESPONSES = "/v1/completions", "/v1/responses"
 MESSAGES, COUNT = "/v1/messages", "/v1/messages/count_tokens"
 TOKENIZE = "/tokenize"

@@ -19,6 +19,8 @@ from pilotlight.app import create_app
 from pilotlight.config import Secret, Settings
 from tests.conftest import CHAT, FakeService, chat
 
+pytestmark = pytest.mark.slow
+
 KEY = {"authorization": "Bearer s3cret"}
 PUBLIC = [
     "/",

@@ -9,6 +9,8 @@ from pilotlight.api import sse
 from tests.api.caller import Call
 from tests.conftest import CHAT, chat
 
+pytestmark = pytest.mark.slow
+
 LOAD = ("read", "warm")
 ANSWER = ("hold", "queue", "prefill", "first_token")
 

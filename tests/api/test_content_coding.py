@@ -17,6 +17,8 @@ from pilotlight.api.content_coding import coding_of, decoded
 from pilotlight.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 from tests.conftest import FakeService, chat
 
+pytestmark = pytest.mark.slow
+
 
 def raw_deflate(data: bytes) -> bytes:
     compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)

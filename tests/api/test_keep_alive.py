@@ -11,6 +11,8 @@ from pilotlight_backend.testing.fake import FakeBackend
 from tests.api.caller import Call
 from tests.conftest import CHAT, FakeService, chat, events
 
+pytestmark = pytest.mark.slow
+
 COMMENT = b": keep-alive\n\n"
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 HI = [{"role": "user", "content": "hi"}]

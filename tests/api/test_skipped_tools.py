@@ -240,9 +240,19 @@ async def test_a_fault_in_a_tool_is_found(service, path, tool, param):
 
 
 REFUSED = [
-    (CHAT, {"skip_special_tokens": False}, "skip_special_tokens", "control tokens are left out"),
+    (
+        CHAT,
+        {"skip_special_tokens": False},
+        "skip_special_tokens",
+        "leave out control tokens",
+    ),
     (CHAT, {"use_beam_search": True}, "use_beam_search", "one after another"),
-    (COMPLETIONS, {"include_stop_str_in_output": True}, "include_stop_str_in_output", "a stop is"),
+    (
+        COMPLETIONS,
+        {"include_stop_str_in_output": True},
+        "include_stop_str_in_output",
+        "leave out the stop",
+    ),
     (CHAT, {"functions": []}, "functions", "use `tools`"),
     (CHAT, {"moderation": {"model": "m"}}, "moderation", "leave it out"),
     (CHAT, {"messages": [{"role": "function", "name": "f", "content": ""}]}, None, "use `tool`"),

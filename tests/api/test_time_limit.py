@@ -8,6 +8,8 @@ import pytest
 from tests.api.caller import Call
 from tests.conftest import CHAT, FakeService, chat, events
 
+pytestmark = pytest.mark.slow
+
 SHORT = 0.3
 """Seconds: what is limited here waits for an event that never comes."""
 LONGER = 1.0

@@ -23,6 +23,8 @@ from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_onnx.backend import OnnxBackend
 from tests.backends.answer import DEADLINE, GREEDY, Answer, prompt_of
 
+pytestmark = pytest.mark.slow
+
 OUTSIDE = 1_000_000
 """A token that no vocabulary here has."""
 

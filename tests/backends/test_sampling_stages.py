@@ -14,6 +14,8 @@ from pilotlight_backend.sampling import Sampler as NumpySampler
 from pilotlight_llama_cpp.native import library
 from pilotlight_llama_cpp.sampling import Samplers
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = 4096
 LOGITS = [3.0, 2.5, 2.4, 1.0, 0.5, 0.0, -1.0, -4.0]
 FORBIDDEN = [*LOGITS[:5], -math.inf, -math.inf, -math.inf]

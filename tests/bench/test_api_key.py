@@ -6,6 +6,8 @@ from pilotlight.bench.api_key import key_headers
 from pilotlight.bench.cold_start import StartFailed, measure
 from pilotlight.config import ConfigError
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_key_is_sent_as_clients_send_it():
     """A line's end, which files and shells leave there, is no part of it."""

@@ -5,6 +5,8 @@ import pytest
 
 from pilotlight.bench.cold_start import Start, StartFailed, ask, measure, middle, picture, table
 
+pytestmark = pytest.mark.slow
+
 PRELOADED = Start(
     "warm",
     0.1,

@@ -18,6 +18,8 @@ from pilotlight.guidance import (
 from pilotlight.guidance.guides import GrammarLeft
 from tests.guidance.walker import END, PIECES, accepts, allowed, say, tokens, walk
 
+pytestmark = pytest.mark.slow
+
 TOKENS = tokens()
 
 

@@ -16,6 +16,8 @@ from pilotlight.app import create_app
 from pilotlight.cli.generated import render_settings
 from pilotlight.config import Secret, Settings
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 
 

@@ -364,6 +364,7 @@ LOOP = "{%% set n = namespace(v='a') %%}{%% for i in range(99) %%}{%% set %s %%}
 """A value that is made of itself again and again."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [

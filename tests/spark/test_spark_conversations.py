@@ -20,6 +20,8 @@ from spark.held_out import (
 from spark.prompt import prompt_of
 from spark.turn import Sample
 
+pytestmark = pytest.mark.slow
+
 _SUM = re.compile(r"(?=(?<!\d)(\d+)(?: ?\+ ?| plus )(\d+))")
 _DIFFERENCE = re.compile(r"(?=(?<![\d-])(\d+)(?: ?- ?| minus )(\d+)(?! ?-))")
 _PRODUCT = re.compile(r"(?=(?<!\d)(\d+) \* (\d+) =)")

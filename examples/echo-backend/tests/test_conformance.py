@@ -7,6 +7,8 @@ import pytest
 from pilotlight_backend.testing.conformance import BackendConformance
 from pilotlight_echo.backend import EchoBackend
 
+pytestmark = pytest.mark.slow
+
 
 class TestEcho(BackendConformance):
     @pytest.fixture(scope="class")

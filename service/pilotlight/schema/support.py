@@ -35,7 +35,7 @@ def _only(reason: str, *, value: bool) -> Meta:
     return Meta(
         description=f"Accepted as `{said}` alone: {reason}.",
         extra={ACCEPTED: reason, ONLY: value},
-        extra_json_schema={"enum": [value, None]},
+        extra_json_schema={"not": {"const": not value}},
     )
 
 

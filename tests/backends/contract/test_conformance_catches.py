@@ -27,6 +27,8 @@ from pilotlight_backend.testing.conformance import BackendConformance
 from pilotlight_backend.testing.conformance.listener import GREEDY
 from pilotlight_backend.testing.fake import FakeBackend, FakeEngine, FakeModel
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = LoadOptions(parallel=2, context_length=256)
 SUITE = BackendConformance()
 

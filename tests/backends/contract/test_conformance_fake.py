@@ -8,6 +8,8 @@ from pilotlight_backend.testing.conformance import BackendConformance
 from pilotlight_backend.testing.conformance.prefilling import PrefillConformance
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel, Piece
 
+pytestmark = pytest.mark.slow
+
 
 class TestFakeThatEchoes(BackendConformance):
     @pytest.fixture(scope="class")

@@ -11,6 +11,8 @@ from pilotlight_backend.logits import largest, with_logprobs
 from pilotlight_backend.sampling import Sampler
 from pilotlight_llama_cpp.native import library
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = 200
 PENALTY_WINDOW = SamplingParams().repeat_last_n
 

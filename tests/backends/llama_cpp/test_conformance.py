@@ -6,6 +6,8 @@ from pilotlight_backend.testing.conformance import BackendConformance
 from pilotlight_backend.testing.conformance.embedding import EmbedConformance
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 
+pytestmark = pytest.mark.slow
+
 
 class TestLlamaCpp(BackendConformance):
     @pytest.fixture(scope="class")

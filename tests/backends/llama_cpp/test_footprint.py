@@ -11,6 +11,8 @@ from pilotlight_backend.checks import memory_need
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_llama_cpp.probe import probe
 
+pytestmark = pytest.mark.slow
+
 _BUFFER = re.compile(r" (?P<kind>KV|RS|model|compute|output) buffer size = +(?P<mib>[\d.]+) MiB")
 _MIB = 1 << 20
 

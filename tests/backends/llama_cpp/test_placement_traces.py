@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from tests.backends.llama_cpp.conversations import Conversation, Player
 
+pytestmark = pytest.mark.slow
+
 SYSTEM = tuple(range(100, 400))
 
 STYLES = {

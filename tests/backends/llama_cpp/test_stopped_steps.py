@@ -15,6 +15,8 @@ from pilotlight_backend.testing.conformance.prefilling import PrefillConformance
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from tests.backends.answer import GREEDY, Answer, prompt_of
 
+pytestmark = pytest.mark.slow
+
 LENGTH = 3000
 """Tokens that are evaluated in one step: two seconds of one thread."""
 OPTIONS = LoadOptions(parallel=2, context_length=4096, chunk=4096, threads=1)

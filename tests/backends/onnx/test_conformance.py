@@ -5,6 +5,8 @@ import pytest
 from pilotlight_backend.testing.conformance import BackendConformance
 from pilotlight_onnx.backend import OnnxBackend
 
+pytestmark = pytest.mark.slow
+
 
 class TestOnnx(BackendConformance):
     @pytest.fixture(scope="class")

@@ -15,6 +15,8 @@ from pilotlight.models.fetch.failure import FetchFailed
 from pilotlight.models.fetch.fetch import Retries, fetch
 from pilotlight.models.fetch.progress import FetchProgress
 
+pytestmark = pytest.mark.slow
+
 KILO = 1024
 DATA = random.Random(7).randbytes(300 * KILO + 5)  # noqa: S311 - the same in each run
 SHA256 = hashlib.sha256(DATA).hexdigest()

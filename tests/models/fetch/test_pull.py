@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 MEGA = 2**20
 DATA = random.Random(3).randbytes(80 * MEGA)  # noqa: S311 - the same in each run
 

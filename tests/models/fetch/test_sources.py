@@ -12,6 +12,8 @@ from pilotlight.models.fetch.failure import FetchFailed
 from pilotlight.models.fetch.fetch import Retries, fetch
 from tests.models.fetch.hub import HUB_ROOT, be_gcs, be_hub, be_s3
 
+pytestmark = pytest.mark.slow
+
 DATA = random.Random(5).randbytes(100_000)  # noqa: S311 - the same in each run
 FILES = {
     "m.gguf": DATA,

@@ -11,6 +11,8 @@ from pilotlight.output.text import TextDecoder
 from pilotlight.output.tool_calls import FORMATS, ToolCallParser
 from tests.output.tool_calls.samples import SAMPLES, SCHEMAS, Sample, c, call
 
+pytestmark = pytest.mark.slow
+
 REASONING = {
     "harmony": "harmony",
     "gemma4": "channel",

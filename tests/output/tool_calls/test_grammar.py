@@ -14,6 +14,8 @@ from pilotlight.output.text import TextDecoder
 from pilotlight.output.tool_calls import FORMATS, Function, ToolCallParser
 from tests.output.tool_calls.samples import SAMPLES, SCHEMAS
 
+pytestmark = pytest.mark.slow
+
 END = 256
 
 

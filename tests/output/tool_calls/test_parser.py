@@ -7,6 +7,8 @@ import pytest
 from pilotlight.output.events import ContentDelta, ToolCallArguments, ToolCallStart
 from pilotlight.output.tool_calls import ToolCallParser
 
+pytestmark = pytest.mark.slow
+
 
 def c(text):
     return ContentDelta(text)

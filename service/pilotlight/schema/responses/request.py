@@ -245,7 +245,7 @@ class ResponseRequest(Request, kw_only=True):
                 "`true` is refused: no response is stored, so each is answered while the client"
                 " waits."
             ),
-            extra_json_schema={"enum": [False, None]},
+            extra_json_schema={"not": {"const": True}},
         ),
     ] = None
     previous_response_id: Annotated[
