@@ -17,6 +17,8 @@ from tests.api.caller import Call
 from tests.api.tables import documented
 from tests.conftest import FakeService, chat, events
 
+pytestmark = pytest.mark.slow
+
 PATH = "/v1/completions"
 THINKING = "<think>Let me see.</think>Four."
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 2}}\n</tool_call>'

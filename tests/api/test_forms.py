@@ -9,6 +9,8 @@ import pytest
 
 from tests.conftest import chat
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = {
     "type": "object",
     "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},

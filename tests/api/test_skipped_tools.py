@@ -6,6 +6,8 @@ import pytest
 
 from tests.conftest import CHAT, RESPONSES, FakeService
 
+pytestmark = pytest.mark.slow
+
 COMPLETIONS, MESSAGES, COUNT = "/v1/completions", "/v1/messages", "/v1/messages/count_tokens"
 SCHEMA = {"type": "object", "properties": {}}
 SEARCH = {"type": "web_search", "search_context_size": "low"}
