@@ -187,11 +187,11 @@ def test_bad_value_is_refused_by_name(field, text):
 @pytest.mark.parametrize(
     ("flag", "text", "words"),
     [
-        ("port", "abc", "a whole number from 0 to 65535"),
-        ("port", "70000", "a whole number from 0 to 65535"),
-        ("parallel", "0", "a whole number, at least 1"),
+        ("port", "abc", "an integer from 0 to 65535"),
+        ("port", "70000", "an integer from 0 to 65535"),
+        ("parallel", "0", "an integer, at least 1"),
         ("hold", "46", "a number from 0 to 45"),
-        ("max_schema_bytes", "131073", "a whole number from 1 to 131072"),
+        ("max_schema_bytes", "131073", "an integer from 1 to 131072"),
         ("log_format", "xml", "one of auto, text, json"),
         ("groups_separator", "/", "one of ',' '|' ';'"),
         ("chat_completions", "maybe", "true or false"),

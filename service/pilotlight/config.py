@@ -53,7 +53,7 @@ Origin = Annotated[
 ]
 
 
-Word = Annotated[str, Meta(min_length=1, extra={EXPECTED: "a text that is not empty"})]
+Word = Annotated[str, Meta(min_length=1, extra={EXPECTED: "a string that is not empty"})]
 HeaderName = Annotated[
     str,
     Meta(

@@ -7,7 +7,7 @@ from msgspec import Meta
 EXPECTED = "expected"
 """In a `Meta`'s *extra*: what is expected, where a pattern says it and nobody reads patterns."""
 
-_PLAIN = {int: "a whole number", float: "a number", bool: "true or false"}
+_PLAIN = {int: "an integer", float: "a number", bool: "true or false"}
 
 
 def expected(kind: Any) -> str:
@@ -18,7 +18,7 @@ def expected(kind: Any) -> str:
             return f"one of {' '.join(map(repr, arguments))}"
         return f"one of {', '.join(map(str, arguments))}"
     if origin is not Annotated:
-        return _PLAIN.get(kind) or (expected(arguments[0]) if arguments else "a text")
+        return _PLAIN.get(kind) or (expected(arguments[0]) if arguments else "a string")
     bare, *annotations = arguments
     metas = [one for one in annotations if isinstance(one, Meta)]
     for meta in metas:

@@ -1,59 +1,14 @@
-"""What a body's fault is called, and what the lenient decoding leaves out."""
+"""What the lenient decoding leaves out."""
 
 import msgspec
 import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
 from pilotlight.api import lenient
-from pilotlight.api.requests import locate
 from pilotlight.schema.chat.request import ChatCompletionRequest
 from pilotlight.schema.responses.request import ResponseRequest
 from tests.api.tables import documented
 from tests.conftest import chat
-
-
-@pytest.mark.parametrize(
-    ("message", "told", "param"),
-    [
-        ("Expected `object`, got `array`", "Expected `object`, got `array`", None),
-        ("Object missing required field `model`", "model: this field is required", "model"),
-        ("Object contains unknown field `x`", "x: there is no such field", "x"),
-        (
-            "Object missing required field `role` - at `$.messages[2]`",
-            "messages[2].role: this field is required",
-            "messages[2].role",
-        ),
-        (
-            "Object contains unknown field `x` - at `$.stream_options`",
-            "stream_options.x: there is no such field",
-            "stream_options.x",
-        ),
-        (
-            "Expected `str`, got `int` - at `$.model`",
-            "model: Expected `str`, got `int`",
-            "model",
-        ),
-        (
-            "Invalid value 'robot' - at `$.messages[0].role`",
-            "messages[0].role: Invalid value 'robot'",
-            "messages[0].role",
-        ),
-        (
-            "Expected `float` <= 100.0 - at `$.logit_bias[...]`",
-            "logit_bias[...]: Expected `float` <= 100.0",
-            "logit_bias[...]",
-        ),
-        (
-            "Expected `str` matching regex '^[0-9]{1,9}$' - at `key` in `$.logit_bias`",
-            "logit_bias: Expected `str` matching regex '^[0-9]{1,9}$'",
-            "logit_bias",
-        ),
-        ("Expected `str`, got `int` - at `$[0]`", "[0]: Expected `str`, got `int`", "[0]"),
-    ],
-)
-def test_where_a_message_points(message, told, param):
-    """Each shape of message is split into its place, as a param, and what is wrong there."""
-    assert locate(message) == (told, param)
 
 
 def test_lenient_decoding_drops_unknown_fields_at_every_level():

@@ -20,6 +20,7 @@ from typing import BinaryIO, Self
 import msgspec
 from msgspec import Struct
 
+from pilotlight_backend import decode_errors
 from pilotlight_backend.types import BakedPrompt
 
 logger = logging.getLogger("pilotlight.backend")
@@ -170,7 +171,7 @@ def _header(data: bytes) -> _Header:
     try:
         return msgspec.json.decode(data, type=_Header)
     except msgspec.DecodeError as error:
-        raise Unfit(f"its header cannot be read: {error}") from None
+        raise Unfit(f"its header cannot be read: {decode_errors.describe(error)}") from None
 
 
 _DIGESTS = {"model": "from another model", "template": "with another chat template"}

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from pilotlight_backend import ModelFacts, ModelFileInvalid
+from pilotlight_backend.decode_errors import describe
 from pilotlight_backend.small_file import read_small
 from pilotlight_onnx import onnx_file, vocabulary
 
@@ -175,7 +176,7 @@ def _read(path: Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(read_small(path), type=kind)
     except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise ModelFileInvalid(path, f"it cannot be read: {error}") from error
+        raise ModelFileInvalid(path, f"it cannot be read: {describe(error)}") from error
 
 
 def _template(folder: Path, config: _TokenizerConfig) -> str | None:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from pilotlight_backend import ModelFileInvalid
+from pilotlight_backend.decode_errors import describe
 from pilotlight_backend.small_file import read_small
 
 FILE_NAME = "tokenizer.json"
@@ -45,7 +46,7 @@ class Vocabulary:
         try:
             file = msgspec.json.decode(read_small(path), type=_TokenizerFile)
         except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            raise ModelFileInvalid(path, f"it cannot be read: {error}") from error
+            raise ModelFileInvalid(path, f"it cannot be read: {describe(error)}") from error
         vocab = file.model.vocab
         spelled = (
             vocab if isinstance(vocab, dict) else {word: i for i, (word, _) in enumerate(vocab)}

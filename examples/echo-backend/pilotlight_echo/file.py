@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from pilotlight_backend import ModelFileInvalid
+from pilotlight_backend.decode_errors import describe
 from pilotlight_backend.small_file import read_small
 
 SUFFIX = ".echo"
@@ -29,4 +30,4 @@ def read_file(path: Path) -> EchoFile:
     except OSError as error:
         raise ModelFileInvalid(path, f"it cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ModelFileInvalid(path, str(error)) from error
+        raise ModelFileInvalid(path, describe(error)) from error

@@ -1,4 +1,4 @@
-"""What to tell beside msgspec's words where a request is refused: why, and what to do instead.
+"""What to add to a decode error where a request is refused: why, and what to do instead.
 
 It is looked up when a request is refused and not before, so that it costs the others nothing.
 """
@@ -14,36 +14,34 @@ from pilotlight.api.lenient import described
 from pilotlight.schema.declared import DeclaredTool
 from pilotlight.schema.sampling import SamplingRequest
 from pilotlight.schema.support import HINT, OTHER_NAMES, REFUSED, REFUSED_TYPES
+from pilotlight_backend.decode_errors import UNKNOWN
 
-UNKNOWN = "there is no such field"
-
-_TYPE = re.compile(r"^Invalid (?:enum )?value '(?P<value>.*)'$")
-_BOUND = re.compile(r"^Expected `\w+` (>=|of length|matching) ?")
-_BLANK = (r"matching regex '\\S'", "that is not blank")
+_TYPE = re.compile(r"^invalid value '(?P<value>.*)'$")
+_BOUND = re.compile(r"^expected an? \w+ (of at least|greater than|that matches) ")
+_BLANK = (r"that matches '\S'", "that is not blank")
 _LONGEST_NAME = 64
 """Characters of an unknown field that is compared with those there are."""
 _STEPS = re.compile(r"[^.\[\]]+")
 
 
-def explained(message: str, param: str | None, kind: type[Any]) -> str:
-    """Return *message*, which msgspec has of the field *param* of a *kind*, with what is known.
+def explained(reason: str, param: str | None, kind: type[Any]) -> str:
+    """Return *reason*, which is wrong with the field *param* of a *kind*, with what is known of it.
 
     That is why a field, or a message, item or tool of a type, is refused; or what a value can be.
     """
     if param is None:
-        return message
-    reason = message.removeprefix(f"{param}: ")
+        return reason
     if reason == UNKNOWN and issubclass(kind, SamplingRequest) and param in OTHER_NAMES:
-        return f"{message}; {OTHER_NAMES[param]}"
+        return f"{reason}; {OTHER_NAMES[param]}"
     if (refused := _said(kind, param, REFUSED)) is not None:
-        return f"{param}: {refused}"
+        return refused
     if reason == UNKNOWN:
-        return f"{message}{_suggestion(kind, param)}"
+        return f"{reason}{_suggestion(kind, param)}"
     if value := _TYPE.match(reason):
         advice = _of_type(value["value"], kind, param) or _allowed(kind, param)
-        return f"{message}; {advice}".removesuffix("; ")
+        return f"{reason}; {advice}".removesuffix("; ")
     hint = _said(kind, param, HINT) if _BOUND.match(reason) else None
-    return f"{message.replace(*_BLANK)}; {hint}" if hint else message
+    return f"{reason.replace(*_BLANK)}; {hint}" if hint else reason
 
 
 def _suggestion(kind: type[Any], param: str) -> str:

@@ -1,6 +1,5 @@
 """From a request's bytes to a struct, or to the documented error."""
 
-import re
 from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
@@ -11,9 +10,10 @@ from litestar.exceptions import InternalServerException
 from pilotlight.api import lenient
 from pilotlight.api.content_coding import coding_of, decoded
 from pilotlight.api.disconnect import ClientDisconnected
-from pilotlight.api.refusals import UNKNOWN, explained
+from pilotlight.api.refusals import explained
 from pilotlight.errors import InvalidRequest, UnsupportedMediaType
 from pilotlight.schema.declared import decode_declared
+from pilotlight_backend import decode_errors
 
 T = TypeVar("T")
 
@@ -50,10 +50,13 @@ class Body(Generic[T]):
         try:
             return self._decode(body, ignore_unknown=ignore_unknown)
         except msgspec.ValidationError as error:
-            message, param = locate(str(error))
-            raise InvalidRequest(explained(message, param, self._kind), param=param) from None
+            reason, path = decode_errors.split(str(error))
+            reason = explained(reason, path, self._kind)
+            message = f"{path}: {reason}" if path else f"the body: {reason}"
+            raise InvalidRequest(message, param=path) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"the body is not valid JSON: {error}") from None
+            reason = decode_errors.syntax(error)
+            raise InvalidRequest(f"the body is not valid JSON: {reason}") from None
         except RecursionError:
             raise InvalidRequest("the body is nested too deeply") from None
 
@@ -86,30 +89,3 @@ async def _bytes_of(request: Request[Any, Any, Any]) -> bytes:
         return b"".join([piece async for piece in pieces])
     except InternalServerException:  # Litestar's word for a client that leaves in the middle of it
         raise ClientDisconnected from None
-
-
-_PLACE = re.compile(r" - at `(?:key` in `)?\$(?P<path>[^`]*)`$")
-_FIELD = re.compile(
-    r"^Object (?P<fault>missing required|contains unknown) field `(?P<name>[^`]*)`$"
-)
-_FAULTS = {
-    "missing required": "this field is required",
-    "contains unknown": UNKNOWN,
-}
-
-
-def locate(message: str) -> tuple[str, str | None]:
-    """Split msgspec's *message* into what is wrong and where: `messages[2].role`.
-
-    msgspec's errors carry their place in the text alone (`ValidationError` has no attributes), so
-    this is the one spot that reads an error's message; its tests pin every shape.
-    """
-    path, reason = "", message
-    while place := _PLACE.search(reason):  # of a tool there are two: in the tool, then its own
-        path, reason = path + place["path"], reason[: place.start()]
-    path = path.removeprefix(".")
-    field = _FIELD.match(reason)
-    if field:
-        reason = _FAULTS[field["fault"]]
-        path = f"{path}.{field['name']}" if path else field["name"]
-    return f"{path}: {reason}" if path else reason, path or None

@@ -1,5 +1,6 @@
 """Which models there are: named in models.yaml, or embedded. `discovery` finds the others."""
 
+import difflib
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -10,7 +11,7 @@ from msgspec import Meta, Struct
 from pilotlight.config import ConfigError, Count, Isolation, Seconds
 from pilotlight.models.fetch.address import Address, is_address, parse_address, place
 from pilotlight.models.registry import BackendBroken, Registry
-from pilotlight_backend import BackendError
+from pilotlight_backend import BackendError, decode_errors
 
 SpecialTokens: TypeAlias = Literal["text", "parse"]
 
@@ -151,13 +152,24 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
         template = options.chat_template and str(Path(options.chat_template).expanduser())
         baked = options.baked and str(Path(options.baked).expanduser())
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{file}: {key}: {error}") from None
+        raise ConfigError(f"{file}: {_fault(key, error)}") from None
     except ConfigError as error:
         raise ConfigError(f"{file}: {key}: {error}") from None
     except RuntimeError:
         raise ConfigError(f"{file}: {key}: a path's ~ names no home folder") from None
     options = msgspec.structs.replace(options, chat_template=template, baked=baked)
     return ModelEntry(name.strip().lower(), path, "configured", options, origin)
+
+
+def _fault(key: str, error: msgspec.ValidationError) -> str:
+    """Return where in the entry *key* something is wrong, and what would be right."""
+    reason, field = decode_errors.split(str(error))
+    if field is None:
+        return f"{key}: {reason.replace('an object', 'a path or a map of options')}"
+    close = difflib.get_close_matches(field, ModelOptions.__struct_fields__, n=1)
+    if reason == decode_errors.UNKNOWN and close:
+        reason += f"; did you mean {close[0]}?"
+    return f"{key}.{field}: {reason}"
 
 
 def _check_text(*texts: str) -> None:

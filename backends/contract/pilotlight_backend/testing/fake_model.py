@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
+from pilotlight_backend import decode_errors
 from pilotlight_backend.errors import ModelFileInvalid
 from pilotlight_backend.types import ModelFacts, SamplingParams
 
@@ -153,4 +154,4 @@ def read_model(path: Path) -> FakeModel:
     try:
         return msgspec.json.decode(data, type=FakeModel)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ModelFileInvalid(path, str(error)) from error
+        raise ModelFileInvalid(path, decode_errors.describe(error)) from error
