@@ -25,7 +25,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.decode import CONTEXT_LENGTH, BareLoop
-from pilotlight.bench.streams import RoundFigures, run_round
+from pilotlight.cli.bench.streams import RoundFigures, run_round
 
 _PROMPT_WORDS = 8
 """Short, so that the bare loop takes all prompts in one batch."""

@@ -21,9 +21,9 @@ from pathlib import Path
 import httpx
 from litestar import Litestar
 
-from pilotlight.app import create_app
 from pilotlight.config import Settings
-from pilotlight.models.estimate import LEAST
+from pilotlight.models.loading.progress import LEAST
+from pilotlight.server.app import create_app
 from pilotlight_backend import Engine, LoadOptions, LoadProgress, ModelFacts
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 

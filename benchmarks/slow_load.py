@@ -22,8 +22,8 @@ from pathlib import Path
 import openai
 import uvicorn
 
-from pilotlight.app import create_app
 from pilotlight.config import Settings
+from pilotlight.server.app import create_app
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel
 
 _NODE = """

@@ -16,8 +16,8 @@ import pytest
 import uvicorn
 from litestar import Litestar
 
-from pilotlight.app import create_app
 from pilotlight.config import Settings
+from pilotlight.server.app import create_app
 from pilotlight_backend.testing.fake import FakeBackend, FakeEngine, FakeModel
 
 CHAT = "/v1/chat/completions"

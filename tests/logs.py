@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pilotlight.telemetry import JsonFormatter
+from pilotlight.observability.logs import JsonFormatter
 
 
 class Lines(logging.Handler):

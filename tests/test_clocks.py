@@ -6,13 +6,13 @@ from pathlib import Path
 SOURCES = Path(__file__).parents[1]
 WALL = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow")}
 TOLD = {
-    "service/pilotlight/bench/streams.py": 1,
-    "service/pilotlight/api/chat/answer.py": 2,
-    "service/pilotlight/api/completions/answer.py": 2,
-    "service/pilotlight/api/responses/answer.py": 2,
+    "service/pilotlight/cli/bench/streams.py": 1,
+    "service/pilotlight/api/endpoints/chat/projection.py": 2,
+    "service/pilotlight/api/endpoints/completions/projection.py": 2,
+    "service/pilotlight/api/endpoints/responses/projection.py": 2,
     "service/pilotlight/prompt/chat_template.py": 1,
-    "service/pilotlight/request_watch.py": 1,
-    "service/pilotlight/traces.py": 2,
+    "service/pilotlight/observability/request_watch.py": 1,
+    "service/pilotlight/observability/traces.py": 2,
 }
 """Where the wall's clock is read, and how often: `created`, dates, prompts unlike earlier ones, and
 when spans ended."""

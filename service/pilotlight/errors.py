@@ -29,8 +29,8 @@ A 503 carries Retry-After with `x-should-retry: true`, or where no try can help
 `x-should-retry: false` alone. A 504 carries that too: the SDKs would try again by themselves, and
 another try would take as long and be given up as well.
 
-Errors are raised where the cause is known, and mapped to a response once, in `api/errors.py`. A
-message names the thing and the value, and carries nothing that a client must not see.
+Errors are raised where the cause is known, and mapped to a response once, in `api/http/errors.py`.
+A message names the thing and the value, and carries nothing that a client must not see.
 """
 
 from typing import ClassVar

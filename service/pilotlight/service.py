@@ -13,26 +13,26 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from pilotlight.admission import Admission
 from pilotlight.config import ConfigError, Settings
-from pilotlight.embedding import Embedder
+from pilotlight.deployment import process_age
 from pilotlight.generation import Generator
-from pilotlight.limits import Limits, RateLimiter
-from pilotlight.metrics import LoadRecord, Metrics
-from pilotlight.model_gauges import ModelSnapshot
+from pilotlight.generation.embedding import Embedder
 from pilotlight.models.catalog import ModelEntry, read_models_file
 from pilotlight.models.discovery import Discovery
-from pilotlight.models.history import LoadHistory
 from pilotlight.models.listing import ListedModel, describe
+from pilotlight.models.loading.history import LoadHistory
+from pilotlight.models.loading.preload import Preload
 from pilotlight.models.pool import Pool
-from pilotlight.models.preload import Preload
 from pilotlight.models.registry import Registry
 from pilotlight.models.resolver import Resolver
+from pilotlight.observability.metrics import LoadRecord, Metrics
+from pilotlight.observability.model_gauges import ModelSnapshot
+from pilotlight.observability.traces import Traces
 from pilotlight.output import reasoning, tool_calls
-from pilotlight.platform import process_age
-from pilotlight.reception import Reception
+from pilotlight.scheduling.admission import Admission
+from pilotlight.scheduling.lease import Reception
+from pilotlight.scheduling.rate_limits import Limits, RateLimiter
 from pilotlight.schema.health import Hanging, Live, Readiness
-from pilotlight.traces import Traces
 from pilotlight_backend import Backend, LoadOptions
 
 logger = logging.getLogger(__name__)

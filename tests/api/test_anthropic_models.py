@@ -3,7 +3,7 @@
 import pytest
 from anthropic.types import ModelInfo
 
-from pilotlight.api.anthropic_models import Page, model_page, page_of
+from pilotlight.api.endpoints.anthropic_models import Page, model_page, page_of
 from pilotlight.errors import InvalidRequest
 from pilotlight.schema.models import Model
 from tests.clients.strict_types import misfits

@@ -13,10 +13,10 @@ from litestar import Litestar, Request, get
 
 from pilotlight.access import ANONYMOUS, Caller
 from pilotlight.access.keys import read_file
-from pilotlight.api.auth import caller_of
-from pilotlight.api.operation import operations
-from pilotlight.app import create_app
+from pilotlight.api.http.auth import caller_of
+from pilotlight.api.openapi.operation import operations
 from pilotlight.config import Secret, Settings
+from pilotlight.server.app import create_app
 from tests.conftest import CHAT, FakeService, chat
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ import httpx
 import msgspec
 import pytest
 
-from pilotlight.app import create_app
 from pilotlight.config import Settings
+from pilotlight.server.app import create_app
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_onnx.backend import OnnxBackend
 from tests.conftest import CHAT, chat, running

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pilotlight.api import sse
+from pilotlight.api.http import sse
 from tests.api.caller import Call
 from tests.conftest import CHAT, chat
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from openai.types.completion_create_params import CompletionCreateParamsBase
 
-from pilotlight.api.completions.answer import fold
+from pilotlight.api.endpoints.completions.projection import fold
 from pilotlight.generation import Begun, Ended, Events
 from pilotlight.output.events import ContentDelta
 from pilotlight.schema.completions import CompletionRequest

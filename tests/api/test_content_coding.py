@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from backports import zstd
 
-from pilotlight.api.content_coding import coding_of, decoded
+from pilotlight.api.http.content_coding import coding_of, decoded
 from pilotlight.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 from tests.conftest import FakeService, chat
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pilotlight.api.cors import EXPOSED
+from pilotlight.api.http.cors import EXPOSED
 from pilotlight.config import ConfigError, Secret, load_settings
 from tests.api.caller import Call
 from tests.conftest import CHAT, FakeService, chat

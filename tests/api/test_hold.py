@@ -2,7 +2,7 @@
 
 import pytest
 
-from pilotlight.api.hold import hold_of
+from pilotlight.api.params.hold import hold_of
 from pilotlight.models.loaded import Hold
 
 STAYS, GIVES_UP = False, True

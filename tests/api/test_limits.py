@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pilotlight.api.rate_headers import duration
+from pilotlight.api.http.rate_limit_headers import duration
 from pilotlight.config import Secret
 from tests.conftest import chat
 

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from pilotlight.api.messages.params import form_of, thinking_budget, tools_of
-from pilotlight.api.requests import Body
+from pilotlight.api.endpoints.messages.params import form_of, thinking_budget, tools_of
+from pilotlight.api.http.bodies import Body
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import Calls, Form
 from pilotlight.guidance import JsonSchema

@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from pilotlight.api.operation import operations
-from pilotlight.api.paths import Paths
+from pilotlight.api.http.paths import Paths
+from pilotlight.api.openapi.operation import operations
 from pilotlight.config import Secret
 from tests.conftest import CHAT, FakeService, LiveServer, chat, events
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
-from pilotlight.api import lenient
+from pilotlight.api.http import lenient
 from pilotlight.schema.chat.request import ChatCompletionRequest
 from pilotlight.schema.responses.request import ResponseRequest
 from tests.api.tables import documented

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pilotlight.api.keep_alive import KeepAlive
-from pilotlight.api.sse import EventSourceResponse
+from pilotlight.api.http.keep_alive import KeepAlive
+from pilotlight.api.http.sse import EventSourceResponse
 
 
 class Client:

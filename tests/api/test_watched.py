@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pilotlight.api.watched import Watched
-from pilotlight.app import create_app
+from pilotlight.api.http.instrumentation import Watched
 from pilotlight.config import Secret, Settings
-from pilotlight.metrics import Metrics
-from pilotlight.traces import Traces
+from pilotlight.observability.metrics import Metrics
+from pilotlight.observability.traces import Traces
+from pilotlight.server.app import create_app
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel
 from tests.api.caller import Call
 from tests.conftest import CHAT, FakeService, LiveServer, chat, events

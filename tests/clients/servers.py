@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pilotlight.app import create_app
 from pilotlight.config import Settings
+from pilotlight.server.app import create_app
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel
 from tests.conftest import CHAT, LiveServer, chat, live
 

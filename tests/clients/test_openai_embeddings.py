@@ -12,8 +12,8 @@ import openai
 import pytest
 from openai.types import CreateEmbeddingResponse
 
-from pilotlight.app import create_app
 from pilotlight.config import Settings
+from pilotlight.server.app import create_app
 from tests.backends import random_bert
 from tests.clients.strict_types import misfits
 from tests.conftest import LiveServer, live

@@ -9,8 +9,8 @@ import httpx
 import openai
 import pytest
 
-from pilotlight.app import create_app
 from pilotlight.config import Settings
+from pilotlight.server.app import create_app
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel
 from tests.clients.servers import FakeServer
 

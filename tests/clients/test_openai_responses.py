@@ -11,8 +11,8 @@ import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel
 
-from pilotlight.app import create_app
 from pilotlight.config import Settings
+from pilotlight.server.app import create_app
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel
 from tests.clients.strict_types import misfits
 from tests.conftest import RESPONSES, events

@@ -209,7 +209,9 @@ def main() -> None:
     if options.base_image:
         report("base image", f"{megabytes(options.base_image):.0f} MB")
     listening, ready, wrong = [], [], [*unlisted(image)]
-    printed(image, PYTHON, "-c", "import pilotlight.otel")  # the extra is there, and slim enough
+    printed(
+        image, PYTHON, "-c", "import pilotlight.observability.otel"
+    )  # the extra is there, and slim enough
     for start in range(STARTS):
         with running(image) as container:
             listening.append(container.listening)

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from pilotlight.metrics import Metrics
-from pilotlight.model_gauges import ModelSnapshot
+from pilotlight.observability.metrics import Metrics
+from pilotlight.observability.model_gauges import ModelSnapshot
 from tests.container.schemas import complaints, documents, kubernetes_schema
 from tests.container.test_manifests import DEPLOYMENT, INFRA, MANIFESTS, settings
 

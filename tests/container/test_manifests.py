@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pilotlight.app import create_app
 from pilotlight.config import PREFIX, Settings, environment_name, load_settings
+from pilotlight.server.app import create_app
 from tests.container.schemas import (
     cloud_run_schema,
     complaints,

@@ -269,7 +269,7 @@ def write_plugin(folder: Path) -> Path:
 
 START = """
 import sys
-import pilotlight.cli, pilotlight.server, pilotlight.service, pilotlight.app, uvicorn
+import pilotlight.cli, pilotlight.server.process, pilotlight.service, pilotlight.server.app, uvicorn
 
 names = {name.partition(".")[0] for name in sys.modules if not name.startswith("_")}
 print(*sorted(names - sys.stdlib_module_names - {"cython_runtime"}))

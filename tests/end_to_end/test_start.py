@@ -10,7 +10,7 @@ from typing import Any
 START = """
 import asyncio, json, sys
 from pathlib import Path
-from pilotlight.app import create_app
+from pilotlight.server.app import create_app
 from pilotlight.config import Settings
 
 nowhere = Path(sys.argv[1])
@@ -72,7 +72,8 @@ def test_what_fetches_is_not_imported_where_nothing_is_fetched(tmp_path):
 
 LOADS_FIRST = """
 import sys, time
-from pilotlight import cli, server
+from pilotlight import cli
+from pilotlight.server import process as server
 
 build = server._import_and_build
 

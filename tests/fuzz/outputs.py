@@ -7,7 +7,6 @@ from typing import Any
 from hypothesis import strategies as st
 
 from pilotlight.output import reasoning, tool_calls
-from pilotlight.output.answer import AnswerParser
 from pilotlight.output.events import (
     ContentDelta,
     OutputEvent,
@@ -16,6 +15,7 @@ from pilotlight.output.events import (
     ToolCallStart,
 )
 from pilotlight.output.json_value import JsonValue
+from pilotlight.output.parser import AnswerParser
 from pilotlight.output.reasoning import ReasoningParser
 from pilotlight.output.stops import StopFilter
 from pilotlight.output.text import TextDecoder

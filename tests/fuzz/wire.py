@@ -13,11 +13,11 @@ from backports import zstd
 from hypothesis import strategies as st
 
 from pilotlight.access.keys import presented
-from pilotlight.api import sse
-from pilotlight.api.content_coding import SUPPORTED, decoded
-from pilotlight.api.hold import MOST, hold_of
-from pilotlight.api.paths import Paths
-from pilotlight.api.requests import Body
+from pilotlight.api.http import sse
+from pilotlight.api.http.bodies import Body
+from pilotlight.api.http.content_coding import SUPPORTED, decoded
+from pilotlight.api.http.paths import Paths
+from pilotlight.api.params.hold import MOST, hold_of
 from pilotlight.errors import InvalidRequest
 from pilotlight.models.loaded import FOREVER
 from pilotlight.prompt.messages import template_messages, template_tools

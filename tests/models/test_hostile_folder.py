@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from pilotlight.models.discovery import Discovery
-from pilotlight.models.history import LoadHistory, LoadTimes
 from pilotlight.models.listing import describe
+from pilotlight.models.loading.history import LoadHistory, LoadTimes
 from pilotlight.models.registry import Registry
 from pilotlight_backend.testing.conformance.listener import within
 from pilotlight_backend.testing.fake import FakeModel
@@ -135,7 +135,7 @@ def test_full_disk_costs_the_load_times_alone(tmp_path, monkeypatch):
     """Nothing half-written stays, and what is known is kept in memory."""
     history = LoadHistory(tmp_path)
     history.add("a", LoadTimes(1.0, 2.0))
-    monkeypatch.setattr("pilotlight.models.history.os.fdopen", FullDisk)
+    monkeypatch.setattr("pilotlight.models.loading.history.os.fdopen", FullDisk)
     history.add("a", LoadTimes(3.0, 4.0))
     monkeypatch.undo()
     assert list(history.of("a")) == [LoadTimes(1.0, 2.0), LoadTimes(3.0, 4.0)]

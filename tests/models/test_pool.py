@@ -14,9 +14,9 @@ from pilotlight.errors import (
     ModelLoading,
 )
 from pilotlight.models.catalog import ModelEntry, ModelOptions
-from pilotlight.models.estimate import LoadTimes
-from pilotlight.models.history import LoadHistory, model_key
 from pilotlight.models.loaded import Hold, LoadedModel
+from pilotlight.models.loading.history import LoadHistory, model_key
+from pilotlight.models.loading.progress import LoadTimes
 from pilotlight.models.pool import Pool
 from pilotlight.models.registry import Registry
 from pilotlight_backend import Failed, GenerateRequest

@@ -9,10 +9,10 @@ import pytest
 
 from pilotlight.errors import ModelLoadFailed, ModelLoading
 from pilotlight.models.catalog import ModelEntry, read_models_file
-from pilotlight.models.estimate import fetching
 from pilotlight.models.fetch.progress import FetchProgress
 from pilotlight.models.listing import describe
 from pilotlight.models.loaded import Hold
+from pilotlight.models.loading.progress import fetching
 from pilotlight_backend.testing.fake import FakeModel
 from tests.models.fetch.server import file_server
 

@@ -10,11 +10,11 @@ import yaml
 from litestar import get
 
 from pilotlight import errors
-from pilotlight.api.document import build_document
-from pilotlight.api.rate_headers import duration
-from pilotlight.app import create_app
+from pilotlight.api.http.rate_limit_headers import duration
+from pilotlight.api.openapi.document import build_document
 from pilotlight.cli.generated import render_settings
 from pilotlight.config import Secret, Settings
+from pilotlight.server.app import create_app
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from pilotlight.app import create_app
 from pilotlight.config import Secret, Settings
+from pilotlight.server.app import create_app
 from tests.backends import random_bert
 from tests.conftest import LiveServer, live
 

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from msgspec import UNSET, Struct, UnsetType
 
-import pilotlight.app  # noqa: F401 - brings every wire type
-from pilotlight.api.wire_schemas import REF, finished, spelled_out
+import pilotlight.server.app  # noqa: F401 - brings every wire type
+from pilotlight.api.openapi.wire_schemas import REF, finished, spelled_out
 from pilotlight.schema.base import Response
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pilotlight.api import lenient
+from pilotlight.api.http import lenient
 from pilotlight.prompt.messages import template_messages
 from pilotlight.prompt.responses_input import conversation
 from pilotlight.schema.responses.request import ResponseRequest

@@ -20,14 +20,14 @@ RECIPES = {
 }
 NAMES = {
     "schema/base.py": ["class Request"],
-    "app.py": ["def create_app_of"],
+    "server/app.py": ["def create_app_of"],
     "generation/params.py": ["class GenerationParams"],
     "backends/contract/pilotlight_backend/types.py": ["class SamplingParams", "class LoadOptions"],
     "backends/contract/pilotlight_backend/checks.py": ["_STAGE ="],
     "backends/contract/pilotlight_backend/testing/conformance/generating.py": ["OUT_OF_NEUTRAL:"],
     "models/catalog.py": ["class ModelOptions"],
     "service.py": ["def load_options", "def step_timeout"],
-    "config.py": ["class Settings"],
+    "config/settings.py": ["class Settings"],
     "output/tool_calls/table.py": ["signs:", "lacks:", "reader:", "grammar:", "triggers:"],
 }
 

@@ -10,10 +10,10 @@ def bake(arguments: dict[str, Any]) -> None:
     """Write a system prompt's state beside its model, and print what it comes to."""
     import asyncio  # noqa: PLC0415
 
-    from pilotlight import bake as baking  # noqa: PLC0415
     from pilotlight.errors import ServiceError  # noqa: PLC0415
+    from pilotlight.generation import baking  # noqa: PLC0415
+    from pilotlight.observability.logs import configure_logging  # noqa: PLC0415
     from pilotlight.service import Service, load_options  # noqa: PLC0415
-    from pilotlight.telemetry import configure_logging  # noqa: PLC0415
 
     name, file, output = (arguments.pop(key) for key in ("model", "prompt", "output"))
     settings = load_settings(arguments)

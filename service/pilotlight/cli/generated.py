@@ -12,9 +12,9 @@ from pilotlight.config import Settings, environment_name, is_secret, load_settin
 
 def openapi(arguments: dict[str, Any]) -> None:
     """Write the document that a server with these settings publishes."""
-    from pilotlight.api.docs import document_yaml  # noqa: PLC0415
-    from pilotlight.api.document import build_document  # noqa: PLC0415
-    from pilotlight.app import create_app  # noqa: PLC0415
+    from pilotlight.api.endpoints.docs import document_yaml  # noqa: PLC0415
+    from pilotlight.api.openapi.document import build_document  # noqa: PLC0415
+    from pilotlight.server.app import create_app  # noqa: PLC0415
 
     output = arguments.pop("output")
     settings = load_settings(arguments)

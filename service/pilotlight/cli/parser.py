@@ -10,7 +10,7 @@ import msgspec
 
 from pilotlight import __version__
 from pilotlight.cli.bake import bake
-from pilotlight.cli.bench import bench_cold_start, bench_streams
+from pilotlight.cli.bench.command import bench_cold_start, bench_streams
 from pilotlight.cli.generated import openapi, settings_table
 from pilotlight.cli.models import models
 from pilotlight.cli.pull import pull

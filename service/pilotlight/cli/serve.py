@@ -7,8 +7,8 @@ from pilotlight.config import load_settings
 
 def serve(arguments: dict[str, Any]) -> None:
     """Serve until SIGTERM or SIGINT. The port is open before anything heavy is imported."""
-    from pilotlight import server  # noqa: PLC0415
+    from pilotlight.server import process  # noqa: PLC0415
 
     settings = load_settings(arguments)
-    with server.listen(settings) as listener:
-        server.run(settings, listener)
+    with process.listen(settings) as listener:
+        process.run(settings, listener)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from pilotlight import __version__
-from pilotlight.async_engine import AsyncEngine
+from pilotlight.generation.async_engine import AsyncEngine
 from pilotlight.models.catalog import SpecialTokens, template_path
 from pilotlight.models.loaded import LoadedModel
 from pilotlight.output import reasoning, tool_calls

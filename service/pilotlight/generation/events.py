@@ -10,8 +10,8 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+from pilotlight.observability.timing import Phases
 from pilotlight.output.events import OutputEvent
-from pilotlight.receipt import Phases
 from pilotlight_backend import Usage
 
 

@@ -8,21 +8,21 @@ from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
-from pilotlight.answer_watch import AnswerWatch
-from pilotlight.async_engine import AsyncEngine, EventStream, Refused
-from pilotlight.generation.answer import Answer
+from pilotlight.generation.async_engine import AsyncEngine, EventStream, Refused
+from pilotlight.generation.choice import Answer
 from pilotlight.generation.dialect import Dialect, learn
 from pilotlight.generation.events import Events, total_usage
 from pilotlight.generation.guiding import Guiding
 from pilotlight.generation.params import GenerationParams, Prompt
 from pilotlight.generation.refusal import check_requests, failure, refusal
 from pilotlight.generation.rendering import Rendered, render
+from pilotlight.generation.single_flight import SingleFlight
 from pilotlight.generation.spelling import spell
 from pilotlight.generation.waiting import ANNOUNCE_AFTER, announced
 from pilotlight.models.catalog import SpecialTokens
 from pilotlight.models.loaded import Hold, LoadedModel, ModelStatus
-from pilotlight.reception import Reception
-from pilotlight.single_flight import SingleFlight
+from pilotlight.observability.answer_watch import AnswerWatch
+from pilotlight.scheduling.lease import Reception
 from pilotlight_backend import GenerateRequest, Guide, SamplingParams
 
 

@@ -8,9 +8,9 @@ from pilotlight.generation.calling import Plan, compiled
 from pilotlight.generation.dialect import Dialect
 from pilotlight.generation.params import Calls, GenerationParams
 from pilotlight.generation.rendering import Rendered
+from pilotlight.generation.single_flight import SingleFlight
 from pilotlight.guidance import Guides, Thought, Tokens
 from pilotlight.output import reasoning
-from pilotlight.single_flight import SingleFlight
 from pilotlight_backend import Guide
 
 

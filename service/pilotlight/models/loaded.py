@@ -4,11 +4,11 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from pilotlight.engine_calls import EngineCalls
 from pilotlight.errors import InvalidRequest
 from pilotlight.models.catalog import ModelEntry
-from pilotlight.models.engine_failure import EngineFailure
-from pilotlight.receipt import Phases
+from pilotlight.models.engine_calls import EngineCalls
+from pilotlight.models.health.watchdog import EngineFailure
+from pilotlight.observability.timing import Phases
 from pilotlight.schema.models import ModelState
 from pilotlight_backend import (
     BackendError,

@@ -14,27 +14,25 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
+from pilotlight.deployment import process_age
 from pilotlight.errors import (
     InsufficientMemory,
     ModelLoadFailed,
     ModelLoading,
     ModelUnsupported,
 )
-from pilotlight.metrics import LoadRecord
-from pilotlight.model_gauges import ModelSnapshot
-from pilotlight.models import estimate, eviction
-from pilotlight.models.abandon import on_own_thread
+from pilotlight.models import eviction
 from pilotlight.models.catalog import ModelEntry
-from pilotlight.models.engine_failure import close_some_day, kill
-from pilotlight.models.estimate import LoadTimes
-from pilotlight.models.guard import Guard
-from pilotlight.models.history import LoadHistory
-from pilotlight.models.load_failure import COOL_DOWN, load_failed, shutting_down
-from pilotlight.models.load_watch import LoadWatch
+from pilotlight.models.health.watchdog import Guard, close_some_day, kill
 from pilotlight.models.loaded import Hanging, Hold, LoadedModel, ModelStatus
-from pilotlight.models.loader import Loader, LoadStuck
+from pilotlight.models.loading.abandon import on_own_thread
+from pilotlight.models.loading.failure import COOL_DOWN, load_failed, shutting_down
+from pilotlight.models.loading.history import LoadHistory
+from pilotlight.models.loading.loader import Loader, LoadStuck
+from pilotlight.models.loading.progress import LoadTimes, LoadWatch, retry_after
 from pilotlight.models.registry import Registry
-from pilotlight.platform import process_age
+from pilotlight.observability.metrics import LoadRecord
+from pilotlight.observability.model_gauges import ModelSnapshot
 from pilotlight.schema.models import ModelState
 from pilotlight_backend import Backend, EngineStats, InferenceFailed, LoadOptions
 from pilotlight_backend.sizes import memory_size
@@ -259,13 +257,13 @@ class Pool:
         permanent = failure.retry_after is None
         raise type(failure)(
             failure.message,
-            retry_after=None if permanent else estimate.retry_after(left, self._jitter()),
+            retry_after=None if permanent else retry_after(left, self._jitter()),
         )
 
     def _loading(self, model: _Model) -> ModelLoading:
         return ModelLoading(
             f"the model {model.entry.name!r} is loading",
-            retry_after=estimate.retry_after(self._remaining(model), self._jitter()),
+            retry_after=retry_after(self._remaining(model), self._jitter()),
         )
 
     def _remaining(self, model: _Model) -> float | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pilotlight.schema.messages.conversation import (
+from pilotlight.schema.messages.content import (
     AssistantTurn,
     PlainTextBlock,
     SystemContent,

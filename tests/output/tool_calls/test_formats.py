@@ -5,8 +5,8 @@ import itertools
 
 import pytest
 
-from pilotlight.output.answer import AnswerParser
 from pilotlight.output.events import ContentDelta, ReasoningDelta, ToolCallArguments, ToolCallStart
+from pilotlight.output.parser import AnswerParser
 from pilotlight.output.text import TextDecoder
 from pilotlight.output.tool_calls import FORMATS, ToolCallParser
 from tests.output.tool_calls.samples import SAMPLES, SCHEMAS, Sample, c, call

@@ -3,7 +3,7 @@
 from typing import TypeAlias
 
 from pilotlight.schema.base import Response
-from pilotlight.schema.messages.answer import (
+from pilotlight.schema.messages.response import (
     AnsweredBlock,
     AnsweredMessage,
     MessageUsage,

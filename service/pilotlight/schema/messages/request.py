@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from pilotlight.schema.base import ModelName, NonEmpty, Request
 from pilotlight.schema.declared import DeclaredTool, SkippedTool
-from pilotlight.schema.messages.conversation import Cached, SystemContent, Turn
+from pilotlight.schema.messages.content import Cached, SystemContent, Turn
 from pilotlight.schema.support import (
     ANTHROPIC_VENDOR_TOOLS,
     MAX_TOKENS_HINT,

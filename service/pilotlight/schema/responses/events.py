@@ -3,7 +3,12 @@
 from typing import TypeAlias
 
 from pilotlight.schema.base import Response
-from pilotlight.schema.responses.answer import OutputItem, OutputText, ReasoningText, ResponseObject
+from pilotlight.schema.responses.response import (
+    OutputItem,
+    OutputText,
+    ReasoningText,
+    ResponseObject,
+)
 
 
 class ResponseEvent(Response, kw_only=True):

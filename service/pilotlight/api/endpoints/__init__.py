@@ -1,0 +1,1 @@
+"""Each endpoint: its handler, its OpenAPI operation, and its projection of the event stream."""

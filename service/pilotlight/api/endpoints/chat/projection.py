@@ -1,0 +1,221 @@
+"""Chat's projection of the one event stream: a whole answer, or chunks."""
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, Sequence
+
+import msgspec
+from msgspec import UNSET
+
+from pilotlight.api.endpoints.chat.logprobs import chat_logprobs
+from pilotlight.api.endpoints.usage import usage_of
+from pilotlight.api.http.whole_response import read_whole
+from pilotlight.generation import Begun, Ended, Events, FirstToken, GenerationEvent
+from pilotlight.models.loaded import ModelStatus
+from pilotlight.observability.timing import Phases
+from pilotlight.output.events import (
+    ContentDelta,
+    OutputEvent,
+    ReasoningDelta,
+    ToolCallArguments,
+    ToolCallStart,
+)
+from pilotlight.schema.chat.response import (
+    AnsweredFunction,
+    AnsweredToolCall,
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionMessage,
+    Choice,
+    ChoiceLogprobs,
+    ChunkChoice,
+    Delta,
+    FinishReason,
+    FunctionDelta,
+    Loading,
+    TokenLogprob,
+    ToolCallDelta,
+)
+
+
+def _new_id() -> str:
+    return f"chatcmpl-{secrets.token_hex(12)}"
+
+
+# ── the whole answer ────────────────────────────────────────────────────────────────────────────
+
+
+class _Message:
+    """One answer as it grows."""
+
+    def __init__(self) -> None:
+        self._content: list[str] = []
+        self._thought: list[str] = []
+        self._calls: list[tuple[ToolCallStart, list[str]]] = []
+        self._logprobs: list[TokenLogprob] = []
+
+    def add(self, event: OutputEvent) -> None:
+        match event:
+            case ContentDelta():
+                self._content.append(event.text)
+                self._logprobs += chat_logprobs(event.tokens)
+            case ReasoningDelta():
+                self._thought.append(event.text)
+            case ToolCallStart():
+                self._calls.append((event, []))
+            case ToolCallArguments():
+                self._calls[event.index][1].append(event.text)
+
+    @property
+    def thought(self) -> str | msgspec.UnsetType:
+        return "".join(self._thought) or UNSET
+
+    def choice(self, index: int, reason: FinishReason, *, logprobs: bool) -> Choice:
+        calls = [
+            AnsweredToolCall(
+                id=start.id,
+                function=AnsweredFunction(name=start.name, arguments="".join(arguments)),
+            )
+            for start, arguments in self._calls
+        ]
+        message = ChatCompletionMessage(
+            content="".join(self._content) if self._content or not calls else None,
+            reasoning_content=self.thought,
+            tool_calls=calls or UNSET,
+        )
+        told = ChoiceLogprobs(content=self._logprobs) if logprobs else None
+        return Choice(index=index, message=message, logprobs=told, finish_reason=reason)
+
+
+async def fold(
+    generation: AsyncGenerator[Events], *, n: int, logprobs: bool
+) -> tuple[ChatCompletion, Phases | None]:
+    """Return the *n* answers that the events of *generation* add up to, and a start's receipt."""
+    messages = [_Message() for _ in range(n)]
+    whole = await read_whole(generation, lambda index, event: messages[index].add(event))
+    choices = [
+        message.choice(index, whole.endings[index].reason, logprobs=logprobs)
+        for index, message in enumerate(messages)
+    ]
+    answer = ChatCompletion(
+        id=_new_id(),
+        created=int(time.time()),
+        model=whole.begun.model,
+        choices=choices,
+        usage=usage_of(whole.endings, n),
+        system_fingerprint=whole.begun.fingerprint,
+        thought=messages[0].thought,
+    )
+    return answer, whole.receipt
+
+
+# ── the stream ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Chunks:
+    """Turns *n* answers' events into chunks; *model* is its name until an answer tells it."""
+
+    def __init__(self, model: str, *, n: int, include_usage: bool, logprobs: bool) -> None:
+        self._n = n
+        self._include_usage = include_usage
+        self._logprobs = logprobs
+        self._id = _new_id()
+        self._created = int(time.time())
+        self._model = model
+        self._fingerprint: str | msgspec.UnsetType = UNSET
+        self._endings: dict[int, Ended] = {}
+
+    def of(self, index: int, event: GenerationEvent) -> Sequence[ChatCompletionChunk]:
+        """Return what a stream says of *event*, which is the answer *index*'s."""
+        match event:
+            case Begun():
+                self._model = event.model
+                self._fingerprint = event.fingerprint
+                return (self._chunk(index, Delta(role="assistant", content="")),)
+            case FirstToken():
+                return ()
+            case Ended():
+                return self._last(index, event)
+            case _:
+                return (self._output(index, event),)
+
+    def _output(self, index: int, event: OutputEvent) -> ChatCompletionChunk:
+        match event:
+            case ContentDelta():
+                return self._content(index, event)
+            case ReasoningDelta():
+                return self._chunk(index, Delta(reasoning_content=event.text), thought=event.text)
+            case ToolCallArguments():
+                function = FunctionDelta(arguments=event.text)
+                return self._call(index, ToolCallDelta(index=event.index, function=function))
+            case ToolCallStart():
+                function = FunctionDelta(name=event.name, arguments="")
+                call = ToolCallDelta(
+                    index=event.index, id=event.id, type="function", function=function
+                )
+                return self._call(index, call)
+
+    def _content(self, index: int, event: ContentDelta) -> ChatCompletionChunk:
+        chunk = self._chunk(index, Delta(content=event.text))
+        if self._logprobs:
+            chunk.choices[0].logprobs = ChoiceLogprobs(content=chat_logprobs(event.tokens))
+        return chunk
+
+    def _last(self, index: int, ended: Ended) -> Sequence[ChatCompletionChunk]:
+        self._endings[index] = ended
+        last = self._chunk(index, Delta(), reason=ended.reason)
+        if self._include_usage and len(self._endings) == self._n:
+            return last, self._usage()
+        return (last,)
+
+    def broken(self) -> Sequence[ChatCompletionChunk]:
+        """Return the chunks that end those answers which are not whole."""
+        return [
+            self._chunk(index, Delta(), reason="error")
+            for index in range(self._n)
+            if index not in self._endings
+        ]
+
+    def loading(self, status: ModelStatus) -> ChatCompletionChunk:
+        """Return the chunk that tells how far the model is."""
+        return ChatCompletionChunk(
+            id=self._id,
+            created=self._created,
+            model=self._model,
+            choices=[],
+            usage=None if self._include_usage else UNSET,
+            loading=Loading(
+                state=status.state, progress=status.progress, retry_after=status.retry_after
+            ),
+        )
+
+    def _call(self, index: int, call: ToolCallDelta) -> ChatCompletionChunk:
+        return self._chunk(index, Delta(tool_calls=[call]))
+
+    def _chunk(
+        self,
+        index: int,
+        delta: Delta,
+        *,
+        reason: FinishReason | None = None,
+        thought: str | msgspec.UnsetType = UNSET,
+    ) -> ChatCompletionChunk:
+        return ChatCompletionChunk(
+            id=self._id,
+            created=self._created,
+            model=self._model,
+            choices=[ChunkChoice(index=index, delta=delta, finish_reason=reason)],
+            usage=None if self._include_usage else UNSET,
+            system_fingerprint=self._fingerprint,
+            thought=thought,
+        )
+
+    def _usage(self) -> ChatCompletionChunk:
+        return ChatCompletionChunk(
+            id=self._id,
+            created=self._created,
+            model=self._model,
+            choices=[],
+            usage=usage_of(self._endings, self._n),
+            system_fingerprint=self._fingerprint,
+        )

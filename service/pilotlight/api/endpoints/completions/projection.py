@@ -1,0 +1,184 @@
+"""Completions' projection of the one event stream: whole answers, or chunks."""
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, Sequence
+from operator import attrgetter
+
+import msgspec
+from msgspec import UNSET
+
+from pilotlight.api.endpoints.completions.logprobs import TextLogprobs
+from pilotlight.api.endpoints.usage import usage_of
+from pilotlight.api.http.whole_response import read_whole
+from pilotlight.generation import Begun, Ended, Events, GenerationEvent
+from pilotlight.models.loaded import ModelStatus
+from pilotlight.observability.timing import Phases
+from pilotlight.output.events import ContentDelta, OutputEvent
+from pilotlight.schema.chat.response import Loading
+from pilotlight.schema.completions import (
+    Completion,
+    CompletionChoice,
+    CompletionChunk,
+    CompletionChunkChoice,
+    CompletionFinishReason,
+    CompletionLogprobs,
+)
+
+
+def _new_id() -> str:
+    return f"cmpl-{secrets.token_hex(12)}"
+
+
+def _reason(ended: Ended) -> CompletionFinishReason:
+    # Text is not read for tool calls, so none can be the reason.
+    return "length" if ended.reason == "length" else "stop"
+
+
+# ── whole answers ───────────────────────────────────────────────────────────────────────────────
+
+
+class _Text:
+    """One answer as it grows."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._text: list[str] = []
+        self._logprobs = TextLogprobs()
+        self._told = CompletionLogprobs(
+            tokens=[], token_logprobs=[], top_logprobs=[], text_offset=[]
+        )
+
+    def add(self, event: OutputEvent) -> None:
+        if isinstance(event, ContentDelta):
+            self._text.append(event.text)
+            told = self._logprobs.of(event)
+            self._told.tokens += told.tokens
+            self._told.token_logprobs += told.token_logprobs
+            self._told.top_logprobs += told.top_logprobs
+            self._told.text_offset += told.text_offset
+
+    @property
+    def mean_logprob(self) -> float:
+        """How likely its tokens were; an answer without any is the last to be chosen."""
+        logprobs = self._told.token_logprobs
+        return sum(logprobs) / len(logprobs) if logprobs else float("-inf")
+
+    def choice(self, index: int, ended: Ended, *, logprobs: bool) -> CompletionChoice:
+        return CompletionChoice(
+            index=index,
+            text="".join(self._text),
+            logprobs=self._told if logprobs else None,
+            finish_reason=_reason(ended),
+        )
+
+
+async def fold(
+    generation: AsyncGenerator[Events], *, prompts: int, n: int, best_of: int, logprobs: bool
+) -> tuple[Completion, Phases | None]:
+    """Return the answers that the events of *generation* add up to, and a start's receipt.
+
+    Of *best_of* answers to each prompt those *n* are told that were the likeliest.
+    """
+    texts = [_Text(number) for number in range(prompts * best_of)]
+    whole = await read_whole(generation, lambda number, event: texts[number].add(event))
+    told: list[_Text] = []
+    for start in range(0, len(texts), best_of):
+        told += _best(texts[start : start + best_of], n)
+    choices = [
+        text.choice(index, whole.endings[text.number], logprobs=logprobs)
+        for index, text in enumerate(told)
+    ]
+    answer = Completion(
+        id=_new_id(),
+        created=int(time.time()),
+        model=whole.begun.model,
+        choices=choices,
+        usage=usage_of(whole.endings, best_of),
+        system_fingerprint=whole.begun.fingerprint,
+    )
+    return answer, whole.receipt
+
+
+def _best(texts: Sequence[_Text], n: int) -> Sequence[_Text]:
+    """Return the *n* likeliest, the likeliest first; all of them as they are."""
+    if n == len(texts):
+        return texts
+    return sorted(texts, key=attrgetter("mean_logprob"), reverse=True)[:n]
+
+
+# ── the stream ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Chunks:
+    """Turns the events of *n* answers to each of *prompts* into chunks.
+
+    *model* is its name until an answer tells it.
+    """
+
+    def __init__(
+        self, model: str, *, prompts: int, n: int, include_usage: bool, logprobs: bool
+    ) -> None:
+        self._count = prompts * n
+        self._n = n
+        self._include_usage = include_usage
+        self._logprobs = [TextLogprobs() for _ in range(self._count)] if logprobs else None
+        self._id = _new_id()
+        self._created = int(time.time())
+        self._model = model
+        self._fingerprint: str | msgspec.UnsetType = UNSET
+        self._endings: dict[int, Ended] = {}
+
+    def of(self, number: int, event: GenerationEvent) -> Sequence[CompletionChunk]:
+        """Return what a stream says of *event*, which is the answer *number*'s."""
+        match event:
+            case Begun():
+                self._model = event.model
+                self._fingerprint = event.fingerprint
+                return ()
+            case ContentDelta():
+                told = self._logprobs and self._logprobs[number].of(event)
+                choice = CompletionChunkChoice(index=number, text=event.text, logprobs=told or None)
+                return (self._chunk([choice]),)
+            case Ended():
+                return self._last(number, event)
+            case _:
+                return ()
+
+    def _last(self, number: int, ended: Ended) -> Sequence[CompletionChunk]:
+        self._endings[number] = ended
+        last = self._end(number, _reason(ended))
+        if self._include_usage and len(self._endings) == self._count:
+            usage = self._chunk([])
+            usage.usage = usage_of(self._endings, self._n)
+            return last, usage
+        return (last,)
+
+    def broken(self) -> Sequence[CompletionChunk]:
+        """Return the chunks that end those answers which are not whole."""
+        return [
+            self._end(number, "error")
+            for number in range(self._count)
+            if number not in self._endings
+        ]
+
+    def loading(self, status: ModelStatus) -> CompletionChunk:
+        """Return the chunk that tells how far the model is."""
+        chunk = self._chunk([])
+        chunk.loading = Loading(
+            state=status.state, progress=status.progress, retry_after=status.retry_after
+        )
+        return chunk
+
+    def _end(self, number: int, reason: CompletionFinishReason) -> CompletionChunk:
+        return self._chunk([CompletionChunkChoice(index=number, text="", finish_reason=reason)])
+
+    def _chunk(self, choices: list[CompletionChunkChoice]) -> CompletionChunk:
+        return CompletionChunk(
+            id=self._id,
+            created=self._created,
+            model=self._model,
+            choices=choices,
+            usage=None if self._include_usage else UNSET,
+            system_fingerprint=self._fingerprint,
+        )

@@ -1,0 +1,77 @@
+"""`POST /v1/embeddings`: from the request to its vectors."""
+
+import base64
+import struct
+from array import array
+from typing import Any
+
+from litestar import Request, Response, post
+from litestar.handlers import HTTPRouteHandler
+
+from pilotlight.api.endpoints.embeddings.operation import OPERATION
+from pilotlight.api.http.auth import account_of
+from pilotlight.api.http.bodies import Body
+from pilotlight.api.http.disconnect import unless_disconnected
+from pilotlight.api.http.whole_response import json_response
+from pilotlight.api.params.hold import hold_of
+from pilotlight.config import Settings
+from pilotlight.errors import InvalidRequest
+from pilotlight.generation.embedding import Embedder, EmbeddingParams, Embeddings
+from pilotlight.schema.embeddings import (
+    Embedding,
+    EmbeddingList,
+    EmbeddingRequest,
+    EmbeddingUsage,
+)
+
+
+def embeddings_handler(embedder: Embedder, settings: Settings) -> HTTPRouteHandler:
+    """Return the endpoint."""
+    body = Body(EmbeddingRequest)
+    ignore_unknown = settings.unknown_fields == "ignore"
+
+    @post("/v1/embeddings", status_code=200, opt={"operation": OPERATION})
+    async def embeddings(request: Request[Any, Any, Any]) -> Response[bytes]:
+        asked = await body.read(request, ignore_unknown=ignore_unknown)
+        hold = hold_of(
+            request.headers,
+            default=settings.hold,
+            to_the_end=settings.platform == "cloud_run",
+        )
+        embedding = embedder.embed(embedding_params(asked), hold=hold, caller=account_of(request))
+        made = await unless_disconnected(request.receive, embedding)
+        return _answer(made, asked)
+
+    return embeddings
+
+
+def embedding_params(asked: EmbeddingRequest) -> EmbeddingParams:
+    """Return what *asked* means; raises `InvalidRequest` where its list holds both kinds."""
+    listed = [asked.input] if isinstance(asked.input, str) else asked.input
+    tokens = [one for one in listed if isinstance(one, int)]
+    inputs = [one for one in listed if not isinstance(one, int)]
+    if tokens and inputs:
+        raise InvalidRequest("input: a list that holds token ids holds nothing else", param="input")
+    return EmbeddingParams(
+        model=asked.model,
+        inputs=inputs or [tokens],
+        several=bool(inputs) and not isinstance(asked.input, str),
+        dimensions=asked.dimensions,
+    )
+
+
+def _answer(made: Embeddings, asked: EmbeddingRequest) -> Response[bytes]:
+    written = _base64 if asked.encoding_format == "base64" else list
+    answer = EmbeddingList(
+        data=[
+            Embedding(index=index, embedding=written(vector))
+            for index, vector in enumerate(made.vectors)
+        ],
+        model=made.model,
+        usage=EmbeddingUsage(prompt_tokens=made.prompt_tokens, total_tokens=made.prompt_tokens),
+    )
+    return json_response(answer, made.receipt)
+
+
+def _base64(vector: "array[float]") -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

@@ -1,0 +1,47 @@
+"""What the OpenAPI document says of `POST /v1/embeddings`."""
+
+from pilotlight.api.openapi.generation import ERRORS, PREFER
+from pilotlight.api.openapi.operation import Answer, Content, Operation
+from pilotlight.schema.embeddings import EmbeddingList, EmbeddingRequest
+
+_REQUEST = {"model": "bge-small", "input": "The cat sat on the mat."}
+_USAGE = {"prompt_tokens": 9, "total_tokens": 9}
+_ANSWER = {"object": "list", "model": "bge-small", "usage": _USAGE}
+
+
+def _data(embedding: object) -> list[dict[str, object]]:
+    return [{"object": "embedding", "index": 0, "embedding": embedding}]
+
+
+OPERATION = Operation(
+    id="createEmbedding",
+    tag="embeddings",
+    summary="Create embeddings",
+    description=(
+        "Makes a vector of each input. Inputs of a request, and of several, are evaluated together."
+    ),
+    parameters=[PREFER],
+    body=Content(
+        type=EmbeddingRequest,
+        examples={
+            "text": _REQUEST,
+            "texts": _REQUEST | {"input": ["The cat sat.", "The dog ran."], "dimensions": 256},
+            "tokens": _REQUEST | {"input": [101, 1996, 4937, 102], "encoding_format": "base64"},
+        },
+    ),
+    answers={
+        200: Answer(
+            description="The vectors, in the order of the inputs.",
+            content=[
+                Content(
+                    type=EmbeddingList,
+                    examples={
+                        "float": _ANSWER | {"data": _data([0.6, -0.8])},
+                        "base64": _ANSWER | {"data": _data("mpkZP83MTL8=")},
+                    },
+                )
+            ],
+        )
+    },
+    errors=ERRORS,
+)

@@ -1,0 +1,133 @@
+"""`GET /v1/models` and `/v1/models/{id}`."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+from litestar import MediaType, Request, Response
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+
+from pilotlight.api.endpoints.anthropic_models import anthropic_model, model_page, page_of
+from pilotlight.api.http.error_bodies import asks_as_anthropic
+from pilotlight.api.http.routes import get
+from pilotlight.api.openapi.operation import Answer, Content, Operation, Parameter
+from pilotlight.errors import InvalidRequest, ModelLoadFailed, ModelNotFound
+from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.listing import ListedModel
+from pilotlight.models.pool import Pool
+from pilotlight.models.resolver import Resolver
+from pilotlight.schema.models import Model, ModelList
+
+_encoder = msgspec.json.Encoder()
+
+_EXAMPLE = {
+    "id": "spark",
+    "object": "model",
+    "created": 1767225600,
+    "owned_by": "pilotlight",
+    "state": "ready",
+    "backend": "llama_cpp",
+    "context_length": 1024,
+    "error": None,
+}
+
+LIST = Operation(
+    id="listModels",
+    tag="models",
+    summary="List models",
+    description=(
+        "Every model there is: configured, discovered, embedded. With the header"
+        " `anthropic-version` the answer has the shape of Anthropic's API."
+    ),
+    answers={
+        200: Answer(
+            description="The models.",
+            content=[
+                Content(
+                    type=ModelList,
+                    examples={"spark": {"object": "list", "data": [_EXAMPLE]}},
+                )
+            ],
+        )
+    },
+)
+
+RETRIEVE = Operation(
+    id="retrieveModel",
+    tag="models",
+    summary="Retrieve a model",
+    parameters=[
+        Parameter(
+            name="model",
+            place="path",
+            description="A model's name, as a request would give it.",
+            schema={"type": "string", "minLength": 1},
+            required=True,
+            example="spark",
+        )
+    ],
+    answers={
+        200: Answer(
+            description="The model.",
+            content=[Content(type=Model, examples={"spark": _EXAMPLE})],
+        )
+    },
+    errors=[InvalidRequest, ModelNotFound, ModelLoadFailed],
+)
+
+
+Describe: TypeAlias = Callable[[Sequence[ModelEntry]], Sequence[ListedModel]]
+
+
+def models_handlers(
+    resolver: Resolver,
+    describe: Callable[[Sequence[ModelEntry]], Sequence[ListedModel]],
+    pool: Pool,
+) -> Sequence[HTTPRouteHandler]:
+    """Return the two endpoints."""
+
+    async def models(entries: Sequence[ModelEntry]) -> list[Model]:
+        listed = await asyncio.to_thread(describe, entries)
+        return [_model(model, pool) for model in listed]
+
+    @get("/v1/models", opt={"operation": LIST})
+    async def list_models(request: Request[Any, Any, Any]) -> Response[bytes]:
+        if not asks_as_anthropic(request.headers):
+            return _json(ModelList(data=await models(await resolver.entries())))
+        page = page_of(request.query_params)
+        return _json(model_page(await models(await resolver.entries()), page))
+
+    # `:path`, for names have slashes in them: org/name.
+    @get("/v1/models/{model:path}", opt={"operation": RETRIEVE})
+    async def retrieve_model(
+        request: Request[Any, Any, Any], model: FromPath[str]
+    ) -> Response[bytes]:
+        name = model.removeprefix("/")
+        if not name.strip():
+            raise InvalidRequest("model: expected a name that is not blank", param="model")
+        entry = await resolver.resolve(name)
+        (found,) = await models([entry])
+        return _json(anthropic_model(found) if asks_as_anthropic(request.headers) else found)
+
+    return list_models, retrieve_model
+
+
+def _model(listed: ListedModel, pool: Pool) -> Model:
+    state = pool.status(listed.entry).state
+    # What is loaded stays in service, whatever has become of its file.
+    trouble = listed.trouble if state in ("absent", "failed") else None
+    return Model(
+        id=listed.entry.name,
+        created=listed.created,
+        owned_by="pilotlight",
+        state=trouble or state,
+        backend=listed.backend,
+        context_length=listed.facts.context_length if listed.facts else None,
+        error=listed.error,
+    )
+
+
+def _json(answer: Any) -> Response[bytes]:
+    return Response(_encoder.encode(answer), media_type=MediaType.JSON)

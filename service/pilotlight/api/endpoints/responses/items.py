@@ -1,0 +1,356 @@
+"""The items of a response as they grow: a thought, a message, a call; and what a stream says."""
+
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar, TypeAlias
+
+from pilotlight.api.endpoints.chat.logprobs import finite, text_of
+from pilotlight.output.events import (
+    ContentDelta,
+    OutputEvent,
+    ReasoningDelta,
+    ToolCallArguments,
+    ToolCallStart,
+)
+from pilotlight.schema.responses.events import (
+    ContentPartAddedEvent,
+    ContentPartDoneEvent,
+    DeltaLogprob,
+    DeltaTopLogprob,
+    FunctionCallArgumentsDeltaEvent,
+    FunctionCallArgumentsDoneEvent,
+    OutputItemAddedEvent,
+    OutputItemDoneEvent,
+    OutputTextDeltaEvent,
+    OutputTextDoneEvent,
+    ReasoningTextDeltaEvent,
+    ReasoningTextDoneEvent,
+    ResponseStreamEvent,
+)
+from pilotlight.schema.responses.input import ItemStatus
+from pilotlight.schema.responses.response import (
+    OutputFunctionCall,
+    OutputItem,
+    OutputLogprob,
+    OutputMessage,
+    OutputReasoning,
+    OutputText,
+    OutputTopLogprob,
+    ReasoningText,
+)
+from pilotlight_backend import Candidate, Token
+
+Numbers: TypeAlias = Iterator[int]
+"""Counts a stream's events."""
+Words: TypeAlias = Sequence[ResponseStreamEvent]
+Part: TypeAlias = OutputText | ReasoningText
+
+
+def new_id(kind: str) -> str:
+    """Return an id that says what it is one of."""
+    return f"{kind}_{secrets.token_hex(12)}"
+
+
+class _Item:
+    """What the kinds of items have in common."""
+
+    kind: ClassVar[str]
+    """What its id says."""
+
+    def __init__(self, index: int) -> None:
+        self._id = new_id(self.kind)
+        self._index = index
+        self._pieces: list[str] = []
+
+    @property
+    def _text(self) -> str:
+        return "".join(self._pieces)
+
+    def _added(self, item: OutputItem, numbers: Numbers) -> OutputItemAddedEvent:
+        return OutputItemAddedEvent(
+            sequence_number=next(numbers), output_index=self._index, item=item
+        )
+
+    def _part_added(self, part: Part, numbers: Numbers) -> ContentPartAddedEvent:
+        return ContentPartAddedEvent(
+            sequence_number=next(numbers), item_id=self._id, output_index=self._index, part=part
+        )
+
+    def _part_done(self, part: Part, numbers: Numbers) -> ContentPartDoneEvent:
+        return ContentPartDoneEvent(
+            sequence_number=next(numbers), item_id=self._id, output_index=self._index, part=part
+        )
+
+    def _done(self, item: OutputItem, numbers: Numbers) -> OutputItemDoneEvent:
+        return OutputItemDoneEvent(
+            sequence_number=next(numbers), output_index=self._index, item=item
+        )
+
+
+class Thought(_Item):
+    """A reasoning item."""
+
+    kind = "rs"
+
+    def goes_on(self, event: OutputEvent) -> bool:
+        """Return whether *event* is more of it."""
+        return isinstance(event, ReasoningDelta)
+
+    def add(self, event: OutputEvent) -> None:
+        """Take *event*, which is its first, or with which it goes on."""
+        assert isinstance(event, ReasoningDelta)  # noqa: S101 - what it goes on with
+        self._pieces.append(event.text)
+
+    def item(self, status: ItemStatus) -> OutputReasoning:
+        """Return what there is of it."""
+        return self._item(status, [ReasoningText(text=self._text)])
+
+    def opening(self, numbers: Numbers) -> Words:
+        """Return what a stream says when it begins."""
+        return (
+            self._added(self._item("in_progress", []), numbers),
+            self._part_added(ReasoningText(text=""), numbers),
+        )
+
+    def delta(self, event: OutputEvent, numbers: Numbers) -> Words:
+        """Return what a stream says of *event*, which was added."""
+        assert isinstance(event, ReasoningDelta)  # noqa: S101 - what it goes on with
+        return (
+            ReasoningTextDeltaEvent(
+                sequence_number=next(numbers),
+                item_id=self._id,
+                output_index=self._index,
+                delta=event.text,
+            ),
+        )
+
+    def closing(self, status: ItemStatus, numbers: Numbers) -> Words:
+        """Return what a stream says when it ends."""
+        part = ReasoningText(text=self._text)
+        told = ReasoningTextDoneEvent(
+            sequence_number=next(numbers),
+            item_id=self._id,
+            output_index=self._index,
+            text=part.text,
+        )
+        return (
+            told,
+            self._part_done(part, numbers),
+            self._done(self._item(status, [part]), numbers),
+        )
+
+    def _item(self, status: ItemStatus, content: list[ReasoningText]) -> OutputReasoning:
+        return OutputReasoning(id=self._id, status=status, summary=[], content=content)
+
+
+class Message(_Item):
+    """A message item."""
+
+    kind = "msg"
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self._tokens: list[Token] = []
+
+    def goes_on(self, event: OutputEvent) -> bool:
+        """Return whether *event* is more of it."""
+        return isinstance(event, ContentDelta)
+
+    def add(self, event: OutputEvent) -> None:
+        """Take *event*, which is its first, or with which it goes on."""
+        assert isinstance(event, ContentDelta)  # noqa: S101 - what it goes on with
+        self._pieces.append(event.text)
+        self._tokens += event.tokens
+
+    def item(self, status: ItemStatus) -> OutputMessage:
+        """Return what there is of it."""
+        return self._item(status, [self._part()])
+
+    def opening(self, numbers: Numbers) -> Words:
+        """Return what a stream says when it begins."""
+        return (
+            self._added(self._item("in_progress", []), numbers),
+            self._part_added(OutputText(text="", annotations=[], logprobs=[]), numbers),
+        )
+
+    def delta(self, event: OutputEvent, numbers: Numbers) -> Words:
+        """Return what a stream says of *event*, which was added."""
+        assert isinstance(event, ContentDelta)  # noqa: S101 - what it goes on with
+        return (
+            OutputTextDeltaEvent(
+                sequence_number=next(numbers),
+                item_id=self._id,
+                output_index=self._index,
+                delta=event.text,
+                logprobs=_delta_logprobs(event.tokens),
+            ),
+        )
+
+    def closing(self, status: ItemStatus, numbers: Numbers) -> Words:
+        """Return what a stream says when it ends."""
+        part = self._part()
+        told = OutputTextDoneEvent(
+            sequence_number=next(numbers),
+            item_id=self._id,
+            output_index=self._index,
+            text=part.text,
+            logprobs=_delta_logprobs(self._tokens),
+        )
+        return (
+            told,
+            self._part_done(part, numbers),
+            self._done(self._item(status, [part]), numbers),
+        )
+
+    def _part(self) -> OutputText:
+        return OutputText(text=self._text, annotations=[], logprobs=_logprobs(self._tokens))
+
+    def _item(self, status: ItemStatus, content: list[OutputText]) -> OutputMessage:
+        return OutputMessage(id=self._id, status=status, content=content)
+
+
+class Call(_Item):
+    """A function call."""
+
+    kind = "fc"
+
+    def __init__(self, index: int, start: ToolCallStart) -> None:
+        super().__init__(index)
+        self._start = start
+
+    def goes_on(self, event: OutputEvent) -> bool:
+        """Return whether *event* is more of it."""
+        return isinstance(event, ToolCallArguments) and event.index == self._start.index
+
+    def add(self, event: OutputEvent) -> None:
+        """Take *event*, which is its first, or with which it goes on."""
+        if isinstance(event, ToolCallArguments):
+            self._pieces.append(event.text)
+
+    def item(self, status: ItemStatus) -> OutputFunctionCall:
+        """Return what there is of it."""
+        return self._item(status, self._text)
+
+    def opening(self, numbers: Numbers) -> Words:
+        """Return what a stream says when it begins."""
+        return (self._added(self._item("in_progress", ""), numbers),)
+
+    def delta(self, event: OutputEvent, numbers: Numbers) -> Words:
+        """Return what a stream says of *event*, which was added."""
+        if not isinstance(event, ToolCallArguments):
+            return ()
+        return (
+            FunctionCallArgumentsDeltaEvent(
+                sequence_number=next(numbers),
+                item_id=self._id,
+                output_index=self._index,
+                delta=event.text,
+            ),
+        )
+
+    def closing(self, status: ItemStatus, numbers: Numbers) -> Words:
+        """Return what a stream says when it ends."""
+        told = FunctionCallArgumentsDoneEvent(
+            sequence_number=next(numbers),
+            item_id=self._id,
+            output_index=self._index,
+            arguments=self._text,
+        )
+        return (told, self._done(self.item(status), numbers))
+
+    def _item(self, status: ItemStatus, arguments: str) -> OutputFunctionCall:
+        return OutputFunctionCall(
+            id=self._id,
+            status=status,
+            call_id=self._start.id,
+            name=self._start.name,
+            arguments=arguments,
+        )
+
+
+Item: TypeAlias = Thought | Message | Call
+
+
+class Output:
+    """The items of one answer, in the order in which the model writes them."""
+
+    def __init__(self) -> None:
+        self._items: list[Item] = []
+
+    @property
+    def last(self) -> Item | None:
+        """The item that is being written."""
+        return self._items[-1] if self._items else None
+
+    def add(self, event: OutputEvent) -> Item:
+        """Add *event*; return the item that it went to, which is the last one now."""
+        item = self.last
+        if item is None or not item.goes_on(event):
+            item = _begin(len(self._items), event)
+            self._items.append(item)
+        item.add(event)
+        return item
+
+    def conclude(self) -> Message | None:
+        """Return the empty message that an answer is which says nothing and calls nothing."""
+        if any(isinstance(item, Message | Call) for item in self._items):
+            return None
+        message = Message(len(self._items))
+        self._items.append(message)
+        return message
+
+    def items(self, last: ItemStatus) -> list[OutputItem]:
+        """Return what there is of them; *last* is how far the last one is."""
+        ends = len(self._items) - 1
+        return [
+            item.item(last if index == ends else "completed")
+            for index, item in enumerate(self._items)
+        ]
+
+
+def _begin(index: int, event: OutputEvent) -> Item:
+    match event:
+        case ReasoningDelta():
+            return Thought(index)
+        case ToolCallStart():
+            return Call(index, event)
+        case _:
+            return Message(index)
+
+
+# ── log probabilities ───────────────────────────────────────────────────────────────────────────
+
+
+def _logprobs(tokens: Iterable[Token]) -> list[OutputLogprob]:
+    return [
+        OutputLogprob(
+            token=text_of(token.piece),
+            bytes=list(token.piece),
+            logprob=finite(token.logprob),
+            top_logprobs=[_top(candidate) for candidate in token.candidates],
+        )
+        for token in tokens
+    ]
+
+
+def _top(candidate: Candidate) -> OutputTopLogprob:
+    return OutputTopLogprob(
+        token=text_of(candidate.piece),
+        bytes=list(candidate.piece),
+        logprob=finite(candidate.logprob),
+    )
+
+
+def _delta_logprobs(tokens: Iterable[Token]) -> list[DeltaLogprob]:
+    """Return what the events of a stream tell: OpenAI leaves the bytes out of them."""
+    return [
+        DeltaLogprob(
+            token=text_of(token.piece),
+            logprob=finite(token.logprob),
+            top_logprobs=[
+                DeltaTopLogprob(token=text_of(candidate.piece), logprob=finite(candidate.logprob))
+                for candidate in token.candidates
+            ],
+        )
+        for token in tokens
+    ]

@@ -1,0 +1,68 @@
+"""Which prompt a request to tokenise means, and which of its fields go with that."""
+
+from pilotlight.api.endpoints.chat.handler import generation_params
+from pilotlight.errors import InvalidRequest
+from pilotlight.generation import Prompt, TextPrompt
+from pilotlight.schema.chat.messages import Message
+from pilotlight.schema.chat.request import ChatCompletionRequest
+from pilotlight.schema.tokens import TokenizeRequest
+
+_INPUTS = ("content", "prompt", "messages")
+_OF_TEXT = ("add_special", "add_special_tokens", "parse_special")
+_OF_MESSAGES = (
+    "add_generation_prompt",
+    "continue_final_message",
+    "tools",
+    "chat_template_kwargs",
+)
+
+
+def prompt_of(asked: TokenizeRequest) -> Prompt:
+    """Return the prompt.
+
+    Raises `InvalidRequest` where there are none or several, and for a field of another kind of it.
+    """
+    given = [name for name in _INPUTS if getattr(asked, name) is not None]
+    if not given:
+        raise InvalidRequest("one of content, prompt and messages is required", param="content")
+    kind = given[0]
+    for other in given[1:]:
+        raise InvalidRequest(f"{other}: there is {kind} already", param=other)
+    for name in _OF_TEXT if kind == "messages" else _OF_MESSAGES:
+        if getattr(asked, name) is not None:
+            raise InvalidRequest(f"{name}: does not go with {kind}", param=name)
+    if asked.messages is not None:
+        return _conversation(asked, asked.messages)
+    return _text(asked)
+
+
+def _text(asked: TokenizeRequest) -> TextPrompt:
+    if asked.content is not None:
+        return TextPrompt(asked.content, _begins(asked, default=False), _special(asked), "content")
+    return TextPrompt(asked.prompt or "", _begins(asked, default=True), _special(asked), "prompt")
+
+
+def _special(asked: TokenizeRequest) -> bool:
+    return asked.parse_special is not False
+
+
+def _begins(asked: TokenizeRequest, *, default: bool) -> bool:
+    said = {asked.add_special, asked.add_special_tokens} - {None}
+    if len(said) > 1:
+        raise InvalidRequest(
+            "add_special_tokens: add_special says otherwise", param="add_special_tokens"
+        )
+    return True in said or (not said and default)
+
+
+def _conversation(asked: TokenizeRequest, messages: list[Message]) -> Prompt:
+    chat = ChatCompletionRequest(
+        model=asked.model,
+        messages=messages,
+        tools=asked.tools,
+        chat_template_kwargs=asked.chat_template_kwargs,
+        continue_final_message=asked.continue_final_message,
+        add_generation_prompt=asked.add_generation_prompt,
+    )
+    (prompt,) = generation_params(chat, max_tokens=1).prompts
+    return prompt

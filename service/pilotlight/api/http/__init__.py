@@ -1,0 +1,1 @@
+"""What every endpoint shares of HTTP: bodies, streams, errors, keys, limits, logs."""

@@ -1,0 +1,83 @@
+"""Stands before the routes: whoever has to be known and is not gets a 401, and no more."""
+
+from typing import Any, cast
+
+from litestar import Litestar, Request
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.utils import normalize_path
+
+from pilotlight.access import ANONYMOUS, Authenticator, Caller
+from pilotlight.api.http.errors import handle_error
+from pilotlight.api.openapi.operation import Operation, operations
+from pilotlight.errors import InvalidApiKey, RateLimited, ServiceError
+
+_CALLER = "pilotlight_caller"
+_POLICY_VIOLATION = 1008
+"""The code of a WebSocket that is closed for who asks (RFC 6455, 7.4.1)."""
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Return who sent the request of *scope*; of public endpoints nobody asks, nor before."""
+    return cast("Caller", scope.get("state", {}).get(_CALLER, ANONYMOUS))
+
+
+def account_of(request: Request[Any, Any, Any]) -> str:
+    """Return what the limits of *request*'s caller are counted under."""
+    return caller_of(request.scope).account
+
+
+class Guard:
+    """An ASGI application before *app*, which gets those requests alone that may be answered.
+
+    Litestar runs its middleware and guards only once a route was found (2.25), so that paths and
+    methods which are not there would be told apart without a key. Nothing of a body is read here.
+    """
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, public: frozenset[str]) -> None:
+        """Leave the paths *public* open to everybody."""
+        self._app = app
+        self._authenticator = authenticator
+        self._public = public
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it with the error of its path's shape."""
+        if normalize_path(scope["path"]) not in self._public:  # as Litestar's router reads it
+            client = scope.get("client")
+            try:
+                caller = self._authenticator.authenticate(
+                    list(scope["headers"]), None if client is None else client[0]
+                )
+            except (InvalidApiKey, RateLimited) as error:
+                await _refuse(error, scope, receive, send)
+                return
+            scope.setdefault("state", {})[_CALLER] = caller
+        await self._app(scope, receive, send)
+
+
+async def _refuse(error: ServiceError, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == ScopeType.WEBSOCKET:
+        await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": error.message})
+        return
+    request: Request[Any, Any, Any] = Request(scope, receive, send)
+    response = handle_error(request, error).to_asgi_response(app=None, request=request)
+    await response(scope, receive, send)
+
+
+def public_paths(app: Litestar) -> frozenset[str]:
+    """Return the paths of *app* at which everything is public."""
+    public: set[str] = set()
+    closed: set[str] = set()
+    for path, _, operation in operations(app):
+        (public if operation.public else closed).update(_spelled_out(path, operation))
+    return frozenset(public - closed)  # the chat endpoint may be moved to any of them
+
+
+def _spelled_out(path: str, operation: Operation) -> set[str]:
+    """Return every path that *path* stands for; of a parameter the values that are listed."""
+    paths = {path}
+    for parameter in operation.parameters:
+        if parameter.place == "path":
+            values = parameter.schema.get("enum", ())
+            paths = {one.replace(f"{{{parameter.name}}}", v) for one in paths for v in values}
+    return paths

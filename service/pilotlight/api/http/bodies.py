@@ -1,0 +1,91 @@
+"""From a request's bytes to a struct, or to the documented error."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from litestar import Request
+from litestar.exceptions import InternalServerException
+
+from pilotlight.api.http import lenient
+from pilotlight.api.http.content_coding import coding_of, decoded
+from pilotlight.api.http.disconnect import ClientDisconnected
+from pilotlight.api.http.refusals import explained
+from pilotlight.errors import InvalidRequest, UnsupportedMediaType
+from pilotlight.schema.declared import decode_declared
+from pilotlight_backend import decode_errors
+
+T = TypeVar("T")
+
+
+class Body(Generic[T]):
+    """Decodes one endpoint's body; made once.
+
+    Not Litestar's own decoding: that takes any content type and names no place (it calls every
+    missing or unknown field `data`).
+    """
+
+    def __init__(self, kind: type[T]) -> None:
+        self._kind = kind
+        self._decoder = msgspec.json.Decoder(kind, dec_hook=_declared)
+
+    async def read(self, request: Request[Any, Any, Any], *, ignore_unknown: bool) -> T:
+        """Return the body of *request*.
+
+        Raises `InvalidRequest` with the field at fault, `UnsupportedMediaType`, or
+        `ClientDisconnected`.
+        """
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise UnsupportedMediaType(
+                f"the content type is {media_type or 'missing'}, expected application/json"
+            )
+        body = await _bytes_of(request)
+        if not body.strip():
+            raise InvalidRequest("the body is empty, expected a JSON object")
+        return self.decode(body, ignore_unknown=ignore_unknown)
+
+    def decode(self, body: bytes, *, ignore_unknown: bool) -> T:
+        """Return *body* as the struct; raises `InvalidRequest`."""
+        try:
+            return self._decode(body, ignore_unknown=ignore_unknown)
+        except msgspec.ValidationError as error:
+            reason, path = decode_errors.split(str(error))
+            reason = explained(reason, path, self._kind)
+            message = f"{path}: {reason}" if path else f"the body: {reason}"
+            raise InvalidRequest(message, param=path) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            reason = decode_errors.syntax(error)
+            raise InvalidRequest(f"the body is not valid JSON: {reason}") from None
+        except RecursionError:
+            raise InvalidRequest("the body is nested too deeply") from None
+
+    def _decode(self, body: bytes, *, ignore_unknown: bool) -> T:
+        try:
+            return self._decoder.decode(body)
+        except msgspec.ValidationError:
+            # The lenient reading is slower, and refuses in the same words what is wrong in both.
+            return lenient.decode(body, self._kind, ignore_unknown=ignore_unknown)
+
+
+def _declared(kind: type[Any], value: Any) -> Any:
+    return decode_declared(kind, value, msgspec.convert, skip_unknown=False)
+
+
+async def _bytes_of(request: Request[Any, Any, Any]) -> bytes:
+    """Return the body of *request*, decoded; raises `ClientDisconnected`, or a `ServiceError`.
+
+    Litestar bounds what is sent, and what that is decoded to has the same bound.
+
+    Not `request.body()`, which keeps the bytes for as long as the request is under way: one that
+    waits for its turn would hold all that it says twice.
+    """
+    coding = coding_of(request.headers.getall("content-encoding", []))
+    pieces: AsyncIterator[bytes] = request.stream()
+    if coding is not None:
+        most = request.route_handler.resolve_request_max_body_size()
+        pieces = decoded(pieces, coding, most)
+    try:
+        return b"".join([piece async for piece in pieces])
+    except InternalServerException:  # Litestar's word for a client that leaves in the middle of it
+        raise ClientDisconnected from None

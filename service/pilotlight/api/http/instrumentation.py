@@ -1,0 +1,135 @@
+"""Every request is watched: it gets an id, and when it has ended, log, metrics and traces know."""
+
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPMethod
+from urllib.parse import quote
+
+from litestar.enums import ScopeType
+from litestar.types import (
+    ASGIApp,
+    HTTPReceiveMessage,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    WebSocketReceiveMessage,
+)
+
+from pilotlight.access import ANONYMOUS
+from pilotlight.api.http.access_log import log_request
+from pilotlight.api.http.auth import caller_of
+from pilotlight.api.http.error_bodies import ANTHROPIC, shape_at
+from pilotlight.api.http.sse import Headers
+from pilotlight.observability.metrics import OTHER, Metrics
+from pilotlight.observability.request_watch import RequestWatch, request_id, trace_context, watching
+from pilotlight.observability.traces import Traces
+
+_GONE = 499
+"""nginx's status of a request whose client hung up before it was answered."""
+_FAILED = 500
+_METHODS = frozenset(map(str, HTTPMethod))
+_LONGEST_PATH = 200
+"""Characters of a path that is not served, in logs."""
+
+
+class Watched:
+    """An ASGI application that watches the requests to another one, those it refuses included.
+
+    It stands around Litestar's own handling: a middleware there sees no request without a route.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        traces: Traces,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._traces = traces
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; when this returns it has been told of."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        began = self._clock()
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        method = str(scope["method"])
+        watch = RequestWatch(
+            id=request_id(headers.get("x-request-id")),
+            method=method if method in _METHODS else OTHER,
+            path=quote(scope["path"][:_LONGEST_PATH], errors="replace"),
+            trace=trace_context(headers),
+        )
+        wire = _Wire(watch, receive, send, _id_headers(watch.id, scope["path"]))
+        span = self._traces.begin(watch, scope.get("scheme", "http"), headers)
+        with watching(watch):
+            try:
+                await self._app(scope, wire.receive, wire.send)
+            finally:
+                _note_scope(watch, scope)
+                record = watch.record(wire.status, self._clock() - began)
+                log_request(watch, record)
+                self._metrics.note(record)
+                if span is not None:
+                    self._traces.end(span, watch, record)
+
+
+class _Wire:
+    """What goes to and fro in one request, looked at on its way."""
+
+    def __init__(self, watch: RequestWatch, receive: Receive, send: Send, headers: Headers) -> None:
+        self._watch = watch
+        self._receive = receive
+        self._send = send
+        self._headers = headers
+        self._whole = False
+        self._status: int | None = None
+
+    @property
+    def status(self) -> int:
+        """The status that was sent; where none was, what that comes to."""
+        if self._status is not None:
+            return self._status
+        return _GONE if self._watch.client_gone else _FAILED
+
+    async def receive(self) -> HTTPReceiveMessage | WebSocketReceiveMessage:
+        """Wait for the next message, and notice a client that hangs up."""
+        message = await self._receive()
+        # Servers say it of every connection once its answer is whole.
+        if message["type"] == "http.disconnect" and not self._whole:
+            self._watch.client_gone = True
+        return message
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Pass *message* on. No coroutine: it is called for every token."""
+        if message["type"] == "http.response.start":
+            self._status = _GONE if self._watch.client_gone else message["status"]
+            message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._whole = True
+        return self._send(message)
+
+
+def _id_headers(request_id: str, path: str) -> Headers:
+    """Return the id under the name of each kind of client that reads *path*'s answers."""
+    value = request_id.encode()
+    headers = [(b"x-request-id", value)]
+    return [*headers, (b"request-id", value)] if shape_at(path) is ANTHROPIC else headers
+
+
+def _note_scope(watch: RequestWatch, scope: Scope) -> None:
+    """Note what the layers below left in *scope*: the route, and who asks where that is known."""
+    template = scope.get("path_template")
+    if isinstance(template, str):
+        watch.path = watch.route = template
+    operation = getattr(scope.get("route_handler"), "opt", {}).get("operation")
+    watch.operation = getattr(operation, "tag", None)
+    caller = caller_of(scope)
+    watch.caller = None if caller is ANONYMOUS else caller.name

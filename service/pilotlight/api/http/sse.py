@@ -1,0 +1,155 @@
+"""Server-sent events: their bytes, and a response that ends its source when the client leaves."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
+from litestar.types import Receive, Scope, Send
+
+from pilotlight.api.http.disconnect import ClientDisconnected, unless_disconnected
+from pilotlight.observability.request_watch import overdue
+
+DONE = b"data: [DONE]\n\n"
+_LAST_WORDS = 5.0
+"""Seconds in which a client takes what it is told when its time is over."""
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    # nginx would gather the events otherwise (its X-Accel-Buffering).
+    (b"x-accel-buffering", b"no"),
+]
+_encoder = msgspec.json.Encoder()
+
+
+def encode(event: Any) -> bytes:
+    """Return *event* as one message."""
+    return b"data: " + _encoder.encode(event) + b"\n\n"
+
+
+def encode_named(name: str, event: Any) -> bytes:
+    """Return *event* as one message of the type *name*."""
+    return b"event: " + name.encode() + b"\n" + encode(event)
+
+
+def comment(text: str) -> bytes:
+    """Return *text* as what a reader of events passes over, whatever it holds."""
+    return f": {' '.join(text.splitlines())}\n\n".encode()
+
+
+PING = comment("keep-alive")
+
+
+class Idle(Protocol):
+    """What a stream says where it has nothing else to say."""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the stream may be silent; None for ever, from then on."""
+
+    async def words(self) -> bytes:
+        """Return what to say."""
+
+
+class EventSourceResponse:
+    """An ASGI application that sends *messages*, bytes of any number of events at a time.
+
+    Not Litestar's `Stream`: when the client leaves while a chunk is being sent, that drops the
+    generator to be closed at some later time; here it is closed before the call returns, and with
+    it the request in the engine.
+    """
+
+    def __init__(
+        self,
+        messages: AsyncGenerator[bytes],
+        close: Callable[[], Awaitable[None]],
+        headers: Headers = (),
+        idle: Idle | None = None,
+        overdue: Callable[[], bytes] | None = None,
+    ) -> None:
+        """*close* ends what *messages* are made of, once they are closed themselves.
+
+        *overdue* has the last words of a stream whose request's time is over.
+
+        Closing a generator that was never begun runs none of it, so *messages* could not do that
+        for a client that leaves before the first.
+        """
+        self._messages = messages
+        self._close = close
+        self._headers = [*_HEADERS, *headers]
+        self._idle = idle
+        self._overdue = overdue
+        self._began = False
+        self._spoke_at = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        """Send the messages; returns when the last is sent or the client has gone."""
+        try:
+            await unless_disconnected(receive, self._send(send))
+        except ClientDisconnected:
+            pass
+        except asyncio.CancelledError:
+            if self._overdue is None or not self._began or not overdue():
+                raise
+            await self._end()  # first of all the slot is free: the client may not read
+            await self._speak_last(receive, send, self._overdue())
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        await self._messages.aclose()
+        await self._close()
+
+    async def _speak_last(self, receive: Receive, send: Send, words: bytes) -> None:
+        """Send *words* to whoever still reads, and end the stream."""
+
+        async def speak() -> None:
+            await send({"type": "http.response.body", "body": words, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        with suppress(ClientDisconnected, TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS):
+                await unless_disconnected(receive, speak())
+
+    async def _send(self, send: Send) -> None:
+        self._began = True
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        async with self._never_silent(send):
+            async for message in self._messages:
+                if message:
+                    self._spoke_at = self._now()
+                    await send({"type": "http.response.body", "body": message, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    @asynccontextmanager
+    async def _never_silent(self, send: Send) -> AsyncIterator[None]:
+        """Say that the stream is idle where it is.
+
+        A task of its own looks at the clock, so that a message costs no timer.
+        """
+        if self._idle is None:
+            yield
+            return
+        self._spoke_at = self._now()
+        task = asyncio.create_task(self._speak(send, self._idle))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _speak(self, send: Send, idle: Idle) -> None:
+        while (seconds := idle.seconds) is not None:
+            if (left := self._spoke_at + seconds - self._now()) > 0:
+                await asyncio.sleep(left)
+                continue
+            spoke_at, words = self._spoke_at, await idle.words()
+            if spoke_at == self._spoke_at:  # nothing was said meanwhile
+                self._spoke_at = self._now()
+                await send({"type": "http.response.body", "body": words, "more_body": True})
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

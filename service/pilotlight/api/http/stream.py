@@ -1,0 +1,115 @@
+"""An answer as a stream, whichever endpoint's: when it begins, and how it ends."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
+
+from litestar import Request
+
+from pilotlight.api.http import sse
+from pilotlight.api.http.disconnect import unless_disconnected
+from pilotlight.api.http.errors import as_service_error
+from pilotlight.api.http.keep_alive import KeepAlive
+from pilotlight.api.http.time_limit import time_is_over
+from pilotlight.errors import ServiceError
+from pilotlight.generation import Begun, Events, FirstToken
+from pilotlight.observability.request_watch import note_error
+from pilotlight.observability.timing import server_timing
+
+_PATIENCE = 0.25
+"""Seconds in which an answer mostly begins, or is refused with a status of its own, before a
+stream that may show the loading does."""
+
+
+class Projection(Protocol):
+    """An endpoint's words for what happens to an answer, as bytes of server-sent events."""
+
+    def encode(self, events: Events) -> bytes:
+        """Return what a stream says of *events*."""
+
+    def fail(self, error: ServiceError) -> bytes:
+        """Return what a stream says of a fault that ends it; `end` follows."""
+
+    def end(self) -> bytes:
+        """Return a stream's last bytes."""
+
+
+class AnswerStream:
+    """One request's streamed answer."""
+
+    def __init__(
+        self,
+        request: Request[Any, Any, Any],
+        generation: AsyncGenerator[Events],
+        projection: Projection,
+        keep_alive: KeepAlive,
+    ) -> None:
+        """*keep_alive* has the words of a silent stream, which may begin before its answer does."""
+        self._request = request
+        self._generation = generation
+        self._projection = projection
+        self._keep_alive = keep_alive
+
+    async def response(self) -> sse.EventSourceResponse:
+        """Return the response, once its status is known to be 200 or the loading is to be shown.
+
+        The first events come before the 200, so that an early error keeps its own status. They are
+        empty where the request was found right and waits for a slot: what goes wrong after them is
+        the server's fault, and ends the stream.
+        """
+        first = asyncio.ensure_future(anext(self._generation))
+
+        async def close() -> None:
+            first.cancel()  # a generator cannot be closed while its next event is awaited
+            await asyncio.wait((first,))
+            await self._generation.aclose()
+
+        patience = _PATIENCE if self._keep_alive.shows_loading else None
+        try:
+            waiting = asyncio.wait((first,), timeout=patience)
+            await unless_disconnected(self._request.receive, waiting)
+            headers = _headers(first.result()) if first.done() else ()
+        except BaseException:
+            await close()
+            raise
+        return sse.EventSourceResponse(
+            self._messages(first), close, headers, self._keep_alive, overdue=self._overdue
+        )
+
+    async def _messages(self, first: asyncio.Future[Events]) -> AsyncGenerator[bytes]:
+        """Yield the bytes; what goes wrong on the way ends them as the projection has it."""
+        try:
+            if not (first.done() and first.result()):
+                yield await self._keep_alive.words()
+            yield self._encode(await first)
+            async for events in self._generation:
+                yield self._encode(events)
+        except Exception as error:  # noqa: BLE001 - the status is sent; only the stream can tell
+            yield self._failed(as_service_error(error, self._request))
+        yield self._projection.end()
+
+    def _failed(self, failure: ServiceError) -> bytes:
+        note_error(failure.code)
+        return self._projection.fail(failure)
+
+    def _overdue(self) -> bytes:
+        return self._failed(time_is_over()) + self._projection.end()
+
+    def _encode(self, events: Events) -> bytes:
+        if events:
+            self._keep_alive.begin()
+        # The headers are gone; a reader of events passes over a comment.
+        comments = [
+            sse.comment(f"server-timing: {server_timing(event.receipt)}")
+            for _, event in events
+            if isinstance(event, FirstToken)
+        ]
+        return b"".join((*comments, self._projection.encode(events)))
+
+
+def _headers(events: Events) -> sse.Headers:
+    """Return what is known of a cold start when the answer begins."""
+    for _, event in events:
+        if isinstance(event, Begun | FirstToken) and event.receipt is not None:
+            return ((b"server-timing", server_timing(event.receipt).encode()),)
+    return ()

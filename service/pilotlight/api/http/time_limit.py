@@ -1,0 +1,94 @@
+"""What a request may take: so long to send its body, and so long until its answer is whole."""
+
+import asyncio
+from typing import Any
+
+from litestar import Request
+from litestar.enums import ScopeType
+from litestar.types import (
+    ASGIApp,
+    HTTPReceiveMessage,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    WebSocketReceiveMessage,
+)
+
+from pilotlight.api.http.errors import handle_error
+from pilotlight.errors import RequestTimeout, TimeLimitExceeded
+from pilotlight.observability.request_watch import current
+
+
+class TimeLimit:
+    """An ASGI application before *app* that ends requests whose time is over.
+
+    One timer for a request, around all that is done for it: what it waits for is cancelled, as if
+    its client had gone. A stream under way catches that and has its own last words.
+    """
+
+    def __init__(self, app: ASGIApp, *, whole: float, body: float) -> None:
+        """Give a request *whole* seconds, and *body* of them to its body; 0 is any time."""
+        self._app = app
+        self._whole = whole or None
+        self._body = body or None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        began = False
+
+        async def send_noticed(message: Message) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self._whole) as limit:
+                if watch := current():
+                    watch.limit, watch.limit_seconds = limit, self._whole or 0.0
+                await self._app(scope, _Body(receive, self._body).receive, send_noticed)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            if not began:
+                await _refuse(scope, receive, send)
+
+
+def time_is_over() -> TimeLimitExceeded:
+    """Return what the current request is told when its time is over."""
+    watch = current()
+    seconds = watch.limit_seconds if watch else 0.0
+    return TimeLimitExceeded(f"the answer was not whole in the {seconds:g} s that a request has")
+
+
+class _Body:
+    """Receives a request's body, for so long."""
+
+    def __init__(self, receive: Receive, seconds: float | None) -> None:
+        self._receive = receive
+        self._seconds = seconds
+        self._until = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        self._whole = False
+
+    async def receive(self) -> HTTPReceiveMessage | WebSocketReceiveMessage:
+        """Return the next message; raises `RequestTimeout` where the body does not end in time."""
+        if self._whole or self._until is None:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._until) as limit:
+                message = await self._receive()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise RequestTimeout(f"the body was not whole in {self._seconds:g} s") from None
+        self._whole = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    request: Request[Any, Any, Any] = Request(scope, receive, send)
+    response = handle_error(request, time_is_over()).to_asgi_response(app=None, request=request)
+    await response(scope, receive, send)

@@ -1,0 +1,57 @@
+"""An answer that is not streamed, whichever endpoint's: its events to the end, and its bytes."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from litestar import MediaType, Response
+from msgspec import Struct
+
+from pilotlight.generation import Begun, Ended, Events, FirstToken
+from pilotlight.observability.timing import Phases, server_timing
+from pilotlight.output.events import OutputEvent
+
+_encoder = msgspec.json.Encoder()
+
+
+class Whole(Struct, frozen=True):
+    """What is known of a request once all its answers have ended."""
+
+    begun: Begun
+    endings: Mapping[int, Ended]
+    """By the answers' numbers."""
+    receipt: Phases | None
+    """Where the time of a cold start went."""
+
+
+async def read_whole(
+    generation: AsyncGenerator[Events], add: Callable[[int, OutputEvent], None]
+) -> Whole:
+    """Read *generation* to its end; *add* is given the outputs with their answers' numbers."""
+    endings: dict[int, Ended] = {}
+    begun: Begun | None = None
+    receipt: Phases | None = None
+    async with aclosing(generation):
+        async for events in generation:
+            for number, event in events:
+                match event:
+                    case Begun():
+                        begun = event
+                        receipt = event.receipt or receipt
+                    case FirstToken():
+                        receipt = event.receipt
+                    case Ended():
+                        endings[number] = event
+                    case _:
+                        add(number, event)
+    assert begun  # noqa: S101 - a generation begins, or raises
+    return Whole(begun, endings, receipt)
+
+
+def json_response(answer: Any, receipt: Phases | None) -> Response[bytes]:
+    """Return *answer* as JSON, with the receipt of a cold start."""
+    headers = {} if receipt is None else {"Server-Timing": server_timing(receipt)}
+    return Response(
+        _encoder.encode(answer), status_code=200, media_type=MediaType.JSON, headers=headers
+    )

@@ -1,0 +1,346 @@
+"""The OpenAPI document, generated from the routes, their operations and the wire types.
+
+Litestar's own generator is left aside: it moves bounds out of unions, loses minimums of 0 and knows
+no `additionalProperties: false` (Litestar 2.25 with msgspec 0.22). `msgspec.json.schema_components`
+says exactly what the decoder does.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Litestar
+
+from pilotlight import __version__
+from pilotlight.api.http.content_coding import SUPPORTED
+from pilotlight.api.http.error_bodies import ANTHROPIC, ErrorShape
+from pilotlight.api.http.rate_limit_headers import DURATION
+from pilotlight.api.openapi.operation import Answer, Content, Operation, Parameter, operations
+from pilotlight.api.openapi.wire_schemas import REF, finished, spelled_out
+from pilotlight.errors import (
+    HeadTooLarge,
+    InvalidApiKey,
+    RateLimited,
+    RequestTimeout,
+    ServiceError,
+    TimeLimitExceeded,
+    TooManyRequests,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from pilotlight.schema.base import Request
+from pilotlight.schema.declared import DeclaredTool, schema_of_declared
+
+_TAGS = [
+    {"name": "chat", "description": "Answers to conversations."},
+    {"name": "responses", "description": "Answers to conversations, as lists of items."},
+    {"name": "messages", "description": "Answers to conversations, as Anthropic's clients ask."},
+    {"name": "completions", "description": "Text completions."},
+    {"name": "tokens", "description": "Texts to tokens, and tokens to text."},
+    {"name": "embeddings", "description": "Embeddings of texts."},
+    {"name": "models", "description": "The models that can be asked."},
+    {"name": "health", "description": "Probes for platforms and people."},
+    {"name": "document", "description": "This document."},
+]
+
+_RETRY_HEADERS = {
+    "Retry-After": {
+        "description": "Seconds until another try is worth it, from 1 to 60.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 60},
+    },
+    "retry-after-ms": {
+        "description": "The same in milliseconds; OpenAI's clients read it first.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 60000},
+    },
+}
+_REQUEST_ID = "req_5f0c7d1e9a3b48c26d704e1f"
+_ID_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 128}
+
+
+def _rate_headers(counted: str) -> dict[str, Any]:
+    """Return the headers that tell how a caller's limit of *counted* a minute stands."""
+    of = f"{counted} a minute; only where the caller has such a limit."
+    return {
+        f"RateLimit{counted.title()}": {
+            "description": f"The caller's limit of {of}",
+            "schema": {"type": "integer", "minimum": 1},
+            "example": 60,
+        },
+        f"RateRemaining{counted.title()}": {
+            "description": f"What is left of the limit of {of}",
+            "schema": {"type": "integer", "minimum": 0},
+            "example": 59,
+        },
+        f"RateReset{counted.title()}": {
+            "description": f"The time until all is left again of the limit of {of}",
+            "schema": {"type": "string", "pattern": DURATION},
+            "example": "1m30s",
+        },
+    }
+
+
+_HEADERS = {
+    "XRequestId": {
+        "description": (
+            "The request's id, for the server's log: the client's own `x-request-id` where it is"
+            " fit, else a new one."
+        ),
+        "schema": _ID_SCHEMA,
+        "example": _REQUEST_ID,
+    },
+    "RequestId": {
+        "description": "The same, under the name that Anthropic's clients read.",
+        "schema": _ID_SCHEMA,
+        "example": _REQUEST_ID,
+    },
+    **_rate_headers("requests"),
+    **_rate_headers("tokens"),
+}
+"""What the components call the headers of many responses."""
+_RATE_HEADERS = {
+    f"x-ratelimit-{what}-{counted}": {"$ref": f"#/components/headers/{name}"}
+    for name, what, counted in (
+        ("RateLimitRequests", "limit", "requests"),
+        ("RateRemainingRequests", "remaining", "requests"),
+        ("RateResetRequests", "reset", "requests"),
+        ("RateLimitTokens", "limit", "tokens"),
+        ("RateRemainingTokens", "remaining", "tokens"),
+        ("RateResetTokens", "reset", "tokens"),
+    )
+}
+"""What is told of a caller's limits, each where there is such a limit."""
+_ID_HEADERS = {"x-request-id": {"$ref": "#/components/headers/XRequestId"}}
+_ANTHROPIC_ID_HEADERS = {"request-id": {"$ref": "#/components/headers/RequestId"}}
+_SHOULD_RETRY = {
+    "x-should-retry": {
+        "description": "Whether OpenAI's clients should try again: `false` where no try can help.",
+        "schema": {"type": "string", "enum": ["true", "false"]},
+    }
+}
+_NO_RETRY = {
+    "x-should-retry": {
+        "description": "Tells OpenAI's clients not to try again: that would take as long.",
+        "schema": {"type": "string", "const": "false"},
+    }
+}
+_CLOSES = {
+    "Connection": {
+        "description": "The connection ends, for the rest of the request was not read.",
+        "schema": {"type": "string", "const": "close"},
+    }
+}
+_ACCEPTED = {
+    "Accept-Encoding": {
+        "description": "The content encodings that a body may have, where it had another one.",
+        "schema": {"type": "string", "const": ", ".join(SUPPORTED)},
+    }
+}
+_CHALLENGE = {
+    "WWW-Authenticate": {
+        "description": "How to say who is calling.",
+        "schema": {"type": "string", "const": "Bearer"},
+    }
+}
+_SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, as OpenAI's clients send it.",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-api-key",
+        "description": "An API key, as Anthropic's clients send it.",
+    },
+}
+
+
+def build_document(
+    app: Litestar, *, chat_completions_path: str, key_required: bool = False
+) -> dict[str, Any]:
+    """Return the document of *app*, whose every route carries an operation.
+
+    `info.x-chat-completions-path` names the chat endpoint's path also where it is not served.
+    Unless it is said that a *key is required*, it is optional: with it and without it a request is
+    one that the document has.
+    """
+    served = [one for one in operations(app) if one[2].documented]
+    asked = {kind for _, _, operation in served for kind in _asked(operation)}
+    answered = {kind for _, _, operation in served for kind in _answered(operation)}
+    ordered = sorted(asked | answered, key=lambda kind: kind.__name__)
+    # What lists of tools offer is reached over the hook alone, which msgspec does not follow.
+    ordered += [kind.offered for kind in DeclaredTool.__subclasses__()]
+    schemas, components = msgspec.json.schema_components(
+        ordered, schema_hook=partial(schema_of_declared, ref_template=REF), ref_template=REF
+    )
+    by_type = dict(zip(ordered, schemas, strict=True))
+    _free_untagged(components)
+    components = finished(
+        components,
+        requests=[by_type[kind] for kind in asked],
+        answers=[by_type[kind] for kind in answered],
+    )
+    paths: dict[str, dict[str, Any]] = {}
+    for path, method, operation in served:
+        described = _operation(operation, by_type)
+        if method == "post":
+            _tell_rates(described["responses"])
+        paths.setdefault(path, {})[method] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Pilotlight",
+            "version": __version__,
+            "description": "Language models behind the OpenAI API.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            "x-chat-completions-path": chat_completions_path,
+        },
+        "tags": _TAGS,
+        # Said once for all operations: openapi-python-client 0.29 would take a key that one
+        # operation has as optional for a required one.
+        "security": [
+            *({name: []} for name in _SECURITY_SCHEMES),
+            *([] if key_required else [{}]),
+        ],
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": components,
+            "headers": _HEADERS,
+            "securitySchemes": _SECURITY_SCHEMES,
+        },
+    }
+
+
+def _free_untagged(components: dict[str, Any]) -> None:
+    """Let those go without a tag that the lenient reading takes so."""
+    for kind in Request.__subclasses__():
+        if kind.untagged and kind.__name__ in components:
+            components[kind.__name__]["required"].remove(kind.__struct_config__.tag_field)
+
+
+def _asked(operation: Operation) -> Iterable[Any]:
+    return [operation.body.type] if operation.body and operation.body.type is not None else []
+
+
+def _answered(operation: Operation) -> Iterable[Any]:
+    contents = [content for answer in operation.answers.values() for content in answer.content]
+    types = [kind for content in contents for kind in (content.type, *content.mentions)]
+    return [operation.error_shape.wire_type, *(kind for kind in types if kind is not None)]
+
+
+def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+    }
+    if operation.public:
+        described["security"] = []
+    if operation.description:
+        described["description"] = operation.description
+    if operation.parameters:
+        described["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
+    if operation.body:
+        content = _content([operation.body], schemas)
+        described["requestBody"] = {"required": True, "content": content}
+    responses = {
+        str(status): _answer(answer, schemas) for status, answer in operation.answers.items()
+    }
+    errors = [*operation.errors, HeadTooLarge]
+    if not operation.public:  # what the guard answers
+        errors = list(dict.fromkeys((InvalidApiKey, *errors, RateLimited)))
+    responses |= _errors(errors, operation.error_shape, schemas)
+    headers = _ID_HEADERS
+    if operation.error_shape is ANTHROPIC:
+        headers = _ID_HEADERS | _ANTHROPIC_ID_HEADERS
+    for response in responses.values():
+        response["headers"] = headers | response.get("headers", {})
+    described["responses"] = dict(sorted(responses.items()))
+    return described
+
+
+def _tell_rates(responses: Mapping[str, Any]) -> None:
+    """Add how a caller's limits stand to the answers that say so: those of who was let in."""
+    for status, response in responses.items():
+        if int(status) not in (InvalidApiKey.status, HeadTooLarge.status):
+            response["headers"] |= _RATE_HEADERS
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "description": parameter.description,
+        "required": parameter.required,
+        "schema": dict(parameter.schema),
+        "example": parameter.example,
+    }
+
+
+def _answer(answer: Answer, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": answer.description}
+    if answer.content:
+        described["content"] = _content(answer.content, schemas)
+    return described
+
+
+def _content(contents: Sequence[Content], schemas: Mapping[Any, Any]) -> dict[str, Any]:
+    described = {}
+    for content in contents:
+        given = content.schema if content.schema is not None else schemas[content.type]
+        described[content.media_type] = {"schema": spelled_out(given)}
+        if content.examples:
+            examples = {name: {"value": value} for name, value in content.examples.items()}
+            described[content.media_type]["examples"] = examples
+    return described
+
+
+def _errors(
+    errors: Sequence[type[ServiceError]], shape: ErrorShape, schemas: Mapping[Any, Any]
+) -> dict[str, dict[str, Any]]:
+    """Group *errors* by status: OpenAPI has one response for each."""
+    by_status: dict[int, list[type[ServiceError]]] = {}
+    for error in errors:
+        by_status.setdefault(error.status, []).append(error)
+    return {
+        str(status): _error(status, kinds, shape, schemas) for status, kinds in by_status.items()
+    }
+
+
+def _error(
+    status: int,
+    kinds: Sequence[type[ServiceError]],
+    shape: ErrorShape,
+    schemas: Mapping[Any, Any],
+) -> dict[str, Any]:
+    codes = ", ".join(f"`{kind.code}`" for kind in kinds)
+    examples = {kind.code: _example(kind, shape) for kind in kinds}
+    content = Content(type=shape.wire_type, examples=examples)
+    described: dict[str, Any] = {
+        "description": f"{HTTPStatus(status).phrase}: {codes}.",
+        "content": _content([content], schemas),
+    }
+    headers: dict[str, Any] = {}
+    if any(issubclass(kind, TooManyRequests | Unavailable) for kind in kinds):
+        headers |= _RETRY_HEADERS
+    if any(issubclass(kind, Unavailable) for kind in kinds):
+        headers |= _SHOULD_RETRY
+    if TimeLimitExceeded in kinds:
+        headers |= _NO_RETRY
+    if UnsupportedMediaType in kinds:
+        headers |= _ACCEPTED
+    if InvalidApiKey in kinds:
+        headers |= _CHALLENGE
+    if any(issubclass(kind, RequestTimeout | HeadTooLarge) for kind in kinds):
+        headers |= _CLOSES
+    if headers:
+        described["headers"] = headers
+    return described
+
+
+def _example(kind: type[ServiceError], shape: ErrorShape) -> Any:
+    summary = (kind.__doc__ or "").partition("\n")[0]
+    return msgspec.to_builtins(shape.body(kind, summary, None, _REQUEST_ID))

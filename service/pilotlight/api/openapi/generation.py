@@ -1,0 +1,79 @@
+"""What the document says of every operation that evaluates something with a model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pilotlight.api.openapi.operation import Parameter
+from pilotlight.errors import (
+    ContextLengthExceeded,
+    InferenceError,
+    InsufficientMemory,
+    InvalidRequest,
+    ModelLoadFailed,
+    ModelLoading,
+    ModelNotFound,
+    QueueFull,
+    RateLimited,
+    RequestTimeout,
+    RequestTooLarge,
+    ServiceError,
+    ShuttingDown,
+    TimeLimitExceeded,
+    UnsupportedMediaType,
+)
+
+PREFER = Parameter(
+    name="Prefer",
+    place="header",
+    description=(
+        "`wait=N`: seconds to wait for a model that is loading, 0 included, at most 45 (RFC 7240)."
+    ),
+    schema={"type": "string"},
+    example="wait=30",
+)
+
+ERRORS: Sequence[type[ServiceError]] = (
+    InvalidRequest,
+    ContextLengthExceeded,
+    ModelNotFound,
+    RequestTimeout,
+    RequestTooLarge,
+    UnsupportedMediaType,
+    QueueFull,
+    RateLimited,
+    InferenceError,
+    ModelLoading,
+    ModelLoadFailed,
+    InsufficientMemory,
+    ShuttingDown,
+    TimeLimitExceeded,
+)
+
+
+def event_of(chunk: str) -> Mapping[str, Any]:
+    """Return the schema of a stream's messages, whose chunks are of the component *chunk*."""
+    return {
+        "description": (
+            "A message of the stream. Its data is a chunk, after a fault an error, and last"
+            " `[DONE]`."
+        ),
+        "type": "object",
+        "properties": {
+            "data": {
+                "anyOf": [
+                    {
+                        "type": "string",
+                        "contentMediaType": "application/json",
+                        "contentSchema": {
+                            "oneOf": [
+                                {"$ref": f"#/components/schemas/{chunk}"},
+                                {"$ref": "#/components/schemas/ErrorBody"},
+                            ]
+                        },
+                    },
+                    {"const": "[DONE]"},
+                ]
+            }
+        },
+        "required": ["data"],
+    }

@@ -1,0 +1,1 @@
+"""What the fields of a request mean to the generator, whichever endpoint they came to."""

@@ -1,0 +1,64 @@
+"""The commands that measure."""
+
+import os
+import sys
+from typing import Any
+
+from pilotlight.cli.table import print_table
+from pilotlight.config import ConfigError, load_settings
+
+
+def bench_streams(arguments: dict[str, Any]) -> None:
+    """Print what a running server does, in a table."""
+    import asyncio  # noqa: PLC0415
+
+    import httpx  # noqa: PLC0415
+
+    from pilotlight.cli.bench.api_key import key_headers  # noqa: PLC0415
+    from pilotlight.cli.bench.streams import bench, table  # noqa: PLC0415
+
+    try:
+        streams = [int(count) for count in arguments.pop("streams").split(",")]
+    except ValueError:
+        raise ConfigError("--streams: expected numbers, comma-separated") from None
+    url, headers = arguments.pop("url"), key_headers(os.environ)
+    try:
+        figures = asyncio.run(bench(url, streams=streams, headers=headers, **arguments))
+    except httpx.HTTPError as error:
+        sys.exit(f"pilotlight: {url}: {error}")
+    print_table(table(figures))
+
+
+def bench_cold_start(arguments: dict[str, Any]) -> None:
+    """Start the server again and again, and print where the time went."""
+    import asyncio  # noqa: PLC0415
+
+    from pilotlight.cli.bench.api_key import key_headers  # noqa: PLC0415
+    from pilotlight.cli.bench.cold_start import (  # noqa: PLC0415
+        StartFailed,
+        measure,
+        middle,
+        picture,
+        table,
+    )
+    from pilotlight.errors import ServiceError  # noqa: PLC0415
+    from pilotlight.service import Service  # noqa: PLC0415
+
+    model, prompt, rounds, drop = (
+        arguments.pop(name) for name in ("model", "prompt", "rounds", "drop_page_cache")
+    )
+    headers = key_headers(os.environ)
+    service = Service(load_settings(arguments))
+    try:
+        path = asyncio.run(service.resolver.resolve(model)).path
+        files = [file for file in (path, *path.rglob("*")) if file.is_file()] if drop else None
+        serve = [f"--{name.replace('_', '-')}={value}" for name, value in arguments.items()]
+        asked = {"model": model, "prompt": prompt, "rounds": rounds}
+        starts = list(measure(serve, **asked, files=files, headers=headers))
+    except (StartFailed, ServiceError) as error:
+        sys.exit(f"pilotlight: {error}")
+    print_table(table(starts))
+    for cache in dict.fromkeys(start.cache for start in starts):
+        print(f"\n{cache} page cache, medians")  # noqa: T201 - a command's output
+        own = [start for start in starts if start.cache == cache]
+        print("\n".join(picture(middle(own))))  # noqa: T201

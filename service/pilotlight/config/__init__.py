@@ -1,0 +1,28 @@
+"""Settings: what can be set, and how flags, variables and defaults become one `Settings`."""
+
+from pilotlight.config.loading import PREFIX, environment_name, is_secret, load_settings
+from pilotlight.config.settings import (
+    CHAT_COMPLETIONS_PATH,
+    ConfigError,
+    Count,
+    Isolation,
+    Seconds,
+    Secret,
+    Settings,
+    parse_size,
+)
+
+__all__ = [
+    "CHAT_COMPLETIONS_PATH",
+    "PREFIX",
+    "ConfigError",
+    "Count",
+    "Isolation",
+    "Seconds",
+    "Secret",
+    "Settings",
+    "environment_name",
+    "is_secret",
+    "load_settings",
+    "parse_size",
+]

@@ -1,0 +1,264 @@
+"""The one bridge from an engine's thread to asyncio.
+
+An engine emits a step's events for all its requests in one go. Each would wake the event loop by
+itself; here they are collected, and one wake-up hands over all that has come since the last.
+"""
+
+import asyncio
+import threading
+from array import array
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from weakref import WeakSet
+
+from msgspec import Struct
+
+from pilotlight.models.engine_calls import EngineCalls
+from pilotlight_backend import (
+    BackendError,
+    BaseEngine,
+    Embedded,
+    EmbeddingEngine,
+    EmbedEvent,
+    Engine,
+    EngineEvent,
+    EngineStats,
+    Failed,
+    Finish,
+    GenerateRequest,
+    RemoteEngine,
+    Started,
+    Ticket,
+    Vocabulary,
+)
+from pilotlight_backend.spans import Span
+
+_LONG = 8192
+"""Characters of a text from which on it is tokenised in a thread: fewer take under a millisecond,
+less than a thread's hop under load."""
+
+
+def _long(engine: BaseEngine) -> int:
+    """Return how long a text must be to go to a thread; with another process every text does.
+
+    That may hang, and the event loop must not wait for it.
+    """
+    return 0 if isinstance(engine, RemoteEngine) else _LONG
+
+
+def _tokens_in(characters: int) -> int:
+    """Estimate how many tokens a text comes to; about four characters are one."""
+    return characters // 4
+
+
+class Refused(Exception):
+    """An engine takes none of the requests, because of *error* with the one of this *number*."""
+
+    def __init__(self, number: int, error: BackendError) -> None:
+        super().__init__(str(error))
+        self.number = number
+        self.error = error
+
+
+class EventStream:
+    """The events of requests that were submitted together, for one reader on the event loop."""
+
+    def __init__(self, count: int) -> None:
+        self._tickets: list[Ticket] = []
+        self._arrived: list[tuple[int, EngineEvent]] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._running = set(range(count))
+
+    async def next(self) -> Sequence[tuple[int, EngineEvent]]:
+        """Return every event since the last call, waiting for one, each with its request's number.
+
+        Empty after the last event of all.
+        """
+        if not self._arrived and self._running:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def cancel(self, number: int | None = None) -> None:
+        """End one request, or all, at the engine's next step; a no-op where it has ended."""
+        for one in self._running if number is None else self._running & {number}:
+            self._tickets[one].cancel()
+
+    def _fail(self, error: BackendError) -> None:
+        for number in list(self._running):
+            self._deliver(number, Failed(error))
+
+    def _deliver(self, number: int, event: EngineEvent) -> None:
+        if number not in self._running:
+            return  # it was given up, and the engine went on after all
+        self._arrived.append((number, event))
+        if isinstance(event, Finish | Failed):
+            self._running.discard(number)
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class AsyncEngine:
+    """An engine as the event loop sees it. Made and used on one loop."""
+
+    def __init__(self, engine: Engine, calls: EngineCalls | None = None) -> None:
+        """Run what may block with *calls*; by default on threads of this object's own."""
+        self._engine = engine
+        self._calls = calls or EngineCalls()
+        self._failed: BackendError | None = None
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._pending: list[tuple[EventStream, int, EngineEvent]] = []
+        self._streams: WeakSet[EventStream] = WeakSet()
+        self._long = _long(engine)
+        self._vocabulary: Vocabulary | None = None
+        self._reading = asyncio.Lock()
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that one request may hold, prompt and answer."""
+        return self._engine.facts.context_length
+
+    async def vocabulary(self) -> Vocabulary:
+        """Return every token; read once, in a thread."""
+        async with self._reading:
+            if self._vocabulary is None:
+                self._vocabulary = await self._calls.run(self._engine.vocabulary)
+        return self._vocabulary
+
+    async def tokenize(
+        self, text: str, *, special: bool, verbatim: Sequence[Span] = ()
+    ) -> list[int]:
+        """Return *text*'s token ids; long texts are tokenised in a thread.
+
+        Names of control tokens in parts that are *verbatim* stay text.
+        """
+        tokenize = partial(self._engine.tokenize, text, special=special)
+        if verbatim:
+            tokenize = partial(tokenize, verbatim=verbatim)
+        if len(text) < self._long:
+            return tokenize()
+        return await self._calls.run(tokenize, _tokens_in(len(text)))
+
+    def submit(self, requests: Sequence[GenerateRequest]) -> EventStream:
+        """Queue *requests*, all or none; raises `Refused`."""
+        if self._failed is not None:  # nobody watches it any more, and it would never answer
+            raise Refused(0, self._failed)
+        stream = EventStream(len(requests))
+        self._streams.add(stream)
+        tickets = stream._tickets  # noqa: SLF001 - the two are one mechanism
+        try:
+            for number, request in enumerate(requests):
+                tickets.append(self._engine.submit(request, partial(self._emit, stream, number)))
+        except BaseException as error:
+            for ticket in tickets:
+                ticket.cancel()
+            if isinstance(error, BackendError):
+                raise Refused(len(tickets), error) from error
+            raise
+        return stream
+
+    def stats(self) -> EngineStats:
+        """Return the engine's snapshot."""
+        return self._engine.stats()
+
+    def fail(self, error: BackendError) -> None:
+        """End every request and call with *error*: the engine will not."""
+        self._failed = error
+        self._calls.fail(error)
+        for stream in list(self._streams):
+            stream._fail(error)  # noqa: SLF001 - the two are one mechanism
+
+    def _emit(self, stream: EventStream, number: int, event: EngineEvent) -> None:
+        """Run on the engine's thread."""
+        with self._lock:
+            self._pending.append((stream, number, event))
+            if len(self._pending) > 1:
+                return  # the wake-up is under way
+        # It raises where the loop is closed, and with it everyone who could have read the event.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._hand_over)
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            pending, self._pending = self._pending, []
+        for stream, number, event in pending:
+            stream._deliver(number, event)  # noqa: SLF001 - the two are one mechanism
+
+
+class EmbedResult(Struct, frozen=True):
+    """The vectors of one request, and how it ended; fewer of them where it did not end well."""
+
+    vectors: "Sequence[array[float]]"
+    end: Finish | Failed
+
+
+class AsyncEmbedder:
+    """An engine that embeds as the event loop sees it. Made and used on one loop."""
+
+    def __init__(self, engine: EmbeddingEngine, calls: EngineCalls | None = None) -> None:
+        """Run what may block with *calls*; by default on threads of this object's own."""
+        self._engine = engine
+        self._calls = calls or EngineCalls()
+        self._loop = asyncio.get_running_loop()
+        self._long = _long(engine)
+        self._settle: Callable[[Finish | Failed], None] = lambda _: None
+
+    def fail(self, error: BackendError) -> None:
+        """End the request under way with *error*: the engine will not."""
+        self._settle(Failed(error))
+
+    async def tokenize(self, inputs: Sequence[str | Sequence[int]]) -> list[Sequence[int]]:
+        """Return each input's token ids; those that are token ids already stay as they are."""
+
+        def tokenize() -> list[Sequence[int]]:
+            of_text = self._engine.tokenize_input
+            return [of_text(one) if isinstance(one, str) else one for one in inputs]
+
+        size = sum(len(one) for one in inputs if isinstance(one, str))
+        if size < self._long:
+            return tokenize()
+        return await self._calls.run(tokenize, _tokens_in(size))
+
+    def stats(self) -> EngineStats:
+        """Return the engine's snapshot."""
+        return self._engine.stats()
+
+    async def embed(
+        self, inputs: Sequence[Sequence[int]], *, started: Callable[[], object]
+    ) -> EmbedResult:
+        """Return the vectors of *inputs*, and tell when the request leaves the queue.
+
+        Raises what `EmbeddingEngine.embed` raises. Cancelled, it cancels the request.
+        """
+        vectors: list[array[float]] = []
+        end: asyncio.Future[Finish | Failed] = self._loop.create_future()
+
+        def settle(event: Finish | Failed) -> None:
+            if not end.done():  # it is where the caller was cancelled
+                end.set_result(event)
+
+        self._settle = settle
+
+        def emit(event: EmbedEvent) -> None:
+            """Run on the engine's thread; the loop is woken twice, and not for each vector."""
+            match event:
+                case Embedded():
+                    vectors.append(event.vector)
+                case Started():
+                    self._call(started)
+                case Finish() | Failed():
+                    self._call(settle, event)
+
+        ticket = self._engine.embed(inputs, emit)
+        try:
+            return EmbedResult(vectors, await end)
+        finally:
+            ticket.cancel()
+
+    def _call(self, function: Callable[..., object], *given: Finish | Failed) -> None:
+        # It raises where the loop is closed, and with it everyone who could have listened.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function, *given)

@@ -1,0 +1,1 @@
+"""Engines that hang or die: detection, and what becomes of their requests."""

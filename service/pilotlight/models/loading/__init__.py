@@ -1,0 +1,1 @@
+"""Loading one model: fetch, read, load, warm up; progress, deadline and history."""

@@ -1,0 +1,1 @@
+"""What is recorded of requests and loads: logs, metrics, traces, timing."""

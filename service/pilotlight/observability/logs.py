@@ -1,0 +1,171 @@
+"""Logs: one line each on standard error, as text for people or as JSON for collectors."""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from pilotlight.config import Settings
+from pilotlight.observability.request_watch import RequestWatch, TraceContext, current
+from pilotlight_backend.trace import trace
+
+
+class _Formatter(logging.Formatter):
+    """Writes exceptions without what they say: the one place where any of them is written."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name and method
+        """Return the class and the frames of the exception in *ei*, as `sys.exc_info` has it."""
+        return "" if ei[1] is None else trace(ei[1])
+
+
+class JsonFormatter(_Formatter):
+    """One JSON object a line, with the field names that Cloud Logging reads: severity, message."""
+
+    def __init__(self, cloud: "CloudLogging | None" = None) -> None:
+        """With *cloud* also the rest is named as Cloud Logging has it."""
+        super().__init__()
+        self._cloud = cloud
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return *record* as JSON, with the id of the request that it belongs to."""
+        fields: Mapping[str, Any] = getattr(record, "fields", {})
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "severity": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **self._request(),
+            **fields,
+        }
+        if self._cloud is not None and "status" in fields:
+            line["httpRequest"] = http_request(fields)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode({key: _encodable(value) for key, value in line.items()}).decode()
+
+    def _request(self) -> Mapping[str, Any]:
+        watch = _under_way()
+        if watch is None:
+            return {}
+        trace = watch.trace
+        if trace is None:
+            return {"request_id": watch.id}
+        if self._cloud is not None:
+            return {"request_id": watch.id, **self._cloud.trace(trace)}
+        span = {} if trace.span_id is None else {"span_id": trace.span_id}
+        return {"request_id": watch.id, "trace_id": trace.trace_id, **span}
+
+
+class TextFormatter(_Formatter):
+    """A line for people, with its fields and the id of the request that it belongs to."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; another handler's way to write the exception is not taken over."""
+        record.exc_text = None
+        return super().format(record)
+
+    def __init__(self) -> None:
+        super().__init__("%(levelname)-7s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line without a traceback, which follows it."""
+        told = " ".join(
+            f"{name}={_plain(value)}"
+            for name, value in getattr(record, "fields", {}).items()
+            if name not in _IN_MESSAGE
+        )
+        watch = _under_way()
+        parts = (super().formatMessage(record), told, f"[{watch.id}]" if watch else "")
+        return " ".join(part for part in parts if part)
+
+
+_IN_MESSAGE = frozenset(("method", "path", "status", "client_gone"))
+"""Fields that an access line's message has already."""
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = str(value)
+    return text if text.isprintable() and " " not in text else ascii(text)
+
+
+def _under_way() -> RequestWatch | None:
+    """Return the request that a line belongs to: what it began may go on when it is over."""
+    watch = current()
+    return None if watch is None or watch.over else watch
+
+
+class CloudLogging(Struct, frozen=True):
+    """What Cloud Logging takes out of a line (cloud.google.com/logging/docs/structured-logging)."""
+
+    project: str | None
+    """Whose traces they are; without it a trace is told by its bare id."""
+
+    def trace(self, trace: TraceContext) -> Mapping[str, Any]:
+        """Return the fields that put a line beside its trace."""
+        name = trace.trace_id
+        if self.project is not None:
+            name = f"projects/{self.project}/traces/{name}"
+        span = {} if trace.span_id is None else {"logging.googleapis.com/spanId": trace.span_id}
+        return {
+            "logging.googleapis.com/trace": name,
+            **span,
+            "logging.googleapis.com/trace_sampled": trace.sampled,
+        }
+
+
+def http_request(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an access line's *fields* as LogEntry's HttpRequest."""
+    return {
+        "requestMethod": fields["method"],
+        "requestUrl": fields["path"],
+        "status": fields["status"],
+        "latency": f"{fields['duration']:.6f}s",
+    }
+
+
+def _encodable(value: Any) -> Any:
+    """Write out lone surrogates, which file names can hold and JSON cannot."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def configure_logging(settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
+    """Send the process's logs to standard error. Called once, by the command line."""
+    handler = logging.StreamHandler(sys.stderr)
+    as_json = settings.log_format == "json" or (
+        settings.log_format == "auto" and not sys.stderr.isatty()
+    )
+    cloud = None
+    if settings.platform in ("cloud_run", "knative"):
+        cloud = CloudLogging(environ.get("GOOGLE_CLOUD_PROJECT") or None)
+    handler.setFormatter(JsonFormatter(cloud) if as_json else TextFormatter())
+    logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
+    sys.excepthook = _fatal
+    threading.excepthook = _ended_by
+    # uvicorn tells of its own start and stop, which `serve` has told already.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+
+def _fatal(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
+    """Log what ends the process, as everything else is: Python would write out what it says."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, frames)
+        return
+    logging.getLogger("pilotlight").critical("the process ends", exc_info=(kind, error, frames))
+
+
+def _ended_by(args: threading.ExceptHookArgs) -> None:
+    """Log what ended a thread."""
+    if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
+        name = args.thread.name if args.thread else "unknown"
+        logging.getLogger("pilotlight").error(
+            "the thread %r has ended", name, exc_info=args.exc_value
+        )

@@ -1,0 +1,257 @@
+"""What /metrics tells, in Prometheus' words.
+
+What happened is noted as plain records and counted later: importing prometheus_client takes 20 ms
+or more, most of it for an HTTP server of its own that nobody uses here, and a cold start has no
+such time to give away. Everything runs on the event loop, but for that import: it would hold up
+every request.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from pilotlight import __version__
+from pilotlight.observability.model_gauges import ModelGauges, ModelSnapshot
+from pilotlight.observability.timing import Phases
+
+_MANY = 256
+"""Records that are kept before they are counted, scraped or not."""
+_FEW = 16
+"""Records that are counted at once, when all before them are: some hundred would take longer than
+an answer that is due meanwhile."""
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class AnswerRecord(Struct, frozen=True, kw_only=True):
+    """One answer; times in seconds, None where it did not come that far."""
+
+    model: str
+    outcome: str
+    """The finish reason, `cancelled`, or an error's code."""
+    queue: float | None = None
+    prefill: float | None = None
+    first_token: float | None = None
+    """From the request's arrival, a cold model's load included."""
+    decode: float | None = None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    inputs: int = 0
+    """Texts that were embedded."""
+    hold: float | None = None
+    """Waiting for the model, where it was not ready."""
+    submitted: float | None = None
+    """From the request's arrival until the engine had it."""
+    took: float | None = None
+    """From the request's arrival until it ended, however it did."""
+
+
+class RequestRecord(Struct, frozen=True, kw_only=True):
+    """One HTTP request; *seconds* lead to its last byte, or to where the client hung up."""
+
+    method: str
+    """As HTTP has it, or `_OTHER`: clients can invent methods."""
+    route: str | None
+    """The route's template; None where nothing is served."""
+    status: int
+    """As it was sent; 499 where the client had gone before, as nginx has it."""
+    seconds: float
+    error: str | None = None
+    """The code of the error that it was answered with, also within a stream."""
+    client_gone: bool = False
+
+
+class LoadRecord(Struct, frozen=True, kw_only=True):
+    """One load of a model, with the phases that it went through."""
+
+    model: str
+    backend: str
+    outcome: str
+    """`ready`, or an error's code."""
+    phases: Phases
+    seconds: float = 0.0
+    """From the decision to load it until it was ready, or had failed."""
+
+
+Record: TypeAlias = AnswerRecord | RequestRecord | LoadRecord
+OTHER = "_OTHER"
+"""What OpenTelemetry calls what clients may invent."""
+
+
+class Metrics:
+    """Counts what it is told, and looks at the models when it is asked."""
+
+    def __init__(self, models: Callable[[], Mapping[str, ModelSnapshot]]) -> None:
+        """*models* gives a snapshot of each known model, by its name."""
+        self._gauges = ModelGauges(models)
+        self._waiting: list[Record] = []
+        self._counted: _Families | None = None
+        self._importing: threading.Thread | None = None
+        self.started_in: float | None = None
+        """Seconds from exec until requests were taken."""
+
+    def note(self, record: Record) -> None:
+        """Take one record."""
+        self._waiting.append(record)
+        if len(self._waiting) < (_MANY if self._counted is None else _FEW):
+            return
+        if self._counted is None:
+            if self._importing is None:
+                self._importing = threading.Thread(
+                    target=import_library, name="metrics", daemon=True
+                )
+                self._importing.start()
+            if self._importing.is_alive():
+                return
+        self._count()
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Return every metric, and the content type of the format that *accept* asks for."""
+        from prometheus_client.exposition import choose_encoder  # noqa: PLC0415
+
+        families = self._count()
+        if self.started_in is not None:
+            families.start.set(self.started_in)
+        encode, content_type = choose_encoder(accept)
+        return encode(families.registry), content_type
+
+    def _count(self) -> "_Families":
+        if self._counted is None:
+            self._counted = _Families(self._gauges)
+        waiting, self._waiting = self._waiting, []
+        for record in waiting:
+            match record:
+                case AnswerRecord():
+                    self._counted.answer(record)
+                case RequestRecord():
+                    self._counted.request(record)
+                case LoadRecord():
+                    self._counted.load(record)
+        return self._counted
+
+
+def import_library() -> None:
+    """Import what counts; to be called on another thread than the event loop's."""
+    import prometheus_client  # noqa: F401, PLC0415
+
+
+_TIMES = {
+    "took": (
+        "pilotlight_request_seconds",
+        "From a request's arrival at its model to its end, however that came.",
+    ),
+    "hold": ("pilotlight_hold_seconds", "Time waiting for a model that was not ready."),
+    "queue": ("pilotlight_queue_seconds", "Time waiting for a slot."),
+    "prefill": ("pilotlight_prefill_seconds", "From having a slot to the first token."),
+    "first_token": (
+        "pilotlight_time_to_first_token_seconds",
+        "From a request's arrival to its first token, a cold model's load included.",
+    ),
+    "decode": ("pilotlight_decode_seconds", "From an answer's first token to its end."),
+    "per_token": (
+        "pilotlight_time_per_output_token_seconds",
+        "Mean time from token to token of an answer.",
+    ),
+}
+"""Histograms by model, under the answer's time that each observes."""
+
+_COUNTS = {
+    "prompt_tokens": ("pilotlight_prompt_tokens", "Tokens of prompts, the cached ones included."),
+    "cached_tokens": (
+        "pilotlight_cached_tokens",
+        "Tokens of prompts that were not evaluated again.",
+    ),
+    "completion_tokens": ("pilotlight_completion_tokens", "Tokens that were generated."),
+    "inputs": ("pilotlight_embedding_inputs", "Texts that were embedded."),
+}
+"""Counters by model, under the answer's count that each adds up."""
+
+
+class _Families:
+    """The metrics themselves, in a registry of their own: two services may share a process."""
+
+    def __init__(self, gauges: ModelGauges) -> None:
+        from prometheus_client import (  # noqa: PLC0415
+            CollectorRegistry,
+            Counter,
+            Gauge,
+            Histogram,
+            ProcessCollector,
+        )
+
+        self.registry = CollectorRegistry()
+
+        def histogram(name: str, text: str, *labels: str) -> Histogram:
+            return Histogram(name, text, labels, registry=self.registry, buckets=_SECONDS)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=self.registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, labels, registry=self.registry)
+
+        self.start = gauge(
+            "pilotlight_start_seconds", "Seconds from exec until requests were taken."
+        )
+        build = gauge("pilotlight_build_info", "This server's version.", "version")
+        build.labels(__version__).set(1)
+        self._duration = histogram(
+            "pilotlight_http_request_duration_seconds",
+            "HTTP requests, from their arrival to the last byte of the answer.",
+            *("method", "route", "status"),
+        )
+        self._errors = counter(
+            "pilotlight_errors", "Requests that were answered with an error.", "route", "code"
+        )
+        self._answers = counter(
+            "pilotlight_requests", "Requests by how they ended.", "model", "outcome"
+        )
+        self._times = {key: histogram(*named, "model") for key, named in _TIMES.items()}
+        self._counts = {key: counter(*named, "model") for key, named in _COUNTS.items()}
+        self._loads = counter(
+            "pilotlight_loads", "Loads by how they ended.", "model", "backend", "outcome"
+        )
+        self._load_phases = histogram(
+            "pilotlight_load_phase_seconds", "Phases of loads.", "model", "backend", "phase"
+        )
+        self.registry.register(gauges)
+        ProcessCollector(registry=self.registry)
+
+    def answer(self, record: AnswerRecord) -> None:
+        self._answers.labels(record.model, record.outcome).inc()
+        for key, seconds in _times(record).items():
+            if seconds is not None:
+                self._times[key].labels(record.model).observe(seconds)
+        for key, counter in self._counts.items():
+            # A count of nothing makes no series: a model that embeds has no generated tokens.
+            if count := getattr(record, key):
+                counter.labels(record.model).inc(count)
+
+    def request(self, record: RequestRecord) -> None:
+        route = record.route or OTHER
+        self._duration.labels(record.method, route, record.status).observe(record.seconds)
+        if record.error is not None:
+            self._errors.labels(route, record.error).inc()
+
+    def load(self, record: LoadRecord) -> None:
+        self._loads.labels(record.model, record.backend, record.outcome).inc()
+        for phase, seconds in record.phases.items():
+            self._load_phases.labels(record.model, record.backend, phase).observe(seconds)
+
+
+def _times(record: AnswerRecord) -> dict[str, float | None]:
+    # From token to token there is a time only where there are two.
+    between = record.completion_tokens - 1
+    decode = record.decode if between > 0 else None
+    return {
+        "took": record.took,
+        "hold": record.hold,
+        "queue": record.queue,
+        "prefill": record.prefill,
+        "first_token": record.first_token,
+        "decode": decode,
+        "per_token": None if decode is None else decode / between,
+    }

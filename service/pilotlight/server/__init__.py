@@ -1,0 +1,1 @@
+"""The process: its socket, uvicorn, the application, and an orderly shutdown."""

@@ -1,0 +1,104 @@
+"""The composition root: from settings to an application."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+from litestar.types import ASGIApp
+
+from pilotlight.access import Authenticator
+from pilotlight.api.endpoints.chat.handler import chat_handler
+from pilotlight.api.endpoints.completions.handler import completions_handler
+from pilotlight.api.endpoints.docs import docs_handlers
+from pilotlight.api.endpoints.embeddings.handler import embeddings_handler
+from pilotlight.api.endpoints.health import health_handlers
+from pilotlight.api.endpoints.messages.handler import messages_handlers
+from pilotlight.api.endpoints.metrics import metrics_handler
+from pilotlight.api.endpoints.models import models_handlers
+from pilotlight.api.endpoints.responses.handler import responses_handler
+from pilotlight.api.endpoints.tokens.handler import tokens_handlers
+from pilotlight.api.http.auth import Guard, public_paths
+from pilotlight.api.http.cors import Cors
+from pilotlight.api.http.errors import handle_error
+from pilotlight.api.http.instrumentation import Watched
+from pilotlight.api.http.paths import Aliases, Paths
+from pilotlight.api.http.rate_limit_headers import RateHeaders
+from pilotlight.api.http.time_limit import TimeLimit
+from pilotlight.api.openapi.document import build_document
+from pilotlight.config import Settings
+from pilotlight.service import Service
+from pilotlight_backend import Backend
+
+
+def create_app(
+    settings: Settings,
+    *,
+    backends: Mapping[str, Backend] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Litestar:
+    """Return the application. Nothing is loaded before it starts, and then only what is preloaded.
+
+    *backends* are served beside the installed ones. Raises `ConfigError`.
+    """
+    authenticator = Authenticator(settings, clock=clock)
+    return create_app_of(Service(settings, backends=backends, clock=clock), settings, authenticator)
+
+
+def create_app_of(service: Service, settings: Settings, authenticator: Authenticator) -> Litestar:
+    """Return the application that serves *service* to those whom *authenticator* knows.
+
+    It begins the service where nobody has, and ends it.
+    """
+    handlers = [
+        *health_handlers(service.liveness, service.readiness),
+        metrics_handler(service.metrics),
+        *messages_handlers(service.generator, settings),
+        embeddings_handler(service.embedder, settings),
+        *models_handlers(service.resolver, service.describe, service.pool),
+        responses_handler(service.generator, settings),
+        completions_handler(service.generator, settings),
+        *tokens_handlers(service.generator, settings),
+        *docs_handlers(
+            lambda: build_document(
+                app,
+                chat_completions_path=settings.chat_completions_path,
+                # Users of a proxy need none, and the document is theirs too.
+                key_required=authenticator.has_keys and not authenticator.trusts_proxies,
+            )
+        ),
+    ]
+    if settings.chat_completions:
+        handlers.append(chat_handler(settings.chat_completions_path, service.generator, settings))
+    app = Litestar(
+        route_handlers=handlers,
+        exception_handlers={Exception: handle_error},
+        lifespan=[lambda _: _running(service)],
+        request_max_body_size=settings.max_request_bytes,
+        openapi_config=None,
+        logging_config=None,
+    )
+    app.state.service = service
+    app.state.paths = Paths.of(app, settings.chat_completions_path)
+    app.state.max_retry_after = settings.max_retry_after
+    timed = TimeLimit(
+        app.asgi_handler, whole=settings.request_timeout, body=settings.receive_timeout
+    )
+    limited = RateHeaders(timed, service.limiter)
+    guarded: ASGIApp = Guard(limited, authenticator, public_paths(app))
+    if settings.cors_origins:
+        guarded = Cors(guarded, settings.cors_origins)
+    watched = Watched(guarded, service.metrics, service.traces)
+    app.asgi_handler = Aliases(watched, app.state.paths)
+    return app
+
+
+@asynccontextmanager
+async def _running(service: Service) -> AsyncIterator[None]:
+    service.begin()
+    await service.traces.open()
+    service.opened()
+    try:
+        yield
+    finally:
+        await service.end()

@@ -1,0 +1,134 @@
+"""The process: a socket that listens before anything else, uvicorn on it, and an orderly end."""
+
+import asyncio
+import gc
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pilotlight import __version__, deployment
+from pilotlight.config import ConfigError, Settings
+from pilotlight.observability.logs import configure_logging
+
+if TYPE_CHECKING:
+    from pilotlight.access import Authenticator
+    from pilotlight.server.http_server import HttpServer
+    from pilotlight.service import Service
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG = 2048
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Return a listening socket: a TCP probe passes from here on, and early requests wait in it.
+
+    Raises `ConfigError` where the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"--host {settings.host} --port {settings.port}: {error.strerror or error}"
+        ) from None
+
+
+def run(settings: Settings, listener: socket.socket) -> None:
+    """Serve on *listener* until SIGTERM or SIGINT.
+
+    Then no request is admitted, those under way have `grace` seconds, and the process exits with 0.
+    """
+    for number in _SIGNALS:  # until uvicorn runs there is nothing to drain; PID 1 has no default
+        signal.signal(number, lambda *_: sys.exit(0))
+    configure_logging(settings)
+    gc.disable()  # until it has started: what is imported and built stays
+    # Imported here and below, with the port already open: they take most of the start.
+    import uvloop  # noqa: PLC0415
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, listener))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    from pilotlight.access import Authenticator  # noqa: PLC0415
+    from pilotlight.service import Service  # noqa: PLC0415
+
+    authenticator = Authenticator(settings, clock=time.monotonic)
+    service = Service(settings)
+    service.begin()
+    logger.info("%s", findings(settings))
+    if stall := deployment.warning(settings.platform, settings.hold):
+        logger.warning("%s", stall)
+    if not authenticator.closed and (open_door := exposure(listener)):
+        logger.warning("%s", open_door)
+    # The web framework is imported on a thread: models load meanwhile.
+    server = await asyncio.to_thread(_import_and_build, service, settings, authenticator, listener)
+    print(announcement(settings, listener), flush=True)  # noqa: T201 - for whoever started it
+    await server.serve(sockets=[listener])
+
+
+def _import_and_build(
+    service: "Service",
+    settings: Settings,
+    authenticator: "Authenticator",
+    listener: socket.socket,
+) -> "HttpServer":
+    from pilotlight.server.app import create_app_of  # noqa: PLC0415
+    from pilotlight.server.http_server import HttpServer  # noqa: PLC0415
+
+    app = create_app_of(service, settings, authenticator)
+    return HttpServer(app, service, settings, listener)
+
+
+def findings(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
+    """Return where this process runs, why it thinks so, and what follows for requests."""
+    from pilotlight_backend import cgroup  # noqa: PLC0415 - with the port already open
+
+    profile = deployment.detect(environ)
+    why = profile.why if profile.platform == settings.platform else "as the settings say"
+    memory = cgroup.available_memory()
+    room = "" if memory is None else f", {memory / 1e9:.1f} GB of memory"
+    cpus = cgroup.granted_cpus()
+    return (
+        f"platform {settings.platform}: {why}; {cpus} CPU{'s' if cpus > 1 else ''}{room};"
+        f" a request is held for a loading model up to {settings.hold:g} s"
+    )
+
+
+def exposure(listener: socket.socket) -> str | None:
+    """Return what to warn of where other machines reach *listener* and nobody needs a key."""
+    host = listener.getsockname()[0]
+    if ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        return None
+    return (
+        f"everybody who reaches {host} may use this server: there are no API keys"
+        " (--api-keys-file, PILOTLIGHT_API_KEYS)"
+    )
+
+
+def announcement(settings: Settings, listener: socket.socket) -> str:
+    """Return what is served where, and a line to paste. Knows only what costs no file access."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    url = f"http://{host}:{port}"
+    has_keys = settings.api_keys is not None or settings.api_keys_file is not None
+    key = ' -H "Authorization: Bearer $KEY"' if has_keys else ""
+    lines = [
+        f"Pilotlight {__version__} listens on {url}",
+        f"  try it out     {url}/swagger",
+        f"  its models     curl {url}/v1/models{key}",
+    ]
+    if settings.chat_completions:
+        endpoint = url + settings.chat_completions_path
+        body = '{"model": "spark", "messages": [{"role": "user", "content": "What is 2+2?"}]}'
+        ask = f"curl {endpoint}{key} -H 'Content-Type: application/json' -d '{body}'"
+        lines.append(f"  first answer   {ask}")
+    return "\n".join(lines)

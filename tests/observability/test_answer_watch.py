@@ -1,0 +1,82 @@
+"""When things happened to an answer."""
+
+import pytest
+
+from pilotlight.observability.answer_watch import AnswerWatch
+from pilotlight.observability.metrics import AnswerRecord
+from pilotlight.observability.timing import server_timing
+from pilotlight_backend import Usage
+
+USAGE = Usage(prompt_tokens=7, completion_tokens=3, cached_tokens=2)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_a_cold_answer_has_a_receipt(clock):
+    """The load's phases, the wait for it, then the answer's own, in the order they passed."""
+    watch = AnswerWatch(clock)
+    clock.now = 103.0
+    watch.cold({"import": 0.5, "read": 2.0, "load": 1.0})
+    watch.submitted()
+    clock.now = 104.0
+    begun = watch.begun()
+    clock.now = 106.0
+    whole = watch.first_token()
+
+    assert begun == {"import": 0.5, "read": 2.0, "load": 1.0, "hold": 3.0, "queue": 1.0}
+    assert whole == {**begun, "prefill": 2.0, "first_token": 6.0}
+    assert server_timing(begun) == (
+        "import;dur=500.0, read;dur=2000.0, load;dur=1000.0, hold;dur=3000.0, queue;dur=1000.0"
+    )
+
+
+def test_a_warm_answer_has_none(clock):
+    """Nothing is told where the model was ready."""
+    watch = AnswerWatch(clock)
+    watch.submitted()
+    assert watch.begun() is None
+    assert watch.first_token() is None
+
+
+def test_the_record_of_a_whole_answer(clock):
+    """Every time and every token, in the metrics' words."""
+    watch = AnswerWatch(clock)
+    watch.model = "m"
+    for step in (watch.submitted, watch.begun, watch.first_token):
+        clock.now += 1
+        step()
+    clock.now += 5
+    watch.ended("stop")
+    watch.spent(USAGE)
+    assert watch.record() == AnswerRecord(
+        model="m",
+        outcome="stop",
+        queue=1.0,
+        prefill=1.0,
+        first_token=3.0,
+        decode=5.0,
+        prompt_tokens=7,
+        cached_tokens=2,
+        completion_tokens=3,
+        submitted=1.0,
+        took=8.0,
+    )
+
+
+def test_the_record_of_one_that_was_cancelled_in_the_queue(clock):
+    """What it did not reach has no time."""
+    watch = AnswerWatch(clock)
+    watch.submitted()
+    clock.now += 2
+    assert watch.record() == AnswerRecord(model="", outcome="cancelled", submitted=0.0, took=2.0)

@@ -1,0 +1,119 @@
+"""What a server says of itself when it starts."""
+
+import asyncio
+import gc
+import re
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pilotlight.config import Secret, Settings, load_settings
+from pilotlight.server.http_server import hanging_up, set_aside
+from pilotlight.server.process import announcement, exposure, findings
+
+CLUSTER = {"K_SERVICE": "x", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "flags", "told"),
+    [
+        ({"K_SERVICE": "x"}, {}, "platform cloud_run: K_SERVICE is set; "),
+        (CLUSTER, {}, "platform knative: K_SERVICE and KUBERNETES_SERVICE_HOST are set; "),
+        ({}, {}, "platform none: no platform's variable is set; "),
+        ({}, {"platform": "cloud_run"}, "platform cloud_run: as the settings say; "),
+    ],
+)
+def test_it_says_where_it_runs_and_why(environ, flags, told):
+    """With the CPUs and the memory that it found, and how long requests are held."""
+    settings = load_settings(flags, environ)
+    line = findings(settings, environ)
+    assert line.startswith(told)
+    assert re.search(r"; [0-9]+ CPUs?, [0-9.]+ GB of memory; ", line)
+    assert line.endswith(f"up to {settings.hold:g} s")
+
+
+class Listener:
+    """Listens on *host*, as far as it says."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    def getsockname(self) -> tuple[str, int]:
+        return self._host, 8080
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "fe80::1%eth0"])  # noqa: S104 - what is looked at
+def test_it_warns_where_others_reach_it(host):
+    """The address and what to do about it."""
+    warning = exposure(Listener(host))
+    assert warning.startswith(f"everybody who reaches {host} may use this server")
+    assert "--api-keys-file" in warning
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_it_does_not_warn_where_nobody_else_does(host):
+    """Asked for by name, the socket still says an address."""
+    with socket.create_server(
+        (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+    ) as listener:
+        assert exposure(listener) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "needed"),
+    [
+        ({}, False),
+        ({"api_keys": Secret("s3cret")}, True),
+        ({"api_keys_file": Path("/keys")}, True),
+        ({"trusted_proxies": ("10.0.0.1",)}, False),
+    ],
+)
+def test_the_lines_to_paste_have_a_place_for_the_key(settings, needed):
+    """Where one is needed; which it is nobody is told."""
+    printed = announcement(Settings(**settings), Listener("127.0.0.1"))
+    lines = [line for line in printed.splitlines() if "curl" in line]
+    assert len(lines) == 2
+    for line in lines:
+        assert ('-H "Authorization: Bearer $KEY"' in line) == needed
+    assert "s3cret" not in printed
+
+
+@pytest.mark.parametrize(("ends", "headers"), [(False, []), (True, [(b"connection", b"close")])])
+async def test_a_server_that_ends_keeps_no_connection(ends, headers):
+    """Its answers say so, and only then; the rest of them is as it was."""
+    sent = []
+
+    async def app(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x"})
+
+    async def note(message):
+        sent.append(message)
+
+    await hanging_up(app, lambda: ends)({"type": "http"}, None, note)
+    assert sent == [
+        {"type": "http.response.start", "status": 200, "headers": headers},
+        {"type": "http.response.body", "body": b"x"},
+    ]
+
+
+async def test_what_is_there_for_good_is_not_collected():
+    """What the start built is set aside at once, and what preloading brought when it is done."""
+    loading = asyncio.Event()
+    gc.disable()
+    task = asyncio.create_task(set_aside(SimpleNamespace(preloaded=loading.wait)))
+    try:
+        await asyncio.sleep(0)
+        started = gc.get_freeze_count()
+        assert started > 1000
+        assert gc.isenabled()
+        brought = [[number] for number in range(100)]
+        loading.set()
+        await task
+        assert gc.get_freeze_count() > started
+        assert not any(one is brought for one in gc.get_objects())
+    finally:
+        gc.enable()
+        gc.unfreeze()
