@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight.cli.bench.command import cold_start
+from pilotlight.cli.bench import cold_start
 
 
 @pytest.fixture
