@@ -158,11 +158,15 @@ class ThreadNotFound(InvalidRequest):
 
 
 class ModelNotFound(ServiceError):
-    """No model has this name."""
+    """No model has this name; *nearest* is one that has a similar name."""
 
     status = 404
     type = "model_not_found"
     code = "model_not_found"
+
+    def __init__(self, message: str, nearest: str | None = None) -> None:
+        super().__init__(message, param="model")
+        self.nearest = nearest
 
 
 class TooManyRequests(ServiceError):

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from pilotlight.config import ConfigError, Settings
 from pilotlight.deployment import process_age
+from pilotlight.errors import ModelNotFound
 from pilotlight.generation import Generator
 from pilotlight.generation.embedding import Embedder
 from pilotlight.models.catalog import ModelEntry, read_models_file
@@ -90,6 +91,7 @@ class Service:
             self.reception, special_tokens=settings.special_tokens_in_content
         )
         self.embedder = Embedder(self.reception, max_queue=settings.max_queue, clock=clock)
+        self._naming: asyncio.Task[None] | None = None
         self._preloading: asyncio.Task[None] | None = None
 
     def _models(self) -> dict[str, ModelSnapshot]:
@@ -112,7 +114,21 @@ class Service:
     def begin(self) -> None:
         """Begin to load what is to be preloaded; a second call does nothing."""
         if self._preloading is None:
-            self._preloading = asyncio.create_task(self.preload.run(), name="preload")
+            self._naming = asyncio.create_task(self.preload.resolve(), name="names to preload")
+            self._preloading = asyncio.create_task(self._preload(self._naming), name="preload")
+
+    async def _preload(self, naming: asyncio.Task[None]) -> None:
+        try:
+            await naming
+        except ConfigError as error:  # raised by `named` as well, where somebody asks
+            logger.error("%s", error)  # noqa: TRY400 - no bug of ours to trace
+        else:
+            await self.preload.run()
+
+    async def named(self) -> None:
+        """Return when the models to preload are known; raises `ConfigError` where one is not."""
+        if self._naming is not None:
+            await asyncio.shield(self._naming)
 
     async def preloaded(self) -> None:
         """Return when what is to be preloaded is there, has failed for good, or was given up."""
@@ -147,7 +163,10 @@ class Service:
             return Readiness(status="draining", models=[])
         if model is None:
             return self.preload.readiness()
-        return self.preload.readiness_of(await self.resolver.resolve(model))
+        try:
+            return self.preload.readiness_of(await self.resolver.resolve(model))
+        except ModelNotFound:  # the probes need no key, so their answer suggests no other name
+            raise ModelNotFound(f"there is no model {model!r}") from None
 
     async def drain(self, grace: float) -> None:
         """Take no more requests, give those under way *grace* seconds, then end them.

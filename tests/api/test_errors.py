@@ -466,9 +466,27 @@ async def test_a_method_that_is_not_allowed(service, method, path, allowed):
 @pytest.mark.parametrize("name", ["nobody", "org/nobody:1b", "☃"])
 async def test_a_model_that_is_not_there(service, name):
     """A model that nobody knows is a 404 that names it."""
-    message = f"there is no model {name!r}; /v1/models lists those there are"
+    message = f"there is no model {name!r}; GET /v1/models lists the models"
     body = error(message, "model", kind="model_not_found", code="model_not_found")
     assert_is(await service.post(chat(name)), 404, body)
+
+
+@pytest.mark.parametrize("name", ["asistant", "Assistent", " assistant-7b", "assist"])
+async def test_a_model_whose_name_is_misspelt(service, name):
+    """The 404 suggests the nearest name."""
+    service.write("assistant")
+    answer = await service.post(chat(name))
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"] == (
+        f"there is no model {name!r}; did you mean assistant? GET /v1/models lists the models"
+    )
+
+
+async def test_a_model_whose_name_is_a_book(service):
+    """A name of a megabyte is compared with none."""
+    answer = await service.post(chat("m" * 1_000_000))
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"].endswith("'; GET /v1/models lists the models")
 
 
 async def test_a_model_that_is_loading(service):

@@ -87,6 +87,34 @@ async def test_probes_without_preload(service):
         )
 
 
+async def test_probe_of_one_model(service):
+    """It names the model and its state, absent and ready alike."""
+    absent = await service.client.get("/readyz", params={"model": "m"})
+    assert (absent.status_code, absent.json()["status"]) == (503, "loading")
+    assert [(one["id"], one["state"]) for one in absent.json()["models"]] == [("m", "absent")]
+
+    await service.post(chat())
+    ready = await service.client.get("/readyz", params={"model": " M"})
+    assert (ready.status_code, ready.json()) == (
+        200,
+        {
+            "status": "ready",
+            "models": [
+                {"id": "m", "state": "ready", "progress": 1.0, "retry_after": None, "error": None}
+            ],
+            "hanging": [],
+        },
+    )
+
+
+async def test_probe_of_a_model_that_is_not_there(service):
+    """Probes need no key, so the 404 suggests no name to a stranger."""
+    service.write("assistant")
+    unknown = await service.client.get("/readyz", params={"model": "asistant"})
+    assert unknown.status_code == 404
+    assert unknown.json()["error"]["message"] == "there is no model 'asistant'"
+
+
 async def test_probes_while_a_model_is_preloaded(service, start):
     """`/readyz` and `/health` are 503 with progress until it is ready; `/livez` is always 200."""
     service.backend.load_gate.hold()

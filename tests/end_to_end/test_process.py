@@ -81,6 +81,41 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Served]]:
         yield lambda *flags, **more: stack.enter_context(served(*nowhere, *flags, **more))
 
 
+def test_a_preload_name_that_no_model_has_ends_the_start(tmp_path: Path):
+    """One line with the nearest name and status 1, before anything is announced."""
+    told = run(
+        *("serve", "--port", "0", "--models-dir", str(tmp_path), "--preload", "sparc"),
+    )
+    line = (
+        "--preload sparc: no model has this name; did you mean spark?"
+        " `pilotlight models` lists the models"
+    )
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr.splitlines()[-1] == f"pilotlight: {line}"
+    assert "Traceback" not in told.stderr
+
+
+def test_a_preload_name_is_looked_for_beside_serving(start, tmp_path: Path):
+    """A folder that takes long to search holds up no probe; the name still ends the server."""
+    found = tmp_path / "found"
+    patch = (
+        "import pathlib, time\n"
+        "from pilotlight.models.discovery import Discovery\n"
+        "scan = Discovery.scan\n"
+        "def wait(*given):\n"
+        f"    while not pathlib.Path({str(found)!r}).exists():\n"
+        "        time.sleep(0.01)\n"
+        "    return scan(*given)\n"
+        "Discovery.scan = wait\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(patch, encoding="utf-8")
+    server = start("--preload", "sparc", PYTHONPATH=str(tmp_path))
+    assert httpx.get(f"{server.url}/livez", timeout=30).status_code == 200
+    assert httpx.get(f"{server.url}/readyz", timeout=30).json()["status"] == "loading"
+    found.touch()
+    assert server.process.wait(30) == 1
+
+
 def test_the_printed_curl_line_works(start):
     """What `serve` prints can be pasted, and answers."""
     server = start()

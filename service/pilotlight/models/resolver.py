@@ -1,6 +1,7 @@
 """From the name in a request to a model."""
 
 import asyncio
+import difflib
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from pilotlight.errors import ModelLoadFailed, ModelNotFound
@@ -14,6 +15,20 @@ from pilotlight_backend import BackendError
 def normalise(name: str) -> str:
     """Return *name* as names are compared: trimmed, lower-case."""
     return name.strip().lower()
+
+
+_LONGEST_NAME = 200
+"""Characters of an unknown name that is compared with those there are: it takes quadratic time."""
+
+
+def nearest(name: str, names: Sequence[str]) -> str | None:
+    """Return which of *names* is likely meant by *name*: one spelled alike, or one it begins."""
+    name = normalise(name)
+    if not name or len(name) > _LONGEST_NAME:
+        return None
+    close = difflib.get_close_matches(name, names, n=1)
+    longer = (one for one in names if one.startswith(name))
+    return next(iter(close), None) or next(longer, None)
 
 
 def resolve(
@@ -97,7 +112,7 @@ class Resolver:
             return entry
         entry = await asyncio.to_thread(self._resolve, name)
         if entry is None:
-            raise self._not_found(name)
+            raise await asyncio.to_thread(self._not_found, name)
         return entry
 
     def _resolve(self, name: str) -> ModelEntry | None:
@@ -131,8 +146,10 @@ class Resolver:
                 return ModelLoadFailed(
                     f"no working backend has {name!r}: {error}", retry_after=None
                 )
+        near = nearest(name, [entry.name for entry in self._entries()])
+        meant = f"; did you mean {near}?" if near else ";"
         return ModelNotFound(
-            f"there is no model {name!r}; /v1/models lists those there are", param="model"
+            f"there is no model {name!r}{meant} GET /v1/models lists the models", near
         )
 
     async def entries(self) -> list[ModelEntry]:

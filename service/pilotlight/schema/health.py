@@ -27,7 +27,7 @@ class Live(Response, kw_only=True):
 
 
 class ModelReadiness(Response, kw_only=True):
-    """How far one model to preload is."""
+    """How far one model is."""
 
     id: str
     state: ModelState
@@ -43,6 +43,6 @@ class Readiness(Response, kw_only=True):
 
     status: Literal["ready", "loading", "failed", "draining"]
     models: list[ModelReadiness]
-    """Those that are not ready; empty once all are."""
+    """Those that are not ready, empty once all are; with `model`, that one in any state."""
     hanging: list[Hanging] = field(default_factory=list)
     """Of any model, whatever was asked about; it does not change the status."""

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
+_NAMING = 0.1
+"""Seconds that serving waits for the names to preload. A models folder that takes longer to search,
+such as a mounted bucket, does not hold up the probes; a misspelt name then ends a server that has
+begun."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -71,8 +75,18 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         logger.warning("%s", open_door)
     # The web framework is imported on a thread: models load meanwhile.
     server = await asyncio.to_thread(_import_and_build, service, settings, authenticator, listener)
+    naming = asyncio.create_task(service.named())
+    await asyncio.wait({naming}, timeout=_NAMING)
+    if naming.done():
+        naming.result()
     print(announcement(settings, listener), flush=True)  # noqa: T201 - for whoever started it
-    await server.serve(sockets=[listener])
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    await asyncio.wait({naming, serving}, return_when=asyncio.FIRST_COMPLETED)
+    if naming.done() and not naming.cancelled() and naming.exception():
+        server.should_exit = True
+    await serving
+    if naming.done() and not naming.cancelled():
+        naming.result()
 
 
 def _import_and_build(
@@ -89,18 +103,24 @@ def _import_and_build(
 
 
 def findings(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
-    """Return where this process runs, why it thinks so, and what follows for requests."""
+    """Return what this process runs on, and what follows for requests."""
     from pilotlight_backend import cgroup  # noqa: PLC0415 - with the port already open
 
-    profile = deployment.detect(environ)
-    why = profile.why if profile.platform == settings.platform else "as the settings say"
     memory = cgroup.available_memory()
     room = "" if memory is None else f", {memory / 1e9:.1f} GB of memory"
     cpus = cgroup.granted_cpus()
     return (
-        f"platform {settings.platform}: {why}; {cpus} CPU{'s' if cpus > 1 else ''}{room};"
-        f" a request is held for a loading model up to {settings.hold:g} s"
+        f"{_found(settings.platform, deployment.detect(environ))}"
+        f"{cpus} CPU{'s' if cpus > 1 else ''}{room};"
+        f" a request waits up to {settings.hold:g} s for a model that is loading"
     )
+
+
+def _found(chosen: deployment.Platform, found: deployment.Profile) -> str:
+    """Return the platform that was found or chosen; nothing on a plain machine."""
+    if chosen != found.platform:
+        return f"platform {chosen} (--platform): "
+    return "" if chosen == "none" else f"platform {chosen} ({found.why}): "
 
 
 def exposure(listener: socket.socket) -> str | None:

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from pilotlight.config import ConfigError
+from pilotlight.models.catalog import ModelEntry, ModelOptions
 from pilotlight.models.discovery import Discovery
 from pilotlight.models.loading.preload import Preload
 from pilotlight.models.pool import Pool
 from pilotlight.models.registry import Registry
 from pilotlight.models.resolver import Resolver
+from pilotlight_backend.testing.fake import FakeModel
 
 
 class Sleep:
@@ -132,14 +135,40 @@ async def test_all_of_nothing_is_ready(make_preload):
     assert states(preload) == ("ready", {})
 
 
-async def test_unknown_name_fails_and_stops_no_other(make_preload, write, backend, caplog):
-    """A name that means nothing is told by the probe and the log; the others are loaded."""
+@pytest.mark.parametrize(
+    ("name", "meant"), [("asistant", "did you mean assistant? "), ("nobody", "")]
+)
+async def test_unknown_name_is_a_configuration_error(make_preload, write, backend, name, meant):
+    """It is raised before anything is loaded, suggests a name, and the probe reports it."""
+    write("assistant")
+    preload = make_preload("assistant", name)
+    words = f"--preload {name}: no model has this name; {meant}`pilotlight models` lists the models"
+    with pytest.raises(ConfigError) as caught:
+        await preload.resolve()
+    assert str(caught.value) == words
+    assert states(preload)[1][name] == "failed"
+    assert f"there is no model {name!r}" in preload.readiness().models[1].error
+    assert backend.loads == []
+
+
+async def test_names_that_have_a_model_are_resolved(make_preload, write):
+    """`all` and names of files pass, and nothing is loaded by that."""
     write("a")
-    preload = make_preload("nobody", "a")
+    for names in (("all",), ("A", " a "), ()):
+        await make_preload(*names).resolve()
+
+
+async def test_name_of_a_file_that_comes_later_is_resolved(registry, pool, tmp_path, backend):
+    """models.yaml names a file that a volume or a download brings: the load looks for it."""
+    later = ModelEntry(
+        "later", tmp_path / "later.fake", "configured", ModelOptions(path="later.fake")
+    )
+    resolver = Resolver(registry, [later], Discovery(tmp_path, registry), lambda: pool.loaded)
+    preload = Preload(["later"], resolver, pool)
+    await preload.resolve()
+    FakeModel().write(later.path)
     await preload.run()
-    assert states(preload) == ("failed", {"nobody": "failed"})
-    assert "there is no model 'nobody'" in preload.readiness().models[0].error
-    assert "cannot preload nobody" in caplog.text
+    assert states(preload) == ("ready", {})
     assert len(backend.loads) == 1
 
 

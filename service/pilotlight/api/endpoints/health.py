@@ -32,8 +32,8 @@ def _readiness(operation_id: str, summary: str) -> Operation:
         tag="health",
         summary=summary,
         description=(
-            "200 once every model to preload is ready, 503 until then. With `model` it tells of"
-            " that one alone; asking loads nothing."
+            "200 once every model to preload is ready, 503 until then. With `model` it reports"
+            " that one alone, in any state; asking loads nothing."
         ),
         parameters=[
             Parameter(

@@ -4,7 +4,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from pilotlight.errors import ServiceError, Unavailable
+from pilotlight.config import ConfigError
+from pilotlight.errors import ModelNotFound, ServiceError, Unavailable
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.loaded import FOREVER, Hold
 from pilotlight.models.pool import Pool
@@ -37,6 +38,28 @@ class Preload:
         self._waiting: dict[str, ModelEntry | None] = dict.fromkeys(names)
         """By name; the entry once the name is resolved."""
         self._failed: dict[str, str] = {}
+
+    async def resolve(self) -> None:
+        """Resolve the names. Raises `ConfigError` where no model has one, and then notes it.
+
+        A name of models.yaml has a model, whether its file is there yet or not. One that only the
+        models folder could have is refused also where the folder is mounted later: such a server
+        was never ready, and one that exits is started again.
+        """
+        for name in self._waiting:
+            if name == ALL:
+                continue
+            try:
+                self._waiting[name] = await self._resolver.resolve(name)
+            except ModelNotFound as error:
+                self._failed[name] = error.message
+                meant = f"; did you mean {error.nearest}?" if error.nearest else ";"
+                raise ConfigError(
+                    f"--preload {name}: no model has this name{meant}"
+                    " `pilotlight models` lists the models"
+                ) from None
+            except ServiceError:  # a backend that is broken: the load reports it
+                continue
 
     async def run(self) -> None:
         """Load every model; ends when each is ready or has failed for good."""
@@ -93,13 +116,8 @@ class Preload:
     def readiness_of(self, entry: ModelEntry) -> Readiness:
         """Return how far one model is, to be preloaded or not; loads nothing."""
         model = self._model(entry.name, entry)
-        match model.state:
-            case "ready":
-                return Readiness(status="ready", models=[])
-            case "failed":
-                return Readiness(status="failed", models=[model])
-            case _:
-                return Readiness(status="loading", models=[model])
+        status = model.state if model.state in ("ready", "failed") else "loading"
+        return Readiness(status=status, models=[model])
 
     def _model(self, name: str, entry: ModelEntry | None) -> ModelReadiness:
         if name in self._failed or entry is None:
