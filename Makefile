@@ -76,10 +76,10 @@ test-image: .venv-dev/.installed  ## build, run and stop the image with podman (
 	.venv-dev/bin/python tests/container/image.py $(IMAGE)
 
 sbom: .venv/.$(BACKEND) .venv-sbom/.installed  ## write sbom.cdx.json: what the serving environment holds
-	.venv-sbom/bin/python -m sbom --python .venv/bin/python --output sbom.cdx.json $(ARGS)
+	.venv-sbom/bin/python -m tools.sbom --python .venv/bin/python --output sbom.cdx.json $(ARGS)
 
 audit: .venv-audit/.installed  ## look for known vulnerabilities in what is served (ARGS="--ignore ID")
-	.venv-audit/bin/python -m audit requirements/serve-*.txt requirements/llama_cpp.txt $(ARGS)
+	.venv-audit/bin/python -m tools.audit requirements/serve-*.txt requirements/llama_cpp.txt $(ARGS)
 
 docs: .venv-docs/.installed  ## build the documentation's site into build/docs/site; a broken link fails
 	rm -rf build/docs

@@ -54,7 +54,7 @@ def test_the_build_needs_what_the_context_holds():
 def test_what_is_listed_is_what_is_left():
     """The list is made after slim.sh, before the last stage, which keeps it."""
     slim, sbom, last_stage = map(
-        TEXT.index, ("infra/slim.sh /app", "-m sbom", "FROM ${BASE_IMAGE}\n")
+        TEXT.index, ("infra/slim.sh /app", "-m tools.sbom", "FROM ${BASE_IMAGE}\n")
     )
     assert slim < sbom < last_stage
     assert last("COPY --from=build /sbom.cdx.json") == "/usr/share/doc/pilotlight/sbom.cdx.json"
