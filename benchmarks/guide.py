@@ -31,7 +31,7 @@ from pilotlight.guidance import (
     compile_grammar,
     supported,
 )
-from pilotlight.output.thinking import ThoughtWatch
+from pilotlight.output.reasoning import ReasoningTracker
 from pilotlight.output.tool_calls import FORMATS, Function
 from pilotlight_backend import (
     Engine,
@@ -83,7 +83,7 @@ FREE = Open(
         parallel=True,
         closer="</think>",
     ),
-    lambda: ThoughtWatch("think", opened=False),
+    lambda: ReasoningTracker("think", opened=False),
 )
 """Text beside twenty tools that it may call."""
 ENDLESS = {"type": "array", "items": PERSON, "minItems": 10_000}

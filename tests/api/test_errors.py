@@ -667,7 +667,7 @@ async def test_what_nobody_foresaw_in_a_stream(service, monkeypatch):
     def feed(*_):
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr("pilotlight.output.parser.AnswerParser.feed", feed)
+    monkeypatch.setattr("pilotlight.output.parser.OutputParser.feed", feed)
     gate = service.backend.token_gate
     gate.hold()
     streaming = asyncio.create_task(service.post(chat(stream=True)))

@@ -15,12 +15,12 @@ from pilotlight.output.events import (
     ToolCallStart,
 )
 from pilotlight.output.json_value import JsonValue
-from pilotlight.output.parser import AnswerParser
+from pilotlight.output.parser import OutputParser
 from pilotlight.output.reasoning import ReasoningParser
 from pilotlight.output.stops import StopFilter
 from pilotlight.output.text import TextDecoder
 from pilotlight.output.tool_calls import ToolCallParser
-from pilotlight.output.tool_calls.types import ALL, parameter_types
+from pilotlight.output.tool_calls.schema_types import ALL, parameter_types
 from tests.fuzz.case import bounded, case
 from tests.fuzz.strategies import altered, in_pieces, json_values, text_of
 from tests.output.tool_calls.samples import SAMPLES, SCHEMAS
@@ -199,9 +199,9 @@ def whole_answer(
     """The three parsers in a row do not care for cuts either, be they within characters."""
     name, schemas, (text, _) = given
 
-    def parser() -> AnswerParser:
+    def parser() -> OutputParser:
         numbers = itertools.count()
-        return AnswerParser(
+        return OutputParser(
             reasoning="think",
             opened=thinks,
             tool_calls=name,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pilotlight.guidance import Grammar, Open, Thought, compile_grammar
-from pilotlight.output.thinking import ThoughtWatch
+from pilotlight.output.reasoning import ReasoningTracker
 from pilotlight.output.tool_calls import FORMATS, Function
 from pilotlight_backend import Vocabulary
 from tests.guidance.walker import END, PIECES, SIZE, allowed, say, tokens
@@ -27,7 +27,7 @@ def guide(reasoning="think", *, opened=False, parallel=True, thought=None, schem
     rules = FORMATS["hermes"].open_grammar(
         [Function("f", schema)], parallel=parallel, closer="</think>"
     )
-    watch = lambda: ThoughtWatch(reasoning, opened=opened)  # noqa: E731
+    watch = lambda: ReasoningTracker(reasoning, opened=opened)  # noqa: E731
     grammar = Grammar(open=Open(rules, watch, parallel), thought=thought)
     return compile_grammar(grammar, TOKENS)()
 
@@ -86,7 +86,7 @@ def test_marker_over_the_edge_of_a_token():
     ending = frozenset({len(pieces) - 1})
     made_of = tokens_of(pieces, ending)
     rules = FORMATS["hermes"].open_grammar([Function("f", SCHEMA)], parallel=True, closer="")
-    grammar = Grammar(open=Open(rules, lambda: ThoughtWatch("think", opened=True)))
+    grammar = Grammar(open=Open(rules, lambda: ReasoningTracker("think", opened=True)))
     made = compile_grammar(grammar, made_of)()
     for byte in b"x</th":
         made.accept(byte)

@@ -10,7 +10,7 @@ from pilotlight.output.events import (
     ToolCallArguments,
     ToolCallStart,
 )
-from pilotlight.output.parser import AnswerParser
+from pilotlight.output.parser import OutputParser
 
 
 def parser(
@@ -18,9 +18,9 @@ def parser(
     tool_calls: str | None = "hermes",
     *,
     opened: bool = False,
-) -> AnswerParser:
+) -> OutputParser:
     ids = itertools.count(1)
-    return AnswerParser(
+    return OutputParser(
         reasoning=reasoning,
         opened=opened,
         tool_calls=tool_calls,
@@ -28,7 +28,7 @@ def parser(
     )
 
 
-def read(answer: AnswerParser, pieces: list[bytes]) -> tuple[str, str, list[tuple[str, str]]]:
+def read(answer: OutputParser, pieces: list[bytes]) -> tuple[str, str, list[tuple[str, str]]]:
     """Feed *pieces* and flush; return the thought, the content, and each call's name and text."""
     events = [event for piece in pieces for event in answer.feed(piece)] + answer.flush()
     thought = content = ""

@@ -26,7 +26,7 @@ from pilotlight.guidance import (
     supported,
 )
 from pilotlight.output import reasoning, tool_calls
-from pilotlight.output.thinking import ThoughtWatch
+from pilotlight.output.reasoning import ReasoningTracker
 from pilotlight.output.tool_calls import Function
 
 
@@ -93,7 +93,7 @@ def _with_calls(
         rules = written.open_grammar(functions, parallel=calls.parallel, closer=closer)
     except InvalidRequest as error:
         raise _CallsInvalid(str(error)) from None
-    thinking = partial(ThoughtWatch, plan.reasoning, opened=plan.opened)
+    thinking = partial(ReasoningTracker, plan.reasoning, opened=plan.opened)
     return replace(grammar, open=Open(rules, thinking, calls.parallel))
 
 

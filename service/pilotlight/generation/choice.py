@@ -12,7 +12,7 @@ from pilotlight.generation.params import GenerationParams
 from pilotlight.generation.rendering import Rendered
 from pilotlight.observability.answer_watch import AnswerWatch
 from pilotlight.output.events import ContentDelta, OutputEvent, ToolCallStart
-from pilotlight.output.parser import AnswerParser
+from pilotlight.output.parser import OutputParser
 from pilotlight.output.stops import StopFilter
 from pilotlight_backend import BackendError, EngineEvent, Failed, Finish, Started, Token, Usage
 
@@ -33,7 +33,7 @@ class Answer:
         self._watch = watch
         self._echo = [ContentDelta(echo)] if echo else []
         calls = params.calls if prompt.chat else None
-        self._parser = AnswerParser(
+        self._parser = OutputParser(
             reasoning=dialect.reasoning if prompt.chat else None,
             opened=prompt.opened,
             tool_calls=dialect.tool_calls if calls else None,

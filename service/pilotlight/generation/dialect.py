@@ -13,7 +13,7 @@ from pilotlight.generation.async_engine import AsyncEngine
 from pilotlight.models.catalog import SpecialTokens, template_path
 from pilotlight.models.loaded import LoadedModel
 from pilotlight.output import reasoning, tool_calls
-from pilotlight.output.silent import Silent, silent
+from pilotlight.output.control_tokens import Silent, silent
 from pilotlight.prompt.adapting import Adaptation, Conversation, needed
 from pilotlight.prompt.errors import TemplateInvalid
 from pilotlight.prompt.verbatim import ControlNames

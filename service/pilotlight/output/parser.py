@@ -8,7 +8,7 @@ from pilotlight.output.text import TextDecoder
 from pilotlight.output.tool_calls import Schemas, ToolCallParser
 
 
-class AnswerParser:
+class OutputParser:
     """The three parsers in a row; a stage that a model has no format for is left out."""
 
     def __init__(

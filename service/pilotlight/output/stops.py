@@ -8,7 +8,7 @@ would end every answer at `"\n"`.
 from collections.abc import Iterable, Sequence
 
 from pilotlight.output.events import ContentDelta, OutputEvent
-from pilotlight.output.markers import Markers
+from pilotlight.output.text import Markers
 
 
 class StopFilter:

@@ -1,6 +1,8 @@
-"""From the bytes of tokens to text: UTF-8 is assembled."""
+"""Text that arrives in pieces: UTF-8 is decoded, and fixed strings are found."""
 
 import codecs
+import re
+from collections.abc import Iterable
 
 
 class TextDecoder:
@@ -25,3 +27,44 @@ class TextDecoder:
     def flush(self) -> str:
         """Return U+FFFD for the bytes of a character that never ended."""
         return self._utf8.decode(b"", final=True)
+
+
+class Markers:
+    """A set of strings that end, open or close something; it keeps no state between calls.
+
+    Which marker is found does not depend on how the text was cut: the one that is complete first
+    wins, as if the text came a character at a time, and of two that are complete at the same
+    place the longer. An empty string cannot be a marker (`ValueError`).
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self._words = sorted(set(words), key=lambda word: (-len(word), word))
+        if "" in self._words:
+            raise ValueError("an empty string cannot be a marker")
+        self._longest = len(self._words[0]) if self._words else 0
+        # Text without any marker's first character, nearly all text, is let through by one search.
+        firsts = "".join(re.escape(first) for first in sorted({word[0] for word in self._words}))
+        self._first = re.compile(f"[{firsts}]" if firsts else r"(?!)")
+
+    def find(self, text: str) -> tuple[int, str | None]:
+        """Return where the first marker starts, and the marker.
+
+        Without one, return where the part to hold back starts: the longest end of *text* that may
+        become a marker, at `len(text)` where none may.
+        """
+        first = self._first.search(text)
+        if first is None:
+            return len(text), None
+        found: tuple[int, str] | None = None
+        for word in self._words:
+            start = text.find(word, first.start())
+            if start >= 0 and (found is None or start + len(word) < found[0] + len(found[1])):
+                found = start, word
+        return found or (self._held(text, first.start()), None)
+
+    def _held(self, text: str, first: int) -> int:
+        for start in range(max(first, len(text) - self._longest + 1), len(text)):
+            end = text[start:]
+            if any(word.startswith(end) for word in self._words):
+                return start
+        return len(text)

@@ -103,7 +103,7 @@ Here is an example,
 @pytest.mark.parametrize(("name", "template"), TEMPLATES.items(), ids=TEMPLATES)
 def test_template_is_of_exactly_one_format(name, template):
     """No other row takes the template for its own, in whatever order they are tried."""
-    assert [row.name for row in FORMATS.values() if row.written_by(template)] == [name]
+    assert [row.name for row in FORMATS.values() if row.matches(template)] == [name]
     assert detect(template) == name
 
 
@@ -134,7 +134,7 @@ def test_every_format_is_detected():
 )
 def test_relatives_are_told_apart(template, name):
     """The same tag, or the same headers, in the templates of other models."""
-    assert [row.name for row in FORMATS.values() if row.written_by(template)] == [name]
+    assert [row.name for row in FORMATS.values() if row.matches(template)] == [name]
 
 
 @pytest.mark.parametrize(

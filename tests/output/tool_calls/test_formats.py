@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from pilotlight.output.events import ContentDelta, ReasoningDelta, ToolCallArguments, ToolCallStart
-from pilotlight.output.parser import AnswerParser
+from pilotlight.output.parser import OutputParser
 from pilotlight.output.text import TextDecoder
 from pilotlight.output.tool_calls import FORMATS, ToolCallParser
 from tests.output.tool_calls.samples import SAMPLES, SCHEMAS, Sample, c, call
@@ -73,7 +73,7 @@ def parse(name, pieces):
 def answer(name, pieces):
     """Feed a whole answer's bytes, with the family's reasoning."""
     numbers = itertools.count()
-    parser = AnswerParser(
+    parser = OutputParser(
         reasoning=REASONING.get(name),
         opened=False,
         tool_calls=name,

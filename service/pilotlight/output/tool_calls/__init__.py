@@ -1,8 +1,9 @@
 """Tool calls: how models write them, and what takes them out of the content."""
 
-from pilotlight.output.tool_calls.lark import Function
+from pilotlight.output.tool_calls.formats.format import ToolCallFormat
+from pilotlight.output.tool_calls.formats.table import FORMATS, detect
+from pilotlight.output.tool_calls.grammars.lark import Function
 from pilotlight.output.tool_calls.parser import ToolCallParser
-from pilotlight.output.tool_calls.reader import Schemas
-from pilotlight.output.tool_calls.table import FORMATS, Format, detect
+from pilotlight.output.tool_calls.readers.call_reader import Schemas
 
-__all__ = ["FORMATS", "Format", "Function", "Schemas", "ToolCallParser", "detect"]
+__all__ = ["FORMATS", "Function", "Schemas", "ToolCallFormat", "ToolCallParser", "detect"]

@@ -21,9 +21,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from pilotlight.output.events import ContentDelta, ToolCallArguments, ToolCallStart
-from pilotlight.output.markers import Markers
-from pilotlight.output.tool_calls.reader import END, SPACE, CallReader, Schemas
-from pilotlight.output.tool_calls.table import FORMATS
+from pilotlight.output.text import Markers
+from pilotlight.output.tool_calls.formats.table import FORMATS
+from pilotlight.output.tool_calls.readers.call_reader import END, SPACE, CallReader, Schemas
 
 ToolEvent: TypeAlias = ContentDelta | ToolCallStart | ToolCallArguments
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pilotlight.output.tool_calls.types import ALL, converted, parameter_types
+from pilotlight.output.tool_calls.schema_types import ALL, converted, parameter_types
 
 NUMBER = {"number", "integer"}
 

@@ -48,7 +48,7 @@ def _pieces(names: Iterable[str], markers: Iterable[str]) -> frozenset[bytes]:
     )
 
 
-def _written(written: tool_calls.Format) -> tuple[str, ...]:
+def _written(written: tool_calls.ToolCallFormat) -> tuple[str, ...]:
     """Return texts that hold all markers of calls: what opens them, and a call's whole grammar."""
     grammar = written.grammar([_FUNCTION], parallel=True)
     return (*written.openers, grammar.replace("\\", ""), *_READ.get(written.name, ()))

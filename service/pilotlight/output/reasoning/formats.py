@@ -1,18 +1,7 @@
-"""Reasoning is told from content by the markers that models write around it.
+"""The reasoning formats: how models mark reasoning, and how a chat template shows which format.
 
 Each format is a small table: in a state, text is reasoning or content, and a marker leads to
-another state. Which format a model writes is seen in its chat template.
-
-- Markers are dropped, with the whitespace (space, tab, CR, LF) that models put around them: after
-  any marker, before one that ends reasoning, and before one that opens the answer. Whitespace
-  inside reasoning is therefore held back until text follows it. Whitespace that content ends
-  with before a later marker is content.
-- Where a format opens reasoning with a tag of its own (`<think>`), that is looked for only at the
-  start of the answer: once content began, the tag is text. Channels switch anywhere.
-- A closer that nothing opened is text. A stream cannot take back what it showed as content, so
-  the template must tell that it opened the thought itself: see `opened`.
-- A marker that the end cuts short is text, and reasoning that never ends stays reasoning.
-- Deltas of two thoughts, or of two pieces of content, follow each other with nothing between.
+another state.
 """
 
 import re
@@ -23,15 +12,14 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 from pilotlight.output.events import ContentDelta, ReasoningDelta
-from pilotlight.output.markers import Markers
+from pilotlight.output.text import Markers
 
-_SPACE = " \t\r\n"
+SPACE = " \t\r\n"
 
-Delta: TypeAlias = ReasoningDelta | ContentDelta
-_Kind: TypeAlias = type[ReasoningDelta] | type[ContentDelta]
+Kind: TypeAlias = type[ReasoningDelta] | type[ContentDelta]
 
 
-class _Header(Protocol):
+class Header(Protocol):
     """Reads a marker that goes on after its fixed beginning."""
 
     def __call__(self, text: str, *, final: bool) -> tuple[int, str] | None:
@@ -41,11 +29,11 @@ class _Header(Protocol):
         """
 
 
-class _State(Struct, frozen=True):
+class State(Struct, frozen=True):
     """What text is in one state, and where each marker leads: to a state, or to a header."""
 
-    kind: _Kind
-    targets: Mapping[str, str | _Header]
+    kind: Kind
+    targets: Mapping[str, str | Header]
     markers: Markers
     then: str | None
     """The state that the first text leads to; whitespace before it is held back."""
@@ -54,16 +42,16 @@ class _State(Struct, frozen=True):
 
 
 def _state(
-    kind: _Kind,
-    targets: Mapping[str, str | _Header],
+    kind: Kind,
+    targets: Mapping[str, str | Header],
     *,
     then: str | None = None,
     verbatim: bool = False,
-) -> _State:
-    return _State(kind, targets, Markers(targets), then, verbatim)
+) -> State:
+    return State(kind, targets, Markers(targets), then, verbatim)
 
 
-class Format(Struct, frozen=True, kw_only=True):
+class ReasoningFormat(Struct, frozen=True, kw_only=True):
     """One way to write reasoning. Parsing begins in the state `start`, or in `opened`."""
 
     name: str
@@ -77,10 +65,10 @@ class Format(Struct, frozen=True, kw_only=True):
     """What ends a thought and begins the answer, as the model would write it."""
     lead: tuple[str, ...] = ()
     """Ways to begin the answer, behind a thought or without one; none where it needs no such."""
-    states: Mapping[str, _State]
+    states: Mapping[str, State]
 
 
-def _block(name: str, opener: str, closer: str) -> Format:
+def _block(name: str, opener: str, closer: str) -> ReasoningFormat:
     """One thought at most, at the start of the answer, between tags of its own."""
     states = {
         "start": _state(ContentDelta, {opener: "thought"}, then="answer"),
@@ -89,7 +77,7 @@ def _block(name: str, opener: str, closer: str) -> Format:
         "thought": _state(ReasoningDelta, {closer: "answer"}),
         "answer": _state(ContentDelta, {}),
     }
-    return Format(
+    return ReasoningFormat(
         name=name,
         mentions=(opener, closer),
         opening=opener,
@@ -99,7 +87,7 @@ def _block(name: str, opener: str, closer: str) -> Format:
     )
 
 
-def _command_a() -> Format:
+def _command_a() -> ReasoningFormat:
     """Like a block, and the answer is wrapped too; its wrappers are dropped wherever they are."""
     thought = {"<|END_THINKING|>": "answer"}
     answer = {"<|START_RESPONSE|>": "answer", "<|END_RESPONSE|>": "answer"}
@@ -111,7 +99,7 @@ def _command_a() -> Format:
         "thought": _state(ReasoningDelta, thought),
         "answer": _state(ContentDelta, answer),
     }
-    return Format(
+    return ReasoningFormat(
         name="command_a",
         mentions=("<|START_THINKING|>",),
         opening="<|START_THINKING|>",
@@ -134,14 +122,14 @@ def _channel_header(text: str, *, final: bool) -> tuple[int, str] | None:
     return match.end(), "thought" if match[1] == "thought" else "named"
 
 
-def _channel() -> Format:
+def _channel() -> ReasoningFormat:
     """Gemma 4: `<|channel>thought … <channel|>`, or a switch `<|channel>NAME` that nothing closes.
 
     The name is the run of letters, digits, `_` and `-`, 64 at most; without one, the opener is
     text.
     """
-    switch: dict[str, str | _Header] = {"<|channel>": _channel_header}
-    closer: dict[str, str | _Header] = {"<channel|>": "content"}
+    switch: dict[str, str | Header] = {"<|channel>": _channel_header}
+    closer: dict[str, str | Header] = {"<channel|>": "content"}
     states = {
         "start": _state(ContentDelta, switch, then="content"),
         "opened": _state(ReasoningDelta, switch | closer, then="thought"),
@@ -149,7 +137,7 @@ def _channel() -> Format:
         "named": _state(ContentDelta, switch | closer),
         "content": _state(ContentDelta, switch),
     }
-    return Format(
+    return ReasoningFormat(
         name="channel",
         mentions=("<|channel>",),
         opening="<|channel>thought",
@@ -176,14 +164,14 @@ def _harmony_header(text: str, *, final: bool) -> tuple[int, str] | None:
     return end + len("<|message|>"), target
 
 
-def _harmony() -> Format:
+def _harmony() -> ReasoningFormat:
     """gpt-oss: messages of a header, `<|message|>`, text and an end marker.
 
     The channel `analysis` is reasoning, every other is content. A message to a recipient
     (`commentary to=functions.x`) is a tool call: header, text and end marker pass as content,
     unchanged. The prompt ends within a header, so an answer may begin with `to=` too.
     """
-    header: dict[str, str | _Header] = {
+    header: dict[str, str | Header] = {
         "<|start|>": _harmony_header,
         "<|channel|>": _harmony_header,
     }
@@ -198,7 +186,7 @@ def _harmony() -> Format:
     }
     final = "<|channel|>final<|message|>"
     next_final = f"<|start|>assistant{final}"
-    return Format(
+    return ReasoningFormat(
         name="harmony",
         mentions=("<|channel|>",),
         opening="<|channel|>analysis<|message|>",
@@ -218,7 +206,7 @@ _ROWS = (
     _block("think", "<think>", "</think>"),
 )
 
-FORMATS: Mapping[str, Format] = MappingProxyType({row.name: row for row in _ROWS})
+FORMATS: Mapping[str, ReasoningFormat] = MappingProxyType({row.name: row for row in _ROWS})
 """Every format by its name, in the order in which `detect` tries them."""
 
 
@@ -241,131 +229,9 @@ def markers(name: str | None) -> frozenset[str]:
 
 def opened(name: str, rendered_prompt: str) -> bool:
     """Tell whether the prompt has opened the thought, so that the answer begins inside it."""
-    return rendered_prompt.rstrip(_SPACE).endswith(FORMATS[name].opening)
+    return rendered_prompt.rstrip(SPACE).endswith(FORMATS[name].opening)
 
 
 def closed(name: str, rendered_prompt: str) -> bool:
     """Tell whether the prompt has ended the thought, so that none is to follow."""
-    return rendered_prompt.rstrip(_SPACE).endswith(FORMATS[name].closing.strip(_SPACE))
-
-
-class ReasoningParser:
-    """Tells reasoning from content in an answer written in the format *name*.
-
-    *opened* says that the prompt has opened the thought. `KeyError` for an unknown format.
-    """
-
-    def __init__(self, name: str, *, opened: bool) -> None:
-        self._states = FORMATS[name].states
-        self._state = self._states["opened" if opened else "start"]
-        self._held = ""
-        """May become a marker."""
-        self._space = ""
-        """Whitespace that goes if a marker follows, and stays if text does."""
-        self._skip = opened
-        """Nothing but whitespace since the last marker."""
-        self._deltas: list[Delta] = []
-
-    @property
-    def pending(self) -> bool:
-        """Whether text is held back."""
-        return bool(self._held or self._space)
-
-    @property
-    def thinking(self) -> bool:
-        """Whether text is reasoning here, and nothing is held back that may end it."""
-        return self._state.kind is ReasoningDelta and not self._held
-
-    def feed(self, text: str) -> list[Delta]:
-        """Return what *text* settles; neighbours of one kind are one delta."""
-        self._scan(text, final=False)
-        return self._take()
-
-    def flush(self) -> list[Delta]:
-        """Return what was held back, as text of the kind that it stood in."""
-        self._scan("", final=True)
-        if self._space:
-            self._emit(self._space)
-            self._space = ""
-        return self._take()
-
-    def _scan(self, text: str, *, final: bool) -> None:
-        rest = self._held + text
-        while rest:
-            if self._state.then is not None:
-                rest = self._lead(rest)
-            at, marker = self._state.markers.find(rest)
-            if marker is not None and not at:
-                used = self._follow(rest, marker, final=final)
-                if used is None:
-                    break
-                rest = rest[used:]
-            elif not at and not final:
-                break
-            elif self._state.then is not None and rest:
-                # Only the state changes: what is text here may hold the next state's markers.
-                self._state = self._states[self._state.then]
-            else:
-                self._text(rest[: at or len(rest)])
-                rest = rest[at or len(rest) :]
-        self._held = rest
-
-    def _lead(self, text: str) -> str:
-        """Take the whitespace that *text* begins with, before anything else was said."""
-        body = text.lstrip(_SPACE)
-        if not self._skip:
-            self._space += text[: len(text) - len(body)]
-        return body
-
-    def _follow(self, text: str, marker: str, *, final: bool) -> int | None:
-        """Go where the marker that *text* begins with leads; return its length, None to wait."""
-        old, target = self._state, self._state.targets[marker]
-        if isinstance(target, str):
-            if old.verbatim:
-                self._emit(marker)
-            self._enter(target)
-            return len(marker)
-        header = target(text, final=final)
-        if header is None:
-            return None
-        length, name = header
-        if not length:
-            return self._literal(marker)
-        self._enter(name)
-        if self._state.verbatim:
-            self._emit(text[:length])
-        return length
-
-    def _enter(self, name: str) -> None:
-        self._state = self._states[name]
-        self._space = ""
-        self._skip = not self._state.verbatim
-
-    def _literal(self, marker: str) -> int:
-        """Take *marker* as text; return how much of it is done with."""
-        if self._state.then is not None:
-            self._state = self._states[self._state.then]
-            return 0
-        self._text(marker)
-        return len(marker)
-
-    def _text(self, text: str) -> None:
-        if self._skip:
-            text = text.lstrip(_SPACE)
-            self._skip = not text
-        text, self._space = self._space + text, ""
-        if self._state.kind is ReasoningDelta:
-            body = text.rstrip(_SPACE)
-            text, self._space = body, text[len(body) :]
-        if text:
-            self._emit(text)
-
-    def _emit(self, text: str) -> None:
-        kind = self._state.kind
-        if self._deltas and type(self._deltas[-1]) is kind:
-            text = self._deltas.pop().text + text
-        self._deltas.append(kind(text))
-
-    def _take(self) -> list[Delta]:
-        deltas, self._deltas = self._deltas, []
-        return deltas
+    return rendered_prompt.rstrip(SPACE).endswith(FORMATS[name].closing.strip(SPACE))

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from pilotlight.output.json_value import JsonValue
-from pilotlight.output.tool_calls.reader import (
+from pilotlight.output.tool_calls.readers.call_reader import (
     END,
     Schemas,
     StepReader,

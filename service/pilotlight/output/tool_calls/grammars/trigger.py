@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from pilotlight.output.tool_calls.lark import Function
+from pilotlight.output.tool_calls.grammars.lark import Function
 
 _SPACE = r"[ \t\r\n]*"
 

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from pilotlight.errors import InvalidRequest
-from pilotlight.output.tool_calls.lark import (
+from pilotlight.output.tool_calls.grammars.lark import (
     Function,
     calls,
     json_value,
@@ -14,9 +14,9 @@ from pilotlight.output.tool_calls.lark import (
     until,
     with_definitions,
 )
-from pilotlight.output.tool_calls.reader import encoded
-from pilotlight.output.tool_calls.text_rules import text_rules
-from pilotlight.output.tool_calls.types import allowed_types, resolve
+from pilotlight.output.tool_calls.grammars.text_rules import text_rules
+from pilotlight.output.tool_calls.readers.call_reader import encoded
+from pilotlight.output.tool_calls.schema_types import allowed_types, resolve
 
 
 class XmlLayout(Struct, frozen=True):

@@ -4,16 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pilotlight.errors import InvalidRequest
-from pilotlight.output.tool_calls.gemma_call import QUOTE
-from pilotlight.output.tool_calls.lark import (
+from pilotlight.output.tool_calls.grammars.lark import (
     Function,
     calls,
     json_value,
     literal,
     until,
 )
-from pilotlight.output.tool_calls.reader import encoded
-from pilotlight.output.tool_calls.types import allowed_types, resolve
+from pilotlight.output.tool_calls.readers.call_reader import encoded
+from pilotlight.output.tool_calls.readers.gemma_call import QUOTE
+from pilotlight.output.tool_calls.schema_types import allowed_types, resolve
 
 _REFUSED = (
     "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies",

@@ -5,18 +5,18 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from pilotlight.output.tool_calls.json_call import JsonCall, JsonShape
-from pilotlight.output.tool_calls.reader import END, Schemas, StepReader, Tail
+from pilotlight.output.tool_calls.readers.call_reader import END, Schemas, StepReader, Tail
+from pilotlight.output.tool_calls.readers.json_call import JsonCall, JsonShape
 
 
-class Form(Struct, frozen=True):
+class HeaderPattern(Struct, frozen=True):
     """One way to write a header: its pattern, and that of every text that may become one."""
 
     whole: re.Pattern[str]
     begun: re.Pattern[str]
 
 
-def form(*parts: str | re.Pattern[str]) -> Form:
+def header_pattern(*parts: str | re.Pattern[str]) -> HeaderPattern:
     """Make the form that these parts make up, in a row: fixed text, and patterns.
 
     The beginning of what a pattern matches must match it too, or be empty. The group `name` is
@@ -26,7 +26,7 @@ def form(*parts: str | re.Pattern[str]) -> Form:
     begun = ""
     for atom in reversed(atoms):
         begun = f"(?:{atom}{begun})?"
-    return Form(re.compile("".join(atoms)), re.compile(begun))
+    return HeaderPattern(re.compile("".join(atoms)), re.compile(begun))
 
 
 def _atoms(part: str | re.Pattern[str]) -> list[str]:
@@ -40,20 +40,20 @@ NAME = re.compile(r"(?P<name>[^\s<>{}`]{1,128})")
 OBJECT = re.compile(r"(?=\{)")
 
 
-def match(forms: Iterable[Form], text: str) -> re.Match[str] | None:
+def match(patterns: Iterable[HeaderPattern], text: str) -> re.Match[str] | None:
     """Return the match of the form that *text* begins with."""
-    return next((found for each in forms if (found := each.whole.match(text))), None)
+    return next((found for each in patterns if (found := each.whole.match(text))), None)
 
 
-def begun(forms: Iterable[Form], text: str) -> bool:
-    """Tell whether *text* may still become one of *forms*."""
-    return any(each.begun.fullmatch(text) for each in forms)
+def begun(patterns: Iterable[HeaderPattern], text: str) -> bool:
+    """Tell whether *text* may still become one of *patterns*."""
+    return any(each.begun.fullmatch(text) for each in patterns)
 
 
 class HeaderShape(Struct, frozen=True):
     """How a format writes its headers."""
 
-    forms: tuple[Form, ...]
+    patterns: tuple[HeaderPattern, ...]
     tail: Tail = END
     content: str | None = None
     """The name that says that content follows, and no call."""
@@ -74,9 +74,9 @@ class HeaderCall(StepReader):
         self._found = ""
 
     def _open(self) -> bool:
-        found = match(self._shape.forms, self.rest)
+        found = match(self._shape.patterns, self.rest)
         if found is None:
-            return False if begun(self._shape.forms, self.rest) else self._break()
+            return False if begun(self._shape.patterns, self.rest) else self._break()
         self.rest = self.rest[found.end() :]
         if found["name"] == self._shape.content:
             self.state = "passed"
@@ -144,10 +144,12 @@ class MistralCall(JsonCall):
     out of the text.
     """
 
-    _FORMS = (
-        form(SPACES, WORD, "[ARGS]", SPACES, OBJECT),
-        form(SPACES, WORD, "[CALL_ID]", re.compile(r"[\w-]{1,128}"), "[ARGS]", SPACES, OBJECT),
-        form(SPACES, WORD, SPACES, OBJECT),
+    _PATTERNS = (
+        header_pattern(SPACES, WORD, "[ARGS]", SPACES, OBJECT),
+        header_pattern(
+            SPACES, WORD, "[CALL_ID]", re.compile(r"[\w-]{1,128}"), "[ARGS]", SPACES, OBJECT
+        ),
+        header_pattern(SPACES, WORD, SPACES, OBJECT),
     )
 
     def __init__(self, opener: str, schemas: Schemas | None) -> None:
@@ -161,9 +163,9 @@ class MistralCall(JsonCall):
         return super()._list()
 
     def _header(self) -> bool:
-        found = match(self._FORMS, self.rest)
+        found = match(self._PATTERNS, self.rest)
         if found is None:
-            return False if begun(self._FORMS, self.rest) else self._break()
+            return False if begun(self._PATTERNS, self.rest) else self._break()
         self.name, self.rest = found["name"], self.rest[found.end() :]
         self._step = self._only_arguments
         return True

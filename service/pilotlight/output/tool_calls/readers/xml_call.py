@@ -5,8 +5,8 @@ import re
 from msgspec import Struct
 
 from pilotlight.output.json_value import JsonValue
-from pilotlight.output.markers import Markers
-from pilotlight.output.tool_calls.reader import (
+from pilotlight.output.text import Markers
+from pilotlight.output.tool_calls.readers.call_reader import (
     END,
     SPACE,
     Schemas,
@@ -15,7 +15,7 @@ from pilotlight.output.tool_calls.reader import (
     encoded,
     escaped,
 )
-from pilotlight.output.tool_calls.types import converted, parameter_types
+from pilotlight.output.tool_calls.schema_types import converted, parameter_types
 
 
 class Tags(Struct, frozen=True):

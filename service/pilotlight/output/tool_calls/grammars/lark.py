@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from pilotlight.errors import InvalidRequest
-from pilotlight.output.tool_calls.reader import encoded
+from pilotlight.output.tool_calls.readers.call_reader import encoded
 
 
 class Function(Struct, frozen=True):

@@ -5,13 +5,19 @@ import re
 import msgspec
 
 from pilotlight.output.json_value import JsonValue
-from pilotlight.output.markers import Markers
-from pilotlight.output.tool_calls.header_call import NAME, OBJECT, SPACES, form
-from pilotlight.output.tool_calls.reader import Schemas, StepReader, Tail, encoded, escaped
+from pilotlight.output.text import Markers
+from pilotlight.output.tool_calls.readers.call_reader import (
+    Schemas,
+    StepReader,
+    Tail,
+    encoded,
+    escaped,
+)
+from pilotlight.output.tool_calls.readers.header_call import NAME, OBJECT, SPACES, header_pattern
 
 QUOTE = '<|"|>'
 
-_FORM = form(SPACES, "call:", NAME, OBJECT)
+_HEADER = header_pattern(SPACES, "call:", NAME, OBJECT)
 _BARE = re.compile(r"[^,\]}]*")
 _KEY = re.compile(r"[^:,{}\[\]]{1,256}")
 _PLAIN = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -43,9 +49,9 @@ class GemmaCall(StepReader):
             self.arguments += _bare_value(self.rest)
 
     def _open(self) -> bool:
-        found = _FORM.whole.match(self.rest)
+        found = _HEADER.whole.match(self.rest)
         if found is None:
-            return False if _FORM.begun.fullmatch(self.rest) else self._break()
+            return False if _HEADER.begun.fullmatch(self.rest) else self._break()
         self.name = found["name"]
         self.rest = self.rest[found.end() :]
         self._step = self._read_value

@@ -3,7 +3,7 @@
 
 import pytest
 
-from pilotlight.output.silent import silent
+from pilotlight.output.control_tokens import silent
 
 STEERING = {"<s>", "</s>", "<|im_start|>", "<|fim_pad|>", "[INST]", "<unk>"}
 

@@ -1,0 +1,1 @@
+"""Grammars of tool calls, as Lark for llguidance."""
