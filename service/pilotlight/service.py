@@ -31,7 +31,7 @@ from pilotlight.observability.model_gauges import ModelSnapshot
 from pilotlight.observability.traces import Traces
 from pilotlight.output import reasoning, tool_calls
 from pilotlight.scheduling.admission import Admission
-from pilotlight.scheduling.lease import Reception
+from pilotlight.scheduling.lease import ModelLeases
 from pilotlight.scheduling.rate_limits import Limits, RateLimiter
 from pilotlight.schema.health import Hanging, Live, Readiness
 from pilotlight_backend import Backend, LoadOptions
@@ -78,7 +78,7 @@ class Service:
         self.metrics = Metrics(self._models)
         self.traces = Traces(settings.otlp_endpoint)
         self.limiter = RateLimiter(_limits(settings), clock)
-        self.reception = Reception(
+        self.leases = ModelLeases(
             self.resolver,
             self.pool,
             self.admission,
@@ -87,10 +87,8 @@ class Service:
             max_queue=settings.max_queue,
             clock=clock,
         )
-        self.generator = Generator(
-            self.reception, special_tokens=settings.special_tokens_in_content
-        )
-        self.embedder = Embedder(self.reception, max_queue=settings.max_queue, clock=clock)
+        self.generator = Generator(self.leases, special_tokens=settings.special_tokens_in_content)
+        self.embedder = Embedder(self.leases, max_queue=settings.max_queue, clock=clock)
         self._naming: asyncio.Task[None] | None = None
         self._preloading: asyncio.Task[None] | None = None
 
@@ -99,8 +97,7 @@ class Service:
         expected = (*(entry.name for entry in self._configured), *self.preload.names)
         known = dict.fromkeys(expected, ModelSnapshot()) | self.pool.snapshots()
         return {
-            name: replace(model, queued=self.reception.waiting(name))
-            for name, model in known.items()
+            name: replace(model, queued=self.leases.waiting(name)) for name, model in known.items()
         }
 
     def _note_load(self, record: LoadRecord) -> None:
@@ -174,10 +171,10 @@ class Service:
         Those that are ended are told so: a stream by an error and `[DONE]`.
         """
         self.admission.close()
-        if not await self.admission.emptied(grace):
+        if not await self.admission.drained(grace):
             logger.warning("requests are ended: %g s of grace are over", grace)
         await self.pool.close()
-        await self.admission.emptied(_LAST_WORDS)
+        await self.admission.drained(_LAST_WORDS)
 
     async def end(self) -> None:
         """Stop loading, and close every model."""

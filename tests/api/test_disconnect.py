@@ -137,7 +137,7 @@ async def test_a_request_that_waits_holds_its_body_once(start):
     tracemalloc.start()
     try:
         async with asyncio.timeout(10):
-            while not service.app.state.service.reception.waiting("m"):  # noqa: ASYNC110 - to wait tells no event
+            while not service.app.state.service.leases.waiting("m"):  # noqa: ASYNC110 - to wait tells no event
                 await asyncio.sleep(0.01)
         held, _ = tracemalloc.get_traced_memory()
     finally:

@@ -616,7 +616,7 @@ async def test_the_queue_is_full(start):
         while not service.engine.stats().queued:  # noqa: ASYNC110 - submitting tells no event
             await asyncio.sleep(0.01)
     response = await service.post(chat())
-    message = "1 requests wait for this model already"
+    message = "the queue of this model is full; requests waiting: 1"
     assert_is(response, 429, error(message, kind="rate_limit_error", code="queue_full"))
     assert response.headers["retry-after"] == "5"
     service.backend.token_gate.release()

@@ -69,7 +69,7 @@ async def waiting(service: FakeService, requests: int) -> None:
 
     def queued() -> int:
         inside = sum(engine.stats().queued for engine in service.backend.engines)
-        return inside + service.app.state.service.reception.waiting("m")
+        return inside + service.app.state.service.leases.waiting("m")
 
     async with asyncio.timeout(10):
         while queued() < requests:  # noqa: ASYNC110 - the engine is another thread
@@ -225,7 +225,7 @@ async def test_what_is_wrong_with_a_request_that_waits_is_a_status(start, fields
         stream = Stream(service, chat(stream=True, **fields))
         body = await stream.read_next()
         assert (stream.status, b'"code":"%b"' % code.encode() in body) == (400, True)
-        assert service.app.state.service.reception.waiting("m") == 0
+        assert service.app.state.service.leases.waiting("m") == 0
 
 
 async def test_a_full_queue_is_a_status(start):
@@ -256,7 +256,7 @@ async def test_a_wait_that_is_over_ends_the_stream(start):
         codes = [one["error"]["code"] for one in said if "error" in one]
         assert codes == ["time_limit_exceeded"]
         assert said[-1] == "[DONE]"
-        assert service.app.state.service.reception.waiting("m") == 0
+        assert service.app.state.service.leases.waiting("m") == 0
 
 
 async def test_an_engine_that_dies_ends_the_streams_that_wait(start):
@@ -284,7 +284,7 @@ async def test_a_client_that_leaves_while_it_waits_leaves_nothing(start, path, b
         await stream.read_next()
         assert stream.status == 200
         await stream.hang_up()
-        assert service.app.state.service.reception.waiting("m") == 0
+        assert service.app.state.service.leases.waiting("m") == 0
         assert asyncio.all_tasks() == before
         assert service.app.state.service.admission._under_way == 2
 

@@ -75,7 +75,7 @@ async def test_requests_of_a_minute(start, path, body):
     assert refused.status_code == 429
     error = refused.json()["error"]
     assert error["code"] == "rate_limit_exceeded"
-    assert error["message"] == "1 requests a minute are this caller's limit"
+    assert error["message"] == "this caller's limit is 1 requests a minute"
     assert 55 <= int(refused.headers["retry-after"]) <= 60
     assert refused.headers["x-ratelimit-remaining-requests"] == "0"
     assert other.status_code == 200
@@ -90,7 +90,7 @@ async def test_tokens_of_a_minute(start):
     refused = await service.post(chat(), **ALICE)
 
     assert refused.status_code == 429
-    assert refused.json()["error"]["message"] == "10 tokens a minute are this caller's limit"
+    assert refused.json()["error"]["message"] == "this caller's limit is 10 tokens a minute"
 
 
 async def test_requests_at_a_time(start):
@@ -126,10 +126,10 @@ async def test_callers_take_turns(start):
         for number in range(6):
             group.create_task(ask(f"alice {number}", ALICE))
         await asyncio.sleep(0)
-        while service.app.state.service.reception.waiting("m") < 4:  # noqa: ASYNC110 - tells no event
+        while service.app.state.service.leases.waiting("m") < 4:  # noqa: ASYNC110 - tells no event
             await asyncio.sleep(0.005)
         group.create_task(ask("bob", BOB))
-        while service.app.state.service.reception.waiting("m") < 5:  # noqa: ASYNC110 - tells no event
+        while service.app.state.service.leases.waiting("m") < 5:  # noqa: ASYNC110 - tells no event
             await asyncio.sleep(0.005)
         service.backend.token_gate.release()
 

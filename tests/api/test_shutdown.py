@@ -23,9 +23,9 @@ async def test_who_waits_for_a_turn_is_sent_away_and_not_failed(start, monkeypat
     at_work = asyncio.create_task(service.post(chat()))
     assert await asyncio.to_thread(service.backend.token_gate.wait_reached)
     waiting = [asyncio.create_task(service.post(chat())) for _ in range(4)]
-    reception = service.app.state.service.reception
+    leases = service.app.state.service.leases
     # One more is given to the engine than it has slots.
-    while reception.waiting("m") < 3:  # noqa: ASYNC110 - a count has no event
+    while leases.waiting("m") < 3:  # noqa: ASYNC110 - a count has no event
         await asyncio.sleep(0)
 
     await service.app.state.service.drain(0)

@@ -98,7 +98,7 @@ async def test_the_queue_counts(start):
     service = await hanging(start)
     answers = await asyncio.gather(*(service.post(chat()) for _ in range(4)))
     assert [one.status_code for one in answers] == [STATUS] * 4
-    assert service.app.state.service.reception.waiting("m") == 0
+    assert service.app.state.service.leases.waiting("m") == 0
     await assert_nothing_is_left(service)
 
 

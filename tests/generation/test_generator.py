@@ -51,7 +51,7 @@ from pilotlight.output.events import (
 from pilotlight.output.tool_calls import Function
 from pilotlight.prompt.verbatim import ControlNames, Marking, Verbatim
 from pilotlight.scheduling.admission import Admission
-from pilotlight.scheduling.lease import Reception
+from pilotlight.scheduling.lease import ModelLeases
 from pilotlight.scheduling.rate_limits import Limits, RateLimiter
 from pilotlight.schema.chat.request import ChatCompletionRequest
 from pilotlight_backend import LoadOptions, SamplingParams
@@ -89,7 +89,7 @@ class Service:
 
     def make_generator(self, *, resolver: Resolver | None = None, max_queue: int = 8) -> Generator:
         self.metrics = Metrics(self.pool.snapshots)
-        reception = Reception(
+        leases = ModelLeases(
             resolver or self.resolver,
             self.pool,
             Admission(),
@@ -98,7 +98,7 @@ class Service:
             max_queue=max_queue,
             clock=lambda: self.now,
         )
-        return Generator(reception)
+        return Generator(leases)
 
     def model(self, file: str = "m", options: dict | None = None, **keys: object) -> ModelEntry:
         """Write a model, with *options* as models.yaml would give them."""
@@ -466,7 +466,7 @@ async def test_full_queue_is_refused(service):
         await anext(running)
         queued = asyncio.create_task(service.answer())
         await service.submitted(2)
-        with pytest.raises(QueueFull, match="1 requests wait for this model") as caught:
+        with pytest.raises(QueueFull, match="requests waiting: 1") as caught:
             await service.answer()
         assert caught.value.retry_after == 5.0
         service.backend.token_gate.release()

@@ -1,4 +1,4 @@
-"""Who is let through to an engine, in which order, and what the others are told."""
+"""Which requests get slots, in which order, and what the others are answered."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -6,14 +6,12 @@ from contextlib import AsyncExitStack
 import pytest
 
 from pilotlight.errors import QueueFull
+from pilotlight.retry_after import LONGEST, SHORTEST, UNKNOWN_QUEUE
 from pilotlight.scheduling.fair_queue import (
     AHEAD,
-    LEAST,
-    MOST,
-    UNKNOWN,
     FairQueue,
-    Speed,
-    Turnstile,
+    ReleaseRate,
+    SlotQueue,
 )
 
 
@@ -26,24 +24,24 @@ class Clock:
 
 
 class Crowd:
-    """Requests at a turnstile; *through* are those that are let through, in their order."""
+    """Requests for slots; *through* are those that got them, in order."""
 
     def __init__(self, slots: int = 1, max_queue: int = 100) -> None:
         self.clock = Clock()
-        self.turnstile = Turnstile(slots, max_queue=max_queue, clock=self.clock)
+        self.queue = SlotQueue(slots, max_queue=max_queue, clock=self.clock)
         self.through: list[str] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self._done: dict[str, asyncio.Event] = {}
 
-    async def come(self, *names: str, places: int = 1) -> None:
+    async def come(self, *names: str, slots: int = 1) -> None:
         """Let requests come, one after another; a name's first letter is its caller."""
         for name in names:
             self._done[name] = asyncio.Event()
-            self.tasks[name] = asyncio.create_task(self._pass(name, places))
+            self.tasks[name] = asyncio.create_task(self._pass(name, slots))
             await settled()
 
-    async def _pass(self, name: str, places: int) -> None:
-        async with self.turnstile.turn(name[0], places):
+    async def _pass(self, name: str, slots: int) -> None:
+        async with self.queue.acquire(name[0], slots):
             self.through.append(name)
             await self._done[name].wait()
 
@@ -93,7 +91,7 @@ async def test_callers_take_turns():
     assert queue.first() is None
 
 
-async def test_who_leaves_is_out_of_the_queue():
+async def test_a_removed_waiter_is_out_of_the_queue():
     """Wherever it stood, and its caller with its last request."""
     queue = FairQueue()
     first, second, other = (asyncio.get_running_loop().create_future() for _ in range(3))
@@ -107,19 +105,19 @@ async def test_who_leaves_is_out_of_the_queue():
     assert (len(queue), queue.first()) == (1, 3)
 
 
-# ── the turnstile ───────────────────────────────────────────────────────────────────────────────
+# ── the slots ─────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_as_many_pass_as_there_are_slots_and_one_more(crowd):
+async def test_the_engine_gets_one_request_beyond_its_slots(crowd):
     """One request beyond the slots lies ready in the engine; the next waits."""
     await crowd.come("a1", "a2", "a3")
     assert crowd.through == ["a1", "a2"][: 1 + AHEAD]
-    assert crowd.turnstile.waiting == 1
+    assert crowd.queue.waiting == 1
 
     await crowd.end("a1")
 
     assert crowd.through == ["a1", "a2", "a3"]
-    assert crowd.turnstile.waiting == 0
+    assert crowd.queue.waiting == 0
 
 
 async def test_one_caller_does_not_starve_another(crowd):
@@ -131,11 +129,11 @@ async def test_one_caller_does_not_starve_another(crowd):
     assert crowd.through == ["a0", "a1", "a2", "b0"]
 
 
-async def test_a_request_of_several_answers_waits_for_its_places():
+async def test_a_request_of_several_answers_waits_for_its_slots():
     """It is not overtaken by smaller ones behind it, and takes all of the engine at the most."""
     crowd = Crowd(slots=2)
     await crowd.come("a1", "a2")
-    await crowd.come("b1", places=50)
+    await crowd.come("b1", slots=50)
     await crowd.come("c1")
     assert crowd.through == ["a1", "a2"]
 
@@ -148,18 +146,18 @@ async def test_a_request_of_several_answers_waits_for_its_places():
     await crowd.end("c1")
 
 
-async def test_who_hangs_up_frees_its_place(crowd):
+async def test_a_cancelled_request_frees_its_slot(crowd):
     """In the queue at once, and where it stood before others they move up."""
     await crowd.come("a1", "a2", "b1", "c1")
     await crowd.leave("b1")
-    assert crowd.turnstile.waiting == 1
+    assert crowd.queue.waiting == 1
     await crowd.leave("a1")
     assert crowd.through == ["a1", "a2", "c1"]
 
 
-async def test_who_is_let_through_while_it_hangs_up_gives_its_place_back(crowd):
-    """The two may fall into one moment: the place is not lost."""
-    async with crowd.turnstile.turn("a", 1):
+async def test_a_request_cancelled_as_it_gets_its_slot_releases_it(crowd):
+    """The two may fall into one moment: the slot is not lost."""
+    async with crowd.queue.acquire("a", 1):
         await crowd.come("a2", "b1", "c1")
     # Nothing has run since: b1 is let through, and has not heard of it.
     crowd.tasks["b1"].cancel()
@@ -169,24 +167,24 @@ async def test_who_is_let_through_while_it_hangs_up_gives_its_place_back(crowd):
     assert crowd.through == ["a2", "c1"]
 
 
-async def test_those_who_leave_in_one_moment_take_no_place(crowd):
+async def test_requests_cancelled_in_one_moment_take_no_slot(crowd):
     """One that leaves as its turn comes is passed over, for whoever waits behind it."""
     await crowd.come("a1", "a2", "a3", "a4", "a5")
     for name in ("a1", "a2", "a3"):
-        crowd.tasks[name].cancel()  # and none of them has run when the first gives its place back
+        crowd.tasks[name].cancel()  # and none of them has run when the first releases its slot
     await settled()
     assert crowd.through == ["a1", "a2", "a4", "a5"]
     await crowd.end("a4", "a5")
     await crowd.come("a6", "a7", "a8")
     assert crowd.through[4:] == ["a6", "a7"]
-    assert crowd.turnstile.waiting == 1
+    assert crowd.queue.waiting == 1
 
 
 async def test_a_big_request_that_leaves_lets_smaller_ones_pass():
     """What only waited for it waits no longer."""
     crowd = Crowd(slots=1)
     await crowd.come("a1")
-    await crowd.come("b1", places=2)
+    await crowd.come("b1", slots=2)
     await crowd.come("c1")
     assert crowd.through == ["a1"]
 
@@ -200,15 +198,15 @@ async def test_a_full_queue():
     """Where as many wait as may, in the engine and here, the next is told how many they are."""
     crowd = Crowd(slots=1, max_queue=2)
     await crowd.come("a1", "a2", "a3")
-    assert crowd.turnstile.waiting == 1
+    assert crowd.queue.waiting == 1
 
-    with pytest.raises(QueueFull, match="2 requests wait") as refused:
+    with pytest.raises(QueueFull, match="requests waiting: 2") as refused:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(crowd.turnstile.turn("b", 1))
+            await stack.enter_async_context(crowd.queue.acquire("b", 1))
 
-    assert refused.value.retry_after == UNKNOWN
+    assert refused.value.retry_after == UNKNOWN_QUEUE
     await crowd.end("a1", "a2", "a3")
-    async with crowd.turnstile.turn("b", 1):
+    async with crowd.queue.acquire("b", 1):
         pass
 
 
@@ -223,27 +221,27 @@ async def test_the_wait_is_measured():
         await crowd.come(coming)
 
     with pytest.raises(QueueFull) as refused:
-        async with crowd.turnstile.turn("b", 1):
+        async with crowd.queue.acquire("b", 1):
             pass
 
     assert refused.value.retry_after == 3.0
     await crowd.end(*names[3:])
 
 
-async def test_the_wait_behind_requests_of_several_answers_is_measured_in_places():
-    """A request of two answers ends every two seconds: a place a second, and seven are ahead."""
+async def test_the_wait_behind_requests_of_several_answers_is_measured_in_slots():
+    """A request of two answers ends every two seconds: a slot a second, and seven are ahead."""
     crowd = Crowd(slots=2, max_queue=4)
     names = [f"a{number}" for number in range(7)]
-    await crowd.come(*names[:4], places=2)
+    await crowd.come(*names[:4], slots=2)
     for ended, coming in zip(names[:3], names[4:], strict=False):
         crowd.clock.now += 2.0
         await crowd.end(ended)
-        await crowd.come(coming, places=2)
-    await crowd.come("b0", places=1)  # it would fit, and waits for its turn
+        await crowd.come(coming, slots=2)
+    await crowd.come("b0", slots=1)  # it would fit, and waits for its turn
     assert crowd.through == names[:4]
 
-    with pytest.raises(QueueFull, match="4 requests wait") as refused:
-        async with crowd.turnstile.turn("c", 1):
+    with pytest.raises(QueueFull, match="requests waiting: 4") as refused:
+        async with crowd.queue.acquire("c", 1):
             pass
 
     assert refused.value.retry_after == 7.0
@@ -253,49 +251,49 @@ async def test_the_wait_behind_requests_of_several_answers_is_measured_in_places
 async def test_requests_that_take_the_whole_engine_are_measured():
     """Between two of them nothing is taken for a moment, and that is no idle time."""
     crowd = Crowd(slots=1, max_queue=4)
-    await crowd.come("a0", "a1", "a2", "a3", places=2)
+    await crowd.come("a0", "a1", "a2", "a3", slots=2)
     for name in ("a0", "a1"):
         crowd.clock.now += 3.0
         await crowd.end(name)
-    await crowd.come("a4", "a5", places=2)
+    await crowd.come("a4", "a5", slots=2)
 
     with pytest.raises(QueueFull) as refused:
-        async with crowd.turnstile.turn("b", 1):
+        async with crowd.queue.acquire("b", 1):
             pass
 
     assert refused.value.retry_after == (1 + 6) * 3.0 / 2
     await crowd.end("a2", "a3", "a4", "a5")
 
 
-# ── the speed ───────────────────────────────────────────────────────────────────────────────────
+# ── the rate ────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
-    ("moments", "places", "seconds"),
+    ("moments", "slots", "seconds"),
     [
-        ([], 4, UNKNOWN),
-        ([100.0], 4, UNKNOWN),
+        ([], 4, UNKNOWN_QUEUE),
+        ([100.0], 4, UNKNOWN_QUEUE),
         ([98.0, 99.0, 100.0], 4, 4.0),
-        ([99.9, 100.0], 1, LEAST),
-        ([0.0, 100.0], 50, MOST),
+        ([99.9, 100.0], 1, SHORTEST),
+        ([0.0, 100.0], 50, LONGEST),
     ],
 )
-def test_speed(moments, places, seconds):
-    """Places over time, within what clients obey."""
+def test_release_rate(moments, slots, seconds):
+    """Slots over time, within what clients obey."""
     clock = Clock()
-    speed = Speed(clock)
+    rate = ReleaseRate(clock)
     for moment in moments:
         clock.now = moment
-        speed.note()
+        rate.record()
     clock.now = 100.0
-    assert speed.seconds_for(places) == seconds
+    assert rate.seconds_for(slots) == seconds
 
 
-def test_an_idle_time_is_no_slowness():
-    """What was measured before nobody was there is forgotten."""
+def test_idle_time_does_not_count():
+    """Measurements from before an idle time are discarded."""
     clock = Clock()
-    speed = Speed(clock)
-    speed.note()
-    speed.note()
-    speed.forget()
-    assert speed.seconds_for(3) == UNKNOWN
+    rate = ReleaseRate(clock)
+    rate.record()
+    rate.record()
+    rate.reset()
+    assert rate.seconds_for(3) == UNKNOWN_QUEUE

@@ -3,7 +3,8 @@
 import pytest
 
 from pilotlight.errors import RateLimited
-from pilotlight.scheduling.rate_limits import LEAST, MOST, Allowance, Limits, RateLimiter
+from pilotlight.retry_after import LONGEST, SHORTEST
+from pilotlight.scheduling.rate_limits import Allowance, Limits, RateLimiter
 
 
 class Clock:
@@ -21,8 +22,8 @@ def clock() -> Clock:
 
 def ask(limiter: RateLimiter, caller: str = "a", tokens: int = 0) -> None:
     """Let a request come and end."""
-    with limiter.request(caller) as visit:
-        visit.tokens = tokens
+    with limiter.request(caller) as charge:
+        charge.tokens = tokens
 
 
 def test_without_limits_nothing_is_counted(clock):
@@ -87,13 +88,15 @@ def test_requests_at_a_time(clock):
     with limiter.request("a"):
         with pytest.raises(ZeroDivisionError), limiter.request("a"):
             raise ZeroDivisionError
-        with limiter.request("a"), pytest.raises(RateLimited, match="2 requests"):
+        with limiter.request("a"), pytest.raises(RateLimited, match="2 concurrent requests"):
             ask(limiter)
         ask(limiter, "b")
     ask(limiter)
 
 
-@pytest.mark.parametrize(("limit", "tokens", "seconds"), [(6000, 6001, LEAST), (10, 1000, MOST)])
+@pytest.mark.parametrize(
+    ("limit", "tokens", "seconds"), [(6000, 6001, SHORTEST), (10, 1000, LONGEST)]
+)
 def test_the_wait_is_one_that_clients_obey(clock, limit, tokens, seconds):
     """At least a second, and at most a minute."""
     limiter = RateLimiter(Limits(tokens_per_minute=limit), clock)

@@ -4,7 +4,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from pilotlight.scheduling.throughput import LEAST, MOST, UNKNOWN, Throughput
+from pilotlight.retry_after import LONGEST, SHORTEST, UNKNOWN_QUEUE
+from pilotlight.scheduling.throughput import Throughput
 
 
 class Clock:
@@ -37,7 +38,7 @@ def test_nothing_is_known_before_the_first_answer(throughput, clock):
     """A request that is under way for long tells nothing yet."""
     with throughput.request():
         clock.now += 30
-        assert throughput.seconds_for(10) == UNKNOWN
+        assert throughput.seconds_for(10) == UNKNOWN_QUEUE
 
 
 def test_requests_that_end_in_one_moment_tell_how_long_they_took(throughput, clock):
@@ -90,7 +91,7 @@ def test_who_leaves_is_not_answered(throughput, clock):
     assert throughput.seconds_for(5) == pytest.approx(20.0)
 
 
-@pytest.mark.parametrize(("requests", "told"), [(1, LEAST), (100_000, MOST)])
+@pytest.mark.parametrize(("requests", "told"), [(1, SHORTEST), (100_000, LONGEST)])
 def test_what_is_told_is_what_clients_obey(throughput, clock, requests, told):
     """No less than a second, and no more than SDKs wait."""
     answer(throughput, clock, 10, 2.0)

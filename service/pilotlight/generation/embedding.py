@@ -17,7 +17,7 @@ from pilotlight.generation.async_engine import AsyncEmbedder, EmbedResult
 from pilotlight.models.loaded import Hold, LoadedModel
 from pilotlight.observability.answer_watch import AnswerWatch
 from pilotlight.observability.timing import Phases
-from pilotlight.scheduling.lease import Reception
+from pilotlight.scheduling.lease import ModelLeases
 from pilotlight.scheduling.throughput import Throughput
 from pilotlight_backend import BackendError, Failed, InvalidParameter
 from pilotlight_backend import ContextLengthExceeded as InputTooLong
@@ -53,8 +53,8 @@ class Embedder:
     miss it.
     """
 
-    def __init__(self, reception: Reception, *, max_queue: int, clock: Callable[[], float]) -> None:
-        self._reception = reception
+    def __init__(self, leases: ModelLeases, *, max_queue: int, clock: Callable[[], float]) -> None:
+        self._leases = leases
         self._max_queue = max_queue
         self._clock = clock
         self._throughputs: WeakKeyDictionary[LoadedModel, Throughput] = WeakKeyDictionary()
@@ -65,7 +65,7 @@ class Embedder:
         *hold* is how long to wait for a model that is loading, *caller* whose limits it counts
         against. Raises a `ServiceError`.
         """
-        async with self._reception.model(params.model, hold, caller) as (model, watch):
+        async with self._leases.lease(params.model, hold, caller) as (model, watch):
             return await self._embed(model, params, watch)
 
     async def _embed(
@@ -104,7 +104,7 @@ class Embedder:
         queued = embedder.stats().queued
         if queued >= self._max_queue:
             raise QueueFull(
-                f"{queued} requests wait for this model already",
+                f"the queue of this model is full; requests waiting: {queued}",
                 retry_after=throughput.seconds_for(queued),
             )
 

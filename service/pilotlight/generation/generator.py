@@ -22,7 +22,7 @@ from pilotlight.generation.waiting import ANNOUNCE_AFTER, announced
 from pilotlight.models.catalog import SpecialTokens
 from pilotlight.models.loaded import Hold, LoadedModel, ModelStatus
 from pilotlight.observability.answer_watch import AnswerWatch
-from pilotlight.scheduling.lease import Reception
+from pilotlight.scheduling.lease import ModelLeases
 from pilotlight_backend import GenerateRequest, Guide, SamplingParams
 
 
@@ -31,7 +31,7 @@ class Generator:
 
     def __init__(
         self,
-        reception: Reception,
+        leases: ModelLeases,
         *,
         announce_after: float = ANNOUNCE_AFTER,
         special_tokens: SpecialTokens = "text",
@@ -40,7 +40,7 @@ class Generator:
 
         *special_tokens* says what their names in messages are, where models.yaml does not.
         """
-        self._reception = reception
+        self._leases = leases
         self._announce_after = announce_after
         self._special_tokens = special_tokens
         self._checking: WeakKeyDictionary[LoadedModel, asyncio.Lock] = WeakKeyDictionary()
@@ -49,7 +49,7 @@ class Generator:
 
     async def status(self, name: str) -> ModelStatus:
         """Return how far the model is that requests call *name*; raises `ModelNotFound`."""
-        return await self._reception.status(name)
+        return await self._leases.status(name)
 
     async def generate(
         self, params: GenerationParams, *, hold: Hold, caller: str = "", announces: bool = False
@@ -60,7 +60,7 @@ class Generator:
         are told apart. A generation that *announces* yields no events at all once, if it waits long
         for its slot: from then on nothing is wrong with the request.
         """
-        async with self._reception.model(params.model, hold, caller) as (model, watch):
+        async with self._leases.lease(params.model, hold, caller) as (model, watch):
             watch.submitted()
             submitted = asyncio.Event()
             answer = self._in_turn(model, params, watch, caller, submitted)
@@ -79,10 +79,10 @@ class Generator:
         caller: str,
         submitted: asyncio.Event,
     ) -> AsyncGenerator[Events]:
-        """Wait for *caller*'s turn, and yield the events of the answers."""
-        places = len(params.prompts) * params.n
+        """Wait in *caller*'s queue for slots, and yield the events of the answers."""
+        slots = len(params.prompts) * params.n
         async with (
-            self._reception.turn(model, caller, places),
+            self._leases.slots(model, caller, slots),
             aclosing(self._answer(model, params, watch, submitted)) as answer,
         ):
             async for events in answer:
@@ -117,7 +117,7 @@ class Generator:
 
         What is asked of it is tokens, or their text.
         """
-        async with self._reception.model(model, hold, caller) as (loaded, watch):
+        async with self._leases.lease(model, hold, caller) as (loaded, watch):
             watch.outcome = "tokenized"
             yield await self._dialect(loaded)
 

@@ -34,7 +34,7 @@ _ANY_VOCABULARY = 2**31
 def refusal(error: BackendError, prompt: Prompt) -> ServiceError | BackendError:
     """Return in a request's words why the engine does not take *prompt*.
 
-    What is the engine's own trouble stays as it is: the reception knows whether the server ends.
+    A failure of the engine itself stays as it is: `ModelLeases` maps it, and knows of shutdowns.
     """
     match error:
         case PromptTooLong():

@@ -29,10 +29,11 @@ from pilotlight.models.loading.abandon import on_own_thread
 from pilotlight.models.loading.failure import COOL_DOWN, load_failed, shutting_down
 from pilotlight.models.loading.history import LoadHistory
 from pilotlight.models.loading.loader import Loader, LoadStuck
-from pilotlight.models.loading.progress import LoadTimes, LoadWatch, retry_after
+from pilotlight.models.loading.progress import LoadTimes, LoadWatch
 from pilotlight.models.registry import Registry
 from pilotlight.observability.metrics import LoadRecord
 from pilotlight.observability.model_gauges import ModelSnapshot
+from pilotlight.retry_after import after_load
 from pilotlight.schema.models import ModelState
 from pilotlight_backend import Backend, EngineStats, InferenceFailed, LoadOptions
 from pilotlight_backend.sizes import memory_size
@@ -257,13 +258,13 @@ class Pool:
         permanent = failure.retry_after is None
         raise type(failure)(
             failure.message,
-            retry_after=None if permanent else retry_after(left, self._jitter()),
+            retry_after=None if permanent else after_load(left, self._jitter()),
         )
 
     def _loading(self, model: _Model) -> ModelLoading:
         return ModelLoading(
             f"the model {model.entry.name!r} is loading",
-            retry_after=retry_after(self._remaining(model), self._jitter()),
+            retry_after=after_load(self._remaining(model), self._jitter()),
         )
 
     def _remaining(self, model: _Model) -> float | None:

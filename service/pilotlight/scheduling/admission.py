@@ -1,4 +1,4 @@
-"""Whether requests are taken, and how many are under way: what a shutdown waits for."""
+"""Admit requests until the shutdown, and count those in flight, which the shutdown waits for."""
 
 import asyncio
 from collections.abc import Iterator
@@ -7,43 +7,43 @@ from contextlib import contextmanager
 from pilotlight.errors import ShuttingDown
 
 RETRY_AFTER = 2.0
-"""Seconds in which a platform has another instance up, or sends the request to one that is."""
+"""Seconds in which a platform starts another instance, or routes the request to a running one."""
 
 
 def shutting_down() -> ShuttingDown:
-    """Return what a request is told that comes too late."""
+    """Return the error for a request that arrives during the shutdown."""
     return ShuttingDown("the server is shutting down", retry_after=RETRY_AFTER)
 
 
 class Admission:
-    """The door of the service. Made and used on one loop."""
+    """Counts the requests in flight, and admits no more once closed. Used on one loop."""
 
     def __init__(self) -> None:
         self.closed = False
-        self._under_way = 0
+        self._in_flight = 0
         self._left = asyncio.Event()
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Count one request for as long as the block runs; raises `ShuttingDown` once closed."""
+        """Count one request while the context lasts; raises `ShuttingDown` once closed."""
         if self.closed:
             raise shutting_down()
-        self._under_way += 1
+        self._in_flight += 1
         try:
             yield
         finally:
-            self._under_way -= 1
+            self._in_flight -= 1
             self._left.set()
 
     def close(self) -> None:
-        """Take no more requests; those under way go on."""
+        """Admit no more requests; those in flight continue."""
         self.closed = True
 
-    async def emptied(self, seconds: float) -> bool:
-        """Wait up to *seconds* until no request is under way; tell whether that came."""
+    async def drained(self, seconds: float) -> bool:
+        """Wait up to *seconds* until no request is in flight; return whether that is so."""
         try:
             async with asyncio.timeout(seconds):
-                while self._under_way:
+                while self._in_flight:
                     self._left.clear()
                     await self._left.wait()
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""What every request to a model goes through: admitted, resolved, held for its model, noted."""
+"""Lease a loaded model to a request: admit it, resolve the name, wait for the load, record it."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,13 +13,13 @@ from pilotlight.observability.metrics import Metrics
 from pilotlight.observability.request_watch import note_answer, overdue
 from pilotlight.observability.timing import Phases
 from pilotlight.scheduling.admission import Admission, shutting_down
-from pilotlight.scheduling.fair_queue import Turnstile
+from pilotlight.scheduling.fair_queue import SlotQueue
 from pilotlight.scheduling.rate_limits import RateLimiter
 from pilotlight_backend import BackendError, EngineClosed
 
 
-class Reception:
-    """Gives requests their models."""
+class ModelLeases:
+    """Leases models, and slots of their engines, to requests."""
 
     def __init__(
         self,
@@ -39,25 +39,25 @@ class Reception:
         self._limiter = limiter
         self._max_queue = max_queue
         self._clock = clock
-        self._turnstiles: WeakKeyDictionary[LoadedModel, Turnstile] = WeakKeyDictionary()
+        self._queues: WeakKeyDictionary[LoadedModel, SlotQueue] = WeakKeyDictionary()
 
     async def status(self, name: str) -> ModelStatus:
-        """Return how far the model is that requests call *name*; raises `ModelNotFound`."""
+        """Return the state of the model that requests call *name*; raises `ModelNotFound`."""
         return self._pool.status(await self._resolver.resolve(name))
 
     @asynccontextmanager
-    async def model(
+    async def lease(
         self, name: str, hold: Hold, caller: str = ""
     ) -> AsyncIterator[tuple[LoadedModel, AnswerWatch]]:
-        """Yield the model that requests call *name*, loaded, and the watch over this request.
+        """Yield the loaded model that requests call *name*, and the watch over this request.
 
-        *hold* is how long to wait for a model that is loading, *caller* whose limits it counts
-        against. The model stays for as long as the context lasts; what goes wrong there is the
-        request's outcome. Raises a `ServiceError`.
+        *hold* is how long to wait for a load; the request counts against the limits of *caller*.
+        The model stays loaded while the context lasts. An exception in the context is recorded as
+        the request's outcome. Raises a `ServiceError`.
         """
         watch = AnswerWatch(self._clock)
         try:
-            with self._admission.request(), self._limiter.request(caller) as visit:
+            with self._admission.request(), self._limiter.request(caller) as charge:
                 entry = await self._resolver.resolve(name)
                 watch.model = entry.name
                 watch.waits = cold = self._pool.status(entry).state != "ready"
@@ -67,14 +67,14 @@ class Reception:
                     try:
                         yield model, watch
                     finally:
-                        visit.tokens = watch.tokens
+                        charge.tokens = watch.tokens
         except ServiceError as error:
             watch.outcome = error.code
             raise
         except BackendError as error:
-            told = self._told(error)
-            watch.outcome = told.code
-            raise told from error
+            raised = self._service_error(error)
+            watch.outcome = raised.code
+            raise raised from error
         except Exception:
             watch.outcome = InferenceError.code
             raise
@@ -87,36 +87,34 @@ class Reception:
             self._metrics.note(record)
             note_answer(record)
 
-    def turn(
-        self, model: LoadedModel, caller: str = "", places: int = 1
+    def slots(
+        self, model: LoadedModel, caller: str = "", slots: int = 1
     ) -> AbstractAsyncContextManager[None]:
-        """Wait for *caller*'s turn to have *places* of *model*'s engine; raises `QueueFull`."""
-        turnstile = self._turnstiles.get(model)
-        if turnstile is None:
-            slots = model.base.stats().slots
-            turnstile = Turnstile(slots, max_queue=self._max_queue, clock=self._clock)
-            self._turnstiles[model] = turnstile
-        return turnstile.turn(caller, places)
+        """Wait in *caller*'s queue for *slots* of *model*, and hold them; raises `QueueFull`."""
+        queue = self._queues.get(model)
+        if queue is None:
+            total = model.base.stats().slots
+            queue = SlotQueue(total, max_queue=self._max_queue, clock=self._clock)
+            self._queues[model] = queue
+        return queue.acquire(caller, slots)
 
     def waiting(self, name: str) -> int:
-        """Return how many requests wait here for the engine of the model *name*."""
+        """Return how many requests wait for a slot of the model *name*, outside its engine."""
         return sum(
-            turnstile.waiting
-            for model, turnstile in self._turnstiles.items()
-            if model.entry.name == name
+            queue.waiting for model, queue in self._queues.items() if model.entry.name == name
         )
 
-    def _told(self, error: BackendError) -> ServiceError:
-        """Return what a request is told whose engine cannot answer it.
+    def _service_error(self, error: BackendError) -> ServiceError:
+        """Return what a client gets for *error* of its engine.
 
-        An engine is closed under a request whose turn has come where the server ends.
+        A shutdown closes the engine under a request that has just got its slot.
         """
         if isinstance(error, EngineClosed) and self._admission.closed:
             return shutting_down()
         return InferenceError(str(error))
 
     def _load_phases(self, model: LoadedModel) -> Phases:
-        """Return what *model*'s cold start took, from exec on where it was the process's own."""
+        """Return the phases of *model*'s load, of the first model from exec on."""
         if model.first and self._metrics.started_in is not None:
             began = {} if model.began_at is None else {"begin": model.began_at}
             return {"import": self._metrics.started_in, **began, **model.phases}

@@ -1,7 +1,8 @@
-"""How much each caller may ask for: requests at a time, requests and tokens a minute.
+"""Limit each caller: concurrent requests, and requests and tokens a minute.
 
-A minute's worth may be spent at once, and comes back evenly. What an answer costs in tokens is
-known when it has ended, so its caller may go into debt with it, and has to wait the debt off.
+The limits a minute are token buckets: a caller may spend a whole minute's worth at once, and it
+refills evenly. The tokens of a request are known only when it ends, so its bucket can become
+negative, and the caller waits until it is positive again.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,14 +11,13 @@ from contextlib import contextmanager
 from msgspec import Struct
 
 from pilotlight.errors import RateLimited
+from pilotlight.retry_after import SHORTEST, bounded
 
 _MINUTE = 60.0
-LEAST, MOST = 1.0, 60.0
-"""Seconds that a refused client is told to wait; over 60 some SDKs do not."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What one caller may have; None means that it does not count."""
+    """The limits of one caller; None is unlimited."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -25,7 +25,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Allowance(Struct, frozen=True):
-    """How a limit stands: *remaining* of *limit*, all of it again in *reset* seconds."""
+    """The state of a limit: *remaining* of *limit*, all of it again in *reset* seconds."""
 
     limit: int
     remaining: int
@@ -41,23 +41,23 @@ class Bucket:
         self._at = now
 
     def take(self, amount: float, now: float) -> None:
-        """Take *amount*, though there be less."""
+        """Take *amount*; the balance may become negative."""
         self._left = self._refilled(now) - amount
         self._at = now
 
     def wait(self, amount: float, now: float) -> float:
-        """Return the seconds until *amount* is there; 0 where it is."""
+        """Return the seconds until *amount* is available; 0 if it is now."""
         missing = amount - self._refilled(now)
         return max(missing, 0.0) * _MINUTE / self.limit
 
     def allowance(self, now: float) -> Allowance:
-        """Return how it stands."""
+        """Return the state of the limit."""
         left = self._refilled(now)
         reset = (self.limit - left) * _MINUTE / self.limit
         return Allowance(self.limit, max(int(left), 0), reset)
 
     def is_full(self, now: float) -> bool:
-        """Tell whether nothing is missing."""
+        """Return whether all of the limit is available."""
         return self._refilled(now) >= self.limit
 
     def _refilled(self, now: float) -> float:
@@ -65,22 +65,22 @@ class Bucket:
 
 
 class _Account:
-    """What one caller has under way, and left."""
+    """The requests in flight and the buckets of one caller."""
 
     def __init__(self, limits: Limits, now: float) -> None:
-        self.under_way = 0
+        self.in_flight = 0
         self.requests = _bucket(limits.requests_per_minute, now)
         self.tokens = _bucket(limits.tokens_per_minute, now)
 
     def is_idle(self, now: float) -> bool:
-        """Tell whether it says no more than a new one would."""
-        return not self.under_way and all(
+        """Return whether it equals a new account, and so need not be kept."""
+        return not self.in_flight and all(
             bucket is None or bucket.is_full(now) for bucket in (self.requests, self.tokens)
         )
 
 
-class Visit:
-    """One request under way; *tokens* is what it has cost, to be set before it ends."""
+class Charge:
+    """One request in flight; set *tokens*, what it used, before it ends."""
 
     def __init__(self) -> None:
         self.tokens = 0
@@ -95,23 +95,23 @@ class RateLimiter:
         self._accounts: dict[str, _Account] = {}
 
     @contextmanager
-    def request(self, caller: str) -> Iterator[Visit]:
+    def request(self, caller: str) -> Iterator[Charge]:
         """Count one request of *caller* while the context lasts; raises `RateLimited`."""
         account = self._account(caller)
         self._check(account)
         if account.requests:
             account.requests.take(1, self._clock())
-        account.under_way += 1
-        visit = Visit()
+        account.in_flight += 1
+        charge = Charge()
         try:
-            yield visit
+            yield charge
         finally:
-            account.under_way -= 1
+            account.in_flight -= 1
             if account.tokens:
-                account.tokens.take(visit.tokens, self._clock())
+                account.tokens.take(charge.tokens, self._clock())
 
     def allowances(self, caller: str) -> dict[str, Allowance]:
-        """Return how the limits of *caller* stand, by what they count."""
+        """Return the state of *caller*'s limits, by what they count."""
         account, now = self._account(caller), self._clock()
         buckets = {"requests": account.requests, "tokens": account.tokens}
         return {name: bucket.allowance(now) for name, bucket in buckets.items() if bucket}
@@ -120,7 +120,7 @@ class RateLimiter:
         account = self._accounts.get(caller)
         if account is None:
             now = self._clock()
-            # Proxies' users come and go; who has nothing under way and all left is as if new.
+            # Users of a proxy come and go: forget those whose account equals a new one.
             self._accounts = {
                 name: one for name, one in self._accounts.items() if not one.is_idle(now)
             }
@@ -128,16 +128,17 @@ class RateLimiter:
         return account
 
     def _check(self, account: _Account) -> None:
-        now, limits = self._clock(), self._limits
-        most = limits.concurrent_requests
-        if most is not None and account.under_way >= most:
-            raise RateLimited(f"{most} requests of this caller are under way", retry_after=LEAST)
+        now, most = self._clock(), self._limits.concurrent_requests
+        if most is not None and account.in_flight >= most:
+            raise RateLimited(
+                f"this caller's limit is {most} concurrent requests", retry_after=SHORTEST
+            )
         for bucket, what in ((account.requests, "requests"), (account.tokens, "tokens")):
             seconds = 0.0 if bucket is None else bucket.wait(1, now)
             if bucket is not None and seconds > 0:
                 raise RateLimited(
-                    f"{bucket.limit} {what} a minute are this caller's limit",
-                    retry_after=min(max(seconds, LEAST), MOST),
+                    f"this caller's limit is {bucket.limit} {what} a minute",
+                    retry_after=bounded(seconds),
                 )
 
 

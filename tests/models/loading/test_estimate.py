@@ -2,7 +2,8 @@
 
 import pytest
 
-from pilotlight.models.loading.progress import LoadTimes, Outlook, loading, retry_after
+from pilotlight.models.loading.progress import LoadTimes, Outlook, loading
+from pilotlight.retry_after import after_load
 from pilotlight_backend import LoadProgress
 
 GIGA = 10**9
@@ -82,4 +83,4 @@ def test_the_share_grows_as_long_as_it_takes(over, expected):
 )
 def test_retry_after_is_spread_and_stays_within_what_clients_honour(seconds, jitter, said):
     """Retry-After grows by a tenth at the most, from 1 s to 60 s; 10 s where nothing is known."""
-    assert retry_after(seconds, jitter) == said
+    assert after_load(seconds, jitter) == said

@@ -12,10 +12,6 @@ from pilotlight.models.health.watchdog import StepWatch
 from pilotlight.observability.timing import Phases
 from pilotlight_backend import LoadProgress, Step
 
-LEAST, MOST = 1.0, 60.0
-"""Over 60 s openai-node ignores Retry-After; below 1 s a retry is no relief."""
-UNKNOWN = 10.0
-
 _SET_UP, _SET_UP_RATE = 0.5, 1e9
 """A guess for what follows the reading where no earlier load tells it: seconds, bytes a second.
 
@@ -118,13 +114,6 @@ def fetching(progress: FetchProgress | None, elapsed: float) -> Outlook | None:
 
 def _guessed_rest(bytes_total: int) -> float:
     return _SET_UP + bytes_total / _SET_UP_RATE
-
-
-def retry_after(seconds: float | None, jitter: float) -> float:
-    """Return what Retry-After says of *seconds*; *jitter*, from 0 to 1, spreads the clients."""
-    if seconds is None:
-        return UNKNOWN
-    return min(max(seconds * (1 + 0.1 * jitter), LEAST), MOST)
 
 
 _INTERVAL = 1.0
