@@ -23,9 +23,9 @@ from pilotlight_backend import (
 from pilotlight_backend.baking import MappedPrompt, Origin, open_baked, warn_unfit
 from pilotlight_backend.split_file import parts
 from pilotlight_llama_cpp import native
+from pilotlight_llama_cpp.generation_thread import GenerationJob
 from pilotlight_llama_cpp.growing_context import GrowingContext
 from pilotlight_llama_cpp.model import Model
-from pilotlight_llama_cpp.runner import Job
 
 logger = logging.getLogger("pilotlight.llama_cpp")
 
@@ -132,7 +132,7 @@ class StateOfPrompt:
             sampling=SamplingParams(temperature=0.0),
             ignore_eos=True,
         )
-        self.job: Job
+        self.job: GenerationJob
         """The request, once it was submitted."""
         self._save = save
         self._state: memoryview | None = None

@@ -1,23 +1,14 @@
-"""What the runners need of a context; fake ones drive them in tests."""
+"""What `GenerationThread` needs of a context; tests have a fake one."""
 
 from collections.abc import Sequence as Tokens
 from typing import Any, Protocol
 
 from pilotlight_backend import Guide, SamplingParams, Token
 from pilotlight_llama_cpp.context import Decoded, Run
+from pilotlight_llama_cpp.engine_thread import Flag
 
 
-class Flag(Protocol):
-    """What stops a decode under way; any thread."""
-
-    def set(self) -> None:
-        """Stop it."""
-
-    def clear(self) -> None:
-        """Let the next one run."""
-
-
-class Decoder(Protocol):
+class GenerationDecoder(Protocol):
     """A context whose slots hold what was evaluated. The engine's thread alone uses it."""
 
     @property

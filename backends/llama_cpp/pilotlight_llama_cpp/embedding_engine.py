@@ -1,27 +1,22 @@
 """A loaded model that embeds."""
 
-import threading
 from collections.abc import Callable, Sequence
 
 from pilotlight_backend import EmbedEvent, EngineStats, ModelFacts, Ticket
 from pilotlight_backend.checks import check_inputs
 from pilotlight_llama_cpp.embedding_context import EmbeddingContext
-from pilotlight_llama_cpp.embedding_runner import EmbeddingRunner, EmbedJob
+from pilotlight_llama_cpp.embedding_thread import EmbeddingJob, EmbeddingThread
 from pilotlight_llama_cpp.model import Model
 
 
 class LlamaCppEmbeddingEngine:
-    """Checks requests, and passes them to the runner on its thread."""
+    """Checks requests, and passes them to the engine's thread."""
 
     def __init__(self, facts: ModelFacts, model: Model, context: EmbeddingContext) -> None:
         self._facts = facts
         self._model = model
-        self._runner = EmbeddingRunner(context)
-        # A daemon: a process that forgot to close the engine can still end.
-        self._thread = threading.Thread(
-            target=self._runner.run, name=f"llama.cpp {facts.path.name}", daemon=True
-        )
-        self._thread.start()
+        self._thread = EmbeddingThread(context)
+        self._thread.start(facts.path.name)
 
     @property
     def facts(self) -> ModelFacts:
@@ -47,16 +42,14 @@ class LlamaCppEmbeddingEngine:
             context_length=self._facts.context_length,
             vocabulary_size=self._model.vocabulary_size,
         )
-        job = EmbedJob(self._runner, tuple(inputs), emit)
-        self._runner.submit(job)
+        job = EmbeddingJob(self._thread, tuple(inputs), emit)
+        self._thread.submit(job)
         return job
 
     def stats(self) -> EngineStats:
         """Return a snapshot."""
-        return self._runner.stats(dead=not self._thread.is_alive())
+        return self._thread.stats()
 
     def close(self) -> None:
         """End every request and give all memory back; waits, save on the engine's own thread."""
-        self._runner.stop()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        self._thread.close()

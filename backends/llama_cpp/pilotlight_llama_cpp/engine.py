@@ -1,7 +1,6 @@
 """A loaded model that answers requests."""
 
 import math
-import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
@@ -21,13 +20,13 @@ from pilotlight_backend.baking import write_baked
 from pilotlight_backend.checks import check_request
 from pilotlight_backend.spans import Span, parts
 from pilotlight_llama_cpp.baking import StateOfPrompt, origin, whole_tiles
+from pilotlight_llama_cpp.generation_thread import GenerationJob, GenerationThread
 from pilotlight_llama_cpp.growing_context import GrowingContext
 from pilotlight_llama_cpp.model import Model
-from pilotlight_llama_cpp.runner import Job, Runner
 
 
 class LlamaCppEngine:
-    """Checks requests, and passes them to the runner on its thread."""
+    """Checks requests, and passes them to the engine's thread."""
 
     def __init__(
         self,
@@ -43,7 +42,7 @@ class LlamaCppEngine:
         self._context = context
         self._options = options
         self._kv_capacity = options.parallel * facts.context_length
-        self._runner = Runner(
+        self._thread = GenerationThread(
             context,
             slots=options.parallel,
             chunk=options.chunk,
@@ -53,11 +52,7 @@ class LlamaCppEngine:
             copies=model.cuttable_cache,
             cuts=model.cuttable_cache,
         )
-        # A daemon: a process that forgot to close the engine can still end.
-        self._thread = threading.Thread(
-            target=self._runner.run, name=f"llama.cpp {facts.path.name}", daemon=True
-        )
-        self._thread.start()
+        self._thread.start(facts.path.name)
 
     @property
     def facts(self) -> ModelFacts:
@@ -77,10 +72,10 @@ class LlamaCppEngine:
     def submit(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Ticket:
         """Queue *request*; *emit* is called on the engine's thread."""
         job = self._job(request, emit)
-        self._runner.submit(job)
+        self._thread.submit(job)
         return job
 
-    def _job(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Job:
+    def _job(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> GenerationJob:
         check_request(
             request,
             context_length=self._facts.context_length,
@@ -92,7 +87,7 @@ class LlamaCppEngine:
             request = _without(self._model.ends, request)
         room = self._facts.context_length - len(request.prompt)
         limit = min(request.max_tokens, room)
-        return Job(self._runner, request, emit, limit, self._model.ends)
+        return GenerationJob(self._thread, request, emit, limit, self._model.ends)
 
     def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:
         """Evaluate *prompt* as a request does, and write the state that its slot then holds.
@@ -108,7 +103,7 @@ class LlamaCppEngine:
         prompt = whole_tiles(prompt)
         baking = StateOfPrompt(prompt, self._context.save)
         baking.job = self._job(baking.request, baking)
-        self._runner.submit(baking.job)
+        self._thread.submit(baking.job)
         state = baking.wait()
         made_of = origin(self._model, self._facts, self._options, baked.template)
         write_baked(baked.path, made_of, prompt, state)
@@ -116,13 +111,11 @@ class LlamaCppEngine:
 
     def stats(self) -> EngineStats:
         """Return a snapshot."""
-        return self._runner.stats(kv_capacity=self._kv_capacity, dead=not self._thread.is_alive())
+        return self._thread.stats(kv_capacity=self._kv_capacity)
 
     def close(self) -> None:
         """End every request and give all memory back; waits, save on the engine's own thread."""
-        self._runner.stop()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        self._thread.close()
 
 
 def _without(tokens: Iterable[int], request: GenerateRequest) -> GenerateRequest:

@@ -218,7 +218,7 @@ def test_large_vocabulary_makes_steps_smaller(tmp_path):
     shape = dataclasses.replace(random_gguf.TINY, vocabulary=151_936, weights="Q8_0", pooling=3)
     random_gguf.write(path, shape)
     engine = load(path)
-    assert engine._runner._decoder.step == 220
+    assert engine._thread._decoder.step == 220
     assert len(embed(engine, [[1] * 300])) == 1
     assert engine.stats().steps == 2
     engine.close()

@@ -17,7 +17,7 @@ from pilotlight_backend import (
     Token,
 )
 from pilotlight_llama_cpp.context import Decoded
-from pilotlight_llama_cpp.runner import Job, Runner
+from pilotlight_llama_cpp.generation_thread import GenerationJob, GenerationThread
 from tests.backends.llama_cpp.fake_decoder import END, FakeDecoder
 
 CHUNK = 8
@@ -31,7 +31,7 @@ def decoder():
 @pytest.fixture
 def runner(decoder):
     ticks = itertools.count()
-    return Runner(decoder, slots=2, chunk=CHUNK, clock=lambda: float(next(ticks)))
+    return GenerationThread(decoder, slots=2, chunk=CHUNK, clock=lambda: float(next(ticks)))
 
 
 class Client:
@@ -41,7 +41,7 @@ class Client:
         self.events = []
         self.emit = emit
         request = GenerateRequest(prompt=tuple(prompt), max_tokens=limit, **fields)
-        self.ticket = Job(runner, request, self.hear, limit, (END,))
+        self.ticket = GenerationJob(runner, request, self.hear, limit, (END,))
         runner.submit(self.ticket)
 
     def hear(self, event):
@@ -323,7 +323,7 @@ def with_baked(decoder, prompt):
     """Return a runner whose first slot holds *prompt*, as a load leaves it."""
     decoder.baked = prompt
     decoder.held[0] = list(prompt)
-    return Runner(decoder, slots=2, chunk=CHUNK, baked=prompt)
+    return GenerationThread(decoder, slots=2, chunk=CHUNK, baked=prompt)
 
 
 def test_baked_prompt_is_put_into_the_slots_that_lack_it(decoder):
@@ -350,7 +350,9 @@ def test_baked_prompt_that_cannot_be_put_back_is_evaluated(decoder):
 def sharing(decoder):
     """Return a runner of three slots that can be copied."""
     ticks = itertools.count()
-    return Runner(decoder, slots=3, chunk=CHUNK, copies=True, clock=lambda: float(next(ticks)))
+    return GenerationThread(
+        decoder, slots=3, chunk=CHUNK, copies=True, clock=lambda: float(next(ticks))
+    )
 
 
 def sharers(runner, count, prompt=range(1, 21), limit=3):
@@ -375,7 +377,7 @@ def test_shared_prompt_is_evaluated_once(sharing, decoder):
 
 def test_waiting_for_a_shared_prompt_is_queueing(decoder):
     """The reader's steps through the prompt are no `prefill` of who waits for it."""
-    runner = Runner(
+    runner = GenerationThread(
         decoder, slots=2, chunk=CHUNK, copies=True, clock=lambda: float(len(decoder.batches))
     )
     first, second = sharers(runner, 2)

@@ -1,4 +1,4 @@
-"""The embedding runner's steps, driven by hand over a context without a model."""
+"""The steps of an embedding engine's thread, driven by hand over a context without a model."""
 
 from array import array
 
@@ -13,7 +13,7 @@ from pilotlight_backend import (
     Started,
 )
 from pilotlight_llama_cpp.context import Decoded
-from pilotlight_llama_cpp.embedding_runner import EmbeddingRunner, EmbedJob
+from pilotlight_llama_cpp.embedding_thread import EmbeddingJob, EmbeddingThread
 from tests.backends.llama_cpp.fake_decoder import FakeFlag
 
 
@@ -78,12 +78,12 @@ def decoder():
 
 @pytest.fixture
 def runner(decoder):
-    return EmbeddingRunner(decoder)
+    return EmbeddingThread(decoder)
 
 
 def submit(runner, *inputs, emit=None):
     heard = Heard()
-    job = EmbedJob(runner, inputs, emit or heard.append)
+    job = EmbeddingJob(runner, inputs, emit or heard.append)
     runner.submit(job)
     return job, heard
 

@@ -1,0 +1,198 @@
+"""The thread of an engine that embeds: takes inputs in their order, as many as fit a step."""
+
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Protocol
+
+from pilotlight_backend import (
+    BackendError,
+    Embedded,
+    EmbedEvent,
+    EngineStats,
+    Failed,
+    InferenceFailed,
+    Started,
+    Usage,
+)
+from pilotlight_backend.stopwatch import Stopwatch
+from pilotlight_llama_cpp.context import Decoded
+from pilotlight_llama_cpp.engine_thread import EngineJob, EngineThread, Flag
+from pilotlight_llama_cpp.packing import Part, batches, fitting
+
+Tokens = Sequence[int]
+
+
+class EmbeddingDecoder(Protocol):
+    """What `EmbeddingThread` needs of a context; tests have a fake one."""
+
+    @property
+    def abort(self) -> Flag:
+        """What stops a decode."""
+
+    step: int
+    """Tokens of several inputs that are evaluated together, at the most."""
+    part: int
+    """Tokens of one input that are evaluated at once, at the most."""
+    sequences: int
+    """Inputs in one batch, at the most."""
+
+    def decode(self, parts: Sequence[Part]) -> Decoded:
+        """Evaluate a batch."""
+
+    def vector(self, sequence: int) -> "array[float]":
+        """Return the vector of one of the last batch's sequences; raises `InferenceFailed`."""
+
+    def close(self) -> None:
+        """Free everything."""
+
+
+class EmbeddingJob(EngineJob):
+    """A request: its inputs, what it wants to hear, and how far it is."""
+
+    __slots__ = ("embedded", "emit", "ended", "inputs", "prompt_tokens", "taken", "thread", "watch")
+
+    def __init__(
+        self,
+        thread: "EmbeddingThread",
+        inputs: Sequence[Tokens],
+        emit: Callable[[EmbedEvent], None],
+    ) -> None:
+        self.thread = thread
+        self.inputs = inputs
+        self.emit = emit
+        self.prompt_tokens = sum(map(len, inputs))
+        self.taken = 0
+        """Inputs that are in a step, or were."""
+        self.embedded = 0
+        self.ended = False
+        self.watch: Stopwatch
+
+    def usage(self) -> Usage:
+        """Return the tokens of the inputs."""
+        return Usage(prompt_tokens=self.prompt_tokens, completion_tokens=0)
+
+
+class EmbeddingThread(EngineThread[EmbeddingJob, EmbedEvent]):
+    """Embeds what is submitted, step by step."""
+
+    _decoder: EmbeddingDecoder
+
+    def __init__(
+        self, decoder: EmbeddingDecoder, *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        super().__init__(decoder, clock)
+        self._queue: deque[EmbeddingJob] = deque()
+        """Jobs with inputs that no step has taken yet."""
+        self._waiting = 0
+        """Of these, the ones that have not begun."""
+        self._step: list[tuple[EmbeddingJob, Tokens]] = []
+        self._prompt_tokens = self._steps = 0
+
+    def stats(self) -> EngineStats:
+        """Return a snapshot; any thread. Each number is of a moment, not all of the same one."""
+        return EngineStats(
+            slots=self._decoder.sequences,
+            slots_busy=len(self._step),
+            queued=len(self._arrived) + self._waiting,
+            kv_tokens=0,
+            kv_capacity=0,
+            prompt_tokens=self._prompt_tokens,
+            cached_tokens=0,
+            completion_tokens=0,
+            steps=self._steps,
+            under_way=self._under_way,
+            dead=self.dead,
+        )
+
+    # ── the queue ──────────────────────────────────────────────────────────────────────────────
+
+    def _has_work(self) -> bool:
+        return bool(self._queue)
+
+    def _enqueue(self, job: EmbeddingJob) -> None:
+        self._queue.append(job)
+        self._waiting += 1
+
+    def _unended(self) -> list[EmbeddingJob]:
+        return [job for job in dict.fromkeys([*self._stepping(), *self._queue]) if not job.ended]
+
+    def _stepping(self) -> list[EmbeddingJob]:
+        """Return the jobs whose inputs are in the step, each once."""
+        return list(dict.fromkeys(job for job, _ in self._step))
+
+    def _release(self, job: EmbeddingJob) -> None:
+        if job in self._queue:
+            self._queue.remove(job)
+        if not job.taken:
+            self._waiting -= 1
+
+    def _fail_step(self, error: BackendError) -> None:
+        for job in self._stepping():
+            if not job.ended:
+                self._end(job, Failed(error))
+        self._step = []
+
+    # ── a step ─────────────────────────────────────────────────────────────────────────────────
+
+    def _advance(self) -> None:
+        """Take inputs from the queue, as many as fit, and embed them."""
+        self._step = self._next_inputs()
+        if self._step and self._decoded():
+            self._hand_out()
+            self._step = []
+
+    def _next_inputs(self) -> list[tuple[EmbeddingJob, Tokens]]:
+        waiting = ((job, one) for job in self._queue for one in job.inputs[job.taken :])
+        candidates = list(islice(waiting, self._decoder.sequences))
+        lengths = [len(tokens) for _, tokens in candidates]
+        count = fitting(lengths, tokens=self._decoder.step, sequences=self._decoder.sequences)
+        for job, _ in candidates[:count]:
+            if not job.taken:
+                self._begin(job)
+            job.taken += 1
+        while self._queue and self._queue[0].taken == len(self._queue[0].inputs):
+            self._queue.popleft()
+        return candidates[:count]
+
+    def _begin(self, job: EmbeddingJob) -> None:
+        self._waiting -= 1
+        job.watch.admitted = self._clock()
+        self._emit(job, Started(job.prompt_tokens, 0))
+
+    def _decoded(self) -> bool:
+        """Evaluate the step's inputs, a long one in parts; tell whether they have vectors now.
+
+        They have none where all its requests were cancelled, or the engine closed.
+        """
+        inputs = [tokens for _, tokens in self._step]
+        jobs = self._stepping()
+        for parts in batches(inputs, tokens=self._decoder.part):
+            self._report_step(sum(len(part.tokens) for part in parts))
+            match self._decode(jobs, parts):
+                case Decoded.DONE:
+                    self._steps += 1
+                    self._prompt_tokens += sum(len(part.tokens) for part in parts)
+                case Decoded.ABORTED:
+                    return False
+                case _:
+                    self._fail_step(InferenceFailed("llama.cpp could not evaluate the inputs"))
+                    return False
+        return True
+
+    def _hand_out(self) -> None:
+        for sequence, (job, _) in enumerate(self._step):
+            if job.ended:  # another input of its failed
+                continue
+            try:
+                vector = self._decoder.vector(sequence)
+            except InferenceFailed as error:
+                self._end(job, Failed(error))
+                continue
+            job.embedded += 1
+            self._emit(job, Embedded(vector))
+            if job.embedded == len(job.inputs):
+                job.watch.answering = self._clock()
+                self._finish(job, "stop")

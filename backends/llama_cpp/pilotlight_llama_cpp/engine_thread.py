@@ -1,0 +1,256 @@
+"""The thread that owns an engine's context: its inbox, its loop, and how requests end.
+
+A `llama_context` is not thread-safe, so one thread makes every call to it. `EngineThread` is what
+engines that generate and engines that embed have in common; a subclass says what a step is.
+"""
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from pilotlight_backend import (
+    BackendError,
+    EngineClosed,
+    Failed,
+    Finish,
+    FinishReason,
+    InferenceFailed,
+    Step,
+    Usage,
+)
+from pilotlight_backend.stopwatch import Stopwatch
+from pilotlight_llama_cpp.context import Decoded
+
+logger = logging.getLogger("pilotlight.llama_cpp")
+
+
+class Flag(Protocol):
+    """Stops a decode under way; any thread."""
+
+    def set(self) -> None:
+        """Stop it."""
+
+    def clear(self) -> None:
+        """Let the next one run."""
+
+
+class Decoder(Protocol):
+    """A context that can be stopped in the middle of a decode."""
+
+    @property
+    def abort(self) -> Flag:
+        """What stops a decode."""
+
+    def decode(self, runs: Sequence[Any], /) -> Decoded:
+        """Evaluate a batch; `ABORTED` if `abort` is set meanwhile."""
+
+    def close(self) -> None:
+        """Free everything."""
+
+
+class EngineJob(ABC):
+    """A request as its engine's thread sees it; also the ticket that its caller holds."""
+
+    __slots__ = ()
+
+    thread: "EngineThread[Any, Any]"
+    emit: Callable[[Any], None]
+    ended: bool
+    watch: Stopwatch
+
+    def cancel(self) -> None:
+        """End the request at the next step; any thread."""
+        self.thread.cancel(self)
+
+    @abstractmethod
+    def usage(self) -> Usage:
+        """Return the tokens so far."""
+
+
+J = TypeVar("J", bound=EngineJob)
+E = TypeVar("E")
+
+
+class EngineThread(ABC, Generic[J, E]):
+    """Takes jobs of type *J* step by step, and emits events of type *E* besides their last one."""
+
+    def __init__(self, decoder: Decoder, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._decoder = decoder
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Condition()
+        """Guards the four fields below; never held over a step or an `emit`."""
+        self._arrived: list[J] = []
+        self._cancelled: list[J] = []
+        self._closing = False
+        self._decoding: Collection[J] = ()
+        """The jobs in the batch of the decode under way."""
+        self._step_number = 0
+        self._under_way: tuple[Step, ...] = ()
+
+    # ── from any thread ────────────────────────────────────────────────────────────────────────
+
+    def start(self, name: str) -> None:
+        """Start the thread, named after the model."""
+        # A daemon, so that a process that forgot to close the engine can still end.
+        self._thread = threading.Thread(target=self.run, name=f"llama.cpp {name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def dead(self) -> bool:
+        """Whether the thread has ended: nothing is answered any more."""
+        return self._thread is not None and not self._thread.is_alive()
+
+    def submit(self, job: J) -> None:
+        """Queue *job*; raises `EngineClosed` after `stop`."""
+        job.watch = Stopwatch(self._clock())
+        with self._wake:
+            if self._closing:
+                raise EngineClosed("the engine is closed")
+            self._arrived.append(job)
+            self._wake.notify()
+
+    def cancel(self, job: J) -> None:
+        """End *job* at the next step, and abort the step under way if it serves no other job."""
+        with self._wake:
+            if not job.ended:
+                self._cancelled.append(job)
+                self._abort_unwanted()
+                self._wake.notify()
+
+    def stop(self) -> None:
+        """Make `run` abort the step under way, fail every job, and return."""
+        with self._wake:
+            self._closing = True
+            self._abort_unwanted()
+            self._wake.notify()
+
+    def close(self) -> None:
+        """Stop, and wait until everything is freed; on the engine's own thread it does not wait."""
+        self.stop()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _abort_unwanted(self) -> None:
+        """Abort the decode under way if no job needs it any more. The lock is held."""
+        if self._decoding and self._is_unwanted(self._decoding):
+            self._decoder.abort.set()
+
+    def _is_unwanted(self, jobs: Collection[J]) -> bool:
+        """Return whether no job needs a decode for *jobs*. The lock is held."""
+        return self._closing or (
+            all(job in self._cancelled for job in jobs) and self._may_abort(jobs)
+        )
+
+    # ── on the engine's thread ─────────────────────────────────────────────────────────────────
+
+    def run(self) -> None:
+        """Step while there is work, sleep while there is none, until `stop`; then free all."""
+        try:
+            while self._await_work():
+                self._report_step(0)
+                try:
+                    self.step()
+                except Exception as error:
+                    logger.exception("a step failed")
+                    self._fail_step(InferenceFailed(f"the engine failed: {error}"))
+                self._under_way = ()
+        finally:  # also after a fault in this loop: no caller waits for a thread that has ended
+            self._close_all()
+
+    def step(self) -> None:
+        """Take what arrived, and evaluate what comes next."""
+        self._take_arrivals()
+        self._advance()
+
+    def _await_work(self) -> bool:
+        """Sleep until there is work; return False once the engine closes."""
+        with self._wake:
+            while not (self._closing or self._arrived or self._cancelled or self._has_work()):
+                self._wake.wait()
+            return not self._closing
+
+    def _take_arrivals(self) -> None:
+        if not (self._arrived or self._cancelled):
+            return  # read without the lock: what is appended right now is taken at the next step
+        with self._wake:
+            arrived, self._arrived = self._arrived, []
+            cancelled, self._cancelled = self._cancelled, []
+        for job in arrived:
+            self._enqueue(job)
+        for job in cancelled:
+            self._finish(job, "cancelled")
+
+    def _report_step(self, tokens: int) -> None:
+        """Show a new step of *tokens* prompt tokens in the stats: one that stays there hangs."""
+        self._step_number += 1
+        self._under_way = (Step(self._step_number, tokens),)
+
+    def _decode(self, jobs: Collection[J], runs: Sequence[Any]) -> Decoded:
+        """Evaluate *runs*, which belong to *jobs*, unless or until no job needs them any more."""
+        with self._wake:
+            if self._is_unwanted(jobs):
+                return Decoded.ABORTED
+            self._decoder.abort.clear()
+            self._decoding = jobs
+        try:
+            return self._decoder.decode(runs)
+        finally:
+            with self._wake:
+                self._decoding = ()
+
+    def _finish(self, job: J, reason: FinishReason) -> None:
+        if not job.ended:
+            self._end(job, Finish(reason, job.usage(), job.watch.timings(self._clock())))
+
+    def _end(self, job: J, last: Finish | Failed) -> None:
+        self._release(job)
+        job.ended = True
+        self._emit(job, last)
+
+    def _emit(self, job: J, event: E | Finish | Failed) -> None:
+        try:
+            job.emit(event)
+        except Exception:
+            logger.exception("a listener failed; its request is cancelled")
+            self.cancel(job)
+
+    def _close_all(self) -> None:
+        self._take_arrivals()
+        closed = EngineClosed("the engine was closed before the request ended")
+        for job in self._unended():
+            self._end(job, Failed(closed))
+        self._decoder.close()
+
+    # ── what a subclass says ───────────────────────────────────────────────────────────────────
+
+    def _may_abort(self, jobs: Collection[J]) -> bool:
+        """Return whether a decode for *jobs*, all of them cancelled, is worth aborting."""
+        del jobs
+        return True
+
+    @abstractmethod
+    def _has_work(self) -> bool:
+        """Return whether a job is running or queued."""
+
+    @abstractmethod
+    def _enqueue(self, job: J) -> None:
+        """Put *job* at the end of the queue."""
+
+    @abstractmethod
+    def _advance(self) -> None:
+        """Start what can start, evaluate one step, and emit what came of it."""
+
+    @abstractmethod
+    def _fail_step(self, error: BackendError) -> None:
+        """Fail the jobs of the step that raised; those that are queued go on."""
+
+    @abstractmethod
+    def _release(self, job: J) -> None:
+        """Take *job*, which ends, out of its slot or the queue, and free what is its own."""
+
+    @abstractmethod
+    def _unended(self) -> Iterable[J]:
+        """Return a copy of all jobs, running and queued, those that run first."""
