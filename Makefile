@@ -60,9 +60,9 @@ check: .venv-dev/.installed  ## lint, types and import contracts
 	.venv-dev/bin/lint-imports
 	for example in $(EXAMPLES); do .venv-dev/bin/lint-imports --config $$example || exit 1; done
 
-dist: .venv/bin/python $(UV)  ## build the four distributions into dist/
+dist: .venv/bin/python $(UV)  ## build the five distributions into dist/
 	rm -rf dist
-	for package in backends/contract backends/llama_cpp backends/onnx .; do \
+	for package in backends/contract backends/isolation backends/llama_cpp backends/onnx .; do \
 		$(UV) build --quiet --no-sources --out-dir dist $$package || exit 1; \
 	done
 
@@ -104,7 +104,8 @@ requirements: .venv/bin/python $(UV)  ## compile the pinned, hashed requirements
 	for backend in llama_cpp onnx; do \
 		$(UV) pip compile $(COMPILE) $(SOURCE_ELSEWHERE) \
 			--output-file requirements/serve-$$backend.txt \
-			pyproject.toml backends/contract/pyproject.toml backends/$$backend/pyproject.toml \
+			pyproject.toml backends/contract/pyproject.toml backends/isolation/pyproject.toml \
+			backends/$$backend/pyproject.toml \
 			--extra pull --extra otel --constraint requirements/dev.txt; \
 	done
 	for tool in audit build docs sbom; do \
@@ -117,6 +118,7 @@ requirements: .venv/bin/python $(UV)  ## compile the pinned, hashed requirements
 
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-package pilotlight --no-emit-package pilotlight-backend \
+	--no-emit-package pilotlight-isolation \
 	--no-emit-package pilotlight-llama-cpp --no-emit-package pilotlight-onnx \
 	--custom-compile-command "make requirements" --quiet
 SOURCE_ELSEWHERE := --no-emit-package llama-cpp-python
@@ -158,7 +160,8 @@ endif
 
 .venv/.onnx .venv/.llama_cpp: .venv/.%: requirements/serve-%.txt $(SOURCES) .venv/bin/python $(UV)
 	$(UV) pip install --compile-bytecode --python .venv/bin/python --require-hashes -r $<
-	$(UV) pip install --python .venv/bin/python --no-deps -e backends/contract -e backends/$* -e .
+	$(UV) pip install --python .venv/bin/python --no-deps \
+		-e backends/contract -e backends/isolation -e backends/$* -e .
 	$(if $(filter llama_cpp,$*),$(call install_wheel,.venv))
 	touch $@
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from pilotlight_backend import Backend, Engine, Guide, LoadOptions
-from pilotlight_backend.isolation.backend import IsolatedBackend
 from pilotlight_backend.logits import Logits
 from pilotlight_backend.testing.conformance.listener import request_of, submit
+from pilotlight_isolation.backend import IsolatedBackend
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 
 _TOKENS = 200

@@ -1,6 +1,6 @@
 """``python -m tools.version [NEW]``: print the project's version, or set it everywhere.
 
-The root's pyproject.toml has the version. The four distributions are released together, so each
+The root's pyproject.toml has the version. The five distributions are released together, so each
 states it and requires the same version of the others, and the image's label has it.
 """
 

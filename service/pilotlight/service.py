@@ -216,7 +216,7 @@ def place(settings: Settings, entry: ModelEntry, backend: Backend) -> Backend:
     if (entry.options.isolation or settings.isolation) == "none":
         return backend
     # Most servers start no other process.
-    from pilotlight_backend.isolation.backend import IsolatedBackend  # noqa: PLC0415
+    from pilotlight_isolation.backend import IsolatedBackend  # noqa: PLC0415
 
     return IsolatedBackend(backend)
 

@@ -229,9 +229,9 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     That one is the wheel which `make` compiled, and which every environment installs.
     """
     dist = tmp_path_factory.mktemp("dist")
-    for package in ("backends/contract", "backends/llama_cpp", "backends/onnx", "."):
+    for package in ("contract", "isolation", "llama_cpp", "onnx", ".."):
         command = [uv(), "build", "--quiet", "--offline", "--no-sources", "--wheel"]
-        subprocess.run([*command, "--out-dir", dist, REPOSITORY / package], check=True)
+        subprocess.run([*command, "--out-dir", dist, REPOSITORY / "backends" / package], check=True)
     compiled = REPOSITORY / "build/wheels"
     assert list(compiled.glob("llama_cpp_python-*.whl"))
     return [f"--find-links={dist}", f"--find-links={compiled}"]

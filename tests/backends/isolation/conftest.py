@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pilotlight_backend import LoadOptions
-from pilotlight_backend.isolation.backend import IsolatedBackend
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel
+from pilotlight_isolation.backend import IsolatedBackend
 
 PLUGIN = "pilotlight_backend.testing.plugin"
 

@@ -18,9 +18,9 @@ from pilotlight_backend import (
     ModelFileInvalid,
     ModelUnsupported,
 )
-from pilotlight_backend.isolation.channel import MAX_FRAME, Frames, FrameTooLong, Outbox, framed
-from pilotlight_backend.isolation.problem import describe, rebuild
 from pilotlight_backend.testing.conformance.listener import within
+from pilotlight_isolation.channel import MAX_FRAME, Frames, FrameTooLong, Outbox, framed
+from pilotlight_isolation.problem import describe, rebuild
 
 FRAMES = [b"one", b"", b"\0" * 300, b"the last"]
 

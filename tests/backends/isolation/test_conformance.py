@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight_backend.isolation.backend import IsolatedBackend
 from pilotlight_backend.testing.conformance import BackendConformance
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel
+from pilotlight_isolation.backend import IsolatedBackend
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_onnx.backend import OnnxBackend
 

@@ -20,7 +20,6 @@ from pilotlight_backend import (
     LoadOptions,
     RemoteEngine,
 )
-from pilotlight_backend.isolation.backend import IsolatedBackend
 from pilotlight_backend.testing.conformance.listener import (
     Listener,
     eventually,
@@ -30,6 +29,7 @@ from pilotlight_backend.testing.conformance.listener import (
     within,
 )
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel
+from pilotlight_isolation.backend import IsolatedBackend
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from tests.backends.isolation.conftest import PLUGIN, left
 
@@ -192,7 +192,7 @@ def test_nothing_waits_for_a_process_that_reads_nothing(load):
 
 def test_process_that_does_not_close_is_killed(load, monkeypatch):
     """A close ends, and so does what was under way, as closed."""
-    monkeypatch.setattr("pilotlight_backend.isolation.connection._CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("pilotlight_isolation.connection._CLOSE_SECONDS", 0.1)
     engine = load(hang_after=1)
     asked = submit(engine, request_of(PROMPT, FOREVER))
     asked.listener.wait_tokens()
@@ -219,7 +219,7 @@ SERVICE = """
 import sys
 from pathlib import Path
 from pilotlight_backend import LoadOptions
-from pilotlight_backend.isolation.backend import IsolatedBackend
+from pilotlight_isolation.backend import IsolatedBackend
 from pilotlight_backend.testing.fake import FakeBackend
 backend = IsolatedBackend(FakeBackend(), sys.argv[1])
 engine = backend.load(backend.probe(Path(sys.argv[2])), LoadOptions(), lambda _: None)

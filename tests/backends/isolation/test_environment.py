@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from pilotlight_backend.isolation.environment import child_environment
+from pilotlight_isolation.environment import child_environment
 
 SECRETS = (
     *("PILOTLIGHT_API_KEYS", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY"),

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from benchmarks import random_gguf
 from pilotlight_backend import EngineClosed, Failed, Finish, LoadOptions
-from pilotlight_backend.isolation.backend import IsolatedBackend
 from pilotlight_backend.testing.conformance.listener import eventually
 from pilotlight_backend.testing.conformance.prefilling import PrefillConformance
+from pilotlight_isolation.backend import IsolatedBackend
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from tests.backends.answer import GREEDY, Answer, prompt_of
 

@@ -19,11 +19,6 @@ from pilotlight_backend import hookspecs
 from pilotlight_backend.errors import BackendError, InferenceFailed, LoadFailed
 from pilotlight_backend.guide import Vocabulary
 from pilotlight_backend.hookspecs import PROJECT
-from pilotlight_backend.isolation import wire
-from pilotlight_backend.isolation.channel import Frames
-from pilotlight_backend.isolation.problem import describe
-from pilotlight_backend.isolation.row import Row
-from pilotlight_backend.isolation.telling import Telling
 from pilotlight_backend.protocols import (
     Backend,
     BakingEngine,
@@ -42,6 +37,11 @@ from pilotlight_backend.types import (
     LoadProgress,
     ModelFacts,
 )
+from pilotlight_isolation import wire
+from pilotlight_isolation.channel import Frames
+from pilotlight_isolation.problem import describe
+from pilotlight_isolation.row import Row
+from pilotlight_isolation.telling import Telling
 
 if TYPE_CHECKING:
     from pilotlight_backend.logits import Logits

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pilotlight_backend.errors import LoadFailed
 from pilotlight_backend.hookspecs import PROJECT
-from pilotlight_backend.isolation import wire
-from pilotlight_backend.isolation.engine import ENGINES, IsolatedBase
-from pilotlight_backend.isolation.problem import rebuild
-from pilotlight_backend.isolation.process import Process
 from pilotlight_backend.protocols import Backend
 from pilotlight_backend.types import LoadOptions, LoadProgress, ModelFacts
+from pilotlight_isolation import wire
+from pilotlight_isolation.engine import ENGINES, IsolatedBase
+from pilotlight_isolation.problem import rebuild
+from pilotlight_isolation.process import Process
 
 _BEAT = 1.0
 """Seconds after which a load that says nothing reports again: who gave it up wants to say so."""

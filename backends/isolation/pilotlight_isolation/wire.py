@@ -8,7 +8,6 @@ import msgspec
 from msgspec import Struct
 
 from pilotlight_backend.guide import Vocabulary
-from pilotlight_backend.isolation.problem import Problem, describe, rebuild
 from pilotlight_backend.types import (
     BakedPrompt,
     Embedded,
@@ -22,6 +21,7 @@ from pilotlight_backend.types import (
     Started,
     Token,
 )
+from pilotlight_isolation.problem import Problem, describe, rebuild
 
 Kind: TypeAlias = Literal["generates", "bakes", "embeds"]
 

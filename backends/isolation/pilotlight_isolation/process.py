@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from pilotlight_backend.isolation import wire
-from pilotlight_backend.isolation.channel import Frames, Outbox
-from pilotlight_backend.isolation.environment import child_environment
-from pilotlight_backend.isolation.row import Row, open_row
+from pilotlight_isolation import wire
+from pilotlight_isolation.channel import Frames, Outbox
+from pilotlight_isolation.environment import child_environment
+from pilotlight_isolation.row import Row, open_row
 
 logger = logging.getLogger("pilotlight.isolation")
 
@@ -46,7 +46,7 @@ class Process:
                 # -P: the working directory is nowhere to import from.
                 # The name is for who looks at the processes.
                 [
-                    *(sys.executable, "-P", "-m", "pilotlight_backend.isolation"),
+                    *(sys.executable, "-P", "-m", "pilotlight_isolation"),
                     *(*map(str, given), name),
                 ],
                 env=child_environment(),

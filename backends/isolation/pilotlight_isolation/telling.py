@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from pilotlight_backend.isolation import wire
-from pilotlight_backend.isolation.channel import framed
 from pilotlight_backend.types import Failed, Finish, Token
+from pilotlight_isolation import wire
+from pilotlight_isolation.channel import framed
 
 Told: TypeAlias = tuple[int, wire.Event]
 

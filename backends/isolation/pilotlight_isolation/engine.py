@@ -6,9 +6,6 @@ from msgspec.structs import replace
 
 from pilotlight_backend.checks import check_inputs, check_request
 from pilotlight_backend.guide import Vocabulary
-from pilotlight_backend.isolation import wire
-from pilotlight_backend.isolation.connection import Connection
-from pilotlight_backend.isolation.process import Process
 from pilotlight_backend.protocols import Ticket
 from pilotlight_backend.spans import Span
 from pilotlight_backend.types import (
@@ -19,6 +16,9 @@ from pilotlight_backend.types import (
     GenerateRequest,
     ModelFacts,
 )
+from pilotlight_isolation import wire
+from pilotlight_isolation.connection import Connection
+from pilotlight_isolation.process import Process
 
 _ANY_TOKEN = 2**31
 """A vocabulary's size where the engine does not say it; it refuses unknown tokens itself then."""

@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from pilotlight_backend.errors import BackendError, EngineClosed, GuideFailed, InferenceFailed
 from pilotlight_backend.guide import Guide
-from pilotlight_backend.isolation import wire
-from pilotlight_backend.isolation.problem import rebuild
-from pilotlight_backend.isolation.process import Process
 from pilotlight_backend.types import EngineStats, Failed, Finish, Step
+from pilotlight_isolation import wire
+from pilotlight_isolation.problem import rebuild
+from pilotlight_isolation.process import Process
 
 logger = logging.getLogger("pilotlight.isolation")
 
