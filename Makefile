@@ -19,6 +19,9 @@ EXAMPLES := $(wildcard examples/*/pyproject.toml)
 # Named by what decides about the wheel, not by times: a cache or a checkout brings new ones.
 WHEEL_OF := requirements/llama_cpp.txt requirements/build.txt backends/llama_cpp/build.cmake
 WHEEL := build/wheels/.llama_cpp-$(firstword $(shell cat $(WHEEL_OF) | cksum))
+# Draws the diagrams of the documentation's site; 11 is the version that the theme expects.
+MERMAID := 11.17.2
+MERMAID_SHA256 := 28302a2f6bd556bfd223acff76a1fd511bcc9e6f1cac1bad91b904469aeca102
 ARGS ?=
 IMAGE ?=
 ENGINE ?= podman
@@ -81,11 +84,12 @@ sbom: .venv/.$(BACKEND) .venv-sbom/.installed  ## write sbom.cdx.json: what the 
 audit: .venv-audit/.installed  ## look for known vulnerabilities in what is served (ARGS="--ignore ID")
 	.venv-audit/bin/python -m tools.audit requirements/serve-*.txt requirements/llama_cpp.txt $(ARGS)
 
-docs: .venv-docs/.installed  ## build the documentation's site into build/docs/site; a broken link fails
+docs: .venv-docs/.installed .venv-docs/mermaid-$(MERMAID).js  ## build the documentation's site into build/docs/site; a broken link fails
 	rm -rf build/docs
 	mkdir -p build/docs/pages
 	git ls-files -z -- '*.md' LICENSE infra openapi ':!tests' ':!.github' \
 		| tar --create --null --files-from=- | tar --extract --directory=build/docs/pages
+	cp .venv-docs/mermaid-$(MERMAID).js build/docs/pages/mermaid.js
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict --config-file tools/docs/mkdocs.yml
 
 format: .venv-dev/.installed  ## format, and mend what lint can mend
@@ -186,6 +190,15 @@ install_wheel = $(UV) pip install --compile-bytecode --python $(1)/bin/python --
 	$(UV) venv --quiet --allow-existing --python .venv/bin/python .venv-$*
 	$(UV) pip install --python .venv-$*/bin/python --require-hashes -r $<
 	touch $@
+
+# Diagrams are drawn in the reader's browser; the theme would load Mermaid from a CDN there. npm asks
+# the registry that it is configured for.
+.venv-docs/mermaid-$(MERMAID).js: .venv-docs/.installed
+	cd .venv-docs && npm pack --silent @mermaid-js/tiny@$(MERMAID)
+	cd .venv-docs && echo "$(MERMAID_SHA256)  mermaid-js-tiny-$(MERMAID).tgz" | sha256sum --check --quiet
+	tar --extract --to-stdout --file .venv-docs/mermaid-js-tiny-$(MERMAID).tgz \
+		package/dist/mermaid.tiny.js > $@.part
+	mv $@.part $@
 
 clean:  ## remove the environments, and what was compiled
 	rm -rf .venv .venv-* build/wheels build/bytecode

@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md name files that are there, and names that they have."""
+"""CONTRIBUTING.md and the pages of the design name files that exist, and names in them."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 FROM = (ROOT, ROOT / "service/pilotlight")
+DESIGN = (ROOT / "docs/design.md", *sorted((ROOT / "docs/design").glob("*.md")))
+BACKENDS = tuple(ROOT.glob("backends/*/pilotlight_*")) + tuple(ROOT.glob("backends/*/*/isolation"))
+FILE = re.compile(r"`([\w./-]+(?:\.py|/))`")
 RECIPES = {
     "An endpoint",
     "A request field",
@@ -32,16 +35,16 @@ NAMES = {
 }
 
 
-def located(name):
+def located(name, folders=FROM):
     """Return where *name* is, below the repository or the service."""
-    return [folder / name for folder in FROM if (folder / name).exists()]
+    return [folder / name for folder in folders if (folder / name).exists()]
 
 
 def test_each_recipe_is_there():
     assert set(re.findall(r"^### (.+)$", PAGE, re.MULTILINE)) >= RECIPES
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`([\w./-]+(?:\.py|/))`", PAGE))))
+@pytest.mark.parametrize("name", sorted(set(FILE.findall(PAGE))))
 def test_a_named_file_is_there(name):
     """`NAME` stands for the endpoint's own."""
     assert located(name.replace("/NAME/", "/tokens/")), name
@@ -54,3 +57,10 @@ def test_a_named_file_has_what_the_recipe_says(name):
     text = path.read_text("utf-8")
     for word in NAMES[name]:
         assert word in text
+
+
+@pytest.mark.parametrize("page", DESIGN, ids=lambda page: page.name)
+def test_a_page_of_the_design_names_files_that_exist(page):
+    """A file of a backend is named without its folder where the text is about that backend."""
+    names = set(FILE.findall(page.read_text("utf-8")))
+    assert [name for name in sorted(names) if not located(name, (*FROM, *BACKENDS))] == []
