@@ -31,7 +31,7 @@ NAMES = {
     "models/catalog.py": ["class ModelOptions"],
     "service.py": ["def load_options", "def step_timeout"],
     "config/settings.py": ["class Settings"],
-    "output/tool_calls/table.py": ["signs:", "lacks:", "reader:", "grammar:", "triggers:"],
+    "output/tool_calls/formats/format.py": ["signs:", "lacks:", "reader:", "grammar:", "triggers:"],
 }
 
 
