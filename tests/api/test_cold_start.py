@@ -1,4 +1,4 @@
-"""What a request that meets a cold model is shown: the receipt, the wait, the metrics."""
+"""What a request that meets a cold model is shown: the timing, the wait, the metrics."""
 
 import asyncio
 import re
@@ -26,10 +26,10 @@ async def loading(service) -> None:
     assert await asyncio.to_thread(service.backend.load_gate.wait_reached)
 
 
-# The receipt
+# The timing
 
 
-async def test_the_answer_of_a_cold_model_carries_the_receipt(service):
+async def test_the_answer_of_a_cold_model_carries_the_timing(service):
     """Each phase is told once, in order; the process's own start is told with its first model."""
     response = await service.post(chat())
     told = phases(response.headers["server-timing"])
@@ -44,7 +44,7 @@ async def test_the_answer_of_a_warm_model_carries_none(service):
     assert "server-timing" not in (await service.post(chat())).headers
 
 
-async def test_a_second_models_receipt_has_no_import(service):
+async def test_a_second_models_timing_has_no_import(service):
     """The process was there already."""
     service.write("other")
     await service.post(chat())
@@ -53,7 +53,7 @@ async def test_a_second_models_receipt_has_no_import(service):
 
 
 async def test_a_stream_tells_what_it_knows_in_headers_and_the_rest_in_a_comment(service):
-    """The headers go before the first token, so the whole receipt follows in the stream."""
+    """The headers go before the first token, so the whole timing follows in the stream."""
     response = await service.post(chat(stream=True))
     assert tuple(phases(response.headers["server-timing"])) == (
         "import",
@@ -66,7 +66,7 @@ async def test_a_stream_tells_what_it_knows_in_headers_and_the_rest_in_a_comment
     assert [tuple(phases(comment)) for comment in comments] == [("import", "begin", *LOAD, *ANSWER)]
 
 
-async def test_the_wait_is_in_the_receipt(start):
+async def test_the_wait_is_in_the_timing(start):
     """`hold` is what the request waited, `read` what the load took."""
     service = await start()
     service.write(load_seconds=0.2)

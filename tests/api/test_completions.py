@@ -749,7 +749,7 @@ async def test_a_model_that_is_loading(service):
     assert int(response.headers["retry-after"]) >= 1
 
 
-async def test_the_answer_of_a_cold_model_carries_the_receipt(service):
+async def test_the_answer_of_a_cold_model_carries_the_timing(service):
     """Where the time of its start went stands in the headers."""
     response = await post(service)
     assert "read;dur=" in response.headers["server-timing"]

@@ -248,7 +248,7 @@ async def test_engine_that_fails_is_a_500(embedding):
 # A cold model
 
 
-async def test_cold_model_is_held_for_and_leaves_a_receipt(embedding):
+async def test_cold_model_is_held_for_and_leaves_a_timing(embedding):
     """The first answer tells where the time went; a warm one has nothing to tell."""
     first = await post(embedding, body())
     names = re.findall(r"(\w+);dur=", first.headers["server-timing"])
@@ -258,7 +258,7 @@ async def test_cold_model_is_held_for_and_leaves_a_receipt(embedding):
     assert "server-timing" not in (await post(embedding, body())).headers
 
 
-async def test_second_models_receipt_has_no_import(embedding):
+async def test_second_models_timing_has_no_import(embedding):
     """The process was there already."""
     embedding.write("other", embedding_length=LENGTH)
     await ask(embedding)

@@ -734,7 +734,7 @@ async def test_a_model_that_is_loading(service, path):
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_the_answer_of_a_cold_model_carries_the_receipt(service, streamed):
+async def test_the_answer_of_a_cold_model_carries_the_timing(service, streamed):
     """What its start took is in the headers, and of a stream's first token in a comment."""
     response = await post(service, asked(stream=streamed))
     assert "read;dur=" in response.headers["server-timing"]

@@ -557,7 +557,7 @@ async def test_a_model_that_is_loading(service, streamed):
 
 
 async def test_a_cold_start_is_told(service):
-    """The first response has its receipt in a header, a stream's second part in a comment."""
+    """The first response has its timing in a header, a stream's second part in a comment."""
     response = await service.post(asked(), path=RESPONSES)
     assert "first_token;dur=" in response.headers["server-timing"]
     service.write("other", reply="Hi.")

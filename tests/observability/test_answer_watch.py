@@ -23,7 +23,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_a_cold_answer_has_a_receipt(clock):
+def test_a_cold_answer_has_a_timing(clock):
     """The load's phases, the wait for it, then the answer's own, in the order they passed."""
     watch = AnswerWatch(clock)
     clock.now = 103.0

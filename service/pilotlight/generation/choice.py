@@ -72,8 +72,8 @@ class Answer:
                     completion_tokens=0,
                     cached_tokens=event.cached_tokens,
                 )
-                receipt = self._watch.begun()
-                begun = Begun(*self._begun, event.prompt_tokens, event.cached_tokens, receipt)
+                timing = self._watch.begun()
+                begun = Begun(*self._begun, event.prompt_tokens, event.cached_tokens, timing)
                 return [begun, *self._echo]
             case Finish():
                 reason: Literal["stop", "length"] = "length" if event.reason == "length" else "stop"
@@ -90,8 +90,8 @@ class Answer:
             return self._end("length")
         self.usage = replace(self.usage, completion_tokens=self.usage.completion_tokens + 1)
         events = list(self._said(token))
-        if (receipt := self._watch.first_token()) is not None:
-            events.insert(0, FirstToken(receipt))
+        if (timing := self._watch.first_token()) is not None:
+            events.insert(0, FirstToken(timing))
         if self._stops.stopped is not None or self._has_called_enough:
             events += self._end("stop")
         return events

@@ -42,7 +42,7 @@ class Embeddings(Struct, frozen=True, kw_only=True):
     model: str
     vectors: "Sequence[array[float]]"
     prompt_tokens: int
-    receipt: Phases | None
+    timing: Phases | None
     """Where the time went, if the model was cold when the request came."""
 
 
@@ -78,18 +78,18 @@ class Embedder:
         inputs = await embedder.tokenize(params.inputs)
         watch.inputs = len(inputs)
         self._check_queue(embedder, throughput)  # others may have come meanwhile
-        with throughput.request(), model.failure.told(embedder.fail):
+        with throughput.request(), model.failure.subscribed(embedder.fail):
             result = await self._submit(embedder, params, inputs, watch)
             if isinstance(result.end, Failed):
                 raise _refusal(params, inputs, result.end.error) from result.end.error
-        receipt = watch.first_token()
+        timing = watch.first_token()
         watch.ended(result.end.reason)
         watch.spent(result.end.usage)
         return Embeddings(
             model=model.entry.name,
             vectors=[shortened(vector, params.dimensions) for vector in result.vectors],
             prompt_tokens=result.end.usage.prompt_tokens,
-            receipt=receipt,
+            timing=timing,
         )
 
     def _throughput(self, model: LoadedModel) -> Throughput:

@@ -22,14 +22,14 @@ class Begun(Struct, frozen=True):
     fingerprint: str
     prompt_tokens: int
     cached_tokens: int
-    receipt: Phases | None = None
+    timing: Phases | None = None
     """Where the time went so far, if the model was cold when the request came."""
 
 
 class FirstToken(Struct, frozen=True):
-    """Told once to a request that came to a cold model, with the whole receipt."""
+    """Told once to a request that came to a cold model, with the whole timing."""
 
-    receipt: Phases
+    timing: Phases
 
 
 class Ended(Struct, frozen=True):

@@ -160,7 +160,7 @@ class Generator:
 
 async def _learn(model: LoadedModel, special: SpecialTokens) -> Dialect:
     engine = AsyncEngine(model.engine, model.calls)
-    model.failure.tell(engine.fail)
+    model.failure.subscribe(engine.fail)
     return await asyncio.to_thread(learn, model, engine, special)
 
 

@@ -54,7 +54,7 @@ class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
     def fail(self, error: BackendError) -> None:
         """End everything that waits for the engine with *error*: it hangs, or has died."""
         self.calls.fail(error)
-        self.failure.happen(error)
+        self.failure.notify(error)
 
     @property
     def engine(self) -> Engine:

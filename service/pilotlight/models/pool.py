@@ -23,7 +23,7 @@ from pilotlight.errors import (
 )
 from pilotlight.models import eviction
 from pilotlight.models.catalog import ModelEntry
-from pilotlight.models.health.watchdog import Guard, close_some_day, kill
+from pilotlight.models.health.watchdog import Watchdog, close_when_unblocked, kill
 from pilotlight.models.loaded import Hanging, Hold, LoadedModel, ModelStatus
 from pilotlight.models.loading.abandon import on_own_thread
 from pilotlight.models.loading.failure import COOL_DOWN, load_failed, shutting_down
@@ -119,8 +119,8 @@ class Pool:
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
         self._hanging: set[Hanging] = set()
-        self._guard = Guard(
-            at_work=self._at_work, timeout=step_timeout, hangs=self._give_up, clock=clock
+        self._watchdog = Watchdog(
+            busy=self._busy, timeout=step_timeout, on_hang=self._give_up, clock=clock
         )
 
     # ── looking ────────────────────────────────────────────────────────────────────────────────
@@ -180,7 +180,7 @@ class Pool:
         try:
             await self.ensure_ready(entry, hold)
             assert model.loaded  # noqa: S101 - it was ready just now, and nothing was awaited since
-            self._guard.wake()
+            self._watchdog.wake()
             yield model.loaded
         finally:
             model.users -= 1
@@ -437,7 +437,7 @@ class Pool:
 
     # ── engines that fail ──────────────────────────────────────────────────────────────────────
 
-    def _at_work(self) -> list[LoadedModel]:
+    def _busy(self) -> list[LoadedModel]:
         models = self._models.values()
         return [m.loaded for m in models if m.state == "ready" and m.users and m.loaded]
 
@@ -464,7 +464,7 @@ class Pool:
         self._hanging.add(hanging)
         model.loaded, model.need, model.state = None, 0, "absent"
         loop = asyncio.get_running_loop()
-        close_some_day(loaded.base, partial(_call, loop, partial(self._recovered, hanging)))
+        close_when_unblocked(loaded.base, partial(_call, loop, partial(self._recovered, hanging)))
 
     def _recovered(self, hanging: Hanging) -> None:
         logger.info("an engine of %s hung, and is closed now", hanging.entry.name)
@@ -501,7 +501,7 @@ class Pool:
         hang are not waited for.
         """
         self._closed = True
-        self._guard.close()
+        self._watchdog.close()
         if self._sweeper:
             self._sweeper.cancel()
         loads = [model.load for model in self._models.values() if model.load]

@@ -1,4 +1,4 @@
-"""When things happened to one answer, for its receipt and for the metrics."""
+"""When things happened to one answer, for its timing and for the metrics."""
 
 from collections.abc import Callable
 
@@ -25,38 +25,38 @@ class AnswerWatch:
         self.inputs = 0
         """Texts to embed."""
         self.outcome = "cancelled"
-        self.receipt: dict[str, float] | None = None
+        self.timing: dict[str, float] | None = None
         """Of a request that came to a cold model."""
 
     def cold(self, load: Phases) -> None:
         """Note that the request waited for its model, whose load went through *load*."""
         self._hold = self._clock() - self._arrived
-        self.receipt = {**load, "hold": self._hold}
+        self.timing = {**load, "hold": self._hold}
 
     def submitted(self) -> None:
         """Note that the engine has the request."""
         self._submitted = self._clock()
 
     def begun(self) -> Phases | None:
-        """Note that the request has a slot; return the receipt so far, the first time."""
+        """Note that the request has a slot; return the timing so far, the first time."""
         if self._begun:
             return None
         self._begun = self._clock()
-        if self.receipt is None:
+        if self.timing is None:
             return None
-        self.receipt["queue"] = self._begun - self._submitted
-        return dict(self.receipt)
+        self.timing["queue"] = self._begun - self._submitted
+        return dict(self.timing)
 
     def first_token(self) -> Phases | None:
-        """Note that a token is there; return the whole receipt, the first time."""
+        """Note that a token is there; return the whole timing, the first time."""
         if self._first_token:
             return None
         self._first_token = self._clock()
-        if self.receipt is None:
+        if self.timing is None:
             return None
-        self.receipt["prefill"] = self._first_token - self._begun
-        self.receipt["first_token"] = self._first_token - self._arrived
-        return dict(self.receipt)
+        self.timing["prefill"] = self._first_token - self._begun
+        self.timing["first_token"] = self._first_token - self._arrived
+        return dict(self.timing)
 
     def ended(self, outcome: str) -> None:
         """Note that the answer is whole."""

@@ -1,4 +1,4 @@
-"""The receipt of a cold start: where the seconds of an answer went, by phase."""
+"""The timing of a cold start: where the seconds of an answer went, by phase."""
 
 from collections.abc import Mapping
 from typing import TypeAlias

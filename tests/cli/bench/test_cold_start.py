@@ -64,7 +64,7 @@ def test_medians_are_of_each_phase():
 
 
 def test_a_real_start_is_measured(tmp_path):
-    """The server's own receipt is read, and lies within what was seen from outside."""
+    """The server's own timing is read, and lies within what was seen from outside."""
     flags = [f"--models-dir={tmp_path}", f"--models-file={tmp_path / 'none.yaml'}"]
     (start,) = measure(flags, model="spark", prompt="Hello!", rounds=1, files=None)
     assert 0 < start.listening < start.phases["import"] < start.first_token
@@ -84,7 +84,7 @@ def test_a_server_that_does_not_answer_is_told(flags, model, why):
         list(measure(flags, model=model, prompt="Hello!", rounds=1, files=None))
 
 
-def test_an_answer_without_a_receipt_is_explained():
+def test_an_answer_without_a_timing_is_explained():
     """A small model is preloaded before the first request can come."""
     warm = httpx.MockTransport(lambda _: httpx.Response(200, text="data: [DONE]\n\n"))
     with httpx.Client(transport=warm) as client, pytest.raises(StartFailed, match="--preload"):

@@ -100,7 +100,7 @@ class AnswerStream:
             self._keep_alive.begin()
         # The headers are gone; a reader of events passes over a comment.
         comments = [
-            sse.comment(f"server-timing: {server_timing(event.receipt)}")
+            sse.comment(f"server-timing: {server_timing(event.timing)}")
             for _, event in events
             if isinstance(event, FirstToken)
         ]
@@ -110,6 +110,6 @@ class AnswerStream:
 def _headers(events: Events) -> sse.Headers:
     """Return what is known of a cold start when the answer begins."""
     for _, event in events:
-        if isinstance(event, Begun | FirstToken) and event.receipt is not None:
-            return ((b"server-timing", server_timing(event.receipt).encode()),)
+        if isinstance(event, Begun | FirstToken) and event.timing is not None:
+            return ((b"server-timing", server_timing(event.timing).encode()),)
     return ()

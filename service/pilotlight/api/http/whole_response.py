@@ -21,7 +21,7 @@ class Whole(Struct, frozen=True):
     begun: Begun
     endings: Mapping[int, Ended]
     """By the answers' numbers."""
-    receipt: Phases | None
+    timing: Phases | None
     """Where the time of a cold start went."""
 
 
@@ -31,27 +31,27 @@ async def read_whole(
     """Read *generation* to its end; *add* is given the outputs with their answers' numbers."""
     endings: dict[int, Ended] = {}
     begun: Begun | None = None
-    receipt: Phases | None = None
+    timing: Phases | None = None
     async with aclosing(generation):
         async for events in generation:
             for number, event in events:
                 match event:
                     case Begun():
                         begun = event
-                        receipt = event.receipt or receipt
+                        timing = event.timing or timing
                     case FirstToken():
-                        receipt = event.receipt
+                        timing = event.timing
                     case Ended():
                         endings[number] = event
                     case _:
                         add(number, event)
     assert begun  # noqa: S101 - a generation begins, or raises
-    return Whole(begun, endings, receipt)
+    return Whole(begun, endings, timing)
 
 
-def json_response(answer: Any, receipt: Phases | None) -> Response[bytes]:
-    """Return *answer* as JSON, with the receipt of a cold start."""
-    headers = {} if receipt is None else {"Server-Timing": server_timing(receipt)}
+def json_response(answer: Any, timing: Phases | None) -> Response[bytes]:
+    """Return *answer* as JSON, with the timing of a cold start."""
+    headers = {} if timing is None else {"Server-Timing": server_timing(timing)}
     return Response(
         _encoder.encode(answer), status_code=200, media_type=MediaType.JSON, headers=headers
     )

@@ -37,7 +37,7 @@ class Start(Struct, frozen=True):
     listening: float
     first_token: float
     phases: Mapping[str, float]
-    """By the server's own receipt, in seconds; see `Server-Timing`."""
+    """By the server's own timing, in seconds; see `Server-Timing`."""
 
 
 def measure(
@@ -117,7 +117,7 @@ def _wait_until_listening(server: subprocess.Popen[bytes], port: int) -> None:
 
 
 def ask(client: httpx.Client, port: int, model: str, prompt: str) -> Mapping[str, float]:
-    """Return the receipt of the first request, as soon as its first token is there."""
+    """Return the timing of the first request, as soon as its first token is there."""
     request = {
         "model": model,
         "messages": [{"role": "user", "content": prompt}],
@@ -136,7 +136,7 @@ def ask(client: httpx.Client, port: int, model: str, prompt: str) -> Mapping[str
                     name: float(milliseconds) / 1000 for name, milliseconds in _PHASE.findall(line)
                 }
     raise StartFailed(
-        "the model was loaded before the first request came, so its answer carries no receipt:"
+        "the model was loaded before the first request came, so its answer carries no timing:"
         " measure it without --preload"
     )
 

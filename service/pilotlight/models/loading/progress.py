@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pilotlight.models.fetch.progress import FetchProgress
-from pilotlight.models.health.watchdog import StepWatch
+from pilotlight.models.health.watchdog import StepWatch, check_interval
 from pilotlight.observability.timing import Phases
 from pilotlight_backend import LoadProgress, Step
 
@@ -116,11 +116,6 @@ def _guessed_rest(bytes_total: int) -> float:
     return _SET_UP + bytes_total / _SET_UP_RATE
 
 
-_INTERVAL = 1.0
-_LOOKS = 4
-"""Within a timeout at the least: how late a stall may be noticed is a part of it."""
-
-
 async def stall(
     moves: Callable[[], int],
     seconds: float,
@@ -132,7 +127,7 @@ async def stall(
 
     As for an engine's steps, time in which the process itself stood still does not count.
     """
-    interval = min(_INTERVAL, seconds / _LOOKS)
+    interval = check_interval(seconds)
     watch = StepWatch(seconds, interval=interval)
     while not watch.hangs(clock(), (Step(moves(), 0),)):
         await sleep(interval)

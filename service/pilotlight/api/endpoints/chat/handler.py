@@ -48,10 +48,10 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRou
             announces=bool(asked.stream and settings.sse_ping_interval),
         )
         if not asked.stream:
-            answer, receipt = await unless_disconnected(
+            answer, timing = await unless_disconnected(
                 request.receive, fold(generation, n=asked.n or 1, logprobs=bool(asked.logprobs))
             )
-            return cast("ASGIApp", json_response(answer, receipt))  # Litestar takes either
+            return cast("ASGIApp", json_response(answer, timing))  # Litestar takes either
         projection = ChunkProjection(asked, _chunks(asked))
         keep_alive = projection.keep_alive(generator, settings.sse_ping_interval)
         return await AnswerStream(request, generation, projection, keep_alive).response()

@@ -90,7 +90,7 @@ class _Message:
 async def fold(
     generation: AsyncGenerator[Events], *, n: int, logprobs: bool
 ) -> tuple[ChatCompletion, Phases | None]:
-    """Return the *n* answers that the events of *generation* add up to, and a start's receipt."""
+    """Return the *n* answers that the events of *generation* add up to, and a start's timing."""
     messages = [_Message() for _ in range(n)]
     whole = await read_whole(generation, lambda index, event: messages[index].add(event))
     choices = [
@@ -106,7 +106,7 @@ async def fold(
         system_fingerprint=whole.begun.fingerprint,
         thought=messages[0].thought,
     )
-    return answer, whole.receipt
+    return answer, whole.timing
 
 
 # ── the stream ──────────────────────────────────────────────────────────────────────────────────

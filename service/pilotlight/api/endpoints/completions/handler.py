@@ -56,8 +56,8 @@ def completions_handler(generator: Generator, settings: Settings) -> HTTPRouteHa
         logprobs = asked.logprobs is not None
         if not asked.stream:
             folded = fold(generation, prompts=prompts, n=told, best_of=params.n, logprobs=logprobs)
-            answer, receipt = await unless_disconnected(request.receive, folded)
-            return cast("ASGIApp", json_response(answer, receipt))  # Litestar takes either
+            answer, timing = await unless_disconnected(request.receive, folded)
+            return cast("ASGIApp", json_response(answer, timing))  # Litestar takes either
         chunks = Chunks(
             asked.model,
             prompts=prompts,

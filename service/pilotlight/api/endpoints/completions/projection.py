@@ -76,7 +76,7 @@ class _Text:
 async def fold(
     generation: AsyncGenerator[Events], *, prompts: int, n: int, best_of: int, logprobs: bool
 ) -> tuple[Completion, Phases | None]:
-    """Return the answers that the events of *generation* add up to, and a start's receipt.
+    """Return the answers that the events of *generation* add up to, and a start's timing.
 
     Of *best_of* answers to each prompt those *n* are told that were the likeliest.
     """
@@ -97,7 +97,7 @@ async def fold(
         usage=usage_of(whole.endings, best_of),
         system_fingerprint=whole.begun.fingerprint,
     )
-    return answer, whole.receipt
+    return answer, whole.timing
 
 
 def _best(texts: Sequence[_Text], n: int) -> Sequence[_Text]:

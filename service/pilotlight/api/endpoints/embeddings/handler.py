@@ -70,7 +70,7 @@ def _answer(made: Embeddings, asked: EmbeddingRequest) -> Response[bytes]:
         model=made.model,
         usage=EmbeddingUsage(prompt_tokens=made.prompt_tokens, total_tokens=made.prompt_tokens),
     )
-    return json_response(answer, made.receipt)
+    return json_response(answer, made.timing)
 
 
 def _base64(vector: "array[float]") -> str:

@@ -59,8 +59,8 @@ def messages_handlers(generator: Generator, settings: Settings) -> Sequence[HTTP
             projection = MessagesProjection(asked)
             keep_alive = KeepAlive(PING, settings.sse_ping_interval)
             return await AnswerStream(request, generation, projection, keep_alive).response()
-        message, receipt = await unless_disconnected(request.receive, fold(generation, asked))
-        return cast("ASGIApp", json_response(message, receipt))  # Litestar takes either
+        message, timing = await unless_disconnected(request.receive, fold(generation, asked))
+        return cast("ASGIApp", json_response(message, timing))  # Litestar takes either
 
     @post(f"{MESSAGES}/count_tokens", status_code=200, opt={"operation": COUNT_TOKENS})
     async def count_tokens(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -71,7 +71,7 @@ def messages_handlers(generator: Generator, settings: Settings) -> Sequence[HTTP
             wanted.model, prompt, hold=hold(request), caller=account_of(request)
         )
         tokens = await unless_disconnected(request.receive, counting)
-        return json_response(TokensCount(input_tokens=len(tokens)), receipt=None)
+        return json_response(TokensCount(input_tokens=len(tokens)), timing=None)
 
     return create_message, count_tokens
 

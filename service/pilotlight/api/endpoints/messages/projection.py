@@ -115,7 +115,7 @@ def begins(event: OutputEvent, block: OutputEvent) -> bool:
 async def fold(
     generation: AsyncGenerator[Events], asked: Asked
 ) -> tuple[AnsweredMessage, Phases | None]:
-    """Return the message that the events of *generation* add up to, and a start's receipt."""
+    """Return the message that the events of *generation* add up to, and a start's timing."""
     content = _Content(shows_thinking=asked.shows_thinking)
     whole = await read_whole(generation, lambda _, event: content.add(event))
     ended = whole.endings[0]
@@ -128,4 +128,4 @@ async def fold(
         stop_sequence=ending.stop_sequence,
         usage=usage_of(ended.usage, ended.reasoning_tokens),
     )
-    return message, whole.receipt
+    return message, whole.timing

@@ -57,8 +57,8 @@ def responses_handler(generator: Generator, settings: Settings) -> HTTPRouteHand
             projection = ResponseProjection(asked)
             keep_alive = KeepAlive(sse.PING, settings.sse_ping_interval)
             return await AnswerStream(request, generation, projection, keep_alive).response()
-        answer, receipt = await unless_disconnected(request.receive, fold(generation, asked))
-        return cast("ASGIApp", json_response(answer, receipt))  # Litestar takes either
+        answer, timing = await unless_disconnected(request.receive, fold(generation, asked))
+        return cast("ASGIApp", json_response(answer, timing))  # Litestar takes either
 
     return responses
 

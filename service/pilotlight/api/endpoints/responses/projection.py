@@ -141,7 +141,7 @@ def _usage(ended: Ended) -> ResponseUsage:
 async def fold(
     generation: AsyncGenerator[Events], asked: ResponseRequest
 ) -> tuple[ResponseObject, Phases | None]:
-    """Return the response that the events of *generation* add up to, and a start's receipt."""
+    """Return the response that the events of *generation* add up to, and a start's timing."""
     draft = Draft(asked)
 
     def add(_number: int, event: OutputEvent) -> None:
@@ -149,7 +149,7 @@ async def fold(
 
     whole = await read_whole(generation, add)
     draft.begin(whole.begun)
-    return draft.end(whole.endings[0]), whole.receipt
+    return draft.end(whole.endings[0]), whole.timing
 
 
 # ── the stream ──────────────────────────────────────────────────────────────────────────────────
