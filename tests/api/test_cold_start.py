@@ -173,7 +173,7 @@ async def test_a_client_that_leaves_a_shown_wait_leaves_nothing(service):
     call = await shown(service, "events")
     await call.next()
     await call.hang_up()
-    assert service.app.state.service.admission._under_way == 0
+    assert service.app.state.service.admission._in_flight == 0
     service.backend.load_gate.release()
     await service.ask()
     assert not service.engine.stats().slots_busy
@@ -185,7 +185,7 @@ async def test_a_client_that_leaves_before_the_stream_leaves_nothing(service):
     call = Call(service.app, chat(stream=True))
     await loading(service)
     await call.hang_up()
-    assert service.app.state.service.admission._under_way == 0
+    assert service.app.state.service.admission._in_flight == 0
 
 
 @pytest.mark.parametrize("how", ["loudly", 1, []])

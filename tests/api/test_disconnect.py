@@ -122,7 +122,7 @@ async def test_hanging_up_in_the_middle_of_the_body(start, caplog, path):
     await call.hang_up()
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
     assert service.backend.loads == []
-    assert service.app.state.service.admission._under_way == 0
+    assert service.app.state.service.admission._in_flight == 0
 
 
 async def test_a_request_that_waits_holds_its_body_once(start):

@@ -378,7 +378,7 @@ async def test_client_that_hangs_up_frees_its_place(start):
     (engine,) = service.backend.embedders
     stats = engine.stats()
     assert (stats.slots_busy, stats.queued, stats.steps) == (0, 0, 1)
-    assert service.app.state.service.admission._under_way == 0
+    assert service.app.state.service.admission._in_flight == 0
 
 
 async def test_client_that_hangs_up_while_the_model_loads_leaves_nothing(embedding):
@@ -387,7 +387,7 @@ async def test_client_that_hangs_up_while_the_model_loads_leaves_nothing(embeddi
     call = Call(embedding.app, body(), path=EMBEDDINGS)
     assert await asyncio.to_thread(embedding.backend.load_gate.wait_reached)
     await call.hang_up()
-    assert embedding.app.state.service.admission._under_way == 0
+    assert embedding.app.state.service.admission._in_flight == 0
     embedding.backend.load_gate.release()
     await ask(embedding)
 

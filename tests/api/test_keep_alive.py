@@ -286,7 +286,7 @@ async def test_a_client_that_leaves_while_it_waits_leaves_nothing(start, path, b
         await stream.hang_up()
         assert service.app.state.service.leases.waiting("m") == 0
         assert asyncio.all_tasks() == before
-        assert service.app.state.service.admission._under_way == 2
+        assert service.app.state.service.admission._in_flight == 2
 
 
 async def test_a_shutdown_ends_the_streams_that_wait(start):
@@ -301,7 +301,7 @@ async def test_a_shutdown_ends_the_streams_that_wait(start):
             errors = [one["error"]["code"] for one in said if "error" in one]
             assert errors in (["shutting_down"], ["inference_error"])
             assert said[-1] == "[DONE]"
-        assert service.app.state.service.admission._under_way == 0
+        assert service.app.state.service.admission._in_flight == 0
 
 
 # ── with the loading shown ──────────────────────────────────────────────────────────────────────

@@ -845,7 +845,7 @@ async def test_hanging_up_frees_the_slot(start, streamed):
     assert first["type"] == "message_start"
     assert service.engine.stats().steps == steps
     await following.hang_up()
-    assert service.app.state.service.admission._under_way == 0
+    assert service.app.state.service.admission._in_flight == 0
 
 
 async def test_hanging_up_while_tokens_wait_for_the_model(service):
@@ -854,7 +854,7 @@ async def test_hanging_up_while_tokens_wait_for_the_model(service):
     call = Call(service.app, {"model": "m", "messages": HI}, path=COUNT)
     assert await asyncio.to_thread(service.backend.load_gate.wait_reached)
     await call.hang_up()
-    assert service.app.state.service.admission._under_way == 0
+    assert service.app.state.service.admission._in_flight == 0
 
 
 # ── the contract ────────────────────────────────────────────────────────────────────────────────

@@ -35,7 +35,7 @@ async def metrics(service: FakeService) -> str:
 
 async def assert_nothing_is_left(service: FakeService) -> None:
     """Show that nothing is held any more, and that the next request is answered."""
-    assert service.app.state.service.admission._under_way == 0
+    assert service.app.state.service.admission._in_flight == 0
     assert all(model.users == 0 for model in service.app.state.service.pool._models.values())
     service.backend.token_gate.release()
     service.backend.load_gate.release()
@@ -163,7 +163,7 @@ async def test_a_reader_that_does_not_read(start):
     call = Stuck(service.app, chat(stream=True))
     await first.wait()
     async with asyncio.timeout(10):
-        while service.app.state.service.admission._under_way:  # noqa: ASYNC110 - to be freed tells no event
+        while service.app.state.service.admission._in_flight:  # noqa: ASYNC110 - to be freed tells no event
             await asyncio.sleep(0.01)
     await call.hang_up()
     await assert_nothing_is_left(service)
