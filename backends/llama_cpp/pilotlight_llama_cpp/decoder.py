@@ -1,6 +1,7 @@
 """What `GenerationThread` needs of a context; tests have a fake one."""
 
 from collections.abc import Sequence as Tokens
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 from pilotlight_backend import Guide, SamplingParams, Token
@@ -35,6 +36,11 @@ class GenerationDecoder(Protocol):
 
     def sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Any:
         """Make a sampler, which has a `close`."""
+
+    def sampler_beside(
+        self, params: SamplingParams, prompt: tuple[int, ...]
+    ) -> "Future[Any] | None":
+        """Begin to make one on another thread; None where `sampler` takes no time."""
 
     def sample(self, sampler: Any, row: int) -> int:
         """Choose the token that follows a row of the batch."""

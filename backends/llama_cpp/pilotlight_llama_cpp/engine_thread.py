@@ -127,6 +127,11 @@ class EngineThread(ABC, Generic[J, E]):
             self._abort_unwanted()
             self._wake.notify()
 
+    def wake(self) -> None:
+        """Make `run` look for work again."""
+        with self._wake:
+            self._wake.notify()
+
     def close(self) -> None:
         """Stop, and wait until everything is freed; on the engine's own thread it does not wait."""
         self.stop()

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Collection
 from collections.abc import Sequence as Tokens
+from concurrent.futures import Future
 from typing import Any
 
 from pilotlight_backend import (
@@ -108,6 +109,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         self._scheduler: Scheduler[GenerationJob] = Scheduler(
             slots=slots, chunk=chunk, baked=baked, copies=copies, cuts=cuts
         )
+        self._preparing: dict[GenerationJob, Future[Any]] = {}
+        """Jobs whose samplers are being made, in the order they came."""
         self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
 
     def stats(self, *, kv_capacity: int) -> EngineStats:
@@ -116,7 +119,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         return EngineStats(
             slots=len(scheduler.slots),
             slots_busy=scheduler.taken,
-            queued=len(self._arrived) + len(scheduler.queue),
+            queued=len(self._arrived) + len(self._preparing) + len(scheduler.queue),
             kv_tokens=sum(len(slot.held) for slot in scheduler.slots),
             kv_tokens_running=sum(
                 len(slot.held) for slot in scheduler.slots if slot.sequence is not None
@@ -133,17 +136,39 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
     # ── the queue and the slots ────────────────────────────────────────────────────────────────
 
     def _has_work(self) -> bool:
-        return self._scheduler.has_work
+        return self._scheduler.has_work or any(made.done() for made in self._preparing.values())
 
     def _enqueue(self, job: GenerationJob) -> None:
-        self._scheduler.enqueue(job)
+        """Queue *job* as soon as it has a sampler; one that is made at once overtakes others."""
+        made = self._decoder.sampler_beside(job.sampling, job.prompt)
+        if made is None:
+            self._scheduler.enqueue(job)
+        else:
+            self._preparing[job] = made
+            made.add_done_callback(lambda _: self.wake())
+
+    def _enqueue_prepared(self) -> None:
+        prepared = [(job, made) for job, made in self._preparing.items() if made.done()]
+        for job, made in prepared:
+            try:
+                job.sampler = made.result()
+            except Exception as error:
+                logger.exception("a sampler cannot be made")
+                self._end(job, Failed(InferenceFailed(f"the sampler cannot be made: {error}")))
+            else:
+                del self._preparing[job]
+                self._scheduler.enqueue(job)
 
     def _unended(self) -> list[GenerationJob]:
         scheduler = self._scheduler
-        return [*scheduler.active, *scheduler.waiting, *scheduler.queue]
+        return [*scheduler.active, *scheduler.waiting, *scheduler.queue, *self._preparing]
 
     def _release(self, job: GenerationJob) -> None:
-        self._scheduler.release(job)
+        made = self._preparing.pop(job, None)
+        if made is None:
+            self._scheduler.release(job)
+        elif not made.cancel():
+            made.add_done_callback(_close_made)
         if job.sampler is not None:
             job.sampler.close()
 
@@ -163,6 +188,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
 
     def _advance(self) -> None:
         """Admit, evaluate one batch, and emit what was sampled."""
+        if self._preparing:
+            self._enqueue_prepared()
         for job in self._scheduler.admit():
             self._start(job)
         parts = self._scheduler.plan()
@@ -177,7 +204,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         slot = job.slot
         if slot is not None and not self._prepare(slot, job):
             self._scheduler.forget(slot)
-        job.sampler = self._decoder.sampler(job.sampling, job.prompt)
+        if job.sampler is None:
+            job.sampler = self._decoder.sampler(job.sampling, job.prompt)
         self._cached_tokens += job.cached_tokens
         self._emit(job, Started(len(job.prompt), job.cached_tokens))
 
@@ -277,3 +305,9 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         return self._decoder.sample_guided(
             job.sampler, row, job.guide, withheld=withheld, restore=job.logprobs is not None
         )
+
+
+def _close_made(made: Future[Any]) -> None:
+    """Close a sampler that was made for a job that has ended; any thread."""
+    if made.exception() is None:
+        made.result().close()

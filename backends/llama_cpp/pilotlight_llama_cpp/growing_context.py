@@ -268,6 +268,12 @@ class GrowingContext:
         """Make a request's sampler; the caller closes it."""
         return self._samplers.make(params, prompt)
 
+    def sampler_beside(
+        self, params: SamplingParams, prompt: tuple[int, ...]
+    ) -> Future[Sampler] | None:
+        """Begin to make one on another thread; None where `sampler` takes no time."""
+        return self._samplers.make_beside(params, prompt)
+
     def sample(self, sampler: Sampler, row: int) -> int:
         """Choose the token that follows the batch's *row*."""
         return self._context.sample(sampler, row)

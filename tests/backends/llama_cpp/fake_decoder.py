@@ -1,5 +1,6 @@
 """A context without a model: it remembers what it was asked, and answers by rule."""
 
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 from pilotlight_backend import Candidate, Token
@@ -48,6 +49,8 @@ class FakeDecoder:
         self.withheld = []
         """What could not be chosen, at each choice that was restricted."""
         self.open_samplers = 0
+        self.making = []
+        """Samplers that another thread makes: those of requests with DRY."""
         self.closed = False
         self.rows = []
 
@@ -99,6 +102,18 @@ class FakeDecoder:
     def sampler(self, _params, _prompt):
         self.open_samplers += 1
         return SimpleNamespace(close=self._close_sampler)
+
+    def sampler_beside(self, params, _prompt):
+        if not params.dry_multiplier:
+            return None
+        self.making.append(Future())
+        return self.making[-1]
+
+    def make(self):
+        """Make the first sampler that is being made, as its thread does."""
+        making = self.making.pop(0)
+        if making.set_running_or_notify_cancel():
+            making.set_result(self.sampler(None, None))
 
     def _close_sampler(self):
         self.open_samplers -= 1

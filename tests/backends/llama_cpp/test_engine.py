@@ -2,11 +2,20 @@
 
 import os
 import shutil
+import threading
 
 import pytest
 
-from pilotlight_backend import InsufficientMemory, LoadOptions, ModelFileInvalid, Token, cgroup
+from pilotlight_backend import (
+    InsufficientMemory,
+    LoadOptions,
+    ModelFileInvalid,
+    SamplingParams,
+    Token,
+    cgroup,
+)
 from pilotlight_llama_cpp.backend import LlamaCppBackend
+from pilotlight_llama_cpp.sampling import Samplers
 from tests.backends.answer import GREEDY, Answer, prompt_of
 
 
@@ -129,3 +138,33 @@ def test_file_whose_name_is_not_utf_8(random_model, tmp_path):
     assert facts is not None
     engine = backend.load(facts, LoadOptions(context_length=64), lambda _: None)
     engine.close()
+
+
+def test_dry_is_never_prepared_on_the_engines_thread(exact_model, monkeypatch):
+    """Whatever the set, ten in turn twice; what is answered is what the sampler makes of it."""
+    threads = []
+    make_dry = Samplers._make_dry
+
+    def recorded(samplers, dry):
+        threads.append(threading.current_thread().name)
+        return make_dry(samplers, dry)
+
+    monkeypatch.setattr(Samplers, "_make_dry", recorded)
+    engine = load(exact_model, parallel=4, chunk=32)
+    answers = [
+        Answer(
+            engine,
+            prompt_of(1, 40),
+            max_tokens=20,
+            sampling=SamplingParams(
+                temperature=0, dry_multiplier=5, dry_sequence_breakers=(chr(97 + each),)
+            ),
+        )
+        for each in [*range(10), *range(10)]
+    ]
+    tokens = [answer.tokens for answer in answers]
+    engine.close()
+    assert tokens[:10] == tokens[10:]
+    assert all(len(each) for each in tokens)
+    assert len(threads) == 10
+    assert all(name.startswith("llama.cpp samplers") for name in threads)

@@ -12,6 +12,7 @@ from pilotlight_backend import (
     Finish,
     GenerateRequest,
     InferenceFailed,
+    SamplingParams,
     Started,
     Timings,
     Token,
@@ -551,3 +552,91 @@ def test_cancel_while_room_is_sought(runner, decoder):
     run_out(runner, stream, prompt)
     assert (stream.tokens, prompt.last.reason) == ([1, 2, 3], "cancelled")
     assert isinstance(stream.last, Finish)
+
+
+# ── samplers that take long to make ─────────────────────────────────────────────────────────────
+
+DRY = SamplingParams(dry_multiplier=0.8)
+
+
+def test_stream_goes_on_while_a_sampler_is_made(runner, decoder):
+    """The request waits in the queue, and starts when another thread has made its sampler."""
+    stream = Client(runner, [1])
+    waiting = Client(runner, [2, 3], sampling=DRY, limit=2)
+    for _ in range(5):
+        runner.step()
+    assert (stream.tokens, waiting.events) == ([1, 2, 3, 4, 5], [])
+    assert runner.stats(kv_capacity=0).queued == 1
+    decoder.make()
+    run_out(runner, waiting)
+    assert (waiting.events[0], waiting.tokens) == (Started(2, 0), [2, 3])
+    assert (len(stream.tokens), runner.stats(kv_capacity=0).queued) == (7, 0)
+    assert decoder.open_samplers == 1
+
+
+def test_thread_that_sleeps_wakes_when_a_sampler_is_made(runner, decoder):
+    """There is no other work, and nothing else would wake it."""
+    ended, asked = threading.Event(), threading.Event()
+    beside = decoder.sampler_beside
+    decoder.sampler_beside = lambda *args: (beside(*args), asked.set())[0]
+    Client(runner, [1], sampling=DRY, limit=1, emit=lambda e: isinstance(e, Finish) and ended.set())
+    runner.start("model.gguf")
+    assert asked.wait(10)
+    decoder.make()
+    assert ended.wait(10)
+    runner.close()
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_cancel_while_a_sampler_is_made(runner, decoder, started):
+    """The request ends at once; a sampler that comes too late is closed."""
+    client = Client(runner, [1], sampling=DRY)
+    runner.step()
+    if started:
+        decoder.making[0].set_running_or_notify_cancel()
+    client.ticket.cancel()
+    runner.step()
+    assert [type(event) for event in client.events] == [Finish]
+    assert decoder.making[0].cancelled() is not started
+    if started:
+        decoder.making[0].set_result(decoder.sampler(None, None))
+    assert decoder.open_samplers == 0
+    assert runner.stats(kv_capacity=0).queued == 0
+
+
+def test_stop_while_a_sampler_is_made(runner, decoder):
+    """It ends as those that run and those that wait for a slot."""
+    client = Client(runner, [1], sampling=DRY)
+    runner.step()
+    runner.stop()
+    runner.run()
+    assert isinstance(client.last.error, EngineClosed)
+    assert decoder.making[0].cancelled()
+
+
+def test_sampler_that_cannot_be_made_fails_its_own_request(runner, decoder, caplog):
+    """The stream beside it goes on, and so does the next request of its kind."""
+    stream, client = Client(runner, [1]), Client(runner, [2], sampling=DRY)
+    runner.step()
+    decoder.making.pop().set_exception(MemoryError("no room"))
+    with caplog.at_level(logging.CRITICAL):
+        runner.step()
+    assert isinstance(client.last.error, InferenceFailed)
+    assert stream.tokens == [1, 2]
+    again = Client(runner, [2], sampling=DRY, limit=1)
+    runner.step()
+    decoder.make()
+    run_out(runner, again)
+    assert again.tokens == [1]
+
+
+def test_requests_that_share_a_prompt_wait_for_their_samplers(sharing, decoder):
+    """They start in their order; the prompt is evaluated once."""
+    clients = [
+        Client(sharing, range(1, 21), limit=2, shares_prompt=True, sampling=DRY) for _ in range(3)
+    ]
+    sharing.step()
+    for _ in clients:
+        decoder.make()
+    run_out(sharing, *clients)
+    assert [client.last.usage.cached_tokens for client in clients] == [0, 19, 19]
