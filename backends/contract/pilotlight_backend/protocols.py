@@ -116,6 +116,24 @@ class BakingEngine(Engine, Protocol):
 
 
 @runtime_checkable
+class CachingEngine(Engine, Protocol):
+    """An engine that keeps states of prompts, as `LoadOptions.prompt_cache` says."""
+
+    def save_prompts(self, seconds: float) -> None:
+        """Write what slots hold to storage, most valuable first, for so many *seconds* at the most.
+
+        For a server that ends: requests that run meanwhile are slower. Blocks; any thread but the
+        engine's. A no-op without a storage.
+        """
+
+    def clear_prompts(self, scope: str | None = None) -> None:
+        """Forget every prompt, or those of *scope*: in idle slots, in memory and in storage.
+
+        A slot that is in use is cleared when its request ends. Does not wait for storage.
+        """
+
+
+@runtime_checkable
 class RemoteEngine(BaseEngine, Protocol):
     """An engine in a process of its own: what is asked of it waits for that process.
 

@@ -74,6 +74,19 @@ class BakedPrompt(Struct, frozen=True, kw_only=True):
     """A digest of the chat template in force; a file that was made with another one is stale."""
 
 
+class PromptCacheOptions(Struct, frozen=True, kw_only=True):
+    """Where states of prompts are kept after their slot was taken."""
+
+    memory_bytes: int = 0
+    """Memory for them; 0 keeps none there."""
+    storage: str | None = None
+    """A folder, or an address such as `s3://bucket/folder`, that outlives the process."""
+    storage_bytes: int | None = None
+    """What all files together may take; None for any size."""
+    ttl: float | None = None
+    """Seconds after its last use when a file is deleted; None for never."""
+
+
 class LoadOptions(Struct, frozen=True, kw_only=True):
     """How to load a model. The defaults suit a small model on a small machine."""
 
@@ -92,6 +105,8 @@ class LoadOptions(Struct, frozen=True, kw_only=True):
     """Prompt tokens evaluated in one step at the most: the longest that a running stream waits."""
     baked: BakedPrompt | None = None
     """A prompt to start from. What does not fit is ignored with a warning, and the load goes on."""
+    prompt_cache: PromptCacheOptions = PromptCacheOptions()
+    """Honoured by engines that can give a slot's state out, and ignored by the others."""
 
 
 class LoadProgress(Struct, frozen=True):
@@ -170,6 +185,9 @@ class GenerateRequest(Struct, frozen=True, kw_only=True):
     """With each token, its log probability and those of this many likeliest; None: no such."""
     guide: Guide | None = None
     """Restricts which tokens may be chosen; this request's own, for it keeps state."""
+    scope: str = ""
+    """Whose cached tokens it may use, in slots and in the prompt cache: those of its own scope and
+    the baked prompt's."""
     shares_prompt: bool = False
     """Other requests with this very prompt are submitted with it, `n` answers to one question: the
     engine evaluates the prompt once for all, even where one of them has to wait for that. Each
@@ -267,6 +285,31 @@ class Step(Struct, frozen=True, gc=False):
     """Tokens of prompts that it evaluates: the more, the longer it may take."""
 
 
+class PromptCacheStats(Struct, frozen=True, kw_only=True):
+    """What the prompt cache holds, and counts since the load. Bytes are those of states."""
+
+    memory_bytes: int = 0
+    memory_entries: int = 0
+    storage_bytes: int = 0
+    storage_entries: int = 0
+    memory_hits: int = 0
+    """Requests that started from a state in memory."""
+    memory_tokens: int = 0
+    """Prompt tokens that were not evaluated for it."""
+    storage_hits: int = 0
+    """Requests that started from a state which was read from storage for them."""
+    storage_tokens: int = 0
+    saves: int = 0
+    """States that were taken from slots."""
+    restores: int = 0
+    """States that were put into slots."""
+    evictions: int = 0
+    """States that made room in memory for others."""
+    stored: int = 0
+    """Files that were written."""
+    storage_errors: int = 0
+
+
 class EngineStats(Struct, frozen=True, kw_only=True):
     """A snapshot of an engine; totals count since it was loaded."""
 
@@ -287,3 +330,4 @@ class EngineStats(Struct, frozen=True, kw_only=True):
     """What is being computed: a step that stays here for long is one that hangs."""
     dead: bool = False
     """Whether nothing will be answered any more: the engine's thread or process has ended."""
+    prompt_cache: PromptCacheStats = PromptCacheStats()

@@ -1,0 +1,15 @@
+"""The prompt cache: states of prompts, kept after their slot was taken, in memory and in storage.
+
+One question is asked of it: how much of this prompt does the cache have? `entry` and `index` answer
+it, `policy` decides what is worth its bytes; all three are pure. `storage` keeps files that any
+number of instances share. `cache` puts them together, with the thread that reads and writes.
+
+An engine asks on its own thread, where the context is (`find`, `put`), and when a request arrives
+(`fetch`), so that a state is read from storage before the request has a slot. The cache runs in the
+engine's process, so no state crosses the pipe of an isolated one.
+"""
+
+from pilotlight_backend.prompt_cache.cache import Found, PromptCache
+from pilotlight_backend.prompt_cache.entry import Checkpoint, Snapshot
+
+__all__ = ["Checkpoint", "Found", "PromptCache", "Snapshot"]

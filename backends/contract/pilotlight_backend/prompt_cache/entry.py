@@ -1,0 +1,119 @@
+"""A cached prompt: its tokens, and how much of it another prompt can use. Pure.
+
+Engines keep states of three kinds, and an entry says which by `least`:
+
+- Keys and values of every token can be cut back to any prefix: `least` is 1.
+- A sliding window can be cut back as long as the window before the cut is there.
+- A recurrent state has no past. It is of use at its end and at its checkpoints alone.
+"""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from itertools import islice
+
+from msgspec import Struct
+
+from pilotlight_backend.placement import common_prefix
+
+BLOCK = 64
+"""Tokens that are hashed together. A prompt of 32,000 tokens has 500 hashes, half a millisecond; a
+prefix that is shorter than a block costs less to evaluate than to restore."""
+
+
+class Checkpoint(Struct, frozen=True, gc=False):
+    """The part of a state that cannot be cut back, as it was after the first *tokens* tokens."""
+
+    tokens: int
+    state: bytes | memoryview
+
+
+class Snapshot(Struct, frozen=True):
+    """A slot's state as the engine gave it out, and the checkpoints inside it, in rising order."""
+
+    state: bytes | memoryview
+    checkpoints: tuple[Checkpoint, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.state) + sum(len(one.state) for one in self.checkpoints)
+
+
+class Entry(Struct, eq=False, kw_only=True):
+    """One cached prompt. `index` finds it, `snapshot` or a file has its state."""
+
+    seed: bytes
+    """What the chain of hashes begins with: the model's identity and the scope, as `seed_of`."""
+    tokens: "array[int]"
+    least: int
+    """The fewest tokens that the state can be cut back to; its length where it cannot be cut."""
+    checkpoints: tuple[int, ...] = ()
+    """Further lengths at which it is of use, rising, each below `least`."""
+    size: int
+    """Bytes of the state and its checkpoints."""
+    used: int = 0
+    """When it was last of use, on the clock of the cache that counts requests."""
+    snapshot: Snapshot | None = None
+    """The state, while it is in memory."""
+    file: str | None = None
+    """The name of its file, while there is one."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def lengths(self) -> Iterator[int]:
+        """The lengths at which the state is of use, rising; from the last one on, each is."""
+        yield from self.checkpoints
+        yield self.least
+
+    def usable(self, prompt: Sequence[int], most: int) -> int:
+        """Return how many tokens of *prompt* need not be evaluated with it, at the most *most*."""
+        common = min(common_prefix(self.tokens, prompt), most)
+        if common >= self.least:
+            return common
+        return max((length for length in self.checkpoints if length <= common), default=0)
+
+    def covers(self, other: "Entry") -> bool:
+        """Tell whether whatever *other* is of use for, this entry is too."""
+        if self.seed != other.seed or len(other) > len(self):
+            return False
+        if common_prefix(self.tokens, other.tokens) < len(other):
+            return False
+        if self.least <= other.least:
+            return True
+        kept = {*self.checkpoints, self.least}
+        return other.least == len(other) and kept.issuperset(other.lengths)
+
+
+def seed_of(identity: str, scope: str) -> bytes:
+    """Return what hashes of prompts begin with.
+
+    *identity* is whatever a state depends on, *scope* who may find it: another scope has other
+    hashes, so nobody finds, nor can ask for, what belongs to another.
+    """
+    return blake2b(f"{identity}\0{scope}".encode(), digest_size=16).digest()
+
+
+def chain(seed: bytes, tokens: Sequence[int], start: int = 0) -> Iterator[bytes]:
+    """Yield the hash of each prefix of whole blocks, the shortest first.
+
+    Each hash continues the one before: *seed* is that of the prefix of *start* tokens, where the
+    chain does not begin at the first token.
+    """
+    digest = seed
+    for end in range(start + BLOCK, len(tokens) + 1, BLOCK):
+        block = array("i", tokens[end - BLOCK : end])
+        digest = blake2b(block.tobytes(), key=digest, digest_size=16).digest()
+        yield digest
+
+
+def name_of(seed: bytes, tokens: Sequence[int]) -> str:
+    """Return the name of the file for the state of *tokens*: the hash of all of them, in hex."""
+    whole = len(tokens) // BLOCK * BLOCK
+    digest = seed
+    for digest in islice(chain(seed, tokens), whole // BLOCK):  # noqa: B007 - the last one
+        pass
+    rest = array("i", tokens[whole:]).tobytes()
+    return blake2b(rest, key=digest, digest_size=16).hexdigest()

@@ -1,0 +1,134 @@
+"""The states that are known: which are in memory, which in files, and which make room. Pure.
+
+Whoever uses it holds a lock.
+"""
+
+from collections.abc import Sequence
+
+from pilotlight_backend.prompt_cache import policy
+from pilotlight_backend.prompt_cache.entry import Entry, Snapshot
+from pilotlight_backend.prompt_cache.index import PrefixIndex
+
+_STORED = 8
+"""How much less a state in memory is worth that storage has too. Reading 230 MB from a disk took a
+tenth of a second, evaluating its 2,000 tokens a hundred times as long."""
+
+
+class States:
+    """Entries, with what they take of memory."""
+
+    def __init__(self, memory_limit: int) -> None:
+        """*memory_limit* is in bytes."""
+        self._memory_limit = memory_limit
+        self.index = PrefixIndex()
+        self.memory = 0
+        """Bytes of the states in memory, without those that only wait to be written."""
+        self.files: dict[str, Entry] = {}
+        """The entries whose files are known, by name."""
+        self.saving: dict[Entry, Snapshot] = {}
+        """What waits to be written; the snapshot stays in memory until then."""
+        self.evictions = 0
+        self.now = 0
+        """Requests so far: the clock of `Entry.used`."""
+
+    def longest(
+        self, seed: bytes, prompt: Sequence[int], most: int, least: int
+    ) -> tuple[Entry, int] | None:
+        """Return the entry that saves most of *prompt*, from *least* to *most* tokens of it."""
+        found = self.index.longest(seed, prompt, most)
+        return found if found is not None and found[1] >= least else None
+
+    def known(self, entry: Entry) -> Entry:
+        """Return the entry for what *entry* is of, if there is one, else itself."""
+        covering = self.index.covering(entry)
+        return entry if covering is None or len(covering) != len(entry) else covering
+
+    def fits(self, entry: Entry) -> bool:
+        """Tell whether memory would keep *entry*."""
+        return self._victims(entry) is not None
+
+    def keep(self, entry: Entry, snapshot: Snapshot) -> bool:
+        """Keep *snapshot* in memory if it is worth more than what it displaces; tell whether."""
+        if entry.snapshot is not None:
+            return True
+        victims = self._victims(entry)
+        if victims is None:
+            return False
+        for victim in victims:
+            self.evictions += 1
+            self.unload(victim)
+        self.index.add(entry)
+        entry.snapshot = snapshot
+        self.memory += entry.size
+        return True
+
+    def _victims(self, newcomer: Entry) -> list[Entry] | None:
+        """Return the entries that make room for *newcomer*; None if it is worth less than they."""
+        if newcomer.size > self._memory_limit:
+            return None
+        room = self._memory_limit - self.memory
+        if room >= newcomer.size:
+            return []
+        residents = [one for one in self.index if one.snapshot is not None]
+        ids = policy.to_evict(
+            (self._resident(number, one) for number, one in enumerate(residents)),
+            self._resident(len(residents), newcomer),
+            room,
+        )
+        return None if ids is None else [residents[number] for number in ids]
+
+    def _resident(self, number: int, entry: Entry) -> policy.Resident:
+        tokens = len(entry) - self.index.shared(entry)
+        return policy.Resident(
+            id=number,
+            tokens=tokens // _STORED if entry.file is not None else tokens,
+            age=self.now + 1 - entry.used,
+            size=entry.size,
+        )
+
+    def supersede(self, entry: Entry) -> None:
+        """Drop the states for which *entry* is of use as well.
+
+        Their files go when they are old: other instances may be about to read them.
+        """
+        for one in self.index.covered(entry):
+            self.unload(one)
+            if one.file is not None and entry.file is not None:
+                self.index.remove(one)
+
+    def unload(self, entry: Entry) -> None:
+        """Give the memory of *entry* back."""
+        if entry.snapshot is not None:
+            entry.snapshot = None
+            self.memory -= entry.size
+        self.drop(entry)
+
+    def drop(self, entry: Entry) -> None:
+        """Remove *entry* where neither memory, nor storage, nor the writer has it."""
+        if entry.snapshot is None and entry.file is None and entry not in self.saving:
+            self.index.remove(entry)
+
+    def stored(self, entry: Entry, name: str) -> None:
+        """Note that the file *name* has the state of *entry*."""
+        entry.file = name
+        self.files[name] = entry
+        self.index.add(entry)
+
+    def lose(self, name: str) -> None:
+        """Forget a file that is gone."""
+        entry = self.files.pop(name, None)
+        if entry is not None:
+            entry.file = None
+            self.drop(entry)
+
+    def clear(self, seed: bytes | None) -> list[str]:
+        """Forget every state, or those that begin with *seed*; return the names of their files."""
+        names = []
+        for entry in [one for one in self.index if seed in (None, one.seed)]:
+            self.saving.pop(entry, None)
+            if entry.file is not None:
+                names.append(entry.file)
+                self.files.pop(entry.file, None)
+                entry.file = None
+            self.unload(entry)
+        return names

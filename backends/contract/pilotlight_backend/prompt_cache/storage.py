@@ -1,0 +1,297 @@
+"""Files of cached states, which any number of instances share without a lock.
+
+Files are immutable and named by what they are of, so two writers of one name write the same. A
+folder's files get their name by a rename when they are whole; buckets have no half-written objects.
+Whoever writes also prunes: files that were not used for long, then, beyond the limit, those that
+were used longest ago, and what a killed writer left.
+
+Every method may block, and raises `OSError` alone.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from pilotlight_backend.prompt_cache.state_file import PREAMBLE, Buffer, Damaged, header_size
+
+SUFFIX = ".state"
+_PART = ".part"
+_ABANDONED = 3600.0
+"""Seconds after which a file without its name counts as left behind; writing one takes seconds."""
+_MOST_TRANSFERS = 16
+"""Headers of a bucket that are read at a time."""
+
+
+class StoredFile(Struct, frozen=True):
+    """A file as a listing has it."""
+
+    name: str
+    size: int
+    used: float
+    """When it was last read or written, as far as the storage tells; seconds since the epoch."""
+
+
+class Storage(Protocol):
+    """Where files are kept."""
+
+    def files(self) -> list[StoredFile]:
+        """Return every file; none where the folder is not there yet."""
+
+    def starts(self, files: Sequence[StoredFile]) -> Iterator[tuple[StoredFile, bytes]]:
+        """Yield each file with its preamble and header, as far as it has such; missing ones not."""
+
+    def read(self, name: str) -> Buffer:
+        """Return a file's bytes."""
+
+    def write(self, name: str, pieces: Sequence[Buffer]) -> None:
+        """Write a file, whole or not at all."""
+
+    def touch(self, name: str) -> None:
+        """Note that a file was of use."""
+
+    def delete(self, name: str) -> None:
+        """Delete a file; a no-op where it is gone."""
+
+    def sweep(self) -> None:
+        """Delete what killed writers left."""
+
+
+class Folder:
+    """A folder: on a disk, a volume that instances share, or a bucket that is mounted.
+
+    Files are readable for their owner alone: they hold prompts.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._clock = clock
+
+    def files(self) -> list[StoredFile]:
+        """Return every file; none where the folder is not there yet."""
+        try:
+            with os.scandir(self._path) as entries:
+                return [file for one in entries if (file := _stored(one)) is not None]
+        except FileNotFoundError:
+            return []
+
+    def starts(self, files: Sequence[StoredFile]) -> Iterator[tuple[StoredFile, bytes]]:
+        """Yield each file with its preamble and header."""
+        for file in files:
+            with suppress(FileNotFoundError), (self._path / file.name).open("rb") as opened:
+                preamble = opened.read(PREAMBLE.size)
+                yield file, preamble + _header_behind(preamble, opened.read)
+
+    def read(self, name: str) -> Buffer:
+        """Return a file's bytes.
+
+        Read and not mapped: a file that is cut short while it is mapped ends the process.
+        """
+        with (self._path / name).open("rb", buffering=0) as file:
+            whole = memoryview(bytearray(os.fstat(file.fileno()).st_size))
+            done = 0
+            while done < len(whole) and (count := file.readinto(whole[done:])):
+                done += count
+            return whole[:done]
+
+    def write(self, name: str, pieces: Sequence[Buffer]) -> None:
+        """Write a file beside its name, and rename it when it is on the disk."""
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part = self._path / f".{name}.{os.getpid()}.{time.monotonic_ns()}{_PART}"
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb", buffering=0) as file:
+                for piece in pieces:
+                    _write_all(file, piece)
+                os.fsync(file.fileno())
+            part.replace(self._path / name)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+    def touch(self, name: str) -> None:
+        """Note that a file was of use: its time of modification is when."""
+        now = self._clock()
+        os.utime(self._path / name, (now, now))
+
+    def delete(self, name: str) -> None:
+        """Delete a file; a no-op where it is gone."""
+        (self._path / name).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Delete what killed writers left."""
+        with suppress(FileNotFoundError), os.scandir(self._path) as entries:
+            for one in entries:
+                if one.name.endswith(_PART) and one.name.startswith("."):
+                    with suppress(FileNotFoundError):
+                        if self._clock() - one.stat().st_mtime > _ABANDONED:
+                            Path(one.path).unlink()
+
+
+def _stored(entry: "os.DirEntry[str]") -> StoredFile | None:
+    if not entry.name.endswith(SUFFIX) or not entry.is_file(follow_symlinks=False):
+        return None
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return StoredFile(name=entry.name, size=status.st_size, used=status.st_mtime)
+
+
+def _write_all(file: Any, piece: Buffer) -> None:
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _header_behind(preamble: bytes, read: Callable[[int], bytes]) -> bytes:
+    try:
+        return read(header_size(preamble))
+    except Damaged:
+        return b""
+
+
+class Bucket:
+    """An address that fsspec knows: `gs://`, `s3://` and whatever else it has."""
+
+    def __init__(self, address: str, options: dict[str, Any] | None = None) -> None:
+        """Open *address*; raises `ImportError` where its library is not installed."""
+        import fsspec  # noqa: PLC0415 - most servers have no bucket
+
+        scheme, _, path = address.partition("://")
+        self._path = path.strip("/")
+        with _as_os_errors():
+            # Without a cache of listings: another instance's files would stay unknown.
+            self._system = fsspec.filesystem(
+                scheme, use_listings_cache=False, skip_instance_cache=True, **(options or {})
+            )
+
+    def files(self) -> list[StoredFile]:
+        """Return every object."""
+        with _as_os_errors():
+            try:
+                listed = self._system.ls(self._path, detail=True)
+            except FileNotFoundError:
+                return []
+        return [
+            StoredFile(
+                name=one["name"].rpartition("/")[2], size=int(one["size"] or 0), used=_time_of(one)
+            )
+            for one in listed
+            if one["type"] == "file" and one["name"].endswith(SUFFIX)
+        ]
+
+    def starts(self, files: Sequence[StoredFile]) -> Iterator[tuple[StoredFile, bytes]]:
+        """Yield each object with its preamble and header, several read at a time."""
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+        with ThreadPoolExecutor(_MOST_TRANSFERS, "prompt cache headers") as readers:
+            for file, start in zip(files, readers.map(self._start, files), strict=True):
+                if start is not None:
+                    yield file, start
+
+    def _start(self, file: StoredFile) -> bytes | None:
+        try:
+            with _as_os_errors():
+                start: bytes = self._system.cat_file(self._at(file.name), start=0, end=_GUESS)
+                missing = PREAMBLE.size + _known_size(start) - len(start)
+                if missing > 0:
+                    start += self._system.cat_file(
+                        self._at(file.name), start=len(start), end=len(start) + missing
+                    )
+        except FileNotFoundError:
+            return None
+        return start
+
+    def read(self, name: str) -> Buffer:
+        """Return an object's bytes."""
+        with _as_os_errors():
+            whole: bytes = self._system.cat_file(self._at(name))
+        return whole
+
+    def write(self, name: str, pieces: Sequence[Buffer]) -> None:
+        """Write an object; it is there when all of it is."""
+        with _as_os_errors():
+            self._system.pipe_file(self._at(name), b"".join(pieces))
+
+    def touch(self, name: str) -> None:
+        """Do nothing: to change an object's time is to write it anew."""
+
+    def delete(self, name: str) -> None:
+        """Delete an object; a no-op where it is gone."""
+        with _as_os_errors(), suppress(FileNotFoundError):
+            self._system.rm_file(self._at(name))
+
+    def sweep(self) -> None:
+        """Do nothing: buckets have no half-written objects."""
+
+    def _at(self, name: str) -> str:
+        return f"{self._path}/{name}"
+
+
+_GUESS = 16_384
+"""Bytes of an object that are asked for at first: the header of 4,000 tokens."""
+
+
+def _known_size(start: bytes) -> int:
+    try:
+        return header_size(start)
+    except Damaged:
+        return 0
+
+
+def _time_of(listed: dict[str, Any]) -> float:
+    """Return when an object was written: S3 says `LastModified`, Google `updated` or `mtime`."""
+    from datetime import datetime  # noqa: PLC0415
+
+    for key in ("LastModified", "mtime", "updated", "created"):
+        value = listed.get(key)
+        if isinstance(value, datetime):
+            return value.timestamp()
+        if isinstance(value, str):
+            with suppress(ValueError):
+                return datetime.fromisoformat(value).timestamp()
+        if isinstance(value, int | float):
+            return float(value)
+    return 0.0
+
+
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Raise what a bucket's library raises as `OSError`: each has errors of its own."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(None, f"{type(error).__name__}: {error}") from error
+
+
+def open_storage(address: str) -> Storage:
+    """Return the storage at *address*, a folder's path or an URL.
+
+    Raises `ImportError` where the address's library is not installed.
+    """
+    return Bucket(address) if "://" in address else Folder(Path(address).expanduser())
+
+
+def prune(storage: Storage, *, limit: int | None, ttl: float | None, now: float) -> list[str]:
+    """Delete files that are too old, then those used longest ago until *limit* bytes are left.
+
+    Returns the names. Deleting what another instance has just opened is harmless: it has it open.
+    """
+    storage.sweep()
+    files = sorted(storage.files(), key=lambda file: file.used)
+    kept = sum(file.size for file in files)
+    deleted = []
+    for file in files:
+        is_old = ttl is not None and now - file.used > ttl
+        if is_old or (limit is not None and kept > limit):
+            storage.delete(file.name)
+            kept -= file.size
+            deleted.append(file.name)
+    return deleted

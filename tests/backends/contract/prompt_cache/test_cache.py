@@ -1,0 +1,165 @@
+"""States are found again: in memory, in a folder, and by another instance."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from pilotlight_backend.prompt_cache import Checkpoint, PromptCache, Snapshot
+from pilotlight_backend.prompt_cache.storage import Folder
+
+
+def cache(folder=None, *, memory=1000, **options):
+    """Return a cache, with storage in *folder*."""
+    storage = None if folder is None else Folder(folder)
+    return PromptCache(identity="abc", memory_limit=memory, storage=storage, **options)
+
+
+def snapshot(size, byte=b"s"):
+    return Snapshot(state=byte * size)
+
+
+def fetched(cache, scope, prompt, have=0):
+    """Return what storage has of *prompt*."""
+    event, found = threading.Event(), []
+
+    def done(one):
+        found.append(one)
+        event.set()
+
+    if not cache.fetch(scope, prompt, len(prompt) - 1, have=have, seconds_per_token=1.0, done=done):
+        return None
+    assert event.wait(10)
+    (one,) = found
+    return one
+
+
+def test_the_next_turn_of_a_conversation_finds_its_state():
+    states = cache()
+    states.put("", range(100), snapshot(10), least=1)
+    found = states.find("", range(150), 149)
+    assert (found.tokens, found.tier, found.snapshot.state) == (100, "memory", b"s" * 10)
+    assert states.find("else", range(150), 149) is None
+
+
+def test_a_state_that_is_here_is_not_wanted_again():
+    states = cache()
+    assert states.wants("", range(100), least=1, size=10)
+    states.put("", range(100), snapshot(10), least=1)
+    assert not states.wants("", range(100), least=1, size=10)
+    assert not states.wants("", range(80), least=1, size=8)
+    assert states.wants("", range(101), least=1, size=10)
+    assert not states.wants("", range(20), least=1, size=2)
+
+
+def test_a_longer_state_takes_the_place_of_a_shorter_one():
+    states = cache()
+    states.put("", range(100), snapshot(10), least=1)
+    states.put("", range(200), snapshot(20), least=1)
+    assert states.stats().memory_bytes == 20
+    assert states.stats().memory_entries == 1
+
+
+def test_the_least_valuable_makes_room():
+    states = cache(memory=25)
+    states.put("", range(1000, 1100), snapshot(10), least=1)
+    states.put("", range(2000, 2100), snapshot(10), least=1)
+    for _ in range(3):
+        states.used(states.find("", range(1000, 1101), 100))
+    states.put("", range(3000, 3100), snapshot(10), least=1)
+    assert states.find("", range(1000, 1101), 100)
+    assert states.find("", range(2000, 2101), 100) is None
+    assert states.find("", range(3000, 3101), 100)
+    assert states.stats().evictions == 1
+
+
+def test_no_memory_keeps_nothing():
+    states = cache(memory=0)
+    assert not states.wants("", range(100), least=1, size=10)
+    states.put("", range(100), snapshot(10), least=1)
+    assert states.stats().memory_entries == 0
+
+
+def test_another_instance_finds_what_was_written(tmp_path: Path):
+    one = cache(tmp_path, memory=0)
+    kept = Snapshot(state=b"s" * 5000, checkpoints=(Checkpoint(tokens=70, state=b"c" * 7),))
+    one.put("key", range(200), kept, least=200, store=True)
+    one.close(10)
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    two = cache(tmp_path, memory=0)
+    found = fetched(two, "key", range(300))
+    assert (found.tokens, found.tier) == (200, "storage")
+    assert found.snapshot == kept
+    assert fetched(two, "key", [*range(199), 0, 0, 0]).tokens == 70
+    assert fetched(two, "", range(300)) is None
+    assert two.stats().storage_entries == 1
+    two.close(10)
+
+
+@pytest.mark.parametrize("at", [0, 9, 30, 200, -1])
+def test_a_flipped_byte_is_a_miss_and_its_file_goes(tmp_path: Path, at):
+    one = cache(tmp_path)
+    one.put("", range(200), snapshot(5000), least=1, store=True)
+    one.close(10)
+    (file,) = tmp_path.iterdir()
+    data = bytearray(file.read_bytes())
+    data[at] ^= 1
+    file.write_bytes(data)
+    two = cache(tmp_path)
+    assert fetched(two, "", range(300)) is None
+    assert list(tmp_path.iterdir()) == []
+    two.close(10)
+
+
+@pytest.mark.parametrize("size", [0, 10, 60, 3000])
+def test_a_file_that_was_cut_short_is_a_miss(tmp_path: Path, size):
+    one = cache(tmp_path)
+    one.put("", range(200), snapshot(5000), least=1, store=True)
+    one.close(10)
+    (file,) = tmp_path.iterdir()
+    os.truncate(file, size)
+    two = cache(tmp_path)
+    assert fetched(two, "", range(300)) is None
+    assert list(tmp_path.iterdir()) == []
+    two.close(10)
+
+
+def test_a_renamed_file_is_a_miss(tmp_path: Path):
+    one = cache(tmp_path)
+    one.put("", range(200), snapshot(50), least=1, store=True)
+    one.close(10)
+    (file,) = tmp_path.iterdir()
+    file.rename(tmp_path / f"abc-{'0' * 32}.state")
+    two = cache(tmp_path)
+    assert fetched(two, "", range(300)) is None
+    two.close(10)
+
+
+def test_clearing_a_scope_leaves_the_others(tmp_path: Path):
+    states = cache(tmp_path)
+    for scope in ("a", "b"):
+        states.put(scope, range(100), snapshot(10), least=1, store=True)
+        assert states.wait(10)
+    states.clear("a")
+    assert states.find("a", range(150), 149) is None
+    assert states.find("b", range(150), 149)
+    states.close(10)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_oldest_files_make_room(tmp_path: Path):
+    states = cache(tmp_path, storage_limit=13_000)
+    for number in range(3):
+        first = number * 1000
+        states.put("", range(first, first + 100), snapshot(5000), least=1, store=True)
+        assert states.wait(10)
+        for age, file in enumerate(sorted(tmp_path.iterdir(), key=lambda one: one.stat().st_mtime)):
+            os.utime(file, (age, age))
+    states.close(10)
+    assert len(list(tmp_path.iterdir())) == 2
+    again = cache(tmp_path)
+    assert fetched(again, "", range(150)) is None
+    assert fetched(again, "", range(2000, 2150)).tokens == 100
+    again.close(10)
