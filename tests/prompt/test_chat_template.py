@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pilotlight.prompt import bounds
 from pilotlight.prompt.chat_template import (
     ChatTemplate,
     ChatTemplateError,
@@ -13,6 +12,8 @@ from pilotlight.prompt.chat_template import (
     TemplateInvalid,
     TemplateRefused,
 )
+from pilotlight.prompt.sandbox import limits
+from pilotlight.prompt.sandbox.budget import Budget
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "Hi <b>"}
@@ -544,10 +545,10 @@ def test_what_is_refused_takes_no_memory(source):
 def test_template_that_only_takes_time_is_stopped():
     """The CPU time of one rendering is bounded, whatever it is spent on."""
     now = [0.0]
-    budget = bounds.Budget(clock=lambda: now[0])
+    budget = Budget(clock=lambda: now[0])
     for _ in range(100):
         budget.step()
-    now[0] = bounds.MAX_SECONDS + 1
+    now[0] = limits.MAX_SECONDS + 1
 
     def some_steps():
         for _ in range(100):
@@ -559,9 +560,9 @@ def test_template_that_only_takes_time_is_stopped():
 
 def test_template_that_is_too_long_is_not_compiled():
     """To compile takes time too; templates of models have some tens of thousands of characters."""
-    compiled("x" * bounds.MAX_SOURCE)
+    compiled("x" * limits.MAX_SOURCE)
     with pytest.raises(TemplateInvalid, match="has 262145 characters, 262144 are the most"):
-        compiled("x" * (bounds.MAX_SOURCE + 1))
+        compiled("x" * (limits.MAX_SOURCE + 1))
 
 
 @pytest.mark.parametrize(
@@ -659,7 +660,7 @@ def test_long_conversation_is_within_the_bounds():
 
 def test_output_may_be_exactly_the_limit(monkeypatch):
     """The bound on the output is in characters and includes its last one."""
-    monkeypatch.setattr(bounds, "MAX_OUTPUT", 6)
+    monkeypatch.setattr(limits, "MAX_OUTPUT", 6)
     assert render("{{ messages[0].content }}") == "Hi <b>"
     with pytest.raises(TemplateFailed, match="more than 6 characters"):
         render("{{ messages[0].content }}.")
