@@ -50,7 +50,7 @@ def test_trouble_is_the_files(registry, write, tmp_path):
 
 @pytest.mark.parametrize(
     ("trained", "asked", "served"),
-    [(512, None, 512), (32_768, None, 4096), (512, 100, 100), (512, 1000, 1000)],
+    [(512, None, 512), (32_768, None, 4096), (512, 100, 100), (512, 1000, 512)],
 )
 def test_context_is_that_which_is_served(registry, write, trained, asked, served):
     """It is what a request may have, and not what the model was trained with."""

@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
+from msgspec.structs import replace
+
 from pilotlight_backend import cgroup
 from pilotlight_backend.errors import ContextLengthExceeded, InsufficientMemory, InvalidParameter
 from pilotlight_backend.types import (
@@ -18,33 +20,34 @@ from pilotlight_backend.types import (
 logger = logging.getLogger("pilotlight.backend")
 
 DEFAULT_CONTEXT_LENGTH = 4096
+_LENGTH_STEP = 256
+"""Tokens to whose multiples a length that would fit is rounded down; fewer are no use."""
 _MAX_INT = 2**31 - 1
 _MAX_BREAKER_BYTES = 40
 _MAX_LOGPROBS = 100
 
 
 def context_length(facts: ModelFacts, options: LoadOptions) -> int:
-    """Return the context length in force: as asked for, else as trained and at most 4096.
+    """Return the context length in force: as asked for, else 4096; at most as trained.
 
-    A model that embeds may have a vector for each position, and beyond what was trained none.
+    Beyond what was trained a model has no positions, or answers badly. llama-server caps the
+    length in the same way (`server-context.cpp`, `n_ctx_slot`).
     """
-    if options.context_length is not None and options.context_length > facts.context_length:
+    length = served_length(facts, options)
+    if options.context_length is not None and options.context_length > length:
         logger.warning(
-            "%s was trained with a context of %d tokens, %d were asked for",
+            "%s: context_length is reduced from %d to %d tokens, with which the model was trained",
             facts.path.name,
-            facts.context_length,
             options.context_length,
+            length,
         )
-    return served_length(facts, options)
+    return length
 
 
 def served_length(facts: ModelFacts, options: LoadOptions) -> int:
     """Return what `context_length` does, and log nothing: for those who only look."""
-    if options.context_length is None:
-        return min(facts.context_length, DEFAULT_CONTEXT_LENGTH)
-    if facts.embeds:
-        return min(facts.context_length, options.context_length)
-    return options.context_length
+    asked = DEFAULT_CONTEXT_LENGTH if options.context_length is None else options.context_length
+    return min(facts.context_length, asked)
 
 
 def check_memory(facts: ModelFacts, options: LoadOptions) -> None:
@@ -57,7 +60,23 @@ def check_memory(facts: ModelFacts, options: LoadOptions) -> None:
         return
     required = memory_need(facts, options, facts.context_length)
     if required > available:
-        raise InsufficientMemory(required, available)
+        raise InsufficientMemory(required, available, fitting(facts, options, available))
+
+
+def fitting(facts: ModelFacts, options: LoadOptions, room: int) -> str:
+    """Return which `context_length` and `parallel` would let the model fit into *room* bytes."""
+    for parallel in dict.fromkeys((options.parallel, 1)):
+        fewer = replace(options, parallel=parallel)
+        # What a model needs is linear in the context length.
+        fixed = memory_need(facts, fewer, 0)
+        each = memory_need(facts, fewer, 1) - fixed
+        length = served_length(facts, options)
+        if each:
+            length = min(length, (room - fixed) // each // _LENGTH_STEP * _LENGTH_STEP)
+        if length >= _LENGTH_STEP and fixed <= room:
+            slots = "" if parallel == options.parallel else f" with parallel {parallel}"
+            return f"context_length {length}{slots} would fit"
+    return "no context_length would fit"
 
 
 def memory_need(facts: ModelFacts, options: LoadOptions, length: int) -> int:

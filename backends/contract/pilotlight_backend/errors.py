@@ -44,15 +44,19 @@ class LoadFailed(BackendError):
 
 
 class InsufficientMemory(LoadFailed):
-    """A model needs more memory than is available. Both figures are bytes."""
+    """A model needs more memory than is available. Both figures are bytes.
 
-    def __init__(self, required: int, available: int) -> None:
+    *remedy* is what would fit, for people.
+    """
+
+    def __init__(self, required: int, available: int, remedy: str = "") -> None:
         super().__init__(
             f"the model needs {memory_size(required)} of memory,"
-            f" {memory_size(available)} are available"
+            f" {memory_size(available)} are available" + (f"; {remedy}" if remedy else "")
         )
         self.required = required
         self.available = available
+        self.remedy = remedy
 
 
 class InvalidParameter(BackendError):

@@ -93,7 +93,7 @@ class LoadOptions(Struct, frozen=True, kw_only=True):
     parallel: int = 4
     """Slots: sequences that decode together. Of a model that embeds as many as fit a step do."""
     context_length: int | None = None
-    """Tokens for each slot; None means what was trained, at most 4096."""
+    """Tokens for each slot, at most what was trained; None means at most 4096."""
     threads: int | None = None
     """Threads for computing; None leaves the choice to the backend."""
     gpu_layers: int = 0

@@ -28,7 +28,7 @@ def describe(error: Exception) -> Problem:
         case ModelFileInvalid():
             made_with: tuple[int | str | None, ...] = (str(error.path), error.reason)
         case InsufficientMemory():
-            made_with = (error.required, error.available)
+            made_with = (error.required, error.available, error.remedy)
         case ContextLengthExceeded():
             made_with = (error.prompt_tokens, error.context_length)
         case InvalidParameter():

@@ -7,7 +7,6 @@ from msgspec.structs import replace
 
 from pilotlight_backend import (
     Engine,
-    LoadFailed,
     LoadOptions,
     LoadProgress,
     ModelFacts,
@@ -42,7 +41,7 @@ class OnnxBackend:
     ) -> Engine:
         """Load a model: read its files, make a session, evaluate one token."""
         config = probe.read_config(facts.path)
-        facts = replace(facts, context_length=_context_length(facts, options))
+        facts = replace(facts, context_length=context_length(facts, options))
         check_memory(facts, options)
         total = facts.size_bytes
         try:
@@ -82,14 +81,3 @@ class OnnxBackend:
             chunk=options.chunk,
             reuse=config.can_rewind,
         )
-
-
-def _context_length(facts: ModelFacts, options: LoadOptions) -> int:
-    """Return the context length in force; the graph holds no positions beyond those trained."""
-    length = context_length(facts, options)
-    if length > facts.context_length:
-        raise LoadFailed(
-            f"{facts.path.name}: its context holds {facts.context_length} tokens,"
-            f" {length} were asked for"
-        )
-    return length

@@ -105,7 +105,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 4
     context_length: Annotated[
         Count | None,
-        Meta(description="Tokens of one request, prompt and answer; as trained, up to 4096."),
+        Meta(
+            description="Tokens of one request, prompt and answer, at most as many as the model was"
+            " trained with; by default up to 4096."
+        ),
     ] = None
     default_max_tokens: Annotated[
         Count,

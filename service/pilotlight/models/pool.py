@@ -28,7 +28,7 @@ from pilotlight.models.loaded import Hanging, Hold, LoadedModel, ModelStatus
 from pilotlight.models.loading.abandon import on_own_thread
 from pilotlight.models.loading.failure import COOL_DOWN, load_failed, shutting_down
 from pilotlight.models.loading.history import LoadHistory
-from pilotlight.models.loading.loader import Loader, LoadStuck
+from pilotlight.models.loading.loader import Loader, LoadStuck, Order
 from pilotlight.models.loading.progress import LoadTimes, LoadWatch
 from pilotlight.models.registry import Registry
 from pilotlight.observability.metrics import LoadRecord
@@ -286,7 +286,7 @@ class Pool:
         began_at = process_age()
         try:
             order = await self._loader.order(model.entry, watch)
-            await self._make_room(model, order.need)
+            await self._make_room(model, order)
             model.earlier_loads = await self._loader.earlier(order)
             engine = await self._loader.load(order, watch)
             facts = engine.facts
@@ -374,13 +374,13 @@ class Pool:
 
     # ── memory ─────────────────────────────────────────────────────────────────────────────────
 
-    async def _make_room(self, model: _Model, need: int) -> None:
-        """Reserve *need* bytes of the budget, unloading idle models, waiting for busy ones."""
-        budget = self._memory_budget
+    async def _make_room(self, model: _Model, order: Order) -> None:
+        """Reserve what *order* needs of the budget, unloading idle models, awaiting busy ones."""
+        need, budget = order.need, self._memory_budget
         if budget is not None and need > budget:
             raise InsufficientMemory(
                 f"the model {model.entry.name!r} needs {memory_size(need)} of memory,"
-                f" the budget is {memory_size(budget)}",
+                f" the budget is {memory_size(budget)}; {order.fitting(budget)}",
                 retry_after=None,
             )
         if budget is not None and need + self._held_by_hanging > budget:

@@ -83,7 +83,7 @@ ERRORS = [
     ModelFileInvalid(Path("/models/m.gguf"), "it is torn"),
     ModelUnsupported(Path("/models/m.gguf"), "it draws"),
     LoadFailed("b"),
-    InsufficientMemory(5, 3),
+    InsufficientMemory(5, 3, "context_length 256 would fit"),
     InvalidParameter("top_k", "c"),
     ContextLengthExceeded(9, 8),
     BakingRefused("d"),

@@ -201,7 +201,7 @@ def test_longer_context_than_trained_is_not_given(models, caplog):
     """An encoder has a vector for each position it was trained on; beyond, llama.cpp would end."""
     engine = load(models["bert", 1], context_length=4096)
     assert engine.facts.context_length == random_bert.CONTEXT_LENGTH
-    assert "trained with a context of 512" in caplog.text
+    assert "context_length is reduced from 4096 to 512 tokens" in caplog.text
     engine.close()
 
 

@@ -1,11 +1,13 @@
 """The engine on a real, small model; what every engine does is in `test_engines.py`."""
 
+import dataclasses
 import os
 import shutil
 import threading
 
 import pytest
 
+from benchmarks import random_gguf
 from pilotlight_backend import (
     InsufficientMemory,
     LoadOptions,
@@ -61,18 +63,27 @@ def test_beginning_that_a_busy_slot_holds_is_copied(exact_model):
     assert together == alone
 
 
+@pytest.fixture(scope="module")
+def long_model(tmp_path_factory):
+    """Return the same model, trained with a context that is longer than the first one made."""
+    path = tmp_path_factory.mktemp("models") / "long.gguf"
+    shape = dataclasses.replace(random_gguf.TINY, weights="Q8_0", context_length=2048)
+    random_gguf.write(path, shape, seed=3)
+    return path
+
+
 @pytest.mark.parametrize("length", [1000, 1024, 1030])
-def test_shared_prompt_while_the_context_grows(exact_model, length):
+def test_shared_prompt_while_the_context_grows(long_model, length):
     """Copies are as good as what they are of; with 1,024 tokens they fall into the very step."""
     options = {"parallel": 3, "chunk": 32, "context_length": 2048}
-    engine = load(exact_model, **options)
+    engine = load(long_model, **options)
     sharers = [
         Answer(engine, prompt_of(1, length), sampling=GREEDY, shares_prompt=True) for _ in range(4)
     ]
     tokens = [answer.tokens for answer in sharers]
     assert engine.stats().prompt_tokens == length + 3
     engine.close()
-    fresh = load(exact_model, **options)
+    fresh = load(long_model, **options)
     assert tokens == [Answer(fresh, prompt_of(1, length), sampling=GREEDY).tokens] * 4
     fresh.close()
 
@@ -110,11 +121,11 @@ def test_model_that_does_not_fit_is_refused_before_it_is_read(exact_model, monke
     assert heard == []
 
 
-def test_longer_context_than_trained_is_warned_of(exact_model, caplog):
-    """More context than was trained is the operator's wish, and is said in the log."""
+def test_longer_context_than_trained_is_reduced(exact_model, caplog):
+    """The model serves what it was trained with, and the log has both figures."""
     engine = load(exact_model, context_length=600)
-    assert engine.facts.context_length == 600
-    assert "trained with a context of 512" in caplog.text
+    assert engine.facts.context_length == 512
+    assert "context_length is reduced from 600 to 512 tokens" in caplog.text
     engine.close()
 
 

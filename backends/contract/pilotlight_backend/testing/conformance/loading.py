@@ -78,6 +78,14 @@ class LoadConformance(ConformanceFixtures):
         within(engine.close)
         assert context_length == min(model.context_length, DEFAULT_CONTEXT_LENGTH)
 
+    def test_context_is_at_most_what_was_trained(self, backend: Backend, model: ModelFacts) -> None:
+        """More is reduced to it: there are no positions, or bad answers, beyond."""
+        options = LoadOptions(parallel=1, context_length=model.context_length + 1)
+        engine = load(backend, model, options)
+        context_length = engine.facts.context_length
+        within(engine.close)
+        assert context_length == model.context_length
+
     def test_missing_file_fails_cleanly(
         self, backend: Backend, model: ModelFacts, options: LoadOptions, tmp_path: Path
     ) -> None:

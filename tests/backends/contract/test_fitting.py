@@ -1,0 +1,69 @@
+"""Which context length a model that does not fit could have."""
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from pilotlight_backend import InsufficientMemory, LoadOptions, ModelFacts, cgroup, checks
+
+MB = 1_000_000
+FACTS = ModelFacts(
+    path=Path("m.gguf"),
+    architecture="m",
+    size_bytes=600 * MB,
+    context_length=32_768,
+    kv_bytes_per_token=100_000,
+)
+OPTIONS = LoadOptions(parallel=4, context_length=32_768)
+
+
+@pytest.mark.parametrize(
+    ("room", "remedy"),
+    [
+        # 4 slots of 100 kB a token: 600 MB + 400 kB a token.
+        (20_000 * MB, "context_length 32768 would fit"),
+        (5_000 * MB, "context_length 10752 would fit"),  # 11,000, rounded down to 256
+        (703 * MB, "context_length 256 would fit"),
+        (700 * MB, "context_length 768 with parallel 1 would fit"),  # 250 of four, 1,000 of one
+        (610 * MB, "no context_length would fit"),
+        (500 * MB, "no context_length would fit"),
+    ],
+)
+def test_longest_context_that_fits(room, remedy):
+    """It fits, and 256 tokens more would not."""
+    assert checks.fitting(FACTS, OPTIONS, room) == remedy
+
+
+def test_length_is_at_most_the_one_in_force():
+    """Not more than was asked for, than was trained, or than the default."""
+    assert checks.fitting(FACTS, replace(OPTIONS, context_length=512), 10**12).startswith(
+        "context_length 512 "
+    )
+    assert checks.fitting(replace(FACTS, context_length=2048), OPTIONS, 10**12).startswith(
+        "context_length 2048 "
+    )
+    assert checks.fitting(FACTS, LoadOptions(parallel=4), 10**12).startswith("context_length 4096 ")
+
+
+def test_model_without_a_cache_for_each_token():
+    """A recurrent state is as large for any length: it fits, or nothing does."""
+    recurrent = replace(FACTS, kv_bytes_per_token=0, state_bytes=50 * MB)
+    assert checks.fitting(recurrent, OPTIONS, 799 * MB) == (
+        "context_length 32768 with parallel 1 would fit"
+    )
+    assert checks.fitting(recurrent, OPTIONS, 649 * MB) == "no context_length would fit"
+
+
+def test_the_length_that_is_suggested_is_accepted(monkeypatch):
+    """Who follows the error has a model that fits."""
+    room = 5_000 * MB
+    monkeypatch.setattr(cgroup, "available_memory", lambda: room)
+    with pytest.raises(InsufficientMemory) as caught:
+        checks.check_memory(FACTS, OPTIONS)
+    assert str(caught.value) == (
+        "the model needs 13.71 GB of memory, 5.00 GB are available; context_length 10752 would fit"
+    )
+    checks.check_memory(
+        replace(FACTS, context_length=10_752), replace(OPTIONS, context_length=10_752)
+    )
