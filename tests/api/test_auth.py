@@ -120,7 +120,7 @@ async def test_a_chat_endpoint_is_never_public(start: Callable[..., Any], path: 
 def test_the_documentation_says_what_is_public_and_how_keys_are_written():
     """docs/security.md has each public path, and a file that is read."""
     text = (Path(__file__).parents[2] / "docs/security.md").read_text()
-    section = text.partition("## What is public\n\n")[2].partition(" need no key")[0]
+    section = text.partition("## Public paths\n\n")[2].partition(" need no key")[0]
     files = [path for path in PUBLIC if path.startswith("/swagger/")]
     assert len(files) == 2  # which it calls so
     assert set(re.findall("`([^`]+)`", section)) == set(PUBLIC) - set(files)
