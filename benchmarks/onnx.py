@@ -20,7 +20,7 @@ from benchmarks.decode import engine_seconds
 from pilotlight_backend import LoadOptions, ModelFileInvalid, SamplingParams
 from pilotlight_backend.cgroup import granted_cpus
 from pilotlight_onnx.backend import OnnxBackend
-from pilotlight_onnx.model import Model
+from pilotlight_onnx.model import OnnxModel
 from pilotlight_onnx.probe import read_config
 
 CONTEXT_LENGTH = 1024
@@ -34,7 +34,7 @@ class BareLoop:
     """The least that generates with the library: no queue, no events, no errors."""
 
     def __init__(self, path: Path, *, threads: int) -> None:
-        self._model = Model(path, read_config(path), threads=threads)
+        self._model = OnnxModel(path, read_config(path), threads=threads)
 
     def generate(self, prompts: Prompts, tokens: int) -> float:
         """Answer each prompt with *tokens* tokens, each on a thread; return seconds."""

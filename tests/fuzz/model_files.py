@@ -26,7 +26,7 @@ from pilotlight_backend import ModelFacts, ModelFileInvalid
 from pilotlight_llama_cpp import probe as gguf_probe
 from pilotlight_onnx import probe as onnx_probe
 from pilotlight_onnx.onnx_file import check_whole
-from pilotlight_onnx.vocabulary import Vocabulary
+from pilotlight_onnx.vocabulary import OnnxVocabulary
 from tests.fuzz.case import bounded, case
 from tests.fuzz.strategies import altered, damaged, json_values, text_of
 
@@ -195,7 +195,7 @@ def onnx_vocabulary(content: bytes) -> None:
         bounded(mebibytes=32),
         suppress(ModelFileInvalid),
     ):
-        vocabulary = Vocabulary(path.parent)
+        vocabulary = OnnxVocabulary(path.parent)
         for token in (-1, *range(8), 2**70):
             assert isinstance(vocabulary.piece(token), bytes)
 

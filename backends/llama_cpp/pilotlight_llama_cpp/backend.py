@@ -92,13 +92,13 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
     # Here for the first time a native library is imported.
     from pilotlight_llama_cpp.abort_flag import AbortFlag  # noqa: PLC0415
     from pilotlight_llama_cpp.baking import adopt, find  # noqa: PLC0415
-    from pilotlight_llama_cpp.context import Context  # noqa: PLC0415
+    from pilotlight_llama_cpp.context import LlamaContext  # noqa: PLC0415
     from pilotlight_llama_cpp.engine import LlamaCppEngine  # noqa: PLC0415
     from pilotlight_llama_cpp.growing_context import GrowingContext, starts_short  # noqa: PLC0415
-    from pilotlight_llama_cpp.model import Model  # noqa: PLC0415
+    from pilotlight_llama_cpp.model import LlamaModel  # noqa: PLC0415
 
-    def make(length: int) -> Context:
-        return Context(
+    def make(length: int) -> LlamaContext:
+        return LlamaContext(
             model,
             abort,
             slots=options.parallel,
@@ -109,7 +109,9 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
 
     with ExitStack() as undo:
         report("load")
-        model = Model(facts.path, gpu_layers=options.gpu_layers, proceed=lambda: report("load"))
+        model = LlamaModel(
+            facts.path, gpu_layers=options.gpu_layers, proceed=lambda: report("load")
+        )
         undo.callback(model.close)
         abort = AbortFlag(model.lib)
         prompt = find(model, facts, options)
@@ -150,11 +152,13 @@ def _start_embedding(
     from pilotlight_llama_cpp.abort_flag import AbortFlag  # noqa: PLC0415
     from pilotlight_llama_cpp.embedding_context import EmbeddingContext  # noqa: PLC0415
     from pilotlight_llama_cpp.embedding_engine import LlamaCppEmbeddingEngine  # noqa: PLC0415
-    from pilotlight_llama_cpp.model import Model  # noqa: PLC0415
+    from pilotlight_llama_cpp.model import LlamaModel  # noqa: PLC0415
 
     with ExitStack() as undo:
         report("load")
-        model = Model(facts.path, gpu_layers=options.gpu_layers, proceed=lambda: report("load"))
+        model = LlamaModel(
+            facts.path, gpu_layers=options.gpu_layers, proceed=lambda: report("load")
+        )
         undo.callback(model.close)
         context = EmbeddingContext(
             model,

@@ -25,7 +25,7 @@ from pilotlight_backend.split_file import parts
 from pilotlight_llama_cpp import native
 from pilotlight_llama_cpp.generation_thread import GenerationJob
 from pilotlight_llama_cpp.growing_context import GrowingContext
-from pilotlight_llama_cpp.model import Model
+from pilotlight_llama_cpp.model import LlamaModel
 
 logger = logging.getLogger("pilotlight.llama_cpp")
 
@@ -34,7 +34,7 @@ _SMALL_FILE = 16 << 20
 _STRIDE, _SAMPLE = 256 << 10, 4 << 10
 
 
-def origin(model: Model, facts: ModelFacts, options: LoadOptions, template: str) -> Origin:
+def origin(model: LlamaModel, facts: ModelFacts, options: LoadOptions, template: str) -> Origin:
     """Return what the state of a prompt depends on, in this load."""
     return Origin(
         backend="llama_cpp",
@@ -52,7 +52,7 @@ def origin(model: Model, facts: ModelFacts, options: LoadOptions, template: str)
     )
 
 
-def _digest(model: Model, paths: list[Path]) -> str:
+def _digest(model: LlamaModel, paths: list[Path]) -> str:
     """Tell models apart by the header's values, the files' sizes and a sample of their bytes.
 
     To hash all of them would take seconds a gigabyte. A sample has 4 KB of each 256 KB, so a part
@@ -92,7 +92,7 @@ def whole_tiles(prompt: tuple[int, ...]) -> tuple[int, ...]:
     return prompt[: len(prompt) // _TILE * _TILE]
 
 
-def find(model: Model, facts: ModelFacts, options: LoadOptions) -> MappedPrompt | None:
+def find(model: LlamaModel, facts: ModelFacts, options: LoadOptions) -> MappedPrompt | None:
     """Return the baked prompt of *options*; None without one, or with a warning, if it is unfit."""
     if options.baked is None:
         return None

@@ -1,14 +1,14 @@
 """The KV cache and the computation over it: a `llama_context` with a sequence per slot."""
 
 import ctypes
-from collections.abc import Sequence as Tokens
-from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pilotlight_backend import Guide, InferenceFailed, LoadFailed, Token
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.abort_flag import AbortFlag
-from pilotlight_llama_cpp.model import Model
+from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
+from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.sampling import Sampler
 
 if TYPE_CHECKING:  # numpy takes a tenth of a second to import, and few requests need it
@@ -18,48 +18,6 @@ _CELLS = 256
 """What llama.cpp rounds a stream's length up to."""
 
 
-class Decoded(Enum):
-    """How a decode went."""
-
-    DONE = "done"
-    REFUSED = "refused"
-    """Nothing was evaluated, the cache is as it was: no room, or a batch llama.cpp rejects."""
-    ABORTED = "aborted"
-    """The computation was stopped. `recover` the batch's slots."""
-    BROKEN = "broken"
-    """The cache of the batch's slots is in an unknown state."""
-
-
-# llama.h on llama_decode: 0 success, 1 no KV slot, -1 invalid batch, 2 aborted; of the others part
-# remains.
-OUTCOMES = {
-    0: Decoded.DONE,
-    1: Decoded.REFUSED,
-    -1: Decoded.REFUSED,
-    2: Decoded.ABORTED,
-}
-
-
-class Run(Protocol):
-    """What goes into a batch: tokens that follow what a slot holds."""
-
-    @property
-    def slot(self) -> int:
-        """The slot's number."""
-
-    @property
-    def start(self) -> int:
-        """The first token's position."""
-
-    @property
-    def tokens(self) -> Tokens[int]:
-        """The tokens, at least one."""
-
-    @property
-    def sampled(self) -> bool:
-        """Whether the last token's logits are wanted."""
-
-
 class _WarmRun(NamedTuple):
     slot: int = 0
     start: int = 0
@@ -67,12 +25,12 @@ class _WarmRun(NamedTuple):
     sampled: bool = True
 
 
-class Context:
+class LlamaContext:
     """One `llama_context` and one batch for all steps. The engine's thread alone uses it."""
 
     def __init__(
         self,
-        model: Model,
+        model: LlamaModel,
         abort: AbortFlag,
         *,
         slots: int,
@@ -139,7 +97,7 @@ class Context:
             logits=self._outputs,
         )
 
-    def decode(self, runs: Tokens[Run]) -> Decoded:
+    def decode(self, runs: Sequence[Run]) -> Decoded:
         """Evaluate *runs* in one batch; a row of the batch is a token, in the order given."""
         row = 0
         for run in runs:
@@ -153,7 +111,7 @@ class Context:
             row = end
         self._batch.n_tokens = row
         status = self._abort.decode(self._pointer, self._batch)
-        return OUTCOMES.get(status, Decoded.BROKEN)
+        return Decoded.from_status(status)
 
     def warm(self) -> None:
         """Evaluate one token, so that the first request does not meet cold pages and buffers."""
@@ -244,7 +202,7 @@ class Context:
         row: int,
         guide: Guide | None,
         *,
-        withheld: Tokens[int] = (),
+        withheld: Tokens = (),
         restore: bool,
     ) -> int:
         """Choose among the tokens that *guide* allows to follow *row*, and tell it which.

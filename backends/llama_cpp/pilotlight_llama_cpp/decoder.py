@@ -1,11 +1,11 @@
 """What `GenerationThread` needs of a context; tests have a fake one."""
 
-from collections.abc import Sequence as Tokens
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
 from pilotlight_backend import Guide, SamplingParams, Token
-from pilotlight_llama_cpp.context import Decoded, Run
+from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
 from pilotlight_llama_cpp.engine_thread import Flag
 
 
@@ -16,7 +16,7 @@ class GenerationDecoder(Protocol):
     def abort(self) -> Flag:
         """What stops a decode."""
 
-    def decode(self, runs: Tokens[Run]) -> Decoded:
+    def decode(self, runs: Sequence[Run]) -> Decoded:
         """Evaluate a batch; `ABORTED` where `abort` is set meanwhile."""
 
     def recover(self, slot: int, length: int) -> bool:
@@ -51,7 +51,7 @@ class GenerationDecoder(Protocol):
         row: int,
         guide: Guide | None,
         *,
-        withheld: Tokens[int] = (),
+        withheld: Tokens = (),
         restore: bool,
     ) -> int:
         """Choose one that a guide allows, and of those *withheld* one only if nothing else is left.

@@ -9,9 +9,9 @@ from pilotlight_backend import InferenceFailed, LoadFailed
 from pilotlight_backend.vectors import unit
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.abort_flag import AbortFlag
-from pilotlight_llama_cpp.context import OUTCOMES, Decoded
-from pilotlight_llama_cpp.model import Model
-from pilotlight_llama_cpp.packing import Part
+from pilotlight_llama_cpp.batch import Decoded
+from pilotlight_llama_cpp.model import LlamaModel
+from pilotlight_llama_cpp.packing import InputPart
 from pilotlight_llama_cpp.servable import UNSPECIFIED, Pooling
 
 _SEQUENCES = 64
@@ -35,7 +35,7 @@ class EmbeddingContext:
 
     def __init__(
         self,
-        model: Model,
+        model: LlamaModel,
         abort: AbortFlag,
         architecture: str,
         *,
@@ -115,7 +115,7 @@ class EmbeddingContext:
             self._batch.n_seq_id[row] = 1
             self._batch.logits[row] = 1  # each token counts in a mean; llama.cpp demands all
 
-    def decode(self, parts: Sequence[Part]) -> Decoded:
+    def decode(self, parts: Sequence[InputPart]) -> Decoded:
         """Evaluate *parts* in one batch; each sequence begins anew with the part at its start."""
         if self._memory and not any(part.start for part in parts):
             self._lib.llama_memory_clear(self._memory, False)  # noqa: FBT003 - C's order
@@ -130,7 +130,7 @@ class EmbeddingContext:
         self._batch.n_tokens = row
         # Of models without a cache llama_decode encodes.
         status = self.abort.decode(self._pointer, self._batch)
-        return OUTCOMES.get(status, Decoded.BROKEN)
+        return Decoded.from_status(status)
 
     def vector(self, sequence: int) -> "array[float]":
         """Return the vector of the input that was *sequence* of the last batch, of length 1."""
@@ -144,7 +144,7 @@ class EmbeddingContext:
 
     def warm(self) -> None:
         """Evaluate one token, so that the first request does not meet cold pages and buffers."""
-        if self.decode([Part(0, 0, (0,))]) is not Decoded.DONE:
+        if self.decode([InputPart(0, 0, (0,))]) is not Decoded.DONE:
             raise LoadFailed("llama.cpp could not evaluate a first token")
 
     def close(self) -> None:
@@ -160,7 +160,7 @@ class EmbeddingContext:
             self._lib.llama_free(pointer)
 
 
-def _pooling(model: Model, architecture: str) -> Pooling:
+def _pooling(model: LlamaModel, architecture: str) -> Pooling:
     """Return how *model* makes one vector of many; the probe has refused what is not listed.
 
     Encoders whose header does not say it are pooled by the mean, as sentence-transformers does

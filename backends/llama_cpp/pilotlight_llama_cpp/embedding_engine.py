@@ -6,13 +6,13 @@ from pilotlight_backend import EmbedEvent, EngineStats, ModelFacts, Ticket
 from pilotlight_backend.checks import check_inputs
 from pilotlight_llama_cpp.embedding_context import EmbeddingContext
 from pilotlight_llama_cpp.embedding_thread import EmbeddingJob, EmbeddingThread
-from pilotlight_llama_cpp.model import Model
+from pilotlight_llama_cpp.model import LlamaModel
 
 
 class LlamaCppEmbeddingEngine:
     """Checks requests, and passes them to the engine's thread."""
 
-    def __init__(self, facts: ModelFacts, model: Model, context: EmbeddingContext) -> None:
+    def __init__(self, facts: ModelFacts, model: LlamaModel, context: EmbeddingContext) -> None:
         self._facts = facts
         self._model = model
         self._thread = EmbeddingThread(context)

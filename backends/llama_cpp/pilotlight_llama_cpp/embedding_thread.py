@@ -18,11 +18,9 @@ from pilotlight_backend import (
     Usage,
 )
 from pilotlight_backend.stopwatch import Stopwatch
-from pilotlight_llama_cpp.context import Decoded
+from pilotlight_llama_cpp.batch import Decoded, Tokens
 from pilotlight_llama_cpp.engine_thread import EngineJob, EngineThread, Flag
-from pilotlight_llama_cpp.packing import Part, batches, fitting
-
-Tokens = Sequence[int]
+from pilotlight_llama_cpp.packing import InputPart, batches, fitting
 
 
 class EmbeddingDecoder(Protocol):
@@ -39,7 +37,7 @@ class EmbeddingDecoder(Protocol):
     sequences: int
     """Inputs in one batch, at the most."""
 
-    def decode(self, parts: Sequence[Part]) -> Decoded:
+    def decode(self, parts: Sequence[InputPart]) -> Decoded:
         """Evaluate a batch."""
 
     def vector(self, sequence: int) -> "array[float]":

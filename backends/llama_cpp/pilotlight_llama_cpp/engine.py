@@ -22,7 +22,7 @@ from pilotlight_backend.spans import Span, parts
 from pilotlight_llama_cpp.baking import StateOfPrompt, origin, whole_tiles
 from pilotlight_llama_cpp.generation_thread import GenerationJob, GenerationThread
 from pilotlight_llama_cpp.growing_context import GrowingContext
-from pilotlight_llama_cpp.model import Model
+from pilotlight_llama_cpp.model import LlamaModel
 
 
 class LlamaCppEngine:
@@ -31,7 +31,7 @@ class LlamaCppEngine:
     def __init__(
         self,
         facts: ModelFacts,
-        model: Model,
+        model: LlamaModel,
         context: GrowingContext,
         options: LoadOptions,
         baked: tuple[int, ...],

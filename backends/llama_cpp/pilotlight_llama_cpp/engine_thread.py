@@ -21,7 +21,7 @@ from pilotlight_backend import (
     Usage,
 )
 from pilotlight_backend.stopwatch import Stopwatch
-from pilotlight_llama_cpp.context import Decoded
+from pilotlight_llama_cpp.batch import Decoded
 
 logger = logging.getLogger("pilotlight.llama_cpp")
 
@@ -36,7 +36,7 @@ class Flag(Protocol):
         """Let the next one run."""
 
 
-class Decoder(Protocol):
+class AbortableDecoder(Protocol):
     """A context that can be stopped in the middle of a decode."""
 
     @property
@@ -76,7 +76,7 @@ E = TypeVar("E")
 class EngineThread(ABC, Generic[J, E]):
     """Takes jobs of type *J* step by step, and emits events of type *E* besides their last one."""
 
-    def __init__(self, decoder: Decoder, clock: Callable[[], float]) -> None:
+    def __init__(self, decoder: AbortableDecoder, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._decoder = decoder
         self._thread: threading.Thread | None = None

@@ -47,7 +47,7 @@ def of(header: Header, architecture: str, *, embeds: bool) -> Footprint:
 
     What a step of a model that *embeds* takes depends on its inputs, and is not foreseen.
     """
-    model = _Model(header, architecture)
+    model = _Layers(header, architecture)
     return Footprint(
         kv_per_token=0 if architecture in ENCODERS else model.kv_per_token(),
         state=model.state(),
@@ -56,7 +56,7 @@ def of(header: Header, architecture: str, *, embeds: bool) -> Footprint:
     )
 
 
-class _Model:
+class _Layers:
     """A header's numbers, layer by layer, with llama.cpp's defaults."""
 
     def __init__(self, header: Header, architecture: str) -> None:

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Collection
-from collections.abc import Sequence as Tokens
 from concurrent.futures import Future
 from typing import Any
 
@@ -20,10 +19,10 @@ from pilotlight_backend import (
     Usage,
 )
 from pilotlight_backend.stopwatch import Stopwatch
-from pilotlight_llama_cpp.context import Decoded
+from pilotlight_llama_cpp.batch import Decoded, Tokens
 from pilotlight_llama_cpp.decoder import GenerationDecoder
 from pilotlight_llama_cpp.engine_thread import EngineJob, EngineThread
-from pilotlight_llama_cpp.scheduler import Part, Scheduler, Sequence, Slot
+from pilotlight_llama_cpp.scheduler import PlannedRun, Scheduler, Sequence, Slot
 
 logger = logging.getLogger("pilotlight.llama_cpp")
 
@@ -52,7 +51,7 @@ class GenerationJob(Sequence, EngineJob):
         request: GenerateRequest,
         emit: Callable[[EngineEvent], None],
         limit: int,
-        ends: Tokens[int] = (),
+        ends: Tokens = (),
     ) -> None:
         """Note what *request* wants; *ends* are the tokens that end a generation."""
         super().__init__(request.prompt, limit, shares_prompt=request.shares_prompt)
@@ -69,7 +68,7 @@ class GenerationJob(Sequence, EngineJob):
         self.ended = False
         self.watch: Stopwatch
 
-    def withheld(self) -> Tokens[int]:
+    def withheld(self) -> Tokens:
         """Return the tokens that the next one may not be."""
         if self.completion_tokens < self.min_tokens:
             return (*self.ends, *self.stop_tokens)
@@ -192,11 +191,11 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             self._enqueue_prepared()
         for job in self._scheduler.admit():
             self._start(job)
-        parts = self._scheduler.plan()
-        if parts:
+        runs = self._scheduler.plan()
+        if runs:
             self._steps += 1
-            self._report_step(sum(len(part.tokens) for part in parts))
-            self._evaluate(parts)
+            self._report_step(sum(len(run.tokens) for run in runs))
+            self._evaluate(runs)
 
     def _start(self, job: GenerationJob) -> None:
         job.watch.admitted = self._clock()
@@ -221,20 +220,20 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             return self._decoder.restore(slot.id)
         return self._decoder.truncate(slot.id, job.cached_tokens)
 
-    def _evaluate(self, parts: list[Part[GenerationJob]]) -> None:
-        match self._decode_parts(parts):
+    def _evaluate(self, runs: list[PlannedRun[GenerationJob]]) -> None:
+        match self._decode_runs(runs):
             case Decoded.DONE:
-                self._hand_out(parts)
+                self._hand_out(runs)
             case Decoded.REFUSED:
-                self._evaluate_apart(parts)
+                self._evaluate_apart(runs)
             case Decoded.ABORTED:
-                self._recover(parts)
+                self._recover(runs)
             case Decoded.BROKEN:
-                for part in parts:
-                    self._fail(part.sequence, InferenceFailed("llama.cpp could not decode"))
+                for run in runs:
+                    self._fail(run.sequence, InferenceFailed("llama.cpp could not decode"))
 
-    def _decode_parts(self, parts: list[Part[GenerationJob]]) -> Decoded:
-        return self._decode(tuple(part.sequence for part in parts), parts)
+    def _decode_runs(self, runs: list[PlannedRun[GenerationJob]]) -> Decoded:
+        return self._decode(tuple(run.sequence for run in runs), runs)
 
     def _may_abort(self, jobs: Collection[GenerationJob]) -> bool:
         """Return whether the step prefills.
@@ -244,36 +243,36 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         """
         return any(job.pending is None for job in jobs)
 
-    def _recover(self, parts: list[Part[GenerationJob]]) -> None:
+    def _recover(self, runs: list[PlannedRun[GenerationJob]]) -> None:
         """Leave in each slot what it held before an aborted step; its requests end at the next."""
-        for part in parts:
-            slot = self._scheduler.slots[part.slot]
-            if not self._decoder.recover(slot.id, part.start):
+        for run in runs:
+            slot = self._scheduler.slots[run.slot]
+            if not self._decoder.recover(slot.id, run.start):
                 self._scheduler.forget(slot)
 
-    def _evaluate_apart(self, parts: list[Part[GenerationJob]]) -> None:
+    def _evaluate_apart(self, runs: list[PlannedRun[GenerationJob]]) -> None:
         """Find room, then whom the refusal was for: one request's trouble is no other's."""
         for slot in self._scheduler.idle_holders():
             self._decoder.truncate(slot.id, 0)
             self._scheduler.forget(slot)
-        for part in parts:
-            match self._decode_parts([part]):
+        for run in runs:
+            match self._decode_runs([run]):
                 case Decoded.DONE:
-                    self._hand_out([part])
+                    self._hand_out([run])
                 case Decoded.ABORTED:
-                    self._recover([part])
+                    self._recover([run])
                 case _:
-                    self._fail(part.sequence, InferenceFailed("the KV cache has no room left"))
+                    self._fail(run.sequence, InferenceFailed("the KV cache has no room left"))
 
-    def _hand_out(self, parts: list[Part[GenerationJob]]) -> None:
+    def _hand_out(self, runs: list[PlannedRun[GenerationJob]]) -> None:
         row = -1
-        for part in parts:
-            row += len(part.tokens)
-            job = part.sequence
-            self._scheduler.evaluated(part)
+        for run in runs:
+            row += len(run.tokens)
+            job = run.sequence
+            self._scheduler.evaluated(run)
             if job.pending is None:
-                self._prompt_tokens += len(part.tokens)
-            if part.sampled:
+                self._prompt_tokens += len(run.tokens)
+            if run.sampled:
                 self._sampled(job, row)
 
     def _sampled(self, job: GenerationJob, row: int) -> None:

@@ -7,15 +7,15 @@ the time nor the memory is spent.
 """
 
 import logging
-from collections.abc import Sequence as Tokens
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple, Protocol
 
 from pilotlight_backend import Guide, LoadFailed, ModelFacts, SamplingParams, Token
 from pilotlight_backend.baking import MappedPrompt
 from pilotlight_llama_cpp.abort_flag import AbortFlag
-from pilotlight_llama_cpp.context import Decoded, Run
-from pilotlight_llama_cpp.model import Model
+from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
+from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.sampling import Sampler, Samplers
 
 logger = logging.getLogger("pilotlight.llama_cpp")
@@ -27,14 +27,14 @@ _LOOK = 0.1
 """Seconds between two looks at the flag while a longer context is made; that cannot be stopped."""
 
 
-class Context(Protocol):
-    """What is replaced: a `context.Context`; a fake one stands in for it in tests."""
+class FixedContext(Protocol):
+    """What is replaced: a `context.LlamaContext`; a fake one stands in for it in tests."""
 
     @property
     def length(self) -> int:
         """Tokens that a slot holds at the most."""
 
-    def decode(self, runs: Tokens[Run]) -> Decoded:
+    def decode(self, runs: Sequence[Run]) -> Decoded:
         """Evaluate a batch."""
 
     def warm(self) -> None:
@@ -67,7 +67,7 @@ class Context(Protocol):
         row: int,
         guide: Guide | None,
         *,
-        withheld: Tokens[int] = (),
+        withheld: Tokens = (),
         restore: bool,
     ) -> int:
         """Choose one that a guide allows."""
@@ -82,13 +82,13 @@ class Context(Protocol):
 class MakeContext(Protocol):
     """Makes a context of a length; any thread. Raises `LoadFailed`."""
 
-    def __call__(self, length: int) -> Context:
+    def __call__(self, length: int) -> FixedContext:
         """Make it."""
 
 
 def starts_short(
     facts: ModelFacts,
-    model: Model,
+    model: LlamaModel,
     *,
     slots: int,
     gpu_layers: int,
@@ -122,7 +122,7 @@ class GrowingContext:
 
     def __init__(
         self,
-        model: Model,
+        model: LlamaModel,
         abort: AbortFlag,
         make: MakeContext,
         *,
@@ -141,7 +141,7 @@ class GrowingContext:
         self._full = length
         self._context = make(SHORT if short else length)
         self._maker = ThreadPoolExecutor(1, "llama.cpp context")
-        self._making: Future[Context] | None = None
+        self._making: Future[FixedContext] | None = None
         self._samplers = Samplers(model, context_length=length)
         self._vocabulary: dict[int, tuple[bytes, bool]] = {}
         self._baked: MappedPrompt | None = None
@@ -156,7 +156,7 @@ class GrowingContext:
         if short < self._full and length > short * 3 // 4:
             self._longer()
 
-    def _longer(self) -> Future[Context]:
+    def _longer(self) -> Future[FixedContext]:
         if self._making is None:
             self._making = self._maker.submit(self._make, self._full)
         return self._making
@@ -186,7 +186,7 @@ class GrowingContext:
         logger.info("the context has grown to %d tokens a slot", self._full)
         return True
 
-    def _move_into(self, grown: Context) -> bool:
+    def _move_into(self, grown: FixedContext) -> bool:
         """Give *grown* what every slot holds; False where it does not take it."""
         # What a copy holds is not there yet: it is copied in the other context instead, unless its
         # slot was emptied since.
@@ -198,7 +198,7 @@ class GrowingContext:
                 return False
         return all(grown.copy(*copy) for copy in copies)
 
-    def decode(self, runs: Tokens[Run]) -> Decoded:
+    def decode(self, runs: Sequence[Run]) -> Decoded:
         """Evaluate *runs* in one batch, in a longer context where they need one."""
         reach = max(run.start + len(run.tokens) for run in runs)
         self.expect(reach)
@@ -284,7 +284,7 @@ class GrowingContext:
         row: int,
         guide: Guide | None,
         *,
-        withheld: Tokens[int] = (),
+        withheld: Tokens = (),
         restore: bool,
     ) -> int:
         """Choose among the tokens that *guide* allows; *restore* the row's logits afterwards."""

@@ -20,7 +20,7 @@ _GUARD = "\ufdd0"
 """A noncharacter: its bytes are tokens of their own, which merge with nothing."""
 
 
-class Model:
+class LlamaModel:
     """A loaded `llama_model` and its vocabulary.
 
     `tokenize` and `close` suit any thread; the rest is for the thread that closes it.

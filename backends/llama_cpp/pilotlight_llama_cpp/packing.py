@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from pilotlight_llama_cpp.batch import Tokens
 
-class Part(NamedTuple):
+
+class InputPart(NamedTuple):
     """What goes into a batch: tokens of an input, from *start* on."""
 
     sequence: int
     start: int
-    tokens: Sequence[int]
+    tokens: Tokens
 
 
 def fitting(lengths: Iterable[int], *, tokens: int, sequences: int) -> int:
@@ -26,14 +28,14 @@ def fitting(lengths: Iterable[int], *, tokens: int, sequences: int) -> int:
     return count
 
 
-def batches(inputs: Sequence[Sequence[int]], *, tokens: int) -> Iterator[list[Part]]:
+def batches(inputs: Sequence[Tokens], *, tokens: int) -> Iterator[list[InputPart]]:
     """Yield what is decoded one after the other: all *inputs* at once, where they fit *tokens*.
 
     A single input that is longer comes in parts.
     """
     if len(inputs) > 1:
-        yield [Part(sequence, 0, one) for sequence, one in enumerate(inputs)]
+        yield [InputPart(sequence, 0, one) for sequence, one in enumerate(inputs)]
         return
     for one in inputs:
         for start in range(0, len(one), tokens):
-            yield [Part(0, start, one[start : start + tokens])]
+            yield [InputPart(0, start, one[start : start + tokens])]

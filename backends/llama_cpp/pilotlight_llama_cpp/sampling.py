@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from pilotlight_backend import SamplingParams
-from pilotlight_llama_cpp.model import Model
+from pilotlight_llama_cpp.model import LlamaModel
 
 _SEEDS = 2**32 - 1  # the last 32-bit value is LLAMA_DEFAULT_SEED, which means "draw one"
 _XTC_SEED = 0x9E3779B9
@@ -66,7 +66,7 @@ class Samplers:
     that long, so a sampler with DRY is made beside it. To free one takes 10 ms at the most.
     """
 
-    def __init__(self, model: Model, *, context_length: int) -> None:
+    def __init__(self, model: LlamaModel, *, context_length: int) -> None:
         self._model = model
         self._context_length = context_length
         self._beside = ThreadPoolExecutor(

@@ -7,12 +7,12 @@ another slot holds, busy or idle, where it can be copied.
 """
 
 from collections import deque
-from collections.abc import Sequence as Tokens
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
 from pilotlight_backend import placement
 from pilotlight_backend.placement import common_prefix
+from pilotlight_llama_cpp.batch import Tokens
 
 _WORTH_COPYING = 64
 """Prompt tokens for which a slot is copied. llama.cpp copies the whole slot: 4,096 tokens of
@@ -76,13 +76,13 @@ class _Offer(NamedTuple):
     copied_from: int | None = None
 
 
-class Part(NamedTuple, Generic[S]):
+class PlannedRun(NamedTuple, Generic[S]):
     """A run of one sequence's tokens in a batch; *sampled* where its last one gets a successor."""
 
     sequence: S
     slot: int
     start: int
-    tokens: Tokens[int]
+    tokens: Tokens
     sampled: bool
 
 
@@ -236,7 +236,7 @@ class Scheduler(Generic[S]):
         length = len(self._baked)
         return length if length < len(prompt) and prompt[:length] == self._baked else 0
 
-    def plan(self) -> list[Part[S]]:
+    def plan(self) -> list[PlannedRun[S]]:
         """Return the next batch.
 
         One token of each sequence that decodes, then at most a chunk of prompt tokens, the
@@ -244,18 +244,18 @@ class Scheduler(Generic[S]):
         reused prefix the first step goes to where a chunk would have ended without it, so that all
         further ones are the same, and rounded alike.
 
-        The parts come in the order of their slots: llama.cpp evaluates together what stands in a
+        The runs come in the order of their slots: llama.cpp evaluates together what stands in a
         batch with slot numbers that rise by one (llama-batch.cpp, split_equal), and reads all
         weights again for whatever does not. Eight streams in disorder took twice as long.
         """
         self._sources.clear()
-        parts: list[Part[S]] = []
+        runs: list[PlannedRun[S]] = []
         room = self._chunk
         for sequence in self.active:
             slot = _slot(sequence)
             start = len(slot.held)
             if sequence.pending is not None:
-                parts.append(Part(sequence, slot.id, start, (sequence.pending,), sampled=True))
+                runs.append(PlannedRun(sequence, slot.id, start, (sequence.pending,), sampled=True))
             elif room:
                 whole = self._chunk
                 if start == sequence.cached_tokens:
@@ -263,12 +263,12 @@ class Scheduler(Generic[S]):
                 tokens = sequence.prompt[start : start + min(room, whole)]
                 room -= len(tokens)
                 ends = start + len(tokens) == len(sequence.prompt)
-                parts.append(Part(sequence, slot.id, start, tokens, sampled=ends))
-        return sorted(parts, key=attrgetter("slot"))
+                runs.append(PlannedRun(sequence, slot.id, start, tokens, sampled=ends))
+        return sorted(runs, key=attrgetter("slot"))
 
-    def evaluated(self, part: Part[S]) -> None:
-        """Record that the cache now holds *part*."""
-        _slot(part.sequence).held.extend(part.tokens)
+    def evaluated(self, run: PlannedRun[S]) -> None:
+        """Record that the cache now holds *run*."""
+        _slot(run.sequence).held.extend(run.tokens)
 
     def sampled(self, sequence: S, token: int) -> None:
         """Record the token that follows what *sequence* has in the cache."""

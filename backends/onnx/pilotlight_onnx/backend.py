@@ -54,10 +54,10 @@ class OnnxBackend:
         # Here for the first time a native library is imported.
         from pilotlight_backend.sampling import SUPPORTED  # noqa: PLC0415
         from pilotlight_onnx.engine import OnnxEngine  # noqa: PLC0415
-        from pilotlight_onnx.model import Model  # noqa: PLC0415
+        from pilotlight_onnx.model import OnnxModel  # noqa: PLC0415
 
         progress(LoadProgress("load", total, total))
-        model = Model(
+        model = OnnxModel(
             facts.path,
             config,
             threads=options.threads or granted_cpus(),

@@ -13,7 +13,7 @@ from pilotlight_backend import (
 )
 from pilotlight_backend.checks import check_request
 from pilotlight_backend.spans import Span, parts
-from pilotlight_onnx.model import Model
+from pilotlight_onnx.model import OnnxModel
 from pilotlight_onnx.runner import Job, Runner
 from pilotlight_onnx.slots import Slots
 
@@ -24,7 +24,7 @@ class OnnxEngine:
     def __init__(
         self,
         facts: ModelFacts,
-        model: Model,
+        model: OnnxModel,
         *,
         slots: int,
         chunk: int,

@@ -15,12 +15,12 @@ from pilotlight_backend import EngineClosed, LoadFailed, ModelFileInvalid, memor
 from pilotlight_backend.logits import Logits
 from pilotlight_onnx.native import NativeError, create, library
 from pilotlight_onnx.probe import ModelSection
-from pilotlight_onnx.vocabulary import Vocabulary
+from pilotlight_onnx.vocabulary import OnnxVocabulary
 
 logger = logging.getLogger("pilotlight.onnx")
 
 
-class Model:
+class OnnxModel:
     """A loaded `OgaModel`, its `OgaTokenizer` and its vocabulary. `tokenize` suits any thread."""
 
     def __init__(
@@ -35,7 +35,7 @@ class Model:
         self.end_tokens = tuple(
             token for token in sorted(config.end_tokens) if token < config.vocab_size
         )
-        self.vocabulary = Vocabulary(path)
+        self.vocabulary = OnnxVocabulary(path)
         self.pointer: Any = self._load(path, threads, provider)
         try:
             self._tokenizer: Any = create(self.lib.OgaCreateTokenizer, self.pointer)
@@ -123,9 +123,9 @@ class Model:
         """Tell whether *token* ends a generation."""
         return token in self.end_tokens
 
-    def open(self, max_length: int) -> "Generator":
+    def open(self, max_length: int) -> "OnnxGenerator":
         """Make a generator for *max_length* tokens; the caller closes it."""
-        return Generator(self, max_length=max_length)
+        return OnnxGenerator(self, max_length=max_length)
 
     def warm(self) -> None:
         """Evaluate one token, so that the first request does not meet cold pages and buffers."""
@@ -148,10 +148,10 @@ class Model:
             memory.trim()
 
 
-class Generator:
+class OnnxGenerator:
     """One sequence and its KV cache, for one thread; `terminate` alone suits any."""
 
-    def __init__(self, model: Model, *, max_length: int) -> None:
+    def __init__(self, model: OnnxModel, *, max_length: int) -> None:
         """Allocate the cache for *max_length* tokens. Raises `LoadFailed`."""
         self._lib = model.lib
         params = create(self._lib.OgaCreateGeneratorParams, model.pointer)

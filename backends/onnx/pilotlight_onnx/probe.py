@@ -27,7 +27,7 @@ _PLAIN_INPUTS = frozenset(
 )  # fmt: skip
 
 
-class Decoder(Struct):
+class DecoderSection(Struct):
     """`model.decoder` of genai_config.json."""
 
     filename: str = ""
@@ -46,7 +46,7 @@ class ModelSection(Struct):
     context_length: int
     vocab_size: int
     eos_token_id: int | list[int] = []
-    decoder: Decoder = msgspec.field(default_factory=Decoder)
+    decoder: DecoderSection = msgspec.field(default_factory=DecoderSection)
 
     @property
     def end_tokens(self) -> frozenset[int]:

@@ -32,7 +32,7 @@ from pilotlight_onnx.slots import Slot, Slots, chunks
 logger = logging.getLogger("pilotlight.onnx")
 
 
-class Generator(Protocol):
+class RunnerGenerator(Protocol):
     """What the runner needs of a sequence; a fake one drives it in tests."""
 
     def append(self, tokens: Sequence[int]) -> None:
@@ -54,10 +54,10 @@ class Generator(Protocol):
         """Free everything."""
 
 
-class Decoder(Protocol):
+class RunnerModel(Protocol):
     """What the runner needs of a model."""
 
-    def open(self, max_length: int) -> Generator:
+    def open(self, max_length: int) -> RunnerGenerator:
         """Make a generator for *max_length* tokens."""
 
     def piece(self, token: int) -> bytes:
@@ -96,7 +96,7 @@ class Job:
         self.cached_tokens = 0
         self.completion_tokens = 0
         self.cancelled = False
-        self.prefilling: Generator | None = None
+        self.prefilling: RunnerGenerator | None = None
         """The generator that reads its prompt: a cancel terminates it."""
         self.ended = False
         self.watch: Stopwatch
@@ -123,17 +123,17 @@ class Runner:
 
     def __init__(
         self,
-        decoder: Decoder,
+        model: RunnerModel,
         slots: Slots[Job],
         *,
         chunk: int,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._decoder = decoder
+        self._model = model
         self._slots = slots
         self._chunk = chunk
         self._clock = clock
-        self._generators: dict[int, Generator] = {}
+        self._generators: dict[int, RunnerGenerator] = {}
         """By slot; each is its own thread's."""
         self._changed = threading.Condition()
         """Guards the slots and each job's state; never held while a generator works."""
@@ -221,7 +221,7 @@ class Runner:
             self._serving -= 1
             last = self._serving == 0
         if last:
-            self._decoder.close()
+            self._model.close()
 
     def _next(self, slot: Slot[Job]) -> Job | None:
         """Wait for a request that *slot* is to answer; None once the engine closes.
@@ -252,13 +252,13 @@ class Runner:
         self._begin_step(slot)
         generator = self._read_prompt(slot, job)
         while True:
-            told = job.chooser.choose(generator.logits(), self._decoder.piece)
+            told = job.chooser.choose(generator.logits(), self._model.piece)
             token = told.id
             if job.watch.answering is None:
                 job.watch.answering = self._clock()
             job.completion_tokens += 1
             self._count(completion_tokens=1)
-            if self._decoder.is_end(token) or token in job.stop_tokens:
+            if self._model.is_end(token) or token in job.stop_tokens:
                 self._end(slot, job, self._finish(job, "stop"))
                 return
             self._emit(job, told)
@@ -271,7 +271,7 @@ class Runner:
             slot.held.append(token)
             self._count(steps=1)
 
-    def _read_prompt(self, slot: Slot[Job], job: Job) -> Generator:
+    def _read_prompt(self, slot: Slot[Job], job: Job) -> RunnerGenerator:
         """Evaluate what the slot does not hold of the prompt, in chunks."""
         self._check(job)  # a listener may have had enough with `Started`
         generator = self._generator(slot, job)
@@ -290,7 +290,7 @@ class Runner:
             job.prefilling = None
         return generator
 
-    def _generator(self, slot: Slot[Job], job: Job) -> Generator:
+    def _generator(self, slot: Slot[Job], job: Job) -> RunnerGenerator:
         """Return the slot's generator, cut back to what *job* shares, or a new one."""
         if job.cached_tokens:
             generator = self._generators[slot.id]
@@ -299,7 +299,7 @@ class Runner:
             return generator
         self._discard(slot)  # first: two caches at once may be more than there is room for
         room = self._slots.room_for(job)
-        generator = self._generators[slot.id] = self._decoder.open(room)
+        generator = self._generators[slot.id] = self._model.open(room)
         slot.room = room
         return generator
 

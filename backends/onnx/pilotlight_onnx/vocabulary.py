@@ -26,18 +26,18 @@ class _AddedToken(Struct):
     special: bool = False
 
 
-class _Model(Struct):
+class _ModelSection(Struct):
     vocab: dict[str, int] | list[tuple[str, float]]
 
 
 class _TokenizerFile(Struct):
-    model: _Model
+    model: _ModelSection
     added_tokens: list[_AddedToken] = []
     decoder: Any = None
     pre_tokenizer: Any = None
 
 
-class Vocabulary:
+class OnnxVocabulary:
     """A model's tokens; an id that the tokenizer does not use stands for nothing."""
 
     def __init__(self, folder: Path) -> None:

@@ -4,7 +4,7 @@ from concurrent.futures import Future
 from types import SimpleNamespace
 
 from pilotlight_backend import Candidate, Token
-from pilotlight_llama_cpp.context import Decoded
+from pilotlight_llama_cpp.batch import Decoded
 
 END = 0
 """The fake vocabulary's end-of-generation token."""

@@ -12,7 +12,7 @@ from pilotlight_backend import (
     InferenceFailed,
     Started,
 )
-from pilotlight_llama_cpp.context import Decoded
+from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.embedding_thread import EmbeddingJob, EmbeddingThread
 from tests.backends.llama_cpp.fake_decoder import FakeFlag
 

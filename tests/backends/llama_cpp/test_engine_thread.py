@@ -7,7 +7,7 @@ from collections import deque
 import pytest
 
 from pilotlight_backend import EngineClosed, Failed, Finish, InferenceFailed, Step, Usage
-from pilotlight_llama_cpp.context import Decoded
+from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.engine_thread import EngineJob, EngineThread
 from tests.backends.llama_cpp.fake_decoder import FakeFlag
 

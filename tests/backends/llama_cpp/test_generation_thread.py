@@ -17,7 +17,7 @@ from pilotlight_backend import (
     Timings,
     Token,
 )
-from pilotlight_llama_cpp.context import Decoded
+from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.generation_thread import GenerationJob, GenerationThread
 from tests.backends.llama_cpp.fake_decoder import END, FakeDecoder
 

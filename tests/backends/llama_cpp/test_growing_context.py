@@ -8,7 +8,7 @@ import pytest
 from pilotlight_backend import Failed, InferenceFailed, LoadFailed, LoadOptions, ModelFacts
 from pilotlight_llama_cpp import growing_context
 from pilotlight_llama_cpp.backend import LlamaCppBackend
-from pilotlight_llama_cpp.context import Decoded
+from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.growing_context import SHORT, GrowingContext, starts_short
 from tests.backends.answer import GREEDY, Answer
 from tests.backends.llama_cpp.fake_decoder import FakeFlag

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pilotlight_llama_cpp.packing import Part, batches, fitting
+from pilotlight_llama_cpp.packing import InputPart, batches, fitting
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,11 @@ def test_fitting_looks_no_further_than_it_must():
     ("inputs", "expected"),
     [
         ([], []),
-        ([[1, 2]], [[Part(0, 0, [1, 2])]]),
-        ([[1, 2, 3]], [[Part(0, 0, [1, 2, 3])]]),
-        ([[1, 2], [3]], [[Part(0, 0, [1, 2]), Part(1, 0, [3])]]),
-        ([[1, 2, 3, 4]], [[Part(0, 0, [1, 2, 3])], [Part(0, 3, [4])]]),
-        ([[1] * 6], [[Part(0, 0, [1] * 3)], [Part(0, 3, [1] * 3)]]),
+        ([[1, 2]], [[InputPart(0, 0, [1, 2])]]),
+        ([[1, 2, 3]], [[InputPart(0, 0, [1, 2, 3])]]),
+        ([[1, 2], [3]], [[InputPart(0, 0, [1, 2]), InputPart(1, 0, [3])]]),
+        ([[1, 2, 3, 4]], [[InputPart(0, 0, [1, 2, 3])], [InputPart(0, 3, [4])]]),
+        ([[1] * 6], [[InputPart(0, 0, [1] * 3)], [InputPart(0, 3, [1] * 3)]]),
     ],
 )
 def test_batches(inputs, expected):

@@ -8,7 +8,7 @@ import pytest
 from pilotlight_backend.testing.conformance.listener import within
 from pilotlight_onnx import probe
 from pilotlight_onnx.backend import OnnxBackend
-from pilotlight_onnx.model import Model
+from pilotlight_onnx.model import OnnxModel
 from pilotlight_onnx.native import NativeError
 
 HELD, LONG, NEXT = (
@@ -20,7 +20,7 @@ HELD, LONG, NEXT = (
 @pytest.fixture(scope="module")
 def model():
     path = OnnxBackend().embedded()
-    model = Model(path, probe.read_config(path), threads=1)
+    model = OnnxModel(path, probe.read_config(path), threads=1)
     yield model
     model.close()
 

@@ -7,7 +7,7 @@ import pytest
 
 from pilotlight_backend import ModelFileInvalid
 from pilotlight_onnx.backend import OnnxBackend
-from pilotlight_onnx.vocabulary import Vocabulary
+from pilotlight_onnx.vocabulary import OnnxVocabulary
 
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False}
 SENTENCE_PIECE = {
@@ -28,7 +28,7 @@ def vocabulary(tmp_path):
         file = {"model": {"type": "BPE", "vocab": {} if vocab is None else vocab}} | parts
         path = tmp_path / "tokenizer.json"
         path.write_bytes(json.dumps(file).encode() if data is None else data)
-        return Vocabulary(tmp_path)
+        return OnnxVocabulary(tmp_path)
 
     return write
 
@@ -186,7 +186,7 @@ def test_token_of_a_null_character(vocabulary, vocab, parts, null):
 
 def test_embedded_model():
     """The bytes of the vocabulary that ships with the plugin are all there."""
-    words = Vocabulary(OnnxBackend().embedded())
+    words = OnnxVocabulary(OnnxBackend().embedded())
     pieces = {words.piece(token) for token in range(2000)}
     assert {bytes([byte]) for byte in range(256)} <= pieces
     assert {b"<|im_start|>", b"<|im_end|>", b"<think>", b"</tool_call>"} <= pieces
@@ -253,7 +253,7 @@ def test_no_file(tmp_path, kind):
     if kind == "folder":
         (tmp_path / "tokenizer.json").mkdir()
     with pytest.raises(ModelFileInvalid, match=r"^tokenizer\.json: it cannot be read"):
-        Vocabulary(tmp_path)
+        OnnxVocabulary(tmp_path)
 
 
 @pytest.mark.parametrize("part", ["ByteLevel", 3, [], [BYTE_LEVEL], {}, {"type": None}])
