@@ -6,6 +6,7 @@ import json
 import re
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -13,6 +14,10 @@ from backports import zstd
 from hypothesis import strategies as st
 
 from pilotlight.access.keys import presented
+from pilotlight.api.endpoints.chat.conversation import chat_conversation
+from pilotlight.api.endpoints.chat.tools import tool_of
+from pilotlight.api.endpoints.messages import conversation as messages
+from pilotlight.api.endpoints.responses import conversation as responses
 from pilotlight.api.http import sse
 from pilotlight.api.http.bodies import Body
 from pilotlight.api.http.content_coding import SUPPORTED, decoded
@@ -20,9 +25,10 @@ from pilotlight.api.http.paths import Paths
 from pilotlight.api.params.hold import MOST, hold_of
 from pilotlight.errors import InvalidRequest
 from pilotlight.models.loaded import FOREVER
-from pilotlight.prompt.messages import template_messages, template_tools
-from pilotlight.schema.chat.request import ChatCompletionRequest
+from pilotlight.prompt.template_variables import template_variables
+from pilotlight.schema.chat.request import ChatCompletionRequest, Tool
 from pilotlight.schema.completions import CompletionRequest
+from pilotlight.schema.declared import offered
 from pilotlight.schema.embeddings import EmbeddingRequest
 from pilotlight.schema.messages.request import CountTokensRequest, MessagesRequest
 from pilotlight.schema.responses.request import ResponseRequest
@@ -133,8 +139,13 @@ def request_bodies(request: tuple[type, bytes], ignore_unknown: bool) -> None:  
             return
         assert type(read) is kind
         if isinstance(read, ChatCompletionRequest):
-            msgspec.json.encode(template_messages(read.messages))
-            msgspec.json.encode(template_tools(read.tools or None))
+            tools = [tool_of(tool) for tool in offered(read.tools, Tool)]
+            msgspec.json.encode(template_variables(chat_conversation(read.messages, tools)))
+        elif isinstance(read, CountTokensRequest):
+            msgspec.json.encode(template_variables(messages.conversation_of(read, ())))
+        elif isinstance(read, ResponseRequest):
+            with suppress(InvalidRequest):  # it sets a variable that is the service's
+                msgspec.json.encode(template_variables(responses.conversation_of(read, ())))
         written = msgspec.json.encode(read)
         assert _DECODERS[kind].decode(written, ignore_unknown=False) == read
 

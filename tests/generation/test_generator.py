@@ -49,6 +49,7 @@ from pilotlight.output.events import (
     ToolCallStart,
 )
 from pilotlight.output.tool_calls import Function
+from pilotlight.prompt.conversation import Conversation, TextPart, Tool, UserTurn
 from pilotlight.prompt.verbatim import ControlNames, Marking, Verbatim
 from pilotlight.scheduling.admission import Admission
 from pilotlight.scheduling.lease import ModelLeases
@@ -59,6 +60,12 @@ from pilotlight_backend.testing.fake import FakeBackend, FakeModel, Piece
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 2}}\n</tool_call>'
 ADD = Calls((Function("add", {"type": "object", "additionalProperties": True}),))
+
+
+def chat(text: str, **fields: object) -> ChatPrompt:
+    """Return the prompt of a conversation in which the user says *text*."""
+    turns = (UserTurn((TextPart(text),)),)
+    return ChatPrompt(Conversation(**({"turns": turns} | fields)))
 
 
 class Service:
@@ -111,7 +118,7 @@ class Service:
         """Begin an answer to *text*."""
         given = {
             "model": "m",
-            "prompts": (ChatPrompt([{"role": "user", "content": text}], None, {}),),
+            "prompts": (chat(text),),
             "max_tokens": 100,
             "sampling": SamplingParams(),
         }
@@ -335,11 +342,10 @@ async def test_calls_are_text_where_no_tools_are_listed(service):
 async def test_prompt_has_tools_and_variables(service):
     """The template is given the tools and the request's own variables."""
     service.model()
-    prompt = ChatPrompt(
-        [{"role": "user", "content": "hi"}], [{"name": "add"}], {"enable_thinking": False}
-    )
+    prompt = chat("hi", tools=[Tool("add")], template_options={"enable_thinking": False})
     await service.answer(prompts=(prompt,))
-    assert service.prompt.startswith('<|im_start|>system\n# Tools\n{"name": "add"}\n')
+    tool = '{"type": "function", "function": {"name": "add"}}'
+    assert service.prompt.startswith(f"<|im_start|>system\n# Tools\n{tool}\n")
     assert service.prompt.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
 
 
@@ -453,7 +459,7 @@ async def test_value_that_the_engine_refuses_is_named(service, options, param):
 )
 def test_param_is_a_field_of_the_request(name, param):
     """Whatever a backend calls a field, a client gets a name that it could have sent."""
-    assert param_of(name, ChatPrompt([], None, {})) == param
+    assert param_of(name, ChatPrompt(Conversation(turns=()))) == param
     assert param is None or param in ChatCompletionRequest.__struct_fields__
 
 
@@ -622,10 +628,10 @@ MANY_NUMBERS = {"enum": list(range(10_000))}
     ("said", "is_long"),
     [
         ({}, False),
-        ({"messages": [{"role": "user", "content": "a" * 10_000}]}, True),
-        ({"tools": [{"type": "function", "function": {"name": "f", **LONG_TEXT}}]}, True),
-        ({"tools": [{"type": "function", "function": {"name": "f", **MANY_NUMBERS}}]}, True),
-        ({"variables": {"documents": [LONG_TEXT]}}, True),
+        ({"turns": [UserTurn((TextPart("a" * 10_000),))]}, True),
+        ({"tools": [Tool("f", **LONG_TEXT)]}, True),
+        ({"tools": [Tool("f", parameters=MANY_NUMBERS)]}, True),
+        ({"template_options": {"documents": [LONG_TEXT]}}, True),
         ({"prefill": "a" * 10_000}, True),
     ],
 )
@@ -634,8 +640,7 @@ async def test_what_is_long_is_rendered_beside_the_event_loop(service, marking, 
     service.model(options={"context_length": 100_000}, reply="a")
     await service.answer()  # the template is known to be quick from here on
     marking.threads.clear()
-    given = {"messages": [{"role": "user", "content": "hi"}], "tools": None, "variables": {}}
-    await service.answer(prompts=(ChatPrompt(**(given | said)),))
+    await service.answer(prompts=(chat("hi", **said),))
     assert (threading.get_ident() in marking.threads) is not is_long
 
 
@@ -652,7 +657,7 @@ async def test_a_check_that_hangs_keeps_no_other_model_s_waiting(service, markin
         await asyncio.sleep(0.001)
 
     def announced(model: str, text: str) -> AsyncGenerator[Events]:
-        prompts = (ChatPrompt([{"role": "user", "content": text}], None, {}),)
+        prompts = (chat(text),)
         given = {"model": model, "prompts": prompts, "max_tokens": 9}
         params = GenerationParams(**given, sampling=SamplingParams())
         return service.generator.generate(params, hold=Hold(10.0), announces=True)

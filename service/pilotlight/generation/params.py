@@ -1,27 +1,22 @@
 """What is to be generated, in no endpoint's words."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from msgspec import Struct
 
 from pilotlight.guidance import Body
 from pilotlight.output.tool_calls import Function
+from pilotlight.prompt.conversation import Conversation
 from pilotlight_backend import SamplingParams
 
 
 class ChatPrompt(Struct, frozen=True):
-    """A conversation as a chat template takes it; *variables* are the template's own switches."""
+    """A conversation, which the model's chat template renders."""
 
-    messages: Sequence[Mapping[str, Any]]
-    tools: Sequence[Mapping[str, Any]] | None
-    variables: Mapping[str, Any]
-    prefill: str = ""
-    """What the answer begins with already; it goes on from there."""
-    generation_prompt: bool = True
-    """Whether the model's turn is begun at the end."""
+    conversation: Conversation
     param: str = "messages"
-    """What the request calls it."""
+    """The request's field that has it."""
 
 
 class TextPrompt(Struct, frozen=True):

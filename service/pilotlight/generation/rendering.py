@@ -12,6 +12,7 @@ from pilotlight.generation.params import ChatPrompt, Prompt, TextPrompt, TokensP
 from pilotlight.output import reasoning
 from pilotlight.prompt.adapting import Conversation, adapted
 from pilotlight.prompt.errors import TemplateFailed, TemplateRefused
+from pilotlight.prompt.template_variables import TemplateVariables, template_variables
 from pilotlight.prompt.verbatim import Marking
 
 T = TypeVar("T")
@@ -56,19 +57,20 @@ async def _text_tokens(dialect: Dialect, prompt: TextPrompt) -> tuple[int, ...]:
 
 
 async def _render_chat(dialect: Dialect, prompt: ChatPrompt) -> Rendered:
-    said = [prompt.messages, prompt.tools, prompt.variables, prompt.prefill]
+    variables, prefill = template_variables(prompt.conversation), prompt.conversation.prefill
+    said = [variables.messages, variables.tools, variables.options, prefill]
     is_long = _is_long(said)
     try:
         marking = await _run(lambda: Marking(dialect.names, said), in_thread=is_long)
     except TemplateFailed as error:
         raise InvalidRequest(str(error), param=prompt.param) from error
-    text = await _chat_text(dialect, prompt, marking, is_long=is_long)
+    text = await _chat_text(dialect, prompt, variables, marking, is_long=is_long)
     opened, may_think = _thinking(dialect.reasoning, marking.clean(text))
-    if prompt.prefill:
+    if prefill:
         # The answer has begun already, so the thought before it is over.
         if dialect.reasoning is not None and opened:
             text += reasoning.FORMATS[dialect.reasoning].closing
-        text += marking.mark(prompt.prefill, dialect.answer_names)
+        text += marking.mark(prefill, dialect.answer_names)
         opened, may_think = False, False
     written = await _run(lambda: marking.resolve(text), in_thread=is_long)
     tokens = await dialect.engine.tokenize(written.text, special=True, verbatim=written.spans)
@@ -121,7 +123,12 @@ def _marked(
 
 
 async def _chat_text(
-    dialect: Dialect, prompt: ChatPrompt, marking: Marking, *, is_long: bool
+    dialect: Dialect,
+    prompt: ChatPrompt,
+    variables: TemplateVariables,
+    marking: Marking,
+    *,
+    is_long: bool,
 ) -> str:
     """Render the conversation, marked; a long one in a thread, so that the event loop goes on."""
     template = dialect.template
@@ -134,11 +141,14 @@ async def _chat_text(
         )
 
     def text() -> str:
-        given = Conversation(_marked(dialect, prompt.messages, marking), marking.mark(prompt.tools))
+        messages = _marked(dialect, variables.messages, marking)
+        given = Conversation(messages, marking.mark(variables.tools))
         for adapt in dialect.adaptations:
             given = adapt(given)
         render = rendering(
-            template, marking.mark(prompt.variables), generation_prompt=prompt.generation_prompt
+            template,
+            marking.mark(variables.options),
+            generation_prompt=prompt.conversation.generation_prompt,
         )
         return adapted(render, given)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import UNSET, Meta, UnsetType
 
 from pilotlight.schema.base import Response
-from pilotlight.schema.chat.response import CompletionUsage, Loading
+from pilotlight.schema.openai import CompletionUsage, Loading
 from pilotlight.schema.sampling import SamplingRequest, TokenId
 from pilotlight.schema.support import COMPLETIONS, MAX_TOKENS_HINT
 

@@ -11,6 +11,7 @@ from pilotlight.config import Settings
 from pilotlight.generation import ChatPrompt, GenerationParams
 from pilotlight.models.loaded import Hold
 from pilotlight.output.events import ContentDelta
+from pilotlight.prompt.conversation import Conversation, TextPart, UserTurn
 from pilotlight.service import Service
 from pilotlight_backend import SamplingParams
 from tools.spark.conversations import ask_addition, held_out_additions
@@ -40,7 +41,10 @@ async def content(service: Service, question: str, *, thinking: bool) -> str:
         model="spark",
         prompts=(
             ChatPrompt(
-                [{"role": "user", "content": question}], None, {"enable_thinking": thinking}
+                Conversation(
+                    turns=(UserTurn((TextPart(question),)),),
+                    template_options={"enable_thinking": thinking},
+                )
             ),
         ),
         max_tokens=256,

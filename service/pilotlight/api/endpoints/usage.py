@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from pilotlight.generation import Ended, total_usage
-from pilotlight.schema.chat.response import (
+from pilotlight.schema.openai import (
     CompletionTokensDetails,
     CompletionUsage,
     PromptTokensDetails,

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import Meta
 
 from pilotlight.schema.base import NonEmpty, Request
+from pilotlight.schema.openai import RefusalPart
 from pilotlight.schema.support import CHAT_MESSAGES
 
 
@@ -38,12 +39,6 @@ class AnsweredTextPart(Request, kw_only=True, tag_field="type", tag="text"):
     text: str
     prompt_cache_breakpoint: Annotated[Any, CHAT_MESSAGES["prompt_cache_breakpoint"]] = None
     cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
-
-
-class RefusalPart(Request, kw_only=True, tag_field="type", tag="refusal"):
-    """An earlier answer's refusal; to the model it is text."""
-
-    refusal: str
 
 
 class ThinkingPart(Request, kw_only=True, tag_field="type", tag="thinking"):

@@ -11,6 +11,7 @@ from msgspec import Meta
 from pilotlight.schema.base import NonEmpty, Request
 from pilotlight.schema.chat.messages import Message
 from pilotlight.schema.declared import DeclaredTool, SkippedTool
+from pilotlight.schema.openai import TextFormat
 from pilotlight.schema.sampling import SamplingRequest
 from pilotlight.schema.support import CHAT, CHAT_MESSAGES, CHAT_VENDOR_TOOLS, MAX_TOKENS_HINT
 
@@ -44,10 +45,6 @@ class SkippedChatTool(SkippedTool, ChatTool):
 
 
 ChatTool.offered, ChatTool.skipped = Tool, SkippedChatTool
-
-
-class TextFormat(Request, kw_only=True, tag_field="type", tag="text"):
-    """Plain text."""
 
 
 class JsonObjectFormat(Request, kw_only=True, tag_field="type", tag="json_object"):

@@ -5,31 +5,9 @@ from typing import Literal, TypeAlias
 from msgspec import UNSET, UnsetType
 
 from pilotlight.schema.base import Response
-from pilotlight.schema.models import ModelState
+from pilotlight.schema.openai import CompletionUsage, Loading
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "error"]
-
-
-class PromptTokensDetails(Response, kw_only=True):
-    """Of the prompt's tokens, those that a slot still held and that were not evaluated again."""
-
-    cached_tokens: int
-
-
-class CompletionTokensDetails(Response, kw_only=True):
-    """Of the answer's tokens, those that were spent on thinking."""
-
-    reasoning_tokens: int
-
-
-class CompletionUsage(Response, kw_only=True):
-    """Tokens that the request took."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptTokensDetails
-    completion_tokens_details: CompletionTokensDetails
 
 
 class AnsweredFunction(Response, kw_only=True):
@@ -133,16 +111,6 @@ class ChunkChoice(Response, kw_only=True):
     delta: Delta
     logprobs: ChoiceLogprobs | None = None
     finish_reason: FinishReason | None = None
-
-
-class Loading(Response, kw_only=True):
-    """How far the model is that a stream waits for."""
-
-    state: ModelState
-    progress: float
-    """0 to 1, the share of its bytes that are read."""
-    retry_after: float | None
-    """Seconds that the load is expected to take still; null where unknown."""
 
 
 class ChatCompletionChunk(Response, kw_only=True):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from msgspec import field
 
 from pilotlight.schema.base import NonEmpty, Request
-from pilotlight.schema.chat.messages import RefusalPart
+from pilotlight.schema.openai import RefusalPart
 from pilotlight.schema.responses.tools import ResponseTool
 from pilotlight.schema.support import RESPONSE_ITEMS, accepted
 

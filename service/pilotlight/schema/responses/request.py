@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import Meta
 
 from pilotlight.schema.base import ModelName, NonEmpty, Request
-from pilotlight.schema.chat.request import TextFormat
 from pilotlight.schema.declared import DeclaredTool, SkippedTool
+from pilotlight.schema.openai import TextFormat
 from pilotlight.schema.responses.input import InputItem
 from pilotlight.schema.responses.tools import ResponseTool
 from pilotlight.schema.support import (

@@ -6,8 +6,10 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from pilotlight.api.endpoints.chat.conversation import chat_conversation
 from pilotlight.api.endpoints.chat.operation import OPERATION
 from pilotlight.api.endpoints.chat.projection import Chunks, fold
+from pilotlight.api.endpoints.chat.tools import offer_of
 from pilotlight.api.http.auth import account_of
 from pilotlight.api.http.bodies import Body
 from pilotlight.api.http.chunks import ChunkProjection, loading_shown, usage_shown
@@ -15,14 +17,12 @@ from pilotlight.api.http.disconnect import unless_disconnected
 from pilotlight.api.http.stream import AnswerStream
 from pilotlight.api.http.whole_response import json_response
 from pilotlight.api.params.amounts import check_amounts
-from pilotlight.api.params.conversation import chat_prompt
 from pilotlight.api.params.hold import hold_of
 from pilotlight.api.params.response_format import BUDGETS, form_of
 from pilotlight.api.params.sampling import sampling_of, stops_of
-from pilotlight.api.params.tool_choice import calls_of, params_of, tools_of
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest
-from pilotlight.generation import GenerationParams, Generator
+from pilotlight.generation import ChatPrompt, GenerationParams, Generator
 from pilotlight.schema.chat.request import ChatCompletionRequest
 
 
@@ -63,12 +63,10 @@ def generation_params(asked: ChatCompletionRequest, *, max_tokens: int) -> Gener
     """Return what *asked* means, with the defaults for what it leaves out; one is *max_tokens*."""
     if asked.top_logprobs and not asked.logprobs:
         raise InvalidRequest("top_logprobs: needs logprobs to be true", param="top_logprobs")
-    tools = tools_of(asked.tools, asked.tool_choice)
-    params = params_of(asked.tools or (), "function.parameters")
-    calls = calls_of(tools, asked.tool_choice, parallel=asked.parallel_tool_calls, params=params)
-    prompt = chat_prompt(
+    offer = offer_of(asked)
+    conversation = chat_conversation(
         asked.messages,
-        tools,
+        offer.tools,
         template_kwargs=asked.chat_template_kwargs,
         effort=asked.reasoning_effort,
         continues=asked.continue_final_message,
@@ -76,7 +74,7 @@ def generation_params(asked: ChatCompletionRequest, *, max_tokens: int) -> Gener
     )
     return GenerationParams(
         model=asked.model,
-        prompts=(prompt,),
+        prompts=(ChatPrompt(conversation),),
         n=asked.n or 1,
         max_tokens=asked.max_completion_tokens or asked.max_tokens or max_tokens,
         sampling=sampling_of(asked),
@@ -87,7 +85,7 @@ def generation_params(asked: ChatCompletionRequest, *, max_tokens: int) -> Gener
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
         form=form_of(asked),
         thinking_budget=BUDGETS.get(asked.reasoning_effort or ""),
-        calls=calls,
+        calls=offer.calls,
     )
 
 

@@ -32,10 +32,10 @@ from pilotlight.schema.chat.response import (
     Delta,
     FinishReason,
     FunctionDelta,
-    Loading,
     TokenLogprob,
     ToolCallDelta,
 )
+from pilotlight.schema.openai import Loading
 
 
 def _new_id() -> str:

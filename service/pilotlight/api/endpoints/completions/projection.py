@@ -15,7 +15,6 @@ from pilotlight.generation import Begun, Ended, Events, GenerationEvent
 from pilotlight.models.loaded import ModelStatus
 from pilotlight.observability.timing import Phases
 from pilotlight.output.events import ContentDelta, OutputEvent
-from pilotlight.schema.chat.response import Loading
 from pilotlight.schema.completions import (
     Completion,
     CompletionChoice,
@@ -24,6 +23,7 @@ from pilotlight.schema.completions import (
     CompletionFinishReason,
     CompletionLogprobs,
 )
+from pilotlight.schema.openai import Loading
 
 
 def _new_id() -> str:

@@ -8,9 +8,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from pilotlight.api.endpoints.messages.operation import COUNT_TOKENS, CREATE
-from pilotlight.api.endpoints.messages.params import chat_prompt, generation_params, tools_of
+from pilotlight.api.endpoints.messages.params import generation_params, prompt_of
 from pilotlight.api.endpoints.messages.projection import Asked, fold
 from pilotlight.api.endpoints.messages.stream import PING, MessagesProjection
+from pilotlight.api.endpoints.messages.tools import offer_of
 from pilotlight.api.http.auth import account_of
 from pilotlight.api.http.bodies import Body
 from pilotlight.api.http.disconnect import unless_disconnected
@@ -66,7 +67,7 @@ def messages_handlers(generator: Generator, settings: Settings) -> Sequence[HTTP
     async def count_tokens(request: Request[Any, Any, Any]) -> Response[bytes]:
         wanted = await count_body.read(request, ignore_unknown=ignore_unknown)
         check_amounts(wanted, settings)
-        prompt = chat_prompt(wanted, tools_of(wanted))
+        prompt = prompt_of(wanted, offer_of(wanted))
         counting = generator.tokens(
             wanted.model, prompt, hold=hold(request), caller=account_of(request)
         )

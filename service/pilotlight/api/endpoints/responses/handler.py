@@ -6,6 +6,7 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from pilotlight.api.endpoints.responses.conversation import NO_TURNS, conversation_of
 from pilotlight.api.endpoints.responses.operation import OPERATION
 from pilotlight.api.endpoints.responses.projection import ResponseProjection, fold
 from pilotlight.api.endpoints.responses.tools import offer_of
@@ -17,16 +18,13 @@ from pilotlight.api.http.keep_alive import KeepAlive
 from pilotlight.api.http.stream import AnswerStream
 from pilotlight.api.http.whole_response import json_response
 from pilotlight.api.params.amounts import check_amounts
-from pilotlight.api.params.conversation import chat_prompt
 from pilotlight.api.params.hold import hold_of
 from pilotlight.api.params.response_format import BUDGETS
 from pilotlight.api.params.sampling import TEMPERATURE, TOP_K, TOP_P
-from pilotlight.api.params.tool_choice import calls_of, params_of
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest, PreviousResponseNotFound
-from pilotlight.generation import Form, GenerationParams, Generator
+from pilotlight.generation import ChatPrompt, Form, GenerationParams, Generator
 from pilotlight.guidance import JsonObject, JsonSchema
-from pilotlight.prompt.responses_input import NO_MESSAGES, conversation
 from pilotlight.schema.responses.request import (
     ResponseJsonObjectFormat,
     ResponseJsonSchemaFormat,
@@ -67,18 +65,9 @@ def generation_params(asked: ResponseRequest, *, max_tokens: int) -> GenerationP
     """Return what *asked* means, with the defaults for what it leaves out; one is *max_tokens*."""
     _check(asked)
     offer = offer_of(asked)
-    params = params_of(asked.tools or (), "parameters")
-    calls = calls_of(offer.tools, offer.choice, parallel=asked.parallel_tool_calls, params=params)
-    prompt = chat_prompt(
-        conversation(asked.instructions, asked.input),
-        offer.tools,
-        template_kwargs=asked.chat_template_kwargs,
-        effort=_effort(asked),
-        param="input",
-    )
     return GenerationParams(
         model=asked.model,
-        prompts=(prompt,),
+        prompts=(ChatPrompt(conversation_of(asked, offer.tools), "input"),),
         max_tokens=asked.max_output_tokens or max_tokens,
         sampling=SamplingParams(
             temperature=TEMPERATURE if asked.temperature is None else asked.temperature,
@@ -89,13 +78,13 @@ def generation_params(asked: ResponseRequest, *, max_tokens: int) -> GenerationP
         logprobs=_logprobs(asked),
         form=_form(asked),
         thinking_budget=BUDGETS.get(_effort(asked) or ""),
-        calls=calls,
+        calls=offer.calls,
     )
 
 
 def _check(asked: ResponseRequest) -> None:
     """Raise `InvalidRequest` for what would need responses that are stored, or says nothing."""
-    if asked.input and all(isinstance(item, NO_MESSAGES) for item in asked.input):
+    if asked.input and all(isinstance(item, NO_TURNS) for item in asked.input):
         raise InvalidRequest("input: none of the items is a message", param="input")
     if asked.previous_response_id is not None:
         param = "previous_response_id"

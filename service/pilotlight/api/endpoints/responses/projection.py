@@ -12,7 +12,7 @@ from pilotlight.errors import ServiceError
 from pilotlight.generation import Begun, Ended, Events, FirstToken, GenerationEvent
 from pilotlight.observability.timing import Phases
 from pilotlight.output.events import OutputEvent
-from pilotlight.schema.chat.request import TextFormat
+from pilotlight.schema.openai import TextFormat
 from pilotlight.schema.responses.events import (
     ErrorEventDetail,
     ResponseCompletedEvent,

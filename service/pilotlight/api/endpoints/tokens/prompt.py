@@ -1,10 +1,14 @@
 """Which prompt a request to tokenise means, and which of its fields go with that."""
 
-from pilotlight.api.endpoints.chat.handler import generation_params
+from collections.abc import Sequence
+
+from pilotlight.api.endpoints.chat.conversation import chat_conversation
+from pilotlight.api.endpoints.chat.tools import tool_of
 from pilotlight.errors import InvalidRequest
-from pilotlight.generation import Prompt, TextPrompt
+from pilotlight.generation import ChatPrompt, Prompt, TextPrompt
 from pilotlight.schema.chat.messages import Message
-from pilotlight.schema.chat.request import ChatCompletionRequest
+from pilotlight.schema.chat.request import Tool
+from pilotlight.schema.declared import offered
 from pilotlight.schema.tokens import TokenizeRequest
 
 _INPUTS = ("content", "prompt", "messages")
@@ -32,7 +36,7 @@ def prompt_of(asked: TokenizeRequest) -> Prompt:
         if getattr(asked, name) is not None:
             raise InvalidRequest(f"{name}: does not go with {kind}", param=name)
     if asked.messages is not None:
-        return _conversation(asked, asked.messages)
+        return _chat_prompt(asked, asked.messages)
     return _text(asked)
 
 
@@ -55,14 +59,12 @@ def _begins(asked: TokenizeRequest, *, default: bool) -> bool:
     return True in said or (not said and default)
 
 
-def _conversation(asked: TokenizeRequest, messages: list[Message]) -> Prompt:
-    chat = ChatCompletionRequest(
-        model=asked.model,
-        messages=messages,
-        tools=asked.tools,
-        chat_template_kwargs=asked.chat_template_kwargs,
-        continue_final_message=asked.continue_final_message,
-        add_generation_prompt=asked.add_generation_prompt,
+def _chat_prompt(asked: TokenizeRequest, messages: Sequence[Message]) -> ChatPrompt:
+    conversation = chat_conversation(
+        messages,
+        [tool_of(tool) for tool in offered(asked.tools, Tool)],
+        template_kwargs=asked.chat_template_kwargs,
+        continues=asked.continue_final_message,
+        begins=asked.add_generation_prompt,
     )
-    (prompt,) = generation_params(chat, max_tokens=1).prompts
-    return prompt
+    return ChatPrompt(conversation)

@@ -1,9 +1,10 @@
-"""Anthropic's content blocks as chat templates expect them."""
+"""Anthropic's turns and content blocks as a conversation, and as chat templates read them."""
 
 import msgspec
 import pytest
 
-from pilotlight.prompt.blocks import conversation
+from pilotlight.api.endpoints.messages.conversation import conversation_of
+from pilotlight.prompt.template_variables import template_messages
 from pilotlight.schema.messages.request import MessagesRequest
 
 HI = {"role": "user", "content": "hi"}
@@ -12,8 +13,8 @@ HI = {"role": "user", "content": "hi"}
 def rendered(*messages: dict, system: object = None) -> tuple[list[dict], str]:
     """Return messages as a request has them, as templates read them, and the prefill."""
     body = {"model": "m", "max_tokens": 1, "messages": list(messages), "system": system}
-    asked = msgspec.convert(body, MessagesRequest)
-    return conversation(asked.system, asked.messages)
+    said = conversation_of(msgspec.convert(body, MessagesRequest), ())
+    return template_messages(said.turns), said.prefill
 
 
 def text(*texts: str) -> list[dict]:
@@ -200,3 +201,9 @@ def test_a_last_message_that_calls_is_a_turn():
 def test_a_prefill_alone_leaves_no_message():
     """What to make of that is the template's business."""
     assert rendered({"role": "assistant", "content": "x"}) == ([], "x")
+
+
+def test_an_empty_system_turn_at_the_end_leaves_no_prefill():
+    """The assistant's turn before it is over, although the model does not see the system turn."""
+    last = {"role": "assistant", "content": "x"}
+    assert rendered(HI, last, {"role": "system", "content": ""}) == ([HI, last], "")

@@ -1,16 +1,28 @@
-"""A request's messages and tools as chat templates expect them."""
+"""Chat messages and tools as a conversation, and as chat templates read them."""
 
 import msgspec
 import pytest
 
-from pilotlight.prompt.messages import template_messages, template_tools
+from pilotlight.api.endpoints.chat.conversation import chat_conversation
+from pilotlight.api.endpoints.chat.tools import tool_of
+from pilotlight.errors import InvalidRequest
+from pilotlight.prompt.conversation import Conversation, TextPart, UserTurn
+from pilotlight.prompt.template_variables import template_messages, template_tools
 from pilotlight.schema.chat.messages import Message
 from pilotlight.schema.chat.request import Tool
+
+CALLED = {"name": "f", "arguments": None}
+USER = {"role": "user", "content": "hi"}
+
+
+def conversation(*messages: dict, **options: bool) -> Conversation:
+    """Return messages as a request has them, as a conversation."""
+    return chat_conversation(msgspec.convert(list(messages), list[Message]), **options)
 
 
 def rendered(*messages: dict) -> list[dict]:
     """Return messages as a request has them, as templates read them."""
-    return template_messages(msgspec.convert(list(messages), list[Message]))
+    return template_messages(conversation(*messages, continues=False).turns)
 
 
 @pytest.mark.parametrize(
@@ -137,34 +149,59 @@ def test_order_is_kept():
     assert contents == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("tools", [None, []])
-def test_no_tools_are_none(tools):
-    """Templates ask whether there are tools; an empty list is none."""
-    assert template_tools(tools) is None
-
-
 def test_tools_are_as_openai_writes_them():
-    """A tool keeps its schema as it was given, without what was not."""
+    """A tool keeps its schema as it was given, without omitted fields."""
     schema = {"type": "object", "properties": {"a": {"type": "integer", "default": None}}}
+    described = {"name": "g", "description": "d", "parameters": schema, "strict": False}
     tools = msgspec.convert(
         [
             {"type": "function", "function": {"name": "f"}},
-            {
-                "type": "function",
-                "function": {
-                    "name": "g",
-                    "description": "d",
-                    "parameters": schema,
-                    "strict": False,
-                },
-            },
+            {"type": "function", "function": described},
         ],
         list[Tool],
     )
-    assert template_tools(tools) == [
+    assert template_tools(list(map(tool_of, tools))) == [
         {"type": "function", "function": {"name": "f"}},
-        {
-            "type": "function",
-            "function": {"name": "g", "description": "d", "parameters": schema, "strict": False},
-        },
+        {"type": "function", "function": described},
     ]
+
+
+def test_a_last_assistant_message_is_the_prefill():
+    """Its text begins the response; its reasoning is over, and thinking is switched off."""
+    said = conversation(USER, {"role": "assistant", "content": "The sum", "reasoning": "2+2"})
+    assert (said.turns, said.prefill) == ([UserTurn((TextPart("hi"),))], "The sum")
+    assert said.template_options == {"enable_thinking": False}
+
+
+@pytest.mark.parametrize(
+    ("last", "options", "turns", "prefill", "begun"),
+    [
+        ("assistant", {"continues": False}, 2, "", True),
+        ("assistant", {"begins": False}, 2, "", False),
+        ("assistant", {"continues": True, "begins": False}, 1, "x", True),
+        ("assistant", {"begins": True}, 1, "x", True),
+        ("user", {"begins": False}, 2, "", False),
+        ("user", {"continues": False}, 2, "", True),
+    ],
+)
+def test_the_request_says_whether_a_response_is_begun(last, options, turns, prefill, begun):
+    """`continue_final_message` and `add_generation_prompt`, as vLLM has them."""
+    said = conversation(USER, {"role": last, "content": "x"}, **options)
+    assert (len(said.turns), said.prefill, said.generation_prompt) == (turns, prefill, begun)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        USER,
+        {
+            "role": "assistant",
+            "tool_calls": [{"id": "c", "function": CALLED}],
+        },
+    ],
+)
+def test_nothing_to_continue(last):
+    """A message that is not the assistant's, or makes calls, cannot be continued."""
+    with pytest.raises(InvalidRequest) as raised:
+        conversation(USER, last, continues=True)
+    assert raised.value.param == "continue_final_message"

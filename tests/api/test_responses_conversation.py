@@ -1,21 +1,27 @@
-"""A response's instructions and input items as the messages of a conversation."""
+"""A response's instructions and input items as a conversation, and as chat templates read it."""
 
 from typing import Any
 
 import msgspec
 import pytest
 
+from pilotlight.api.endpoints.responses.conversation import conversation_of
 from pilotlight.api.http import lenient
-from pilotlight.prompt.messages import template_messages
-from pilotlight.prompt.responses_input import conversation
+from pilotlight.prompt.template_variables import template_messages
 from pilotlight.schema.responses.request import ResponseRequest
+
+MESSAGE = {"type": "message"}
+LAST = {"role": "user", "content": "And?"}
 
 
 def rendered(given: Any, instructions: str | None = None) -> list[dict[str, Any]]:
     """Return an input as a request has it, as templates read it."""
-    body = msgspec.json.encode({"model": "m", "input": given})
+    if isinstance(given, list):
+        given = [*given, LAST]  # so that a last message of the assistant's is no prefill
+    body = msgspec.json.encode({"model": "m", "input": given, "instructions": instructions})
     request = lenient.decode(body, ResponseRequest, ignore_unknown=False)
-    return template_messages(conversation(instructions, request.input))
+    messages = template_messages(conversation_of(request, ()).turns)
+    return messages[:-1] if isinstance(given, list) else messages
 
 
 def said(text: str, role: str = "user") -> dict[str, Any]:
@@ -186,3 +192,12 @@ def test_arguments_that_are_no_object_stay_text():
     """What the model once wrote is shown to it as it wrote it."""
     messages = rendered([called("f") | {"arguments": "{broken"}])
     assert messages[0]["tool_calls"][0]["function"]["arguments"] == "{broken"
+
+
+def test_a_last_assistant_message_is_the_prefill():
+    """The response continues it."""
+    body = {"model": "m", "input": [said("hi") | MESSAGE, said("The sum", "assistant") | MESSAGE]}
+    conversation = conversation_of(msgspec.convert(body, ResponseRequest), ())
+    assert template_messages(conversation.turns) == [said("hi")]
+    assert conversation.prefill == "The sum"
+    assert conversation.template_options == {"enable_thinking": False}

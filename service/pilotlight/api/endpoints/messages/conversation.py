@@ -1,0 +1,144 @@
+"""Anthropic's system prompt, turns and content blocks as a conversation."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from pilotlight.prompt.conversation import (
+    AssistantTurn,
+    Conversation,
+    Part,
+    SystemTurn,
+    TextPart,
+    Tool,
+    ToolCall,
+    ToolTurn,
+    Turn,
+    UserTurn,
+    split_prefill,
+    text_of,
+)
+from pilotlight.schema.messages import content as wire
+from pilotlight.schema.messages.request import CountTokensRequest, ThinkingDisabled
+
+
+def conversation_of(asked: CountTokensRequest, tools: Sequence[Tool]) -> Conversation:
+    """Return the conversation of *asked*, of which *tools* are shown to the model.
+
+    A last assistant turn without calls is the prefill.
+    """
+    turns: Sequence[Turn] = list(_turns(asked.messages))
+    prefill: str | None = None
+    if isinstance(asked.messages[-1], wire.AssistantTurn):  # and not a system turn that is empty
+        turns, prefill = split_prefill(turns)
+    if asked.system:
+        turns = [SystemTurn(_parts(asked.system)), *turns]
+    return Conversation(
+        turns=_merged(turns),
+        tools=tools,
+        template_options=_template_options(asked, prefill),
+        prefill=prefill or "",
+    )
+
+
+def _template_options(asked: CountTokensRequest, prefill: str | None) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if asked.output_config and asked.output_config.effort:
+        options["reasoning_effort"] = asked.output_config.effort
+    if asked.thinking is not None:
+        options["enable_thinking"] = not isinstance(asked.thinking, ThinkingDisabled)
+    elif prefill:
+        # Reasoning would have to come before the text that is there already.
+        options["enable_thinking"] = False
+    return options
+
+
+def _turns(messages: Sequence[wire.Turn]) -> Iterator[Turn]:
+    last_user = max(
+        (at for at, turn in enumerate(messages) if isinstance(turn, wire.UserTurn)), default=-1
+    )
+    for at, message in enumerate(messages):
+        match message:
+            case wire.SystemTurn():
+                if message.content and not _cleared(message, before_user=at < last_user):
+                    yield SystemTurn(_parts(message.content))
+            case wire.AssistantTurn():
+                yield _assistant_turn(message)
+            case wire.UserTurn(content=str(text)):
+                yield UserTurn((TextPart(text),))
+            case wire.UserTurn():
+                yield from map(_user_turn, message.content)
+
+
+def _cleared(turn: wire.SystemTurn, *, before_user: bool) -> bool:
+    return before_user and turn.clear_at == "next_user_message"
+
+
+def _user_turn(block: Any) -> Turn:
+    if isinstance(block, wire.ToolResultBlock):
+        parts = _parts(block.content or "")
+        if block.is_error:
+            # Templates have no field for a failure, so the text says it.
+            parts = (TextPart(f"Error: {text_of(parts)}"),)
+        return ToolTurn(parts, block.tool_use_id)
+    return UserTurn((TextPart(block.text),))
+
+
+def _assistant_turn(turn: wire.AssistantTurn) -> AssistantTurn:
+    if isinstance(turn.content, str):
+        return AssistantTurn((TextPart(turn.content),))
+    parts: list[Part] = []
+    reasoning: list[str] = []
+    calls: list[ToolCall] = []
+    for block in turn.content:
+        match block:
+            case wire.TextBlock():
+                parts.append(TextPart(block.text))
+            case wire.ThinkingBlock() if block.thinking:  # empty where display was "omitted"
+                reasoning.append(block.thinking)
+            case wire.ToolUseBlock():
+                calls.append(ToolCall(block.id, block.name, block.input))
+    return AssistantTurn(parts, "\n".join(reasoning), calls)
+
+
+def _parts(content: str | Iterable[wire.PlainTextBlock]) -> Sequence[Part]:
+    if isinstance(content, str):
+        return (TextPart(content),)
+    return tuple(TextPart(block.text) for block in content)
+
+
+def _merged(turns: Iterable[Turn]) -> Sequence[Turn]:
+    """Merge neighbours of one role, but for results of tools.
+
+    Anthropic's API does so, and many templates refuse turns that do not alternate.
+    """
+    merged: list[Turn] = []
+    for turn in turns:
+        both = _merge(merged[-1], turn) if merged else None
+        if both is None:
+            merged.append(turn)
+        else:
+            merged[-1] = both
+    return merged
+
+
+def _merge(first: Turn, second: Turn) -> Turn | None:
+    """Return both as one turn; None where they stay two."""
+    parts = _joined(first, second)
+    if isinstance(first, AssistantTurn) and isinstance(second, AssistantTurn):
+        reasoning = "\n".join(filter(None, (first.reasoning, second.reasoning)))
+        return AssistantTurn(parts, reasoning, (*first.tool_calls, *second.tool_calls))
+    if isinstance(first, UserTurn) and isinstance(second, UserTurn):
+        return UserTurn(parts)
+    if isinstance(first, SystemTurn) and isinstance(second, SystemTurn):
+        return SystemTurn(parts)
+    return None
+
+
+_EMPTY: tuple[Sequence[Part], ...] = ((), (TextPart(""),))
+
+
+def _joined(first: Turn, second: Turn) -> Sequence[Part]:
+    """Return the parts of both; a turn without text adds no line."""
+    return tuple(
+        part for turn in (first, second) if tuple(turn.parts) not in _EMPTY for part in turn.parts
+    )
