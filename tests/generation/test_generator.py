@@ -637,7 +637,7 @@ MANY_NUMBERS = {"enum": list(range(10_000))}
 )
 async def test_what_is_long_is_rendered_beside_the_event_loop(service, marking, said, is_long):
     """Whatever is long of it, so that a request with large tools keeps no stream waiting."""
-    service.model(options={"context_length": 100_000}, reply="a")
+    service.model(context_length=100_000, options={"context_length": 100_000}, reply="a")
     await service.answer()  # the template is known to be quick from here on
     marking.threads.clear()
     await service.answer(prompts=(chat("hi", **said),))
@@ -647,7 +647,7 @@ async def test_what_is_long_is_rendered_beside_the_event_loop(service, marking, 
 async def test_a_check_that_hangs_keeps_no_other_model_s_waiting(service, marking):
     """Streams that wait for a slot are checked one at a time, but each model's by themselves."""
     for name in "mn":
-        service.model(name, options={"context_length": 100_000}, reply="a")
+        service.model(name, context_length=100_000, options={"context_length": 100_000}, reply="a")
     service.generator._announce_after = 0.0
     service.backend.token_gate.hold()
     busy = [asyncio.create_task(service.answer(model=name)) for name in "mmnn"]
