@@ -10,7 +10,7 @@ import pytest
 
 from pilotlight_backend import SamplingParams
 from pilotlight_backend.sampling import SUPPORTED
-from pilotlight_backend.sampling import Sampler as NumpySampler
+from pilotlight_backend.sampling import SamplerChain as NumpySampler
 from pilotlight_llama_cpp.native import library
 from pilotlight_llama_cpp.sampling import Samplers
 

@@ -26,7 +26,7 @@ NAMES = {
     "server/app.py": ["def create_app_of"],
     "generation/params.py": ["class GenerationParams"],
     "backends/contract/pilotlight_backend/types.py": ["class SamplingParams", "class LoadOptions"],
-    "backends/contract/pilotlight_backend/checks.py": ["_STAGE ="],
+    "backends/contract/pilotlight_backend/validation.py": ["_STAGE ="],
     "backends/contract/pilotlight_backend/testing/conformance/generating.py": ["OUT_OF_NEUTRAL:"],
     "models/catalog.py": ["class ModelOptions"],
     "service.py": ["def load_options", "def step_timeout"],

@@ -1,4 +1,4 @@
-"""What the machine, and the container on it, grant this process."""
+"""CPUs and memory that the machine, and the container on it, grant this process."""
 
 import os
 from collections.abc import Iterator
@@ -50,6 +50,13 @@ def available_memory(root: Path = _SYSTEM) -> int | None:
         )
     )
     return min((amount for amount in amounts if amount is not None), default=None)
+
+
+def memory_size(count: int) -> str:
+    """Return *count* bytes as messages print them: `22.94 GB`; less than a megabyte exactly."""
+    if count < 1_000_000:  # noqa: PLR2004 - the least megabyte
+        return f"{count} bytes"
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"  # noqa: PLR2004 - the least gigabyte
 
 
 def _available(meminfo: dict[str, int]) -> int | None:

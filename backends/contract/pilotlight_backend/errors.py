@@ -19,7 +19,7 @@ thing and the value, and are fit for clients.
 
 from pathlib import Path
 
-from pilotlight_backend.sizes import memory_size
+from pilotlight_backend.cgroup import memory_size
 
 
 class BackendError(Exception):

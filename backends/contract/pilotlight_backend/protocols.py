@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from pilotlight_backend.guide import Vocabulary
-from pilotlight_backend.spans import Span
 from pilotlight_backend.types import (
     BakedPrompt,
     EmbedEvent,
@@ -16,6 +15,7 @@ from pilotlight_backend.types import (
     LoadProgress,
     ModelFacts,
 )
+from pilotlight_backend.verbatim import Span
 
 
 class Ticket(Protocol):

@@ -24,7 +24,7 @@ SUPPORTED = frozenset(SamplingParams.__struct_fields__) - {
     "dry_penalty_last_n",
     "dry_sequence_breakers",
 }
-"""The fields that `Sampler` honours. Mirostat and DRY are llama.cpp's alone."""
+"""The fields that `SamplerChain` honours. Mirostat and DRY are llama.cpp's alone."""
 
 _HALF, _TWO = 0.5, 2
 _COLD = 1e-6
@@ -33,7 +33,7 @@ _MANY = 1024
 """Candidates that are looked at first where only top_p says how many count."""
 
 
-class Sampler:
+class SamplerChain:
     """One request's choices: it carries the request's random state and what penalties look at."""
 
     def __init__(

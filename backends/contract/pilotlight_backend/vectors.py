@@ -5,7 +5,7 @@ from array import array
 from collections.abc import Sequence
 
 
-def unit(values: Sequence[float]) -> "array[float]":
+def normalize(values: Sequence[float]) -> "array[float]":
     """Return *values* divided by their length, as 32-bit floats; nothing but zeros stays as it is.
 
     Raises `ValueError` where one of them is no finite number.

@@ -27,7 +27,7 @@ from pilotlight_backend.protocols import (
     Engine,
     Ticket,
 )
-from pilotlight_backend.trace import trace
+from pilotlight_backend.redaction import trace
 from pilotlight_backend.types import (
     Embedded,
     EmbedEvent,

@@ -4,10 +4,8 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from pilotlight_backend.checks import check_inputs, check_request
 from pilotlight_backend.guide import Vocabulary
 from pilotlight_backend.protocols import Ticket
-from pilotlight_backend.spans import Span
 from pilotlight_backend.types import (
     BakedPrompt,
     EmbedEvent,
@@ -16,6 +14,8 @@ from pilotlight_backend.types import (
     GenerateRequest,
     ModelFacts,
 )
+from pilotlight_backend.validation import check_inputs, check_request
+from pilotlight_backend.verbatim import Span
 from pilotlight_isolation import wire
 from pilotlight_isolation.connection import Connection
 from pilotlight_isolation.process import Process

@@ -19,8 +19,8 @@ from pilotlight_backend import (
     ModelUnsupported,
     SamplingParams,
 )
+from pilotlight_backend.capacity import check_memory, context_length
 from pilotlight_backend.cgroup import available_memory
-from pilotlight_backend.checks import check_memory, context_length
 from pilotlight_backend.readahead import read_ahead
 from pilotlight_backend.split_file import parts
 from pilotlight_llama_cpp import probe, threads

@@ -210,17 +210,17 @@ class LlamaContext:
         Those *withheld* are chosen only where nothing else is allowed. With *restore* the row's
         logits are the model's own again, for `with_logprobs`. Raises `GuideFailed`.
         """
-        from pilotlight_backend import guiding  # noqa: PLC0415
+        from pilotlight_backend import guided_decoding  # noqa: PLC0415
 
         logits = self._logits(row)
         before = logits.copy() if restore else None
         if guide is not None:
-            guiding.restrict(guide, logits, self._model.suppressed)
+            guided_decoding.restrict(guide, logits, self._model.suppressed)
         if withheld:
-            guiding.withhold(logits, withheld)
+            guided_decoding.withhold(logits, withheld)
         token = self.sample(sampler, row)
         if guide is not None:
-            guiding.accept(guide, token, logits)
+            guided_decoding.accept(guide, token, logits)
         if before is not None:
             logits[:] = before
         return token

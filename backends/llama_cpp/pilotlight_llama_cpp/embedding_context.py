@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pilotlight_backend import InferenceFailed, LoadFailed
-from pilotlight_backend.vectors import unit
+from pilotlight_backend.vectors import normalize
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.batch import Decoded
@@ -138,7 +138,7 @@ class EmbeddingContext:
         if not pointer:
             raise InferenceFailed("llama.cpp gave no embedding")
         try:
-            return unit(pointer[: self.embedding_length])
+            return normalize(pointer[: self.embedding_length])
         except ValueError as error:
             raise InferenceFailed(f"llama.cpp gave no embedding: {error}") from None
 

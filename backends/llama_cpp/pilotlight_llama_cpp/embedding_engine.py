@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from pilotlight_backend import EmbedEvent, EngineStats, ModelFacts, Ticket
-from pilotlight_backend.checks import check_inputs
+from pilotlight_backend.validation import check_inputs
 from pilotlight_llama_cpp.embedding_context import EmbeddingContext
 from pilotlight_llama_cpp.embedding_thread import EmbeddingJob, EmbeddingThread
 from pilotlight_llama_cpp.model import LlamaModel

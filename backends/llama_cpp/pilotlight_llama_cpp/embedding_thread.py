@@ -17,7 +17,7 @@ from pilotlight_backend import (
     Started,
     Usage,
 )
-from pilotlight_backend.stopwatch import Stopwatch
+from pilotlight_backend.timing import RequestTimer
 from pilotlight_llama_cpp.batch import Decoded, Tokens
 from pilotlight_llama_cpp.engine_thread import EngineJob, EngineThread, Flag
 from pilotlight_llama_cpp.packing import InputPart, batches, fitting
@@ -50,7 +50,7 @@ class EmbeddingDecoder(Protocol):
 class EmbeddingJob(EngineJob):
     """A request: its inputs, what it wants to hear, and how far it is."""
 
-    __slots__ = ("embedded", "emit", "ended", "inputs", "prompt_tokens", "taken", "thread", "watch")
+    __slots__ = ("embedded", "emit", "ended", "inputs", "prompt_tokens", "taken", "thread", "timer")
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class EmbeddingJob(EngineJob):
         """Inputs that are in a step, or were."""
         self.embedded = 0
         self.ended = False
-        self.watch: Stopwatch
+        self.timer: RequestTimer
 
     def usage(self) -> Usage:
         """Return the tokens of the inputs."""
@@ -157,7 +157,7 @@ class EmbeddingThread(EngineThread[EmbeddingJob, EmbedEvent]):
 
     def _begin(self, job: EmbeddingJob) -> None:
         self._waiting -= 1
-        job.watch.admitted = self._clock()
+        job.timer.admitted = self._clock()
         self._emit(job, Started(job.prompt_tokens, 0))
 
     def _decoded(self) -> bool:
@@ -192,5 +192,5 @@ class EmbeddingThread(EngineThread[EmbeddingJob, EmbedEvent]):
             job.embedded += 1
             self._emit(job, Embedded(vector))
             if job.embedded == len(job.inputs):
-                job.watch.answering = self._clock()
+                job.timer.first_token = self._clock()
                 self._finish(job, "stop")

@@ -17,8 +17,8 @@ from pilotlight_backend import (
     Vocabulary,
 )
 from pilotlight_backend.baking import write_baked
-from pilotlight_backend.checks import check_request
-from pilotlight_backend.spans import Span, parts
+from pilotlight_backend.validation import check_request
+from pilotlight_backend.verbatim import Span, parts
 from pilotlight_llama_cpp.baking import StateOfPrompt, origin, whole_tiles
 from pilotlight_llama_cpp.generation_thread import GenerationJob, GenerationThread
 from pilotlight_llama_cpp.growing_context import GrowingContext

@@ -20,7 +20,7 @@ from pilotlight_backend import (
     Step,
     Usage,
 )
-from pilotlight_backend.stopwatch import Stopwatch
+from pilotlight_backend.timing import RequestTimer
 from pilotlight_llama_cpp.batch import Decoded
 
 logger = logging.getLogger("pilotlight.llama_cpp")
@@ -58,7 +58,7 @@ class EngineJob(ABC):
     thread: "EngineThread[Any, Any]"
     emit: Callable[[Any], None]
     ended: bool
-    watch: Stopwatch
+    timer: RequestTimer
 
     def cancel(self) -> None:
         """End the request at the next step; any thread."""
@@ -105,7 +105,7 @@ class EngineThread(ABC, Generic[J, E]):
 
     def submit(self, job: J) -> None:
         """Queue *job*; raises `EngineClosed` after `stop`."""
-        job.watch = Stopwatch(self._clock())
+        job.timer = RequestTimer(self._clock())
         with self._wake:
             if self._closing:
                 raise EngineClosed("the engine is closed")
@@ -208,7 +208,7 @@ class EngineThread(ABC, Generic[J, E]):
 
     def _finish(self, job: J, reason: FinishReason) -> None:
         if not job.ended:
-            self._end(job, Finish(reason, job.usage(), job.watch.timings(self._clock())))
+            self._end(job, Finish(reason, job.usage(), job.timer.timings(self._clock())))
 
     def _end(self, job: J, last: Finish | Failed) -> None:
         self._release(job)

@@ -18,7 +18,7 @@ from pilotlight_backend import (
     Token,
     Usage,
 )
-from pilotlight_backend.stopwatch import Stopwatch
+from pilotlight_backend.timing import RequestTimer
 from pilotlight_llama_cpp.batch import Decoded, Tokens
 from pilotlight_llama_cpp.decoder import GenerationDecoder
 from pilotlight_llama_cpp.engine_thread import EngineJob, EngineThread
@@ -42,7 +42,7 @@ class GenerationJob(Sequence, EngineJob):
         "sampling",
         "stop_tokens",
         "thread",
-        "watch",
+        "timer",
     )
 
     def __init__(
@@ -66,7 +66,7 @@ class GenerationJob(Sequence, EngineJob):
         self.guide = request.guide
         self.sampler: Any = None
         self.ended = False
-        self.watch: Stopwatch
+        self.timer: RequestTimer
 
     def withheld(self) -> Tokens:
         """Return the tokens that the next one may not be."""
@@ -198,7 +198,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             self._evaluate(runs)
 
     def _start(self, job: GenerationJob) -> None:
-        job.watch.admitted = self._clock()
+        job.timer.admitted = self._clock()
         self._decoder.expect(len(job.prompt))
         slot = job.slot
         if slot is not None and not self._prepare(slot, job):
@@ -282,8 +282,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             logger.warning("a request ends: %s", error, exc_info=error.__cause__)
             self._end(job, Failed(error))
             return
-        if job.watch.answering is None:
-            job.watch.answering = self._clock()
+        if job.timer.first_token is None:
+            job.timer.first_token = self._clock()
         self._scheduler.sampled(job, token)
         self._completion_tokens += 1
         piece, ends = self._decoder.token(token)

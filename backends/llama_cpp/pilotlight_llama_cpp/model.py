@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pilotlight_backend import EngineClosed, InferenceFailed, ModelFileInvalid, Vocabulary, memory
+from pilotlight_backend import EngineClosed, InferenceFailed, ModelFileInvalid, Vocabulary, malloc
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.native import library
 
@@ -209,4 +209,4 @@ class LlamaModel:
             pointer, self.pointer = self.pointer, None
         if pointer:
             self.lib.llama_model_free(pointer)
-            memory.trim()
+            malloc.trim()

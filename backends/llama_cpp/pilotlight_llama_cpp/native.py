@@ -8,7 +8,7 @@ import threading
 from types import ModuleType
 from typing import Any
 
-from pilotlight_backend import memory
+from pilotlight_backend import malloc
 from pilotlight_llama_cpp import aborts, logs
 
 _lock = threading.Lock()
@@ -20,7 +20,7 @@ def library() -> Any:
     global _library  # noqa: PLW0603 - llama_backend_init is once per process, as the library is
     with _lock:
         if _library is None:
-            memory.limit_arenas()
+            malloc.limit_arenas()
             binding = _import_binding()
             logs.install(binding)
             aborts.install(binding._lib)  # noqa: SLF001

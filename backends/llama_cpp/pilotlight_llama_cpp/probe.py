@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pilotlight_backend import ModelFacts, ModelFileInvalid, ModelUnsupported
-from pilotlight_backend.small_file import is_regular
+from pilotlight_backend.bounded_read import is_regular
 from pilotlight_backend.split_file import parts
 from pilotlight_llama_cpp import footprint
 from pilotlight_llama_cpp.gguf import MAGIC, Header

@@ -12,8 +12,8 @@ from pilotlight_backend import (
     ModelFacts,
     ModelFileInvalid,
 )
+from pilotlight_backend.capacity import check_memory, context_length
 from pilotlight_backend.cgroup import granted_cpus
-from pilotlight_backend.checks import check_memory, context_length
 from pilotlight_backend.readahead import read_ahead
 from pilotlight_onnx import probe
 

@@ -11,8 +11,8 @@ from pilotlight_backend import (
     Ticket,
     Vocabulary,
 )
-from pilotlight_backend.checks import check_request
-from pilotlight_backend.spans import Span, parts
+from pilotlight_backend.validation import check_request
+from pilotlight_backend.verbatim import Span, parts
 from pilotlight_onnx.model import OnnxModel
 from pilotlight_onnx.runner import Job, Runner
 from pilotlight_onnx.slots import Slots

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from pilotlight_backend import EngineClosed, LoadFailed, ModelFileInvalid, memory
+from pilotlight_backend import EngineClosed, LoadFailed, ModelFileInvalid, malloc
 from pilotlight_backend.logits import Logits
 from pilotlight_onnx.native import NativeError, create, library
 from pilotlight_onnx.probe import ModelSection
@@ -145,7 +145,7 @@ class OnnxModel:
         if tokenizer:
             self.lib.OgaDestroyTokenizer(tokenizer)
             self.lib.OgaDestroyModel(self.pointer)
-            memory.trim()
+            malloc.trim()
 
 
 class OnnxGenerator:

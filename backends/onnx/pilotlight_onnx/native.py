@@ -17,7 +17,7 @@ from ctypes import POINTER, c_char_p, c_double, c_int32, c_int64, c_size_t, c_vo
 from pathlib import Path
 from typing import Any
 
-from pilotlight_backend import memory
+from pilotlight_backend import malloc
 
 _OUT = POINTER(c_void_p)
 _TOKENS = POINTER(c_int32)
@@ -75,7 +75,7 @@ def library() -> Any:
 
 
 def _load() -> Any:
-    memory.limit_arenas()
+    malloc.limit_arenas()
     # Read when the library is loaded. Without it, ONNX Runtime's wheel writes a device id and a
     # database below ~/.cache at the first model, and opens sockets to report.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"

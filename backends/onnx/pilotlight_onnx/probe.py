@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Struct
 
 from pilotlight_backend import ModelFacts, ModelFileInvalid
+from pilotlight_backend.bounded_read import read_bounded
 from pilotlight_backend.decode_errors import describe
-from pilotlight_backend.small_file import read_small
 from pilotlight_onnx import onnx_file, vocabulary
 
 CONFIG = "genai_config.json"
@@ -174,7 +174,7 @@ def _check(folder: Path, model: ModelSection) -> None:
 
 def _read(path: Path, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(read_small(path), type=kind)
+        return msgspec.json.decode(read_bounded(path), type=kind)
     except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise ModelFileInvalid(path, f"it cannot be read: {describe(error)}") from error
 
@@ -182,7 +182,7 @@ def _read(path: Path, kind: type[T]) -> T:
 def _template(folder: Path, config: _TokenizerConfig) -> str | None:
     path = folder / _TEMPLATE
     try:
-        return read_small(path).decode()
+        return read_bounded(path).decode()
     except FileNotFoundError:
         pass
     except (OSError, UnicodeDecodeError) as error:

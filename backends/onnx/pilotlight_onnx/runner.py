@@ -24,9 +24,9 @@ from pilotlight_backend import (
     Step,
     Usage,
 )
-from pilotlight_backend.choosing import Chooser
 from pilotlight_backend.logits import Logits
-from pilotlight_backend.stopwatch import Stopwatch
+from pilotlight_backend.timing import RequestTimer
+from pilotlight_backend.token_sampler import TokenSampler
 from pilotlight_onnx.slots import Slot, Slots, chunks
 
 logger = logging.getLogger("pilotlight.onnx")
@@ -90,7 +90,7 @@ class Job:
         self.limit = limit
         self.shares_prompt = request.shares_prompt
         self.stop_tokens = request.stop_token_ids
-        self.chooser = Chooser(
+        self.sampler = TokenSampler(
             request, ends=ends, context_length=context_length or len(request.prompt)
         )
         self.cached_tokens = 0
@@ -99,7 +99,7 @@ class Job:
         self.prefilling: RunnerGenerator | None = None
         """The generator that reads its prompt: a cancel terminates it."""
         self.ended = False
-        self.watch: Stopwatch
+        self.timer: RequestTimer
 
     def cancel(self) -> None:
         """End the request at the next step; any thread."""
@@ -149,7 +149,7 @@ class Runner:
 
     def submit(self, job: Job) -> None:
         """Queue *job*; raises `EngineClosed` after `stop`."""
-        job.watch = Stopwatch(self._clock())
+        job.timer = RequestTimer(self._clock())
         with self._changed:
             if self._closing:
                 raise EngineClosed("the engine is closed")
@@ -235,7 +235,7 @@ class Runner:
                     return None
                 if self._slots.first_choice() is slot:
                     job = self._slots.admit(slot)
-                    job.watch.admitted = self._clock()
+                    job.timer.admitted = self._clock()
                     self._cached_tokens += job.cached_tokens
                     self._emit(job, Started(len(job.prompt), job.cached_tokens))
                     self._changed.notify_all()  # the next in the queue may be another slot's
@@ -252,10 +252,10 @@ class Runner:
         self._begin_step(slot)
         generator = self._read_prompt(slot, job)
         while True:
-            told = job.chooser.choose(generator.logits(), self._model.piece)
+            told = job.sampler.sample(generator.logits(), self._model.piece)
             token = told.id
-            if job.watch.answering is None:
-                job.watch.answering = self._clock()
+            if job.timer.first_token is None:
+                job.timer.first_token = self._clock()
             job.completion_tokens += 1
             self._count(completion_tokens=1)
             if self._model.is_end(token) or token in job.stop_tokens:
@@ -342,7 +342,7 @@ class Runner:
         return Failed(EngineClosed("the engine was closed before the request ended"))
 
     def _finish(self, job: Job, reason: FinishReason) -> Finish:
-        return Finish(reason, job.usage(), job.watch.timings(self._clock()))
+        return Finish(reason, job.usage(), job.timer.timings(self._clock()))
 
     def _end(self, slot: Slot[Job] | None, job: Job, last: Finish | Failed) -> None:
         with self._changed:

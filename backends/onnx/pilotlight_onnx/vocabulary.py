@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from pilotlight_backend import ModelFileInvalid
+from pilotlight_backend.bounded_read import read_bounded
 from pilotlight_backend.decode_errors import describe
-from pilotlight_backend.small_file import read_small
 
 FILE_NAME = "tokenizer.json"
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -44,7 +44,7 @@ class OnnxVocabulary:
         """Read the folder's `tokenizer.json`. Raises `ModelFileInvalid`."""
         path = folder / FILE_NAME
         try:
-            file = msgspec.json.decode(read_small(path), type=_TokenizerFile)
+            file = msgspec.json.decode(read_bounded(path), type=_TokenizerFile)
         except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise ModelFileInvalid(path, f"it cannot be read: {describe(error)}") from error
         vocab = file.model.vocab

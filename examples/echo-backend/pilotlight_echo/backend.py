@@ -6,7 +6,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from pilotlight_backend import Engine, LoadOptions, LoadProgress, ModelFacts
-from pilotlight_backend.checks import check_memory, context_length
+from pilotlight_backend.capacity import check_memory, context_length
 from pilotlight_echo import tokenizer
 from pilotlight_echo.file import SUFFIX, read_file
 

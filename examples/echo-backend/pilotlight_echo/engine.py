@@ -21,8 +21,8 @@ from pilotlight_backend import (
     Ticket,
     Vocabulary,
 )
-from pilotlight_backend.checks import check_request
-from pilotlight_backend.spans import Span
+from pilotlight_backend.validation import check_request
+from pilotlight_backend.verbatim import Span
 from pilotlight_echo import tokenizer
 from pilotlight_echo.job import Job
 from pilotlight_echo.model import Cache, Model
@@ -185,7 +185,7 @@ class EchoEngine:
         job.pending = job.pending[self._chunk :]
         if job.pending:
             return
-        token = job.chooser.choose(self._model.logits(slot.cache), tokenizer.PIECES.__getitem__)
+        token = job.sampler.sample(self._model.logits(slot.cache), tokenizer.PIECES.__getitem__)
         job.count_token()
         with self._changed:
             self._completion_tokens += 1

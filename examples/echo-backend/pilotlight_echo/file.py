@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from pilotlight_backend import ModelFileInvalid
+from pilotlight_backend.bounded_read import read_bounded
 from pilotlight_backend.decode_errors import describe
-from pilotlight_backend.small_file import read_small
 
 SUFFIX = ".echo"
 
@@ -26,7 +26,7 @@ class EchoFile(Struct, frozen=True, forbid_unknown_fields=True):
 def read_file(path: Path) -> EchoFile:
     """Read the model file at *path*; raises `ModelFileInvalid`."""
     try:
-        return msgspec.json.decode(read_small(path), type=EchoFile)
+        return msgspec.json.decode(read_bounded(path), type=EchoFile)
     except OSError as error:
         raise ModelFileInvalid(path, f"it cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

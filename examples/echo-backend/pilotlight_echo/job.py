@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from pilotlight_backend import EngineEvent, Finish, FinishReason, GenerateRequest, Usage
-from pilotlight_backend.choosing import Chooser
-from pilotlight_backend.stopwatch import Stopwatch
+from pilotlight_backend.timing import RequestTimer
+from pilotlight_backend.token_sampler import TokenSampler
 from pilotlight_echo import tokenizer
 
 
@@ -25,13 +25,13 @@ class Job:
         self.emit = emit
         self.limit = min(request.max_tokens, context_length - len(request.prompt))
         self.stops = request.stop_token_ids | {tokenizer.END}
-        self.chooser = Chooser(request, ends=(tokenizer.END,), context_length=context_length)
+        self.sampler = TokenSampler(request, ends=(tokenizer.END,), context_length=context_length)
         self.pending: Sequence[int] = ()
         """Tokens to evaluate: what is left of the prompt, then the last token of the answer."""
         self.cached_tokens = 0
         self.completion_tokens = 0
         self.cancelled = False
-        self.watch = Stopwatch(time.perf_counter())
+        self.timer = RequestTimer(time.perf_counter())
         self._changed = changed
 
     def cancel(self) -> None:
@@ -42,20 +42,20 @@ class Job:
 
     def start(self, cached_tokens: int) -> None:
         """Note that it has a slot, which holds so many tokens of its prompt."""
-        self.watch.admitted = time.perf_counter()
+        self.timer.admitted = time.perf_counter()
         self.cached_tokens = cached_tokens
         self.pending = self.prompt[cached_tokens:]
 
     def count_token(self) -> None:
         """Note that a token was sampled."""
-        if self.watch.answering is None:
-            self.watch.answering = time.perf_counter()
+        if self.timer.first_token is None:
+            self.timer.first_token = time.perf_counter()
         self.completion_tokens += 1
 
     @property
     def prefills(self) -> bool:
         """Whether its prompt is still being evaluated."""
-        return self.watch.answering is None
+        return self.timer.first_token is None
 
     def finish(self, reason: FinishReason) -> Finish:
         """Return its last event."""
@@ -64,4 +64,4 @@ class Job:
             completion_tokens=self.completion_tokens,
             cached_tokens=self.cached_tokens,
         )
-        return Finish(reason, usage, self.watch.timings(time.perf_counter()))
+        return Finish(reason, usage, self.timer.timings(time.perf_counter()))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from pilotlight_backend.spans import Span, parts
+from pilotlight_backend.verbatim import Span, parts
 
 CONTROL = ("<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
 PIECES = (*(bytes([byte]) for byte in range(256)), *(name.encode() for name in CONTROL))

@@ -32,7 +32,7 @@ from pilotlight_backend import (
     Ticket,
     Vocabulary,
 )
-from pilotlight_backend.spans import Span
+from pilotlight_backend.verbatim import Span
 
 _LONG = 8192
 """Characters of a text from which on it is tokenised in a thread: fewer take under a millisecond,

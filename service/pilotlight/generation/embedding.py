@@ -21,7 +21,7 @@ from pilotlight.scheduling.lease import ModelLeases
 from pilotlight.scheduling.throughput import Throughput
 from pilotlight_backend import BackendError, Failed, InvalidParameter
 from pilotlight_backend import ContextLengthExceeded as InputTooLong
-from pilotlight_backend.vectors import unit
+from pilotlight_backend.vectors import normalize
 
 
 class EmbeddingParams(Struct, frozen=True, kw_only=True):
@@ -130,7 +130,7 @@ def shortened(vector: "array[float]", dimensions: int | None) -> "array[float]":
     """
     if dimensions is None or dimensions == len(vector):
         return vector
-    return unit(vector[:dimensions])
+    return normalize(vector[:dimensions])
 
 
 def _check_dimensions(model: LoadedModel, dimensions: int | None) -> None:

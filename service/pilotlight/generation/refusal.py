@@ -12,7 +12,7 @@ from pilotlight_backend import (
     SamplingParams,
 )
 from pilotlight_backend import ContextLengthExceeded as PromptTooLong
-from pilotlight_backend.checks import check_request
+from pilotlight_backend.validation import check_request
 
 _REQUEST_FIELDS = frozenset(
     {

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from pilotlight.models.catalog import ModelEntry
-from pilotlight_backend import LoadOptions, ModelFacts, checks
+from pilotlight_backend import LoadOptions, ModelFacts, capacity
 
 PROCESS_BYTES = 32 << 20
 """What a process of its own takes beside its model: an interpreter, and the backend's libraries."""
@@ -22,7 +22,7 @@ class Resident(Struct, frozen=True):
 
 def memory_need(facts: ModelFacts, options: LoadOptions) -> int:
     """Return the bytes that a model takes once loaded with *options*."""
-    return checks.memory_need(facts, options, checks.served_length(facts, options))
+    return capacity.memory_need(facts, options, capacity.served_length(facts, options))
 
 
 def choose(residents: Sequence[Resident], need: int, budget: int | None) -> list[ModelEntry] | None:

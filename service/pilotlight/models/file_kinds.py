@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from pilotlight_backend.small_file import is_regular
+from pilotlight_backend.bounded_read import is_regular
 
 _GGUF = b"GGUF"  # https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 _GENAI = "genai_config.json"

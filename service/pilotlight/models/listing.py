@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.registry import BackendBroken, Registry
 from pilotlight_backend import BackendError, LoadOptions, ModelFacts, ModelUnsupported
-from pilotlight_backend.checks import served_length
-from pilotlight_backend.places import without_folders
+from pilotlight_backend.capacity import served_length
+from pilotlight_backend.redaction import without_folders
 
 
 class ListedModel(Struct, frozen=True):

@@ -36,7 +36,7 @@ from pilotlight.observability.model_gauges import ModelSnapshot
 from pilotlight.retry_after import after_load
 from pilotlight.schema.models import ModelState
 from pilotlight_backend import Backend, EngineStats, InferenceFailed, LoadOptions
-from pilotlight_backend.sizes import memory_size
+from pilotlight_backend.cgroup import memory_size
 
 logger = logging.getLogger(__name__)
 

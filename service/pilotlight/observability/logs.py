@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from pilotlight.config import Settings
 from pilotlight.observability.request_watch import RequestWatch, TraceContext, current
-from pilotlight_backend.trace import trace
+from pilotlight_backend.redaction import trace
 
 
 class _Formatter(logging.Formatter):

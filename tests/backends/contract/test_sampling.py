@@ -8,7 +8,7 @@ import pytest
 
 from pilotlight_backend import InferenceFailed, SamplingParams
 from pilotlight_backend.logits import largest, with_logprobs
-from pilotlight_backend.sampling import Sampler
+from pilotlight_backend.sampling import SamplerChain
 from pilotlight_llama_cpp.native import library
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ def array(*values):
 
 
 def sampler(*prompt, **params):
-    return Sampler(SamplingParams(**params), prompt, context_length=CONTEXT)
+    return SamplerChain(SamplingParams(**params), prompt, context_length=CONTEXT)
 
 
 def kept(logits, **params):
@@ -273,7 +273,9 @@ def test_penalties_on_the_window(penalties, length):
     """The last 64 tokens count, of the prompt and then of the answer, each as often as it came."""
     random = np.random.default_rng(length)
     seen = random.integers(0, 30, length).tolist()
-    one = Sampler(SamplingParams(temperature=0.0, **penalties), tuple(seen), context_length=CONTEXT)
+    one = SamplerChain(
+        SamplingParams(temperature=0.0, **penalties), tuple(seen), context_length=CONTEXT
+    )
     short = {name.removesuffix("_penalty"): value for name, value in penalties.items()}
     for step in range(80):
         logits = noise(40, seed=step)

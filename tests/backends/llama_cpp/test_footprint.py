@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.random_families import GENERATES
 from pilotlight_backend import LoadOptions
-from pilotlight_backend.checks import memory_need
+from pilotlight_backend.capacity import memory_need
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_llama_cpp.probe import probe
 

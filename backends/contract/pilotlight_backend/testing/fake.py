@@ -18,7 +18,7 @@ from threading import Condition
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pilotlight_backend.checks import context_length
+from pilotlight_backend.capacity import context_length
 from pilotlight_backend.errors import (
     BackendError,
     InsufficientMemory,

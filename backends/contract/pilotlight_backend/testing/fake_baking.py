@@ -3,10 +3,10 @@
 import zlib
 
 from pilotlight_backend.baking import Origin, open_baked, write_baked
-from pilotlight_backend.checks import check_request
 from pilotlight_backend.errors import EngineClosed
 from pilotlight_backend.testing.fake_engine import FakeEngine
 from pilotlight_backend.types import BakedPrompt, GenerateRequest, LoadOptions, ModelFacts
+from pilotlight_backend.validation import check_request
 
 _STATE_BYTES = 8  # a token
 

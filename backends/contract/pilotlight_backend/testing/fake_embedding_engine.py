@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from threading import Condition, Event, Thread, current_thread
 from typing import Literal
 
-from pilotlight_backend.checks import check_inputs
 from pilotlight_backend.errors import ContextLengthExceeded, EngineClosed, InferenceFailed
 from pilotlight_backend.protocols import Ticket
-from pilotlight_backend.stopwatch import Stopwatch
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import FakeModel
 from pilotlight_backend.testing.fake_tokenizer import tokenizer_of
+from pilotlight_backend.timing import RequestTimer
 from pilotlight_backend.types import (
     Embedded,
     EmbedEvent,
@@ -27,7 +26,8 @@ from pilotlight_backend.types import (
     Started,
     Usage,
 )
-from pilotlight_backend.vectors import unit
+from pilotlight_backend.validation import check_inputs
+from pilotlight_backend.vectors import normalize
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class _Request:
     inputs: Sequence[Sequence[int]]
     emit: Callable[[EmbedEvent], None]
     changed: Condition
-    watch: Stopwatch
+    timer: RequestTimer
     embedded: int = 0
     cancelled: bool = False
 
@@ -114,7 +114,7 @@ class FakeEmbeddingEngine:
             for one in inputs:
                 if longest is not None and len(one) > longest:
                     raise ContextLengthExceeded(len(one), longest)
-            request = _Request(inputs, emit, self._changed, Stopwatch(time.monotonic()))
+            request = _Request(inputs, emit, self._changed, RequestTimer(time.monotonic()))
             self.requests.append(tuple(map(tuple, inputs)))
             self._queue.append(request)
             self._changed.notify_all()
@@ -182,7 +182,7 @@ class FakeEmbeddingEngine:
             started, self._queue = self._queue[:count], self._queue[count:]
             self._running += started
         for request in started:
-            request.watch.admitted = time.monotonic()
+            request.timer.admitted = time.monotonic()
             self._emit(request, Started(request.tokens, 0))
 
     def _step(self) -> None:
@@ -203,12 +203,12 @@ class FakeEmbeddingEngine:
         self._prompt_tokens += len(tokens)
         self._emit(request, Embedded(vector_of(tokens, self._facts.embedding_length)))
         if request.embedded == len(request.inputs):
-            request.watch.answering = time.monotonic()
+            request.timer.first_token = time.monotonic()
             self._end(request, self._finish(request, "stop"))
 
     def _finish(self, request: _Request, reason: Literal["stop", "cancelled"]) -> Finish:
         usage = Usage(prompt_tokens=request.tokens, completion_tokens=0)
-        return Finish(reason, usage, request.watch.timings(time.monotonic()))
+        return Finish(reason, usage, request.timer.timings(time.monotonic()))
 
     def _end(self, request: _Request, event: Finish | Failed) -> None:
         # It is out of the way before the last event leaves, so whoever sees that sees it too.
@@ -233,4 +233,4 @@ def vector_of(tokens: Sequence[int], length: int) -> "array[float]":
             math.sin((index + 1) * (token + 1) * place) for place, token in enumerate(tokens, 1)
         )
 
-    return unit([number(index) for index in range(length)])
+    return normalize([number(index) for index in range(length)])

@@ -10,7 +10,6 @@ from itertools import chain, cycle, islice, repeat
 from threading import Condition, Event, Thread, current_thread
 
 from pilotlight_backend import placement
-from pilotlight_backend.checks import check_request
 from pilotlight_backend.errors import (
     BackendError,
     ContextLengthExceeded,
@@ -22,7 +21,6 @@ from pilotlight_backend.errors import (
 from pilotlight_backend.guide import Guide, Vocabulary
 from pilotlight_backend.placement import common_prefix
 from pilotlight_backend.protocols import Ticket
-from pilotlight_backend.spans import Span, parts
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import FakeModel
 from pilotlight_backend.testing.fake_tokenizer import reply_of, tokenizer_of
@@ -43,6 +41,8 @@ from pilotlight_backend.types import (
     Token,
     Usage,
 )
+from pilotlight_backend.validation import check_request
+from pilotlight_backend.verbatim import Span, parts
 
 logger = logging.getLogger(__name__)
 
@@ -399,18 +399,18 @@ class FakeEngine:
         # Tests that guide nothing need no numpy.
         import numpy as np  # noqa: PLC0415
 
-        from pilotlight_backend import guiding  # noqa: PLC0415
+        from pilotlight_backend import guided_decoding  # noqa: PLC0415
 
         scores = -np.arange(self._tokenizer.size, dtype=np.float32)
         scores[self._eos()] = 1
         scores[wanted] = 2
-        guiding.restrict(guide, scores)
+        guided_decoding.restrict(guide, scores)
         if request.ignore_eos:
-            guiding.withhold(scores, [self._eos()])
+            guided_decoding.withhold(scores, [self._eos()])
         if sequence.completion < request.min_tokens:
-            guiding.withhold(scores, [self._eos(), *request.stop_token_ids])
+            guided_decoding.withhold(scores, [self._eos(), *request.stop_token_ids])
         token = int(scores.argmax())
-        guiding.accept(guide, token, scores)
+        guided_decoding.accept(guide, token, scores)
         return token
 
     def _told(self, token: int, wanted: int, logprobs: int | None) -> Token:

@@ -9,7 +9,7 @@ from pilotlight.models.registry import BackendBroken
 from pilotlight_backend import BackendError, ModelFileInvalid
 from pilotlight_backend import InsufficientMemory as TooLittleMemory
 from pilotlight_backend import ModelUnsupported as FileUnsupported
-from pilotlight_backend.places import without_folders
+from pilotlight_backend.redaction import without_folders
 
 logger = logging.getLogger(__name__)
 

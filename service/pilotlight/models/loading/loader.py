@@ -13,7 +13,7 @@ from pilotlight.models.loading.abandon import Stalled, in_thread
 from pilotlight.models.loading.history import LoadHistory, model_key
 from pilotlight.models.loading.progress import LoadTimes, LoadWatch, stall
 from pilotlight.models.registry import Registry
-from pilotlight_backend import Backend, BaseEngine, LoadOptions, ModelFacts, checks
+from pilotlight_backend import Backend, BaseEngine, LoadOptions, ModelFacts, capacity
 
 _KILLED_WITHIN = 5.0
 """Seconds in which the process of a load that is given up ends; else it counts as hanging."""
@@ -38,7 +38,7 @@ class Order(Struct, frozen=True):
 
     def fitting(self, room: int) -> str:
         """Return which options would let it fit into *room* bytes, for people."""
-        return checks.fitting(self.facts, self.options, room - self._process)
+        return capacity.fitting(self.facts, self.options, room - self._process)
 
     @property
     def _process(self) -> int:

@@ -11,7 +11,7 @@ LIMIT = 64 << 20
 """Bytes; a configuration has some thousands, the largest tokenisers have 35 million."""
 
 
-def read_small(path: Path, limit: int = LIMIT) -> bytes:
+def read_bounded(path: Path, limit: int = LIMIT) -> bytes:
     """Return what is in the file at *path*; raises `OSError`, for what is larger or no file too."""
     # A pipe is opened without waiting for its writer; on a file it changes nothing.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))

@@ -1,11 +1,13 @@
-"""How an exception is logged: what it is and where it came from, and not what it says. Pure.
+"""What errors may say: to clients no folder of the server, in the log no text of a request. Pure.
 
-What a library puts into its messages nobody knows: a UnicodeEncodeError holds the whole text that
-it was raised for, which may be a prompt.
+Libraries put paths and texts into their messages: an `OSError` has the file's path, and a
+`UnicodeEncodeError` has the whole text that it was raised for, which may be a prompt.
 """
 
+import re
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 from pilotlight_backend.errors import (
     BakingRefused,
@@ -13,6 +15,24 @@ from pilotlight_backend.errors import (
     LoadFailed,
     ModelFileInvalid,
 )
+
+_FOLDERS = re.compile(r"""(?<![\w.:/~-])~?/(?:[^\s/'"():,;]+/)+""")
+"""An absolute path up to its last part. What stands behind a letter or a slash is no such path, but
+the middle of a relative one or of an address."""
+
+
+def without_folders(text: str, model: Path) -> str:
+    """Return *text* with its absolute paths cut: below *model*'s folder to there, others to a name.
+
+    Native libraries put paths into what they say, and so does `OSError`. The model's own folder is
+    cut first, since its name may hold what ends a path in a text, such as a space. What is not
+    UTF-8 in a name is a `?`: JSON cannot hold it.
+    """
+    for path in (model, model.absolute()):
+        if len(path.parent.parts) > 1:
+            text = text.replace(f"{path.parent}/", "")
+    return _FOLDERS.sub("", text).encode("utf-8", "replace").decode()
+
 
 _SAYS_NO_CONTENT = (ModelFileInvalid, LoadFailed, BakingRefused, EngineClosed)
 """Errors that are raised where nobody's request is at hand, or say nothing of one."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pilotlight_backend.sizes import memory_size
+from pilotlight_backend.cgroup import memory_size
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight_backend.places import without_folders
+from pilotlight_backend.redaction import without_folders
 
 
 @pytest.mark.parametrize(

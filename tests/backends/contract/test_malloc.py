@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight_backend import memory
+from pilotlight_backend import malloc
 
 BLOCK, BLOCKS = 64 << 10, 1024
 
@@ -31,7 +31,7 @@ def test_freed_memory_is_given_back():
         libc.free(block)
     kept = resident()
 
-    memory.trim()
+    malloc.trim()
 
     assert kept - resident() > BLOCK * BLOCKS // 2
     libc.free(last)
@@ -40,10 +40,10 @@ def test_freed_memory_is_given_back():
 def test_again_is_no_fault():
     """Both may be asked for as often as models come and go."""
     for _ in range(2):
-        memory.limit_arenas()
-        memory.trim()
+        malloc.limit_arenas()
+        malloc.trim()
 
 
 def test_another_c_library_is_left_alone():
     """Neither function is there in musl."""
-    memory._call("no_such_function", 1)
+    malloc._call("no_such_function", 1)

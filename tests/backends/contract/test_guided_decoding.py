@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pilotlight_backend import GuideFailed
-from pilotlight_backend.guiding import accept, restrict
+from pilotlight_backend.guided_decoding import accept, restrict
 
 
 class Only:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pilotlight_backend import GuideFailed, InvalidParameter, LoadFailed, ModelFileInvalid
-from pilotlight_backend.trace import trace
+from pilotlight_backend.redaction import trace
 
 PROMPT = "xyzzyplugh"
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-from pilotlight_backend import guiding
+from pilotlight_backend import guided_decoding
 from pilotlight_backend.logits import Logits, with_logprobs
-from pilotlight_backend.sampling import Sampler
+from pilotlight_backend.sampling import SamplerChain
 from pilotlight_backend.types import GenerateRequest, Token
 
 
-class Chooser:
+class TokenSampler:
     """One request's choices: its guide, its ends, its sampling, its log probabilities.
 
     It carries what these remember of the tokens before; one thread at a time.
@@ -18,7 +18,7 @@ class Chooser:
         self, request: GenerateRequest, *, ends: Sequence[int], context_length: int
     ) -> None:
         """Note what *request* wants; *ends* are the tokens that end a generation."""
-        self._sampler = Sampler(request.sampling, request.prompt, context_length=context_length)
+        self._chain = SamplerChain(request.sampling, request.prompt, context_length=context_length)
         self._guide = request.guide
         self._logprobs = request.logprobs
         self._ends = ends
@@ -26,26 +26,26 @@ class Chooser:
         self._ignore_eos = request.ignore_eos
         self._unstopped = request.min_tokens
 
-    def choose(self, logits: Logits, piece: Callable[[int], bytes]) -> Token:
+    def sample(self, logits: Logits, piece: Callable[[int], bytes]) -> Token:
         """Choose the next token, whose bytes *piece* returns; *logits* may be changed.
 
         Raises `GuideFailed` where the guide fails or leaves nothing to choose, and
         `InferenceFailed` where the scores are no numbers.
         """
         if self._logprobs is None:
-            token = self._choose(logits)
+            token = self._sample(logits)
             return Token(token, piece(token))
-        token = self._choose(logits.copy())  # probabilities are the model's own
+        token = self._sample(logits.copy())  # probabilities are the model's own
         return with_logprobs(token, logits, self._logprobs, piece)
 
-    def _choose(self, logits: Logits) -> int:
+    def _sample(self, logits: Logits) -> int:
         if self._guide is not None:
-            guiding.restrict(self._guide, logits)
+            guided_decoding.restrict(self._guide, logits)
         if withheld := self._withheld():
-            guiding.withhold(logits, withheld)
-        token = self._sampler.sample(logits)
+            guided_decoding.withhold(logits, withheld)
+        token = self._chain.sample(logits)
         if self._guide is not None:
-            guiding.accept(self._guide, token, logits)
+            guided_decoding.accept(self._guide, token, logits)
         self._unstopped -= 1
         return token
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from pilotlight_backend import InsufficientMemory, LoadOptions, ModelFacts, cgroup, checks
+from pilotlight_backend import InsufficientMemory, LoadOptions, ModelFacts, capacity, cgroup
 
 MB = 1_000_000
 FACTS = ModelFacts(
@@ -32,27 +32,29 @@ OPTIONS = LoadOptions(parallel=4, context_length=32_768)
 )
 def test_longest_context_that_fits(room, remedy):
     """It fits, and 256 tokens more would not."""
-    assert checks.fitting(FACTS, OPTIONS, room) == remedy
+    assert capacity.fitting(FACTS, OPTIONS, room) == remedy
 
 
 def test_length_is_at_most_the_one_in_force():
     """Not more than was asked for, than was trained, or than the default."""
-    assert checks.fitting(FACTS, replace(OPTIONS, context_length=512), 10**12).startswith(
+    assert capacity.fitting(FACTS, replace(OPTIONS, context_length=512), 10**12).startswith(
         "context_length 512 "
     )
-    assert checks.fitting(replace(FACTS, context_length=2048), OPTIONS, 10**12).startswith(
+    assert capacity.fitting(replace(FACTS, context_length=2048), OPTIONS, 10**12).startswith(
         "context_length 2048 "
     )
-    assert checks.fitting(FACTS, LoadOptions(parallel=4), 10**12).startswith("context_length 4096 ")
+    assert capacity.fitting(FACTS, LoadOptions(parallel=4), 10**12).startswith(
+        "context_length 4096 "
+    )
 
 
 def test_model_without_a_cache_for_each_token():
     """A recurrent state is as large for any length: it fits, or nothing does."""
     recurrent = replace(FACTS, kv_bytes_per_token=0, state_bytes=50 * MB)
-    assert checks.fitting(recurrent, OPTIONS, 799 * MB) == (
+    assert capacity.fitting(recurrent, OPTIONS, 799 * MB) == (
         "context_length 32768 with parallel 1 would fit"
     )
-    assert checks.fitting(recurrent, OPTIONS, 649 * MB) == "no context_length would fit"
+    assert capacity.fitting(recurrent, OPTIONS, 649 * MB) == "no context_length would fit"
 
 
 def test_the_length_that_is_suggested_is_accepted(monkeypatch):
@@ -60,10 +62,10 @@ def test_the_length_that_is_suggested_is_accepted(monkeypatch):
     room = 5_000 * MB
     monkeypatch.setattr(cgroup, "available_memory", lambda: room)
     with pytest.raises(InsufficientMemory) as caught:
-        checks.check_memory(FACTS, OPTIONS)
+        capacity.check_memory(FACTS, OPTIONS)
     assert str(caught.value) == (
         "the model needs 13.71 GB of memory, 5.00 GB are available; context_length 10752 would fit"
     )
-    checks.check_memory(
+    capacity.check_memory(
         replace(FACTS, context_length=10_752), replace(OPTIONS, context_length=10_752)
     )

@@ -1,0 +1,80 @@
+"""How much a model needs, and how much context it gets: the same rule for every backend."""
+
+import logging
+
+from msgspec.structs import replace
+
+from pilotlight_backend import cgroup
+from pilotlight_backend.errors import InsufficientMemory
+from pilotlight_backend.types import LoadOptions, ModelFacts
+
+logger = logging.getLogger("pilotlight.backend")
+
+DEFAULT_CONTEXT_LENGTH = 4096
+_LENGTH_STEP = 256
+"""Tokens to whose multiples a length that would fit is rounded down; fewer are no use."""
+
+
+def context_length(facts: ModelFacts, options: LoadOptions) -> int:
+    """Return the context length in force: as asked for, else 4096; at most as trained.
+
+    Beyond what was trained a model has no positions, or answers badly. llama-server caps the
+    length in the same way (`server-context.cpp`, `n_ctx_slot`).
+    """
+    length = served_length(facts, options)
+    if options.context_length is not None and options.context_length > length:
+        logger.warning(
+            "%s: context_length is reduced from %d to %d tokens, with which the model was trained",
+            facts.path.name,
+            options.context_length,
+            length,
+        )
+    return length
+
+
+def served_length(facts: ModelFacts, options: LoadOptions) -> int:
+    """Return what `context_length` does, and log nothing: for those who only look."""
+    asked = DEFAULT_CONTEXT_LENGTH if options.context_length is None else options.context_length
+    return min(facts.context_length, asked)
+
+
+def check_memory(facts: ModelFacts, options: LoadOptions) -> None:
+    """Raise `InsufficientMemory` where weights and KV cache cannot fit.
+
+    Without it the kernel would end the whole process. *facts* hold the context length in force.
+    """
+    available = cgroup.available_memory()
+    if available is None or options.gpu_layers:
+        return
+    required = memory_need(facts, options, facts.context_length)
+    if required > available:
+        raise InsufficientMemory(required, available, fitting(facts, options, available))
+
+
+def fitting(facts: ModelFacts, options: LoadOptions, room: int) -> str:
+    """Return which `context_length` and `parallel` would let the model fit into *room* bytes."""
+    for parallel in dict.fromkeys((options.parallel, 1)):
+        fewer = replace(options, parallel=parallel)
+        # What a model needs is linear in the context length.
+        fixed = memory_need(facts, fewer, 0)
+        each = memory_need(facts, fewer, 1) - fixed
+        length = served_length(facts, options)
+        if each:
+            length = min(length, (room - fixed) // each // _LENGTH_STEP * _LENGTH_STEP)
+        if length >= _LENGTH_STEP and fixed <= room:
+            slots = "" if parallel == options.parallel else f" with parallel {parallel}"
+            return f"context_length {length}{slots} would fit"
+    return "no context_length would fit"
+
+
+def memory_need(facts: ModelFacts, options: LoadOptions, length: int) -> int:
+    """Return the bytes that a model takes once loaded, with *length* tokens for each slot.
+
+    That is its files, what its sequences keep, and what a step works with. A model that embeds
+    forgets an input once it is embedded: one cache serves all.
+    """
+    slots = 1 if facts.embeds else options.parallel
+    kept = slots * (facts.kv_bytes_per_token * length + facts.state_bytes)
+    tokens = options.chunk + slots
+    step = tokens * (facts.step_bytes + facts.score_bytes * length)
+    return facts.size_bytes + kept + step

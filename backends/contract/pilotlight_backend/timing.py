@@ -1,0 +1,26 @@
+"""When a request was submitted, admitted to a slot, and given its first token."""
+
+from pilotlight_backend.types import Timings
+
+
+class RequestTimer:
+    """A request's moments, in seconds of one monotonic clock; `timings` returns its phases."""
+
+    __slots__ = ("admitted", "first_token", "submitted")
+
+    def __init__(self, submitted: float) -> None:
+        self.submitted = submitted
+        self.admitted: float | None = None
+        """When the request got a slot."""
+        self.first_token: float | None = None
+        """When its first token was sampled."""
+
+    def timings(self, now: float) -> Timings:
+        """Return the seconds of each phase until *now*; a phase that was not reached took none."""
+        admitted = now if self.admitted is None else self.admitted
+        first_token = now if self.first_token is None else self.first_token
+        return Timings(
+            queue=admitted - self.submitted,
+            prefill=first_token - admitted,
+            decode=now - first_token,
+        )
