@@ -20,14 +20,14 @@ import numpy as np
 
 from benchmarks.decode import load_engine
 from pilotlight.guidance import (
-    Choices,
     Grammar,
+    GuideTokenizer,
     JsonObject,
     JsonSchema,
-    Open,
+    LazyGrammar,
+    OneOf,
+    Reasoning,
     Regex,
-    Thought,
-    Tokens,
     compile_grammar,
     supported,
 )
@@ -77,8 +77,8 @@ PERSON = {
     "additionalProperties": False,
 }
 PEOPLE = {"type": "array", "items": PERSON, "minItems": 3, "maxItems": 6}
-FREE = Open(
-    FORMATS["hermes"].open_grammar(
+FREE = LazyGrammar(
+    FORMATS["hermes"].lazy_grammar(
         [Function(f"look_up_{number}", supported(PERSON)) for number in range(20)],
         parallel=True,
         closer="</think>",
@@ -92,11 +92,11 @@ GRAMMARS = {
     "list of objects": Grammar(body=JsonSchema(PEOPLE)),
     "any object": Grammar(body=JsonObject()),
     "expression": Grammar(body=Regex(r"[A-Z][a-z]{2,20}(, [a-z]{1,20}){3,9}\.")),
-    "choice": Grammar(body=Choices(("positive", "negative", "neutral"))),
-    "free, 20 tools": Grammar(open=FREE),
+    "choice": Grammar(body=OneOf(("positive", "negative", "neutral"))),
+    "free, 20 tools": Grammar(lazy=FREE),
     "thought, object": Grammar(
         body=JsonSchema(PERSON),
-        thought=Thought(opener="<think>", closer="</think>", opened=True),
+        reasoning=Reasoning(opener="<think>", closer="</think>", opened=True),
     ),
 }
 
@@ -141,7 +141,7 @@ def time_steps() -> None:
     """Print what a vocabulary, each grammar and its steps take."""
     vocabulary = make_vocabulary()
     start = time.perf_counter()
-    tokens = Tokens.of(vocabulary)
+    tokens = GuideTokenizer.of(vocabulary)
     made = time.perf_counter() - start
     _say(f"{len(vocabulary.pieces)} tokens made in {made:.3f} s")
     closing = [*b'"}],.', SIZE - 2, SIZE - 1]
@@ -186,10 +186,10 @@ def answer_seconds(
 def compare(path: Path, *, tokens: int, rounds: int, threads: int) -> None:
     """Print the time of a step with and without a guide, and the median of their ratios."""
     engine = load_engine(path, streams=1, threads=threads)
-    made = Tokens.of(engine.vocabulary())
+    made = GuideTokenizer.of(engine.vocabulary())
     grammars = {
         "nothing": Grammar(),
-        "tools": Grammar(open=FREE),
+        "tools": Grammar(lazy=FREE),
         "list": Grammar(body=JsonSchema(ENDLESS)),
     }
     guides: dict[str, Callable[[], Guide]] = {

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 import pilotlight_onnx
 from pilotlight.guidance import (
     Body,
-    Choices,
     Gbnf,
     Grammar,
     GrammarInvalid,
+    GuideTokenizer,
     JsonSchema,
     Lark,
+    OneOf,
     Regex,
-    Tokens,
     compile_grammar,
 )
 from pilotlight.prompt.chat_template import ChatTemplate
@@ -177,7 +177,7 @@ def chat_templates(source: str, messages: Any, variables: dict[str, Any]) -> Non
 
 
 @cache
-def _tokens() -> Tokens:
+def _tokens() -> GuideTokenizer:
     return tokens()
 
 
@@ -223,7 +223,7 @@ _bodies: st.SearchStrategy[Body] = st.one_of(
     text_of(_REGEX).map(Regex),
     text_of(_LARK).map(Lark),
     text_of(_GBNF).map(Gbnf),
-    st.lists(st.text(), max_size=4).map(lambda texts: Choices(tuple(texts))),
+    st.lists(st.text(), max_size=4).map(lambda texts: OneOf(tuple(texts))),
 )
 
 

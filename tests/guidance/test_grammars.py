@@ -5,13 +5,13 @@ import json
 import pytest
 
 from pilotlight.guidance import (
-    Choices,
     Gbnf,
     Grammar,
     GrammarInvalid,
     JsonObject,
     JsonSchema,
     Lark,
+    OneOf,
     Regex,
     compile_grammar,
 )
@@ -65,10 +65,10 @@ ARITHMETIC = Gbnf(
         (Gbnf('root ::= "\\u00e9\\x41" [\\u0041-\\u005A] [^\\]"\\n]'), "éAZ["),
         (Gbnf('root ::= "\\\\u0041"'), "\\u0041"),
         (Gbnf('root ::= "a"{2,3} x-y?\nx-y ::= "/"'), "aa/"),
-        (Choices(("yes", "no")), "no"),
-        (Choices(("a", "ab", "abc")), "ab"),
-        (Choices(("", 'é"\\\n\x01</x>')), 'é"\\\n\x01</x>'),
-        (Choices(("", "x")), ""),
+        (OneOf(("yes", "no")), "no"),
+        (OneOf(("a", "ab", "abc")), "ab"),
+        (OneOf(("", 'é"\\\n\x01</x>')), 'é"\\\n\x01</x>'),
+        (OneOf(("", "x")), ""),
     ],
 )
 def test_text_that_keeps_to_the_grammar_is_allowed(body, text):
@@ -89,8 +89,8 @@ def test_text_that_keeps_to_the_grammar_is_allowed(body, text):
         (PERSON, '{"name":"x\n"}', '{"name":"x'),
         (JsonObject(), "[]", ""),
         (Regex("[a-z]+"), "aB", "a"),
-        (Choices(("yes", "no")), "nope", "no"),
-        (Choices(("yes", "no")), "YES", ""),
+        (OneOf(("yes", "no")), "nope", "no"),
+        (OneOf(("yes", "no")), "YES", ""),
         (ARITHMETIC, "1 + )", "1 + "),
     ],
 )
@@ -100,7 +100,7 @@ def test_text_that_leaves_the_grammar_is_refused_where_it_does(body, text, good)
 
 
 @pytest.mark.parametrize(
-    "body", [PERSON, JsonObject(), Regex("a+"), Choices(("ab", "b")), ARITHMETIC]
+    "body", [PERSON, JsonObject(), Regex("a+"), OneOf(("ab", "b")), ARITHMETIC]
 )
 def test_unfinished_answer_cannot_end(body):
     """No token that ends is allowed before the grammar is complete."""
@@ -128,17 +128,17 @@ def test_complete_answer_can_only_end():
         (Lark("start: missing"), "missing"),
         (Lark(""), "no start rule"),
         (Lark("start: <think>"), "unknown special token"),
-        (Lark("start: start"), "no text keeps to it"),
+        (Lark("start: start"), "no text matches it"),
         (Lark("start: @elsewhere"), "elsewhere"),
-        (Gbnf("root = 1"), "no GBNF"),
-        (Gbnf("other ::= [a-z]"), "no GBNF"),
-        (Gbnf('root ::= "\\uD800"'), "no character"),
+        (Gbnf("root = 1"), "not valid GBNF"),
+        (Gbnf("other ::= [a-z]"), "not valid GBNF"),
+        (Gbnf('root ::= "\\uD800"'), "not a character"),
         (Gbnf("root ::= " + "(" * 5000), "too deep"),
-        (Gbnf("root ::= root"), "no text keeps to it"),
+        (Gbnf("root ::= root"), "no text matches it"),
         (Gbnf("".join(f"r{n} ::= r{n + 1}\n" for n in range(2000))), "2000 rules"),
-        (Choices(()), "no choices"),
-        (Choices(("a", "\ud800")), "surrogate"),
-        (Choices(("x" * 40_000, "y" * 40_000)), "80000 characters"),
+        (OneOf(()), "choices is empty"),
+        (OneOf(("a", "\ud800")), "surrogate"),
+        (OneOf(("x" * 40_000, "y" * 40_000)), "80000 characters"),
     ],
 )
 def test_grammar_that_is_none_is_refused(body, says):
@@ -169,7 +169,7 @@ def chain_of_types(length, *, lists):
         JsonSchema({"enum": [str(number) for number in range(15_000)]}),
         Gbnf('root ::= ("a"? "a"? "a"? "a"?){0,500}'),
         Gbnf("root ::= r0\n" + "".join(f"r{n} ::= r{n + 1}\n" for n in range(990)) + "r990::=[a]"),
-        Choices(tuple(str(number) for number in range(10_000))),
+        OneOf(tuple(str(number) for number in range(10_000))),
         Lark("start: r0\n" + "".join(f"r{n}:r{n + 1}\n" for n in range(5000)) + 'r5000:"a"'),
         Lark("start: R0\n" + "".join(f"R{n}:R{n + 1}\n" for n in range(5000)) + 'R5000:"a"'),
         Lark("start: " + "(" * 30_000 + '"a"' + ")" * 30_000),
@@ -189,7 +189,7 @@ def test_monstrous_grammar_ends_in_a_guide_or_an_error(body):
 
 def test_answers_do_not_share_their_state():
     """Each guide of one compilation begins at the beginning."""
-    made = guides(Choices(("yes", "no")))
+    made = guides(OneOf(("yes", "no")))
     first, second = made(), made()
     say(first, b"ye")
     assert say(second, b"no") == 2
@@ -222,7 +222,7 @@ def test_tokens_without_bytes_are_never_allowed():
 
 def test_row_that_is_shorter_than_the_vocabulary_is_restricted():
     """A model may score fewer tokens than its tokeniser has."""
-    assert allowed(guides(Choices(("yes", "no")))(), 200) == {ord("y"), ord("n")}
+    assert allowed(guides(OneOf(("yes", "no")))(), 200) == {ord("y"), ord("n")}
 
 
 def test_special_token_is_its_text():
@@ -233,7 +233,7 @@ def test_special_token_is_its_text():
 
 def test_token_that_was_refused_breaks_the_guide():
     """An engine that takes a token which is not allowed is told so at once."""
-    guide = guides(Choices(("yes", "no")))()
+    guide = guides(OneOf(("yes", "no")))()
     with pytest.raises(GrammarLeft):
         guide.accept(ord("x"))
 

@@ -7,7 +7,7 @@ import sys
 import jsonschema_rs
 import pytest
 
-from pilotlight.guidance import Grammar, JsonSchema, Tokens, compile_grammar
+from pilotlight.guidance import Grammar, GuideTokenizer, JsonSchema, compile_grammar
 from pilotlight_backend import LoadOptions, SamplingParams, Token
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_onnx.backend import OnnxBackend
@@ -62,7 +62,7 @@ def test_answers_of_a_model_are_valid(engine):
 
     The model has never seen JSON like that, so that only the guide makes it so.
     """
-    vocabulary = Tokens.of(engine.vocabulary())
+    vocabulary = GuideTokenizer.of(engine.vocabulary())
     prompt = engine.tokenize(PROMPT, special=True)
     asked = []
     for seed in range(SCHEMAS):

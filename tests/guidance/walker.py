@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pilotlight.guidance import Tokens
+from pilotlight.guidance import GuideTokenizer
 from pilotlight_backend import Vocabulary
 
 END = 300
@@ -29,8 +29,8 @@ SIZE = len(PIECES)
 _CLOSING = [*b'"}],', END]
 
 
-def tokens() -> Tokens:
-    return Tokens.of(VOCABULARY)
+def tokens() -> GuideTokenizer:
+    return GuideTokenizer.of(VOCABULARY)
 
 
 def allowed(guide, size=SIZE):

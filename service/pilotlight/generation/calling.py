@@ -18,9 +18,9 @@ from pilotlight.guidance import (
     Grammar,
     GrammarInvalid,
     Guides,
-    Open,
-    Thought,
-    Tokens,
+    GuideTokenizer,
+    LazyGrammar,
+    Reasoning,
     check_compiles,
     compile_grammar,
     supported,
@@ -35,15 +35,15 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     form: Form | None
     calls: Calls | None
-    lead: tuple[str, ...]
-    thought: Thought | None
+    prefixes: tuple[str, ...]
+    thought: Reasoning | None
     reasoning: str | None
     opened: bool
     tool_calls: str
     """The format of calls; "" where there are none."""
 
 
-def compiled(plan: Plan, tokens: Tokens) -> Guides | None:
+def compiled(plan: Plan, tokens: GuideTokenizer) -> Guides | None:
     """Compile *plan*; None where nothing is restricted. Raises `InvalidRequest`."""
     if plan.calls is None:
         return _compiled(plan, tokens, None)
@@ -65,9 +65,13 @@ class _CallsInvalid(Exception):
     """The calls cannot be written as a grammar, all together."""
 
 
-def _compiled(plan: Plan, tokens: Tokens, functions: Sequence[Function] | None) -> Guides | None:
+def _compiled(
+    plan: Plan, tokens: GuideTokenizer, functions: Sequence[Function] | None
+) -> Guides | None:
     grammar = Grammar(
-        body=None if plan.form is None else plan.form.body, lead=plan.lead, thought=plan.thought
+        body=None if plan.form is None else plan.form.body,
+        prefixes=plan.prefixes,
+        reasoning=plan.thought,
     )
     if functions is not None and plan.calls is not None:
         grammar = _with_calls(grammar, plan, plan.calls, functions)
@@ -90,11 +94,11 @@ def _with_calls(
         if calls.required or plan.form is not None:
             return replace(grammar, calls=written.grammar(functions, parallel=calls.parallel))
         closer = "" if plan.reasoning is None else reasoning.FORMATS[plan.reasoning].closer
-        rules = written.open_grammar(functions, parallel=calls.parallel, closer=closer)
+        rules = written.lazy_grammar(functions, parallel=calls.parallel, closer=closer)
     except InvalidRequest as error:
         raise _CallsInvalid(str(error)) from None
     thinking = partial(ReasoningTracker, plan.reasoning, opened=plan.opened)
-    return replace(grammar, open=Open(rules, thinking, calls.parallel))
+    return replace(grammar, lazy=LazyGrammar(rules, thinking, calls.parallel))
 
 
 def _supported(calls: Calls) -> Sequence[Function]:
@@ -109,7 +113,7 @@ def _supported(calls: Calls) -> Sequence[Function]:
     ]
 
 
-def _compiling(calls: Calls, written: str, tokens: Tokens) -> Sequence[Function]:
+def _compiling(calls: Calls, written: str, tokens: GuideTokenizer) -> Sequence[Function]:
     """Return the functions with schemas that compile, each alone, and that the format can write."""
 
     def check(function: Function) -> Any:

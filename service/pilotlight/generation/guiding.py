@@ -9,7 +9,7 @@ from pilotlight.generation.dialect import Dialect
 from pilotlight.generation.params import Calls, GenerationParams
 from pilotlight.generation.rendering import Rendered
 from pilotlight.generation.single_flight import SingleFlight
-from pilotlight.guidance import Guides, Thought, Tokens
+from pilotlight.guidance import Guides, GuideTokenizer, Reasoning
 from pilotlight.output import reasoning
 from pilotlight_backend import Guide
 
@@ -18,7 +18,7 @@ class Guiding:
     """Makes guides; keeps each model's tokens in llguidance's form for as long as it is loaded."""
 
     def __init__(self) -> None:
-        self._tokens: SingleFlight[Dialect, Tokens] = SingleFlight()
+        self._tokens: SingleFlight[Dialect, GuideTokenizer] = SingleFlight()
 
     async def guides(
         self, dialect: Dialect, params: GenerationParams, prompts: Sequence[Rendered]
@@ -48,7 +48,7 @@ class Guiding:
         plan = Plan(
             form=form,
             calls=calls,
-            lead=_lead(dialect, prompt),
+            prefixes=_prefixes(dialect, prompt),
             thought=thought,
             reasoning=dialect.reasoning,
             opened=prompt.opened,
@@ -58,12 +58,14 @@ class Guiding:
         return await asyncio.to_thread(compiled, plan, tokens)
 
 
-async def _make_tokens(dialect: Dialect) -> Tokens:
+async def _make_tokens(dialect: Dialect) -> GuideTokenizer:
     vocabulary = await dialect.engine.vocabulary()
-    return await asyncio.to_thread(Tokens.of, vocabulary, dialect.silent.calls)
+    return await asyncio.to_thread(GuideTokenizer.of, vocabulary, dialect.silent.calls)
 
 
-async def _thought(dialect: Dialect, params: GenerationParams, prompt: Rendered) -> Thought | None:
+async def _thought(
+    dialect: Dialect, params: GenerationParams, prompt: Rendered
+) -> Reasoning | None:
     """Return what may come before the content, if this model thinks."""
     if dialect.reasoning is None or not prompt.may_think:
         return None
@@ -71,7 +73,7 @@ async def _thought(dialect: Dialect, params: GenerationParams, prompt: Rendered)
     closing: Sequence[int] = ()
     if params.thinking_budget is not None:
         closing = await dialect.engine.tokenize(written.closing, special=True)
-    return Thought(
+    return Reasoning(
         opener=written.opening,
         closer=written.closer,
         opened=prompt.opened,
@@ -80,7 +82,7 @@ async def _thought(dialect: Dialect, params: GenerationParams, prompt: Rendered)
     )
 
 
-def _lead(dialect: Dialect, prompt: Rendered) -> tuple[str, ...]:
+def _prefixes(dialect: Dialect, prompt: Rendered) -> tuple[str, ...]:
     """Return what must come before the content; the prompt wrote it where no thought may come."""
     if dialect.reasoning is None or not prompt.may_think:
         return ()

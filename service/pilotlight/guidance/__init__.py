@@ -1,11 +1,11 @@
-"""From a grammar to a guide: what an answer may say, and how long it may think first.
+"""Constrained decoding: grammars and JSON Schemas become guides for an engine.
 
-    tokens = Tokens.of(engine.vocabulary())              # once for each model, on a thread
-    guides = compile_grammar(grammar, tokens)            # once for each request, on a thread
-    GenerateRequest(..., guide=guides())                 # a fresh one for each choice
+    tokenizer = GuideTokenizer.of(engine.vocabulary())   # once for each model, on a thread
+    guides = compile_grammar(grammar, tokenizer)         # once for each request, on a thread
+    GenerateRequest(..., guide=guides())                 # a new one for each choice
 
-llguidance says in each step which tokens keep to a grammar. It and numpy are imported when the
-first of these is called: a start imports neither.
+llguidance computes in each step which tokens match a grammar. It and numpy are imported with the
+first call: a start imports neither.
 """
 
 from pilotlight.guidance.build import supported
@@ -13,37 +13,37 @@ from pilotlight.guidance.compiler import Guides, check_compiles, compile_grammar
 from pilotlight.guidance.errors import GrammarInvalid, GuidanceError, SchemaUnsupported
 from pilotlight.guidance.grammar import (
     Body,
-    Choices,
     Gbnf,
     Grammar,
     JsonObject,
     JsonSchema,
     Lark,
-    Open,
+    LazyGrammar,
+    OneOf,
+    Reasoning,
     Regex,
-    Thinking,
-    Thought,
+    TracksReasoning,
 )
-from pilotlight.guidance.schema import check_size
-from pilotlight.guidance.tokens import Tokens
+from pilotlight.guidance.json_schema.check import check_size
+from pilotlight.guidance.tokenizer import GuideTokenizer
 
 __all__ = [
     "Body",
-    "Choices",
     "Gbnf",
     "Grammar",
     "GrammarInvalid",
     "GuidanceError",
+    "GuideTokenizer",
     "Guides",
     "JsonObject",
     "JsonSchema",
     "Lark",
-    "Open",
+    "LazyGrammar",
+    "OneOf",
+    "Reasoning",
     "Regex",
     "SchemaUnsupported",
-    "Thinking",
-    "Thought",
-    "Tokens",
+    "TracksReasoning",
     "check_compiles",
     "check_size",
     "compile_grammar",

@@ -1,4 +1,4 @@
-"""A grammar for a vocabulary, compiled once, and a guide for each answer."""
+"""Compiles a grammar for a vocabulary once, and makes a guide for each choice."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -6,89 +6,89 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pilotlight.guidance.build import build, supported
 from pilotlight.guidance.deep_stack import on_deep_stack
 from pilotlight.guidance.errors import GrammarInvalid
-from pilotlight.guidance.faults import fault_in
-from pilotlight.guidance.grammar import Grammar, JsonSchema, Thought
-from pilotlight.guidance.tokens import Tokens
+from pilotlight.guidance.grammar import Grammar, JsonSchema, Reasoning
+from pilotlight.guidance.json_schema.faults import fault_in
+from pilotlight.guidance.tokenizer import GuideTokenizer
 from pilotlight_backend import Guide
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
 Guides: TypeAlias = Callable[[], Guide]
-"""Makes a guide that nobody has used: each answer needs its own."""
+"""Returns a new guide: each choice needs its own."""
 
 _SILENT = 0
-_CANNOT = "the grammar cannot be honoured: "
+_CANNOT = "the grammar is not supported: "
 _NO_DETAILS = "<non-verbose/>"
-"""What llguidance puts in place of its state."""
+"""What llguidance writes in place of its state without `verbose_errors`."""
 
 
-def compile_grammar(grammar: Grammar, tokens: Tokens) -> Guides:
-    """Compile *grammar* for the model of *tokens*; some milliseconds mostly, so on a thread.
+def compile_grammar(grammar: Grammar, tokenizer: GuideTokenizer) -> Guides:
+    """Compile *grammar* for the vocabulary of *tokenizer*. Takes milliseconds: call it on a thread.
 
-    The limits on a grammar, ours and llguidance's, end what is meant to be expensive after a second
-    or two. Raises `GrammarInvalid` for a grammar that cannot be honoured, and `ValueError` for a
-    budget without the tokens that close a thought.
+    The limits on a grammar, ours and llguidance's, stop a hostile one after a second or two. Raises
+    `GrammarInvalid` for a grammar that is not supported, and `ValueError` for a reasoning budget
+    whose closing tokens do not spell the closer.
     """
     from pilotlight.guidance.guides import (  # noqa: PLC0415 - a start does without numpy
-        BudgetedThought,
         FreeGuide,
+        LazyGuide,
         MatcherGuide,
-        OpenGuide,
+        ReasoningBudgetGuide,
     )
 
     text = build(grammar)
     try:
-        matcher = None if text is None else _kept_matcher(text, tokens)
+        matcher = None if text is None else _cached_matcher(text, tokenizer)
     except GrammarInvalid:
         if isinstance(grammar.body, JsonSchema):
-            check_compiles(grammar.body.schema, tokens, strict=grammar.body.strict)
+            check_compiles(grammar.body.schema, tokenizer, strict=grammar.body.strict)
         raise
-    thought, pieces = grammar.thought, tokens.vocabulary.pieces
-    budget = None if thought is None else thought.budget
-    if thought is not None and budget is not None:
-        _check_closing(thought, pieces)
+    reasoning, pieces = grammar.reasoning, tokenizer.vocabulary.pieces
+    budget = None if reasoning is None else reasoning.budget
+    if reasoning is not None and budget is not None:
+        _check_closing(reasoning, pieces)
 
     def content() -> Guide:
         if matcher is None:
             return FreeGuide()
         made = MatcherGuide(matcher.deep_copy(), len(pieces))
-        is_open = grammar.open is not None and grammar.body is None and grammar.calls is None
-        if not is_open or grammar.open is None:
+        lazy = grammar.lazy
+        if lazy is None or grammar.body is not None or grammar.calls is not None:
             return made
-        return OpenGuide(made, grammar.open.thinking(), pieces, parallel=grammar.open.parallel)
+        return LazyGuide(made, lazy.tracker(), pieces, parallel=lazy.parallel)
 
     def guide() -> Guide:
         made = content()
-        if thought is None or budget is None:
+        if reasoning is None or budget is None:
             return made
-        return BudgetedThought(made, thought, budget, pieces)
+        return ReasoningBudgetGuide(made, reasoning, budget, pieces)
 
     return guide
 
 
-def _kept_matcher(text: str, tokens: Tokens) -> "LLMatcher":
-    """Return a matcher of *text*, kept from an earlier request: agents send their tools each time.
+def _cached_matcher(text: str, tokenizer: GuideTokenizer) -> "LLMatcher":
+    """Return a matcher of *text*, cached: agents send the same tools with every request.
 
-    Nobody may feed it; copies share what it has learnt of its tokens.
+    It must not consume tokens. Its copies share llguidance's lexer cache.
     """
-    found: LLMatcher | None = tokens.compiled.get(text)
+    found: LLMatcher | None = tokenizer.compiled.get(text)
     if found is None:
-        found = on_deep_stack(lambda: _matcher(text, tokens))
-        tokens.compiled.put(text, found)
+        found = on_deep_stack(lambda: _matcher(text, tokenizer))
+        tokenizer.compiled.put(text, found)
     return found
 
 
-def check_compiles(schema: Any, tokens: Tokens, *, strict: bool = True) -> None:
-    """Raise `GrammarInvalid` with the place of what keeps *schema* from being compiled.
+def check_compiles(schema: Any, tokenizer: GuideTokenizer, *, strict: bool = True) -> None:
+    """Raise `GrammarInvalid` with the pointer to what keeps *schema* from compiling.
 
-    Milliseconds, and a second at the most where it does not compile.
+    Takes milliseconds, and up to a second if it does not compile.
     """
 
     def fails(part: Any) -> str | None:
         try:
             text = build(Grammar(body=JsonSchema(part, strict=strict)))
-            on_deep_stack(lambda: _matcher(text or "", tokens))
+            on_deep_stack(lambda: _matcher(text or "", tokenizer))
         except GrammarInvalid as error:
             return str(error).removeprefix(_CANNOT)
         return None
@@ -98,19 +98,19 @@ def check_compiles(schema: Any, tokens: Tokens, *, strict: bool = True) -> None:
         raise fault
 
 
-def _matcher(text: str, tokens: Tokens) -> "LLMatcher":
-    """Return a matcher before its first token, which every grammar must allow one of."""
+def _matcher(text: str, tokenizer: GuideTokenizer) -> "LLMatcher":
+    """Return a matcher in its initial state; raises `GrammarInvalid` if it allows no token."""
     from llguidance import LLMatcher, LLParserLimits  # noqa: PLC0415 - a start does without it
 
-    limits = LLParserLimits(verbose_errors=False)  # else they hold the whole grammar, and its state
-    matcher = LLMatcher(tokens.tokenizer, text, log_level=_SILENT, limits=limits)
+    limits = LLParserLimits(verbose_errors=False)  # else errors quote the whole grammar
+    matcher = LLMatcher(tokenizer.native, text, log_level=_SILENT, limits=limits)
     if matcher.is_error():
         raise GrammarInvalid(f"{_CANNOT}{_reason(matcher)}")
     probe = matcher.deep_copy()
     allowed = probe.compute_bitmask()
     if probe.is_error() or not any(allowed):
         raise GrammarInvalid(
-            f"{_CANNOT}no text keeps to it, or it is too complex ({_reason(probe)})"
+            f"{_CANNOT}no text matches it, or it is too complex ({_reason(probe)})"
         )
     return matcher
 
@@ -119,7 +119,7 @@ def _reason(matcher: "LLMatcher") -> str:
     return matcher.get_error().removesuffix(_NO_DETAILS).strip()
 
 
-def _check_closing(thought: Thought, pieces: tuple[bytes, ...]) -> None:
-    spelled = b"".join(pieces[token] for token in thought.closing)
-    if thought.closer.encode() not in spelled:
-        raise ValueError(f"the tokens that close a thought spell {spelled!r}: no {thought.closer}")
+def _check_closing(reasoning: Reasoning, pieces: tuple[bytes, ...]) -> None:
+    spelled = b"".join(pieces[token] for token in reasoning.closing)
+    if reasoning.closer.encode() not in spelled:
+        raise ValueError(f"the closing tokens spell {spelled!r} without {reasoning.closer}")

@@ -1,9 +1,9 @@
-"""A call on a thread whose stack is deep enough for what a caller may nest.
+"""Runs a call on a thread with a deep stack, for grammars that nest.
 
-llguidance follows references and rules by recursion: 1,600 types in `$defs` that lead to each other
-in a row, or 8,000 rules of Lark, ran over the 8 MB that a thread has, which ends the process. With
-the limits on a grammar's length, less than half of this is ever used, and none that is not used is
-taken from the system. What comes after compiling does not recurse.
+llguidance follows references and rules by recursion: a chain of 1,600 types in `$defs`, or of 8,000
+rules of Lark, overflowed the 8 MB of a thread, which ends the process. With the limits on a
+grammar's length less than half of `STACK_BYTES` is ever used, and the system commits only what is
+used. Nothing recurses after compiling.
 """
 
 import threading
@@ -16,17 +16,17 @@ STACK_BYTES = 128 * 1024 * 1024
 T = TypeVar("T")
 
 _starting = threading.Lock()
-"""The size of the next thread's stack is the process's, not a thread's."""
+"""`threading.stack_size` is a setting of the process, so two threads must not set it at once."""
 
 
 def on_deep_stack(call: Callable[[], T]) -> T:
-    """Return what *call* returns or raise what it raises; blocks."""
+    """Return what *call* returns, or raise what it raises. Blocks."""
     result: Future[T] = Future()
 
     def run() -> None:
         try:
             result.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - passed on, whatever it is
+        except BaseException as error:  # noqa: BLE001 - re-raised in the caller
             result.set_exception(error)
 
     thread = threading.Thread(target=run, name="grammar", daemon=True)

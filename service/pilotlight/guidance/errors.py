@@ -1,8 +1,8 @@
-"""What can be wrong with a grammar. Messages name the thing and the value, and suit clients.
+"""Errors of grammars. Clients see the messages.
 
 GuidanceError
-└── GrammarInvalid            it cannot be read, is too large, or no text keeps to it
-    └── SchemaUnsupported     a JSON Schema says what cannot be honoured, at a place
+└── GrammarInvalid            it cannot be parsed, is too large, or no text matches it
+    └── SchemaUnsupported     a keyword of a JSON Schema is not supported
 """
 
 import re
@@ -11,11 +11,11 @@ import msgspec
 
 
 class GuidanceError(Exception):
-    """Anything that can be wrong with a grammar."""
+    """A grammar cannot be used."""
 
 
 class GrammarInvalid(GuidanceError):
-    """No guide can be made of it; *pointer* is the JSON Pointer of what is wrong in a schema."""
+    """No guide can be made of it; *pointer* is the JSON Pointer to the fault in a schema."""
 
     def __init__(self, reason: str, pointer: str = "") -> None:
         super().__init__(reason)
@@ -23,14 +23,14 @@ class GrammarInvalid(GuidanceError):
 
     @property
     def path(self) -> str:
-        """The JSON path of what is wrong, to stand behind the path of the schema."""
+        """The JSON path of the fault, to append to the path of the schema."""
         return json_path(self.pointer)
 
 
 class SchemaUnsupported(GrammarInvalid):
-    """A *keyword* of a JSON Schema cannot be honoured.
+    """A *keyword* of a JSON Schema is not supported.
 
-    It is refused rather than ignored: who asks for it would take the answer for valid.
+    It is refused rather than ignored: a client relies on the output being valid.
     """
 
     def __init__(self, keyword: str, pointer: str, reason: str) -> None:
@@ -54,5 +54,5 @@ def json_path(pointer: str) -> str:
             path += f".{name}"
         else:
             path += f"[{msgspec.json.encode(name).decode()}]"
-        parent = "" if parent in _MAPS else name  # what a map holds are names, and no keywords
+        parent = "" if parent in _MAPS else name  # the members of a map are names, not keywords
     return path

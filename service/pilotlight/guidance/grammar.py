@@ -1,4 +1,4 @@
-"""What an answer is to look like. Values alone; `build` makes them into llguidance's grammars."""
+"""What an output must match, as plain values; `build` translates them for llguidance."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
@@ -7,12 +7,12 @@ from msgspec import Struct
 
 
 class JsonSchema(Struct, frozen=True):
-    """A JSON value that is valid by *schema*, in the order of its properties."""
+    """A JSON value that is valid by *schema*, with properties in the order of the schema."""
 
     schema: Any
     """As decoded from JSON: an object, or true for any value."""
     strict: bool = True
-    """Whether a format that is not known is refused; else it is an annotation."""
+    """Whether an unknown `format` is refused; otherwise it is an annotation."""
 
 
 class JsonObject(Struct, frozen=True):
@@ -20,77 +20,77 @@ class JsonObject(Struct, frozen=True):
 
 
 class Regex(Struct, frozen=True):
-    """A text that *pattern* matches whole, in the syntax of Rust's `regex`."""
+    """A text that *pattern* matches as a whole, in the syntax of Rust's `regex`."""
 
     pattern: str
 
 
 class Lark(Struct, frozen=True):
-    """A grammar in llguidance's Lark; it begins at the rule `start`."""
+    """A grammar in llguidance's Lark, from the rule `start`."""
 
     text: str
 
 
 class Gbnf(Struct, frozen=True):
-    """A grammar in llama.cpp's GBNF; it begins at the rule `root`."""
+    """A grammar in llama.cpp's GBNF, from the rule `root`."""
 
     text: str
 
 
-class Choices(Struct, frozen=True):
+class OneOf(Struct, frozen=True):
     """One of *texts*, exactly."""
 
     texts: tuple[str, ...]
 
 
-Body: TypeAlias = JsonSchema | JsonObject | Regex | Lark | Gbnf | Choices
+Body: TypeAlias = JsonSchema | JsonObject | Regex | Lark | Gbnf | OneOf
 
 
-class Thought(Struct, frozen=True, kw_only=True):
-    """What a model thinks before its answer: free text between two markers."""
+class Reasoning(Struct, frozen=True, kw_only=True):
+    """The reasoning before the content: free text between two markers."""
 
     opener: str
     closer: str
-    """Up to here nothing is restricted; what the grammar says begins behind it."""
+    """Nothing is restricted up to here; the grammar begins behind it."""
     opened: bool
-    """Whether the prompt has opened the thought; else the model may open one, or answer at once."""
+    """Whether the prompt opened the reasoning; otherwise the model may open it, or not reason."""
     budget: int | None = None
-    """Tokens that it may think; then it is made to close. None leaves that to the model."""
+    """Tokens of reasoning until the closer is forced; None means no limit."""
     closing: tuple[int, ...] = ()
-    """The tokens that close it, where there is a budget: the closer's own, and around it whitespace
-    that the model's template writes there."""
+    """The tokens that the budget forces: the closer, and the whitespace that the model's template
+    writes around it."""
 
 
-class Thinking(Protocol):
-    """Follows an answer, and knows its thoughts from its content."""
+class TracksReasoning(Protocol):
+    """Follows an output and separates its reasoning from its content."""
 
     def feed(self, piece: bytes) -> None:
         """Take a token's bytes."""
 
     @property
-    def sure(self) -> bool:
-        """Whether the answer is within a thought, and is not about to end it."""
+    def in_reasoning(self) -> bool:
+        """Whether the output is within reasoning, and no marker has begun that may end it."""
 
 
-class Open(Struct, frozen=True):
-    """A free answer that may go over into calls."""
+class LazyGrammar(Struct, frozen=True):
+    """Free text in which a trigger begins tool calls, as in llama.cpp's lazy grammars."""
 
     rules: str
-    """Rules in Lark, of which `tool_auto` is what content is."""
-    thinking: Callable[[], Thinking]
-    """Makes what follows one answer."""
+    """Rules in Lark; `tool_auto` matches the content."""
+    tracker: Callable[[], TracksReasoning]
+    """Returns a new tracker, for one output."""
     parallel: bool = True
-    """Whether there may be more than one call."""
+    """Whether more than one call is allowed."""
 
 
 class Grammar(Struct, frozen=True, kw_only=True):
-    """An answer: perhaps a thought, then calls or the body. Without either it is free."""
+    """An output: reasoning if the model reasons, then tool calls or the body; else free text."""
 
     body: Body | None = None
-    lead: tuple[str, ...] = ()
-    """One of these comes before the body, where the model's format has such."""
+    prefixes: tuple[str, ...] = ()
+    """One of these precedes the body, in formats that mark the beginning of the content."""
     calls: str | None = None
-    """Rules in Lark, of which `tool_calls` is what may come instead of the body."""
-    open: Open | None = None
-    """What the content is where there is neither a body nor calls."""
-    thought: Thought | None = None
+    """Rules in Lark; `tool_calls` matches what may come instead of the body."""
+    lazy: LazyGrammar | None = None
+    """Matches the content if there is neither a body nor calls."""
+    reasoning: Reasoning | None = None

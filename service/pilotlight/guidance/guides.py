@@ -1,4 +1,7 @@
-"""Guides: what is told of each token, and which may come next. An engine's thread calls them."""
+"""Guides: each takes the tokens of one output and masks those that may not come next.
+
+An engine's thread calls them.
+"""
 
 import codecs
 from collections.abc import Sequence
@@ -6,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pilotlight.guidance.grammar import Thinking, Thought
+from pilotlight.guidance.grammar import Reasoning, TracksReasoning
 from pilotlight_backend import Guide
 
 if TYPE_CHECKING:
@@ -17,30 +20,30 @@ if TYPE_CHECKING:
 _WORD_BITS = 32
 _ALL = np.uint32(0xFFFFFFFF)
 _FEW = 16
-"""One word in so many has a bit that refuses something."""
+"""Fewer than one word in so many refuses a token: then only those words are unpacked."""
 
 
 class GrammarLeft(Exception):
-    """The matcher cannot go on: a token that it had refused, or a grammar beyond its limits."""
+    """The matcher failed: it got a token that it had masked, or the grammar is too complex."""
 
 
 class MatcherGuide:
-    """Allows what keeps to a grammar, and the tokens that end where it is complete."""
+    """Allows tokens that match a grammar, and end tokens where the text is complete."""
 
     def __init__(self, matcher: "LLMatcher", size: int) -> None:
-        """*size* is the vocabulary's; a row of scores may be longer: padding is never allowed."""
+        """*size* is the vocabulary's; a row of logits may be longer: its padding is masked."""
         self._matcher = matcher
         self._mask = np.zeros(-(-size // _WORD_BITS), dtype=np.uint32)
         self._size = size
 
     def restrict(self, logits: "Logits") -> None:
-        """Refuse every token that leaves the grammar."""
+        """Mask every token that leaves the grammar."""
         self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
         self._check()
         size = min(self._size, logits.size)
         words = np.flatnonzero(self._mask != _ALL)
         if len(words) * _FEW < len(self._mask):
-            # In free text nearly everything is allowed: five times as fast.
+            # In free text nearly every token is allowed, and this is five times as fast.
             bits = np.unpackbits(self._mask[words].view(np.uint8), bitorder="little")
             refused = (words[:, None] * _WORD_BITS + np.arange(_WORD_BITS)).ravel()[bits == 0]
             logits[refused[refused < size]] = -np.inf
@@ -50,17 +53,17 @@ class MatcherGuide:
         logits[size:] = -np.inf
 
     def accept(self, token: int) -> None:
-        """Go on behind *token*."""
+        """Advance by *token*."""
         self._matcher.consume_token(token)
         self._check()
 
     @property
     def may_end(self) -> bool:
-        """Whether what was written so far is complete."""
+        """Whether the text so far is complete."""
         return self._matcher.is_accepting()
 
     def fresh(self) -> "MatcherGuide":
-        """Return a guide that goes on as this one does from here."""
+        """Return a copy of this guide in its present state."""
         return MatcherGuide(self._matcher.deep_copy(), self._size)
 
     def _check(self) -> None:
@@ -69,105 +72,112 @@ class MatcherGuide:
 
 
 class FreeGuide:
-    """Allows everything."""
+    """Allows every token."""
 
     def restrict(self, logits: "Logits") -> None:
-        """Refuse nothing."""
+        """Mask nothing."""
 
     def accept(self, token: int) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
 
-class OpenGuide:
-    """Leaves text free up to a call, and holds what follows to the call's grammar.
+class LazyGuide:
+    """Leaves text free up to a trigger, and restricts what follows to the calls' grammar.
 
-    A call begins in content: what a thought holds is none. The guide begins anew with each token
-    that content begins with, or that may end a thought; so a marker that shares a token with what
-    stands before it is seen.
+    Triggers in reasoning do not count. While the output is surely within reasoning, the matcher is
+    reset with each token; from the first token that may end the reasoning it advances. So it sees
+    a trigger that shares a token with the end of the reasoning.
     """
 
     def __init__(
-        self, first: MatcherGuide, thinking: Thinking, pieces: Sequence[bytes], *, parallel: bool
+        self,
+        first: MatcherGuide,
+        tracker: TracksReasoning,
+        pieces: Sequence[bytes],
+        *,
+        parallel: bool,
     ) -> None:
         self._first = first
         self._now = first.fresh()
-        self._thinking = thinking
+        self._tracker = tracker
         self._pieces = pieces
         self._parallel = parallel
         self._calling = False
 
     def restrict(self, logits: "Logits") -> None:
-        """Refuse what no text and no call goes on with."""
+        """Mask what continues neither free text nor a call."""
         self._now.restrict(logits)
 
     def accept(self, token: int) -> None:
-        """Go on behind *token*."""
-        self._thinking.feed(self._pieces[token])
-        if self._thinking.sure and not self._calling:
+        """Advance by *token*."""
+        self._tracker.feed(self._pieces[token])
+        if self._tracker.in_reasoning and not self._calling:
             self._now = self._first.fresh()
             return
         self._now.accept(token)
-        # Free text may end anywhere, and what has begun to be a call may not.
+        # Free text may end anywhere; a call that has begun may not.
         called = self._calling and not self._parallel
         self._calling = called or not self._now.may_end
 
 
-class BudgetedThought:
-    """Makes a thought end when it has had its tokens; *then* guides all the same."""
+class ReasoningBudgetGuide:
+    """Forces the end of the reasoning when its budget is spent; else *then* restricts."""
 
-    def __init__(self, then: Guide, thought: Thought, budget: int, pieces: Sequence[bytes]) -> None:
+    def __init__(
+        self, then: Guide, reasoning: Reasoning, budget: int, pieces: Sequence[bytes]
+    ) -> None:
         self._then = then
         self._pieces = pieces
-        self._closing = thought.closing
+        self._closing = reasoning.closing
         self._forced = 0
-        """How many of the closing tokens came."""
+        """How many of the closing tokens came so far."""
         self._budget = budget
         self._spent = 0
-        self._watch = _ThoughtWatch(thought)
+        self._watch = _ReasoningWatch(reasoning)
 
     def restrict(self, logits: "Logits") -> None:
-        """Refuse all but the next closing token where the budget is spent."""
+        """Mask all but the next closing token once the budget is spent."""
         token = self._next_closing()
         if token is None:
             self._then.restrict(logits)
             return
         score = logits[token]
         logits[:] = -np.inf
-        # A model may hold it for impossible; it comes all the same.
+        # The model may give it no probability; it is forced all the same.
         logits[token] = score if np.isfinite(score) else 0
 
     def accept(self, token: int) -> None:
-        """Go on behind *token*."""
+        """Advance by *token*."""
         forced = token == self._next_closing()
         self._then.accept(token)
         if forced:
             self._forced += 1
-        if self._watch.thinking:
+        if self._watch.reasoning:
             self._spent += 1
         self._watch.feed(self._pieces[token])
 
     def _next_closing(self) -> int | None:
         if 0 < self._forced < len(self._closing):
             return self._closing[self._forced]
-        over = self._watch.thinking and self._spent >= self._budget and not self._forced
-        # In the middle of a character it would be no text any more, which no grammar allows.
+        over = self._watch.reasoning and self._spent >= self._budget and not self._forced
+        # Within a character the closer would make invalid UTF-8, which no grammar allows.
         return self._closing[0] if over and self._watch.whole else None
 
 
-class _ThoughtWatch:
-    """Tells from a token's bytes to the next whether the model is thinking."""
+class _ReasoningWatch:
+    """Follows the bytes of an output and knows whether they are reasoning."""
 
-    def __init__(self, thought: Thought) -> None:
-        self._opener = thought.opener.encode()
-        self._closer = thought.closer.encode()
-        self._begun = self.thinking = thought.opened
+    def __init__(self, reasoning: Reasoning) -> None:
+        self._opener = reasoning.opener.encode()
+        self._closer = reasoning.closer.encode()
+        self._begun = self.reasoning = reasoning.opened
         self._held = b""
-        """What may become a marker."""
+        """Bytes that may become a marker."""
         self._characters = codecs.getincrementaldecoder("utf-8")("replace")
 
     @property
     def whole(self) -> bool:
-        """Whether the text so far ends with a whole character."""
+        """Whether the bytes so far end with a whole character."""
         return not self._characters.getstate()[0]
 
     def feed(self, piece: bytes) -> None:
@@ -176,14 +186,14 @@ class _ThoughtWatch:
         self._held += piece
         if not self._begun:
             self._look_for_opener()
-        if self.thinking:
-            self.thinking = self._closer not in self._held
+        if self.reasoning:
+            self.reasoning = self._closer not in self._held
             self._held = self._held[-len(self._closer) :]
 
     def _look_for_opener(self) -> None:
         text = self._held.lstrip()
         if text.startswith(self._opener):
-            self.thinking = self._begun = True
+            self.reasoning = self._begun = True
             self._held = text.removeprefix(self._opener)
         elif not self._opener.startswith(text):
-            self._begun = True  # and ended: the answer came at once
+            self._begun = True  # and ended: content came first

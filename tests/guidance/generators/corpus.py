@@ -11,8 +11,8 @@ from msgspec import Struct
 from pilotlight.guidance import (
     Grammar,
     GrammarInvalid,
+    GuideTokenizer,
     JsonSchema,
-    Tokens,
     compile_grammar,
 )
 from tests.guidance.test_random_schemas import finite
@@ -42,7 +42,7 @@ def generated() -> Iterator[Generated]:
             yield Generated(**json.loads(line))
 
 
-def verdict(one: Generated, tokens: Tokens) -> str:
+def verdict(one: Generated, tokens: GuideTokenizer) -> str:
     """Return "" for a schema that is kept, or why it is refused: a path and a reason.
 
     Raises `AssertionError` for an answer that is not valid by the schema, as it was generated.

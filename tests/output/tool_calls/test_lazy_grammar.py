@@ -32,7 +32,7 @@ MARKED_AT_START = {"functionary_v3_2", "llama3_json", "harmony"}
 
 def matcher(name, functions=FUNCTIONS, *, parallel=True):
     """Make a matcher of free text and calls in the format *name*."""
-    rules = FORMATS[name].open_grammar(functions, parallel=parallel, closer=CLOSER)
+    rules = FORMATS[name].lazy_grammar(functions, parallel=parallel, closer=CLOSER)
     made = llguidance.LLMatcher(TOKENIZER, "start: tool_auto\n" + rules)
     assert not made.is_error(), made.get_error()
     return made

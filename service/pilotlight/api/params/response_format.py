@@ -2,7 +2,7 @@
 
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import Form
-from pilotlight.guidance import Body, Choices, Gbnf, JsonObject, JsonSchema, Lark, Regex
+from pilotlight.guidance import Body, Gbnf, JsonObject, JsonSchema, Lark, OneOf, Regex
 from pilotlight.schema.chat.request import (
     ChatCompletionRequest,
     JsonObjectFormat,
@@ -52,7 +52,7 @@ def _guided(asked: ChatCompletionRequest) -> list[Form | None]:
         form("guided_regex", None if asked.guided_regex is None else Regex(asked.guided_regex)),
         form(
             "guided_choice",
-            None if asked.guided_choice is None else Choices(tuple(asked.guided_choice)),
+            None if asked.guided_choice is None else OneOf(tuple(asked.guided_choice)),
         ),
         form("grammar", None if asked.grammar is None else _grammar(asked.grammar)),
     ]

@@ -160,6 +160,6 @@ class ReasoningTracker:
             self._parser.feed(text)
 
     @property
-    def sure(self) -> bool:
+    def in_reasoning(self) -> bool:
         """Whether it is within a thought, and is not about to end it."""
         return self._parser is not None and self._parser.thinking

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from pilotlight.output.tool_calls.grammars.lark import Function, GrammarWriter
-from pilotlight.output.tool_calls.grammars.trigger import Trigger, open_rules
+from pilotlight.output.tool_calls.grammars.trigger import Trigger, lazy_rules
 from pilotlight.output.tool_calls.readers.call_reader import ReaderFactory
 
 
@@ -38,14 +38,14 @@ class ToolCallFormat(Struct, frozen=True):
         fixed = {one.marker for one in self.triggers if not one.expression}
         return frozenset(self.openers) & fixed
 
-    def open_grammar(
+    def lazy_grammar(
         self, functions: Sequence[Function], *, parallel: bool, closer: str = ""
     ) -> str:
         """Write the rules of `tool_auto`: free text, that may go over into calls.
 
         *closer* is what ends a thought before the content, in the format of the model's thoughts.
         """
-        rules = open_rules(
+        rules = lazy_rules(
             self.triggers,
             self.never,
             functions,

@@ -46,7 +46,7 @@ class Trigger(Struct, frozen=True):
             yield marker.replace(name, re.escape(function.name)), rest
 
 
-def open_rules(
+def lazy_rules(
     triggers: Sequence[Trigger],
     never: str,
     functions: Sequence[Function],

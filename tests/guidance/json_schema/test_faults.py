@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from pilotlight.guidance.faults import fault_in
-from pilotlight.guidance.subschemas import count
+from pilotlight.guidance.json_schema.faults import fault_in
+from pilotlight.guidance.json_schema.subschemas import count
 
 BAD = {"type": "string", "pattern": "(?=x)"}
 

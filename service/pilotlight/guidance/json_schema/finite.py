@@ -7,8 +7,7 @@ writes until its answer is cut.
 from collections.abc import Mapping
 from typing import Any
 
-from pilotlight.guidance.references import place_of
-from pilotlight.guidance.subschemas import escaped
+from pilotlight.guidance.json_schema.subschemas import escaped, place_of
 
 _ROUNDS = 64
 """Each round settles what leads to what is settled; schemas in longer chains are let be."""

@@ -7,7 +7,7 @@ are told apart by a tag and kept in `$defs`.
 from itertools import combinations
 from typing import Any
 
-from pilotlight.guidance.references import followed
+from pilotlight.guidance.json_schema.subschemas import followed
 
 _MANY = 64
 """Schemas of one `oneOf`; each is compared with each."""

@@ -13,7 +13,7 @@ from pilotlight.guidance import (
     SchemaUnsupported,
     compile_grammar,
 )
-from pilotlight.guidance.drafts import EQUIVALENTS
+from pilotlight.guidance.json_schema.drafts import EQUIVALENTS
 from tests.guidance.walker import accepts, tokens, walk
 
 TOKENS = tokens()

@@ -1,4 +1,4 @@
-"""A free answer that may go over into calls: the guide over thoughts, content and calls."""
+"""A lazy grammar: free text up to a trigger, across reasoning, content and calls."""
 
 import json
 
@@ -6,7 +6,7 @@ import jsonschema_rs
 import numpy as np
 import pytest
 
-from pilotlight.guidance import Grammar, Open, Thought, compile_grammar
+from pilotlight.guidance import Grammar, LazyGrammar, Reasoning, compile_grammar
 from pilotlight.output.reasoning import ReasoningTracker
 from pilotlight.output.tool_calls import FORMATS, Function
 from pilotlight_backend import Vocabulary
@@ -23,12 +23,12 @@ CALL = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
 WRONG = CALL.replace("1", '"x"')
 
 
-def guide(reasoning="think", *, opened=False, parallel=True, thought=None, schema=SCHEMA):
-    rules = FORMATS["hermes"].open_grammar(
+def guide(format_="think", *, opened=False, parallel=True, reasoning=None, schema=SCHEMA):
+    rules = FORMATS["hermes"].lazy_grammar(
         [Function("f", schema)], parallel=parallel, closer="</think>"
     )
-    watch = lambda: ReasoningTracker(reasoning, opened=opened)  # noqa: E731
-    grammar = Grammar(open=Open(rules, watch, parallel), thought=thought)
+    watch = lambda: ReasoningTracker(format_, opened=opened)  # noqa: E731
+    grammar = Grammar(lazy=LazyGrammar(rules, watch, parallel), reasoning=reasoning)
     return compile_grammar(grammar, TOKENS)()
 
 
@@ -85,8 +85,8 @@ def test_marker_over_the_edge_of_a_token():
     pieces = (*PIECES[:-2], b"ink><tool", b"nk><tool_call>[", *PIECES[-2:])
     ending = frozenset({len(pieces) - 1})
     made_of = tokens_of(pieces, ending)
-    rules = FORMATS["hermes"].open_grammar([Function("f", SCHEMA)], parallel=True, closer="")
-    grammar = Grammar(open=Open(rules, lambda: ReasoningTracker("think", opened=True)))
+    rules = FORMATS["hermes"].lazy_grammar([Function("f", SCHEMA)], parallel=True, closer="")
+    grammar = Grammar(lazy=LazyGrammar(rules, lambda: ReasoningTracker("think", opened=True)))
     made = compile_grammar(grammar, made_of)()
     for byte in b"x</th":
         made.accept(byte)
@@ -115,10 +115,10 @@ def test_one_call_where_they_are_not_parallel():
 
 def test_thinking_has_a_budget_beside_calls():
     """The thought is closed, and the calls behind it keep to their schema."""
-    thought = Thought(
+    reasoning = Reasoning(
         opener="<think>", closer="</think>", opened=True, budget=3, closing=tuple(b"</think>")
     )
-    made = guide(opened=True, thought=thought)
+    made = guide(opened=True, reasoning=reasoning)
     for byte in b"abc":
         made.accept(byte)
     assert say(made, b"</think>") == len("</think>")

@@ -9,8 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from pilotlight.guidance.errors import GrammarInvalid
-from pilotlight.guidance.references import place_of, resolve
-from pilotlight.guidance.subschemas import LISTS, MAPS, ONES, count, escaped
+from pilotlight.guidance.json_schema.subschemas import (
+    LISTS,
+    MAPS,
+    ONES,
+    count,
+    escaped,
+    place_of,
+    resolve,
+)
 
 _MOST = 25_000
 """Schemas that are compiled in the search, about 40 µs each: a part's own, and with each part those
@@ -120,7 +127,7 @@ _REASONS = {
     "backreferences": "back-references are not supported",
     "Failed to generate regex for": "bounds beyond ±(2^63 - 1024) are not supported",
     "Regex is empty": "no value is valid by it",
-    "no text keeps to it": "no value is valid by it, or it is too complex",
+    "no text matches it": "no value is valid by it, or it is too complex",
     "anyOf is empty": "no value is valid by it",
 }
 

@@ -5,18 +5,18 @@ import random
 import numpy as np
 import pytest
 
-from pilotlight.guidance import Choices, Grammar, JsonObject, Regex, Thought, compile_grammar
+from pilotlight.guidance import Grammar, JsonObject, OneOf, Reasoning, Regex, compile_grammar
 from tests.guidance.walker import END, PIECES, VOCABULARY, accepts, allowed, say, tokens, walk
 
 TOKENS = tokens()
 CLOSE = PIECES.index(b"</think>")
-ANSWER = Choices(("yes", "no"))
+ANSWER = OneOf(("yes", "no"))
 LINES = (ord("\n"), CLOSE, ord("\n"), ord("\n"))
 
 
 def guides(body, *, opened=True, **fields):
-    thought = Thought(opener="<think>", closer="</think>", opened=opened, **fields)
-    return compile_grammar(Grammar(body=body, thought=thought), TOKENS)
+    thought = Reasoning(opener="<think>", closer="</think>", opened=opened, **fields)
+    return compile_grammar(Grammar(body=body, reasoning=thought), TOKENS)
 
 
 def spellings(text, rounds):
@@ -168,7 +168,7 @@ def test_answers_have_a_budget_each():
 
 
 def test_closing_that_does_not_close_is_a_mistake():
-    """Tokens that do not spell the closer would never end a thought."""
+    """Tokens that do not spell the closer would never end the reasoning."""
     with pytest.raises(ValueError, match="</think>"):
         guides(ANSWER, budget=1, closing=(ord("x"),))
     with pytest.raises(ValueError, match="</think>"):
@@ -177,8 +177,8 @@ def test_closing_that_does_not_close_is_a_mistake():
 
 def test_markers_are_text_whatever_is_in_them():
     """A marker with quotes, slashes and signs of expressions is looked for as it is."""
-    thought = Thought(opener='<|"a/.*">', closer='\\n"]/+ final', opened=False)
-    made = compile_grammar(Grammar(body=ANSWER, thought=thought), TOKENS)
+    thought = Reasoning(opener='<|"a/.*">', closer='\\n"]/+ final', opened=False)
+    made = compile_grammar(Grammar(body=ANSWER, reasoning=thought), TOKENS)
     assert accepts(made(), b'<|"a/.*">x\n"]/\\n"]/+ final no')
     assert not accepts(made(), b'<|"a/xx">x\\n"]/+ final no')
 

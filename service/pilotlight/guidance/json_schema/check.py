@@ -10,15 +10,26 @@ from typing import Any
 
 import msgspec
 
-from pilotlight.guidance.closed import closed, may_close
-from pilotlight.guidance.disjoint import told_apart, with_any_of
-from pilotlight.guidance.drafts import is_everything, modernised, without_names
 from pilotlight.guidance.errors import GrammarInvalid, SchemaUnsupported
-from pilotlight.guidance.finite import endless
-from pilotlight.guidance.formats import FORMATS, with_strict_format, without_unknown_format
-from pilotlight.guidance.numbers import with_bounds
-from pilotlight.guidance.references import place_of, resolve
-from pilotlight.guidance.subschemas import LISTS, MAPS, ONES, escaped, rewrite
+from pilotlight.guidance.json_schema.closing import closed, may_close
+from pilotlight.guidance.json_schema.disjoint import told_apart, with_any_of
+from pilotlight.guidance.json_schema.drafts import is_everything, modernised, without_names
+from pilotlight.guidance.json_schema.finite import endless
+from pilotlight.guidance.json_schema.formats import (
+    FORMATS,
+    with_strict_format,
+    without_unknown_format,
+)
+from pilotlight.guidance.json_schema.numbers import with_bounds
+from pilotlight.guidance.json_schema.subschemas import (
+    LISTS,
+    MAPS,
+    ONES,
+    escaped,
+    place_of,
+    resolve,
+    rewrite,
+)
 
 MAX_DEPTH = 64
 """Levels of objects and lists in a schema; an answer nests as deep as its references lead."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pilotlight.guidance.closed import closed, may_close
+from pilotlight.guidance.json_schema.closing import closed, may_close
 
 A = {"type": "object", "properties": {"a": {}}}
 

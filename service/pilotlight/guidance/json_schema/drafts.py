@@ -7,8 +7,7 @@ generators' habits are read, whatever `$schema` says. The original is never chan
 import re
 from typing import Any
 
-from pilotlight.guidance.references import followed
-from pilotlight.guidance.subschemas import rewrite
+from pilotlight.guidance.json_schema.subschemas import followed, rewrite
 
 _NAME_FORMATS = {
     "date": "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$",

@@ -6,7 +6,7 @@ up properties does, and finds no end. xgrammar's strict mode, vLLM's default, re
 
 from typing import Any
 
-from pilotlight.guidance.subschemas import rewrite
+from pilotlight.guidance.json_schema.subschemas import rewrite
 
 _COMPOSING = ("$ref", "anyOf", "oneOf")
 
