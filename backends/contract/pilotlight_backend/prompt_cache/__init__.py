@@ -11,5 +11,27 @@ engine's process, so no state crosses the pipe of an isolated one.
 
 from pilotlight_backend.prompt_cache.cache import Found, PromptCache
 from pilotlight_backend.prompt_cache.entry import Checkpoint, Snapshot
+from pilotlight_backend.prompt_cache.guarded import GuardedStorage
+from pilotlight_backend.prompt_cache.storage import open_storage
+from pilotlight_backend.types import PromptCacheOptions
 
-__all__ = ["Checkpoint", "Found", "PromptCache", "Snapshot"]
+__all__ = ["Checkpoint", "Found", "PromptCache", "Snapshot", "open_cache"]
+
+
+def open_cache(options: PromptCacheOptions, identity: str) -> PromptCache | None:
+    """Return the cache that *options* ask for, None where they ask for none.
+
+    *identity* is a short hex digest of whatever a state depends on. Raises `ImportError` where the
+    library of the storage's address is not installed.
+    """
+    if not options.memory_bytes and options.storage is None:
+        return None
+    files = None
+    if options.storage is not None:
+        files = GuardedStorage(
+            open_storage(options.storage),
+            prefix=f"{identity}-",
+            limit=options.storage_bytes,
+            ttl=options.ttl,
+        )
+    return PromptCache(identity=identity, memory_limit=options.memory_bytes, files=files)

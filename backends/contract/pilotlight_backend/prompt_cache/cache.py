@@ -14,11 +14,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
-from pilotlight_backend.prompt_cache import state_file
 from pilotlight_backend.prompt_cache.entry import Entry, Snapshot, name_of, seed_of
-from pilotlight_backend.prompt_cache.state_file import Damaged
+from pilotlight_backend.prompt_cache.guarded import GuardedStorage
 from pilotlight_backend.prompt_cache.states import States
-from pilotlight_backend.prompt_cache.storage import SUFFIX, Storage, StoredFile, prune
+from pilotlight_backend.prompt_cache.storage import SUFFIX
 from pilotlight_backend.prompt_cache.worker import Worker
 from pilotlight_backend.types import PromptCacheStats
 
@@ -29,9 +28,6 @@ WORTH_RESTORING = 64
 
 _RELIST = 5.0
 """Seconds between two listings of the storage, for what other instances have written."""
-
-_COOL_DOWN = 30.0
-"""Seconds in which a storage that has failed is left alone, so that no request waits for it."""
 
 _LEAST_PATIENCE = 1.0
 """Seconds that a request waits for its state in any case."""
@@ -59,37 +55,26 @@ class PromptCache:
         *,
         identity: str,
         memory_limit: int,
-        storage: Storage | None = None,
-        storage_limit: int | None = None,
-        ttl: float | None = None,
+        files: GuardedStorage | None = None,
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """*identity* is a short hex digest of what a state depends on: model, build, settings.
 
-        *memory_limit* and *storage_limit* are bytes; *ttl* is in seconds, None for any age.
+        *memory_limit* is in bytes; *files* is where states are stored, None for nowhere.
         """
         self._identity = identity
-        self._storage = storage
-        self._storage_limit = storage_limit
-        self._ttl = ttl
         self._clock = clock
-        self._wall_clock = wall_clock
         self._lock = threading.Lock()
         self._written = threading.Condition(self._lock)
         self._states = States(memory_limit)
-        self._unfit: set[str] = set()
-        """Files that were damaged, and may not have been deleted."""
         self._counts: Counter[str] = Counter()
         self._closing = False
-        self._failed_at: float | None = None
         self._listed_at: float | None = None
-        self._reader: Worker | None = None
-        self._writer: Worker | None = None
-        if storage is not None:
-            self._reader = Worker("prompt cache reader")
-            self._writer = Worker("prompt cache writer")
-            self._reader.submit(self._list)
+        self._tier: _Tier | None = None
+        if files is not None:
+            reader, writer = Worker("prompt cache reader"), Worker("prompt cache writer")
+            self._tier = _Tier(files, reader, writer)
+            reader.submit(partial(self._list, files))
 
     # ── finding ────────────────────────────────────────────────────────────────────────────────
 
@@ -98,11 +83,10 @@ class PromptCache:
         seed = seed_of(self._identity, scope)
         with self._lock:
             self._states.now += 1
-            found = self._states.longest(seed, prompt, most, WORTH_RESTORING)
-            if found is None or found[0].snapshot is None:
+            found = self._states.index.longest(seed, prompt, most, in_memory=True)
+            if found is None or found[0].snapshot is None or found[1] < WORTH_RESTORING:
                 return None
-            entry, tokens = found
-            return Found(entry, found[0].snapshot, tokens, "memory")
+            return Found(found[0], found[0].snapshot, found[1], "memory")
 
     def used(self, found: Found) -> None:
         """Note that *found* was restored into a slot."""
@@ -112,8 +96,8 @@ class PromptCache:
             self._counts[f"{found.tier}_hits"] += 1
             self._counts[f"{found.tier}_tokens"] += found.tokens
             name = found.entry.file
-        if name is not None and self._reader is not None:
-            self._reader.submit(partial(self._touch, name))
+        if name is not None and self._tier is not None:
+            self._tier.reader.submit(partial(self._tier.files.touch, name))
 
     def fetch(
         self,
@@ -130,61 +114,56 @@ class PromptCache:
         Then *done* is called once, on any thread, with what was found or None: when it is read,
         when that has failed, or when it takes longer than evaluating the tokens would.
         """
-        if self._reader is None or most - have < WORTH_RESTORING or self._is_failing():
+        tier = self._tier
+        if tier is None or most - have < WORTH_RESTORING or not tier.files.is_readable:
             return False
         seed = seed_of(self._identity, scope)
         least = have + WORTH_RESTORING
         with self._lock:
-            is_known = self._states.longest(seed, prompt, most, least) is not None
+            is_known = self._saving(seed, prompt, most, least) is not None
         if not (is_known or self._is_list_old()):
             return False
         once = _Once(done, max(_LEAST_PATIENCE, (most - have) * seconds_per_token))
-        self._reader.submit(lambda: once(self._read(seed, prompt, most, least)))
+        tier.reader.submit(lambda: once(self._read(tier.files, seed, prompt, most, least)))
         return True
 
-    def _read(self, seed: bytes, prompt: Sequence[int], most: int, least: int) -> Found | None:
+    def _saving(
+        self, seed: bytes, prompt: Sequence[int], most: int, least: int
+    ) -> tuple[Entry, int] | None:
+        """Return the entry that saves most of *prompt*, if that is *least* tokens or more."""
+        found = self._states.index.longest(seed, prompt, most)
+        return found if found is not None and found[1] >= least else None
+
+    def _read(
+        self, files: GuardedStorage, seed: bytes, prompt: Sequence[int], most: int, least: int
+    ) -> Found | None:
         """Return the state that saves most of *prompt*, read from its file if it has to be."""
         if self._is_list_old():
-            self._list()
+            self._list(files)
         with self._lock:
-            known = self._states.longest(seed, prompt, most, least)
+            known = self._saving(seed, prompt, most, least)
         if known is None:
             return None
         entry, tokens = known
         snapshot, name = entry.snapshot, entry.file
         if snapshot is not None:
             return Found(entry, snapshot, tokens, "memory")
-        if name is None or (snapshot := self._load(entry, name)) is None:
-            return None
+        snapshot = None if name is None else files.read(name)
+        lengths = () if snapshot is None else tuple(one.tokens for one in snapshot.checkpoints)
         with self._lock:
+            if snapshot is None or lengths != entry.checkpoints:
+                if name is not None and files.is_readable:
+                    self._states.lose(name)
+                return None
             self._states.keep(entry, snapshot)
         return Found(entry, snapshot, tokens, "storage")
-
-    def _load(self, entry: Entry, name: str) -> Snapshot | None:
-        """Return a file's states; None where it is gone, damaged, or another one than before."""
-        try:
-            snapshot = state_file.read_snapshot(self._open().read(name))
-        except FileNotFoundError:
-            self._lose(name)
-            return None
-        except OSError as error:
-            self._fail("read", error)
-            return None
-        except Damaged as error:
-            self._discard(name, error)
-            return None
-        self._recover()
-        if tuple(one.tokens for one in snapshot.checkpoints) != entry.checkpoints:
-            self._lose(name)
-            return None
-        return snapshot
 
     # ── saving ─────────────────────────────────────────────────────────────────────────────────
 
     @property
     def stores(self) -> bool:
         """Whether there is a storage, and it takes what is saved."""
-        return self._storage is not None and not self._is_failing()
+        return self._tier is not None and self._tier.files.is_writable
 
     def wants(
         self,
@@ -233,15 +212,15 @@ class PromptCache:
             entry = states.known(entry)
             self._counts["saves"] += 1
             is_kept = states.keep(entry, snapshot)
-            is_written = store and self._writer is not None and entry.file is None
+            is_written = store and self._tier is not None and entry.file is None
             if is_written:
                 states.saving[entry] = snapshot
                 states.index.add(entry)
             if not (is_kept or is_written):
                 return
             states.supersede(entry)
-        if is_written and self._writer is not None:
-            self._writer.submit(partial(self._write, entry))
+        if is_written and self._tier is not None:
+            self._tier.writer.submit(partial(self._write, self._tier.files, entry))
 
     def _entry(
         self,
@@ -261,126 +240,44 @@ class PromptCache:
 
     # ── storage, on the workers' threads ───────────────────────────────────────────────────────
 
-    def _write(self, entry: Entry) -> None:
+    def _write(self, files: GuardedStorage, entry: Entry) -> None:
         with self._lock:
             snapshot = self._states.saving.get(entry)
         if snapshot is None:  # it was cleared meanwhile
             return
         name = f"{self._identity}-{name_of(entry.seed, entry.tokens)}{SUFFIX}"
-        is_stored = not self._is_failing() and self._store(name, entry, snapshot)
+        deleted = files.write(name, entry, snapshot)
+        is_there = deleted is not None and name not in deleted
         with self._lock:
+            for one in deleted or ():
+                self._states.lose(one)
             was_cleared = self._states.saving.pop(entry, None) is None
-            if is_stored and not was_cleared:
+            if is_there and not was_cleared:
                 self._states.stored(entry, name)
                 self._counts["stored"] += 1
                 self._states.supersede(entry)
             self._states.drop(entry)
             self._written.notify_all()
-        if is_stored and was_cleared:
-            self._delete(name)
-
-    def _store(self, name: str, entry: Entry, snapshot: Snapshot) -> bool:
-        """Write a file, and prune; tell whether the file is there afterwards."""
-        storage = self._open()
-        try:
-            storage.write(name, state_file.pieces(entry, snapshot))
-            deleted = prune(
-                storage, limit=self._storage_limit, ttl=self._ttl, now=self._wall_clock()
-            )
-        except OSError as error:
-            self._fail("written", error)
-            return False
-        self._recover()
-        for one in deleted:
-            self._lose(one)
-        return name not in deleted
+        if is_there and was_cleared:
+            files.delete(name)
 
     def _is_list_old(self) -> bool:
         return self._listed_at is None or self._clock() - self._listed_at > _RELIST
 
-    def _list(self) -> None:
+    def _list(self, files: GuardedStorage) -> None:
         """Learn which files there are: those of other instances too."""
-        if self._is_failing():
-            return
         self._listed_at = self._clock()
-        storage = self._open()
-        try:
-            files = [file for file in storage.files() if self._is_ours(file)]
-            with self._lock:
-                known = set(self._states.files)
-                for name in known.difference(file.name for file in files):
-                    self._states.lose(name)
-            for file, start in storage.starts([file for file in files if file.name not in known]):
-                self._learn(file, start)
-        except OSError as error:
-            self._fail("listed", error)
-        else:
-            self._recover()
-
-    def _is_ours(self, file: StoredFile) -> bool:
-        is_old = self._ttl is not None and self._wall_clock() - file.used > self._ttl
-        is_fit = file.name.startswith(f"{self._identity}-") and file.name not in self._unfit
-        return is_fit and not is_old
-
-    def _learn(self, file: StoredFile, start: bytes) -> None:
-        try:
-            entry = state_file.read_header(file.name, start, file.size)
-        except Damaged as error:
-            self._discard(file.name, error)
+        listed = files.files()
+        if listed is None:
             return
         with self._lock:
-            if file.name not in self._states.files:
-                self._states.stored(self._states.known(entry), file.name)
-
-    def _lose(self, name: str) -> None:
-        with self._lock:
-            self._states.lose(name)
-
-    def _discard(self, name: str, error: Damaged) -> None:
-        """Delete a damaged file, so that nobody meets it again."""
-        logger.warning("the cached state %s is deleted: %s", name, error)
-        self._unfit.add(name)
-        self._lose(name)
-        self._delete(name)
-
-    def _delete(self, name: str) -> None:
-        try:
-            self._open().delete(name)
-        except OSError as error:
-            self._fail("changed", error)
-
-    def _touch(self, name: str) -> None:
-        try:
-            self._open().touch(name)
-        except OSError:  # a folder that is read-only serves all the same
-            logger.debug("%s cannot be touched", name, exc_info=True)
-
-    def _open(self) -> Storage:
-        if self._storage is None:
-            raise AssertionError("only a cache with a storage has workers")
-        return self._storage
-
-    # ── a storage that fails ───────────────────────────────────────────────────────────────────
-
-    def _is_failing(self) -> bool:
-        return self._failed_at is not None and self._clock() - self._failed_at < _COOL_DOWN
-
-    def _fail(self, what: str, error: OSError) -> None:
-        """Leave the storage alone for a while, and log that once."""
-        if self._failed_at is None:
-            logger.warning(
-                "the prompt cache's storage cannot be %s: %s; requests are served without it",
-                what,
-                error.strerror or error,
-            )
-        self._failed_at = self._clock()
-        with self._lock:
-            self._counts["storage_errors"] += 1
-
-    def _recover(self) -> None:
-        if self._failed_at is not None:
-            self._failed_at = None
-            logger.info("the prompt cache's storage works again")
+            known = set(self._states.files)
+            for name in known.difference(file.name for file in listed):
+                self._states.lose(name)
+        for name, entry in files.entries([one for one in listed if one.name not in known]):
+            with self._lock:
+                if name not in self._states.files:
+                    self._states.stored(self._states.known(entry), name)
 
     # ── the end, and what operators ask for ────────────────────────────────────────────────────
 
@@ -388,9 +285,9 @@ class PromptCache:
         """Delete every state, in memory and in storage, or those of *scope* alone."""
         with self._lock:
             names = self._states.clear(None if scope is None else seed_of(self._identity, scope))
-        if self._writer is not None:
+        if self._tier is not None:
             for name in names:
-                self._writer.submit(partial(self._delete, name))
+                self._tier.writer.submit(partial(self._tier.files.delete, name))
 
     def stats(self) -> PromptCacheStats:
         """Return a snapshot of what is kept, and counts since the load."""
@@ -402,6 +299,7 @@ class PromptCache:
                 storage_bytes=sum(one.size for one in states.files.values()),
                 storage_entries=len(states.files),
                 evictions=states.evictions,
+                storage_errors=self._tier.files.errors if self._tier else 0,
                 **self._counts,
             )
 
@@ -413,14 +311,23 @@ class PromptCache:
     def close(self, seconds: float = 0.0) -> None:
         """Take nothing more, and write what waits to be written, for *seconds* at the most."""
         self._closing = True
-        if self._writer is not None and not self._writer.close(seconds):
+        if self._tier is None:
+            return
+        if not self._tier.writer.close(seconds):
             with self._lock:
                 left = len(self._states.saving)
                 self._states.saving.clear()
             if left:
                 logger.warning("cached states that were not written in time: %d", left)
-        if self._reader is not None:
-            self._reader.close(0.0)
+        self._tier.reader.close(0.0)
+
+
+class _Tier(NamedTuple):
+    """The storage with its threads: one reads for requests, while the other one writes."""
+
+    files: GuardedStorage
+    reader: Worker
+    writer: Worker
 
 
 class _Once:

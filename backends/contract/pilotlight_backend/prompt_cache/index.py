@@ -49,16 +49,21 @@ class PrefixIndex:
             if not entries:
                 del self._at[key]
 
-    def longest(self, seed: bytes, prompt: Sequence[int], most: int) -> tuple[Entry, int] | None:
+    def longest(
+        self, seed: bytes, prompt: Sequence[int], most: int, *, in_memory: bool = False
+    ) -> tuple[Entry, int] | None:
         """Return the entry that saves most of *prompt*, and how many tokens; None for nothing.
 
         At the most *most* tokens are of use, and a block at the least. Of entries that save as
-        many, one in memory comes first, then the one that was used last.
+        many, one in memory comes first, then the one that was used last. With *in_memory* those
+        with a snapshot alone are looked at.
         """
         keys = list(chain(seed, prompt[:most]))
         for depth in range(len(keys), 0, -1):
             here = reversed(self._at.get(keys[depth - 1], {}))
-            usable = ((one, one.usable(prompt, most)) for one in here)
+            usable = (
+                (one, one.usable(prompt, most)) for one in here if one.snapshot or not in_memory
+            )
             # One that is of use for less is here for a prompt that goes on in another way.
             candidates = list(islice((one for one in usable if one[1] >= depth * BLOCK), _COMPARED))
             if candidates:

@@ -3,8 +3,6 @@
 Whoever uses it holds a lock.
 """
 
-from collections.abc import Sequence
-
 from pilotlight_backend.prompt_cache import policy
 from pilotlight_backend.prompt_cache.entry import Entry, Snapshot
 from pilotlight_backend.prompt_cache.index import PrefixIndex
@@ -30,13 +28,6 @@ class States:
         self.evictions = 0
         self.now = 0
         """Requests so far: the clock of `Entry.used`."""
-
-    def longest(
-        self, seed: bytes, prompt: Sequence[int], most: int, least: int
-    ) -> tuple[Entry, int] | None:
-        """Return the entry that saves most of *prompt*, from *least* to *most* tokens of it."""
-        found = self.index.longest(seed, prompt, most)
-        return found if found is not None and found[1] >= least else None
 
     def known(self, entry: Entry) -> Entry:
         """Return the entry for what *entry* is of, if there is one, else itself."""

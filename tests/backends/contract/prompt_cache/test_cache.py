@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from pilotlight_backend.prompt_cache import Checkpoint, PromptCache, Snapshot
+from pilotlight_backend.prompt_cache.guarded import GuardedStorage
 from pilotlight_backend.prompt_cache.storage import Folder
 
 
-def cache(folder=None, *, memory=1000, **options):
+def cache(folder=None, *, memory=1000, limit=None):
     """Return a cache, with storage in *folder*."""
-    storage = None if folder is None else Folder(folder)
-    return PromptCache(identity="abc", memory_limit=memory, storage=storage, **options)
+    files = None
+    if folder is not None:
+        files = GuardedStorage(Folder(folder), prefix="abc-", limit=limit, ttl=None)
+    return PromptCache(identity="abc", memory_limit=memory, files=files)
 
 
 def snapshot(size, byte=b"s"):
@@ -150,7 +153,7 @@ def test_clearing_a_scope_leaves_the_others(tmp_path: Path):
 
 
 def test_the_oldest_files_make_room(tmp_path: Path):
-    states = cache(tmp_path, storage_limit=13_000)
+    states = cache(tmp_path, limit=13_000)
     for number in range(3):
         first = number * 1000
         states.put("", range(first, first + 100), snapshot(5000), least=1, store=True)

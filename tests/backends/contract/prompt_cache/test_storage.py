@@ -1,0 +1,219 @@
+"""Storages that fail, processes that are killed, buckets."""
+
+import errno
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pilotlight_backend.prompt_cache import PromptCache, Snapshot
+from pilotlight_backend.prompt_cache.guarded import GuardedStorage
+from pilotlight_backend.prompt_cache.storage import Bucket, Folder, prune
+from tests.backends.contract.prompt_cache.test_cache import fetched
+
+
+def cache(storage, clock=time.monotonic):
+    """Return a cache with *storage* and no memory."""
+    files = GuardedStorage(storage, prefix="abc-", limit=None, ttl=None, clock=clock)
+    return PromptCache(identity="abc", memory_limit=0, files=files, clock=clock)
+
+
+def stored(cache, first=0, size=500):
+    """Write a state of 100 tokens from *first* on, and wait until that is done."""
+    state = Snapshot(state=bytes([first % 256]) * size)
+    tokens = range(first, first + 100)
+    if cache.wants("", tokens, least=1, size=size, store=True):
+        cache.put("", tokens, state, least=1, store=True)
+    assert cache.wait(10)
+
+
+class Failing(Folder):
+    """A folder whose calls named in *broken* fail."""
+
+    def __init__(self, path, error=errno.ENOSPC):
+        super().__init__(path)
+        self.broken = set()
+        self.calls = 0
+        self._error = error
+
+    def _try(self, name):
+        self.calls += 1
+        if name in self.broken:
+            raise OSError(self._error, os.strerror(self._error))
+
+    def files(self):
+        self._try("files")
+        return super().files()
+
+    def read(self, name):
+        self._try("read")
+        return super().read(name)
+
+    def write(self, name, pieces):
+        self._try("write")
+        super().write(name, pieces)
+
+
+@pytest.mark.parametrize("what", ["files", "read", "write"])
+def test_a_storage_that_fails_is_left_alone_for_a_while_and_said_once(tmp_path, caplog, what):
+    now = 0.0
+    storage = Failing(tmp_path)
+    caplog.set_level(logging.INFO, "pilotlight.backend")
+    if what != "write":
+        first = cache(storage)
+        stored(first)
+        first.close(10)
+    storage.broken.add(what)
+    states = cache(storage, clock=lambda: now)
+    for number in range(3):
+        assert fetched(states, "", range(150)) is None
+        if what == "write":
+            stored(states, 1000 * (1 + number))
+    (told,) = [one for one in caplog.records if one.levelno == logging.WARNING]
+    assert "No space left on device" in told.getMessage()
+    assert states.stats().storage_errors == 1
+    calls = storage.calls
+    assert fetched(states, "", range(150)) is None
+    if what == "write":
+        stored(states, 7000)
+    assert storage.calls == calls
+    storage.broken.clear()
+    now = 31.0
+    if what == "write":
+        stored(states)
+    assert fetched(states, "", range(150)).tokens == 100
+    assert "again" in caplog.text
+    states.close(10)
+
+
+def test_a_folder_that_vanishes_is_made_again(tmp_path):
+    folder = tmp_path / "states"
+    states = cache(Folder(folder))
+    stored(states)
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    assert fetched(states, "", range(150)) is None
+    stored(states, 1000)
+    assert len(list(folder.iterdir())) == 1
+    assert folder.stat().st_mode & 0o777 == 0o700
+    states.close(10)
+
+
+def test_a_folder_that_is_read_only_is_read(tmp_path):
+    states = cache(Folder(tmp_path))
+    stored(states)
+    states.close(10)
+    storage = Failing(tmp_path, errno.EROFS)
+    storage.broken.add("write")
+    again = cache(storage)
+    stored(again, 1000)
+    assert again.stats().storage_errors == 1
+    assert fetched(again, "", range(150)).tokens == 100
+    again.close(10)
+
+
+def test_what_a_killed_writer_left_goes(tmp_path):
+    left = tmp_path / ".abc-1.state.77.1.part"
+    left.write_bytes(b"half")
+    fresh = tmp_path / ".abc-1.state.78.1.part"
+    fresh.write_bytes(b"half")
+    foreign = tmp_path / "notes.txt"
+    foreign.write_text("mine")
+    old = time.time() - 4000
+    for one in (left, foreign):
+        os.utime(one, (old, old))
+    prune(Folder(tmp_path), limit=0, ttl=1.0, now=time.time())
+    assert sorted(one.name for one in tmp_path.iterdir()) == sorted([fresh.name, foreign.name])
+
+
+def test_files_go_when_they_were_not_used_for_long(tmp_path):
+    storage = Folder(tmp_path)
+    states = cache(storage)
+    stored(states)
+    states.close(10)
+    (file,) = storage.files()
+    assert prune(storage, limit=None, ttl=60.0, now=file.used + 59) == []
+    assert prune(storage, limit=None, ttl=60.0, now=file.used + 61) == [file.name]
+
+
+WRITER = """
+import random, sys
+from pathlib import Path
+from pilotlight_backend.prompt_cache import PromptCache, Snapshot
+from pilotlight_backend.prompt_cache.guarded import GuardedStorage
+from pilotlight_backend.prompt_cache.storage import Folder
+
+files = GuardedStorage(Folder(Path(sys.argv[1])), prefix="abc-", limit=3_000_000, ttl=None)
+cache = PromptCache(identity="abc", memory_limit=0, files=files)
+print("ready", flush=True)
+while True:
+    first = random.randrange(40)
+    state = Snapshot(state=bytes([first]) * 200_000)
+    tokens = range(first * 1000, first * 1000 + 100)
+    if cache.wants("", tokens, least=1, size=200_000, store=True):
+        cache.put("", tokens, state, least=1, store=True)
+    cache.wait(1)
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_leave_no_damaged_file(tmp_path):
+    """Two write to one folder; each is killed at any moment, again and again."""
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    for round_ in range(6):
+        writers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+        try:
+            for writer in writers:
+                writer.stdout.readline()
+            time.sleep(0.02 * round_)
+        finally:
+            for writer in writers:
+                writer.send_signal(signal.SIGKILL)
+                writer.wait()
+                writer.stdout.close()
+    storage = Folder(tmp_path)
+    files = GuardedStorage(storage, prefix="abc-", limit=None, ttl=None)
+    entries = dict(files.entries(files.files()))
+    assert len(entries) == len(storage.files()) > 0
+    for name, entry in entries.items():
+        first = entry.tokens[0] // 1000
+        assert files.read(name).state == bytes([first]) * 200_000
+    old = time.time() + 4000
+    prune(Folder(tmp_path, clock=lambda: old), limit=None, ttl=None, now=old)
+    assert {one.name for one in tmp_path.iterdir()} == set(entries)
+
+
+def test_a_bucket_keeps_what_a_folder_keeps():
+    pytest.importorskip("fsspec")
+    one = cache(Bucket("memory://bucket/states"))
+    stored(one)
+    stored(one, 1000)
+    one.close(10)
+    two = cache(Bucket("memory://bucket/states"))
+    found = fetched(two, "", range(1000, 1150))
+    assert (found.tokens, found.snapshot.state) == (100, bytes([1000 % 256]) * 500)
+    two.clear()
+    two.close(10)
+    assert Bucket("memory://bucket/states").files() == []
+
+
+def test_a_bucket_that_is_not_there_has_no_files():
+    pytest.importorskip("fsspec")
+    assert Bucket("memory://nothing/here").files() == []
+
+
+def test_what_a_buckets_library_raises_is_an_os_error(monkeypatch):
+    pytest.importorskip("fsspec")
+    bucket = Bucket("memory://bucket/other")
+
+    def refuse(*_args, **_options):
+        raise RuntimeError("503 Slow Down")
+
+    monkeypatch.setattr(bucket._system, "ls", refuse)
+    with pytest.raises(OSError, match="503 Slow Down"):
+        bucket.files()
