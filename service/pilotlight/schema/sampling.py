@@ -3,7 +3,7 @@
 OpenAI's fields, and some of llama-server's and vLLM's.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 from msgspec import Meta
 
@@ -13,6 +13,38 @@ from pilotlight.schema.support import NO_EFFECT, SAMPLING
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Breaker = Annotated[str, Meta(min_length=1, max_length=40, pattern="^[^\\x00]+$")]
 TokenIdKey = Annotated[str, Meta(pattern="^[0-9]{1,9}$")]
+
+
+# A struct of msgspec's can have one base with fields, so what several APIs' requests have in common
+# are types of fields, and no mixin.
+
+Temperature: TypeAlias = Annotated[
+    Annotated[float, Meta(ge=0, le=2)] | None,
+    Meta(description="How freely tokens are drawn; 0 takes the likeliest. 1 if omitted."),
+]
+TopP: TypeAlias = Annotated[
+    Annotated[float, Meta(ge=0, le=1)] | None,
+    Meta(description="Draw from the likeliest tokens of this total share. 0.95 if omitted."),
+]
+TopK: TypeAlias = Annotated[
+    Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,
+    Meta(description="Draw from this many of the likeliest; 0 from all. 64 if omitted."),
+]
+MinP: TypeAlias = Annotated[
+    Annotated[float, Meta(ge=0, le=1)] | None,
+    Meta(description="Drop tokens below this share of the likeliest one's. 0 if omitted."),
+]
+Stream: TypeAlias = Annotated[
+    bool | None, Meta(description="Whether the answer comes as server-sent events.")
+]
+
+
+class SampledRequest(Protocol):
+    """What all requests for text say of how tokens are drawn."""
+
+    temperature: Temperature
+    top_p: TopP
+    top_k: TopK
 
 
 class StreamOptions(Request, kw_only=True):
@@ -39,14 +71,8 @@ class SamplingRequest(Request, kw_only=True):
 
     model: ModelName
 
-    temperature: Annotated[
-        Annotated[float, Meta(ge=0, le=2)] | None,
-        Meta(description="How freely tokens are drawn; 0 takes the likeliest. 1 if omitted."),
-    ] = None
-    top_p: Annotated[
-        Annotated[float, Meta(ge=0, le=1)] | None,
-        Meta(description="Draw from the likeliest tokens of this total share. 0.95 if omitted."),
-    ] = None
+    temperature: Temperature = None
+    top_p: TopP = None
     top_k: Annotated[
         Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None,
         Meta(
@@ -56,10 +82,7 @@ class SamplingRequest(Request, kw_only=True):
             )
         ),
     ] = None
-    min_p: Annotated[
-        Annotated[float, Meta(ge=0, le=1)] | None,
-        Meta(description="Drop tokens below this share of the likeliest one's. 0 if omitted."),
-    ] = None
+    min_p: MinP = None
     top_n_sigma: Annotated[
         Annotated[float, Meta(ge=-1, le=100)] | None,
         Meta(
@@ -232,9 +255,7 @@ class SamplingRequest(Request, kw_only=True):
         Annotated[int, Meta(ge=1, le=128)] | None,
         Meta(description="Number of answers; the prompt is evaluated once for all. 1 if omitted."),
     ] = None
-    stream: Annotated[
-        bool | None, Meta(description="Whether the answer comes as server-sent events.")
-    ] = None
+    stream: Stream = None
     stream_options: Annotated[
         StreamOptions | None, Meta(description="What a stream carries beside the answer.")
     ] = None

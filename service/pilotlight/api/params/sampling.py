@@ -3,14 +3,16 @@
 from typing import Any
 
 from pilotlight.errors import InvalidRequest
-from pilotlight.schema.sampling import SamplingRequest
+from pilotlight.schema.sampling import SampledRequest, SamplingRequest
 from pilotlight.schema.support import ACCEPTED, ONLY, SAMPLING
 from pilotlight_backend import SamplingParams
 
-TEMPERATURE, TOP_P, TOP_K = 1.0, 0.95, 64
+_DEFAULTS: dict[str, Any] = {"temperature": 1.0, "top_p": 0.95, "top_k": 64}
 """What an omitted value means; one that is given is honoured, 0 included."""
 
 _AS_NAMED = (
+    "temperature",
+    "top_p",
     "min_p",
     "top_n_sigma",
     "typical_p",
@@ -35,21 +37,28 @@ _SEEDS = 2**32 - 1
 """Seeds are folded into 32 bits less one value: llama.cpp takes the last for "draw one"."""
 
 
-def sampling_of(asked: SamplingRequest) -> SamplingParams:
-    """Return how the tokens of *asked*'s answers are drawn; raises `InvalidRequest`."""
-    _check_switches(asked)
-    given = {name: getattr(asked, name) for name in _AS_NAMED}
-    if asked.dry_sequence_breakers is not None:
-        given["dry_sequence_breakers"] = tuple(asked.dry_sequence_breakers)
+def sampling_of(asked: SampledRequest) -> SamplingParams:
+    """Return how the tokens of *asked*'s responses are drawn; raises `InvalidRequest`."""
+    given = {name: getattr(asked, name, None) for name in _AS_NAMED}
+    if isinstance(asked, SamplingRequest):
+        given |= _more(asked)
+    if asked.top_k is not None:
+        given["top_k"] = max(asked.top_k, 0)
     return SamplingParams(
-        temperature=_or(asked.temperature, TEMPERATURE),
-        top_p=_or(asked.top_p, TOP_P),
-        top_k=max(_or(asked.top_k, TOP_K), 0),
-        repeat_penalty=_or(_repeat_penalty(asked), 1.0),
-        logit_bias={int(token): bias for token, bias in (asked.logit_bias or {}).items()},
-        seed=None if asked.seed is None else asked.seed % _SEEDS,
-        **{name: value for name, value in given.items() if value is not None},
+        **_DEFAULTS | {name: value for name, value in given.items() if value is not None}
     )
+
+
+def _more(asked: SamplingRequest) -> dict[str, Any]:
+    """Return what chat and text completions say in other words than the contract."""
+    _check_switches(asked)
+    breakers = asked.dry_sequence_breakers
+    return {
+        "repeat_penalty": _repeat_penalty(asked),
+        "logit_bias": {int(token): bias for token, bias in (asked.logit_bias or {}).items()},
+        "seed": None if asked.seed is None else asked.seed % _SEEDS,
+        "dry_sequence_breakers": None if breakers is None else tuple(breakers),
+    }
 
 
 def _check_switches(asked: SamplingRequest) -> None:
@@ -75,7 +84,3 @@ def stops_of(asked: SamplingRequest) -> tuple[str, ...]:
     """Return the texts that end *asked*'s answers."""
     stop = asked.stop or ()
     return (stop,) if isinstance(stop, str) else tuple(stop)
-
-
-def _or(value: Any, default: Any) -> Any:
-    return default if value is None else value

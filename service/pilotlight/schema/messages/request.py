@@ -11,6 +11,7 @@ from msgspec import Meta
 from pilotlight.schema.base import ModelName, NonEmpty, Request
 from pilotlight.schema.declared import DeclaredTool, SkippedTool
 from pilotlight.schema.messages.content import Cached, SystemContent, Turn
+from pilotlight.schema.sampling import Stream, Temperature, TopK, TopP
 from pilotlight.schema.support import (
     ANTHROPIC_VENDOR_TOOLS,
     MAX_TOKENS_HINT,
@@ -198,25 +199,14 @@ class MessagesRequest(CountTokensRequest, kw_only=True):
             extra=MAX_TOKENS_HINT,
         ),
     ]
-    temperature: Annotated[
-        Annotated[float, Meta(ge=0, le=2)] | None,
-        Meta(description="How freely tokens are drawn; 0 takes the likeliest. 1 if omitted."),
-    ] = None
-    top_p: Annotated[
-        Annotated[float, Meta(ge=0, le=1)] | None,
-        Meta(description="Draw from the likeliest tokens of this total share. 0.95 if omitted."),
-    ] = None
-    top_k: Annotated[
-        Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,
-        Meta(description="Draw from this many of the likeliest; 0 from all. 64 if omitted."),
-    ] = None
+    temperature: Temperature = None
+    top_p: TopP = None
+    top_k: TopK = None
     stop_sequences: Annotated[
         Annotated[list[NonEmpty], Meta(max_length=16)] | None,
         Meta(description="Texts that end the answer and are left out of it."),
     ] = None
-    stream: Annotated[
-        bool | None, Meta(description="Whether the answer comes as server-sent events.")
-    ] = None
+    stream: Stream = None
 
     thread: Annotated[
         Thread | None,

@@ -13,6 +13,7 @@ from pilotlight.schema.declared import DeclaredTool, SkippedTool
 from pilotlight.schema.openai import TextFormat
 from pilotlight.schema.responses.input import InputItem
 from pilotlight.schema.responses.tools import ResponseTool
+from pilotlight.schema.sampling import MinP, Stream, Temperature, TopK, TopP
 from pilotlight.schema.support import (
     MAX_TOKENS_HINT,
     NO_EFFECT,
@@ -140,22 +141,10 @@ class ResponseRequest(Request, kw_only=True):
         str | None, Meta(description="A system message, before those that the input begins with.")
     ] = None
 
-    temperature: Annotated[
-        Annotated[float, Meta(ge=0, le=2)] | None,
-        Meta(description="How freely tokens are drawn; 0 takes the likeliest. 1 if omitted."),
-    ] = None
-    top_p: Annotated[
-        Annotated[float, Meta(ge=0, le=1)] | None,
-        Meta(description="Draw from the likeliest tokens of this total share. 0.95 if omitted."),
-    ] = None
-    top_k: Annotated[
-        Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,
-        Meta(description="Draw from this many of the likeliest; 0 from all. 64 if omitted."),
-    ] = None
-    min_p: Annotated[
-        Annotated[float, Meta(ge=0, le=1)] | None,
-        Meta(description="Drop tokens below this share of the likeliest one's. 0 if omitted."),
-    ] = None
+    temperature: Temperature = None
+    top_p: TopP = None
+    top_k: TopK = None
+    min_p: MinP = None
     max_output_tokens: Annotated[
         Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
         Meta(
@@ -183,9 +172,7 @@ class ResponseRequest(Request, kw_only=True):
             )
         ),
     ] = None
-    stream: Annotated[
-        bool | None, Meta(description="Whether the answer comes as server-sent events.")
-    ] = None
+    stream: Stream = None
     stream_options: ResponseStreamOptions | None = None
 
     tools: Annotated[

@@ -3,7 +3,7 @@
 from pilotlight.api.endpoints.messages.conversation import conversation_of
 from pilotlight.api.endpoints.messages.tools import offer_of
 from pilotlight.api.params.response_format import BUDGETS
-from pilotlight.api.params.sampling import TEMPERATURE, TOP_K, TOP_P
+from pilotlight.api.params.sampling import sampling_of
 from pilotlight.api.params.tools import Offer
 from pilotlight.errors import ThreadNotFound
 from pilotlight.generation import ChatPrompt, Form, GenerationParams
@@ -14,7 +14,6 @@ from pilotlight.schema.messages.request import (
     MessagesRequest,
     ThinkingEnabled,
 )
-from pilotlight_backend import SamplingParams
 
 
 def form_of(asked: CountTokensRequest) -> Form | None:
@@ -51,11 +50,7 @@ def generation_params(asked: MessagesRequest) -> GenerationParams:
         model=asked.model,
         prompts=(prompt_of(asked, offer),),
         max_tokens=asked.max_tokens,
-        sampling=SamplingParams(
-            temperature=TEMPERATURE if asked.temperature is None else asked.temperature,
-            top_p=TOP_P if asked.top_p is None else asked.top_p,
-            top_k=TOP_K if asked.top_k is None else asked.top_k,
-        ),
+        sampling=sampling_of(asked),
         stops=tuple(asked.stop_sequences or ()),
         form=form_of(asked),
         thinking_budget=thinking_budget(asked),

@@ -20,7 +20,7 @@ from pilotlight.api.http.whole_response import json_response
 from pilotlight.api.params.amounts import check_amounts
 from pilotlight.api.params.hold import hold_of
 from pilotlight.api.params.response_format import BUDGETS
-from pilotlight.api.params.sampling import TEMPERATURE, TOP_K, TOP_P
+from pilotlight.api.params.sampling import sampling_of
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest, PreviousResponseNotFound
 from pilotlight.generation import ChatPrompt, Form, GenerationParams, Generator
@@ -30,7 +30,6 @@ from pilotlight.schema.responses.request import (
     ResponseJsonSchemaFormat,
     ResponseRequest,
 )
-from pilotlight_backend import SamplingParams
 
 
 def responses_handler(generator: Generator, settings: Settings) -> HTTPRouteHandler:
@@ -69,12 +68,7 @@ def generation_params(asked: ResponseRequest, *, max_tokens: int) -> GenerationP
         model=asked.model,
         prompts=(ChatPrompt(conversation_of(asked, offer.tools), "input"),),
         max_tokens=asked.max_output_tokens or max_tokens,
-        sampling=SamplingParams(
-            temperature=TEMPERATURE if asked.temperature is None else asked.temperature,
-            top_p=TOP_P if asked.top_p is None else asked.top_p,
-            top_k=TOP_K if asked.top_k is None else asked.top_k,
-            min_p=asked.min_p or 0.0,
-        ),
+        sampling=sampling_of(asked),
         logprobs=_logprobs(asked),
         form=_form(asked),
         thinking_budget=BUDGETS.get(_effort(asked) or ""),

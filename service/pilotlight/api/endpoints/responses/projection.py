@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable
 from pilotlight.api.endpoints.responses.items import Output, new_id
 from pilotlight.api.http import sse
 from pilotlight.api.http.whole_response import read_whole
-from pilotlight.api.params.sampling import TEMPERATURE, TOP_P
+from pilotlight.api.params.sampling import sampling_of
 from pilotlight.errors import ServiceError
 from pilotlight.generation import Begun, Ended, Events, FirstToken, GenerationEvent
 from pilotlight.observability.timing import Phases
@@ -51,6 +51,7 @@ class Draft:
     def __init__(self, asked: ResponseRequest) -> None:
         text = asked.text or ResponseTextConfig()
         reasoning = asked.reasoning or ReasoningConfig()
+        sampling = sampling_of(asked)
         self.output = Output()
         self._response = ResponseObject(
             id=new_id("resp"),
@@ -66,14 +67,14 @@ class Draft:
             prompt_cache_key=asked.prompt_cache_key,
             reasoning=AnsweredReasoning(effort=reasoning.effort, summary=reasoning.summary),
             safety_identifier=asked.safety_identifier,
-            temperature=TEMPERATURE if asked.temperature is None else asked.temperature,
+            temperature=sampling.temperature,
             text=AnsweredText(
                 format=text.format or TextFormat(), verbosity=text.verbosity or "medium"
             ),
             tool_choice=asked.tool_choice or "auto",
             tools=[_tool(tool) for tool in asked.tools or ()],
             top_logprobs=asked.top_logprobs or 0,
-            top_p=TOP_P if asked.top_p is None else asked.top_p,
+            top_p=sampling.top_p,
             user=asked.user,
         )
 
