@@ -1,15 +1,17 @@
-"""What Anthropic's requests come to in chat's own words."""
+"""What Anthropic's requests come to as parameters of a generation."""
 
 import msgspec
 import pytest
 
-from pilotlight.api.endpoints.messages.params import form_of, thinking_budget, tools_of
+from pilotlight.api.endpoints.messages.params import form_of, thinking_budget
+from pilotlight.api.endpoints.messages.tools import offer_of
 from pilotlight.api.http.bodies import Body
+from pilotlight.api.params.tools import Offer
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import Calls, Form
 from pilotlight.guidance import JsonSchema
 from pilotlight.output.tool_calls import Function
-from pilotlight.schema.chat import request as chat
+from pilotlight.prompt.conversation import Tool
 from pilotlight.schema.messages.request import MessagesRequest
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -23,15 +25,10 @@ def asked(**fields: object) -> MessagesRequest:
 
 
 def test_a_tool():
-    """Its name, description, schema and strictness are chat's; the rest has no effect."""
+    """Its name, description, schema and strictness reach the template; the rest has no effect."""
     tool = ADD | {"description": "Adds", "strict": True, "type": "custom", "defer_loading": True}
-    (shown,) = tools_of(asked(tools=[tool])).shown
-    assert shown == chat.Tool(
-        type="function",
-        function=chat.FunctionDefinition(
-            name="add", description="Adds", parameters=SCHEMA, strict=True
-        ),
-    )
+    offer = offer_of(asked(tools=[tool]))
+    assert offer.tools == [Tool("add", "Adds", SCHEMA, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -45,10 +42,10 @@ def test_a_tool():
 )
 def test_a_tool_choice(choice, names, required):
     """What is shown may be called, and has to be where the choice says so."""
-    tools = tools_of(asked(tools=[ADD, ADD | {"name": "sub"}], tool_choice=choice))
-    assert [tool.function.name for tool in tools.shown] == names
+    offer = offer_of(asked(tools=[ADD, ADD | {"name": "sub"}], tool_choice=choice))
+    assert [tool.name for tool in offer.tools] == names
     places = {"add": "tools[0].input_schema", "sub": "tools[1].input_schema"}
-    assert tools.calls == Calls(
+    assert offer.calls == Calls(
         tuple(Function(name, SCHEMA, param=places[name]) for name in names),
         required=required,
         parallel=True,
@@ -60,8 +57,7 @@ def test_a_tool_choice(choice, names, required):
 )
 def test_no_tools(fields):
     """Where none is shown nothing is taken for a call."""
-    tools = tools_of(asked(**fields))
-    assert (tools.shown, tools.calls) == ([], None)
+    assert offer_of(asked(**fields)) == Offer((), None)
 
 
 @pytest.mark.parametrize("kind", ["auto", "any", "tool"])
@@ -71,7 +67,7 @@ def test_parallel_tool_use(kind, disabled, parallel):
     choice = {"type": kind, "disable_parallel_tool_use": disabled}
     if kind == "tool":
         choice["name"] = "add"
-    calls = tools_of(asked(tools=[ADD], tool_choice=choice)).calls
+    calls = offer_of(asked(tools=[ADD], tool_choice=choice)).calls
     assert calls is not None
     assert calls.parallel is parallel
 
@@ -87,7 +83,7 @@ def test_parallel_tool_use(kind, disabled, parallel):
 def test_a_choice_of_nothing(fields, param):
     """A tool that is not there cannot be called."""
     with pytest.raises(InvalidRequest) as refused:
-        tools_of(asked(**fields))
+        offer_of(asked(**fields))
     assert refused.value.param == param
 
 
