@@ -85,10 +85,10 @@ def _receive(message: bytes | None) -> None:
     place, colon, reason = text.partition(": ")
     text = f"{Path(place).name}{colon}{reason}"
     if _guarded.abort is not None:
-        logger.error("llama.cpp gave a load up: %s", text)
+        logger.error("llama.cpp aborted a load: %s", text)
         _guarded.abort(text)
     with suppress(OSError):
-        os.write(2, f"llama.cpp ends the process: {text}\n".encode())
+        os.write(2, f"llama.cpp aborts the process: {text}\n".encode())
 
 
 # Kept for the life of the process: ggml holds the bare pointer.

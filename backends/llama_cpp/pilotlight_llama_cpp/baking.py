@@ -88,7 +88,7 @@ def whole_tiles(prompt: tuple[int, ...]) -> tuple[int, ...]:
     are computed as the one that they are parts of. Measured on F16, BF16, Q4_K_M, Q5_K_M and Q6_K.
     """
     if 0 < len(prompt) < _TILE:
-        raise BakingRefused(f"the prompt has {len(prompt)} tokens; at least {_TILE} are baked")
+        raise BakingRefused(f"the prompt has {len(prompt)} tokens; baking needs at least {_TILE}")
     return prompt[: len(prompt) // _TILE * _TILE]
 
 
@@ -112,7 +112,7 @@ def adopt(
         return ()
     if not context.adopt(baked):
         baked.close()
-        warn_unfit(options.baked, "llama.cpp refuses its state")
+        warn_unfit(options.baked, "llama.cpp rejects its state")
         return ()
     logger.info("%s: %d tokens of its prompt are baked", facts.path.name, len(baked.tokens))
     return baked.tokens
@@ -159,7 +159,7 @@ class StateOfPrompt:
         try:
             self._state = self._save(slot.id)
         except (BackendError, MemoryError) as error:
-            self._error = InferenceFailed(f"the state cannot be taken: {error}")
+            self._error = InferenceFailed(f"the state cannot be saved: {error}")
 
     def wait(self) -> memoryview:
         """Return the state; waits for it. Raises why there is none."""
@@ -167,5 +167,5 @@ class StateOfPrompt:
         if self._error:
             raise self._error
         if self._state is None:
-            raise InferenceFailed("the request ended before its prompt was evaluated")
+            raise InferenceFailed("the request ended before its prefill did")
         return self._state

@@ -66,11 +66,11 @@ class LlamaContext:
         with logs.complaint() as complaint:
             self._pointer: Any = self._lib.llama_init_from_model(model.pointer, params)
         if not self._pointer:
-            raise LoadFailed(f"llama.cpp made no context: {complaint.text}")
+            raise LoadFailed(f"llama.cpp cannot make a context: {complaint.text}")
         self._memory = self._lib.llama_get_memory(self._pointer)
         if not self._memory:  # models that embed or only encode keep no cache
             self._lib.llama_free(self._pointer)
-            raise LoadFailed("the model cannot generate: it has no decoder")
+            raise LoadFailed("the model cannot generate: it keeps no cache")
         abort.watch(self._pointer)
         self._make_batch()
 
@@ -116,7 +116,7 @@ class LlamaContext:
     def warm(self) -> None:
         """Evaluate one token, so that the first request does not meet cold pages and buffers."""
         if self.decode([_WarmRun()]) is not Decoded.DONE:
-            raise LoadFailed("llama.cpp could not evaluate a first token")
+            raise LoadFailed("the warm-up failed: llama.cpp cannot decode a token")
         self.truncate(0, 0)
 
     def truncate(self, slot: int, length: int) -> bool:
@@ -156,7 +156,7 @@ class LlamaContext:
         size = self._lib.llama_state_seq_get_size(self._pointer, slot)
         state = (ctypes.c_uint8 * size)()
         if self._lib.llama_state_seq_get_data(self._pointer, state, size, slot) != size:
-            raise InferenceFailed("llama.cpp did not give the state out")
+            raise InferenceFailed("llama.cpp did not return the state of a slot")
         return memoryview(state)
 
     def put(self, slot: int, state: memoryview) -> int:

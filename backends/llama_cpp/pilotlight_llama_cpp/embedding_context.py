@@ -86,7 +86,7 @@ class EmbeddingContext:
         with logs.complaint() as complaint:
             self._pointer = self._lib.llama_init_from_model(self._model.pointer, params)
         if not self._pointer:
-            raise LoadFailed(f"llama.cpp made no context: {complaint.text}")
+            raise LoadFailed(f"llama.cpp cannot make a context: {complaint.text}")
 
     def _takes_parts(self) -> bool:
         """Tell whether a long input may be evaluated in parts, its last token being pooled.
@@ -136,16 +136,16 @@ class EmbeddingContext:
         """Return the vector of the input that was *sequence* of the last batch, of length 1."""
         pointer = self._lib.llama_get_embeddings_seq(self._pointer, sequence)
         if not pointer:
-            raise InferenceFailed("llama.cpp gave no embedding")
+            raise InferenceFailed("llama.cpp returned no embedding")
         try:
             return normalize(pointer[: self.embedding_length])
         except ValueError as error:
-            raise InferenceFailed(f"llama.cpp gave no embedding: {error}") from None
+            raise InferenceFailed(f"llama.cpp returned no embedding: {error}") from None
 
     def warm(self) -> None:
         """Evaluate one token, so that the first request does not meet cold pages and buffers."""
         if self.decode([InputPart(0, 0, (0,))]) is not Decoded.DONE:
-            raise LoadFailed("llama.cpp could not evaluate a first token")
+            raise LoadFailed("the warm-up failed: llama.cpp cannot decode a token")
 
     def close(self) -> None:
         """Free context and model; no-op the second time."""

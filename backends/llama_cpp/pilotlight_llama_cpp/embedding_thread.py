@@ -176,7 +176,7 @@ class EmbeddingThread(EngineThread[EmbeddingJob, EmbedEvent]):
                 case Decoded.ABORTED:
                     return False
                 case _:
-                    self._fail_step(InferenceFailed("llama.cpp could not evaluate the inputs"))
+                    self._fail_step(InferenceFailed("llama.cpp failed to decode the inputs"))
                     return False
         return True
 

@@ -97,8 +97,8 @@ class LlamaCppEngine:
         """
         if not self._model.plain_cache:
             raise BakingRefused(
-                f"{self._facts.path.name}: its prompts cannot be baked: the model keeps a sliding"
-                " window or a recurrent state, and not every token's keys and values"
+                f"{self._facts.path.name}: prompts of this model cannot be baked: its cache holds a"
+                " sliding window or a recurrent state"
             )
         prompt = whole_tiles(prompt)
         baking = StateOfPrompt(prompt, self._context.save)

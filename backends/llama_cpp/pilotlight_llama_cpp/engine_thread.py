@@ -219,7 +219,7 @@ class EngineThread(ABC, Generic[J, E]):
         try:
             job.emit(event)
         except Exception:
-            logger.exception("a listener failed; its request is cancelled")
+            logger.exception("emit raised; its request is cancelled")
             self.cancel(job)
 
     def _close_all(self) -> None:

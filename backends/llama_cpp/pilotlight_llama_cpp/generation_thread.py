@@ -230,7 +230,9 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
                 self._recover(runs)
             case Decoded.BROKEN:
                 for run in runs:
-                    self._fail(run.sequence, InferenceFailed("llama.cpp could not decode"))
+                    self._fail(
+                        run.sequence, InferenceFailed("llama.cpp failed to decode the batch")
+                    )
 
     def _decode_runs(self, runs: list[PlannedRun[GenerationJob]]) -> Decoded:
         return self._decode(tuple(run.sequence for run in runs), runs)
@@ -262,7 +264,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
                 case Decoded.ABORTED:
                     self._recover([run])
                 case _:
-                    self._fail(run.sequence, InferenceFailed("the KV cache has no room left"))
+                    self._fail(run.sequence, InferenceFailed("the KV cache is full"))
 
     def _hand_out(self, runs: list[PlannedRun[GenerationJob]]) -> None:
         row = -1
@@ -279,7 +281,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         try:
             token = self._choose(job, row)
         except GuideFailed as error:  # the cache is as it should be, and stays for reuse
-            logger.warning("a request ends: %s", error, exc_info=error.__cause__)
+            logger.warning("a request failed: %s", error, exc_info=error.__cause__)
             self._end(job, Failed(error))
             return
         if job.timer.first_token is None:

@@ -38,6 +38,8 @@ _BLOCKS = {
     24: (1, 1), 25: (2, 1), 26: (4, 1), 27: (8, 1), 28: (8, 1), 30: (2, 1), 39: (17, 32),
 }  # fmt: skip
 
+_KINDS = {int: "a whole number", str: "text", bool: "true or false"}
+
 
 class Strings(NamedTuple):
     """An array of strings that was walked over: how many, and where each `_STRIDE`th begins."""
@@ -92,7 +94,7 @@ class Header:
         """Return the whole number at *key*; raises `ModelFileInvalid` for any other value."""
         value: int | None = self._typed(key, int)
         if value is not None and value < 0:
-            raise self.invalid(f"{key!r} cannot be {value}")
+            raise self.invalid(f"{key!r} must be at least 0, got {value}")
         return value
 
     def text(self, key: str) -> str | None:
@@ -112,13 +114,13 @@ class Header:
         value = self.values.get(key)
         value = value if isinstance(value, tuple) else () if value is None else (value,)
         if not all(isinstance(each, int) for each in value):
-            raise self.invalid(f"{key!r} does not hold whole numbers")
+            raise self.invalid(f"{key!r} must hold whole numbers")
         return value
 
     def _typed(self, key: str, kind: type) -> Any:
         value = self.values.get(key)
         if value is not None and type(value) is not kind:
-            raise self.invalid(f"{key!r} is no {kind.__name__}")
+            raise self.invalid(f"{key!r} must be {_KINDS[kind]}, got {value!r:.40}")
         return value
 
     def _read(self, keep_strings: Collection[str]) -> None:
@@ -130,7 +132,10 @@ class Header:
         (self.tensor_count,) = _U64.unpack_from(self._data, 8)
         (keys,) = _U64.unpack_from(self._data, 16)
         if keys > _MAX_KEYS or self.tensor_count > _MAX_TENSORS:
-            raise self.invalid(f"{keys} keys and {self.tensor_count} tensors cannot be right")
+            raise self.invalid(
+                f"{keys} keys and {self.tensor_count} tensors: the limits are {_MAX_KEYS} and"
+                f" {_MAX_TENSORS}"
+            )
         position = _FIRST_KEY
         seen: set[str] = set()
         for _ in range(keys):
@@ -174,7 +179,9 @@ class Header:
     def _string_array(self, key: str, position: int, count: int, *, keep: bool) -> int:
         self._walked += count
         if self._walked > _MAX_STRINGS:
-            raise self.invalid(f"{key!r} has {count} strings, which cannot be right")
+            raise self.invalid(
+                f"{key!r} has {count} strings: the limit of a file is {_MAX_STRINGS}"
+            )
         positions = []
         for first in range(0, count, _STRIDE):
             positions.append(position)
@@ -201,7 +208,9 @@ class Header:
         position += 8
         end = position + length
         if length > _MAX_STRING or end > self.size_bytes:
-            raise self.invalid(f"a string of {length} bytes does not fit the file")
+            raise self.invalid(
+                f"a string of {length} bytes exceeds the file, or the limit of {_MAX_STRING}"
+            )
         try:
             return self._data[position:end].decode(), end
         except UnicodeDecodeError:
@@ -220,17 +229,22 @@ class Header:
             name, position = self._string(position)
             (dimensions,) = _U32.unpack_from(self._data, position)
             if dimensions > _MAX_DIMENSIONS:
-                raise self.invalid(f"the tensor {name!r} has {dimensions} dimensions")
+                raise self.invalid(
+                    f"the tensor {name!r} has {dimensions} dimensions: the limit is"
+                    f" {_MAX_DIMENSIONS}"
+                )
             layout = struct.unpack_from(f"<{dimensions}QIQ", self._data, position + 4)
             position += 4 + 8 * dimensions + 12
             self.tensors[name] = layout[:-2]
             end = max(end, layout[-1] + _tensor_bytes(layout[:-2], layout[-2]))
         alignment = self.values.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment <= 0:
-            raise self.invalid(f"an alignment of {alignment!r} cannot be right")
+            raise self.invalid(f"'general.alignment' must be above 0, got {alignment!r:.40}")
         needed = position + -position % alignment + end
         if needed > self.size_bytes:
-            raise self.invalid(f"the file has {self.size_bytes} bytes of the {needed} it announces")
+            raise self.invalid(
+                f"the file is incomplete: it has {self.size_bytes} of {needed} bytes"
+            )
 
 
 def _tensor_bytes(shape: tuple[int, ...], kind: int) -> int:

@@ -102,7 +102,7 @@ class Complaint:
     @property
     def text(self) -> str:
         """The error, or a word for its absence."""
-        line = _lines.first_error or "llama.cpp gave no reason"
+        line = _lines.first_error or "llama.cpp logged no reason"
         function, colon, rest = line.partition(": ")
         return rest if colon and " " not in function else line
 

@@ -127,7 +127,7 @@ class LlamaModel:
                 self.vocab, data, len(data), ids, room, add_special, special
             )
         if count < 0:
-            raise InferenceFailed(f"the text of {len(data)} bytes could not be tokenised")
+            raise InferenceFailed(f"a text of {len(data)} bytes cannot be tokenised")
         return ids[:count]
 
     def tokenize_parts(self, some: Iterable[tuple[str, bool]]) -> list[int]:

@@ -31,7 +31,7 @@ def probe(path: Path) -> ModelFacts | None:
         if path.is_dir():
             return None
         if not is_regular(path):  # to open a pipe would wait for its writer
-            return _foreign(path, "it is no regular file")
+            return _foreign(path, "it is not a regular file")
         with path.open("rb") as file:
             first = file.read(len(_LFS))
         if not first.startswith(MAGIC):
@@ -57,18 +57,18 @@ def _what_else(first: bytes) -> str:
         return "the file is empty"
     if first == _LFS:
         return "it is a Git LFS pointer and not the file itself: run `git lfs pull`"
-    return "it is no GGUF file: it does not begin with 'GGUF'"
+    return "it is not a GGUF file: it does not begin with 'GGUF'"
 
 
 def _facts(header: Header) -> ModelFacts:
     architecture = header.text("general.architecture")
     if not architecture:
-        raise header.invalid("it names no architecture")
+        raise header.invalid("its header has no general.architecture")
     if reason := why_not_served(header, architecture):
         raise ModelUnsupported(header.path, reason)
     context_length = header.number(f"{architecture}.context_length")
     if not context_length:
-        raise header.invalid("it tells no context length")
+        raise header.invalid(f"its header must have {architecture}.context_length, above 0")
     check_numbers(header, architecture)
     check_divisors(header, architecture)
     embeds = architecture in ENCODERS or pooling_of(header, architecture) is not Pooling.NONE
@@ -98,7 +98,7 @@ def _embedding_length(header: Header, architecture: str) -> int:
         f"{architecture}.embedding_length"
     )
     if not length:
-        raise header.invalid("it tells no embedding length")
+        raise header.invalid(f"its header must have {architecture}.embedding_length, above 0")
     return length
 
 
@@ -107,7 +107,7 @@ def _size_bytes(header: Header) -> int:
     count = header.number("split.count") or 1
     paths = parts(header.path)
     if len(paths) != count:
-        raise header.invalid(f"it is a part of {count}, which its name does not say")
+        raise header.invalid(f"its header names {count} parts, its file name {len(paths)}")
     size = header.size_bytes
     for path in paths[1:]:
         try:

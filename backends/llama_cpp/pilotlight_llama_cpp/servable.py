@@ -39,10 +39,10 @@ _SPEECH = frozenset({"wavtokenizer-dec", "qwen3tts", "pockettts"})
 in src/models."""
 
 _KINDS = {
-    "adapter": "it is an adapter (LoRA), which a model is loaded with, and no model",
-    "imatrix": "it is an importance matrix, made for quantising a model, and no model",
-    "mmproj": "it is a projector of images (mmproj), which belongs to a model, and no model",
-    "vocab": "it holds a vocabulary and no weights",
+    "adapter": "it is a LoRA adapter, not a model",
+    "imatrix": "it is an importance matrix for quantisation, not a model",
+    "mmproj": "it is a multimodal projector (mmproj), not a model",
+    "vocab": "it has a vocabulary but no weights",
 }
 """`general.type`; models say "model", or nothing."""
 
@@ -118,17 +118,27 @@ def check_numbers(header: Header, architecture: str) -> None:
     groups, groups_used = number("expert_group_count"), number("expert_group_used_count")
     scaling = header.text(f"{architecture}.rope.scaling.type")
     if f"{architecture}.block_count" in header.values and not 0 < layers <= _MAX_LAYERS:
-        raise header.invalid(f"{layers} layers cannot be right: 1 to {_MAX_LAYERS} are possible")
+        raise header.invalid(f"block_count must be 1 to {_MAX_LAYERS}, got {layers}")
     if ahead > layers:
-        raise header.invalid(f"{ahead} of {layers} layers cannot predict ahead")
+        raise header.invalid(
+            f"nextn_predict_layers must be at most block_count ({layers}), got {ahead}"
+        )
     if experts > _MAX_EXPERTS or used > experts or (experts and not used):
-        raise header.invalid(f"{used} of {experts} experts cannot be right")
+        raise header.invalid(
+            f"expert_used_count must be 1 to expert_count, and that at most {_MAX_EXPERTS}:"
+            f" got {used} of {experts}"
+        )
     if groups and groups >= experts:
-        raise header.invalid(f"{groups} groups of {experts} experts cannot be right")
+        raise header.invalid(
+            f"expert_group_count must be below expert_count ({experts}), got {groups}"
+        )
     if groups > 1 and (experts % groups or not 0 < groups_used < groups):
-        raise header.invalid(f"{groups_used} of {groups} groups of experts cannot be right")
+        raise header.invalid(
+            f"expert_group_count must divide expert_count ({experts}) and be above"
+            f" expert_group_used_count ({groups_used}), got {groups}"
+        )
     if scaling is not None and scaling not in _ROPE_SCALINGS:
-        raise header.invalid(f"its rope scaling {scaling!r} is not known")
+        raise header.invalid(f"rope.scaling.type {scaling!r} is not supported")
 
 
 def check_divisors(header: Header, architecture: str) -> None:
@@ -147,24 +157,24 @@ def check_divisors(header: Header, architecture: str) -> None:
     if architecture in INTERVALS and header.numbers(f"{architecture}.full_attention_interval") == (
         0,
     ):
-        raise header.invalid("its full_attention_interval cannot be 0")
+        raise header.invalid("full_attention_interval must not be 0")
     experts = number("expert_used_count") or number("expert_feed_forward_length")
     if architecture in _SHARED_AMONG_EXPERTS and not experts:
-        raise header.invalid("it names no experts, which its architecture has")
+        raise header.invalid("expert_used_count or expert_feed_forward_length must be above 0")
     scans = has(".ssm_norm.weight") and number("ssm.inner_size")
     if scans and not (number("ssm.group_count") and number("ssm.time_step_rank")):
-        raise header.invalid("its ssm.group_count and ssm.time_step_rank cannot be 0")
+        raise header.invalid("ssm.group_count and ssm.time_step_rank must not be 0")
     if has(".time_mix_key.weight") and not number("wkv.head_size"):
-        raise header.invalid("its wkv.head_size cannot be 0")
+        raise header.invalid("wkv.head_size must not be 0")
     if has(".attn_q.weight", ".attn_qkv.weight") and not number("attention.head_count"):
-        raise header.invalid("its attention.head_count cannot be 0")
+        raise header.invalid("attention.head_count must not be 0")
 
 
 def _other_kind(header: Header, architecture: str) -> str | None:
     """Tell a file that is no model by itself."""
     part, count = header.number("split.no") or 0, header.number("split.count") or 0
     if part > 0:
-        return f"it is part {part + 1} of {count}; the model is the file that is part 1"
+        return f"it is part {part + 1} of {count}: name part 1 instead"
     if architecture == "clip":  # projectors from before there was `general.type`
         return _KINDS["mmproj"]
     if reason := _KINDS.get(header.text("general.type") or ""):
@@ -178,11 +188,11 @@ def _other_purpose(architecture: str) -> str | None:
         kind = _ENCODER_DECODERS[architecture]
         return f"{architecture!r} is {kind}, which is not supported"
     if architecture in _DIFFUSION:
-        return f"{architecture!r} writes by diffusion, which is not supported"
+        return f"{architecture!r} generates by diffusion, which is not supported"
     if architecture in _DRAFTS:
-        return f"{architecture!r} drafts tokens for another model, and cannot run by itself"
+        return f"{architecture!r} is a draft model, which cannot run by itself"
     if architecture in _SPEECH:
-        return f"{architecture!r} makes speech, which is not supported"
+        return f"{architecture!r} generates speech, which is not supported"
     return None
 
 
@@ -190,24 +200,27 @@ def _cannot_write(header: Header, architecture: str) -> str | None:
     """Tell a model that neither writes one token after the other nor embeds."""
     pooling = pooling_of(header, architecture)
     if pooling is Pooling.RANK:
-        return "it ranks documents (pooling type 4): it writes no answers and makes no embeddings"
+        return "it is a reranker (pooling type 4), which is not supported"
     causal = header.values.get(f"{architecture}.attention.causal", True)
     if not causal and pooling is Pooling.NONE and architecture not in ENCODERS:
-        return "its tokens see the whole text, so that it writes none, and it names no pooling"
+        return (
+            "it can neither generate nor embed: its attention is not causal, and its header has no"
+            " pooling type"
+        )
     return None
 
 
 def _no_vocabulary(header: Header) -> str | None:
     """Tell a model without a vocabulary: llama.cpp aborts when a text is to be tokenised."""
     if header.text("tokenizer.ggml.model") in _NO_VOCABULARY:
-        return "it has no vocabulary, so that it takes no text"
+        return "it has no vocabulary"
     return None
 
 
 def _unknown(architecture: str) -> str | None:
     known = _library_text()
     if known is not None and known.find(architecture.encode() + b"\0") < 0:
-        return f"llama.cpp in this version does not know the architecture {architecture!r}"
+        return f"this version of llama.cpp does not support the architecture {architecture!r}"
     return None
 
 

@@ -76,7 +76,7 @@ class OnnxModel:
                 logger.error("%s for %r: %s", path, provider, error)  # noqa: TRY400 - its words say it
                 raise LoadFailed(
                     f"{path.name}: this build of ONNX Runtime cannot run it with {provider!r};"
-                    " the log says why"
+                    " see the log"
                 ) from error
             raise ModelFileInvalid(path, f"ONNX Runtime cannot load it: {error}") from error
 
@@ -134,7 +134,7 @@ class OnnxModel:
             generator.append((0,))
             generator.logits()
         except NativeError as error:
-            raise LoadFailed(f"ONNX Runtime could not evaluate a first token: {error}") from error
+            raise LoadFailed(f"the warm-up failed: {error}") from error
         finally:
             generator.close()
 
@@ -159,7 +159,9 @@ class OnnxGenerator:
             self._lib.OgaGeneratorParamsSetSearchNumber(params, b"max_length", max_length)
             self._pointer: Any = create(self._lib.OgaCreateGenerator, model.pointer, params)
         except NativeError as error:
-            raise LoadFailed(f"no room for a sequence of {max_length} tokens: {error}") from error
+            raise LoadFailed(
+                f"cannot allocate a KV cache of {max_length} tokens: {error}"
+            ) from error
         finally:
             self._lib.OgaDestroyGeneratorParams(params)
         self._logits = np.empty(model.vocabulary_size, dtype=np.float32)

@@ -25,21 +25,23 @@ def check_whole(path: Path) -> None:
                     return
                 _skip_field(file, size)
     except EOFError:
-        raise ModelFileInvalid(path, f"it is cut off after {size} bytes") from None
+        raise ModelFileInvalid(
+            path, f"the file is incomplete: it ends after {size} bytes, within a field"
+        ) from None
     except (OSError, ValueError) as error:
-        raise ModelFileInvalid(path, f"it is no ONNX file: {error}") from error
-    raise ModelFileInvalid(path, "it is no ONNX file: it has too many fields")
+        raise ModelFileInvalid(path, f"it is not an ONNX file: {error}") from error
+    raise ModelFileInvalid(path, "it is not an ONNX file: it has too many fields")
 
 
 def _skip_field(file: BinaryIO, size: int) -> None:
     number, kind = divmod(_varint(file), 8)
     if number == 0:
-        raise ValueError("a field of the number 0")
+        raise ValueError("a field has the number 0")
     if kind == _VARINT:
         _varint(file)
         return
     if kind != _BYTES and kind not in _SIZES:
-        raise ValueError(f"a field of the unknown type {kind}")
+        raise ValueError(f"a field has the unknown wire type {kind}")
     end = (_varint(file) if kind == _BYTES else _SIZES[kind]) + file.tell()
     if end > size:
         raise EOFError
@@ -55,4 +57,4 @@ def _varint(file: BinaryIO) -> int:
         value |= (byte[0] & 0x7F) << (7 * place)
         if byte[0] < 0x80:  # noqa: PLR2004 - the bit that says another byte follows
             return value
-    raise ValueError("a number that does not end")
+    raise ValueError("a varint is longer than 10 bytes")

@@ -156,19 +156,24 @@ def _check(folder: Path, model: ModelSection) -> None:
     """Raise `ModelFileInvalid` where the folder cannot be a whole model that generates."""
     config = folder / CONFIG
     if model.context_length <= 0 or model.vocab_size <= 0:
-        raise ModelFileInvalid(config, "context_length and vocab_size are not both above 0")
+        raise ModelFileInvalid(config, "model.context_length and model.vocab_size must be above 0")
     decoder = model.decoder
     if min(decoder.num_hidden_layers, decoder.num_key_value_heads, decoder.head_size) < 0:
-        raise ModelFileInvalid(config, "a size in model.decoder is below 0")
+        raise ModelFileInvalid(
+            config,
+            "num_hidden_layers, num_key_value_heads and head_size must be at least 0",
+        )
     if not model.decoder.filename or Path(model.decoder.filename).name != model.decoder.filename:
-        raise ModelFileInvalid(config, "model.decoder.filename names no file of the folder")
+        raise ModelFileInvalid(
+            config, "model.decoder.filename must be the name of a file in this folder"
+        )
     for name in (model.decoder.filename, vocabulary.FILE_NAME):
         try:
             found = (folder / name).is_file()
         except OSError as error:  # no file can have such a name
             raise ModelFileInvalid(config, f"{name[:40]}: {error.strerror}") from error
         if not found:
-            raise ModelFileInvalid(folder / name, "it is missing")
+            raise ModelFileInvalid(folder / name, "the file is missing")
     onnx_file.check_whole(folder / model.decoder.filename)
 
 

@@ -201,7 +201,7 @@ class Runner:
             except _Stopped:
                 self._end_stopped(slot, job)
             except GuideFailed as error:  # the cache is as it should be, and stays for reuse
-                logger.warning("a request ends: %s", error, exc_info=error.__cause__)
+                logger.warning("a request failed: %s", error, exc_info=error.__cause__)
                 self._end(slot, job, Failed(error))
             except Exception as error:
                 # Where a prompt's reading is terminated, the library raises in its own words.
@@ -333,7 +333,7 @@ class Runner:
         try:
             generator.resume(len(slot.held))
         except Exception:
-            logger.exception("a slot cannot be cut back")
+            logger.exception("a slot cannot be rewound, and is emptied")
             self._discard(slot)
 
     def _stopped(self, job: Job) -> Finish | Failed:
@@ -368,6 +368,6 @@ class Runner:
         try:
             job.emit(event)
         except Exception:
-            logger.exception("a listener failed; its request is cancelled")
+            logger.exception("emit raised; its request is cancelled")
             if not job.ended:
                 self.cancel(job)

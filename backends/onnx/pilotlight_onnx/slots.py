@@ -135,7 +135,7 @@ class Slots(Generic[J]):
         """Give *slot*, an idle one, to the next request."""
         job = self._next()
         if job is None:
-            raise AssertionError("only who waits is admitted")
+            raise AssertionError("no request is queued")
         self.queue.remove(job)
         job.cached_tokens = self._reusable(slot, job)
         slot.job = job

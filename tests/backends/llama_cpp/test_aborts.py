@@ -83,4 +83,4 @@ def test_abort_elsewhere_is_not_kept(capfd):
     from pilotlight_llama_cpp import aborts  # noqa: PLC0415
 
     aborts._receive(b"/build/ops.cpp:7: fatal error")
-    assert "llama.cpp ends the process: ops.cpp:7: fatal error" in capfd.readouterr().err
+    assert "llama.cpp aborts the process: ops.cpp:7: fatal error" in capfd.readouterr().err

@@ -126,7 +126,7 @@ def test_state_that_llama_cpp_refuses_is_ignored(exact_model, tmp_path, caplog, 
 
     monkeypatch.setattr(GrowingContext, "adopt", refuse)
     assert answer(exact_model, options)[1] == 0
-    assert "llama.cpp refuses its state" in caplog.text
+    assert "llama.cpp rejects its state" in caplog.text
     with pytest.raises(ValueError, match="released"):
         len(mapped[0].state)
 
@@ -159,7 +159,7 @@ def test_model_without_a_plain_cache_is_refused(exact_model, tmp_path):
     """A sliding window and a recurrent state are not put back as they were."""
     engine = load(exact_model)
     engine._model.plain_cache = False
-    with pytest.raises(BakingRefused, match=r"exact\.gguf: its prompts cannot be baked"):
+    with pytest.raises(BakingRefused, match=r"exact\.gguf: prompts of this model cannot be baked"):
         engine.bake(PROMPT, BakedPrompt(path=tmp_path / "model.baked", template=""))
     assert not list(tmp_path.iterdir())
     engine.close()
@@ -168,7 +168,7 @@ def test_model_without_a_plain_cache_is_refused(exact_model, tmp_path):
 def test_prompt_that_is_hardly_one_is_refused(exact_model, tmp_path):
     """Less than a tile is not worth a file."""
     engine = load(exact_model)
-    with pytest.raises(BakingRefused, match="the prompt has 15 tokens; at least 16 are baked"):
+    with pytest.raises(BakingRefused, match="the prompt has 15 tokens; baking needs at least 16"):
         engine.bake(PROMPT[:15], BakedPrompt(path=tmp_path / "model.baked", template=""))
     engine.close()
 
@@ -181,7 +181,7 @@ def test_state_that_cannot_be_taken_is_an_error(exact_model, tmp_path, monkeypat
         raise MemoryError
 
     monkeypatch.setattr(engine._context, "save", no_memory)
-    with pytest.raises(InferenceFailed, match="the state cannot be taken"):
+    with pytest.raises(InferenceFailed, match="the state cannot be saved"):
         engine.bake(PROMPT, BakedPrompt(path=tmp_path / "model.baked", template=""))
     assert Answer(engine, PROMPT, sampling=GREEDY, max_tokens=2).tokens
     engine.close()

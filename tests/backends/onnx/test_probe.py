@@ -327,7 +327,7 @@ def test_graph_outside_the_folder_is_refused(folder, name):
 
 def test_configuration_without_a_decoder_is_refused(folder):
     """A folder of another kind of model, which does not generate, names no graph."""
-    with pytest.raises(ModelFileInvalid, match=r"genai_config\.json.*names no file"):
+    with pytest.raises(ModelFileInvalid, match=r"genai_config\.json.*name of a file"):
         probe(folder(genai(decoder=None)))
 
 
@@ -355,13 +355,13 @@ def test_strange_names_are_missing(folder, name):
 @pytest.mark.parametrize("length", [0, 1, 3, 4, 5, 6, 7])
 def test_graph_that_is_cut_off_is_named(folder, length):
     """Wherever a download stops inside of a field, the graph is refused, not its folder."""
-    with pytest.raises(ModelFileInvalid, match=r"^model\.onnx: it is cut off"):
+    with pytest.raises(ModelFileInvalid, match=r"^model\.onnx: the file is incomplete"):
         probe(folder(model__onnx=GRAPH[:length]))
 
 
 def test_graph_that_is_none(folder):
     """A page that says "not found" in place of the graph is refused."""
-    with pytest.raises(ModelFileInvalid, match=r"^model\.onnx: it is no ONNX file"):
+    with pytest.raises(ModelFileInvalid, match=r"^model\.onnx: it is not an ONNX file"):
         probe(folder(model__onnx=b"<!DOCTYPE html><html><body>Not found</body></html>"))
 
 
