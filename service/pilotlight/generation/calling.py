@@ -96,7 +96,7 @@ def _with_calls(
         closer = "" if plan.reasoning is None else reasoning.FORMATS[plan.reasoning].closer
         rules = written.lazy_grammar(functions, parallel=calls.parallel, closer=closer)
     except InvalidRequest as error:
-        raise _CallsInvalid(str(error)) from None
+        raise _CallsInvalid(f"tools: {error}") from None
     thinking = partial(ReasoningTracker, plan.reasoning, opened=plan.opened)
     return replace(grammar, lazy=LazyGrammar(rules, thinking, calls.parallel))
 

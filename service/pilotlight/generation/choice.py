@@ -43,9 +43,9 @@ class Answer:
             else {one.name: one.parameters for one in calls.functions},
         )
         self._stops = StopFilter(params.stops)
-        self._silent = _silent(dialect, prompt, calls is not None)
+        self._skipped = _skipped(dialect, prompt, calls is not None)
         if params.stops:  # one that is a control token's name ends the answer
-            self._silent -= {stop.encode("utf-8", "replace") for stop in params.stops}
+            self._skipped -= {stop.encode("utf-8", "replace") for stop in params.stops}
         self._empty = params.max_tokens == 0
         self._parallel = calls is None or calls.parallel
         self._untold: list[Token] | None = None if params.logprobs is None else []
@@ -98,8 +98,8 @@ class Answer:
 
     def _said(self, token: Token) -> Sequence[GenerationEvent]:
         """Return what the client is told of *token*."""
-        if token.piece in self._silent:
-            return self._stops.feed(self._silenced(token))
+        if token.piece in self._skipped:
+            return self._stops.feed(self._skip(token))
         if self._untold is not None:
             self._untold.append(token)
         return self._tell(self._parser.feed(token.piece))
@@ -148,10 +148,10 @@ class Answer:
             self._untold.clear()
         return events
 
-    def _silenced(self, token: Token) -> Sequence[OutputEvent]:
+    def _skip(self, token: Token) -> Sequence[OutputEvent]:
         """Return what a token that is left out settles: content without text, where it is told."""
         self._parser.feed(b"")  # it counts as reasoning where it stands in it
-        told = self._untold is not None and not self._parser.thinking
+        told = self._untold is not None and not self._parser.in_reasoning
         return [ContentDelta("", (token,))] if told else []
 
     @staticmethod
@@ -163,11 +163,11 @@ class Answer:
                 return
 
 
-def _silent(dialect: Dialect, prompt: Rendered, calls: bool) -> frozenset[bytes]:  # noqa: FBT001
+def _skipped(dialect: Dialect, prompt: Rendered, calls: bool) -> frozenset[bytes]:  # noqa: FBT001
     """Return the tokens that are left out of an answer to *prompt*, by their bytes."""
     if not prompt.chat:
-        return dialect.silent.text
-    return dialect.silent.calls if calls else dialect.silent.chat
+        return dialect.skipped.text
+    return dialect.skipped.calls if calls else dialect.skipped.chat
 
 
 def _new_call_id() -> str:

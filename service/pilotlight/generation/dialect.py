@@ -13,7 +13,7 @@ from pilotlight.generation.async_engine import AsyncEngine
 from pilotlight.models.catalog import SpecialTokens, template_path
 from pilotlight.models.loaded import LoadedModel
 from pilotlight.output import reasoning, tool_calls
-from pilotlight.output.control_tokens import Silent, silent
+from pilotlight.output.control_tokens import SkippedTokens, skipped_tokens
 from pilotlight.prompt.adapting import Adaptation, Conversation, needed
 from pilotlight.prompt.errors import TemplateInvalid
 from pilotlight.prompt.verbatim import ControlNames
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NO_NAMES = ControlNames()
-NOTHING_SILENT = Silent()
+NOTHING_SKIPPED = SkippedTokens()
 
 
 class Dialect(Struct, frozen=True, eq=False, weakref=True):
@@ -48,7 +48,7 @@ class Dialect(Struct, frozen=True, eq=False, weakref=True):
     """Names of control tokens that stay text where a request's messages have them."""
     answer_names: ControlNames = NO_NAMES
     """Those of them that stay text in an assistant's content: all but the tags of a thought."""
-    silent: Silent = NOTHING_SILENT
+    skipped: SkippedTokens = NOTHING_SKIPPED
     """Control tokens that are left out of answers."""
 
 
@@ -84,7 +84,7 @@ def learn(model: LoadedModel, engine: AsyncEngine, special: SpecialTokens = "tex
         adaptations=needed(rendering(template)) if template else (),
         names=names,
         answer_names=_answer_names(names, reasoning_format),
-        silent=silent(model.facts.control_names, reasoning_format, call_format),
+        skipped=skipped_tokens(model.facts.control_names, reasoning_format, call_format),
     )
 
 

@@ -60,7 +60,7 @@ class Guiding:
 
 async def _make_tokens(dialect: Dialect) -> GuideTokenizer:
     vocabulary = await dialect.engine.vocabulary()
-    return await asyncio.to_thread(GuideTokenizer.of, vocabulary, dialect.silent.calls)
+    return await asyncio.to_thread(GuideTokenizer.of, vocabulary, dialect.skipped.calls)
 
 
 async def _thought(
@@ -86,7 +86,7 @@ def _prefixes(dialect: Dialect, prompt: Rendered) -> tuple[str, ...]:
     """Return what must come before the content; the prompt wrote it where no thought may come."""
     if dialect.reasoning is None or not prompt.may_think:
         return ()
-    return reasoning.FORMATS[dialect.reasoning].lead
+    return reasoning.FORMATS[dialect.reasoning].prefixes
 
 
 def _check_needless(dialect: Dialect, calls: Calls) -> None:

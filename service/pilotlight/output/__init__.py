@@ -1,1 +1,1 @@
-"""From token pieces to events: text, then reasoning, then tool calls."""
+"""Output parsing: token bytes become text, reasoning, content and tool calls."""

@@ -1,9 +1,9 @@
-"""Control tokens are no text of an answer, but for those that its format is written with.
+"""Control tokens that are skipped in the output: all but the markers of the model's formats.
 
-A model may sample `<|im_start|>` or `<|fim_pad|>` in the midst of an answer. Such tokens steer and
-say nothing, so their names are left out, as llama-server does. Where a vocabulary makes control
-tokens of the markers of reasoning and of calls (`[TOOL_CALLS]`, `<|channel|>`), their names go to
-the parsers, which look for them. Tokens that the vocabulary calls user-defined are text.
+A model may sample `<|im_start|>` or `<|fim_pad|>` within its output. Such names are not text, so
+they are skipped, as in llama-server and as vLLM's `skip_special_tokens` does. A vocabulary may
+also make control tokens of the markers of reasoning and of tool calls (`[TOOL_CALLS]`,
+`<|channel|>`): those go to the parsers. Tokens that GGUF marks as user-defined are text.
 """
 
 from collections.abc import Iterable
@@ -12,33 +12,35 @@ from msgspec import Struct
 
 from pilotlight.output import reasoning, tool_calls
 
-_READ = {"harmony": ("<|constrain|>", "<|return|>", "<|end|>"), "mistral_v11": ("[CALL_ID]",)}
-"""By format, markers that are read and never asked for, so its grammar lacks them."""
-_FUNCTION = tool_calls.Function(
+_READ_ONLY = {"harmony": ("<|constrain|>", "<|return|>", "<|end|>"), "mistral_v11": ("[CALL_ID]",)}
+"""Markers that a format's reader accepts, and its grammar never writes."""
+_EXAMPLE = tool_calls.Function(
     "f", {"type": "object", "properties": {"p": {"type": "string"}}, "required": ["p"]}
 )
 
 
-class Silent(Struct, frozen=True):
-    """The bytes of the tokens that are left out of an answer."""
+class SkippedTokens(Struct, frozen=True):
+    """The bytes of the tokens that are skipped, by what the output is parsed for."""
 
     text: frozenset[bytes] = frozenset()
-    """Of a text's completion: all control tokens."""
+    """Text completions: all control tokens."""
     chat: frozenset[bytes] = frozenset()
-    """Of an answer that is read for reasoning."""
+    """Chat: all but the markers of reasoning."""
     calls: frozenset[bytes] = frozenset()
-    """Of one that is read for calls as well."""
+    """Chat with tools: all but the markers of reasoning and of tool calls."""
 
 
-def silent(names: Iterable[str], reasoning_format: str | None, call_format: str | None) -> Silent:
-    """Return which of a model's control tokens, by their *names*, are left out of its answers."""
+def skipped_tokens(
+    names: Iterable[str], reasoning_format: str | None, call_format: str | None
+) -> SkippedTokens:
+    """Return which control tokens of these *names* are skipped in a model's output."""
     names = frozenset(names)
-    thought = reasoning.markers(reasoning_format)
+    thinking = reasoning.markers(reasoning_format)
     calls = () if call_format is None else _written(tool_calls.FORMATS[call_format])
-    return Silent(
+    return SkippedTokens(
         text=_pieces(names, ()),
-        chat=_pieces(names, thought),
-        calls=_pieces(names, {*thought, *calls}),
+        chat=_pieces(names, thinking),
+        calls=_pieces(names, {*thinking, *calls}),
     )
 
 
@@ -49,6 +51,6 @@ def _pieces(names: Iterable[str], markers: Iterable[str]) -> frozenset[bytes]:
 
 
 def _written(written: tool_calls.ToolCallFormat) -> tuple[str, ...]:
-    """Return texts that hold all markers of calls: what opens them, and a call's whole grammar."""
-    grammar = written.grammar([_FUNCTION], parallel=True)
-    return (*written.openers, grammar.replace("\\", ""), *_READ.get(written.name, ()))
+    """Return texts that contain all markers of a format: its openers, and its whole grammar."""
+    grammar = written.grammar([_EXAMPLE], parallel=True)
+    return (*written.openers, grammar.replace("\\", ""), *_READ_ONLY.get(written.name, ()))

@@ -1,6 +1,6 @@
-"""The narrow waist: what an answer consists of, whichever endpoint shows it.
+"""The events that one choice's output consists of, for every endpoint.
 
-Deltas carry the new text alone and are never empty. A tool call is one `ToolCallStart`, then its
+Deltas carry new text only and are never empty. A tool call is one `ToolCallStart`, then its
 arguments in pieces; calls are numbered from 0 in the order in which they start.
 """
 
@@ -12,13 +12,13 @@ from pilotlight_backend import Token
 
 
 class ReasoningDelta(Struct, frozen=True, gc=False):
-    """More of the model's thought."""
+    """More reasoning."""
 
     text: str
 
 
 class ContentDelta(Struct, frozen=True, gc=False):
-    """More of the answer; *tokens* are those that settled it, where log probabilities are told."""
+    """More content; *tokens* are those that completed it, if log probabilities are requested."""
 
     text: str
     tokens: tuple[Token, ...] = ()

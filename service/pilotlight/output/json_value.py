@@ -1,4 +1,4 @@
-"""Where a JSON value ends, in text that arrives in pieces."""
+"""Finds the end of a JSON value in text that arrives in pieces."""
 
 import re
 from typing import Literal
@@ -11,21 +11,21 @@ _STRING = re.compile(r'["\\]')
 
 
 class JsonValue:
-    """Follows one JSON value from its first character to its last; nothing is copied or decoded.
+    """Follows one JSON value from its first character to its last, without copying or decoding.
 
-    Looks at strings, escapes and brackets alone: a value is `broken` where its first character or
-    a bracket is wrong. Whether the rest is JSON is for whoever decodes it. A number or a word ends
-    at the whitespace, comma or bracket behind it.
+    It reads strings, escapes and brackets only: a value is `broken` if its first character or a
+    bracket is wrong. The decoder checks the rest. A number or a word ends at the whitespace, comma
+    or bracket behind it.
     """
 
     def __init__(self) -> None:
         self.state: Literal["open", "complete", "broken"] = "open"
         self._closers: list[str] = []
-        """The brackets that are still to come, innermost last."""
+        """The closing brackets to come, innermost last."""
         self._within: Literal["", "structure", "string", "escape", "bare"] = ""
 
     def feed(self, text: str) -> int:
-        """Return how many characters of *text* belong to the value: all, while it stays open."""
+        """Return how many characters of *text* belong to the value: all, while it is open."""
         at = 0
         while at < len(text) and self.state == "open":
             if self._within == "structure":

@@ -1,4 +1,4 @@
-"""One answer, from token pieces to events: text, then reasoning, then tool calls."""
+"""Parses the output of one choice: token bytes to text, reasoning, content and tool calls."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from pilotlight.output.tool_calls import Schemas, ToolCallParser
 
 
 class OutputParser:
-    """The three parsers in a row; a stage that a model has no format for is left out."""
+    """Chains the decoder and two parsers; a model without a format has no such parser."""
 
     def __init__(
         self,
@@ -20,58 +20,58 @@ class OutputParser:
         new_id: Callable[[], str],
         schemas: Schemas | None = None,
     ) -> None:
-        """*reasoning* and *tool_calls* name formats; *opened*: the prompt began a thought.
+        """*reasoning* and *tool_calls* name formats; *opened*: the prompt opened the reasoning.
 
-        *schemas* are those of the parameters of the functions that the request lists.
+        *schemas* are the parameter schemas of the functions in the request.
         """
         self._text = TextDecoder()
         self._reasoning = ReasoningParser(reasoning, opened=opened) if reasoning else None
         self._tool_calls = ToolCallParser(tool_calls, new_id, schemas) if tool_calls else None
-        self._thinking = bool(reasoning) and opened
+        self._in_reasoning = bool(reasoning) and opened
         self._reasoning_tokens = 0
 
     @property
     def reasoning_tokens(self) -> int:
-        """Tokens fed so far that did not lead to anything but reasoning."""
+        """Tokens so far whose text is reasoning."""
         return self._reasoning_tokens
 
     @property
-    def thinking(self) -> bool:
-        """Whether what was told last is reasoning."""
-        return self._thinking
+    def in_reasoning(self) -> bool:
+        """Whether the last event is reasoning."""
+        return self._in_reasoning
 
     @property
     def pending(self) -> bool:
-        """Whether any stage holds back what it may still tell."""
+        """Whether any stage holds text back."""
         stages = (self._text, self._reasoning, self._tool_calls)
         return any(stage is not None and stage.pending for stage in stages)
 
     def feed(self, piece: bytes) -> list[OutputEvent]:
-        """Return what one token's bytes settle."""
-        events = self._route(self._text.feed(piece))
-        self._reasoning_tokens += self._thinking
+        """Return the events that one token's bytes complete."""
+        events = self._parse_reasoning(self._text.feed(piece))
+        self._reasoning_tokens += self._in_reasoning
         return events
 
     def flush(self, *, cut: bool = False) -> list[OutputEvent]:
-        """Return what was held back at every stage; *cut*: the answer's length ended it."""
-        events = self._route(self._text.flush())
+        """Return the events for all text held back; *cut*: `max_tokens` ended the output."""
+        events = self._parse_reasoning(self._text.flush())
         if self._reasoning:
-            events += self._call(self._reasoning.flush())
+            events += self._parse_calls(self._reasoning.flush())
         if self._tool_calls:
             events += self._tool_calls.flush(cut=cut)
         return events
 
-    def _route(self, text: str) -> list[OutputEvent]:
+    def _parse_reasoning(self, text: str) -> list[OutputEvent]:
         if not text:
             return []
         if self._reasoning:
-            return self._call(self._reasoning.feed(text))
-        return self._call([ContentDelta(text)])
+            return self._parse_calls(self._reasoning.feed(text))
+        return self._parse_calls([ContentDelta(text)])
 
-    def _call(self, deltas: Sequence[ReasoningDelta | ContentDelta]) -> list[OutputEvent]:
-        """Send content through the tool calls' parser."""
+    def _parse_calls(self, deltas: Sequence[ReasoningDelta | ContentDelta]) -> list[OutputEvent]:
+        """Pass content through the tool-call parser."""
         if deltas:
-            self._thinking = isinstance(deltas[-1], ReasoningDelta)
+            self._in_reasoning = isinstance(deltas[-1], ReasoningDelta)
         if self._tool_calls is None:
             return list(deltas)
         events: list[OutputEvent] = []

@@ -1,8 +1,8 @@
-r"""Stop strings end an answer where its content has them.
+r"""Stop strings: end the output at the first one in its content.
 
-They bind what the client reads as the answer: its content, one text however it was cut. Reasoning
-and tool calls are not searched, as in vLLM and OpenAI's models: the line break behind `<think>`
-would end every answer at `"\n"`.
+Content is searched as one text, wherever tokens cut it. Reasoning and tool calls are not searched,
+as in vLLM and OpenAI's models: with the stop `"\n"` the line break behind `<think>` would end every
+output.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,28 +12,28 @@ from pilotlight.output.text import Markers
 
 
 class StopFilter:
-    """Passes an answer's events on, up to the first of *stops* in its content.
+    """Passes events on, up to the first of *stops* in the content.
 
-    Content that may become a stop is held back, and what follows it waits behind it, so that
-    events keep their order. A stop, and all content behind it, is dropped; other events in the
-    midst of it stay. The stop that is complete first wins; of two that end at the same character,
-    the longer. An empty stop raises `ValueError`.
+    Content that may become a stop is held back, with the events behind it, so that events keep
+    their order. The stop and all content behind it are dropped; other events that interrupt the
+    stop stay. The stop that is complete first wins; of two that end at the same character, the
+    longer. An empty stop raises `ValueError`.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = Markers(stops) if stops else None
         self._held = ""
-        """The content in the queue."""
+        """The text of all content in the queue."""
         self._queue: list[OutputEvent] = []
         self._stopped: str | None = None
 
     @property
     def stopped(self) -> str | None:
-        """The stop that was met, or None so far."""
+        """The stop that was found, or None."""
         return self._stopped
 
     def feed(self, events: Sequence[OutputEvent]) -> Sequence[OutputEvent]:
-        """Return what *events* settle; nothing after a stop."""
+        """Return the events that are certain now; none after a stop."""
         if self._stops is None:
             return events
         passed: list[OutputEvent] = []
@@ -53,14 +53,14 @@ class StopFilter:
         return passed
 
     def flush(self) -> Sequence[OutputEvent]:
-        """Return what is held back, as no content follows that would make it a stop."""
+        """Return the events that are held back: no more content follows."""
         rest, self._queue, self._held = self._queue, [], ""
         return rest
 
     def _release(self, length: int) -> list[OutputEvent]:
-        """Take the first *length* characters of content, and what stands between, off the queue.
+        """Take the first *length* characters of content, and the events between, off the queue.
 
-        A delta that is split keeps its tokens in its first part.
+        If a delta is split, its first part keeps the tokens.
         """
         self._held = self._held[length:]
         for index, event in enumerate(self._queue):

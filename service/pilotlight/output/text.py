@@ -1,4 +1,4 @@
-"""Text that arrives in pieces: UTF-8 is decoded, and fixed strings are found."""
+"""Text that arrives in pieces: decodes UTF-8 and finds fixed strings."""
 
 import codecs
 import re
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 
 class TextDecoder:
-    """Text out of token pieces.
+    """Decodes the bytes of tokens to text.
 
-    The bytes of a character may be spread over any number of pieces. Bytes that are not UTF-8
-    become U+FFFD, as `bytes.decode` has it.
+    A character may be spread over any number of tokens. Bytes that are not UTF-8 become U+FFFD, as
+    in `bytes.decode`.
     """
 
     def __init__(self) -> None:
@@ -25,16 +25,16 @@ class TextDecoder:
         return self._utf8.decode(piece)
 
     def flush(self) -> str:
-        """Return U+FFFD for the bytes of a character that never ended."""
+        """Return U+FFFD if a character is incomplete."""
         return self._utf8.decode(b"", final=True)
 
 
 class Markers:
-    """A set of strings that end, open or close something; it keeps no state between calls.
+    """A set of fixed strings to find in text. Stateless between calls.
 
-    Which marker is found does not depend on how the text was cut: the one that is complete first
-    wins, as if the text came a character at a time, and of two that are complete at the same
-    place the longer. An empty string cannot be a marker (`ValueError`).
+    Where the text is cut does not matter: the marker that is complete first wins, as if the text
+    came one character at a time, and of two that end at the same character the longer. Raises
+    `ValueError` for an empty string.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
@@ -42,15 +42,15 @@ class Markers:
         if "" in self._words:
             raise ValueError("an empty string cannot be a marker")
         self._longest = len(self._words[0]) if self._words else 0
-        # Text without any marker's first character, nearly all text, is let through by one search.
+        # One search passes nearly all text: it has no marker's first character.
         firsts = "".join(re.escape(first) for first in sorted({word[0] for word in self._words}))
         self._first = re.compile(f"[{firsts}]" if firsts else r"(?!)")
 
     def find(self, text: str) -> tuple[int, str | None]:
         """Return where the first marker starts, and the marker.
 
-        Without one, return where the part to hold back starts: the longest end of *text* that may
-        become a marker, at `len(text)` where none may.
+        Without one, return where the part to hold back starts: the longest suffix of *text* that
+        may become a marker, or `len(text)`.
         """
         first = self._first.search(text)
         if first is None:

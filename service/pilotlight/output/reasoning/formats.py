@@ -20,25 +20,25 @@ Kind: TypeAlias = type[ReasoningDelta] | type[ContentDelta]
 
 
 class Header(Protocol):
-    """Reads a marker that goes on after its fixed beginning."""
+    """Reads a marker with a variable part behind its fixed beginning."""
 
     def __call__(self, text: str, *, final: bool) -> tuple[int, str] | None:
-        """Return the length of the header that *text* begins with, and the state it leads to.
+        """Return the length of the header at the start of *text*, and the state it leads to.
 
-        Length 0 where it is none; None to wait for more, which *final* says will not come.
+        Length 0 if it is not a header; None to wait for more text, unless *final*.
         """
 
 
 class State(Struct, frozen=True):
-    """What text is in one state, and where each marker leads: to a state, or to a header."""
+    """What text is in one state, and what each marker leads to: a state, or a header."""
 
     kind: Kind
     targets: Mapping[str, str | Header]
     markers: Markers
     then: str | None
-    """The state that the first text leads to; whitespace before it is held back."""
+    """The state after the first text; whitespace before that is held back."""
     verbatim: bool
-    """Text, and the markers that lead here and away, stay as they are for a later stage."""
+    """Whether text and the markers around it pass unchanged to the tool-call parser."""
 
 
 def _state(
@@ -52,29 +52,29 @@ def _state(
 
 
 class ReasoningFormat(Struct, frozen=True, kw_only=True):
-    """One way to write reasoning. Parsing begins in the state `start`, or in `opened`."""
+    """One way to mark reasoning. Parsing begins in the state `start`, or in `opened`."""
 
     name: str
     mentions: tuple[str, ...]
-    """The chat template of a model that writes this format contains one of these."""
+    """The chat template of a model with this format contains one of these."""
     opening: str
-    """What a prompt that has opened the thought ends with, whitespace aside."""
+    """The text that opens reasoning; a prompt that ends with it opened the reasoning."""
     closer: str
-    """What ends a thought."""
+    """The text that ends reasoning."""
     closing: str
-    """What ends a thought and begins the answer, as the model would write it."""
-    lead: tuple[str, ...] = ()
-    """Ways to begin the answer, behind a thought or without one; none where it needs no such."""
+    """The text that ends reasoning and begins the content, as the model writes it."""
+    prefixes: tuple[str, ...] = ()
+    """Texts of which one begins the content, with reasoning or without; empty if nothing does."""
     states: Mapping[str, State]
 
 
 def _block(name: str, opener: str, closer: str) -> ReasoningFormat:
-    """One thought at most, at the start of the answer, between tags of its own."""
+    """One block of reasoning at most, at the start of the output, between tags."""
     states = {
-        "start": _state(ContentDelta, {opener: "thought"}, then="answer"),
-        # Some models open the thought that their template has opened: the tag is dropped.
-        "opened": _state(ReasoningDelta, {opener: "thought", closer: "answer"}, then="thought"),
-        "thought": _state(ReasoningDelta, {closer: "answer"}),
+        "start": _state(ContentDelta, {opener: "reasoning"}, then="answer"),
+        # Some models repeat the tag that their template wrote: it is dropped.
+        "opened": _state(ReasoningDelta, {opener: "reasoning", closer: "answer"}, then="reasoning"),
+        "reasoning": _state(ReasoningDelta, {closer: "answer"}),
         "answer": _state(ContentDelta, {}),
     }
     return ReasoningFormat(
@@ -88,15 +88,15 @@ def _block(name: str, opener: str, closer: str) -> ReasoningFormat:
 
 
 def _command_a() -> ReasoningFormat:
-    """Like a block, and the answer is wrapped too; its wrappers are dropped wherever they are."""
-    thought = {"<|END_THINKING|>": "answer"}
+    """Command A: a block, and tags around the content, which are dropped anywhere."""
+    end = {"<|END_THINKING|>": "answer"}
     answer = {"<|START_RESPONSE|>": "answer", "<|END_RESPONSE|>": "answer"}
     states = {
-        "start": _state(ContentDelta, {"<|START_THINKING|>": "thought"} | answer, then="answer"),
+        "start": _state(ContentDelta, {"<|START_THINKING|>": "reasoning"} | answer, then="answer"),
         "opened": _state(
-            ReasoningDelta, {"<|START_THINKING|>": "thought"} | thought, then="thought"
+            ReasoningDelta, {"<|START_THINKING|>": "reasoning"} | end, then="reasoning"
         ),
-        "thought": _state(ReasoningDelta, thought),
+        "reasoning": _state(ReasoningDelta, end),
         "answer": _state(ContentDelta, answer),
     }
     return ReasoningFormat(
@@ -105,7 +105,7 @@ def _command_a() -> ReasoningFormat:
         opening="<|START_THINKING|>",
         closer="<|END_THINKING|>",
         closing="<|END_THINKING|><|START_RESPONSE|>",
-        lead=("<|START_RESPONSE|>",),
+        prefixes=("<|START_RESPONSE|>",),
         states=states,
     )
 
@@ -119,21 +119,21 @@ def _channel_header(text: str, *, final: bool) -> tuple[int, str] | None:
         return (0, "") if final or len(text) > len("<|channel>") else None
     if match.end() == len(text) and not final:
         return None
-    return match.end(), "thought" if match[1] == "thought" else "named"
+    return match.end(), "reasoning" if match[1] == "thought" else "named"
 
 
 def _channel() -> ReasoningFormat:
     """Gemma 4: `<|channel>thought … <channel|>`, or a switch `<|channel>NAME` that nothing closes.
 
-    The name is the run of letters, digits, `_` and `-`, 64 at most; without one, the opener is
-    text.
+    The name is up to 64 letters, digits, `_` and `-`; without one, `<|channel>` is text. Source:
+    llama.cpp, models/templates/gemma4.jinja.
     """
     switch: dict[str, str | Header] = {"<|channel>": _channel_header}
     closer: dict[str, str | Header] = {"<channel|>": "content"}
     states = {
         "start": _state(ContentDelta, switch, then="content"),
-        "opened": _state(ReasoningDelta, switch | closer, then="thought"),
-        "thought": _state(ReasoningDelta, switch | closer),
+        "opened": _state(ReasoningDelta, switch | closer, then="reasoning"),
+        "reasoning": _state(ReasoningDelta, switch | closer),
         "named": _state(ContentDelta, switch | closer),
         "content": _state(ContentDelta, switch),
     }
@@ -148,7 +148,7 @@ def _channel() -> ReasoningFormat:
 
 
 _HEADER_LIMIT = 256
-"""Characters in which a harmony header must have ended; one that has not is text."""
+"""Characters of a harmony header at most; a longer one is text."""
 _HARMONY_CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
 _HARMONY_RECIPIENT = re.compile(r"(?:^|\s)to=")
 
@@ -158,7 +158,7 @@ def _harmony_header(text: str, *, final: bool) -> tuple[int, str] | None:
     if end < 0:
         return (0, "") if final or len(text) >= _HEADER_LIMIT else None
     channel = _HARMONY_CHANNEL.search(text, 0, end)
-    target = "thought" if channel and channel[1] == "analysis" else "content"
+    target = "reasoning" if channel and channel[1] == "analysis" else "content"
     if _HARMONY_RECIPIENT.search(text, 0, end):
         target = "call"
     return end + len("<|message|>"), target
@@ -167,9 +167,10 @@ def _harmony_header(text: str, *, final: bool) -> tuple[int, str] | None:
 def _harmony() -> ReasoningFormat:
     """gpt-oss: messages of a header, `<|message|>`, text and an end marker.
 
-    The channel `analysis` is reasoning, every other is content. A message to a recipient
-    (`commentary to=functions.x`) is a tool call: header, text and end marker pass as content,
-    unchanged. The prompt ends within a header, so an answer may begin with `to=` too.
+    The channel `analysis` is reasoning, every other channel is content. A message to a recipient
+    (`commentary to=functions.x`) is a tool call: header, text and end marker pass unchanged to the
+    tool-call parser. The prompt ends within a header, so the output may also begin with `to=`.
+    Source: OpenAI's harmony response format.
     """
     header: dict[str, str | Header] = {
         "<|start|>": _harmony_header,
@@ -179,8 +180,8 @@ def _harmony() -> ReasoningFormat:
     start = header | {"to=": _harmony_header, "<|message|>": "content"}
     states = {
         "start": _state(ContentDelta, start, then="content"),
-        "opened": _state(ReasoningDelta, header | ends, then="thought"),
-        "thought": _state(ReasoningDelta, header | ends),
+        "opened": _state(ReasoningDelta, header | ends, then="reasoning"),
+        "reasoning": _state(ReasoningDelta, header | ends),
         "content": _state(ContentDelta, header | ends),
         "call": _state(ContentDelta, header | ends, verbatim=True),
     }
@@ -192,7 +193,7 @@ def _harmony() -> ReasoningFormat:
         opening="<|channel|>analysis<|message|>",
         closer="<|end|>",
         closing=f"<|end|>{next_final}",
-        lead=(final, next_final),
+        prefixes=(final, next_final),
         states=states,
     )
 
@@ -211,7 +212,7 @@ FORMATS: Mapping[str, ReasoningFormat] = MappingProxyType({row.name: row for row
 
 
 def detect(chat_template: str) -> str | None:
-    """Return the name of the format that a model with this template writes, if one is seen."""
+    """Return the name of the format that a model with this chat template writes, or None."""
     for name, row in FORMATS.items():
         if any(mention in chat_template for mention in row.mentions):
             return name
@@ -219,19 +220,19 @@ def detect(chat_template: str) -> str | None:
 
 
 def markers(name: str | None) -> frozenset[str]:
-    """Return the texts that tell reasoning from content in the format *name*; none of no format."""
+    """Return all markers of the format *name*; empty for None."""
     if name is None:
         return frozenset()
     written = FORMATS[name]
     states = (marker for state in written.states.values() for marker in state.targets)
-    return frozenset({written.opening, written.closer, *written.lead, *states})
+    return frozenset({written.opening, written.closer, *written.prefixes, *states})
 
 
 def opened(name: str, rendered_prompt: str) -> bool:
-    """Tell whether the prompt has opened the thought, so that the answer begins inside it."""
+    """Return whether the prompt opened the reasoning, so that the output begins within it."""
     return rendered_prompt.rstrip(SPACE).endswith(FORMATS[name].opening)
 
 
 def closed(name: str, rendered_prompt: str) -> bool:
-    """Tell whether the prompt has ended the thought, so that none is to follow."""
+    """Return whether the prompt ended the reasoning, so that the output has none."""
     return rendered_prompt.rstrip(SPACE).endswith(FORMATS[name].closing.strip(SPACE))

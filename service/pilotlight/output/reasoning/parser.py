@@ -23,20 +23,20 @@ Delta: TypeAlias = ReasoningDelta | ContentDelta
 
 
 class ReasoningParser:
-    """Tells reasoning from content in an answer written in the format *name*.
+    """Separates reasoning from content in the format *name*.
 
-    *opened* says that the prompt has opened the thought. `KeyError` for an unknown format.
+    *opened* says that the prompt opened the reasoning. Raises `KeyError` for an unknown format.
     """
 
     def __init__(self, name: str, *, opened: bool) -> None:
         self._states = FORMATS[name].states
         self._state = self._states["opened" if opened else "start"]
         self._held = ""
-        """May become a marker."""
+        """Text that may become a marker."""
         self._space = ""
-        """Whitespace that goes if a marker follows, and stays if text does."""
+        """Whitespace that is dropped if a marker follows, and kept if text does."""
         self._skip = opened
-        """Nothing but whitespace since the last marker."""
+        """Whether nothing but whitespace came since the last marker."""
         self._deltas: list[Delta] = []
 
     @property
@@ -45,17 +45,17 @@ class ReasoningParser:
         return bool(self._held or self._space)
 
     @property
-    def thinking(self) -> bool:
-        """Whether text is reasoning here, and nothing is held back that may end it."""
+    def in_reasoning(self) -> bool:
+        """Whether text is reasoning here, and no marker has begun that may end it."""
         return self._state.kind is ReasoningDelta and not self._held
 
     def feed(self, text: str) -> list[Delta]:
-        """Return what *text* settles; neighbours of one kind are one delta."""
+        """Return the deltas that *text* completes; neighbours of one kind are one delta."""
         self._scan(text, final=False)
         return self._take()
 
     def flush(self) -> list[Delta]:
-        """Return what was held back, as text of the kind that it stood in."""
+        """Return the text held back, as a delta of the present kind."""
         self._scan("", final=True)
         if self._space:
             self._emit(self._space)
@@ -66,7 +66,7 @@ class ReasoningParser:
         rest = self._held + text
         while rest:
             if self._state.then is not None:
-                rest = self._lead(rest)
+                rest = self._strip_leading(rest)
             at, marker = self._state.markers.find(rest)
             if marker is not None and not at:
                 used = self._follow(rest, marker, final=final)
@@ -76,22 +76,25 @@ class ReasoningParser:
             elif not at and not final:
                 break
             elif self._state.then is not None and rest:
-                # Only the state changes: what is text here may hold the next state's markers.
+                # Change the state only: the same text may begin a marker of the next state.
                 self._state = self._states[self._state.then]
             else:
                 self._text(rest[: at or len(rest)])
                 rest = rest[at or len(rest) :]
         self._held = rest
 
-    def _lead(self, text: str) -> str:
-        """Take the whitespace that *text* begins with, before anything else was said."""
+    def _strip_leading(self, text: str) -> str:
+        """Return *text* without leading whitespace, which is kept in case text follows."""
         body = text.lstrip(SPACE)
         if not self._skip:
             self._space += text[: len(text) - len(body)]
         return body
 
     def _follow(self, text: str, marker: str, *, final: bool) -> int | None:
-        """Go where the marker that *text* begins with leads; return its length, None to wait."""
+        """Enter the state that the marker at the start of *text* leads to.
+
+        Returns the marker's length, or None to wait for more of it.
+        """
         old, target = self._state, self._state.targets[marker]
         if isinstance(target, str):
             if old.verbatim:
@@ -115,7 +118,7 @@ class ReasoningParser:
         self._skip = not self._state.verbatim
 
     def _literal(self, marker: str) -> int:
-        """Take *marker* as text; return how much of it is done with."""
+        """Treat *marker* as text; return how many characters are consumed."""
         if self._state.then is not None:
             self._state = self._states[self._state.then]
             return 0
@@ -145,9 +148,9 @@ class ReasoningParser:
 
 
 class ReasoningTracker:
-    """Follows an answer in the reasoning format *name*; None writes no thoughts.
+    """Follows an output in the reasoning format *name*; None means that the model does not reason.
 
-    *opened* says that the prompt has opened one.
+    *opened* says that the prompt opened the reasoning.
     """
 
     def __init__(self, name: str | None, *, opened: bool) -> None:
@@ -161,5 +164,5 @@ class ReasoningTracker:
 
     @property
     def in_reasoning(self) -> bool:
-        """Whether it is within a thought, and is not about to end it."""
-        return self._parser is not None and self._parser.thinking
+        """Whether the output is within reasoning, and no marker has begun that may end it."""
+        return self._parser is not None and self._parser.in_reasoning

@@ -1,4 +1,4 @@
-"""Tool calls: how models write them, and what takes them out of the content."""
+"""Tool calls: the formats in which models write them, and the parser that extracts them."""
 
 from pilotlight.output.tool_calls.formats.format import ToolCallFormat
 from pilotlight.output.tool_calls.formats.table import FORMATS, detect

@@ -1,20 +1,19 @@
-"""Tool calls are taken out of the content as the model writes them.
+"""Extracts tool calls from content while the model writes them.
 
-A call is announced as soon as it is known to be one and its function's name is known; its
-arguments are passed on as they come, as JSON text: as the model wrote it where the format is
-JSON, and built value by value where it is not.
+A call is emitted as soon as its function's name is certain. Its arguments follow piece by piece as
+JSON text: as the model wrote it if the format is JSON, else built value by value.
 
 - Whitespace before a call's tag, and after a call, is dropped; other text is content.
-- What is no call is content, tags and all: text behind a tag that cannot be one, or that the
-  end cuts short before the name is known. Where the length cuts it, and nothing but a call of a
-  listed function can follow the tag, it is dropped: it is markup, and no client wants it.
-- A call that breaks after it was announced cannot be taken back: the arguments stand as far as
-  they came, `truncated` says so, and the text from the fault on is content. One that the end cuts
-  short is the same, without that text.
-- A call is complete where its arguments are; the closing tag may be missing, as it is where it
-  would have been the answer's last token.
-- Where a tag is ordinary text, or none is needed, only functions that the request lists are
-  called; without the list, any.
+- Text behind a tag that cannot be a call is content, the tag included. So is a call that the end
+  of the output cuts before its name is certain. If `max_tokens` cut it, and only a call of a listed
+  function can follow the tag, it is dropped: it is markup that no client wants.
+- A call that is malformed behind its name cannot be taken back: the arguments so far stay,
+  `truncated` is true, and the text from the fault on is content. A call that the end of the output
+  cuts is the same, without such text.
+- A call is complete when its arguments are. The closing tag may be missing: it may be a token that
+  ends the generation.
+- If a tag may be ordinary text, or the format needs none, only functions in the request are called;
+  without a list of functions, any.
 """
 
 from collections.abc import Callable
@@ -29,11 +28,11 @@ ToolEvent: TypeAlias = ContentDelta | ToolCallStart | ToolCallArguments
 
 
 class ToolCallParser:
-    """Takes the calls in the format *name* out of content; *new_id* gives each call its id.
+    """Extracts calls in the format *name* from content; *new_id* returns each call's id.
 
-    *schemas* are those of the functions that the request lists, if the caller has them: they
-    tell a string from a number where the format does not, and calls from text that looks like
-    one. `KeyError` for an unknown format.
+    *schemas* are the parameter schemas of the functions in the request, if known: they distinguish
+    a string from a number where the format does not, and a call from text that looks like one.
+    Raises `KeyError` for an unknown format.
     """
 
     def __init__(
@@ -44,58 +43,58 @@ class ToolCallParser:
         self._new_id = new_id
         self._schemas = schemas
         self._started = self._format.start is None
-        """Something other than whitespace was said."""
+        """Whether anything but whitespace came."""
         self._calls = 0
-        """Announced so far; the one at hand has the index before it."""
+        """Calls emitted so far; the present one has the index before it."""
         self._call: CallReader | None = None
-        self._announced = False
+        self._emitted = False
         self._opener = ""
-        """What opened the call at hand."""
+        """The tag that opened the present call."""
         self._raw = ""
-        """The call at hand as it was written behind its opener, until it is announced."""
+        """The text of the present call behind its opener, until the call is emitted."""
         self._tail = END
         """What may follow the last call."""
         self._held = ""
-        """May become a tag."""
+        """Text that may become a tag."""
         self._space = ""
-        """Whitespace that goes if a call follows, and stays if text does."""
+        """Whitespace that is dropped if a call follows, and kept if text does."""
         self._skip = False
-        """Nothing but whitespace since the last call."""
+        """Whether nothing but whitespace came since the last call."""
         self._truncated = False
         self._events: list[ToolEvent] = []
 
     @property
     def truncated(self) -> bool:
-        """Whether a call was announced whose arguments never were complete."""
+        """Whether a call was emitted whose arguments are incomplete."""
         return self._truncated
 
     @property
     def pending(self) -> bool:
         """Whether text is held back that may become content."""
-        return bool(self._held or self._space or (self._call and not self._announced))
+        return bool(self._held or self._space or (self._call and not self._emitted))
 
     def feed(self, text: str) -> list[ToolEvent]:
-        """Return what *text* settles; neighbouring content is one delta."""
+        """Return the events that *text* completes; neighbouring content is one delta."""
         self._scan(text, final=False)
         return self._take()
 
     def flush(self, *, cut: bool = False) -> list[ToolEvent]:
-        """Return what was held back, as content, or as arguments of a call that was cut short.
+        """Return the text held back, as content or as arguments of a call that was cut.
 
-        *cut* says that the answer's length ended it, and not the model.
+        *cut* says that `max_tokens` ended the output.
         """
         self._scan("", final=True)
         while self._call is not None:
             call = self._call
             call.finish()
-            if self._announced and call.name is not None:
-                self._report(call, call.name)
+            if self._emitted and call.name is not None:
+                self._emit_call(call, call.name)
             if call.state != "reading":
-                rest = self._settle(call)
+                rest = self._finish(call)
             elif cut and self._is_markup:
                 rest, self._call, self._space = "", None, ""
             else:
-                rest = self._no_call(call)
+                rest = self._give_up(call)
             self._scan(rest, final=True)
         if self._space:
             self._emit_content(self._space)
@@ -115,7 +114,7 @@ class ToolCallParser:
                 rest = self._content(rest, final=final)
 
     def _begin(self, text: str, *, final: bool) -> str:
-        """Look at what the answer begins with, whitespace aside."""
+        """Check whether the output begins with a call, whitespace aside."""
         body = text.lstrip(SPACE)
         self._space += text[: len(text) - len(body)]
         start = self._format.start or ""
@@ -138,32 +137,32 @@ class ToolCallParser:
         return "" if tag is None else self._open(tag, text[at:])
 
     def _open(self, opener: str, text: str) -> str:
-        """Begin the call that *text* opens; return what is behind its opener."""
+        """Begin the call that *text* opens; return the text behind its opener."""
         self._started = True
         self._call = self._format.reader(opener, self._schemas)
-        self._opener, self._raw, self._announced = opener, "", False
+        self._opener, self._raw, self._emitted = opener, "", False
         return text[len(opener) :]
 
     def _read(self, call: CallReader, text: str) -> str:
-        """Let the call at hand read *text*; return what is not the call's."""
+        """Feed *text* to the present call; return the text that is not part of it."""
         call.feed(text)
-        self._raw = "" if self._announced else self._raw + text
+        self._raw = "" if self._emitted else self._raw + text
         if call.name is not None:
-            self._report(call, call.name)
-        return "" if call.state == "reading" else self._settle(call)
+            self._emit_call(call, call.name)
+        return "" if call.state == "reading" else self._finish(call)
 
-    def _settle(self, call: CallReader) -> str:
-        """Go on behind a call that is read; return what is there."""
+    def _finish(self, call: CallReader) -> str:
+        """Finish a call that was read; return the text behind it."""
         if call.state == "broken":
-            return self._no_call(call)
+            return self._give_up(call)
         self._call = None
         if call.state == "complete":
             self._tail = call.tail
         return call.rest
 
-    def _report(self, call: CallReader, name: str) -> None:
-        if not self._announced:
-            self._announced = self._skip = True
+    def _emit_call(self, call: CallReader, name: str) -> None:
+        if not self._emitted:
+            self._emitted = self._skip = True
             self._space = self._raw = ""
             self._events.append(ToolCallStart(self._calls, self._new_id(), name))
             self._calls += 1
@@ -173,21 +172,21 @@ class ToolCallParser:
 
     @property
     def _is_markup(self) -> bool:
-        """Whether the call at hand has no name yet, and is a call whatever would come."""
+        """Whether the present call has no name yet, and its tag can begin nothing but a call."""
         listed = self._schemas is not None
-        return listed and not self._announced and self._opener in self._format.markers
+        return listed and not self._emitted and self._opener in self._format.markers
 
-    def _no_call(self, call: CallReader) -> str:
-        """Give up the call at hand; return the text to look at again."""
+    def _give_up(self, call: CallReader) -> str:
+        """Give up the present call; return the text to scan again."""
         self._call = None
-        if self._announced:
+        if self._emitted:
             self._truncated = True
             return call.rest if call.state == "broken" else ""
         self._text(self._opener)
         return self._raw
 
     def _follow(self, text: str, *, final: bool) -> str:
-        """Drop what may follow the last call, or begin another where it says that one follows."""
+        """Drop what may follow the last call, or begin another call at a separator."""
         text, tail = text.lstrip(SPACE), self._tail
         for word in (*tail.closers, *tail.separators):
             if text.startswith(word):

@@ -1,4 +1,4 @@
-"""Which JSON types a schema lets a value have."""
+"""The JSON types that a schema allows, and text converted to a value of one of them."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -7,15 +7,15 @@ from typing import Any
 ALL = frozenset({"string", "number", "integer", "boolean", "null", "object", "array"})
 
 _DEPTH = 16
-"""References followed; deeper, and in a circle, everything is allowed."""
+"""References followed; deeper ones, and circles, allow every type."""
 _MANY = 1000
-"""Schemas looked at; more, as circles that branch lead to, allow everything."""
+"""Schemas visited; more, as in circles that branch, allow every type."""
 
 
 def parameter_types(schema: Mapping[str, Any] | None, parameter: str) -> frozenset[str]:
-    """Return the types of one parameter of a function; all where nothing is declared.
+    """Return the types of one parameter of a function; all if it is not declared.
 
-    *schema* is that of the function's parameters.
+    *schema* describes the function's parameters.
     """
     if schema is None:
         return ALL
@@ -23,7 +23,7 @@ def parameter_types(schema: Mapping[str, Any] | None, parameter: str) -> frozens
 
 
 def parameter_schema(schema: Mapping[str, Any], parameter: str) -> Any:
-    """Return the schema of one parameter; true where nothing is declared."""
+    """Return the schema of one parameter; true if it is not declared."""
     properties = schema.get("properties")
     if isinstance(properties, Mapping) and parameter in properties:
         return properties[parameter]
@@ -33,14 +33,13 @@ def parameter_schema(schema: Mapping[str, Any], parameter: str) -> Any:
 def allowed_types(schema: Any, root: Mapping[str, Any]) -> frozenset[str]:
     """Return the types that *schema* allows; its local references point into *root*.
 
-    What is no schema, and what points nowhere, allows everything: whether a schema is sound is
-    not decided here.
+    An invalid schema or reference allows every type: schemas are validated elsewhere.
     """
-    return _Look(root).types(schema, 0)
+    return _Walk(root).types(schema, 0)
 
 
-class _Look:
-    """A look at one schema and all that it leads to."""
+class _Walk:
+    """A walk through one schema and all its references, of bounded length."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
@@ -67,7 +66,7 @@ class _Look:
 
 
 def resolve(reference: str, root: Mapping[str, Any]) -> Any:
-    """Return what a local reference (`#/$defs/x`) points to; None where it points nowhere."""
+    """Return what a local reference (`#/$defs/x`) points to, or None."""
     if not reference.startswith("#"):
         return None
     found: Any = root
@@ -90,11 +89,11 @@ _TYPES = {type(None): "null", bool: "boolean", int: "integer", str: "string", li
 
 
 def converted(text: str, types: frozenset[str]) -> str | None:
-    """Return *text* as the JSON value of one of *types* that it is, None where it is a string.
+    """Return *text* if it is JSON of one of *types*; None if it is a string.
 
-    The standard library's decoder takes numbers of any size, as JSON does. Python's way to write
-    booleans and nothing counts where they are declared: templates render such arguments with
-    Jinja's `string`.
+    Uses the standard library's decoder, which takes numbers of any size, as JSON does. `True`,
+    `False` and `None` count if such a type is declared: templates render earlier arguments with
+    Jinja's `string` filter, and models copy them.
     """
     text = text.strip()
     if types != ALL:
@@ -110,7 +109,7 @@ def converted(text: str, types: frozenset[str]) -> str | None:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 _PYTHON = {"True": "true", "False": "false", "None": "null"}

@@ -10,52 +10,52 @@ from pilotlight.output.tool_calls.readers.call_reader import ReaderFactory
 
 
 class ToolCallFormat(Struct, frozen=True):
-    """One way to write calls."""
+    """One way in which models write tool calls."""
 
     name: str
     signs: tuple[tuple[str, ...], ...]
-    """The chat template of a model that writes this format contains all strings of one of these,"""
+    """The chat template of a model with this format contains all strings of one of these,"""
     lacks: tuple[str, ...]
-    """and none of these, which are signs of others."""
+    """and none of these, which are signs of other formats."""
     openers: tuple[str, ...]
-    """Each begins a call wherever it is in content."""
+    """Tags that begin a call anywhere in content."""
     reader: ReaderFactory
     grammar: GrammarWriter
-    """How a call is written, for constrained decoding."""
+    """Writes the grammar of calls, for constrained decoding."""
     triggers: tuple[Trigger, ...]
-    """What begins a call in free text, as the readers have it."""
+    """What begins a call in free text; the readers must accept the same."""
     never: str = ""
-    """An expression of what readers take for a call and the grammar cannot go on from, where
-    content begins or behind an opener; `$names` stands for the functions'."""
-    goes_on: bool = True
-    """Whether text may follow a call; not where a separator would be such text."""
+    """A regex of beginnings of content that the reader takes for a call and the grammar cannot
+    continue; `$names` stands for the functions' names. The grammar excludes them."""
+    text_after_calls: bool = True
+    """Whether text may follow a call; false if a separator between calls could be such text."""
     start: str | None = None
-    """Begins a call too where the answer begins with it, whitespace aside; any text does "" ."""
+    """Begins a call at the start of the output, whitespace aside; "" means that any text does."""
 
     @property
     def markers(self) -> frozenset[str]:
-        """The openers behind which the grammar holds, so that nothing but a call can follow."""
+        """The openers that are triggers: nothing but a call can follow them."""
         fixed = {one.marker for one in self.triggers if not one.expression}
         return frozenset(self.openers) & fixed
 
     def lazy_grammar(
         self, functions: Sequence[Function], *, parallel: bool, closer: str = ""
     ) -> str:
-        """Write the rules of `tool_auto`: free text, that may go over into calls.
+        """Return the rules of `tool_auto`: free text, in which a trigger begins calls.
 
-        *closer* is what ends a thought before the content, in the format of the model's thoughts.
+        *closer* ends the reasoning before the content; "" if the model does not reason.
         """
         rules = lazy_rules(
             self.triggers,
             self.never,
             functions,
-            goes_on=self.goes_on and parallel,
+            text_after_calls=self.text_after_calls and parallel,
             closer=closer,
         )
         return rules + self.grammar(functions, parallel=parallel)
 
     def matches(self, chat_template: str) -> bool:
-        """Tell whether a model with this template writes the format, as far as is seen."""
+        """Return whether *chat_template* shows this format."""
         return any(
             all(word in chat_template for word in words) for words in self.signs
         ) and not any(word in chat_template for word in self.lacks)

@@ -28,7 +28,7 @@ _CALLS_END = "<｜tool▁calls▁end｜>"
 def _deepseek(
     name: str, signs: tuple[str, ...], lacks: tuple[str, ...], layout: Layout
 ) -> ToolCallFormat:
-    """DeepSeek's two ways differ in the header alone, and are both read for either."""
+    """Build one of DeepSeek's two formats: they differ in the header, and both headers are read."""
     end = closed_by(_CALLS_END)
     call_end = Tail({_CALL_END: end, _CALLS_END: END})
     headers = (
@@ -90,7 +90,7 @@ def _harmony_reader(opener: str, schemas: Schemas | None) -> CallReader:
     return HarmonyCall(shape, opener, schemas)
 
 
-# In free text a header is a call where it names a function; see `HarmonyCall`.
+# In free text a header is a call only if it names a recipient; see `HarmonyCall`.
 _HARMONY_HEADER = r"(<\|start\|>|<\|channel\|>)([^<]|<[^|]|<\|[^m])*to="
 _RECIPIENT = '("<|channel|>commentary to=functions." | " to=functions.")'
 
@@ -109,7 +109,7 @@ HARMONY = ToolCallFormat(
             '(" <|constrain|>json<|message|>" | "<|channel|>commentary json<|message|>")',
         ),
         between=f'"<|call|><|start|>assistant" {_RECIPIENT}',
-        # Where the model has a token for it, this ends the answer.
+        # This token ends the generation, if the vocabulary has it.
         closing='("<|call|>")?',
     ).grammar,
     triggers=(
@@ -144,7 +144,7 @@ MISTRAL_V11 = ToolCallFormat(
     lacks=(),
     openers=("[TOOL_CALLS]",),
     reader=MistralCall,
-    # As mistral-common's own grammars, without the id of a call.
+    # As in mistral-common's own grammars, without the call's id.
     grammar=Layout(
         opener='"[TOOL_CALLS]"', before=("$name[ARGS]",), between='"[TOOL_CALLS]"'
     ).grammar,

@@ -11,7 +11,7 @@ OBJECT_START = '{"name": "$name", "arguments": '
 HERMES = ToolCallFormat(
     "hermes",
     signs=(("<tool_call>",),),
-    # Others put XML or lists behind the same tag.
+    # Qwen3-Coder, GLM and Granite write XML or a list behind the same tag.
     lacks=("<function=", "<arg_key>", "JSON list"),
     openers=("<tool_call>",),
     reader=JsonShape(closers=closed_by("</tool_call>")).reader,
@@ -107,7 +107,7 @@ COMMAND_R = ToolCallFormat(
     reader=JsonShape(
         name_key="tool_name",
         arguments_keys=("parameters",),
-        lead="```json",
+        before_json="```json",
         listed="maybe",
         closers=closed_by("```"),
     ).reader,
@@ -122,7 +122,7 @@ COMMAND_R = ToolCallFormat(
     triggers=(Trigger(r"Action:[ \t\r\n]*```json", expression=True),),
 )
 
-# A bare object is a call by the name of a listed function, which its members may stand before.
+# A bare object is a call if it names a listed function; other members may come first.
 _BARE = r'\{\s*"name"\s*:\s*"$name"\s*,\s*"parameters"\s*:'
 _OTHER_BARE = (
     r'\{(\s*"(type|id)"\s*:\s*("[^"]*"|[^"\[{,]*),)*'
@@ -153,5 +153,5 @@ LLAMA3_JSON = ToolCallFormat(
         Trigger(_BARE, then='" "? $body', expression=True, anywhere=False),
     ),
     never=rf"((?s:.*)<\|python_tag\|>\s*\{{|{_OTHER_BARE})",
-    goes_on=False,
+    text_after_calls=False,
 )

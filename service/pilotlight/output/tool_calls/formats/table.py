@@ -32,6 +32,6 @@ FORMATS: Mapping[str, ToolCallFormat] = MappingProxyType({row.name: row for row 
 def detect(chat_template: str) -> str | None:
     """Return the name of the format that a model with this chat template writes, if it shows one.
 
-    The first match wins. The formats' signs exclude each other where one is part of another's.
+    The first match wins. `lacks` excludes formats whose signs are part of another's.
     """
     return next((name for name, row in FORMATS.items() if row.matches(chat_template)), None)

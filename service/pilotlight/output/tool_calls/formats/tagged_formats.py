@@ -10,7 +10,7 @@ from pilotlight.output.tool_calls.readers.json_call import closed_by
 from pilotlight.output.tool_calls.readers.xml_call import Tags
 
 # Qwen/Qwen3-Coder chat_template.jinja; llama.cpp common/parsers/qwen3-coder.cpp: the first
-# tag is left out at times
+# tag may be missing
 QWEN3_CODER = ToolCallFormat(
     "qwen3_coder",
     signs=(("<tool_call>", "<function="),),

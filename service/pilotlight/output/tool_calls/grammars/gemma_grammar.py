@@ -1,4 +1,4 @@
-"""The grammar of Gemma 4's calls, whose arguments are no JSON."""
+"""The grammar of Gemma 4's calls, whose arguments are not JSON."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ _REFUSED = (
     "patternProperties", "propertyNames", "minProperties", "maxProperties",
     "prefixItems", "contains", "uniqueItems", "unevaluatedItems", "unevaluatedProperties",
 )  # fmt: skip
-"""Keywords of objects and arrays that these rules cannot keep."""
+"""Keywords of objects and arrays that these rules cannot enforce."""
 _STRING_REFUSED = ("pattern", "minLength", "maxLength")
 _NUMBER = (
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
@@ -29,9 +29,9 @@ _NO_KEY = frozenset(':,{}[]<>"\n\t\r ')
 
 
 def gemma_grammar(functions: Sequence[Function], *, parallel: bool) -> str:
-    """Write the rules of calls to *functions*.
+    """Return the rules of calls to *functions*.
 
-    `InvalidRequest` for a schema with keywords that these rules cannot keep.
+    Raises `InvalidRequest` for a schema with keywords that these rules cannot enforce.
     """
     rules = [_Rules(index, function) for index, function in enumerate(functions)]
     opener = literal("<|tool_call>")
@@ -58,7 +58,7 @@ tool_any: tool_string | tool_plain | tool_array | tool_object
 
 
 class _Rules:
-    """The rules of one function's call; each schema of an object or a reference has its own."""
+    """The rules of one function's call; each object schema and each reference has its own rule."""
 
     def __init__(self, index: int, function: Function) -> None:
         self._index = index
@@ -79,8 +79,8 @@ class _Rules:
 
     def _refuse(self, reason: str) -> InvalidRequest:
         return InvalidRequest(
-            f"The parameters of the function {self._function.name!r} cannot be constrained for"
-            f" this model: {reason}.",
+            f"the parameters of the function {self._function.name!r} are not supported for this"
+            f" model's tool calls: {reason}",
             param="tools",
         )
 
@@ -93,7 +93,7 @@ class _Rules:
         if schema is True or schema == {}:
             return "tool_any"
         if not isinstance(schema, Mapping):
-            raise self._refuse(f"{schema!r} is no schema that anything fits")
+            raise self._refuse(f"no value is valid by the schema {schema!r}")
         if "$ref" in schema:
             return self._reference(schema)
         if "const" in schema or "enum" in schema:
@@ -112,15 +112,15 @@ class _Rules:
     def _check(self, schema: Mapping[str, Any], refused: Sequence[str]) -> None:
         for key in refused:
             if schema.get(key):
-                raise self._refuse(f"{key!r} cannot be kept")
+                raise self._refuse(f"{key!r} is not supported")
 
     def _reference(self, schema: Mapping[str, Any]) -> str:
         reference = schema["$ref"]
         target = resolve(reference, self._root)
         if target is None:
-            raise self._refuse(f"{reference!r} points nowhere")
+            raise self._refuse(f"the reference {reference!r} leads nowhere")
         if reference not in self._references:
-            # The name is known before the body: a schema may contain itself.
+            # The name is stored before the body is written: a schema may contain itself.
             name = f"{self._prefix}_ref_{len(self._references)}"
             self._references[reference] = name
             self._rules.append(f"{name}: {self._value(target)}")
@@ -135,7 +135,7 @@ class _Rules:
 
     def _single(self, schema: Mapping[str, Any]) -> str:
         if len(schema["allOf"]) != 1 or not isinstance(schema["allOf"][0], Mapping):
-            raise self._refuse("'allOf' cannot be kept")
+            raise self._refuse("'allOf' of several schemas is not supported")
         rest = {name: value for name, value in schema.items() if name != "allOf"}
         return self._value({**rest, **schema["allOf"][0]})
 
@@ -173,7 +173,7 @@ class _Rules:
         properties |= {key: additional for key in required if key not in properties}
         if not properties:
             return self._open_object(schema, additional)
-        # The model's template sorts keys so (Jinja's `dictsort`).
+        # Gemma's template sorts keys with Jinja's `dictsort`, which ignores case.
         members = [
             (self._member(key, properties[key]), key in required)
             for key in sorted(properties, key=str.lower)
@@ -186,7 +186,7 @@ class _Rules:
         return f'"{{" {first} "}}"'
 
     def _first(self, members: Sequence[tuple[str, bool]], rests: Sequence[str]) -> str:
-        """Return the members where none is written yet: no comma stands before the first."""
+        """Return the members from the first one on, which has no comma before it."""
         choices = []
         for (member, needed), rest in zip(members, rests, strict=True):
             choices.append(f"{member} {rest}".rstrip())
@@ -196,7 +196,7 @@ class _Rules:
 
     def _member(self, key: str, schema: Any) -> str:
         if not key or _NO_KEY & set(key):
-            raise self._refuse(f"the key {key!r} cannot be written")
+            raise self._refuse(f"the key {key!r} is not supported")
         return self._named(f"{literal(key + ':')} {self._value(schema)}")
 
     def _open_object(self, schema: Mapping[str, Any], additional: Any) -> str:
@@ -214,7 +214,7 @@ class _Rules:
         match value:
             case str():
                 if QUOTE in value:
-                    raise self._refuse(f"the value {value!r} cannot be written")
+                    raise self._refuse(f"the value {value!r} is not supported")
                 return QUOTE + value + QUOTE
             case list():
                 return "[" + ",".join(map(self._written, value)) + "]"

@@ -1,8 +1,8 @@
-"""Grammars for constrained decoding, in llguidance's dialect of Lark.
+"""Grammars of tool calls in llguidance's variant of Lark.
 
 The syntax: https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md. Tags are written as
-plain strings, whether or not the model has tokens for them: the vocabulary that a grammar is
-matched over spells such tokens out.
+plain strings, whether or not the model has tokens for them: `GuideTokenizer` gives every token as
+its bytes.
 """
 
 import re
@@ -16,25 +16,24 @@ from pilotlight.output.tool_calls.readers.call_reader import encoded
 
 
 class Function(Struct, frozen=True):
-    """A function that may be called; *parameters* is a JSON Schema."""
+    """A function that the model may call; *parameters* is a JSON Schema."""
 
     name: str
     parameters: Mapping[str, Any]
     strict: bool = False
-    """Whether calls have to be valid, or to be refused."""
+    """Whether a schema that cannot be enforced is an error."""
     param: str = "tools"
-    """What the request calls the schema: its JSON path."""
+    """The schema's JSON path in the request."""
 
 
 class GrammarWriter(Protocol):
-    """Writes how a format's calls are written."""
+    """Writes the grammar of a format's calls."""
 
     def __call__(self, functions: Sequence[Function], *, parallel: bool) -> str:
-        """Return the rules of `calls`: one call, to any of *functions*.
+        """Return the rules of `tool_calls`: one call to any of *functions*.
 
-        With *parallel* one and more. Other rules' names begin with `tool_`. `InvalidRequest` for
-        names and schemas that the format cannot keep; what a schema says otherwise is for
-        llguidance to refuse.
+        With *parallel* one or more. All rules' names begin with `tool_`. Raises `InvalidRequest`
+        for names and schemas that the format cannot express; llguidance refuses other faults.
         """
 
 
@@ -54,17 +53,17 @@ def calls(
     """Return the rule `tool_calls` and those below it.
 
     *rule* returns the rules of one function's call: `tool_call_<index>`, a whole call, and
-    `tool_body_<index>`, its end behind the function's name. *opener*, *opening*, *between* and
-    *closing* are expressions around the calls; behind the opener comes the rule `tool_rest`, and
-    behind the first call `tool_more`.
+    `tool_body_<index>`, its part behind the function's name. *opener*, *opening*, *between* and
+    *closing* are expressions around the calls; `tool_rest` follows the opener, and `tool_more` the
+    first call.
     """
     if not functions:
         raise ValueError("a grammar of calls needs a function")
     for function in functions:
         if not _NAME.fullmatch(function.name):
             raise InvalidRequest(
-                f"The function name {function.name!r} cannot be written in a constrained call:"
-                " up to 128 letters, digits, '_', '-' and '.' can.",
+                f"the function name {function.name!r} is not supported in constrained calls:"
+                " expected up to 128 letters, digits, '_', '-' and '.'",
                 param="tools",
             )
     more = f"({between} tool_call)*" if parallel else ""
@@ -84,7 +83,7 @@ def literal(text: str) -> str:
 
 
 def json_object(schema: Mapping[str, Any]) -> str:
-    """Return the expression of a JSON object that a function's parameters describe."""
+    """Return the expression of a function's arguments as a JSON object."""
     if schema.get("properties") == {} and schema.get("additionalProperties") is False:
         return literal("{}")
     return json_value({"type": "object", **schema})
@@ -96,7 +95,7 @@ def json_value(schema: Any) -> str:
 
 
 def with_definitions(schema: Any, root: Mapping[str, Any]) -> Any:
-    """Return a part of *root* as a schema of its own: references to definitions stay good."""
+    """Return a part of *root* as a schema of its own, with the definitions that it may refer to."""
     if not isinstance(schema, Mapping):
         return schema
     definitions = {key: root[key] for key in ("$defs", "definitions") if key in root}
@@ -104,27 +103,27 @@ def with_definitions(schema: Any, root: Mapping[str, Any]) -> Any:
 
 
 def until(word: str) -> str:
-    """Return the body of a lazy rule: any text up to the first *word*, and the word."""
+    """Return the body of a lazy rule: any text up to the first *word*, which is included."""
     return f"/(?s:.*){re.escape(word).replace('/', chr(92) + '/')}/"
 
 
 class Layout(Struct, frozen=True):
-    """How a format writes calls whose arguments are JSON: what stands around them.
+    """How a format writes calls with JSON arguments: the texts around them.
 
-    All are expressions but *before*, in which `$name` stands for the function's name.
+    All are expressions except *before*, in which `$name` stands for the function's name.
     """
 
     before: tuple[str, ...]
-    """Fixed texts, and between them expressions, in turns."""
+    """Fixed texts and expressions, alternating."""
     after: str = ""
     opener: str = ""
-    """What begins the calls, and nothing else: see `Trigger`."""
+    """Begins the calls, and nothing else: see `Trigger`."""
     opening: str = ""
     between: str = ""
     closing: str = ""
 
     def grammar(self, functions: Sequence[Function], *, parallel: bool) -> str:
-        """Write the rules."""
+        """Return the rules of calls to *functions*."""
         return calls(
             functions,
             self._rule,

@@ -1,4 +1,4 @@
-"""The grammar of text that stands without quotes, up to a tag that ends it."""
+"""The grammar of text without quotes, up to a tag that ends it."""
 
 import re
 from collections.abc import Mapping
@@ -11,14 +11,16 @@ _PART = re.compile(r"\\.|\[\^?|\]|.", re.DOTALL)
 
 
 def text_rules(name: str, schema: Mapping[str, Any], end: str, *, strict: bool) -> str:
-    """Return the rules of a text by *schema* and its *end*; "" where it may be any.
+    """Return the rules of a text that is valid by *schema*, and its *end*; "" for any text.
 
-    *name* is the first of them. The text may not hold the end, at which its reader would take it
-    for over. Raises `InvalidRequest` for what a text without quotes cannot be held to.
+    *name* is the first rule. The text must not contain the end, since its reader stops there.
+    Raises `InvalidRequest` for keywords that cannot be enforced without quotes.
     """
     least, most = schema.get("minLength", 0), schema.get("maxLength", "")
     if strict and "format" in schema and "pattern" not in schema:
-        raise InvalidRequest(f"the format {schema['format']!r} cannot be kept for this model")
+        raise InvalidRequest(
+            f"the format {schema['format']!r} is not supported for this model's tool calls"
+        )
     parts = [f"/(?s:.{{{least},{most}}})/"] if least or most != "" else []
     if isinstance(schema.get("pattern"), str):
         parts.append(f"/{_slashed(_whole(schema['pattern']))}/")
@@ -34,7 +36,7 @@ def text_rules(name: str, schema: Mapping[str, Any], end: str, *, strict: bool) 
 
 
 def _whole(pattern: str) -> str:
-    """Return an expression of whole texts in which *pattern*, a validator's, is found."""
+    """Return a regex of whole texts that contain a match of the JSON Schema *pattern*."""
     spelled, within, depth, odd = "", False, 0, False
     begins = pattern.startswith("^")
     ends = pattern.endswith("$") and not pattern.endswith(r"\$")
@@ -49,11 +51,13 @@ def _whole(pattern: str) -> str:
         within = part[0] == "[" if not within else part != "]"
         spelled += part
     if odd or re.search(r"\(\?[=!<]|\\[bB1-9kpPuxc]", body):
-        raise InvalidRequest(f"the pattern {pattern!r} cannot be kept for this model")
+        raise InvalidRequest(
+            f"the pattern {pattern!r} is not supported for this model's tool calls"
+        )
     before, after = "" if begins else "(?s:.*)", "" if ends else "(?s:.*)"
     return f"{before}({spelled}){after}"
 
 
 def _slashed(pattern: str) -> str:
-    plain = pattern.replace("\\\n", "\n").replace(r"\/", "/")  # as `re.escape` has them
+    plain = pattern.replace("\\\n", "\n").replace(r"\/", "/")  # `re.escape` writes these escapes
     return plain.replace("/", r"\/").replace("\n", r"\n")

@@ -1,8 +1,8 @@
-"""Where free text becomes a call: the markers from which on a call's grammar holds.
+"""Triggers: the markers in free text that begin a call, from which the calls' grammar applies.
 
-As llama.cpp's lazy grammars and vLLM's structural tags have it, an answer is free up to a marker,
-and behind the calls again. What begins a call is what the format's reader takes for
-one: where a marker is ordinary text too, it is one with the name of a listed function.
+As in llama.cpp's lazy grammars and vLLM's structural tags, text is free up to a trigger, and again
+behind the calls. A trigger is what the format's reader accepts as the beginning of a call: a marker
+that may be ordinary text counts only with the name of a listed function.
 """
 
 import re
@@ -16,26 +16,26 @@ _SPACE = r"[ \t\r\n]*"
 
 
 class Trigger(Struct, frozen=True):
-    """One marker, and what has to follow it.
+    """One marker, and the rules behind it.
 
-    With `$name`, the name of each function, it is one marker for each of them.
+    A marker with `$name` is one marker for each function.
     """
 
     marker: str
     expression: bool = False
-    """Whether the marker is an expression, rather than a fixed text."""
+    """Whether the marker is a regex rather than a fixed text."""
     then: str = ""
-    """The rules behind it: all calls; behind a `$name`, `$body`, the rest of that function's."""
+    """The rules behind it. Default: all calls, or with `$name` that function's `$body`."""
     anywhere: bool = True
-    """Whether it may stand in the midst of content, or only where that begins."""
+    """Whether it counts anywhere in content, or only at its beginning."""
 
     def any_of(self, names: str) -> str:
-        """Return the expression of the marker with any of *names*, an expression too."""
+        """Return the regex of the marker with any of *names*, itself a regex."""
         marker = self.marker if self.expression else _escaped(self.marker)
         return marker.replace("$name" if self.expression else _escaped("$name"), f"({names})")
 
-    def leads(self, functions: Sequence[Function]) -> Iterator[tuple[str, str]]:
-        """Yield an expression of each marker, and the rules behind it."""
+    def alternatives(self, functions: Sequence[Function]) -> Iterator[tuple[str, str]]:
+        """Yield the regex of each marker, and the rules behind it."""
         marker = self.marker if self.expression else _escaped(self.marker)
         name = "$name" if self.expression else _escaped("$name")
         if name not in marker:
@@ -51,13 +51,13 @@ def lazy_rules(
     never: str,
     functions: Sequence[Function],
     *,
-    goes_on: bool,
+    text_after_calls: bool,
     closer: str,
 ) -> str:
-    """Return the rules of `tool_auto`: text that is free up to a marker, then calls.
+    """Return the rules of `tool_auto`: free text up to a trigger, then calls.
 
-    Where it *goes_on*, free text follows, and more calls. *closer* ends a thought before the
-    content, and may stand in the text; *never* is what content may not begin with.
+    With *text_after_calls* free text follows, and more calls. *closer* ends the reasoning before
+    the content, which is part of the text; *never* is a regex of what content must not begin with.
     """
     begin = f"((?s:.*){_escaped(closer)})?{_SPACE}" if closer else _SPACE
     names = "|".join(re.escape(function.name) for function in functions)
@@ -66,27 +66,29 @@ def lazy_rules(
     first = [one.any_of(names) for one in triggers if not one.anywhere]
     calls = [f"(?s:.*)({'|'.join(midst)})"] * bool(midst)
     calls += [f"{begin}({'|'.join(first)})"] * bool(first)
-    leads = [
+    alternatives = [
         (trigger.anywhere, marker, rest)
         for trigger in triggers
-        for marker, rest in trigger.leads(functions)
+        for marker, rest in trigger.alternatives(functions)
     ]
     lines = [
-        "tool_auto: tool_open* TOOL_TEXT?" if goes_on else "tool_auto: TOOL_TEXT | tool_open",
-        "tool_open: " + " | ".join(f"tool_open_{at}" for at in range(len(leads))),
+        "tool_auto: tool_open* TOOL_TEXT?"
+        if text_after_calls
+        else "tool_auto: TOOL_TEXT | tool_open",
+        "tool_open: " + " | ".join(f"tool_open_{at}" for at in range(len(alternatives))),
         f"TOOL_TEXT: {_text_without([*calls, *refused])}",
         f"TOOL_BEFORE: {_text_without(refused)}",
     ]
-    for at, (anywhere, marker, rest) in enumerate(leads):
+    for at, (anywhere, marker, rest) in enumerate(alternatives):
         before = "TOOL_BEFORE" if anywhere else f"/{_slashed(begin)}/"
-        lines.append(f"tool_open_{at}: tool_lead_{at} {rest}")
-        lines.append(f"tool_lead_{at}[lazy]: TOOL_LEAD_{at}")
-        lines.append(f"TOOL_LEAD_{at}: {before} /{_slashed(marker)}/")
+        lines.append(f"tool_open_{at}: tool_trigger_{at} {rest}")
+        lines.append(f"tool_trigger_{at}[lazy]: TOOL_TRIGGER_{at}")
+        lines.append(f"TOOL_TRIGGER_{at}: {before} /{_slashed(marker)}/")
     return "\n".join(lines) + "\n"
 
 
 def _text_without(beginnings: Sequence[str]) -> str:
-    """Return the expression of any text that begins with none of these."""
+    """Return the expression of all texts that begin with none of these regexes."""
     return "".join(["/(?s:.*)/", *(f" & ~/{_slashed(one)}(?s:.*)/" for one in beginnings)])
 
 

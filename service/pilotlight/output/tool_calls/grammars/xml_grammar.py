@@ -1,4 +1,4 @@
-"""The grammar of calls that are tags."""
+"""The grammar of calls written as tags."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,26 +23,25 @@ class XmlLayout(Struct, frozen=True):
     """How a format writes a call, its parameters in the order of the schema.
 
     `$name` and `$key` stand for the function's and the parameter's name. A string is any text up to
-    the closing tag that the schema's own pattern and lengths allow; an enumeration is one of its
-    values.
+    the closing tag that the schema's pattern and lengths allow; an `enum` is one of its values.
     """
 
     opener: str
     """The tag that begins a call."""
     before: str
-    """Stands behind it; at the end of it the parameters begin."""
+    """Text between the opener and the parameters."""
     key: str
-    """Stands before a parameter's value."""
+    """Text before a parameter's value."""
     value_end: str
     """The tag that ends a value."""
     line: str
-    """Stands between a value that is no free text, and its end."""
+    """Text between a value that is not free text, and its end."""
     after_value: str
     after: str
     between: str
 
     def grammar(self, functions: Sequence[Function], *, parallel: bool) -> str:
-        """Write the rules."""
+        """Return the rules of calls to *functions*."""
         rules = calls(
             functions,
             self._rule,
@@ -64,8 +63,8 @@ class XmlLayout(Struct, frozen=True):
         for key, declared in properties.items():
             if _NO_KEY & set(key):
                 raise InvalidRequest(
-                    f"The parameter {key!r} of the function {function.name!r} cannot be written in"
-                    " this model's constrained calls.",
+                    f"the parameter {key!r} of the function {function.name!r} is not supported in"
+                    " this model's tool calls: it has '<', '>' or a line break",
                     param="tools",
                 )
             before = literal(self.key.replace("$key", key))
@@ -78,7 +77,7 @@ class XmlLayout(Struct, frozen=True):
         return " ".join([*parts, literal(self.after)]) + "\n" + "".join(texts).rstrip()
 
     def _text(self, name: str, schema: Any, function: Function) -> str:
-        """Return the rules of a value that is text and is held to more than that."""
+        """Return the rules of a string with a pattern, format or length; "" for other values."""
         is_text = allowed_types(schema, function.parameters) == {"string"}
         if not is_text or not isinstance(schema, Mapping) or _choices(schema, function.parameters):
             return ""
@@ -102,11 +101,11 @@ class XmlLayout(Struct, frozen=True):
 
 _NO_KEY = frozenset("<>\n")
 _DEPTH = 16
-"""References followed."""
+"""References followed at most."""
 
 
 def _choices(schema: Any, root: Mapping[str, Any]) -> Sequence[Any] | None:
-    """Return the values that the schema lists, if it does."""
+    """Return the values that the schema lists by `const` or `enum`, or None."""
     for _ in range(_DEPTH):
         if not isinstance(schema, Mapping):
             return None

@@ -1,4 +1,4 @@
-"""What reads one call, from behind the tag that opens it to its last character."""
+"""The reader of one call, from behind its opening tag to its last character."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, TypeAlias
@@ -18,44 +18,43 @@ class Tail(Struct, frozen=True):
     """What may follow a call, whitespace aside; anything else is content."""
 
     closers: Mapping[str, "Tail"] = {}
-    """Dropped; each leads to what may follow it in turn."""
+    """Tags that are dropped; each leads to what may follow it."""
     separators: tuple[str, ...] = ()
-    """Each begins another call."""
+    """Texts that begin another call."""
 
 
 END = Tail()
 
 
 class CallReader(Protocol):
-    """Reads one call; each call has a new one."""
+    """Reads one call. Each call has a new reader."""
 
     state: Literal["reading", "complete", "broken", "passed"]
-    """`passed`: no call, and what was read so far is a wrapper of content, to be dropped."""
+    """`passed`: not a call; the text read so far wraps content and is dropped."""
     name: str | None
-    """The function's name, once it is known that this is a call of it."""
+    """The function's name, once it is certain that this is a call of it."""
     arguments: str
-    """JSON text of the arguments that was read and that nobody took yet."""
+    """JSON text of the arguments that was read and not taken yet."""
     rest: str
-    """What is not understood yet; at the end, what does not belong to the call."""
+    """Text not read yet; at the end, text that is not part of the call."""
     tail: Tail
     """What may follow the complete call."""
 
     def feed(self, text: str) -> None:
-        """Read on; only while `reading`. `complete` implies a name."""
+        """Read *text*; only while `reading`. `complete` implies a name."""
 
     def finish(self) -> None:
-        """Give out as arguments what is held back of them, as no text follows; the call may end."""
+        """Add the arguments held back, since no text follows; the call may end."""
 
 
 ReaderFactory: TypeAlias = Callable[[str, Schemas | None], CallReader]
-"""Makes the reader of a call that this tag opened, with the schemas of the request, if known."""
+"""Returns the reader of a call, given the tag that opened it and the request's schemas."""
 
 
 class StepReader:
-    """Reads in steps; a step returns whether it came further, and False to wait for more text.
+    """Reads in steps: a step returns True if it advanced, False to wait for more text.
 
-    Before a step waits, it has looked at everything in `rest`, so that where the text was cut
-    does not matter.
+    Before a step waits, it has read everything in `rest`, so where the text is cut does not matter.
     """
 
     def __init__(self, opener: str, schemas: Schemas | None, tail: Tail) -> None:
@@ -70,13 +69,13 @@ class StepReader:
         self._step: Callable[[], bool] = self._open
 
     def feed(self, text: str) -> None:
-        """Take steps as far as *text* lets it."""
+        """Take steps as far as *text* allows."""
         self.rest += text
         while self.rest and self.state == "reading" and self._step():
             pass
 
     def finish(self) -> None:
-        """Nothing is held back here."""
+        """Do nothing: no arguments are held back."""
 
     def _open(self) -> bool:
         raise NotImplementedError
@@ -86,12 +85,12 @@ class StepReader:
         return False
 
     def _skip_space(self) -> str:
-        """Drop whitespace; return the next character, "" where none is there yet."""
+        """Drop whitespace; return the next character, or "" if there is none yet."""
         self.rest = self.rest.lstrip(SPACE)
         return self.rest[:1]
 
     def _tag(self, *tags: str) -> str | None:
-        """Take the tag that is next; "" to wait for more of it, None where it is none of *tags*."""
+        """Take the next tag; "" to wait for more of it, None if it is none of *tags*."""
         for tag in tags:
             if self.rest.startswith(tag):
                 self.rest = self.rest[len(tag) :]
@@ -99,7 +98,7 @@ class StepReader:
         return "" if any(tag.startswith(self.rest) for tag in tags) else None
 
     def _advance(self) -> str:
-        """Take as much of the JSON value at hand as is there."""
+        """Take the available part of the present JSON value."""
         used = self._value.feed(self.rest)
         taken, self.rest = self.rest[:used], self.rest[used:]
         if self._value.state == "broken":
@@ -107,7 +106,7 @@ class StepReader:
         return taken
 
     def _unknown(self, name: str) -> bool:
-        """Whether the request is known to list no function of this name."""
+        """Whether the request has a list of functions without this name."""
         return self._schemas is not None and name not in self._schemas
 
 
@@ -117,5 +116,5 @@ def encoded(value: Any) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return *text* as it stands between the quotes of a JSON string."""
+    """Return *text* as written between the quotes of a JSON string."""
     return encoded(text)[1:-1]

@@ -1,4 +1,4 @@
-"""Gemma 4's calls: `call:NAME{key:<|"|>text<|"|>,n:1}`, a syntax of its own for JSON's values."""
+"""Reads Gemma 4's calls: `call:NAME{key:<|"|>text<|"|>,n:1}`, its own syntax for JSON values."""
 
 import re
 
@@ -23,26 +23,26 @@ _KEY = re.compile(r"[^:,{}\[\]]{1,256}")
 _PLAIN = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _CLOSERS = {"{": "}", "[": "]"}
 _NOTHING = ("None", "none", "nil")
-"""What vLLM's parser of this format reads as null beside `null`."""
+"""Words that are null beside `null`, as in vLLM's gemma4 tool parser."""
 
 
 class GemmaCall(StepReader):
-    """Turns the arguments into JSON text as they come.
+    """Translates the arguments to JSON text as they come.
 
-    Strings stand between `<|"|>`, with nothing escaped; keys are bare, or strings. A bare value
-    that is no JSON is a string. Strings and keys in JSON's own quotes are read as well.
+    Strings are written between `<|"|>`, without escapes; keys are bare, or strings. A bare value
+    that is not JSON is a string. Strings and keys in JSON's quotes are read as well.
     """
 
     def __init__(self, tail: Tail, opener: str, schemas: Schemas | None) -> None:
         super().__init__(opener, schemas, tail)
         self._quote = Markers([QUOTE])
         self._closers: list[str] = []
-        """The brackets that are still to come, innermost last."""
+        """The closing brackets to come, innermost last."""
         self._first = True
-        """Nothing stands before in the innermost brackets."""
+        """Whether the innermost brackets are empty so far."""
 
     def finish(self) -> None:
-        """Give out the value at hand, as far as it is there."""
+        """Add the available part of the present value."""
         if self._step == self._read_string:
             self.arguments += escaped(self.rest)
         elif self._step == self._read_value and not QUOTE.startswith(self.rest):
@@ -88,7 +88,7 @@ class GemmaCall(StepReader):
         return self._break() if first else False
 
     def _read_item(self) -> bool:
-        """Read a key or an element; a comma may stand before the end."""
+        """Read a key or an element; a trailing comma is allowed."""
         first = self._skip_space()
         if not first:
             return False

@@ -1,4 +1,4 @@
-"""Calls with the name in a header, and one JSON object of arguments behind it."""
+"""Reads calls with the name in a header and one JSON object of arguments behind it."""
 
 import re
 from collections.abc import Iterable
@@ -10,17 +10,17 @@ from pilotlight.output.tool_calls.readers.json_call import JsonCall, JsonShape
 
 
 class HeaderPattern(Struct, frozen=True):
-    """One way to write a header: its pattern, and that of every text that may become one."""
+    """One way to write a header, and the pattern of every prefix of it."""
 
     whole: re.Pattern[str]
     begun: re.Pattern[str]
 
 
 def header_pattern(*parts: str | re.Pattern[str]) -> HeaderPattern:
-    """Make the form that these parts make up, in a row: fixed text, and patterns.
+    """Return the pattern of these parts in sequence: fixed text, and regexes.
 
-    The beginning of what a pattern matches must match it too, or be empty. The group `name` is
-    the function's name.
+    Each prefix of what a regex matches must match it too, or be empty. The group `name` is the
+    function's name.
     """
     atoms = [atom for part in parts for atom in _atoms(part)]
     begun = ""
@@ -33,7 +33,7 @@ def _atoms(part: str | re.Pattern[str]) -> list[str]:
     return [re.escape(char) for char in part] if isinstance(part, str) else [part.pattern]
 
 
-# Names are bounded, so that text which only looks like one is not held back for long.
+# Names are bounded, so that text which only looks like a call is not held back for long.
 SPACES = re.compile(r"[ \t\r\n]*")
 WORD = re.compile(r"(?P<name>[\w.-]{1,128})")
 NAME = re.compile(r"(?P<name>[^\s<>{}`]{1,128})")
@@ -41,12 +41,12 @@ OBJECT = re.compile(r"(?=\{)")
 
 
 def match(patterns: Iterable[HeaderPattern], text: str) -> re.Match[str] | None:
-    """Return the match of the form that *text* begins with."""
+    """Return the match of the first pattern that *text* begins with, or None."""
     return next((found for each in patterns if (found := each.whole.match(text))), None)
 
 
 def begun(patterns: Iterable[HeaderPattern], text: str) -> bool:
-    """Tell whether *text* may still become one of *patterns*."""
+    """Return whether *text* is a prefix of one of *patterns*."""
     return any(each.begun.fullmatch(text) for each in patterns)
 
 
@@ -56,17 +56,17 @@ class HeaderShape(Struct, frozen=True):
     patterns: tuple[HeaderPattern, ...]
     tail: Tail = END
     content: str | None = None
-    """The name that says that content follows, and no call."""
+    """The name that announces content rather than a call."""
     listed: bool = False
-    """Whether only functions that the request lists are called, for the opener may be text."""
+    """Whether only functions in the request are called, because the opener may be text."""
 
     def reader(self, opener: str, schemas: Schemas | None) -> "HeaderCall":
-        """Make the reader of one call."""
+        """Return a reader of one call."""
         return HeaderCall(self, opener, schemas)
 
 
 class HeaderCall(StepReader):
-    """A header, then the arguments: an object, or nothing where what may follow a call does."""
+    """Reads a header, then the arguments: an object, or nothing before a closing tag."""
 
     def __init__(self, shape: HeaderShape, opener: str, schemas: Schemas | None) -> None:
         super().__init__(opener, schemas, shape.tail)
@@ -112,14 +112,14 @@ class HeaderCall(StepReader):
 
 _MESSAGE = "<|message|>"
 _HARMONY_LIMIT = 256
-"""Characters in which a harmony header must have ended, as for its reasoning."""
+"""Characters of a harmony header at most, as in the reasoning format."""
 _RECIPIENT = re.compile(r"(?:^|\s)to=([^\s<]+)")
 
 
 class HarmonyCall(HeaderCall):
-    """A harmony message to a function: `to=functions.NAME` stands anywhere in its header.
+    """Reads a harmony message to a function: its header contains `to=functions.NAME`.
 
-    Other recipients, as the model's built-in tools, are called where the request lists them.
+    Other recipients, such as gpt-oss's built-in tools, are called if the request lists them.
     """
 
     def _open(self) -> bool:
@@ -138,10 +138,10 @@ class HarmonyCall(HeaderCall):
 
 
 class MistralCall(JsonCall):
-    """Mistral's two ways: a list of objects, or `NAME[CALL_ID]ID[ARGS]{…}`.
+    """Reads both of Mistral's formats: a list of objects, or `NAME[CALL_ID]ID[ARGS]{…}`.
 
-    The tokens between the name and the arguments may be missing, as where an engine leaves them
-    out of the text.
+    The tokens between the name and the arguments may be missing: engines that skip control tokens
+    drop them from the text.
     """
 
     _PATTERNS = (

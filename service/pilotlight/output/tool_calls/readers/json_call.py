@@ -1,4 +1,4 @@
-"""Calls that are JSON objects, with the name and the arguments as members; alone or in a list."""
+"""Reads calls that are JSON objects with a name and arguments, alone or in a list."""
 
 from typing import Literal
 
@@ -19,32 +19,32 @@ class JsonShape(Struct, frozen=True):
 
     name_key: str = "name"
     arguments_keys: tuple[str, ...] = ("arguments",)
-    lead: str = ""
-    """What stands between the opener and the JSON, whitespace aside."""
+    before_json: str = ""
+    """Text between the opener and the JSON, whitespace aside."""
     listed: Literal["never", "maybe", "always"] = "never"
-    """Whether the objects of an opener stand in a list."""
+    """Whether the objects behind an opener are in a list."""
     closers: Tail = END
     """What may follow the object or the list."""
     separators: tuple[str, ...] = ()
-    """What may stand between two objects that are in no list."""
+    """Separators between objects that are not in a list."""
     bare: tuple[str, ...] = ()
-    """Openers that are no tags, which text may begin with too; see `JsonCall`."""
+    """Openers that are not tags, so text may begin with them too; see `JsonCall`."""
     bare_keys: tuple[str, ...] = ()
-    """Members that a bare object may have beside the name and the arguments."""
+    """Members of a bare object that are allowed beside the name and the arguments."""
 
     def reader(self, opener: str, schemas: Schemas | None) -> "JsonCall":
-        """Make the reader of one call."""
+        """Return a reader of one call."""
         return JsonCall(self, opener, schemas)
 
 
 class JsonCall(StepReader):
-    """A call that is one JSON object, with its name and its arguments as members in any order.
+    """Reads a call that is one JSON object, with name and arguments as members in any order.
 
-    Other members are read and dropped, and so is a second one of the same name. Arguments may be
-    any JSON value; where there are none they are `{}`. A comma may stand before the end.
+    Other members are dropped, and so is a second one of the same name. Arguments may be any JSON
+    value and default to `{}`. A trailing comma is allowed.
 
-    A bare object, one that no tag opened, might be any JSON: it is a call if it has the name of
-    a function that the request lists, an object of arguments, and no foreign member.
+    A bare object, which no tag opened, could be any JSON: it is a call if it has the name of a
+    function in the request, an object of arguments, and no other members than `bare_keys`.
     """
 
     def __init__(self, shape: JsonShape, opener: str, schemas: Schemas | None) -> None:
@@ -63,18 +63,18 @@ class JsonCall(StepReader):
             self.tail = self._list_tail()
             self._step = self._object
         else:
-            self._step = self._lead
+            self._step = self._read_before_json
         return True
 
     def _list_tail(self) -> Tail:
         return Tail({"]": self._shape.closers}, (",",))
 
-    def _lead(self) -> bool:
+    def _read_before_json(self) -> bool:
         self._skip_space()
-        tag = self._tag(self._shape.lead)
+        tag = self._tag(self._shape.before_json)
         if tag is None:
             return self._break()
-        if tag != self._shape.lead:
+        if tag != self._shape.before_json:
             return False
         self._step = self._list
         return True
@@ -92,7 +92,7 @@ class JsonCall(StepReader):
         return True
 
     def _next(self, *wanted: str) -> str:
-        """Take the next character other than whitespace; "" where none is there yet."""
+        """Take the next character other than whitespace; "" if there is none yet."""
         first = self._skip_space()
         if first in wanted:
             self.rest = self.rest[1:]
@@ -195,7 +195,7 @@ class JsonCall(StepReader):
         return self.state == "reading"
 
     def _decoded(self) -> str:
-        """Decode the string that was read; one that is none is given back, and breaks the call."""
+        """Decode the string that was read; any other value breaks the call."""
         try:
             return msgspec.json.decode(self._value_text, type=str)
         except msgspec.DecodeError:
@@ -205,5 +205,5 @@ class JsonCall(StepReader):
 
 
 def closed_by(*tags: str) -> Tail:
-    """Make the tail of a call that one of these tags may close."""
+    """Return the tail of a call that one of *tags* may close."""
     return Tail(dict.fromkeys(tags, END))

@@ -1,4 +1,4 @@
-"""Calls that are tags: the name, then each parameter's key and value."""
+"""Reads calls written as tags: the name, then each parameter's key and value."""
 
 import re
 
@@ -19,7 +19,7 @@ from pilotlight.output.tool_calls.schema_types import converted, parameter_types
 
 
 class Tags(Struct, frozen=True):
-    """The tags of a format. An empty one is not written."""
+    """The tags of a format. An empty one is not part of it."""
 
     name: str
     name_end: str
@@ -30,11 +30,11 @@ class Tags(Struct, frozen=True):
     ends: tuple[str, ...]
     """Each ends the call."""
     lines: bool
-    """Whether a value stands on lines of its own: the line ends around it are not the value's."""
+    """Whether a value is on lines of its own: the line breaks around it are not part of it."""
     tail: Tail = END
 
     def reader(self, opener: str, schemas: Schemas | None) -> "XmlCall":
-        """Make the reader of one call."""
+        """Return a reader of one call."""
         return XmlCall(self, opener, schemas)
 
 
@@ -43,15 +43,15 @@ _NAME = re.compile(r"[^<>\s]{1,128}")
 
 
 class XmlCall(StepReader):
-    """Builds the JSON text of the arguments as the values come.
+    """Builds the JSON text of the arguments from the values.
 
-    A value ends at its first closing tag; where only an object or a list may stand, at the first
-    one behind it, if it is JSON at all. It is a string, unless it is JSON of a type that the
-    parameter's schema allows; without a schema every type is allowed. One that can only be a
-    string is passed on as it comes.
+    A value ends at its first closing tag; if only an object or a list is allowed, at the first tag
+    behind that JSON. It is a string, unless it is JSON of a type that the parameter's schema
+    allows; without a schema every type is allowed. A value that can only be a string is emitted
+    piece by piece.
 
-    Where the format has a tag for names, an opener that is this tag may be text: the function
-    must be one that the request lists.
+    If the opener is the format's name tag, it may be ordinary text: the function must be in the
+    request.
     """
 
     def __init__(self, tags: Tags, opener: str, schemas: Schemas | None) -> None:
@@ -63,10 +63,10 @@ class XmlCall(StepReader):
         self._key = ""
         self._types: frozenset[str] = frozenset()
         self._held: str | None = None
-        """The value at hand, as far as it is there and nothing of it was passed on."""
+        """The present value, as long as none of it was emitted."""
 
     def finish(self) -> None:
-        """Read JSON that never ended as any other text; give out the value at hand."""
+        """Read incomplete JSON as text; add the present value."""
         while self._step == self._read_json:
             self._reread()
             self.feed("")
@@ -178,7 +178,7 @@ class XmlCall(StepReader):
         return self._step != self._first_char
 
     def _read_json(self) -> bool:
-        """Follow JSON to its end: a tag in its strings ends nothing."""
+        """Follow JSON to its end: a closing tag within its strings does not end the value."""
         used = self._value.feed(self.rest)
         self._held = (self._held or "") + self.rest[:used]
         self.rest = self.rest[used:]
