@@ -1,6 +1,6 @@
-"""The parts below HTTP, put together from the settings, and their life.
+"""The composition root of everything below HTTP, and its life cycle.
 
-Nothing here imports the web framework: a server begins to load its models while that is imported.
+Nothing here imports the web framework: models load while that is imported.
 """
 
 import asyncio
@@ -23,9 +23,11 @@ from pilotlight.models.discovery import Discovery
 from pilotlight.models.listing import ListedModel, describe
 from pilotlight.models.loading.history import LoadHistory
 from pilotlight.models.loading.preload import Preload
+from pilotlight.models.loading.preload import Readiness as PreloadReadiness
 from pilotlight.models.pool import Pool
 from pilotlight.models.registry import Registry
 from pilotlight.models.resolver import Resolver
+from pilotlight.models.state import LoadEnded
 from pilotlight.observability.metrics import LoadRecord, Metrics
 from pilotlight.observability.model_gauges import ModelSnapshot
 from pilotlight.observability.traces import Traces
@@ -33,17 +35,17 @@ from pilotlight.output import reasoning, tool_calls
 from pilotlight.scheduling.admission import Admission
 from pilotlight.scheduling.lease import ModelLeases
 from pilotlight.scheduling.rate_limits import Limits, RateLimiter
-from pilotlight.schema.health import Hanging, Live, Readiness
+from pilotlight.schema.health import Hanging, Live, ModelReadiness, Readiness
 from pilotlight_backend import Backend, LoadOptions
 
 logger = logging.getLogger(__name__)
 
-_LAST_WORDS = 1.0
-"""Seconds in which requests that were ended can still be told so."""
+_ERROR_GRACE = 1.0
+"""Seconds in which requests that were failed can still send their error."""
 
 
 class Service:
-    """What outlives a request. Made anywhere, used on one loop."""
+    """The parts that outlive a request. Created on any thread, used on one loop."""
 
     def __init__(
         self,
@@ -93,23 +95,34 @@ class Service:
         self._preloading: asyncio.Task[None] | None = None
 
     def _models(self) -> dict[str, ModelSnapshot]:
-        """Return a snapshot of each model that is configured, preloaded or was asked for."""
+        """Return a snapshot of each model that is configured, preloaded or was requested."""
         expected = (*(entry.name for entry in self._configured), *self.preload.names)
-        known = dict.fromkeys(expected, ModelSnapshot()) | self.pool.snapshots()
+        known = dict.fromkeys(expected, ModelSnapshot())
+        for name, use in self.pool.use().items():
+            known[name] = ModelSnapshot(
+                state=use.state, progress=use.progress, held=use.held, stats=use.stats
+            )
         return {
             name: replace(model, queued=self.leases.waiting(name)) for name, model in known.items()
         }
 
-    def _note_load(self, record: LoadRecord) -> None:
+    def _note_load(self, load: LoadEnded) -> None:
+        record = LoadRecord(
+            model=load.entry.name,
+            backend=load.backend,
+            outcome=load.outcome,
+            phases=load.phases,
+            seconds=load.seconds,
+        )
         self.metrics.note(record)
         self.traces.load(record)
 
     def describe(self, entries: Sequence[ModelEntry]) -> list[ListedModel]:
-        """Return what there is to say of *entries* without loading them; belongs into a thread."""
+        """Describe *entries* without loading them; run it on a thread, it reads files."""
         return describe(entries, self.registry, self._load_options)
 
     def begin(self) -> None:
-        """Begin to load what is to be preloaded; a second call does nothing."""
+        """Start to preload models; a second call does nothing."""
         if self._preloading is None:
             self._naming = asyncio.create_task(self.preload.resolve(), name="names to preload")
             self._preloading = asyncio.create_task(self._preload(self._naming), name="preload")
@@ -128,62 +141,78 @@ class Service:
             await asyncio.shield(self._naming)
 
     async def preloaded(self) -> None:
-        """Return when what is to be preloaded is there, has failed for good, or was given up."""
+        """Return when each model to preload is ready or has failed permanently."""
         if self._preloading is not None:
             await asyncio.wait((self._preloading,))
 
     def opened(self) -> None:
-        """Note that requests are taken from now on."""
+        """Record that the server now accepts requests."""
         self.metrics.started_in = process_age()
 
     def liveness(self) -> Live:
-        """Return whether the process is sound; what hangs in it makes a restart worth it.
+        """Return the liveness: a process in which something hangs is worth a restart.
 
-        One that ends is sound: it need not be ended twice.
+        A process that shuts down is alive: the platform need not end it twice.
         """
         hanging = self._hanging()
-        unsound = hanging and not self.admission.closed
-        return Live(status="hanging" if unsound else "ok", hanging=hanging)
+        restart = hanging and not self.admission.closed
+        return Live(status="hanging" if restart else "ok", hanging=hanging)
 
     def _hanging(self) -> list[Hanging]:
         return [
-            Hanging(id=one.entry.name, during=one.during, memory_bytes=one.need)
-            for one in self.pool.hanging
+            Hanging(id=hang.entry.name, during=hang.during, memory_bytes=hang.need)
+            for hang in self.pool.hangs
         ]
 
     async def readiness(self, model: str | None) -> Readiness:
-        """Return what the probes say, of *model* where one is named; raises `ModelNotFound`."""
+        """Return the readiness, of one *model* if it is given; raises `ModelNotFound`."""
         return replace(await self._readiness(model), hanging=self._hanging())
 
     async def _readiness(self, model: str | None) -> Readiness:
         if self.admission.closed:
             return Readiness(status="draining", models=[])
         if model is None:
-            return self.preload.readiness()
+            return _readiness(self.preload.readiness())
         try:
-            return self.preload.readiness_of(await self.resolver.resolve(model))
+            return _readiness(self.preload.readiness_of(await self.resolver.resolve(model)))
         except ModelNotFound:  # the probes need no key, so their answer suggests no other name
             raise ModelNotFound(f"there is no model {model!r}") from None
 
     async def drain(self, grace: float) -> None:
-        """Take no more requests, give those under way *grace* seconds, then end them.
+        """Admit no more requests, give those in flight *grace* seconds, then fail them.
 
-        Those that are ended are told so: a stream by an error and `[DONE]`.
+        They get an error: a stream as an event before `[DONE]`.
         """
         self.admission.close()
         if not await self.admission.drained(grace):
-            logger.warning("requests are ended: %g s of grace are over", grace)
+            logger.warning("the grace period of %g s is over: requests in flight fail", grace)
         await self.pool.close()
-        await self.admission.drained(_LAST_WORDS)
+        await self.admission.drained(_ERROR_GRACE)
 
     async def end(self) -> None:
-        """Stop loading, and close every model."""
+        """Cancel the loads, and close every model."""
         if self._preloading is not None:
             self._preloading.cancel()
             with suppress(asyncio.CancelledError):
                 await self._preloading
         await self.pool.close()
         await self.traces.close()
+
+
+def _readiness(preload: PreloadReadiness) -> Readiness:
+    return Readiness(
+        status=preload.status,
+        models=[
+            ModelReadiness(
+                id=name,
+                state=model.state,
+                progress=model.progress,
+                retry_after=model.retry_after,
+                error=model.error,
+            )
+            for name, model in preload.models.items()
+        ],
+    )
 
 
 def _limits(settings: Settings) -> Limits:
@@ -195,12 +224,12 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _cache_dir(settings: Settings) -> Path | None:
-    """Return the folder for load times; none where its `~` stayed for want of a home folder."""
+    """Return the folder for load times; None if there is no home folder to expand its `~`."""
     return None if settings.cache_dir.parts[:1] == ("~",) else settings.cache_dir
 
 
 def load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
-    """Return how *entry* is loaded: as models.yaml says, else as the settings say."""
+    """Return the load options of *entry*: from models.yaml, with the settings as defaults."""
     options = entry.options
     return LoadOptions(
         parallel=options.parallel or settings.parallel,
@@ -212,23 +241,23 @@ def load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
 
 
 def place(settings: Settings, entry: ModelEntry, backend: Backend) -> Backend:
-    """Return what loads *entry*: its *backend*, here or in a process for the model alone."""
+    """Return what loads *entry*: its *backend*, in this process or in one of its own."""
     if (entry.options.isolation or settings.isolation) == "none":
         return backend
-    # Most servers start no other process.
+    # Imported late: most servers start no other process.
     from pilotlight_isolation.backend import IsolatedBackend  # noqa: PLC0415
 
     return IsolatedBackend(backend)
 
 
 def step_timeout(settings: Settings, entry: ModelEntry) -> float:
-    """Return what a step of *entry*'s engine may take, in seconds; 0 for any time."""
+    """Return the seconds that a step of *entry*'s engine may take; 0 for unlimited."""
     given = entry.options.step_timeout
     return settings.step_timeout if given is None else given
 
 
 def load_timeout(settings: Settings, entry: ModelEntry) -> float:
-    """Return how long a load of *entry* may make no progress, in seconds; 0 for any time."""
+    """Return the seconds that a load of *entry* may make no progress; 0 for unlimited."""
     given = entry.options.load_timeout
     return settings.load_timeout if given is None else given
 
@@ -249,6 +278,6 @@ def _check_formats(settings: Settings, configured: Sequence[ModelEntry]) -> None
             if name is not None and name not in formats:
                 known = ", ".join(formats)
                 raise ConfigError(
-                    f"{settings.models_file}: {entry.name}: {key}: there is no {name!r};"
-                    f" there are {known}"
+                    f"{settings.models_file}: {entry.name}: {key}: unknown format {name!r};"
+                    f" expected one of {known}"
                 )

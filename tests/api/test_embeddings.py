@@ -195,7 +195,7 @@ async def test_model_that_writes_is_no_embedder(embedding):
     """The 400 says what the model is."""
     error = await refused(embedding, body(model="m"))
     assert error["param"] == "model"
-    assert error["message"] == "the model 'm' writes answers and makes no embeddings"
+    assert error["message"] == "the model 'm' generates text and does not make embeddings"
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -205,7 +205,7 @@ async def test_model_that_embeds_is_no_writer(embedding, stream):
     assert response.status_code == 400
     error = response.json()["error"]
     assert error["param"] == "model"
-    assert error["message"] == "the model 'e' makes embeddings and writes no answers"
+    assert error["message"] == "the model 'e' makes embeddings and does not generate text"
 
 
 @pytest.mark.parametrize(

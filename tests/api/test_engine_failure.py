@@ -178,12 +178,12 @@ async def test_hang_that_ends_gives_its_memory_back(start):
     assert refused.status_code == 503
     error = refused.json()["error"]
     assert error["code"] == "insufficient_memory"
-    assert "engines that hang hold 600" in error["message"]
+    assert "hanging engines hold 600" in error["message"]
 
     hung.recovered.set()
     assert await asyncio.to_thread(hung.closed.wait, 10)
     async with asyncio.timeout(10):
-        while service.app.state.service.pool._hanging:  # noqa: ASYNC110 - a callback is on its way
+        while service.app.state.service.pool.hangs:  # noqa: ASYNC110 - a callback is on its way
             await asyncio.sleep(0.01)
 
 
@@ -298,8 +298,8 @@ async def test_death_of_an_engine_that_embeds(isolated):
 
 
 def _busy(service: FakeService) -> bool:
-    stats = service.app.state.service.pool.engines()
-    return any(one.slots_busy for one in stats.values())
+    use = service.app.state.service.pool.use()
+    return any(one.stats and one.stats.slots_busy for one in use.values())
 
 
 # ── loads that hang ─────────────────────────────────────────────────────────────────────────────
@@ -316,7 +316,7 @@ async def test_load_that_hangs_fails_its_requests(start):
 
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "model_load_failed"
-    assert "no progress for 0.4 s and cannot be ended" in answer.json()["error"]["message"]
+    assert "no progress for 0.4 s and cannot be stopped" in answer.json()["error"]["message"]
     assert "retry-after" in answer.headers
     assert ready.status_code == 503
     assert ready.json()["status"] == "failed"
@@ -377,7 +377,7 @@ async def test_hang_that_ends_is_told_no_more(start):
     recover(service)
     assert await asyncio.to_thread(hung.closed.wait, 10)
     async with asyncio.timeout(10):
-        while service.app.state.service.pool.hanging:  # noqa: ASYNC110 - a callback is on its way
+        while service.app.state.service.pool.hangs:  # noqa: ASYNC110 - a callback is on its way
             await asyncio.sleep(0.01)
     assert (await service.client.get("/livez")).json() == {"status": "ok", "hanging": []}
     assert (await service.client.get("/readyz")).json()["hanging"] == []

@@ -13,7 +13,7 @@ STORY = "Once upon a time there was a lamp. " * 40
 
 def evaluated(spark: Any) -> int:
     """Return how many prompt tokens spark has evaluated so far."""
-    (stats,) = spark.on_loop(spark.app.state.service.pool.engines).values()
+    stats = spark.on_loop(spark.app.state.service.pool.use)["spark"].stats
     return stats.prompt_tokens
 
 

@@ -95,7 +95,7 @@ class Service:
         self.generator = self.make_generator()
 
     def make_generator(self, *, resolver: Resolver | None = None, max_queue: int = 8) -> Generator:
-        self.metrics = Metrics(self.pool.snapshots)
+        self.metrics = Metrics(dict)
         leases = ModelLeases(
             resolver or self.resolver,
             self.pool,

@@ -379,7 +379,7 @@ async def test_leased_model_is_never_idle(make_pool, clock, write):
         clock.advance(1000)
         pool.sweep()
         assert pool.status(entry).state == "ready"
-        assert pool._sweeper is None
+        assert pool._idle._timer is None
     pool.sweep()
     assert pool.status(entry).state == "ready"
 
@@ -397,7 +397,7 @@ async def test_models_stay_without_an_idle_time(make_pool, clock, write):
     entry = write("a")
     await use(pool, entry)
     clock.advance(1e6)
-    assert pool._sweeper is None
+    assert pool._idle._timer is None
     assert pool.status(entry).state == "ready"
 
 
@@ -570,7 +570,7 @@ async def test_load_without_progress_fails_its_waiters(make_pool, backend, write
     assert error.retry_after is not None
     assert pool.status(entry).state == "failed"
     assert pool.status(entry).error == error.message
-    assert [(one.entry, one.during, one.need) for one in pool.hanging] == [(entry, "load", 100)]
+    assert [(one.entry, one.during, one.need) for one in pool.hangs] == [(entry, "load", 100)]
 
 
 async def test_no_other_load_is_begun_while_one_hangs(make_pool, backend, clock, write, looks):
@@ -591,11 +591,11 @@ async def test_load_that_goes_on_after_all_is_tried_anew(make_pool, backend, clo
     pool = make_pool(load_timeout=lambda _: 4.0, sleep=looks)
     entry = write("a")
     await hung(pool, backend, entry, looks)
-    (ended,) = pool._loader._stuck
+    (ended,) = pool._loads._loader._stalled
     backend.load_gate.release()
     await asyncio.wait_for(ended, 10)
     await asyncio.sleep(0)
-    assert pool.hanging == []
+    assert pool.hangs == []
     assert backend.engines == []
     clock.advance(11.0)
     assert (await use(pool, entry)).entry == entry
@@ -609,7 +609,7 @@ async def test_engine_that_a_hanging_load_makes_is_closed(make_pool, write, look
         registry=Registry({"stubborn": backend}), load_timeout=lambda _: 4.0, sleep=looks
     )
     await hung(pool, backend, write("a"), looks)
-    (ended,) = pool._loader._stuck
+    (ended,) = pool._loads._loader._stalled
     backend.load_gate.release()
     await asyncio.wait_for(ended, 10)
     assert backend.engines == []
@@ -627,7 +627,7 @@ async def test_slow_load_that_makes_progress_is_left_alone(make_pool, backend, w
         await looks.look(3)  # one more without progress would be too many
         backend.load_gate.release(1)
     assert (await asyncio.wait_for(waiter, 10)).entry == entry
-    assert pool.hanging == []
+    assert pool.hangs == []
 
 
 async def test_wait_for_memory_is_no_hang(make_pool, write, looks):
@@ -646,7 +646,7 @@ async def test_memory_of_a_hanging_load_is_not_given_away(make_pool, backend, wr
     """Another model that needs it is refused, and told what holds it."""
     pool = make_pool(memory_budget=150, load_timeout=lambda _: 4.0, sleep=looks)
     await hung(pool, backend, write("a", size_bytes=100), looks)
-    with pytest.raises(InsufficientMemory, match="engines that hang hold 100"):
+    with pytest.raises(InsufficientMemory, match="hanging engines hold 100"):
         await use(pool, write("b", size_bytes=100))
 
 
@@ -655,7 +655,7 @@ async def test_close_does_not_wait_for_a_load_that_hangs(make_pool, backend, wri
     pool = make_pool(load_timeout=lambda _: 4.0, sleep=looks)
     await hung(pool, backend, write("a"), looks)
     await asyncio.wait_for(pool.close(), 10)
-    assert len(pool.hanging) == 1
+    assert len(pool.hangs) == 1
 
 
 # The end
@@ -732,7 +732,7 @@ async def test_close_ends_running_requests(make_pool, backend, write):
         listener = submit(model.engine, request).listener
         await pool.close()
         assert isinstance(listener.wait(), Failed)
-    assert pool._sweeper is None
+    assert pool._idle._timer is None
     assert backend.engines == []
 
 
@@ -768,7 +768,7 @@ async def test_model_that_embeds_is_held_as_any_other(pool, backend, write):
     entry = write("e", embedding_length=4)
     model = await use(pool, entry)
     assert model.embedder is backend.embedders[0]
-    assert pool.engines()["e"].queued == 0
+    assert pool.use()["e"].stats.queued == 0
     with pytest.raises(InvalidRequest, match="makes embeddings") as caught:
         _ = model.engine
     assert caught.value.param == "model"
@@ -780,7 +780,7 @@ async def test_model_that_writes_says_so(pool, backend, write):
     """Asked for embeddings."""
     model = await use(pool, write("a"))
     assert model.engine is backend.engines[0]
-    with pytest.raises(InvalidRequest, match="makes no embeddings") as caught:
+    with pytest.raises(InvalidRequest, match="does not make embeddings") as caught:
         _ = model.embedder
     assert caught.value.param == "model"
 

@@ -12,7 +12,7 @@ from pilotlight.models.catalog import ModelEntry, read_models_file
 from pilotlight.models.fetch.progress import FetchProgress
 from pilotlight.models.listing import describe
 from pilotlight.models.loaded import Hold
-from pilotlight.models.loading.progress import fetching
+from pilotlight.models.loading.progress import estimate_fetch
 from pilotlight_backend.testing.fake import FakeModel
 from tests.models.fetch.server import file_server
 
@@ -119,5 +119,5 @@ async def test_wrong_sum_is_a_failed_load(server, tmp_path, pool):
 )
 def test_estimate_of_a_fetch(progress, elapsed, seconds):
     """The rate of this try's bytes tells; what an earlier try left does not count."""
-    outlook = fetching(progress, elapsed)
-    assert (outlook and outlook.left) == (seconds if seconds is None else pytest.approx(seconds))
+    estimate = estimate_fetch(progress, elapsed)
+    assert (estimate and estimate.left) == (seconds if seconds is None else pytest.approx(seconds))

@@ -20,7 +20,8 @@ from pilotlight.generation.single_flight import SingleFlight
 from pilotlight.generation.spelling import spell
 from pilotlight.generation.waiting import ANNOUNCE_AFTER, announced
 from pilotlight.models.catalog import SpecialTokens
-from pilotlight.models.loaded import Hold, LoadedModel, ModelStatus
+from pilotlight.models.loaded import Hold, LoadedModel
+from pilotlight.models.state import ModelStatus
 from pilotlight.observability.answer_watch import AnswerWatch
 from pilotlight.scheduling.lease import ModelLeases
 from pilotlight_backend import GenerateRequest, Guide, SamplingParams

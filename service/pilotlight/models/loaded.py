@@ -1,4 +1,4 @@
-"""What the pool gives and tells: a model that can be asked, how far one is, what hangs."""
+"""What the pool leases: a loaded model; how long to wait for one; and what hangs."""
 
 from typing import Literal
 
@@ -8,8 +8,7 @@ from pilotlight.errors import InvalidRequest
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.engine_calls import EngineCalls
 from pilotlight.models.health.watchdog import EngineFailure
-from pilotlight.observability.timing import Phases
-from pilotlight.schema.models import ModelState
+from pilotlight.models.loading.progress import Phases
 from pilotlight_backend import (
     BackendError,
     BaseEngine,
@@ -21,81 +20,74 @@ from pilotlight_backend import (
 )
 
 FOREVER = 86_400.0
-"""A hold that ends with the load; in seconds."""
+"""Seconds of a hold that lasts until the load ends."""
 
 
 class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
-    """A model that can be asked. It stays loaded while its lease is held."""
+    """A model that serves requests. It stays loaded while a request leases it."""
 
     entry: ModelEntry
     backend: str
     facts: ModelFacts
     base: BaseEngine
     phases: Phases
-    """What its load took."""
+    """How long its load took."""
     began_at: float | None = None
     """Seconds from the process's start until the load began."""
     first: bool = False
-    """Whether it is the first that this process loaded."""
+    """Whether it is the first model that this process loaded."""
     failure: EngineFailure = field(default_factory=EngineFailure)
-    """Tells when the engine hangs or has died."""
+    """Notifies its listeners when the engine hangs or has died."""
     calls: EngineCalls = field(default_factory=EngineCalls)
-    """Runs what of the engine may block."""
+    """Runs the calls to the engine that may block."""
 
     @property
     def under_way(self) -> tuple[Step, ...]:
-        """What the engine has begun and not ended: its steps, and the calls to it.
+        """The unfinished steps of the engine, and the calls to it.
 
-        An engine in another process counts its calls itself.
+        An engine in another process reports its calls as steps itself.
         """
         steps = self.base.stats().under_way
         return steps if isinstance(self.base, RemoteEngine) else (*steps, *self.calls.under_way)
 
     def fail(self, error: BackendError) -> None:
-        """End everything that waits for the engine with *error*: it hangs, or has died."""
+        """Raise *error* in everything that waits for the engine: it hangs, or has died."""
         self.calls.fail(error)
         self.failure.notify(error)
 
     @property
     def engine(self) -> Engine:
-        """The engine, as one that writes answers; raises `InvalidRequest` where it does not."""
+        """The engine, if it generates text; raises `InvalidRequest` if not."""
         if isinstance(self.base, Engine):
             return self.base
         raise InvalidRequest(
-            f"the model {self.entry.name!r} makes embeddings and writes no answers", param="model"
+            f"the model {self.entry.name!r} makes embeddings and does not generate text",
+            param="model",
         )
 
     @property
     def embedder(self) -> EmbeddingEngine:
-        """The engine, as one that makes vectors; raises `InvalidRequest` where it does not."""
+        """The engine, if it makes embeddings; raises `InvalidRequest` if not."""
         if isinstance(self.base, EmbeddingEngine):
             return self.base
         raise InvalidRequest(
-            f"the model {self.entry.name!r} writes answers and makes no embeddings", param="model"
+            f"the model {self.entry.name!r} generates text and does not make embeddings",
+            param="model",
         )
 
 
-class Hanging(Struct, frozen=True, eq=False):
-    """What hangs in this process and cannot be ended: its thread stays, and its memory with it."""
+class Hang(Struct, frozen=True, eq=False):
+    """A load or a step that hangs in this process: its thread cannot be ended."""
 
     entry: ModelEntry
     during: Literal["load", "step"]
     need: int
-    """Bytes that cannot be had back."""
+    """Bytes of memory that stay in use."""
 
 
 class Hold(Struct, frozen=True):
-    """How long a request waits for a model, in seconds, and whether it may give up at once."""
+    """How many seconds a request waits for a model, and whether it may give up at once."""
 
     seconds: float
     may_give_up: bool = False
-    """Where the estimate says that the wait cannot be enough."""
-
-
-class ModelStatus(Struct, frozen=True):
-    """A model's state for those who look; *retry_after* in seconds where a load is under way."""
-
-    state: ModelState
-    progress: float = 0.0
-    retry_after: float | None = None
-    error: str | None = None
+    """If the estimate says that the load takes longer than that."""

@@ -5,9 +5,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from weakref import WeakKeyDictionary
 
 from pilotlight.errors import InferenceError, ServiceError, TimeLimitExceeded
-from pilotlight.models.loaded import Hold, LoadedModel, ModelStatus
+from pilotlight.models.loaded import Hold, LoadedModel
 from pilotlight.models.pool import Pool
 from pilotlight.models.resolver import Resolver
+from pilotlight.models.state import ModelStatus
 from pilotlight.observability.answer_watch import AnswerWatch
 from pilotlight.observability.metrics import Metrics
 from pilotlight.observability.request_watch import note_answer, overdue

@@ -44,7 +44,7 @@ def make_preload(registry: Registry, pool: Pool, tmp_path: Path, sleep: Sleep):
 def states(preload: Preload) -> tuple[str, dict[str, str]]:
     """Return the readiness as a word, and the state of each model that is not ready."""
     readiness = preload.readiness()
-    return readiness.status, {model.id: model.state for model in readiness.models}
+    return readiness.status, {name: model.state for name, model in readiness.models.items()}
 
 
 async def test_nothing_to_preload_is_ready(make_preload, write, backend):
@@ -84,7 +84,7 @@ async def test_progress_is_told(make_preload, write, backend, clock):
     clock.advance(5)
     backend.load_gate.release(1)
     assert await asyncio.to_thread(backend.load_gate.wait_reached)
-    (model,) = preload.readiness().models
+    (model,) = preload.readiness().models.values()
     assert (model.progress, model.error) == (pytest.approx(5 / 20.5), None)
     assert model.retry_after == pytest.approx(15.5)
     backend.load_gate.release()
@@ -124,7 +124,7 @@ async def test_named_model_that_cannot_be_served_fails(make_preload, write, slee
     preload = make_preload("draws")
     await preload.run()
     assert states(preload) == ("failed", {"draws": "failed"})
-    assert "it draws pictures" in preload.readiness().models[0].error
+    assert "it draws pictures" in preload.readiness().models["draws"].error
     assert sleep.seconds == []
 
 
@@ -147,7 +147,7 @@ async def test_unknown_name_is_a_configuration_error(make_preload, write, backen
         await preload.resolve()
     assert str(caught.value) == words
     assert states(preload)[1][name] == "failed"
-    assert f"there is no model {name!r}" in preload.readiness().models[1].error
+    assert f"there is no model {name!r}" in preload.readiness().models[name].error
     assert backend.loads == []
 
 
@@ -179,7 +179,7 @@ async def test_permanent_failure_is_not_tried_again(make_preload, write, backend
     preload = make_preload("bad", "good")
     await preload.run()
     assert states(preload) == ("failed", {"bad": "failed"})
-    assert "invalid" in preload.readiness().models[0].error
+    assert "invalid" in preload.readiness().models["bad"].error
     assert [load.facts.path.stem for load in backend.loads] == ["bad", "good"]
     assert sleep.seconds == []
 
@@ -191,7 +191,7 @@ async def test_passing_failure_is_tried_again(make_preload, write, backend, slee
     running = asyncio.create_task(preload.run())
     await sleep.begun.wait()
     assert states(preload) == ("loading", {"a": "failed"})
-    assert "its load fails" in preload.readiness().models[0].error
+    assert "its load fails" in preload.readiness().models["a"].error
     clock.advance(sleep.seconds[0])
     sleep.over.set()
     await running

@@ -8,7 +8,7 @@ from pilotlight.api.http.errors import error_body
 from pilotlight.api.http.keep_alive import KeepAlive, ShownLoading
 from pilotlight.errors import ServiceError
 from pilotlight.generation import Events, GenerationEvent, Generator
-from pilotlight.models.loaded import ModelStatus
+from pilotlight.models.state import ModelStatus
 from pilotlight.schema.sampling import SamplingRequest
 
 

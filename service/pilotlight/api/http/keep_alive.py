@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from msgspec import Struct
 
 from pilotlight.errors import ServiceError
-from pilotlight.models.loaded import ModelStatus
+from pilotlight.models.state import ModelStatus
 
 _LOADING_EVERY = 1.0
 """Seconds from one word about the loading to the next."""

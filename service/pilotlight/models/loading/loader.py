@@ -1,4 +1,4 @@
-"""One load: the files are brought, a backend is found, and it loads in a thread, in time."""
+"""One load: fetch the files, find the backend, load on a thread, give up if it stalls."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,31 +9,31 @@ from msgspec import Struct
 from pilotlight.models import eviction
 from pilotlight.models.baked import warn_of_unused, with_baked
 from pilotlight.models.catalog import ModelEntry, Origin
-from pilotlight.models.loading.abandon import Stalled, in_thread
 from pilotlight.models.loading.history import LoadHistory, model_key
 from pilotlight.models.loading.progress import LoadTimes, LoadWatch, stall
+from pilotlight.models.loading.threads import Stalled, in_thread
 from pilotlight.models.registry import Registry
 from pilotlight_backend import Backend, BaseEngine, LoadOptions, ModelFacts, capacity
 
 _KILLED_WITHIN = 5.0
-"""Seconds in which the process of a load that is given up ends; else it counts as hanging."""
+"""Seconds in which the killed process of a stalled load ends; after that it counts as hanging."""
 
 
-class Order(Struct, frozen=True):
-    """What is about to be loaded, and with what."""
+class LoadPlan(Struct, frozen=True):
+    """What to load, and with what."""
 
     entry: ModelEntry
     name: str
-    """The backend's."""
+    """The name of the backend that serves it."""
     backend: Backend
-    """Itself, or what gives its engines processes of their own."""
+    """That backend, or one that runs its engines in processes of their own."""
     own_process: bool
     facts: ModelFacts
     options: LoadOptions
 
     @property
     def need(self) -> int:
-        """Bytes of memory that it will take."""
+        """The bytes of memory that the model will use."""
         return eviction.memory_need(self.facts, self.options) + self._process
 
     def fitting(self, room: int) -> str:
@@ -46,12 +46,12 @@ class Order(Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """What its earlier loads are remembered under."""
+        """The key of its load times in the history."""
         return model_key(self.name, self.facts)
 
 
-class LoadStuck(Exception):
-    """A load was given up; *ended* is done once its thread has ended after all."""
+class LoadStalled(Exception):
+    """A load was given up; the task *ended* is done once its thread has ended."""
 
     def __init__(self, seconds: float, ended: asyncio.Task[None]) -> None:
         super().__init__(f"no progress for {seconds:g} s")
@@ -60,7 +60,7 @@ class LoadStuck(Exception):
 
 
 class Loader:
-    """Loads models, and remembers how long that took."""
+    """Loads models, and remembers how long each load took."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Loader:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        """*place* says what loads a model, given its backend; *timeout* is in seconds, 0: never."""
+        """*place* returns what loads a model, given its backend; *timeout* is seconds, 0: none."""
         self._registry = registry
         self._history = history
         self._load_options = load_options
@@ -81,17 +81,17 @@ class Loader:
         self._timeout = timeout
         self._clock = clock
         self._sleep = sleep
-        self._notes: set[asyncio.Task[None]] = set()
-        self._stuck: set[asyncio.Task[None]] = set()
-        """They end when the threads of loads do that were given up."""
+        self._writes: set[asyncio.Task[None]] = set()
+        self._stalled: set[asyncio.Task[None]] = set()
+        """Done once the threads of stalled loads have ended."""
 
-    async def order(self, entry: ModelEntry, watch: LoadWatch) -> Order:
-        """Bring *entry*'s files here and find who loads them; raises what either does."""
+    async def plan(self, entry: ModelEntry, watch: LoadWatch) -> LoadPlan:
+        """Fetch the files of *entry* and find its backend; raises what either raises."""
         if entry.origin:
             watch.fetched(brought=await _fetch(entry.origin, watch))
         claim = await asyncio.to_thread(self._registry.claim, entry.path, entry.options.backend)
         backend = self._place(entry, claim.backend)
-        return Order(
+        return LoadPlan(
             entry=entry,
             name=claim.backend.name,
             backend=backend,
@@ -100,51 +100,51 @@ class Loader:
             options=self._load_options(entry),
         )
 
-    async def earlier(self, order: Order) -> Sequence[LoadTimes]:
-        """Return what earlier loads of the same took."""
-        return await asyncio.to_thread(self._history.of, order.key)
+    async def earlier(self, plan: LoadPlan) -> Sequence[LoadTimes]:
+        """Return how long earlier loads of the same model took."""
+        return await asyncio.to_thread(self._history.of, plan.key)
 
-    async def load(self, order: Order, watch: LoadWatch) -> BaseEngine:
-        """Load it; raises what the backend does, or `LoadStuck` where it makes no progress.
+    async def load(self, plan: LoadPlan, watch: LoadWatch) -> BaseEngine:
+        """Load the model; raises what the backend raises, or `LoadStalled`.
 
-        A load in a process of its own ends at its next report, which comes whatever the process
-        does, and the process with it. One that is here ends if it ever reports again; until then
-        its thread stays, which is why no other is to be begun.
+        A stalled load in a process of its own is killed at its next report, which comes however the
+        process hangs. A stalled load in this process ends with its next report, if there ever is
+        one: its thread stays, so no other load of the model may start.
         """
-        options = await asyncio.to_thread(with_baked, order.options, order.entry, order.facts)
+        options = await asyncio.to_thread(with_baked, plan.options, plan.entry, plan.facts)
         watch.begin()
-        work = partial(order.backend.load, order.facts, options)
-        timeout = self._timeout(order.entry)
+        work = partial(plan.backend.load, plan.facts, options)
+        timeout = self._timeout(plan.entry)
         stalls = partial(stall, lambda: watch.moves, timeout, clock=self._clock, sleep=self._sleep)
         try:
             engine = await in_thread(
                 work, watch.note, undo=_close, stalls=stalls if timeout else None
             )
         except Stalled as stalled:
-            self._stuck.add(stalled.ended)
-            stalled.ended.add_done_callback(self._stuck.discard)
-            if order.own_process:
+            self._stalled.add(stalled.ended)
+            stalled.ended.add_done_callback(self._stalled.discard)
+            if plan.own_process:
                 await asyncio.wait((stalled.ended,), timeout=_KILLED_WITHIN)
-            raise LoadStuck(timeout, stalled.ended) from None
-        warn_of_unused(options, engine, order.name)
+            raise LoadStalled(timeout, stalled.ended) from None
+        warn_of_unused(options, engine, plan.name)
         return engine
 
-    def remember(self, order: Order, times: LoadTimes) -> None:
-        """Note what a load took; nobody waits for the file to be written."""
-        note = asyncio.create_task(asyncio.to_thread(self._history.add, order.key, times))
-        self._notes.add(note)
-        note.add_done_callback(self._notes.discard)
+    def remember(self, plan: LoadPlan, times: LoadTimes) -> None:
+        """Write how long a load took to the history, in the background."""
+        write = asyncio.create_task(asyncio.to_thread(self._history.add, plan.key, times))
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
 
     async def close(self) -> None:
-        """Return when everything is written; loads that hang are not waited for."""
-        if self._notes:
-            await asyncio.wait(self._notes)
-        for ended in self._stuck:
+        """Return when the history is written; stalled loads are not waited for."""
+        if self._writes:
+            await asyncio.wait(self._writes)
+        for ended in self._stalled:
             ended.cancel()
 
 
 async def _fetch(origin: Origin, watch: LoadWatch) -> bool:
-    """Bring the files here where they are not, and tell whether any were brought."""
+    """Fetch the files that are not on this machine, and return whether there were any."""
     from pilotlight.models.fetch.fetch import fetch  # noqa: PLC0415 - few models need it
 
     return await in_thread(partial(fetch, origin.address, origin.root), watch.note_fetch)

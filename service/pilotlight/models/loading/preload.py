@@ -1,8 +1,11 @@
-"""The models that are loaded at the start, and whether the server is ready."""
+"""Load models at the start, and report whether the server is ready."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal
+
+from msgspec import Struct
 
 from pilotlight.config import ConfigError
 from pilotlight.errors import ModelNotFound, ServiceError, Unavailable
@@ -10,17 +13,24 @@ from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.loaded import FOREVER, Hold
 from pilotlight.models.pool import Pool
 from pilotlight.models.resolver import Resolver, normalise
-from pilotlight.schema.health import ModelReadiness, Readiness
+from pilotlight.models.state import ModelStatus
 
 logger = logging.getLogger(__name__)
 
 ALL = "all"
 
 
-class Preload:
-    """Loads what `--preload` names, one after another, and tells how far it is.
+class Readiness(Struct, frozen=True):
+    """Whether all models to preload are ready, and the *models* that are not, by name."""
 
-    A model counts as ready once it was; that it is unloaded later, when idle, takes nothing back.
+    status: Literal["ready", "loading", "failed"]
+    models: Mapping[str, ModelStatus]
+
+
+class Preload:
+    """Loads the models that `--preload` names, one after another.
+
+    A model that was ready once counts as ready, even if it is unloaded later.
     """
 
     def __init__(
@@ -36,15 +46,15 @@ class Preload:
         self._pool = pool
         self._sleep = sleep
         self._waiting: dict[str, ModelEntry | None] = dict.fromkeys(names)
-        """By name; the entry once the name is resolved."""
+        """The models that are not ready, by name; the entry once the name is resolved."""
         self._failed: dict[str, str] = {}
 
     async def resolve(self) -> None:
-        """Resolve the names. Raises `ConfigError` where no model has one, and then notes it.
+        """Resolve the names; raises `ConfigError` for a name that no model has.
 
-        A name of models.yaml has a model, whether its file is there yet or not. One that only the
-        models folder could have is refused also where the folder is mounted later: such a server
-        was never ready, and one that exits is started again.
+        A name in models.yaml has a model even if its file is missing. A name that is in neither
+        models.yaml nor the models folder is an error even if the folder is mounted later: otherwise
+        the server would never be ready, and one that exits is restarted.
         """
         for name in self._waiting:
             if name == ALL:
@@ -58,21 +68,21 @@ class Preload:
                     f"--preload {name}: no model has this name{meant}"
                     " `pilotlight models` lists the models"
                 ) from None
-            except ServiceError:  # a backend that is broken: the load reports it
+            except ServiceError:  # a broken backend: the load reports it
                 continue
 
     async def run(self) -> None:
-        """Load every model; ends when each is ready or has failed for good."""
+        """Load every model; return when each is ready or has failed permanently."""
         if ALL in self._names:
             self._waiting = await self._all()
         while pending := [name for name in self._waiting if name not in self._failed]:
-            # One that has to be tried again holds up none of the others.
+            # A model that has to be retried does not delay the others.
             waits = [await self._load(name) for name in pending]
             if again := [seconds for seconds in waits if seconds is not None]:
                 await self._sleep(min(again))
 
     async def _all(self) -> dict[str, ModelEntry | None]:
-        """Return every model that can be served; the log has a warning of each that cannot."""
+        """Return every model that can be served, and log a warning for each that cannot."""
         served: dict[str, ModelEntry | None] = {}
         for model in await self._resolver.described():
             if model.trouble:
@@ -82,7 +92,7 @@ class Preload:
         return served
 
     async def _load(self, name: str) -> float | None:
-        """Load a model; return the seconds after which to try again, None where that is over."""
+        """Load a model; return the seconds until a retry, None if no retry is needed or helps."""
         try:
             entry = self._waiting[name] or await self._resolver.resolve(name)
             self._waiting[name] = entry
@@ -90,7 +100,7 @@ class Preload:
         except ServiceError as error:
             if isinstance(error, Unavailable) and error.retry_after is not None:
                 return error.retry_after
-            logger.error("cannot preload %s: %s", name, error.message)  # noqa: TRY400 - no bug of ours to trace
+            logger.error("cannot preload %s: %s", name, error.message)  # noqa: TRY400 - a traceback would not help
             self._failed[name] = error.message
         else:
             del self._waiting[name]
@@ -98,7 +108,7 @@ class Preload:
 
     @property
     def names(self) -> list[str]:
-        """The names of the models that are not loaded yet; as given where not resolved yet."""
+        """The names of the models that are not ready; as given until they are resolved."""
         return [
             entry.name if entry else normalise(name)
             for name, entry in self._waiting.items()
@@ -106,34 +116,21 @@ class Preload:
         ]
 
     def readiness(self) -> Readiness:
-        """Return what the probes say; reads memory alone."""
-        models = [self._model(name, entry) for name, entry in self._waiting.items()]
+        """Return the readiness for probes; reads nothing but memory."""
+        models = {name: self._status(name, entry) for name, entry in self._waiting.items()}
         if not models:
-            return Readiness(status="ready", models=[])
+            return Readiness("ready", {})
         failed = len(self._failed) == len(models)
-        return Readiness(status="failed" if failed else "loading", models=models)
+        return Readiness("failed" if failed else "loading", models)
 
     def readiness_of(self, entry: ModelEntry) -> Readiness:
-        """Return how far one model is, to be preloaded or not; loads nothing."""
-        model = self._model(entry.name, entry)
+        """Return the readiness of one model, whether it is preloaded or not; loads nothing."""
+        model = self._status(entry.name, entry)
         status = model.state if model.state in ("ready", "failed") else "loading"
-        return Readiness(status=status, models=[model])
+        return Readiness(status, {entry.name: model})
 
-    def _model(self, name: str, entry: ModelEntry | None) -> ModelReadiness:
+    def _status(self, name: str, entry: ModelEntry | None) -> ModelStatus:
         if name in self._failed or entry is None:
             error = self._failed.get(name)
-            return ModelReadiness(
-                id=name,
-                state="failed" if error else "absent",
-                progress=0.0,
-                retry_after=None,
-                error=error,
-            )
-        status = self._pool.status(entry)
-        return ModelReadiness(
-            id=name,
-            state=status.state,
-            progress=status.progress,
-            retry_after=status.retry_after,
-            error=status.error,
-        )
+            return ModelStatus("failed" if error else "absent", error=error)
+        return self._pool.status(entry)

@@ -12,7 +12,7 @@ from pilotlight.api.endpoints.completions.logprobs import TextLogprobs
 from pilotlight.api.endpoints.usage import usage_of
 from pilotlight.api.http.whole_response import read_whole
 from pilotlight.generation import Begun, Ended, Events, GenerationEvent
-from pilotlight.models.loaded import ModelStatus
+from pilotlight.models.state import ModelStatus
 from pilotlight.observability.timing import Phases
 from pilotlight.output.events import ContentDelta, OutputEvent
 from pilotlight.schema.completions import (

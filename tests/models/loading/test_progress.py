@@ -3,7 +3,8 @@
 import pytest
 
 from pilotlight.models.fetch.progress import FetchProgress
-from pilotlight.models.loading.progress import LoadTimes, LoadWatch
+from pilotlight.models.loading.progress import Estimate, LoadTimes, LoadWatch, estimate_load
+from pilotlight.retry_after import after_load
 from pilotlight_backend import LoadProgress
 
 
@@ -117,3 +118,86 @@ def test_what_is_left_of_a_fetch_comes_from_its_rate(clock):
     clock.advance(2)
     watch.note_fetch(FetchProgress(100, 400))
     assert watch.remaining(()) == pytest.approx(6.5, abs=0.01)
+
+
+# ── estimates ───────────────────────────────────────────────────────────────────────────────────
+
+
+GIGA = 10**9
+TWO_LOADS = [LoadTimes(3.0, 1.0), LoadTimes(5.0, 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("progress", "elapsed", "reading_took", "earlier", "seconds"),
+    [
+        (None, 5.0, None, [], None),
+        (None, 4.0, None, TWO_LOADS, 1.5),
+        (None, 50.0, None, TWO_LOADS, 5.5 * 0.3 * (50 / 5.5) ** 0.5),  # overdue
+        (LoadProgress("read", 0, GIGA), 5.0, None, [], None),
+        (LoadProgress("read", 0, GIGA), 1.0, None, TWO_LOADS, 4.5),
+        # by the rate, and a guess for what follows
+        (LoadProgress("read", GIGA // 4, GIGA), 5.0, None, [], 15.0 + 1.5),
+        (LoadProgress("read", GIGA, GIGA), 5.0, None, [], 1.5),
+        # by the rate, slower than it was before, and by what followed before
+        (LoadProgress("read", GIGA // 4, GIGA), 5.0, None, TWO_LOADS, 15.0 + 1.5),
+        (LoadProgress("read", GIGA // 4, GIGA), 1.0, None, TWO_LOADS, 3.0 + 1.5),
+        (LoadProgress("read", 150, 100), 5.0, None, TWO_LOADS, 1.5),
+        (LoadProgress("warm", GIGA, GIGA), 6.0, 5.0, [], 0.5),
+        (LoadProgress("warm", GIGA, GIGA), 6.0, 5.0, TWO_LOADS, 0.5),
+        (LoadProgress("load", GIGA, GIGA), 6.5, 5.0, TWO_LOADS, 0.45),
+        (LoadProgress("load", GIGA, GIGA), 5.0 + 1.5 * 9, 5.0, TWO_LOADS, 1.5 * 0.9),
+        (LoadProgress("load", GIGA, GIGA), 5.0, 5.0, [LoadTimes(1.0, 0.0)], 0.01),
+    ],
+)
+def test_what_is_left(progress, elapsed, reading_took, earlier, seconds):
+    """The rate estimates `read`, earlier loads the phases after it; without both it is unknown."""
+    estimate = estimate_load(progress, elapsed, reading_took, earlier)
+    assert (estimate and estimate.left) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("estimate", "share"),
+    [
+        (Estimate(done=0.0, expected=4.0), 0.0),
+        (Estimate(done=1.0, expected=3.0), 0.25),
+        (Estimate(done=0.0, expected=4.0, under_way=2.0), 0.5),
+        (Estimate(done=6.0, expected=4.0, under_way=2.0), 0.8),
+        (Estimate(done=0.0, expected=4.0, under_way=4.0), 1 / 1.3),
+        (Estimate(done=0.0, expected=4.0, under_way=36.0), 9 / 9.9),
+        (Estimate(done=0.0, expected=0.0, under_way=0.01), 1 / 1.3),
+        (Estimate(done=99.99, expected=0.0), 0.9999),
+    ],
+)
+def test_the_share_is_of_the_time(estimate, share):
+    """A part that is late counts less and less: it is never over before the load is."""
+    assert estimate.share == pytest.approx(share)
+    assert estimate.share < 1
+
+
+@pytest.mark.parametrize("over", [0.0, 60.0])
+@pytest.mark.parametrize("expected", [0.0, 1.5])
+def test_the_share_grows_as_long_as_it_takes(over, expected):
+    """A thousand times as long as expected, too."""
+    estimates = [Estimate(over, expected, tenths / 10) for tenths in range(15_000)]
+    shares = [estimate.share for estimate in estimates]
+    assert shares == sorted(set(shares))
+    assert shares[-1] < 1
+    assert all(estimate.left > 0 for estimate in estimates)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "jitter", "said"),
+    [
+        (None, 0.0, 10.0),
+        (None, 1.0, 10.0),
+        (20.0, 0.0, 20.0),
+        (20.0, 1.0, 22.0),
+        (0.0, 1.0, 1.0),
+        (0.2, 0.0, 1.0),
+        (59.0, 1.0, 60.0),
+        (9999.0, 0.0, 60.0),
+    ],
+)
+def test_retry_after_is_spread_and_stays_within_what_clients_honour(seconds, jitter, said):
+    """Retry-After grows by a tenth at the most, from 1 s to 60 s; 10 s where nothing is known."""
+    assert after_load(seconds, jitter) == said

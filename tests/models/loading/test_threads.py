@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from pilotlight.models.loading.abandon import Abandoned, in_thread, on_own_thread
+from pilotlight.models.loading.threads import Abandoned, in_thread, on_own_thread
 
 
 class Work:

@@ -1,4 +1,4 @@
-"""Work in a thread that ends at its next report when nobody wants it any more."""
+"""Run blocking work on threads of its own, and give up what nobody waits for."""
 
 import asyncio
 import contextvars
@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 
 class Abandoned(Exception):
-    """Raised into work that nobody wants any more."""
+    """Raised from a progress report into work that was given up."""
 
 
 class Stalled(Exception):
-    """Work that stalls was given up; *ended* is done once its thread has ended after all."""
+    """Work that stalls was given up; the task *ended* is done once its thread has ended."""
 
     def __init__(self, ended: asyncio.Task[None]) -> None:
         super().__init__("the work stalls")
@@ -31,11 +31,11 @@ async def in_thread(
     undo: Callable[[T], None] = lambda _: None,
     stalls: Callable[[], Awaitable[None]] | None = None,
 ) -> T:
-    """Return what *work* returns, which runs in a thread and reports to *note*, on that thread.
+    """Run *work* on a thread, where it reports its progress to *note*, and return its result.
 
-    A thread cannot be cancelled: what is raised from its next report ends the work, and what it has
-    made by then is given to *undo*. The caller is cancelled when the thread has ended. *stalls*
-    returns when the work is to be given up: then `Stalled` is raised, and nobody waits.
+    A thread cannot be cancelled. Work that is given up ends with `Abandoned` from its next report;
+    a result that it returns nevertheless goes to *undo*. A cancelled caller waits for the thread.
+    When *stalls* returns, the work is given up, and `Stalled` is raised without waiting.
     """
     abandoned = False
 
@@ -64,24 +64,25 @@ async def in_thread(
 
 
 def on_own_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
-    """Run *work* on a thread called *name*, which may hang: no end of the process waits for it.
+    """Run *work* on a daemon thread called *name*, so that a hang does not keep the process alive.
 
-    Those of asyncio's executor are joined there (concurrent.futures.thread, _python_exit), and are
-    too few to lose one.
+    The threads of asyncio's executor are joined at exit (concurrent.futures.thread, _python_exit),
+    and are too few to lose one.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
-    done.add_done_callback(lambda it: it.cancelled() or it.exception())  # also where nobody asks
+    # Marks the exception as retrieved: not every caller awaits the future.
+    done.add_done_callback(lambda it: it.cancelled() or it.exception())
     context = contextvars.copy_context()
 
     def run() -> None:
         try:
             result = context.run(work)
-        except BaseException as error:  # noqa: BLE001 - it is raised where the work is awaited
+        except BaseException as error:  # noqa: BLE001 - raised where the future is awaited
             settle = partial(done.set_exception, error)
         else:
             settle = partial(done.set_result, result)
-        with suppress(RuntimeError):  # the loop is closed, and with it everyone who waited
+        with suppress(RuntimeError):  # the loop is closed, and nothing awaits the future
             loop.call_soon_threadsafe(settle)
 
     threading.Thread(target=run, name=name, daemon=True).start()
@@ -89,7 +90,7 @@ def on_own_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
 
 
 async def _end(thread: asyncio.Future[T], undo: Callable[[T], None]) -> None:
-    """Wait for the end of a *thread* that is given up, and undo what it made all the same."""
+    """Wait until a *thread* that was given up ends, and undo its result if it has one."""
     await asyncio.wait((thread,))
     if thread.exception() is None:
         await on_own_thread(partial(undo, thread.result()), "close")

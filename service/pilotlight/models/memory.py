@@ -1,0 +1,116 @@
+"""The memory that all models share: reserve it for a load, evict idle models, unload."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+
+from pilotlight.errors import InsufficientMemory
+from pilotlight.models import eviction
+from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.loaded import Hang
+from pilotlight.models.loading.failure import COOL_DOWN
+from pilotlight.models.loading.loader import LoadPlan
+from pilotlight.models.loading.threads import on_own_thread
+from pilotlight.models.state import PooledModel
+from pilotlight_backend.cgroup import memory_size
+
+logger = logging.getLogger(__name__)
+
+
+class Memory:
+    """Reserves memory within a budget. Used on one loop."""
+
+    def __init__(self, budget: int | None, models: Mapping[ModelEntry, PooledModel]) -> None:
+        """*budget* is bytes, None for unlimited; *models* are the pool's, a live view."""
+        self._budget = budget
+        self._models = models
+        self._hangs: set[Hang] = set()
+        self._changed = asyncio.Event()
+        """Set when a model may have become idle or was unloaded: who waits for memory checks."""
+
+    def changed(self) -> None:
+        """Let the loads that wait for memory check again."""
+        self._changed.set()
+
+    # ── reserving ──────────────────────────────────────────────────────────────────────────────
+
+    async def reserve(self, model: PooledModel, plan: LoadPlan) -> None:
+        """Reserve what *plan* needs for *model*: unload idle models, and wait for those in use.
+
+        Raises `InsufficientMemory` if *model* can never fit.
+        """
+        need = plan.need
+        if self._budget is not None:
+            self._check(plan, self._budget)
+        while (evicted := eviction.choose(self._residents(), need, self._budget)) is None:
+            self._changed.clear()
+            await self._changed.wait()
+        model.need = need
+        if closings := [self.unload(self._models[entry]) for entry in evicted]:
+            await asyncio.wait(closings)
+
+    def _check(self, plan: LoadPlan, budget: int) -> None:
+        needs = f"the model {plan.entry.name!r} needs {memory_size(plan.need)} of memory"
+        if plan.need > budget:
+            raise InsufficientMemory(
+                f"{needs}, the budget is {memory_size(budget)}; {plan.fitting(budget)}",
+                retry_after=None,
+            )
+        hanging = sum(hang.need for hang in self._hangs)
+        if plan.need + hanging > budget:
+            raise InsufficientMemory(
+                f"{needs}, and hanging engines hold {memory_size(hanging)} of the budget of"
+                f" {memory_size(budget)}",
+                retry_after=COOL_DOWN,
+            )
+
+    def _residents(self) -> list[eviction.Resident]:
+        """Return the models in memory; those that load, drain or hang cannot be evicted."""
+        hanging = [eviction.Resident(hang.entry, hang.need, 1, 0.0) for hang in self._hangs]
+        return hanging + [
+            eviction.Resident(
+                model.entry,
+                model.need,
+                model.users if model.state == "ready" else 1,
+                model.last_used,
+            )
+            for model in self._models.values()
+            if model.need
+        ]
+
+    # ── unloading ──────────────────────────────────────────────────────────────────────────────
+
+    def unload(self, model: PooledModel) -> asyncio.Task[None]:
+        """Start to unload a ready model, and return the task."""
+        model.state = "draining"
+        model.closing = asyncio.create_task(self._close(model), name=f"close {model.entry.name}")
+        return model.closing
+
+    async def _close(self, model: PooledModel) -> None:
+        assert model.loaded  # noqa: S101 - true while draining
+        try:
+            await on_own_thread(model.loaded.base.close, f"close {model.entry.name}")
+        except Exception:  # a plugin's edge
+            logger.exception("cannot close the engine of %s", model.entry.name)
+        model.loaded = None
+        model.closing = None
+        model.need = 0
+        model.state = "absent"
+        self.changed()
+        logger.info("unloaded %s", model.entry.name)
+
+    # ── memory that hangs ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def hangs(self) -> Sequence[Hang]:
+        """The loads and steps that hang in this process, sorted."""
+        return sorted(self._hangs, key=lambda hang: (hang.entry.name, hang.during))
+
+    def add_hang(self, hang: Hang) -> None:
+        """Count the memory of *hang* as used until `remove_hang`."""
+        self._hangs.add(hang)
+
+    def remove_hang(self, hang: Hang) -> None:
+        """Count the memory of *hang* as free again."""
+        self._hangs.discard(hang)
+        self.changed()

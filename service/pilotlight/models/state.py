@@ -1,0 +1,113 @@
+"""The state of one model in the pool, and what follows from it. Nothing here waits or acts.
+
+absent → loading → ready → draining → absent, or from loading to failed, and after a cool-down to
+absent again.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from pilotlight.errors import ModelLoadFailed
+from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.loaded import Hang, LoadedModel
+from pilotlight.models.loading.failure import COOL_DOWN
+from pilotlight.models.loading.progress import LoadTimes, LoadWatch, Phases
+from pilotlight_backend import EngineStats
+
+ModelState: TypeAlias = Literal["absent", "loading", "ready", "draining", "failed"]
+
+
+class ModelStatus(Struct, frozen=True):
+    """A model's state for those who do not lease it; *retry_after* in seconds during a load."""
+
+    state: ModelState
+    progress: float = 0.0
+    retry_after: float | None = None
+    error: str | None = None
+
+
+class ModelUse(Struct, frozen=True):
+    """How much a model is used at one moment: requests *held* for its load, and its engine."""
+
+    state: ModelState
+    progress: float
+    held: int
+    stats: EngineStats | None
+
+
+class LoadEnded(Struct, frozen=True, kw_only=True):
+    """The pool's event for each load that ended."""
+
+    entry: ModelEntry
+    outcome: str
+    """`ready`, or the code of the error."""
+    seconds: float
+    """From the decision to load until the model was ready, or had failed."""
+    backend: str = ""
+    phases: Phases
+    """Of a load that succeeded."""
+
+
+@dataclass(eq=False)
+class PooledModel:
+    """What the pool knows of one model. Used on the event loop alone."""
+
+    entry: ModelEntry
+    state: ModelState = "absent"
+    load: asyncio.Task[None] | None = None
+    """While loading."""
+    watch: LoadWatch | None = None
+    """While loading."""
+    loaded: LoadedModel | None = None
+    """While ready or draining."""
+    closing: asyncio.Task[None] | None = None
+    """While draining."""
+    need: int = 0
+    """Bytes that it uses or has reserved."""
+    held: int = 0
+    """Requests that wait for its load."""
+    users: int = 0
+    """Leases, and requests that wait for one."""
+    last_used: float = 0.0
+    failure: ModelLoadFailed | None = None
+    failed_at: float = 0.0
+    stalled: Hang | None = None
+    """A load that was given up and whose thread has not ended; no other load starts meanwhile."""
+    earlier_loads: Sequence[LoadTimes] = ()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can be unloaded without failing a request."""
+        return self.state == "ready" and not self.users
+
+    @property
+    def has_died(self) -> bool:
+        """Whether the process of its engine has ended."""
+        return self.state == "ready" and bool(self.loaded and self.loaded.base.stats().dead)
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until its load is likely to end; None if that is unknown."""
+        return self.watch.remaining(self.earlier_loads) if self.watch else None
+
+    def cooling(self, now: float) -> float:
+        """Return the seconds until a failed model may be loaded again, at most 0 if it may now."""
+        return COOL_DOWN if self.stalled else self.failed_at + COOL_DOWN - now
+
+    def status(self) -> ModelStatus:
+        """Return the state for those who do not lease it."""
+        if self.state == "loading":
+            share = self.watch.share(self.earlier_loads) if self.watch else 0.0
+            return ModelStatus("loading", share, self.remaining)
+        if self.has_died:  # the next request loads it again
+            return ModelStatus("absent")
+        if self.state == "failed" and self.failure:
+            return ModelStatus("failed", error=self.failure.message)
+        return ModelStatus(self.state, progress=1.0 if self.state == "ready" else 0.0)
+
+
+OnLoad: TypeAlias = Callable[[LoadEnded], None]
