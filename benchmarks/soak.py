@@ -114,11 +114,11 @@ async def soak(server: ServerProcess, minutes: float, clients: int, seed: int) -
 
 
 def _print_outcomes(outcomes: Mapping[tuple[str, str], int]) -> None:
-    sys.stdout.write("\nwhat was thrown, how often, and what came of it\n")
-    for thrown in sorted({name for name, _ in outcomes}):
-        came = {outcome: count for (name, outcome), count in outcomes.items() if name == thrown}
+    sys.stdout.write("\nwhat was sent, how often, and its outcomes\n")
+    for sent in sorted({name for name, _ in outcomes}):
+        came = {outcome: count for (name, outcome), count in outcomes.items() if name == sent}
         told = "  ".join(f"{outcome} {count}" for outcome, count in sorted(came.items()))
-        sys.stdout.write(f"{thrown:40} {sum(came.values()):6}  {told}\n")
+        sys.stdout.write(f"{sent:40} {sum(came.values()):6}  {told}\n")
 
 
 def complaints(log: Path) -> Iterator[str]:
