@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md and the pages of the design name files that exist, and names in them."""
+"""CONTRIBUTING.md and the pages of docs/ name files that exist, and names in them."""
 
 import re
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 FROM = (ROOT, ROOT / "service/pilotlight")
-DESIGN = (ROOT / "docs/design.md", *sorted((ROOT / "docs/design").glob("*.md")))
-BACKENDS = tuple(ROOT.glob("backends/*/pilotlight_*")) + tuple(ROOT.glob("backends/*/*/isolation"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+BACKENDS = tuple(ROOT.glob("backends/*/pilotlight_*"))
 FILE = re.compile(r"`([\w./-]+(?:\.py|/))`")
 RECIPES = {
     "An endpoint",
@@ -59,8 +59,8 @@ def test_a_named_file_has_what_the_recipe_says(name):
         assert word in text
 
 
-@pytest.mark.parametrize("page", DESIGN, ids=lambda page: page.name)
-def test_a_page_of_the_design_names_files_that_exist(page):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_of_the_documentation_names_files_that_exist(page):
     """A file of a backend is named without its folder where the text is about that backend."""
     names = set(FILE.findall(page.read_text("utf-8")))
     assert [name for name in sorted(names) if not located(name, (*FROM, *BACKENDS))] == []
