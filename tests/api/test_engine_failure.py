@@ -242,7 +242,7 @@ async def test_death_fails_its_requests_alone(isolated):
     for one in got:
         error = failed(one)
         assert error["code"] == "inference_error"
-        assert error["message"] == "m.fake: the engine's process was ended by SIGABRT"
+        assert error["message"] == "m.fake: the engine's process was killed by SIGABRT"
     assert answer["usage"]["completion_tokens"] == SHORT
     whole = await other
     assert whole[-2]["choices"][0]["finish_reason"] == "stop"
@@ -256,7 +256,7 @@ async def test_death_while_nobody_asks_is_not_noticed(isolated):
     await service.ask()
     first = engine(service)
     os.kill(first.pid, signal.SIGKILL)
-    await asyncio.to_thread(first._connection._thread.join)
+    await asyncio.to_thread(first._client._thread.join)
 
     models = (await service.client.get("/v1/models")).json()
     ready = (await service.client.get("/readyz", params={"model": "m"})).json()
@@ -275,7 +275,7 @@ async def test_death_while_it_loads_is_a_failed_load(isolated):
     assert answer.status_code == 503
     error = answer.json()["error"]
     assert error["code"] == "model_load_failed"
-    assert error["message"] == "m.fake: the process that loads it was ended by SIGABRT"
+    assert error["message"] == "m.fake: the process that loads it was killed by SIGABRT"
     assert "retry-after" in answer.headers
     assert (await service.client.get("/livez")).status_code == 200
 

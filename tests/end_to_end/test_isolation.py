@@ -47,8 +47,8 @@ def test_threads_are_told_by_their_kind():
     ("before", "after", "more"),
     [
         ({"uvloop": 1}, {"uvloop": 5}, {}),
-        ({"telling": 2}, {"telling": 2, "native": 1}, {"native": 1}),
-        ({"close": 1, "telling": 2}, {"telling": 2}, {"close": -1}),
+        ({"sender": 2}, {"sender": 2, "native": 1}, {"native": 1}),
+        ({"close": 1, "sender": 2}, {"sender": 2}, {"close": -1}),
     ],
 )
 def test_what_a_death_leaves_is_told_apart_from_the_executor(before, after, more):

@@ -1,16 +1,17 @@
-"""An engine in a process of its own: what native code does to it, it does to nobody else.
+"""Any backend's engine in a process of its own: a crash there does not end the service.
 
-    backend.py      here: a backend whose loads start a child and speak to it
-    engine.py       here: the engines that a load returns
-    connection.py   here: requests and calls under way, and the thread that listens to the child
-    process.py      here: the child's start and end
-    environment.py  here: what the child gets of the service's environment
-    wire.py         both: what is said, in msgpack
-    problem.py      both: errors on their way
+    backend.py      service: a backend whose loads start a child
+    engine.py       service: the engines that such a load returns
+    client.py       service: pending requests and calls, and the thread that receives
+    process.py      service: the child's start and end
+    environment.py  service: the environment variables that the child gets
+    wire.py         both: the messages, in msgpack
+    problem.py      both: errors between the processes
     channel.py      both: frames on a socket
-    row.py          both: a row of scores in shared memory, for guides
-    child.py        there: the real engine, and what it is told
-    telling.py      there: what is said, events put together and not far ahead of who listens
+    row.py          both: a row of logits in shared memory, for guides
+    child.py        child: the real engine, and the messages that it handles
+    sender.py       child: sends messages, and holds the engine back where the service is slow
 
-The child is spawned, never forked, and imports the contract and its backend's plugin alone.
+The child is spawned, not forked: fork would copy a process full of threads. It imports the
+contract and its backend's plugin, and neither the service nor the other backends.
 """

@@ -1,4 +1,4 @@
-"""`python -m pilotlight_isolation CONNECTION ROW SERVICE MODEL`; see `child.main`."""
+"""`python -m pilotlight_isolation SOCKET ROW SERVICE MODEL`; see `child.main`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A backend whose engines have processes of their own."""
+"""A backend whose engines run in processes of their own."""
 
 import importlib.metadata
 import logging
@@ -12,17 +12,17 @@ from pilotlight_backend.types import LoadOptions, LoadProgress, ModelFacts
 from pilotlight_isolation import wire
 from pilotlight_isolation.engine import ENGINES, IsolatedBase
 from pilotlight_isolation.problem import rebuild
-from pilotlight_isolation.process import Process
+from pilotlight_isolation.process import EngineProcess
 
 _BEAT = 1.0
-"""Seconds after which a load that says nothing reports again: who gave it up wants to say so."""
+"""Seconds after which a silent load repeats its last progress: a caller can cancel only there."""
 
 
 class IsolatedBackend:
-    """Another backend; each model that it loads is in a process that it starts for it."""
+    """Wraps a backend: each load starts a process, and the engine runs there."""
 
     def __init__(self, backend: Backend, plugin: str | None = None) -> None:
-        """*plugin* is the module with the hook; by default that of *backend*'s entry point."""
+        """*plugin* is the module with the hook; the default is that of *backend*'s entry point."""
         self._backend = backend
         self._plugin = plugin
 
@@ -32,7 +32,7 @@ class IsolatedBackend:
         return self._backend.name
 
     def probe(self, path: Path) -> ModelFacts | None:
-        """Return what the files at *path* say; read here, for it needs no native library."""
+        """Return what the files at *path* say; runs here, since it needs no native library."""
         return self._backend.probe(path)
 
     def embedded(self) -> Path | None:
@@ -47,47 +47,47 @@ class IsolatedBackend:
     ) -> IsolatedBase:
         """Start a process and load the model there; see `Backend.load`.
 
-        Whatever ends the load ends the process with it.
+        A load that fails or is cancelled ends the process too.
         """
         plugin = self._plugin or _plugin_of(self.name)
         name = facts.path.name
-        process = Process(name)
+        process = EngineProcess(name)
         try:
-            process.tell(wire.Load(plugin, facts, options, logging.getLogger().level))
-            loaded = _listen(process, progress, LoadProgress("read", 0, facts.size_bytes))
+            process.send(wire.Load(plugin, facts, options, logging.getLogger().level))
+            loaded = _await_load(process, progress, LoadProgress("read", 0, facts.size_bytes))
         except BaseException:
             process.kill()
-            process.end()
+            process.reap()
             raise
         if loaded is None:
-            raise LoadFailed(f"{name}: the process that loads it {process.end()}")
+            raise LoadFailed(f"{name}: the process that loads it {process.reap()}")
         return ENGINES[loaded.kind](process, name, loaded)
 
 
-def _listen(
-    process: Process, progress: Callable[[LoadProgress], None], last: LoadProgress
+def _await_load(
+    process: EngineProcess, progress: Callable[[LoadProgress], None], last: LoadProgress
 ) -> wire.Loaded | None:
-    """Pass the reports on until the model is loaded; None where the process ends before.
+    """Report progress until the model is loaded; return None where the process ends before.
 
-    *last* is what to report while it says nothing, from its start on: it may hang before it loads.
+    *last* is reported while the process is silent: it may hang before it begins to load.
     """
-    while (words := process.hear(_BEAT)) is not None:
-        for word in words:
-            match word:
+    while (messages := process.receive(_BEAT)) is not None:
+        for message in messages:
+            match message:
                 case wire.Progressed():
-                    last = word.progress
+                    last = message.progress
                     progress(last)
                 case wire.NotLoaded():
-                    raise rebuild(word.problem)
+                    raise rebuild(message.problem)
                 case wire.Loaded():
-                    return word
-        if not words:
+                    return message
+        if not messages:
             progress(last)
     return None
 
 
 def _plugin_of(name: str) -> str:
-    """Return the module that the entry point *name* names."""
+    """Return the plugin module of the entry point *name*."""
     for found in importlib.metadata.entry_points(group=PROJECT, name=name):
         return found.module
-    raise LoadFailed(f"the backend {name!r} has no entry point, so no process can load it")
+    raise LoadFailed(f"the backend {name!r} has no entry point, which isolation needs")

@@ -1,4 +1,4 @@
-"""Frames on a socket: each is its length, four bytes, and so many bytes."""
+"""Frames on a socket: a length in four bytes, little-endian, then that many bytes."""
 
 import socket
 import struct
@@ -8,72 +8,72 @@ from contextlib import suppress
 _LENGTH = struct.Struct("<I")
 _PIECE = 1 << 16
 MAX_FRAME = 1 << 29
-"""Bytes of a frame. The longest that there are, a text to tokenise and a vocabulary, are far below;
-a process whose memory is no more its own may announce four gigabytes, which would be waited for."""
+"""Bytes. The longest frames, a text to tokenize and a vocabulary, are far below. A process with
+corrupted memory may announce four gigabytes, and the service would wait for them."""
 
 
 class FrameTooLong(Exception):
-    """The other side announces a frame that it cannot mean."""
+    """The other side announces a frame longer than `MAX_FRAME`."""
 
 
-def framed(frame: bytes) -> bytes:
-    """Return *frame* as it is sent."""
+def encode_frame(frame: bytes) -> bytes:
+    """Return *frame* behind its length."""
     return _LENGTH.pack(len(frame)) + frame
 
 
-class Frames:
-    """Cuts what comes from a socket into frames."""
+class FrameDecoder:
+    """Cuts the bytes from a socket into frames."""
 
     def __init__(self) -> None:
-        self._held = bytearray()
+        self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take *data*; return the frames that are whole now. Raises `FrameTooLong`."""
-        self._held += data
+        """Add *data* and return the frames that are complete now. Raises `FrameTooLong`."""
+        self._buffer += data
         frames = []
         start = 0
-        while (begin := start + _LENGTH.size) <= len(self._held):
-            (length,) = _LENGTH.unpack_from(self._held, start)
+        while (begin := start + _LENGTH.size) <= len(self._buffer):
+            (length,) = _LENGTH.unpack_from(self._buffer, start)
             if length > MAX_FRAME:
-                raise FrameTooLong(f"a frame of {length} bytes, {MAX_FRAME} are the most")
-            if begin + length > len(self._held):
+                raise FrameTooLong(f"a frame of {length} bytes; at most {MAX_FRAME} are allowed")
+            if begin + length > len(self._buffer):
                 break
-            frames.append(bytes(self._held[begin : begin + length]))
+            frames.append(bytes(self._buffer[begin : begin + length]))
             start = begin + length
-        del self._held[:start]
+        del self._buffer[:start]
         return frames
 
 
 class Outbox:
-    """Sends frames and never waits: what the socket does not take at once, a thread sends.
+    """Sends frames without waiting: a thread sends what the socket does not take at once.
 
-    The event loop sends here, and the other side may hang.
+    The event loop sends through it, and the other side may hang.
     """
 
     def __init__(self, connection: socket.socket, name: str) -> None:
-        """*name* is the thread's, which is not there until it is needed."""
+        """*name* is the thread's, which starts when the socket is full for the first time."""
         self._connection = connection
         self._name = name
         self._changed = threading.Condition()
-        self._left = bytearray()
+        self._unsent = bytearray()
         self._closed = False
         self._thread: threading.Thread | None = None
 
     def send(self, frame: bytes) -> None:
-        """Send *frame* behind those that were sent before; into the void where nobody reads."""
-        data = framed(frame)
+        """Send *frame* after the earlier ones; drop it where the other side has closed."""
+        data = encode_frame(frame)
         with self._changed:
             if self._closed:
                 return
-            if not self._left:
+            if not self._unsent:
                 data = data[self._send_now(data) :]
             if data:
-                self._left += data
+                self._unsent += data
                 self._changed.notify()
                 self._start()
 
     def close(self) -> None:
-        """Send no more; the thread has ended then. The socket is shut down."""
+        """Shut the socket down, drop what is not sent, and wait for the thread to end."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -87,7 +87,7 @@ class Outbox:
             return self._connection.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return 0
-        except OSError:  # who reads learns that the other side has gone
+        except OSError:  # the reader learns that the other side has closed
             return len(data)
 
     def _start(self) -> None:
@@ -102,9 +102,9 @@ class Outbox:
             except OSError:
                 return
             with self._changed:
-                del self._left[:sent]
+                del self._unsent[:sent]
 
     def _next(self) -> bytes | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._left or self._closed)
-            return None if self._closed else bytes(self._left[:_PIECE])
+            self._changed.wait_for(lambda: self._unsent or self._closed)
+            return None if self._closed else bytes(self._unsent[:_PIECE])

@@ -1,4 +1,4 @@
-"""The other process: an engine, and what it is told to do."""
+"""The child process: the real engine, and the messages that it handles."""
 
 import fcntl
 import importlib
@@ -38,10 +38,10 @@ from pilotlight_backend.types import (
     ModelFacts,
 )
 from pilotlight_isolation import wire
-from pilotlight_isolation.channel import Frames
+from pilotlight_isolation.channel import FrameDecoder
 from pilotlight_isolation.problem import describe
 from pilotlight_isolation.row import Row
-from pilotlight_isolation.telling import Telling
+from pilotlight_isolation.sender import Sender
 
 if TYPE_CHECKING:
     from pilotlight_backend.logits import Logits
@@ -49,43 +49,44 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pilotlight.isolation")
 
 _READ = 1 << 18
-_GONE: Any = object()
+_ABSENT: Any = object()
 _CALLERS = 4
-"""Threads for calls: a text is tokenised while another one is, or while a prompt is baked."""
+"""Threads for calls: texts are tokenized side by side, and while a prompt is baked."""
 
 
 def main(connection: int, row: int, service: int) -> None:
-    """Serve the descriptors that were inherited; never returns.
+    """Serve the inherited descriptors; never returns.
 
-    *service* is a pipe that ends with the service. What is sent to every process of a container
-    when it is stopped is the service's to answer: it ends this one when its streams have ended.
+    *service* is a pipe that the service holds open as long as it lives. SIGTERM and SIGINT are
+    ignored: a container that stops sends them to every process, and the service closes this one
+    once its streams have ended.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    _end_with(service)
-    threading.excepthook = _thread_ended
+    _exit_with(service)
+    threading.excepthook = _log_thread_exception
     try:
         Child(socket.socket(fileno=connection), Row(row)).run()
     except Exception:
-        handler = logging.StreamHandler()  # it goes to standard error, which is read
-        handler.setFormatter(Tracing())
+        handler = logging.StreamHandler()  # standard error, which the service logs
+        handler.setFormatter(RedactingFormatter())
         logging.getLogger().handlers = [handler]
-        logger.exception("the engine's process fails")
+        logger.exception("the engine's process failed")
         os._exit(1)
-    os._exit(0)  # at once: what native libraries do at an orderly exit helps nobody any more
+    os._exit(0)  # skips the exit handlers of native libraries: the memory is freed anyway
 
 
-def _thread_ended(args: threading.ExceptHookArgs) -> None:
-    """Log what ended a thread: Python would write out what it says."""
+def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
+    """Log the exception without its message, which Python's own hook would print."""
     if args.exc_value is not None:
-        logger.error("a thread has ended", exc_info=args.exc_value)
+        logger.error("a thread ended with an exception", exc_info=args.exc_value)
 
 
-def _end_with(service: int) -> None:
-    """Have the kernel end this process, whatever hangs in it, when *service* is closed there.
+def _exit_with(service: int) -> None:
+    """Have the kernel end this process, even one that hangs, when the service closes *service*.
 
-    SIGIO ends a process that does not care for it. Linux's PR_SET_PDEATHSIG would do so when the
-    thread ends that started this process, which need not live as long as the service.
+    SIGIO's default action ends a process. Linux's PR_SET_PDEATHSIG would fire when the thread that
+    started this process ends, which may be long before the service does (prctl(2)).
     """
     fcntl.fcntl(service, fcntl.F_SETOWN, os.getpid())
     flags = fcntl.fcntl(service, fcntl.F_GETFL)
@@ -93,137 +94,139 @@ def _end_with(service: int) -> None:
 
 
 class Child:
-    """Takes orders until it is told to close, or nobody is there to give any."""
+    """Handles messages until the service closes the engine or the connection."""
 
     def __init__(self, connection: socket.socket, row: Row) -> None:
         self._connection = connection
-        self._telling = Telling(connection, self._snapshot)
-        self._asking = Asking(self._telling, row)
+        self._sender = Sender(connection, self._snapshot)
+        self._guides = GuideCalls(self._sender, row)
         self._calls = ThreadPoolExecutor(_CALLERS, thread_name_prefix="call")
         self._engine: BaseEngine
         self._lock = threading.Lock()
         self._tickets: dict[int, Ticket | None] = {}
-        """Of the requests under way; None for a moment, until the engine has given one."""
+        """Of the running requests; None until `submit` has returned the ticket."""
         self._requests = 0
         self._last: wire.Snapshot | None = None
-        """For a moment in which the engine cannot say how it is."""
+        """The latest snapshot, for when `stats` raises."""
 
     def run(self) -> None:
         """Serve until the service closes the connection."""
-        frames = Frames()
+        frames = FrameDecoder()
         while data := self._connection.recv(_READ):
             for frame in frames.feed(data):
-                self._obey(wire.decode_order(frame))
+                self._handle(wire.decode_to_child(frame))
 
-    def _obey(self, order: wire.Order) -> None:
-        """Do what *order* says; what goes wrong there is its own, and no other request's."""
+    def _handle(self, message: wire.ToChild) -> None:
+        """Handle *message*; an exception is logged and concerns no other message."""
         try:
-            self._do(order)
+            self._dispatch(message)
         except Exception:
-            logger.exception("an order fails: %s", type(order).__name__)
+            logger.exception("the message %s failed", type(message).__name__)
 
-    def _do(self, order: wire.Order) -> None:
-        match order:
-            case wire.Heard():
-                self._telling.heard(order.count)
+    def _dispatch(self, message: wire.ToChild) -> None:
+        match message:
+            case wire.Delivered():
+                self._sender.delivered(message.count)
             case wire.Restricted():
-                self._asking.answers.put(order.done)
+                self._guides.replies.put(message.done)
             case wire.Submit() | wire.Embed():
-                self._submit(order)
+                self._submit(message)
             case wire.Cancel():
-                self._cancel(order.id)
-            case wire.Look():
-                self._telling.say(wire.Looked(self._snapshot()))
+                self._cancel(message.id)
+            case wire.GetStats():
+                self._sender.send(wire.Stats(self._snapshot()))
             case wire.Load():
-                self._load(order)
+                self._load(message)
             case wire.Close():
-                # Not here: an engine may wait to be heard, or for a guide, before it closes.
+                # Not on this thread: an engine may wait for a listener or a guide before it closes.
                 threading.Thread(target=self._close, name="close").start()
             case _:
-                self._calls.submit(self._answer, order)
+                self._calls.submit(self._call, message)
 
     # ── loading ────────────────────────────────────────────────────────────────────────────────
 
-    def _load(self, order: wire.Load) -> None:
-        logging.getLogger().setLevel(order.log_level)
-        logging.getLogger().addHandler(LogToService(self._telling))
+    def _load(self, message: wire.Load) -> None:
+        logging.getLogger().setLevel(message.log_level)
+        logging.getLogger().addHandler(LogToService(self._sender))
         try:
-            engine = _backend_of(order.plugin).load(order.facts, order.options, self._progressed)
+            engine = _backend_of(message.plugin).load(
+                message.facts, message.options, self._progressed
+            )
             facts = _with_vocabulary_size(engine)
             self._engine = engine
             loaded = wire.Loaded(facts, _kind_of(engine), self._snapshot())
         except BackendError as error:
-            self._telling.say(wire.NotLoaded(describe(error)))
+            self._sender.send(wire.NotLoaded(describe(error)))
             return
         except Exception as error:
-            logger.exception("the load fails: %s", error)  # noqa: TRY401 - a trace leaves the words out
-            failure = LoadFailed(f"{order.facts.path.name}: it cannot be loaded; the log says why")
-            self._telling.say(wire.NotLoaded(describe(failure)))
+            logger.exception("loading failed: %s", error)  # noqa: TRY401 - the traceback omits the message
+            failure = LoadFailed(f"{message.facts.path.name}: loading failed, see the log")
+            self._sender.send(wire.NotLoaded(describe(failure)))
             return
-        self._telling.say(loaded)
+        self._sender.send(loaded)
 
     def _progressed(self, progress: LoadProgress) -> None:
-        self._telling.say(wire.Progressed(progress))
+        self._sender.send(wire.Progressed(progress))
 
     def _close(self) -> None:
         try:
             self._engine.close()
         except Exception:
-            logger.exception("closing the engine fails")
-        self._telling.finish()
+            logger.exception("closing the engine failed")
+        self._sender.finish()
         os._exit(0)
 
     def _snapshot(self) -> wire.Snapshot:
-        # Counted first: a request that comes between the two is then counted twice, for a moment,
-        # and not missed.
+        # Read before the statistics: a request that arrives between the two is counted twice for a
+        # moment. The other way round it would be missed.
         requests = self._requests
         try:
             self._last = wire.Snapshot(self._engine.stats(), requests)
         except Exception:
             if self._last is None:
                 raise
-            logger.exception("the engine does not say how it is")
+            logger.exception("the engine's stats failed")
         return self._last
 
     # ── requests ───────────────────────────────────────────────────────────────────────────────
 
-    def _submit(self, order: wire.Submit | wire.Embed) -> None:
+    def _submit(self, message: wire.Submit | wire.Embed) -> None:
         with self._lock:
-            self._tickets[order.id] = None
+            self._tickets[message.id] = None
         try:
-            ticket = self._ticket(order)
-        except Exception as error:  # whatever a backend raises ends this request alone
+            ticket = self._ticket(message)
+        except Exception as error:  # ends this request alone, whatever a backend raises
             if not isinstance(error, BackendError):
-                logger.exception("the engine fails to take a request")
+                logger.exception("the engine failed to accept a request")
                 error = InferenceFailed(f"the engine failed with {type(error).__name__}")
-            if self._ended(order.id):
-                self._telling.tell(order.id, Failed(error))
+            if self._ended(message.id):
+                self._sender.emit(message.id, Failed(error))
             return
         finally:
             self._requests += 1
         with self._lock:
-            if order.id in self._tickets:  # else it has ended already
-                self._tickets[order.id] = ticket
+            if message.id in self._tickets:  # otherwise the request has ended already
+                self._tickets[message.id] = ticket
 
-    def _ticket(self, order: wire.Submit | wire.Embed) -> Ticket:
-        emit = partial(self._emit, order.id)
-        if isinstance(order, wire.Embed):
-            return cast("EmbeddingEngine", self._engine).embed(order.inputs, emit)
-        request = order.request
-        if order.guided:
-            request = replace(request, guide=GuideElsewhere(order.id, self._asking))
+    def _ticket(self, message: wire.Submit | wire.Embed) -> Ticket:
+        emit = partial(self._emit, message.id)
+        if isinstance(message, wire.Embed):
+            return cast("EmbeddingEngine", self._engine).embed(message.inputs, emit)
+        request = message.request
+        if message.guided:
+            request = replace(request, guide=RemoteGuide(message.id, self._guides))
         return cast("Engine", self._engine).submit(request, emit)
 
     def _emit(self, number: int, event: EngineEvent | EmbedEvent) -> None:
-        """Run on the engine's thread."""
+        """Pass an event on; runs on the engine's thread."""
         if isinstance(event, Finish | Failed) and not self._ended(number):
-            return  # it was told already that it has ended
-        self._telling.tell(number, wire.Vector.of(event) if isinstance(event, Embedded) else event)
+            return  # its end was emitted already
+        self._sender.emit(number, wire.Vector.of(event) if isinstance(event, Embedded) else event)
 
     def _ended(self, number: int) -> bool:
-        """Forget a request; returns whether it was under way until now."""
+        """Forget a request; return whether it was running until now."""
         with self._lock:
-            return self._tickets.pop(number, _GONE) is not _GONE
+            return self._tickets.pop(number, _ABSENT) is not _ABSENT
 
     def _cancel(self, number: int) -> None:
         with self._lock:
@@ -233,15 +236,15 @@ class Child:
 
     # ── calls ──────────────────────────────────────────────────────────────────────────────────
 
-    def _answer(self, call: wire.Call) -> None:
+    def _call(self, call: wire.Call) -> None:
         try:
-            self._telling.say(wire.Answered(call.id, self._value(call)))
-        except Exception as error:  # whatever a backend raises is the caller's
+            self._sender.send(wire.Returned(call.id, self._result(call)))
+        except Exception as error:  # goes to the caller, whatever a backend raises
             if not isinstance(error, BackendError | OSError):
                 logger.exception("a call failed")
-            self._telling.say(wire.NotAnswered(call.id, describe(error)))
+            self._sender.send(wire.Raised(call.id, describe(error)))
 
-    def _value(self, call: wire.Call) -> list[int] | int | Vocabulary:
+    def _result(self, call: wire.Call) -> list[int] | int | Vocabulary:
         match call:
             case wire.Tokenize():
                 text, special = _text(call.text), call.special
@@ -251,76 +254,76 @@ class Child:
                 return engine.tokenize(text, special=special, verbatim=call.verbatim)
             case wire.TokenizeInput():
                 return cast("EmbeddingEngine", self._engine).tokenize_input(_text(call.text))
-            case wire.ReadVocabulary():
+            case wire.GetVocabulary():
                 return cast("Engine", self._engine).vocabulary()
             case wire.Bake():
                 return cast("BakingEngine", self._engine).bake(call.prompt, call.baked)
 
 
-class Asking:
-    """Asks the service what a guide says; one engine's thread at a time."""
+class GuideCalls:
+    """Calls guides in the service; one of the engine's threads at a time."""
 
-    def __init__(self, telling: Telling, row: Row) -> None:
-        self.answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._telling = telling
+    def __init__(self, sender: Sender, row: Row) -> None:
+        self.replies: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._sender = sender
         self._row = row
         self._lock = threading.Lock()
 
     def restrict(self, request: int, logits: "Logits") -> None:
-        """Have *logits* restricted, in place."""
+        """Have the service restrict *logits*, in place."""
         with self._lock:
-            row = self._row.scores(logits.size)
+            row = self._row.logits(logits.size)
             row[:] = logits
-            self._telling.ask(wire.Restrict(request, logits.size))
-            if not self.answers.get():
-                raise GuideGone("it has failed in the service, which logs why")
+            self._sender.send_now(wire.Restrict(request, logits.size))
+            if not self.replies.get():
+                raise RemoteGuideFailed("the guide failed in the service; see its log")
             logits[:] = row
 
     def accepted(self, request: int, token: int) -> None:
-        """Have the guide be told *token*; what it raises ends the request in the service."""
-        self._telling.tell(request, wire.Accepted(token))
+        """Have the guide accept *token*; an exception there ends the request in the service."""
+        self._sender.emit(request, wire.Accepted(token))
 
 
-class GuideGone(Exception):
-    """A guide failed where it is, or its request has ended there."""
+class RemoteGuideFailed(Exception):
+    """A guide failed in the service, or its request has ended there."""
 
 
-class GuideElsewhere:
-    """A request's guide, which is in the service."""
+class RemoteGuide:
+    """Stands for a request's guide, which runs in the service."""
 
-    def __init__(self, request: int, asking: Asking) -> None:
+    def __init__(self, request: int, guides: GuideCalls) -> None:
         self._request = request
-        self._asking = asking
+        self._guides = guides
 
     def restrict(self, logits: "Logits") -> None:
-        """Have every token refused that may not come next."""
-        self._asking.restrict(self._request, logits)
+        """Restrict *logits*; see `Guide`."""
+        self._guides.restrict(self._request, logits)
 
     def accept(self, token: int) -> None:
-        """Pass on the token that was chosen."""
-        self._asking.accepted(self._request, token)
+        """Accept *token*; see `Guide`."""
+        self._guides.accepted(self._request, token)
 
 
-class Tracing(logging.Formatter):
-    """Writes a record with an exception's frames, and not with what it says."""
+class RedactingFormatter(logging.Formatter):
+    """Formats a record with an exception's class and frames, without its message."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name and method
-        """Return the class and the frames of the exception in *ei*."""
+        """Return the exception's class and frames."""
         return "" if ei[1] is None else trace(ei[1])
 
 
 class LogToService(logging.Handler):
-    """Sends what is logged to the service's log."""
+    """Sends log records to the service's log."""
 
-    def __init__(self, telling: Telling) -> None:
+    def __init__(self, sender: Sender) -> None:
         super().__init__()
-        self._telling = telling
-        self.setFormatter(Tracing())
+        self._sender = sender
+        self.setFormatter(RedactingFormatter())
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send *record*, its traceback too."""
+        """Send *record* with its traceback."""
         message = self.format(record).encode("utf-8", "replace").decode()
-        self._telling.say(wire.Logged(record.name, record.levelno, message))
+        self._sender.send(wire.Logged(record.name, record.levelno, message))
 
 
 def _backend_of(plugin: str) -> Backend:
@@ -332,7 +335,7 @@ def _backend_of(plugin: str) -> Backend:
 
 
 def _with_vocabulary_size(engine: BaseEngine) -> ModelFacts:
-    """Return the engine's facts; the service refuses unknown tokens itself, and needs the size."""
+    """Return the facts with the vocabulary's size: the service refuses unknown tokens by it."""
     if engine.facts.vocabulary_size or not isinstance(engine, Engine):
         return engine.facts
     return replace(engine.facts, vocabulary_size=len(engine.vocabulary().pieces))

@@ -1,4 +1,4 @@
-"""Engines whose work is done in another process."""
+"""Engines that run in another process."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,24 +17,24 @@ from pilotlight_backend.types import (
 from pilotlight_backend.validation import check_inputs, check_request
 from pilotlight_backend.verbatim import Span
 from pilotlight_isolation import wire
-from pilotlight_isolation.connection import Connection
-from pilotlight_isolation.process import Process
+from pilotlight_isolation.client import EngineClient
+from pilotlight_isolation.process import EngineProcess
 
 _ANY_TOKEN = 2**31
-"""A vocabulary's size where the engine does not say it; it refuses unknown tokens itself then."""
+"""The vocabulary's size where the engine reports none: then it refuses unknown tokens itself."""
 
 
 def _tokens_in(data: bytes) -> int:
-    """Estimate how many tokens a text comes to; about four bytes are one."""
+    """Estimate the tokens of a text: about four bytes each."""
     return len(data) // 4
 
 
 class IsolatedBase:
-    """What both kinds have. `submit` and `stats` never wait, and everything else may."""
+    """What all kinds share. `submit`, `embed` and `stats` never wait for the process."""
 
-    def __init__(self, process: Process, name: str, loaded: wire.Loaded) -> None:
+    def __init__(self, process: EngineProcess, name: str, loaded: wire.Loaded) -> None:
         self._facts = loaded.facts
-        self._connection = Connection(process, name, loaded.snapshot)
+        self._client = EngineClient(process, name, loaded.snapshot)
         self._vocabulary_size = loaded.facts.vocabulary_size or _ANY_TOKEN
 
     @property
@@ -44,28 +44,28 @@ class IsolatedBase:
 
     @property
     def pid(self) -> int:
-        """The number of the process that does the work."""
-        return self._connection.pid
+        """The id of the engine's process."""
+        return self._client.pid
 
     def tokenize(self, text: str, *, special: bool, verbatim: Sequence[Span] = ()) -> list[int]:
         """Return the token ids of *text*; see `BaseEngine.tokenize`."""
         data = text.encode("utf-8", "surrogatepass")
-        ids: list[int] = self._connection.call(
+        ids: list[int] = self._client.call(
             lambda number: wire.Tokenize(number, data, special, tuple(verbatim)), _tokens_in(data)
         )
         return ids
 
     def stats(self) -> EngineStats:
         """Return a snapshot."""
-        return self._connection.stats()
+        return self._client.stats()
 
     def close(self) -> None:
-        """End every request, and the process with all its memory."""
-        self._connection.close()
+        """End every request and the process, which frees all its memory."""
+        self._client.close()
 
     def kill(self, reason: str) -> None:
-        """End the process at once; its requests end with `InferenceFailed`, for *reason*."""
-        self._connection.kill(reason)
+        """Kill the process; its requests end with `InferenceFailed(reason)`."""
+        self._client.kill(reason)
 
 
 class IsolatedEngine(IsolatedBase):
@@ -73,13 +73,13 @@ class IsolatedEngine(IsolatedBase):
 
     def vocabulary(self) -> Vocabulary:
         """Return every token."""
-        vocabulary: Vocabulary = self._connection.call(wire.ReadVocabulary)
+        vocabulary: Vocabulary = self._client.call(wire.GetVocabulary)
         return vocabulary
 
     def submit(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Ticket:
-        """Queue *request*; *emit* and the guide are called on the connection's thread.
+        """Queue *request*; *emit* and the guide are called on the client's thread.
 
-        What the engine refuses beyond what every backend does is told in a `Failed`.
+        A refusal that `check_request` does not cover arrives as a `Failed`.
         """
         check_request(
             request,
@@ -89,7 +89,7 @@ class IsolatedEngine(IsolatedBase):
         )
         guide = request.guide
         sent = replace(request, guide=None)
-        return self._connection.submit(
+        return self._client.submit(
             lambda number: wire.Submit(number, sent, guide is not None), emit, guide
         )
 
@@ -99,9 +99,7 @@ class IsolatedBakingEngine(IsolatedEngine):
 
     def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:
         """Evaluate *prompt* and write its state; see `BakingEngine.bake`."""
-        count: int = self._connection.call(
-            lambda number: wire.Bake(number, prompt, baked), len(prompt)
-        )
+        count: int = self._client.call(lambda number: wire.Bake(number, prompt, baked), len(prompt))
         return count
 
 
@@ -111,20 +109,20 @@ class IsolatedEmbeddingEngine(IsolatedBase):
     def tokenize_input(self, text: str) -> list[int]:
         """Return the token ids of *text* as an input."""
         data = text.encode("utf-8", "surrogatepass")
-        ids: list[int] = self._connection.call(
+        ids: list[int] = self._client.call(
             lambda number: wire.TokenizeInput(number, data), _tokens_in(data)
         )
         return ids
 
     def embed(self, inputs: Sequence[Sequence[int]], emit: Callable[[EmbedEvent], None]) -> Ticket:
-        """Queue *inputs*; *emit* is called on the connection's thread."""
+        """Queue *inputs*; *emit* is called on the client's thread."""
         check_inputs(
             inputs,
             context_length=self._facts.context_length,
             vocabulary_size=self._vocabulary_size,
         )
         sent = tuple(map(tuple, inputs))
-        return self._connection.submit(lambda number: wire.Embed(number, sent), emit)
+        return self._client.submit(lambda number: wire.Embed(number, sent), emit)
 
 
 ENGINES: dict[wire.Kind, type[IsolatedBase]] = {

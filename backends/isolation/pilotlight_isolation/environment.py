@@ -1,7 +1,7 @@
-"""What an engine's process is given of the service's environment.
+"""Which of the service's environment variables an engine's process gets.
 
-It reads model files in native code, so it is the process that a hostile file takes over: what it
-does not have, it cannot give away. A list of what it may have, for nobody can list every secret.
+It reads model files in native code, so it is the process that a hostile file takes over; a secret
+that it does not have cannot leak. This is a list of what is allowed: secrets cannot be listed.
 """
 
 import os
@@ -12,9 +12,9 @@ from collections.abc import Mapping
 _NAMES = frozenset(
     {
         *("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LANGUAGE"),
-        # Shared libraries: the loader's own, and allocators that an image preloads.
+        # Shared libraries: the dynamic loader's variables, and allocators that an image preloads.
         *("LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "GLIBC_TUNABLES"),
-        # Where GPU drivers keep the kernels that they compile.
+        # GPU drivers keep compiled kernels there.
         "XDG_CACHE_HOME",
         *("CUBLAS_WORKSPACE_CONFIG", "ONEAPI_DEVICE_SELECTOR", "OCL_ICD_VENDORS"),
     }
@@ -32,14 +32,14 @@ _PREFIXES = (
     *("SYCL_", "ZE_", "UR_", "VK_", "VULKAN_", "MESA_", "OPENVINO_"),
 )
 _SECRET = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
-"""Names that no prefix lets through: llama.cpp's tools read `LLAMA_API_KEY`, for one."""
+"""Names that no prefix allows: llama.cpp's tools read `LLAMA_API_KEY`, for one."""
 
 
 def child_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return what of *environ* an engine's process gets, and where it imports from."""
-    given = {name: value for name, value in environ.items() if _may_have(name)}
-    return {**given, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    """Return the variables of *environ* that an engine's process gets, and its `PYTHONPATH`."""
+    allowed = {name: value for name, value in environ.items() if _allowed(name)}
+    return {**allowed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
-def _may_have(name: str) -> bool:
+def _allowed(name: str) -> bool:
     return name in _NAMES or (name.startswith(_PREFIXES) and not _SECRET.search(name))

@@ -1,4 +1,4 @@
-"""Errors on their way from a process to another: the contract's own stay what they are."""
+"""Errors between the processes: the contract's arrive with the class and values they left with."""
 
 from pathlib import Path
 
@@ -16,45 +16,45 @@ from pilotlight_backend.errors import (
 
 
 class Problem(Struct, frozen=True):
-    """An error: its class's name in the contract, and what that is made with."""
+    """An error: its class's name in the contract, and the arguments of its constructor."""
 
     kind: str
-    made_with: tuple[int | str | None, ...]
+    arguments: tuple[int | str | None, ...]
 
 
 def describe(error: Exception) -> Problem:
-    """Return *error* in a form that can be sent; of a class nobody knows, the nearest that is."""
+    """Return *error* in a form that can be sent; a backend's own class becomes its nearest base."""
     match error:
         case ModelFileInvalid():
-            made_with: tuple[int | str | None, ...] = (str(error.path), error.reason)
+            arguments: tuple[int | str | None, ...] = (str(error.path), error.reason)
         case InsufficientMemory():
-            made_with = (error.required, error.available, error.remedy)
+            arguments = (error.required, error.available, error.remedy)
         case ContextLengthExceeded():
-            made_with = (error.prompt_tokens, error.context_length)
+            arguments = (error.prompt_tokens, error.context_length)
         case InvalidParameter():
-            made_with = (error.param, str(error))
+            arguments = (error.param, str(error))
         case OSError():
             return Problem("OSError", (error.errno, error.strerror, _name(error.filename)))
         case BackendError():
-            made_with = (str(error),)
+            arguments = (str(error),)
         case _:
-            # Not what it says: that may quote a prompt.
+            # Without its message, which may quote a prompt.
             return Problem(
                 InferenceFailed.__name__, (f"the engine failed with {type(error).__name__}",)
             )
-    return Problem(_known(type(error)), made_with)
+    return Problem(_known(type(error)), arguments)
 
 
 def rebuild(problem: Problem) -> Exception:
     """Return the error that *problem* describes."""
     if problem.kind == "OSError":
-        return OSError(*problem.made_with)
+        return OSError(*problem.arguments)
     kind = getattr(errors, problem.kind)
     if issubclass(kind, ModelFileInvalid):
-        path, reason = problem.made_with
+        path, reason = problem.arguments
         made: Exception = kind(Path(str(path)), str(reason))
     else:
-        made = kind(*problem.made_with)
+        made = kind(*problem.arguments)
     return made
 
 

@@ -1,4 +1,4 @@
-"""The process of an engine: how it is started, heard, and ended."""
+"""The child process of an engine: its start, its output and its end."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from pilotlight_isolation import wire
-from pilotlight_isolation.channel import Frames, Outbox
+from pilotlight_isolation.channel import FrameDecoder, Outbox
 from pilotlight_isolation.environment import child_environment
 from pilotlight_isolation.row import Row, open_row
 
@@ -19,32 +19,32 @@ logger = logging.getLogger("pilotlight.isolation")
 
 _READ = 1 << 18
 _LONGEST_LINE = 1 << 16
-"""Bytes of a line that it writes; a longer one is logged in pieces, for it may never end."""
-_LAST_SECONDS = 5.0
-"""What a process may take to end whose socket is closed."""
+"""Bytes of a line of output; a longer one is logged in pieces, since it may never end."""
+_EXIT_SECONDS = 5.0
+"""How long a process may take to exit once its socket is closed."""
 
 
-class Process:
-    """A child, and what leads to it. Heard by one thread at a time, told things by any."""
+class EngineProcess:
+    """A child process with its pipes. Any thread may `send`; one thread at a time may `receive`."""
 
     def __init__(self, name: str) -> None:
-        """Start it; *name* is the model's, for the log.
+        """Start the process; *name* is the model's, for the log.
 
-        It gets a session of its own, so that what is meant for the service's group, Ctrl-C and a
-        shell's kill, does not reach it: it ends when its streams have.
+        It gets a session of its own, so that signals to the service's process group, such as
+        Ctrl-C's, do not reach it: the service closes it once its streams have ended.
         """
         self._name = name
         self._socket, theirs = socket.socketpair()
-        # Its other end is the child's. Nobody writes: that this one closes, however the service
-        # ends, is what the child is signalled by the kernel.
+        # The child inherits the read end, and nothing is ever written. However the service ends,
+        # the kernel closes the write end and signals the child.
         theirs_alive, self._alive = os.pipe()
         row = open_row()
         self.row = Row(row)
         given = (theirs.fileno(), row, theirs_alive)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                # -P: the working directory is nowhere to import from.
-                # The name is for who looks at the processes.
+                # -P: do not import from the working directory.
+                # The name shows in `ps`.
                 [
                     *(sys.executable, "-P", "-m", "pilotlight_isolation"),
                     *(*map(str, given), name),
@@ -66,7 +66,7 @@ class Process:
             os.close(theirs_alive)
         assert self._process.stdout  # noqa: S101 - a pipe was asked for
         self._output = self._process.stdout
-        self._frames = Frames()
+        self._frames = FrameDecoder()
         self._line = bytearray()
         self._outbox = Outbox(self._socket, f"to {name}")
         self._selector = selectors.DefaultSelector()
@@ -75,20 +75,20 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         return self._process.pid
 
-    def tell(self, order: wire.Order) -> None:
-        """Send *order*; never waits."""
-        self._outbox.send(wire.encode(order))
+    def send(self, message: wire.ToChild) -> None:
+        """Send *message*; never waits."""
+        self._outbox.send(wire.encode(message))
 
-    def hear(self, seconds: float | None = None) -> Sequence[wire.Word] | None:
-        """Return what it says next; nothing after *seconds*, and None once it says no more.
+    def receive(self, seconds: float | None = None) -> Sequence[wire.FromChild] | None:
+        """Return the next messages: none after *seconds*, and None once the process has ended.
 
-        What it logs, and what it writes, is logged here.
+        Its log records and its output go to the service's log.
         """
         ready = {key.fileobj for key, _ in self._selector.select(seconds)}
-        if self._output in ready and not self._hear_output():
+        if self._output in ready and not self._log_output():
             self._selector.unregister(self._output)
         if self._socket not in ready:
             return []
@@ -98,31 +98,31 @@ class Process:
             return None
         if not data:
             return None
-        words = [wire.decode_word(frame) for frame in self._frames.feed(data)]
-        for word in words:
-            if isinstance(word, wire.Logged):
-                log = logging.getLogger(word.logger)
-                log.log(word.level, "%s: %s", self._name, word.message)
-        return [word for word in words if not isinstance(word, wire.Logged)]
+        messages = [wire.decode_from_child(frame) for frame in self._frames.feed(data)]
+        for message in messages:
+            if isinstance(message, wire.Logged):
+                log = logging.getLogger(message.logger)
+                log.log(message.level, "%s: %s", self._name, message.message)
+        return [one for one in messages if not isinstance(one, wire.Logged)]
 
     def kill(self) -> None:
-        """End it at once; a no-op where it has ended."""
+        """Kill the process; does nothing where it has ended."""
         self._process.kill()
 
-    def end(self) -> str:
-        """Wait for its end, give back all that led to it, and return how it ended.
+    def reap(self) -> str:
+        """Wait until the process has ended, close its pipes, and return how it ended.
 
-        Called once, by who heard it.
+        Called once, by the thread that receives.
         """
         try:
-            self._process.wait(_LAST_SECONDS)
+            self._process.wait(_EXIT_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
         if self._output in {key.fileobj for key in self._selector.get_map().values()}:
             os.set_blocking(self._output.fileno(), False)  # a grandchild may hold the other end
             with suppress(BlockingIOError):
-                while self._hear_output():
+                while self._log_output():
                     pass
         self._flush()
         self._outbox.close()
@@ -131,10 +131,10 @@ class Process:
         self._output.close()
         os.close(self._alive)
         self.row.close()
-        return _how(self._process.returncode)
+        return _cause(self._process.returncode)
 
-    def _hear_output(self) -> bool:
-        """Log the lines that it wrote, and tell whether more may come."""
+    def _log_output(self) -> bool:
+        """Log the lines that the process wrote; return whether more may come."""
         data = os.read(self._output.fileno(), _READ)
         *lines, rest = (bytes(self._line) + data).split(b"\n")
         while len(rest) > _LONGEST_LINE:
@@ -154,10 +154,10 @@ class Process:
             logger.warning("%s: %s", self._name, text)
 
 
-def _how(status: int) -> str:
+def _cause(status: int) -> str:
     if status >= 0:
-        return f"ended with status {status}"
+        return f"exited with status {status}"
     try:
-        return f"was ended by {signal.Signals(-status).name}"
+        return f"was killed by {signal.Signals(-status).name}"
     except ValueError:  # a real-time signal has no name
-        return f"was ended by signal {-status}"
+        return f"was killed by signal {-status}"

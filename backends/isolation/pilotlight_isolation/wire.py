@@ -1,4 +1,4 @@
-"""What a service and an engine's process say to each other: msgpack, one frame for each struct."""
+"""The messages between the service and an engine's process: msgpack, one frame for each struct."""
 
 from array import array
 from pathlib import Path
@@ -29,7 +29,7 @@ Kind: TypeAlias = Literal["generates", "bakes", "embeds"]
 
 
 class Load(Struct, frozen=True, tag=True):
-    """Load a model; the first that is said. *plugin* is a module, *log_level* a number."""
+    """Load a model; the first message. *plugin* is a module, *log_level* one of `logging`'s."""
 
     plugin: str
     facts: ModelFacts
@@ -38,7 +38,7 @@ class Load(Struct, frozen=True, tag=True):
 
 
 class Submit(Struct, frozen=True, tag=True):
-    """Generate. A guide stays where it was made: the child asks for what it says."""
+    """Generate. A guide stays in the service: the child sends `Restrict` for each token."""
 
     id: int
     request: GenerateRequest
@@ -46,7 +46,7 @@ class Submit(Struct, frozen=True, tag=True):
 
 
 class Embed(Struct, frozen=True, tag=True):
-    """Embed."""
+    """Embed *inputs*."""
 
     id: int
     inputs: tuple[tuple[int, ...], ...]
@@ -58,20 +58,20 @@ class Cancel(Struct, frozen=True, tag=True):
     id: int
 
 
-class Heard(Struct, frozen=True, tag=True):
-    """So many events were passed on: the engine may go on."""
+class Delivered(Struct, frozen=True, tag=True):
+    """So many more events were delivered: the engine may be as far ahead again."""
 
     count: int
 
 
 class Restricted(Struct, frozen=True, tag=True):
-    """The row of scores is restricted, or the guide has failed and its request has ended."""
+    """The row of logits is restricted; with *done* false the guide failed and its request ended."""
 
     done: bool
 
 
 class Tokenize(Struct, frozen=True, tag=True):
-    """Tokenise; *text* is UTF-8 with surrogates passed, for a client may send such."""
+    """Tokenize *text*, UTF-8 that may encode lone surrogates: JSON strings can hold them."""
 
     id: int
     text: bytes
@@ -80,14 +80,14 @@ class Tokenize(Struct, frozen=True, tag=True):
 
 
 class TokenizeInput(Struct, frozen=True, tag=True):
-    """Tokenise an input to embed."""
+    """Tokenize an input to embed."""
 
     id: int
     text: bytes
 
 
-class ReadVocabulary(Struct, frozen=True, tag=True):
-    """Return every token."""
+class GetVocabulary(Struct, frozen=True, tag=True):
+    """Return the vocabulary."""
 
     id: int
 
@@ -100,48 +100,48 @@ class Bake(Struct, frozen=True, tag=True):
     baked: BakedPrompt
 
 
-class Look(Struct, frozen=True, tag=True):
-    """Tell how the engine is."""
+class GetStats(Struct, frozen=True, tag=True):
+    """Report the engine's statistics."""
 
 
 class Close(Struct, frozen=True, tag=True):
-    """Close the engine, and end."""
+    """Close the engine, then exit."""
 
 
-Order: TypeAlias = (
+ToChild: TypeAlias = (
     Load
     | Submit
     | Embed
     | Cancel
-    | Heard
+    | Delivered
     | Restricted
     | Tokenize
     | TokenizeInput
-    | ReadVocabulary
+    | GetVocabulary
     | Bake
-    | Look
+    | GetStats
     | Close
 )
-Call: TypeAlias = Tokenize | TokenizeInput | ReadVocabulary | Bake
+Call: TypeAlias = Tokenize | TokenizeInput | GetVocabulary | Bake
 
 # ── from the child ──────────────────────────────────────────────────────────────────────────────
 
 
 class Snapshot(Struct, frozen=True):
-    """How the engine is, once it had taken so many *requests*."""
+    """The engine's statistics, after it had taken *requests* requests."""
 
     stats: EngineStats
     requests: int
 
 
 class Progressed(Struct, frozen=True, tag=True):
-    """A report of the load."""
+    """Progress of the load."""
 
     progress: LoadProgress
 
 
 class Loaded(Struct, frozen=True, tag=True):
-    """The engine is there."""
+    """The model is loaded."""
 
     facts: ModelFacts
     kind: Kind
@@ -149,29 +149,29 @@ class Loaded(Struct, frozen=True, tag=True):
 
 
 class NotLoaded(Struct, frozen=True, tag=True):
-    """The load has failed."""
+    """The load failed."""
 
     problem: Problem
 
 
 class Accepted(Struct, frozen=True, gc=False, tag=True):
-    """A guided request's token was chosen: its guide is to be told."""
+    """A guided request's token was sampled: its guide has to accept it."""
 
     token: int
 
 
 class Vector(Struct, frozen=True, gc=False, tag=True):
-    """`Embedded`, with its numbers as bytes: msgspec knows no arrays."""
+    """`Embedded`, with its numbers as bytes: msgspec does not encode `array`."""
 
     data: bytes
 
     @classmethod
     def of(cls, event: Embedded) -> "Vector":
-        """Put *event* into a form that can be sent."""
+        """Return *event* in the form that msgspec encodes."""
         return cls(event.vector.tobytes())
 
     def embedded(self) -> Embedded:
-        """Return the event that it was."""
+        """Return the event in the contract's form."""
         numbers = array("f")
         numbers.frombytes(self.data)
         return Embedded(numbers)
@@ -181,35 +181,35 @@ Event: TypeAlias = Accepted | Started | Token | Vector | Finish | Failed
 
 
 class Events(Struct, frozen=True, tag=True):
-    """What happened to requests, in order, and how the engine is behind it."""
+    """Events of requests, by request id and in order, and the engine's statistics after them."""
 
     events: list[tuple[int, Event]]
     snapshot: Snapshot
 
 
 class Restrict(Struct, frozen=True, tag=True):
-    """Restrict the row of scores, of *size* numbers, with a request's guide. The engine waits."""
+    """Restrict the row of logits, *size* numbers, with a request's guide. The engine waits."""
 
     id: int
     size: int
 
 
-class Answered(Struct, frozen=True, tag=True):
-    """What a call returned: token ids, how many tokens were baked, or a vocabulary."""
+class Returned(Struct, frozen=True, tag=True):
+    """A call returned: token ids, the number of baked tokens, or a vocabulary."""
 
     id: int
     value: list[int] | int | Vocabulary
 
 
-class NotAnswered(Struct, frozen=True, tag=True):
-    """What a call raised."""
+class Raised(Struct, frozen=True, tag=True):
+    """A call raised an exception."""
 
     id: int
     problem: Problem
 
 
-class Looked(Struct, frozen=True, tag=True):
-    """The answer to `Look`."""
+class Stats(Struct, frozen=True, tag=True):
+    """The reply to `GetStats`."""
 
     snapshot: Snapshot
 
@@ -222,8 +222,8 @@ class Logged(Struct, frozen=True, tag=True):
     message: str
 
 
-Word: TypeAlias = (
-    Progressed | Loaded | NotLoaded | Events | Restrict | Answered | NotAnswered | Looked | Logged
+FromChild: TypeAlias = (
+    Progressed | Loaded | NotLoaded | Events | Restrict | Returned | Raised | Stats | Logged
 )
 
 
@@ -237,30 +237,34 @@ def _encode_foreign(value: Any) -> Any:
         case Exception():
             return describe(value)
         case _:
-            raise NotImplementedError(f"{type(value)} is not sent")
+            raise NotImplementedError(f"{type(value)} cannot be sent")
 
 
 def _decode_foreign(kind: Any, value: Any) -> Any:
     if kind is Path:
         return Path(value)
-    return rebuild(msgspec.convert(value, Problem))  # the one kind that is left: an error
+    return rebuild(msgspec.convert(value, Problem))  # what is left is an error
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_foreign)
-_orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order, dec_hook=_decode_foreign)
-_words: msgspec.msgpack.Decoder[Word] = msgspec.msgpack.Decoder(Word, dec_hook=_decode_foreign)
+_to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(
+    ToChild, dec_hook=_decode_foreign
+)
+_from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(
+    FromChild, dec_hook=_decode_foreign
+)
 
 
-def encode(frame: Order | Word) -> bytes:
-    """Return *frame* as bytes."""
-    return _encoder.encode(frame)
+def encode(message: ToChild | FromChild) -> bytes:
+    """Return *message* as bytes."""
+    return _encoder.encode(message)
 
 
-def decode_order(data: bytes) -> Order:
-    """Return what the child is told."""
-    return _orders.decode(data)
+def decode_to_child(data: bytes) -> ToChild:
+    """Return the service's message in *data*."""
+    return _to_child.decode(data)
 
 
-def decode_word(data: bytes) -> Word:
-    """Return what the child says."""
-    return _words.decode(data)
+def decode_from_child(data: bytes) -> FromChild:
+    """Return the child's message in *data*. Raises `msgspec.DecodeError` for anything else."""
+    return _from_child.decode(data)

@@ -19,7 +19,7 @@ from pilotlight_backend import (
     ModelUnsupported,
 )
 from pilotlight_backend.testing.conformance.listener import within
-from pilotlight_isolation.channel import MAX_FRAME, Frames, FrameTooLong, Outbox, framed
+from pilotlight_isolation.channel import MAX_FRAME, FrameDecoder, FrameTooLong, Outbox, encode_frame
 from pilotlight_isolation.problem import describe, rebuild
 
 FRAMES = [b"one", b"", b"\0" * 300, b"the last"]
@@ -27,22 +27,22 @@ FRAMES = [b"one", b"", b"\0" * 300, b"the last"]
 
 def test_frames_are_cut_wherever_they_are_split():
     """Every byte by itself gives the same frames as all in one go."""
-    data = b"".join(map(framed, FRAMES))
-    assert Frames().feed(data) == FRAMES
-    frames = Frames()
+    data = b"".join(map(encode_frame, FRAMES))
+    assert FrameDecoder().feed(data) == FRAMES
+    frames = FrameDecoder()
     assert [one for byte in data for one in frames.feed(bytes([byte]))] == FRAMES
 
 
 def test_half_a_frame_is_none():
-    assert Frames().feed(framed(b"whole")[:-1]) == []
+    assert FrameDecoder().feed(encode_frame(b"whole")[:-1]) == []
 
 
 def test_a_frame_that_nobody_can_mean_is_refused():
     """It is not waited for: its bytes would be kept until all of them are there."""
-    frames = Frames()
-    assert frames.feed(framed(b"whole") + MAX_FRAME.to_bytes(4, "little")) == [b"whole"]
+    frames = FrameDecoder()
+    assert frames.feed(encode_frame(b"whole") + MAX_FRAME.to_bytes(4, "little")) == [b"whole"]
     with pytest.raises(FrameTooLong, match="a frame of 536870913 bytes"):
-        Frames().feed((MAX_FRAME + 1).to_bytes(4, "little"))
+        FrameDecoder().feed((MAX_FRAME + 1).to_bytes(4, "little"))
 
 
 def test_outbox_waits_for_nobody_and_loses_nothing():
@@ -52,7 +52,7 @@ def test_outbox_waits_for_nobody_and_loses_nothing():
         outbox = Outbox(ours, "outbox")
         sent = [number.to_bytes(4, "big") * 25_000 for number in range(100)]
         within(lambda: [outbox.send(one) for one in sent], 20)
-        frames, received = Frames(), []
+        frames, received = FrameDecoder(), []
         while len(received) < len(sent):
             received += frames.feed(theirs.recv(1 << 16))
         assert received == sent

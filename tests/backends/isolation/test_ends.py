@@ -59,7 +59,7 @@ def test_death_fails_every_request_with_its_name(load, number):
         end = one.listener.wait()
         assert isinstance(end, Failed)
         assert isinstance(end.error, InferenceFailed)
-        assert str(end.error) == f"0.fake: the engine's process was ended by {number.name}"
+        assert str(end.error) == f"0.fake: the engine's process was killed by {number.name}"
     assert engine.stats().dead
     assert engine.stats().slots_busy == engine.stats().queued == 0
 
@@ -104,7 +104,7 @@ def test_call_under_way_fails_with_its_process(load):
 
     thread = threading.Thread(target=tokenize)
     thread.start()
-    assert eventually(lambda: engine._connection._calls)
+    assert eventually(lambda: engine._client._calls)
     engine.kill("it hung")
     within(thread.join)
     assert raised == ["it hung"]
@@ -114,7 +114,7 @@ def test_death_while_it_loads(backend, tmp_path):
     """The load says so; it may be tried again."""
     facts = backend.probe(FakeModel(load_error="abort").write(tmp_path / "m.fake"))
     with pytest.raises(
-        LoadFailed, match=r"m\.fake: the process that loads it was ended by SIGABRT"
+        LoadFailed, match=r"m\.fake: the process that loads it was killed by SIGABRT"
     ):
         backend.load(facts, LoadOptions(), lambda _: None)
 
@@ -192,7 +192,7 @@ def test_nothing_waits_for_a_process_that_reads_nothing(load):
 
 def test_process_that_does_not_close_is_killed(load, monkeypatch):
     """A close ends, and so does what was under way, as closed."""
-    monkeypatch.setattr("pilotlight_isolation.connection._CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("pilotlight_isolation.client._CLOSE_SECONDS", 0.1)
     engine = load(hang_after=1)
     asked = submit(engine, request_of(PROMPT, FOREVER))
     asked.listener.wait_tokens()
@@ -295,7 +295,7 @@ def test_plugin_that_does_not_work_fails_the_load(plugin, tmp_path, caplog, sour
     backend = plugin(source)
     facts = backend.probe(FakeModel().write(tmp_path / "m.fake"))
     before = left()
-    with pytest.raises(LoadFailed, match=r"m\.fake: it cannot be loaded; the log says why"):
+    with pytest.raises(LoadFailed, match=r"m\.fake: loading failed, see the log"):
         backend.load(facts, LoadOptions(), lambda _: None)
     assert "Traceback" in caplog.text
     assert left() == before
@@ -424,7 +424,7 @@ fake.FakeBakingEngine = Crooked
     innocent.ticket.cancel()
     assert isinstance(innocent.listener.wait(), Finish)
     engine.close()
-    assert "the engine fails to take a request" in caplog.text
+    assert "the engine failed to accept a request" in caplog.text
 
 
 def test_cancel_and_stats_that_raise_leave_the_others_alone(plugin, tmp_path, caplog):
@@ -463,8 +463,8 @@ fake.FakeBakingEngine = Crooked
     innocent.ticket.cancel()
     assert isinstance(innocent.listener.wait(), Finish)
     engine.close()
-    assert "an order fails: Cancel" in caplog.text
-    assert "the engine does not say how it is" in caplog.text
+    assert "the message Cancel failed" in caplog.text
+    assert "the engine's stats failed" in caplog.text
 
 
 def test_call_that_hangs_shows_in_the_steps_under_way(plugin, tmp_path):
@@ -490,19 +490,19 @@ fake.FakeBakingEngine = Hanging
 
     thread = threading.Thread(target=tokenize)
     thread.start()
-    assert eventually(lambda: engine._connection._called)
-    (call,) = engine._connection._called.values()
+    assert eventually(lambda: engine._client._call_steps)
+    (call,) = engine._client._call_steps.values()
     assert call.tokens == 100
     for _ in range(3):  # it answers one look after the other, and the call stays
-        looked = engine._connection._looked
+        looked = engine._client._stats_received
         assert call in engine.stats().under_way
-        assert eventually(lambda seen=looked: engine._connection._looked > seen)
+        assert eventually(lambda seen=looked: engine._client._stats_received > seen)
     numbers = [step.number for step in engine.stats().under_way]
     assert len(set(numbers)) == len(numbers)
     engine.kill("it hung")
     within(thread.join)
     assert raised == ["it hung"]
-    assert not engine._connection._called
+    assert not engine._client._call_steps
 
 
 def test_line_that_never_ends_is_logged_in_pieces(plugin, tmp_path, caplog):
