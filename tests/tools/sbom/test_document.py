@@ -174,6 +174,37 @@ def test_a_document_that_cyclonedx_refuses_is_not_returned():
         text(bom)
 
 
+@pytest.mark.parametrize(
+    ("reference", "valid"),
+    [
+        ("https://example.org/a?b#c", True),
+        ("git+https://example.org/x@v1#e", True),
+        ("http://[::1]/x", True),
+        ("..//x", True),
+        ("https://example.org/\N{LATIN SMALL LETTER U WITH DIAERESIS}", True),
+        ("a b", False),
+        ("100%", False),
+        ("http://a:99x/", False),
+        ("a\n", False),
+        ("\N{LATIN SMALL LETTER U WITH DIAERESIS} b", False),
+    ],
+)
+def test_references_are_checked(reference, valid):
+    """By RFC 3986 where they are ASCII, else by RFC 3987."""
+    from cyclonedx.schema import SchemaVersion  # noqa: PLC0415
+    from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415
+
+    import sbom.document  # noqa: F401, PLC0415
+
+    written = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "externalReferences": [{"type": "other", "url": reference}],
+    }
+    error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(written))
+    assert (error is None) == valid
+
+
 def test_every_distribution_that_is_installed_here_is_told(tmp_path):
     """The environment of these tests, its native parts among it."""
     written = document(Path(sys.executable), tmp_path / "sbom.cdx.json")
