@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pluggy
@@ -39,9 +40,9 @@ class Claim(Struct, frozen=True):
 class Registry:
     """The installed backends. Used from threads: probing reads files.
 
-    Not `PluginManager.load_setuptools_entrypoints` for all at once: it calls `ep.load()` with no
-    `try`, so one broken plugin would stop the start, and it imports what nobody asked for. Listing
-    the names imports nothing.
+    Not by `PluginManager.load_setuptools_entrypoints`: for all at once it calls `ep.load()` with no
+    `try`, so one broken plugin would stop the start, and it imports what nobody asked for; for one
+    name it reads the metadata of every distribution again. Listing the names imports nothing.
     """
 
     def __init__(
@@ -57,8 +58,12 @@ class Registry:
         is raised again keeps every traceback that it ever had."""
         self._loading = threading.Lock()
         self._probed = ProbeCache()
-        entry_points = importlib.metadata.entry_points(group=PROJECT)
-        self._installed = {*self._loaded, *(ep.name for ep in entry_points)}
+        # Of two with one name the first on the path counts. Reading them costs a file for each
+        # distribution that is installed, so it is done once.
+        self._plugins: dict[str, EntryPoint] = {}
+        for plugin in importlib.metadata.entry_points(group=PROJECT):
+            self._plugins.setdefault(plugin.name, plugin)
+        self._installed = self._loaded.keys() | self._plugins.keys()
         self._names = sorted(self._installed & set(only) if only else self._installed)
 
     @property
@@ -83,7 +88,7 @@ class Registry:
 
     def _load(self, name: str) -> None:
         try:
-            self._loaded[name] = _load_plugin(name)
+            self._loaded[name] = _load_plugin(self._plugins[name])
         except (Exception, SystemExit) as error:  # a plugin's edge: it is its own models' error
             logger.exception("the plugin of backend %r cannot be used: %s", name, error)  # noqa: TRY401 - a trace leaves the words out
             self._broken[name] = error
@@ -175,10 +180,10 @@ def _edge(name: str) -> Iterator[None]:
         raise BackendBroken(f"the backend {name!r} has failed") from error
 
 
-def _load_plugin(name: str) -> Backend:
+def _load_plugin(plugin: EntryPoint) -> Backend:
     plugins = pluggy.PluginManager(PROJECT)
     plugins.add_hookspecs(hookspecs)
-    plugins.load_setuptools_entrypoints(PROJECT, name=name)
+    plugins.register(plugin.load(), name=plugin.name)
     backends = plugins.hook.pilotlight_register_backend()
     if len(backends) != 1 or not isinstance(backends[0], Backend):
         raise TypeError(f"its hook returned {backends!r} where a backend was expected")
