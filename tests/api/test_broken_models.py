@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from pilotlight.config import Settings
+from pilotlight.models.fetch.fetch import Retries, fetch
 from pilotlight.server.app import create_app
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_onnx.backend import OnnxBackend
@@ -109,8 +110,9 @@ UNSUPPORTED = (400, "model_unsupported")
 
 
 @pytest.mark.parametrize("isolation", ["none", "process"])
-async def test_no_error_tells_a_folder_of_the_server(settings, isolation, tmp_path):
+async def test_no_error_tells_a_folder_of_the_server(settings, isolation, tmp_path, monkeypatch):
     """Every kind of broken model, at every endpoint that tells of it; the log has the whole."""
+    monkeypatch.setitem(fetch.__kwdefaults__, "retries", Retries(tries=2, wait=0.0))
     names = [*BROKEN, *OPTIONS]
     if isolation == "process":
         names = ["gguf-cut", "onnx-text", "onnx-no-data", "onnx-tokenizer"]

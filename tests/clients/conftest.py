@@ -35,7 +35,7 @@ def fakes(tmp_path: Path) -> Iterator[Callable[..., FakeServer]]:
 @pytest.fixture
 def cold(fakes: Callable[..., FakeServer]) -> FakeServer:
     """Serve `slow`, whose load takes longer than a request is held: the first gets a 503."""
-    return fakes({"hold": 0.5}, slow={"reply": "Awake.", "load_seconds": 2.0, "load_steps": 20})
+    return fakes({"hold": 0.2}, slow={"reply": "Awake.", "load_seconds": 1.0, "load_steps": 20})
 
 
 @pytest.fixture(scope="session")

@@ -238,8 +238,8 @@ def test_a_stream_that_breaks(tmp_path: Path, serve: Callable[..., Any]):
 
 def test_a_cold_model_ends_in_an_answer(tmp_path: Path, serve: Callable[..., Any]):
     """With its default retries the client outlasts a load that is longer than the hold."""
-    FakeModel(reply="Awake.", load_seconds=2.0, load_steps=20).write(tmp_path / "slow.fake")
-    settings = Settings(models_dir=tmp_path, models_file=tmp_path / "none.yaml", hold=0.5)
+    FakeModel(reply="Awake.", load_seconds=1.0, load_steps=20).write(tmp_path / "slow.fake")
+    settings = Settings(models_dir=tmp_path, models_file=tmp_path / "none.yaml", hold=0.2)
     server = serve(create_app(settings, backends={"fake": FakeBackend()}))
 
     with (

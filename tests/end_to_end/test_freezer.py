@@ -23,7 +23,7 @@ from tests.conftest import CHAT, chat
 from tests.end_to_end.test_process import environment, write_plugin
 
 PILOTLIGHT = str(Path(sysconfig.get_path("scripts")) / "pilotlight")
-LOAD_SECONDS = 2.0
+LOAD_SECONDS = 1.0
 
 
 class Frozen:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 DEADLINE = 60.0
 """Seconds that anything may take before the suite calls it stuck."""
-SLOW = 0.05
+SLOW = 0.02
 """Seconds that a slow listener takes for a token: it keeps a request at work as long as needed."""
 GREEDY = SamplingParams(temperature=0.0)
 
