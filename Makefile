@@ -201,4 +201,4 @@ install_wheel = $(UV) pip install --compile-bytecode --python $(1)/bin/python --
 	mv $@.part $@
 
 clean:  ## remove the environments, and what was compiled
-	rm -rf .venv .venv-* build/wheels build/bytecode
+	rm -rf .venv .venv-* build/wheels build/bytecode build/tests

@@ -1,6 +1,5 @@
 """What the clients meet: servers with made-up models, each in one kind of trouble."""
 
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -118,17 +117,11 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """Return Node with its packages installed and its programs compiled, once for all tests.
-
-    The packages are as large as all else that tests leave behind, so they are removed.
-    """
+def node() -> Iterator[Node]:
+    """Return Node with its packages installed and its programs compiled."""
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("node")
-    node = Node(folder)
-    node.install()
-    node.compile(DOCUMENT)
+    node = Node(DOCUMENT)
     yield node
-    shutil.rmtree(folder)
+    node.close()

@@ -5,8 +5,11 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
+
+from tests.clients.prepared import prepared
 
 SOURCES = Path(__file__).parent / "node"
 OLDEST = 20
@@ -25,40 +28,53 @@ def missing() -> str | None:
     return None
 
 
+TIMEOUT = 120.0
+QUIET = {"NO_COLOR": "1", "CI": "true"}
+
+
 class Node:
     """The programs of `tests/clients/node`, in a folder of their own with all they need."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, document: Path) -> None:
+        """Install what package-lock.json says, and compile with the types of *document*."""
+        self._document = document
+        self._programs: dict[str, Program] = {}
+        sources = sorted(one for one in SOURCES.iterdir() if one.is_file())
+        version = subprocess.run(["node", "--version"], check=True, capture_output=True)  # noqa: S607 - whichever is on the path
+        made_of = [version.stdout, *(file.read_bytes() for file in [*sources, document])]
+        self._folder = prepared("node", made_of, self._prepare)
 
-    def install(self) -> None:
-        """Install what package-lock.json says."""
+    def _prepare(self, folder: Path) -> None:
+        self._folder = folder
         for file in [*SOURCES.glob("*.json"), *SOURCES.glob("*.ts"), SOURCES / ".npmrc"]:
-            shutil.copy(file, self._folder)
+            shutil.copy(file, folder)
         self.run("npm", "ci", "--no-progress", timeout=300)
+        # A type that does not fit is an error.
+        told = self.command("openapi-typescript", self._document, "--output", "schema.ts")
+        assert "warn" not in told.lower(), told
+        self.command("tsc")
 
     def add(self, program: Path) -> Path:
         """Copy *program* to where it finds the packages, and return that path."""
         return Path(shutil.copy(program, self._folder))
-
-    def compile(self, document: Path) -> None:
-        """Write the types of *document*, and compile; a type that does not fit is an error."""
-        told = self.command("openapi-typescript", document, "--output", "schema.ts")
-        assert "warn" not in told.lower(), told
-        self.command("tsc")
 
     def command(self, name: str, *arguments: str | Path) -> str:
         """Run a command that a package brought, and return what it wrote."""
         return self.run(self._folder / "node_modules/.bin" / name, *arguments)
 
     def program(self, name: str, *arguments: Any) -> Any:
-        """Run a compiled program, with arguments that are no text as JSON; return its JSON."""
-        texts = [one if isinstance(one, str) else json.dumps(one) for one in arguments]
-        return json.loads(self.run("node", f"built/{name}.js", *texts))
+        """Return what a compiled program makes of one case, in a process that goes on."""
+        if name not in self._programs:
+            self._programs[name] = Program(self._folder, name)
+        return self._programs[name].ask(*arguments)
 
-    def run(self, *command: str | Path, timeout: float = 120) -> str:
+    def close(self) -> None:
+        """End the programs."""
+        for program in self._programs.values():
+            program.close()
+
+    def run(self, *command: str | Path, timeout: float = TIMEOUT) -> str:
         """Run *command* in the folder; what it wrote is the message where it fails."""
-        environment = os.environ | {"NO_COLOR": "1", "CI": "true"}
         done = subprocess.run(
             command,
             check=False,
@@ -66,7 +82,43 @@ class Node:
             text=True,
             timeout=timeout,
             cwd=self._folder,
-            env=environment,
+            env=os.environ | QUIET,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+
+class Program:
+    """A process that runs one case after another; see `node/serve.ts`."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._process = subprocess.Popen(
+            ["node", f"built/{name}.js"],  # noqa: S607 - whichever is on the path
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env=os.environ | QUIET,
+        )
+
+    def ask(self, *arguments: Any) -> Any:
+        """Return what the case makes of *arguments*; what it throws is why this fails."""
+        assert self._process.stdin
+        assert self._process.stdout
+        stuck = threading.Timer(TIMEOUT, self._process.kill)
+        stuck.start()
+        try:
+            self._process.stdin.write(json.dumps(arguments) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        finally:
+            stuck.cancel()
+        assert line, f"{arguments[0]}: the process has ended"
+        outcome = json.loads(line)
+        assert "thrown" not in outcome, outcome["thrown"]
+        return outcome.get("value")
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()

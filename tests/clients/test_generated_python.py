@@ -3,6 +3,7 @@
 The program is `generated_client.py`.
 """
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.clients.conftest import DOCUMENT
+from tests.clients.prepared import prepared
 from tests.clients.servers import FakeServer
 from tests.conftest import LiveServer, chat
 
@@ -48,9 +50,14 @@ def run(folder: Path, *command: str | Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def generated() -> tuple[Path, str]:
     """Return the folder in which the client was generated, and what the generator said."""
-    folder = tmp_path_factory.mktemp("generated")
+    version = importlib.metadata.version("openapi-python-client")
+    folder = prepared("python-client", [version.encode(), DOCUMENT.read_bytes()], generate)
+    return folder, (folder / "said").read_text()
+
+
+def generate(folder: Path) -> None:
     config = folder / "config.yaml"
     config.write_text("post_hooks: []  # nobody reads its code, so it is not formatted\n")
     said = run(
@@ -62,7 +69,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         f"--config={config}",
         "--meta=none",
     )
-    return folder, said
+    (folder / "said").write_text(said)
 
 
 def ask(
