@@ -194,7 +194,7 @@ def test_references_are_checked(reference, valid):
     from cyclonedx.schema import SchemaVersion  # noqa: PLC0415
     from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415
 
-    import sbom.document  # noqa: F401, PLC0415
+    import tools.sbom.document  # noqa: F401, PLC0415
 
     written = {
         "bomFormat": "CycloneDX",
