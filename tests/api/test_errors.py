@@ -73,6 +73,8 @@ FORMS = "expected one of text, json_object, json_schema"
             "temprature",
         ),
         ({"x" * 65: 1}, f"{'x' * 65}: there is no such field", "x" * 65),
+        ({"": 1}, "the body: there is no such field", ""),
+        ({"[.]": 1}, "[.]: there is no such field", "[.]"),
         (
             {"messages": [{"role": "user", "contnt": "hi"}]},
             "messages[0].contnt: there is no such field; did you mean content?",

@@ -46,8 +46,8 @@ def explained(reason: str, param: str | None, kind: type[Any]) -> str:
 
 def _suggestion(kind: type[Any], param: str) -> str:
     """Return the field beside *param* that is likely meant."""
-    *above, name = _STEPS.findall(param)
-    if len(name) > _LONGEST_NAME:
+    *above, name = _STEPS.findall(param) or [""]  # a field may be named "" or "."
+    if not name or len(name) > _LONGEST_NAME:
         return ""
     beside = [
         field.encode_name
