@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from pilotlight.config import Settings
-from pilotlight.guidance import schema as guidance_schema
+from pilotlight.guidance.json_schema import check
 from pilotlight.schema.chat.request import ChatCompletionRequest
 from pilotlight.schema.completions import CompletionRequest
 from pilotlight.schema.declared import schema_of_declared
@@ -202,8 +202,8 @@ def most(kind, field, limit):
         ("max_stops", most(MessagesRequest, "stop_sequences", "maxItems")),
         ("max_n", most(ChatCompletionRequest, "n", "maximum")),
         ("max_n", most(CompletionRequest, "best_of", "maximum")),
-        ("max_schema_bytes", guidance_schema.MAX_BYTES),
-        ("max_schema_depth", guidance_schema.MAX_DEPTH),
+        ("max_schema_bytes", check.MAX_BYTES),
+        ("max_schema_depth", check.MAX_DEPTH),
     ],
 )
 def test_no_setting_is_beyond_what_is_stated(setting, stated):
