@@ -5,7 +5,7 @@ import pytest
 
 from pilotlight.api.endpoints.messages.params import form_of, thinking_budget
 from pilotlight.api.endpoints.messages.tools import offer_of
-from pilotlight.api.http.bodies import Body
+from pilotlight.api.http.bodies import BodyDecoder
 from pilotlight.api.params.tools import Offer
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import Calls, Form
@@ -21,7 +21,9 @@ ADD = {"name": "add", "input_schema": SCHEMA}
 def asked(**fields: object) -> MessagesRequest:
     """Return a request as it is decoded."""
     body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
-    return Body(MessagesRequest).decode(msgspec.json.encode(body | fields), ignore_unknown=False)
+    return BodyDecoder(MessagesRequest).decode(
+        msgspec.json.encode(body | fields), ignore_unknown=False
+    )
 
 
 def test_a_tool():

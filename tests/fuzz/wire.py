@@ -19,7 +19,7 @@ from pilotlight.api.endpoints.chat.tools import tool_of
 from pilotlight.api.endpoints.messages import conversation as messages
 from pilotlight.api.endpoints.responses import conversation as responses
 from pilotlight.api.http import sse
-from pilotlight.api.http.bodies import Body
+from pilotlight.api.http.bodies import BodyDecoder
 from pilotlight.api.http.content_coding import SUPPORTED, decoded
 from pilotlight.api.http.paths import Paths
 from pilotlight.api.params.hold import MOST, hold_of
@@ -107,7 +107,7 @@ _BODIES: dict[type, Any] = {
     TokenizeRequest: {"model": "m", "content": "hi", "add_special": True},
     DetokenizeRequest: {"model": "m", "tokens": [1, 2.0]},
 }
-_DECODERS = {kind: Body(kind) for kind in _BODIES}
+_DECODERS = {kind: BodyDecoder(kind) for kind in _BODIES}
 
 
 @st.composite

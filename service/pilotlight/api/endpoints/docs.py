@@ -10,8 +10,8 @@ from litestar import MediaType, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from pilotlight.api.http.routes import get
 from pilotlight.api.openapi.operation import Answer, Content, Operation, Parameter
+from pilotlight.api.serving import get
 from pilotlight.errors import PathNotFound
 
 _FOLDER = Path(__file__).parent / "swagger"

@@ -6,8 +6,8 @@ from typing import Any
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
-from pilotlight.api.http.routes import get
 from pilotlight.api.openapi.operation import Answer, Content, Operation
+from pilotlight.api.serving import get
 from pilotlight.observability.metrics import Metrics, import_library
 
 _EXAMPLE = """\

@@ -18,7 +18,7 @@ from pilotlight_backend import decode_errors
 T = TypeVar("T")
 
 
-class Body(Generic[T]):
+class BodyDecoder(Generic[T]):
     """Decodes one endpoint's body; made once.
 
     Not Litestar's own decoding: that takes any content type and names no place (it calls every

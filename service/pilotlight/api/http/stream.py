@@ -1,7 +1,7 @@
 """An answer as a stream, whichever endpoint's: when it begins, and how it ends."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Protocol
 
 from litestar import Request
@@ -13,6 +13,7 @@ from pilotlight.api.http.keep_alive import KeepAlive
 from pilotlight.api.http.time_limit import time_is_over
 from pilotlight.errors import ServiceError
 from pilotlight.generation import Begun, Events, FirstToken
+from pilotlight.models.state import ModelStatus
 from pilotlight.observability.request_watch import note_error
 from pilotlight.observability.timing import server_timing
 
@@ -21,8 +22,16 @@ _PATIENCE = 0.25
 stream that may show the loading does."""
 
 
-class Projection(Protocol):
-    """An endpoint's words for what happens to an answer, as bytes of server-sent events."""
+class StreamProjection(Protocol):
+    """Encodes a generation as an endpoint's server-sent events; one for each stream."""
+
+    @property
+    def ping(self) -> bytes:
+        """Sent when the stream is silent."""
+
+    @property
+    def loading(self) -> Callable[[ModelStatus], bytes] | None:
+        """Encodes how far the model is loaded, where the client wants to see it."""
 
     def encode(self, events: Events) -> bytes:
         """Return what a stream says of *events*."""
@@ -34,14 +43,14 @@ class Projection(Protocol):
         """Return a stream's last bytes."""
 
 
-class AnswerStream:
+class GenerationStream:
     """One request's streamed answer."""
 
     def __init__(
         self,
         request: Request[Any, Any, Any],
         generation: AsyncGenerator[Events],
-        projection: Projection,
+        projection: StreamProjection,
         keep_alive: KeepAlive,
     ) -> None:
         """*keep_alive* has the words of a silent stream, which may begin before its answer does."""

@@ -15,7 +15,7 @@ from pilotlight.output.events import OutputEvent
 _encoder = msgspec.json.Encoder()
 
 
-class Whole(Struct, frozen=True):
+class WholeGeneration(Struct, frozen=True):
     """What is known of a request once all its answers have ended."""
 
     begun: Begun
@@ -25,9 +25,9 @@ class Whole(Struct, frozen=True):
     """Where the time of a cold start went."""
 
 
-async def read_whole(
+async def collect(
     generation: AsyncGenerator[Events], add: Callable[[int, OutputEvent], None]
-) -> Whole:
+) -> WholeGeneration:
     """Read *generation* to its end; *add* is given the outputs with their answers' numbers."""
     endings: dict[int, Ended] = {}
     begun: Begun | None = None
@@ -46,12 +46,12 @@ async def read_whole(
                     case _:
                         add(number, event)
     assert begun  # noqa: S101 - a generation begins, or raises
-    return Whole(begun, endings, timing)
+    return WholeGeneration(begun, endings, timing)
 
 
-def json_response(answer: Any, timing: Phases | None) -> Response[bytes]:
-    """Return *answer* as JSON, with the timing of a cold start."""
+def json_response(body: Any, timing: Phases | None = None) -> Response[bytes]:
+    """Return *body* as JSON, with the timing of a cold start."""
     headers = {} if timing is None else {"Server-Timing": server_timing(timing)}
     return Response(
-        _encoder.encode(answer), status_code=200, media_type=MediaType.JSON, headers=headers
+        _encoder.encode(body), status_code=200, media_type=MediaType.JSON, headers=headers
     )

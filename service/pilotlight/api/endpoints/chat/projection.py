@@ -8,8 +8,8 @@ import msgspec
 from msgspec import UNSET
 
 from pilotlight.api.endpoints.chat.logprobs import chat_logprobs
-from pilotlight.api.endpoints.usage import usage_of
-from pilotlight.api.http.whole_response import read_whole
+from pilotlight.api.endpoints.openai import loading_of, usage_of
+from pilotlight.api.http.whole_response import collect
 from pilotlight.generation import Begun, Ended, Events, FirstToken, GenerationEvent
 from pilotlight.models.state import ModelStatus
 from pilotlight.observability.timing import Phases
@@ -35,7 +35,6 @@ from pilotlight.schema.chat.response import (
     TokenLogprob,
     ToolCallDelta,
 )
-from pilotlight.schema.openai import Loading
 
 
 def _new_id() -> str:
@@ -45,7 +44,7 @@ def _new_id() -> str:
 # ── the whole answer ────────────────────────────────────────────────────────────────────────────
 
 
-class _Message:
+class _ChoiceDraft:
     """One answer as it grows."""
 
     def __init__(self) -> None:
@@ -91,8 +90,8 @@ async def fold(
     generation: AsyncGenerator[Events], *, n: int, logprobs: bool
 ) -> tuple[ChatCompletion, Phases | None]:
     """Return the *n* answers that the events of *generation* add up to, and a start's timing."""
-    messages = [_Message() for _ in range(n)]
-    whole = await read_whole(generation, lambda index, event: messages[index].add(event))
+    messages = [_ChoiceDraft() for _ in range(n)]
+    whole = await collect(generation, lambda index, event: messages[index].add(event))
     choices = [
         message.choice(index, whole.endings[index].reason, logprobs=logprobs)
         for index, message in enumerate(messages)
@@ -112,7 +111,7 @@ async def fold(
 # ── the stream ──────────────────────────────────────────────────────────────────────────────────
 
 
-class Chunks:
+class ChatChunks:
     """Turns *n* answers' events into chunks; *model* is its name until an answer tells it."""
 
     def __init__(self, model: str, *, n: int, include_usage: bool, logprobs: bool) -> None:
@@ -184,9 +183,7 @@ class Chunks:
             model=self._model,
             choices=[],
             usage=None if self._include_usage else UNSET,
-            loading=Loading(
-                state=status.state, progress=status.progress, retry_after=status.retry_after
-            ),
+            loading=loading_of(status),
         )
 
     def _call(self, index: int, call: ToolCallDelta) -> ChatCompletionChunk:

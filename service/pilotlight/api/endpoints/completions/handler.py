@@ -1,155 +1,39 @@
-"""`POST /v1/completions`: from the request to a generation, and its answers as bytes."""
+"""`POST /v1/completions`."""
 
-from typing import Any, cast
+from functools import partial
 
-from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp
 
 from pilotlight.api.endpoints.completions.operation import OPERATION
-from pilotlight.api.endpoints.completions.projection import Chunks, fold
-from pilotlight.api.http.auth import account_of
-from pilotlight.api.http.bodies import Body
-from pilotlight.api.http.chunks import ChunkProjection, loading_shown, usage_shown
-from pilotlight.api.http.disconnect import unless_disconnected
-from pilotlight.api.http.stream import AnswerStream
-from pilotlight.api.http.whole_response import json_response
-from pilotlight.api.params.amounts import check_amounts
-from pilotlight.api.params.hold import hold_of
-from pilotlight.api.params.sampling import sampling_of, stops_of
+from pilotlight.api.endpoints.completions.params import generation_params
+from pilotlight.api.endpoints.completions.projection import CompletionChunks, fold
+from pilotlight.api.endpoints.openai import ChunkProjection, usage_shown
+from pilotlight.api.serving import GenerationPlan, generation_handler
 from pilotlight.config import Settings
-from pilotlight.errors import InvalidRequest
-from pilotlight.generation import GenerationParams, Generator, Prompt, TextPrompt, TokensPrompt
+from pilotlight.generation import Generator
 from pilotlight.schema.completions import CompletionRequest
-
-MAX_TOKENS = 16
-"""What an omitted value means, as for OpenAI."""
-
-_MOST_PROMPTS = 1024
-_MOST_ANSWERS = 2048
-"""Of one request. All are submitted at once, and each waits for a slot of its own."""
 
 
 def completions_handler(generator: Generator, settings: Settings) -> HTTPRouteHandler:
     """Return the endpoint."""
-    body = Body(CompletionRequest)
-    ignore_unknown = settings.unknown_fields == "ignore"
-
-    @post("/v1/completions", status_code=200, opt={"operation": OPERATION})
-    async def completions(request: Request[Any, Any, Any]) -> ASGIApp:
-        asked = await body.read(request, ignore_unknown=ignore_unknown)
-        check_amounts(asked, settings)
-        params = generation_params(asked)
-        hold = hold_of(
-            request.headers,
-            default=settings.hold,
-            to_the_end=settings.platform == "cloud_run",
-            shows_loading=bool(asked.stream and loading_shown(asked)),
-        )
-        generation = generator.generate(
-            params,
-            hold=hold,
-            caller=account_of(request),
-            announces=bool(asked.stream and settings.sse_ping_interval),
-        )
-        prompts, told = len(params.prompts), asked.n or 1
-        logprobs = asked.logprobs is not None
-        if not asked.stream:
-            folded = fold(generation, prompts=prompts, n=told, best_of=params.n, logprobs=logprobs)
-            answer, timing = await unless_disconnected(request.receive, folded)
-            return cast("ASGIApp", json_response(answer, timing))  # Litestar takes either
-        chunks = Chunks(
-            asked.model,
-            prompts=prompts,
-            n=told,
-            include_usage=usage_shown(asked),
-            logprobs=logprobs,
-        )
-        projection = ChunkProjection(asked, chunks)
-        keep_alive = projection.keep_alive(generator, settings.sse_ping_interval)
-        return await AnswerStream(request, generation, projection, keep_alive).response()
-
-    return completions
-
-
-def generation_params(asked: CompletionRequest) -> GenerationParams:
-    """Return what *asked* means, with the defaults for what it leaves out."""
-    n = asked.n or 1
-    best_of = asked.best_of or n
-    prompts = prompts_of(asked)
-    _check(asked, n, best_of, len(prompts))
-    return GenerationParams(
-        model=asked.model,
-        prompts=prompts,
-        n=best_of,
-        echo=bool(asked.echo),
-        max_tokens=MAX_TOKENS if asked.max_tokens is None else asked.max_tokens,
-        sampling=sampling_of(asked),
-        stops=stops_of(asked),
-        stop_token_ids=frozenset(asked.stop_token_ids or ()),
-        ignore_eos=bool(asked.ignore_eos),
-        min_tokens=asked.min_tokens or 0,
-        # The best are chosen by their log probabilities, told or not.
-        logprobs=0 if asked.logprobs is None and best_of > n else asked.logprobs,
+    return generation_handler(
+        "/v1/completions",
+        OPERATION,
+        CompletionRequest,
+        _plan,
+        generator=generator,
+        settings=settings,
     )
 
 
-def _check(asked: CompletionRequest, n: int, best_of: int, prompts: int) -> None:
-    """Raise `InvalidRequest` for fields that do not go together."""
-    if best_of < n:
-        raise InvalidRequest(f"best_of: {best_of} is less than n, {n}", param="best_of")
-    if asked.stream and best_of > n:
-        raise InvalidRequest("best_of: the best cannot be told in a stream", param="best_of")
-    if asked.echo and asked.logprobs is not None:
-        raise InvalidRequest(
-            "logprobs: a prompt's own log probabilities are not known, so echo comes without",
-            param="logprobs",
-        )
-    if prompts * best_of > _MOST_ANSWERS:
-        param = "n" if asked.best_of is None else "best_of"
-        raise InvalidRequest(
-            f"{param}: {best_of} answers to each of {prompts} prompts are more than"
-            f" {_MOST_ANSWERS}",
-            param=param,
-        )
-
-
-def prompts_of(asked: CompletionRequest) -> tuple[Prompt, ...]:
-    """Return the prompts, each by its place in the request.
-
-    Raises `InvalidRequest` for a list that is neither one prompt of tokens nor a list of prompts.
-    """
-    match asked.prompt:
-        case None:
-            return (TextPrompt(""),)
-        case str():
-            return (TextPrompt(asked.prompt),)
-        case [int(), *_] as tokens:
-            return (TokensPrompt(tuple(map(_token, tokens, range(len(tokens))))),)
-        case several:
-            if len(several) > _MOST_PROMPTS:
-                raise InvalidRequest(
-                    f"prompt: {len(several)} prompts are more than {_MOST_PROMPTS}", param="prompt"
-                )
-            return tuple(map(_prompt, several, range(len(several))))
-
-
-def _token(item: str | int | list[int], index: int) -> int:
-    if not isinstance(item, int):
-        raise _neither(index, "the others are token ids")
-    return item
-
-
-def _prompt(item: str | int | list[int], index: int) -> Prompt:
-    match item:
-        case str():
-            return TextPrompt(item, param=f"prompt[{index}]")
-        case list():
-            return TokensPrompt(tuple(item), param=f"prompt[{index}]")
-        case _:
-            raise _neither(index, "the others are prompts")
-
-
-def _neither(index: int, others: str) -> InvalidRequest:
-    place = f"prompt[{index}]"
-    return InvalidRequest(f"{place}: {others}, this is none", param=place)
+def _plan(asked: CompletionRequest) -> GenerationPlan:
+    params = generation_params(asked)
+    prompts, n, logprobs = len(params.prompts), asked.n or 1, asked.logprobs is not None
+    chunks = CompletionChunks(
+        asked.model, prompts=prompts, n=n, include_usage=usage_shown(asked), logprobs=logprobs
+    )
+    return GenerationPlan(
+        params,
+        partial(fold, prompts=prompts, n=n, best_of=params.n, logprobs=logprobs),
+        ChunkProjection(asked, chunks) if asked.stream else None,
+    )

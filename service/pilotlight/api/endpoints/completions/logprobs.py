@@ -2,7 +2,7 @@
 
 import codecs
 
-from pilotlight.api.endpoints.chat.logprobs import finite
+from pilotlight.api.endpoints.openai import finite
 from pilotlight.output.events import ContentDelta
 from pilotlight.schema.completions import CompletionLogprobs
 from pilotlight_backend import Token

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import UNSET
 
 from pilotlight.api.endpoints.completions.logprobs import TextLogprobs
-from pilotlight.api.endpoints.usage import usage_of
-from pilotlight.api.http.whole_response import read_whole
+from pilotlight.api.endpoints.openai import loading_of, usage_of
+from pilotlight.api.http.whole_response import collect
 from pilotlight.generation import Begun, Ended, Events, GenerationEvent
 from pilotlight.models.state import ModelStatus
 from pilotlight.observability.timing import Phases
@@ -23,7 +23,6 @@ from pilotlight.schema.completions import (
     CompletionFinishReason,
     CompletionLogprobs,
 )
-from pilotlight.schema.openai import Loading
 
 
 def _new_id() -> str:
@@ -38,7 +37,7 @@ def _reason(ended: Ended) -> CompletionFinishReason:
 # ── whole answers ───────────────────────────────────────────────────────────────────────────────
 
 
-class _Text:
+class _ChoiceDraft:
     """One answer as it grows."""
 
     def __init__(self, number: int) -> None:
@@ -80,9 +79,9 @@ async def fold(
 
     Of *best_of* answers to each prompt those *n* are told that were the likeliest.
     """
-    texts = [_Text(number) for number in range(prompts * best_of)]
-    whole = await read_whole(generation, lambda number, event: texts[number].add(event))
-    told: list[_Text] = []
+    texts = [_ChoiceDraft(number) for number in range(prompts * best_of)]
+    whole = await collect(generation, lambda number, event: texts[number].add(event))
+    told: list[_ChoiceDraft] = []
     for start in range(0, len(texts), best_of):
         told += _best(texts[start : start + best_of], n)
     choices = [
@@ -100,7 +99,7 @@ async def fold(
     return answer, whole.timing
 
 
-def _best(texts: Sequence[_Text], n: int) -> Sequence[_Text]:
+def _best(texts: Sequence[_ChoiceDraft], n: int) -> Sequence[_ChoiceDraft]:
     """Return the *n* likeliest, the likeliest first; all of them as they are."""
     if n == len(texts):
         return texts
@@ -110,7 +109,7 @@ def _best(texts: Sequence[_Text], n: int) -> Sequence[_Text]:
 # ── the stream ──────────────────────────────────────────────────────────────────────────────────
 
 
-class Chunks:
+class CompletionChunks:
     """Turns the events of *n* answers to each of *prompts* into chunks.
 
     *model* is its name until an answer tells it.
@@ -165,9 +164,7 @@ class Chunks:
     def loading(self, status: ModelStatus) -> CompletionChunk:
         """Return the chunk that tells how far the model is."""
         chunk = self._chunk([])
-        chunk.loading = Loading(
-            state=status.state, progress=status.progress, retry_after=status.retry_after
-        )
+        chunk.loading = loading_of(status)
         return chunk
 
     def _end(self, number: int, reason: CompletionFinishReason) -> CompletionChunk:

@@ -10,10 +10,9 @@ from litestar.handlers import HTTPRouteHandler
 
 from pilotlight.api.endpoints.embeddings.operation import OPERATION
 from pilotlight.api.http.auth import account_of
-from pilotlight.api.http.bodies import Body
 from pilotlight.api.http.disconnect import unless_disconnected
 from pilotlight.api.http.whole_response import json_response
-from pilotlight.api.params.hold import hold_of
+from pilotlight.api.serving import RequestReader, hold_for
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation.embedding import Embedder, EmbeddingParams, Embeddings
@@ -27,17 +26,12 @@ from pilotlight.schema.embeddings import (
 
 def embeddings_handler(embedder: Embedder, settings: Settings) -> HTTPRouteHandler:
     """Return the endpoint."""
-    body = Body(EmbeddingRequest)
-    ignore_unknown = settings.unknown_fields == "ignore"
+    reader = RequestReader(EmbeddingRequest, settings)
 
     @post("/v1/embeddings", status_code=200, opt={"operation": OPERATION})
     async def embeddings(request: Request[Any, Any, Any]) -> Response[bytes]:
-        asked = await body.read(request, ignore_unknown=ignore_unknown)
-        hold = hold_of(
-            request.headers,
-            default=settings.hold,
-            to_the_end=settings.platform == "cloud_run",
-        )
+        asked = await reader.read(request)
+        hold = hold_for(request.headers, settings)
         embedding = embedder.embed(embedding_params(asked), hold=hold, caller=account_of(request))
         made = await unless_disconnected(request.receive, embedding)
         return _answer(made, asked)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from pilotlight.api.http.whole_response import read_whole
+from pilotlight.api.http.whole_response import collect
 from pilotlight.generation import Ended, Events
 from pilotlight.observability.timing import Phases
 from pilotlight.output.events import (
@@ -32,7 +32,7 @@ from pilotlight_backend import Usage
 _object = msgspec.json.Decoder(dict[str, Any])
 
 
-class Asked(Struct, frozen=True):
+class MessageOptions(Struct, frozen=True):
     """What of a request its answer depends on."""
 
     max_tokens: int
@@ -54,7 +54,7 @@ def usage_of(usage: Usage, reasoning_tokens: int) -> MessageUsage:
     )
 
 
-def ending_of(ended: Ended, asked: Asked) -> MessageEnding:
+def ending_of(ended: Ended, options: MessageOptions) -> MessageEnding:
     """Return why the answer ended, in Anthropic's words."""
     reason: StopReason = "end_turn"
     if ended.stop is not None:
@@ -62,7 +62,7 @@ def ending_of(ended: Ended, asked: Asked) -> MessageEnding:
     elif ended.reason == "tool_calls":
         reason = "tool_use"
     elif ended.reason == "length":
-        whole = ended.usage.completion_tokens >= asked.max_tokens
+        whole = ended.usage.completion_tokens >= options.max_tokens
         reason = "max_tokens" if whole else "model_context_window_exceeded"
     return MessageEnding(stop_reason=reason, stop_sequence=ended.stop)
 
@@ -113,13 +113,13 @@ def begins(event: OutputEvent, block: OutputEvent) -> bool:
 
 
 async def fold(
-    generation: AsyncGenerator[Events], asked: Asked
+    generation: AsyncGenerator[Events], options: MessageOptions
 ) -> tuple[AnsweredMessage, Phases | None]:
     """Return the message that the events of *generation* add up to, and a start's timing."""
-    content = _Content(shows_thinking=asked.shows_thinking)
-    whole = await read_whole(generation, lambda _, event: content.add(event))
+    content = _Content(shows_thinking=options.shows_thinking)
+    whole = await collect(generation, lambda _, event: content.add(event))
     ended = whole.endings[0]
-    ending = ending_of(ended, asked)
+    ending = ending_of(ended, options)
     message = AnsweredMessage(
         id=new_id(),
         model=whole.begun.model,

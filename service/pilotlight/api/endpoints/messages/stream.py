@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 
 from pilotlight.api.endpoints.messages.projection import (
-    Asked,
+    MessageOptions,
     begins,
     ending_of,
     input_of,
@@ -54,14 +54,14 @@ def _encode(event: MessageEvent | MessagesError | Ping) -> bytes:
     return sse.encode_named(str(event.__struct_config__.tag), event)
 
 
-PING = _encode(Ping())
-
-
 class MessagesProjection:
-    """The words of one stream."""
+    """Encodes one stream."""
 
-    def __init__(self, asked: Asked) -> None:
-        self._events = MessageEvents(asked)
+    ping = _encode(Ping())
+    loading = None
+
+    def __init__(self, options: MessageOptions) -> None:
+        self._events = MessageEvents(options)
 
     def encode(self, events: Events) -> bytes:
         """Return the events that *events* come to."""
@@ -79,8 +79,8 @@ class MessagesProjection:
 class MessageEvents:
     """Turns one answer's events into a message's; its blocks come one after another."""
 
-    def __init__(self, asked: Asked) -> None:
-        self._asked = asked
+    def __init__(self, options: MessageOptions) -> None:
+        self._options = options
         self._index = -1
         """The block at hand."""
         self._block: OutputEvent | None = None
@@ -100,7 +100,7 @@ class MessageEvents:
             case Ended():
                 yield from self._end()
                 usage = usage_of(event.usage, event.reasoning_tokens)
-                yield MessageDelta(delta=ending_of(event, self._asked), usage=usage)
+                yield MessageDelta(delta=ending_of(event, self._options), usage=usage)
                 yield MessageStop()
             case _:
                 if self._block is None or begins(event, self._block):
@@ -117,7 +117,7 @@ class MessageEvents:
         match event:
             case ContentDelta():
                 yield self._delta(TextDelta(text=event.text))
-            case ReasoningDelta() if self._asked.shows_thinking:
+            case ReasoningDelta() if self._options.shows_thinking:
                 yield self._delta(ThinkingDelta(thinking=event.text))
             case ToolCallArguments():
                 # An object's text is passed on as it comes; another value has to be put into one.

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, TypeAlias
 
-from pilotlight.api.endpoints.chat.logprobs import finite, text_of
+from pilotlight.api.endpoints.openai import finite, text_of
 from pilotlight.output.events import (
     ContentDelta,
     OutputEvent,

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Iterable
 
 from pilotlight.api.endpoints.responses.items import Output, new_id
 from pilotlight.api.http import sse
-from pilotlight.api.http.whole_response import read_whole
+from pilotlight.api.http.whole_response import collect
 from pilotlight.api.params.sampling import sampling_of
 from pilotlight.errors import ServiceError
 from pilotlight.generation import Begun, Ended, Events, FirstToken, GenerationEvent
@@ -148,7 +148,7 @@ async def fold(
     def add(_number: int, event: OutputEvent) -> None:
         draft.output.add(event)
 
-    whole = await read_whole(generation, add)
+    whole = await collect(generation, add)
     draft.begin(whole.begun)
     return draft.end(whole.endings[0]), whole.timing
 
@@ -157,7 +157,10 @@ async def fold(
 
 
 class ResponseProjection:
-    """The words of one stream; nothing follows the event that tells how the response ended."""
+    """Encodes one stream; nothing follows the event with which the response ends."""
+
+    ping = sse.PING
+    loading = None
 
     def __init__(self, asked: ResponseRequest) -> None:
         self._draft = Draft(asked)

@@ -1,0 +1,67 @@
+"""A request for a response as parameters of a generation."""
+
+from pilotlight.api.endpoints.responses.conversation import NO_TURNS, conversation_of
+from pilotlight.api.endpoints.responses.tools import offer_of
+from pilotlight.api.params.response_format import BUDGETS
+from pilotlight.api.params.sampling import sampling_of
+from pilotlight.errors import InvalidRequest, PreviousResponseNotFound
+from pilotlight.generation import ChatPrompt, Form, GenerationParams
+from pilotlight.guidance import JsonObject, JsonSchema
+from pilotlight.schema.responses.request import (
+    ResponseJsonObjectFormat,
+    ResponseJsonSchemaFormat,
+    ResponseRequest,
+)
+
+
+def generation_params(asked: ResponseRequest, *, max_tokens: int) -> GenerationParams:
+    """Return what *asked* means, with the defaults for what it leaves out; one is *max_tokens*."""
+    _check(asked)
+    offer = offer_of(asked)
+    return GenerationParams(
+        model=asked.model,
+        prompts=(ChatPrompt(conversation_of(asked, offer.tools), "input"),),
+        max_tokens=asked.max_output_tokens or max_tokens,
+        sampling=sampling_of(asked),
+        logprobs=_logprobs(asked),
+        form=_form(asked),
+        thinking_budget=BUDGETS.get(_effort(asked) or ""),
+        calls=offer.calls,
+    )
+
+
+def _check(asked: ResponseRequest) -> None:
+    """Raise `InvalidRequest` for what would need responses that are stored, or says nothing."""
+    if asked.input and all(isinstance(item, NO_TURNS) for item in asked.input):
+        raise InvalidRequest("input: none of the items is a message", param="input")
+    if asked.previous_response_id is not None:
+        param = "previous_response_id"
+        # OpenAI's code for a response that is not stored any more.
+        raise PreviousResponseNotFound(
+            f"{param}: no response is stored; send the whole conversation as input", param=param
+        )
+    if asked.background:
+        raise InvalidRequest(
+            "background: no response is stored, so each is answered while the client waits; leave"
+            " it out",
+            param="background",
+        )
+
+
+def _logprobs(asked: ResponseRequest) -> int | None:
+    told = "message.output_text.logprobs" in (asked.include or ())
+    return (asked.top_logprobs or 0) if told else None
+
+
+def _form(asked: ResponseRequest) -> Form | None:
+    match asked.text.format if asked.text else None:
+        case ResponseJsonObjectFormat():
+            return Form(JsonObject(), "text.format")
+        case ResponseJsonSchemaFormat(schema=schema, strict=strict):
+            return Form(JsonSchema(schema, strict=bool(strict)), "text.format.schema")
+        case _:
+            return None
+
+
+def _effort(asked: ResponseRequest) -> str | None:
+    return asked.reasoning.effort if asked.reasoning else None
