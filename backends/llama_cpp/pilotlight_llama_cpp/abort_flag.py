@@ -1,4 +1,4 @@
-"""Stopping a computation of llama.cpp from another thread, within one of its operations."""
+"""A flag that stops a computation of llama.cpp from another thread."""
 
 import ctypes
 from typing import Any
@@ -7,29 +7,25 @@ from pilotlight_llama_cpp import logs
 
 
 class AbortFlag:
-    """A flag that llama.cpp looks at after every operation of a graph.
-
-    `set` and `clear` suit any thread.
-    """
+    """A flag that llama.cpp checks after every operation of a graph. Thread-safe."""
 
     def __init__(self, library: Any) -> None:
         self._library = library
         self._text = ctypes.create_string_buffer(2)
-        # ggml calls back on a thread that computes, more than a hundred times a step. A callback in
-        # Python would take the interpreter's lock each time, and wait for it: beside one busy
-        # Python thread a step of `spark` took half as long again. C's strlen has the callback's
-        # form, a pointer in and a number out, of which the low byte is read as a bool: it is 0 for
-        # an empty text, and 1 for a text of one letter.
+        # ggml calls back from a computing thread, more than a hundred times a step. A callback in
+        # Python would wait for the GIL each time: beside one busy Python thread a step of `spark`
+        # took half as long again. C's strlen has the callback's signature, a pointer in and a
+        # number out, whose low byte is read as a bool: 0 for "", 1 for a text of one letter.
         self._callback = ctypes.cast(ctypes.CDLL(None).strlen, library.ggml_abort_callback)
 
     def watch(self, context: Any) -> None:
-        """Stop what *context* computes once the flag is set: `llama_decode` returns 2."""
+        """Let the flag stop what *context* computes: `llama_decode` then returns 2."""
         self._library.llama_set_abort_callback(
             context, self._callback, ctypes.addressof(self._text)
         )
 
     def set(self) -> None:
-        """Stop what is computed, and all that begins before `clear`."""
+        """Stop the computation under way, and each one until `clear`."""
         self._text[0] = b"!"
 
     def clear(self) -> None:
@@ -37,11 +33,11 @@ class AbortFlag:
         self._text[0] = b"\0"
 
     def is_set(self) -> bool:
-        """Tell whether computations are to stop."""
+        """Return whether the flag is set."""
         return self._text[0] != b"\0"
 
     def decode(self, context: Any, batch: Any) -> int:
-        """Evaluate *batch*; return llama.cpp's status. That it was aborted is no fault to log."""
+        """Decode *batch* and return the status; an abort by this flag is not logged as an error."""
         with logs.excused(self.is_set):
             status: int = self._library.llama_decode(context, batch)
         return status

@@ -1,10 +1,10 @@
-"""llama.cpp's `abort()`, made an error of the load that it happens in.
+"""Turn an `abort()` of llama.cpp during a load into an exception.
 
 Over a thousand assertions in llama.cpp check a model's properties, most of them while a context is
-made. One that fails calls `ggml_abort`, which ends the process, other models' streams included.
-ggml calls a function of ours first (`ggml_set_abort_callback`); it cannot return without the
-process ending, but it can stay. So a load runs on a thread of its own, which waits for ever where
-llama.cpp gives up: what it had made stays in memory, and everything else goes on.
+made. A failed one calls `ggml_abort`, which ends the process with the streams of all models. ggml
+first calls a callback (`ggml_set_abort_callback`). The process ends when that returns, so it never
+does: a load runs on a thread of its own, which waits forever after an abort. What it had allocated
+stays allocated; everything else continues.
 """
 
 import ctypes
@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 
 class Aborted(Exception):
-    """llama.cpp gave up; the message is its own, without the folders that it was built in."""
+    """llama.cpp aborted. The message is its own, with the file name instead of the build path."""
 
 
 class GuardedThread(Generic[T]):
-    """Runs *work* on a thread that llama.cpp may abort in, and what it asks for on the caller's."""
+    """A thread in which llama.cpp may abort; it can call back on the thread that waits for it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -36,8 +36,8 @@ class GuardedThread(Generic[T]):
         self._outcome: Future[T] = Future()
 
     def run(self, work: Callable[[], T]) -> T:
-        """Return what *work* does, or raise it; raises `Aborted` where llama.cpp gave up."""
-        # A daemon: where it waits for ever, the process can still end.
+        """Run *work* and return or raise what it does; raises `Aborted` if llama.cpp aborts."""
+        # A daemon, so that the process can end while it waits after an abort.
         threading.Thread(
             target=self._work, args=(work,), name=f"load {self._name}", daemon=True
         ).start()
@@ -47,7 +47,7 @@ class GuardedThread(Generic[T]):
         return self._outcome.result()
 
     def on_callers_thread(self, call: Callable[[], None]) -> None:
-        """Call *call* on the thread that `run` was called on, and raise what it raises."""
+        """Call *call* on the thread that called `run`, and raise what it raises."""
         done: Future[None] = Future()
         self._orders.put(lambda: _settle(done, call))
         done.result()
@@ -64,14 +64,14 @@ class GuardedThread(Generic[T]):
 def _settle(future: "Future[Any]", call: Callable[[], Any]) -> None:
     try:
         result = call()
-    except BaseException as error:  # noqa: BLE001 - raised where the future is asked
+    except BaseException as error:  # noqa: BLE001 - raised by `Future.result`
         future.set_exception(error)
     else:
         future.set_result(result)
 
 
 class _Guarded(threading.local):
-    """What happens when llama.cpp gives up on this thread."""
+    """What this thread does if llama.cpp aborts on it."""
 
     abort: Callable[[str], None] | None = None
 
@@ -80,7 +80,7 @@ _guarded = _Guarded()
 
 
 def _receive(message: bytes | None) -> None:
-    """Take llama.cpp's last words; where this returns, the process ends."""
+    """Receive the message of an abort; the process ends when this returns."""
     text = (message or b"").decode("utf-8", "replace").strip()
     place, colon, reason = text.partition(": ")
     text = f"{Path(place).name}{colon}{reason}"
@@ -91,11 +91,11 @@ def _receive(message: bytes | None) -> None:
         os.write(2, f"llama.cpp aborts the process: {text}\n".encode())
 
 
-# Kept for the life of the process: ggml holds the bare pointer.
+# ggml keeps the bare pointer, so this must live as long as the process.
 _callback = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(_receive)
 
 
 def install(library: ctypes.CDLL) -> None:
-    """Have ggml tell us before it ends the process; older builds have no such function."""
+    """Register the callback with ggml; older builds have no such function."""
     with suppress(AttributeError):
         library.ggml_set_abort_callback(_callback)

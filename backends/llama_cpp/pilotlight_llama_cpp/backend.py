@@ -1,4 +1,4 @@
-"""The backend: what the service calls to find out about a model and to load it."""
+"""The backend: probes and loads GGUF models."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,31 +20,33 @@ from pilotlight_backend import (
     SamplingParams,
 )
 from pilotlight_backend.capacity import check_memory, context_length
-from pilotlight_backend.cgroup import available_memory
+from pilotlight_backend.cgroup import available_memory, granted_cpus
 from pilotlight_backend.readahead import read_ahead
 from pilotlight_backend.split_file import parts
-from pilotlight_llama_cpp import probe, threads
+from pilotlight_llama_cpp import probe
 from pilotlight_llama_cpp.aborts import Aborted, GuardedThread
 
 Phase: TypeAlias = Literal["load", "warm"]
 _EMBEDDED = Path(__file__).with_name("spark.gguf")
+_SMALL_MODEL = 50_000_000
 
 
 class LlamaCppBackend:
-    """GGUF models through llama.cpp."""
+    """Runs GGUF models with llama.cpp."""
 
     name = "llama_cpp"
 
     def __init__(self) -> None:
         self._given_up: dict[Path, tuple[ModelFacts, str]] = {}
-        """What llama.cpp aborted on, and why: another try would leave another thread behind."""
+        """Models whose load llama.cpp aborted, with the reason. Each abort leaves a thread and its
+        memory behind, so they are not loaded again unless their facts change."""
 
     def probe(self, path: Path) -> ModelFacts | None:
         """Return the facts of a GGUF model, from its header."""
         return probe.probe(path)
 
     def embedded(self) -> Path | None:
-        """Return `spark.gguf`, where it was built in."""
+        """Return `spark.gguf`; None if the plugin was built without it."""
         return _EMBEDDED if _EMBEDDED.is_file() else None
 
     def load(
@@ -53,13 +55,13 @@ class LlamaCppBackend:
         options: LoadOptions,
         progress: Callable[[LoadProgress], None],
     ) -> BaseEngine:
-        """Load a model: read its files, map them, evaluate one token.
+        """Load a model: read its files into the page cache, map them, warm up with one token.
 
-        All but the reading is done on a thread that ends with the load. llama.cpp may abort there,
-        see `aborts`. And OpenMP keeps a pool of threads for each thread that ever computed: with
-        more threads in pools than there are CPUs, libgomp waits at barriers by sleeping instead of
-        spinning (libgomp/wait.h, gomp_throttled_spin_count), and decoding was a third slower. A
-        thread that ends takes its pool with it, so that the engine's own is the only one.
+        All but the reading runs on a thread that ends with the load, for two reasons. llama.cpp may
+        abort there, see `aborts`. And OpenMP keeps a pool of threads for each thread that has
+        computed: with more pooled threads than CPUs libgomp sleeps at barriers instead of spinning
+        (`gomp_throttled_spin_count` in libgomp/wait.h), and decoding was a third slower. The pool
+        ends with its thread, so the pool of the engine's thread is the only one.
         """
         facts = replace(facts, context_length=context_length(facts, options))
         check_memory(facts, options)
@@ -88,8 +90,8 @@ class LlamaCppBackend:
 
 
 def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], None]) -> Engine:
-    """Make model, context and engine, or nothing at all."""
-    # Here for the first time a native library is imported.
+    """Make model, context and engine; free what was made if a part fails."""
+    # A probe must not import the native library: it is first imported here.
     from pilotlight_llama_cpp.abort_flag import AbortFlag  # noqa: PLC0415
     from pilotlight_llama_cpp.baking import adopt, find  # noqa: PLC0415
     from pilotlight_llama_cpp.context import LlamaContext  # noqa: PLC0415
@@ -104,7 +106,7 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
             slots=options.parallel,
             context_length=length,
             chunk=options.chunk,
-            threads=options.threads or threads.choose(facts.size_bytes),
+            threads=options.threads or computing_threads(facts.size_bytes),
         )
 
     with ExitStack() as undo:
@@ -130,7 +132,9 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
         )
         undo.callback(context.close)
         report("warm")
-        with ThreadPoolExecutor(max_workers=1) as thread:  # it computes nothing
+        # The vocabulary is read while the first token is decoded, on a thread without an OpenMP
+        # pool, since it computes nothing.
+        with ThreadPoolExecutor(max_workers=1) as thread:
             reading = thread.submit(model.read_control)
             context.warm()
             reading.result()
@@ -148,7 +152,7 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
 def _start_embedding(
     facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], None]
 ) -> EmbeddingEngine:
-    """Make model, context and engine of a model that embeds, or nothing at all."""
+    """Make model, context and engine of a model that embeds; free what was made if a part fails."""
     from pilotlight_llama_cpp.abort_flag import AbortFlag  # noqa: PLC0415
     from pilotlight_llama_cpp.embedding_context import EmbeddingContext  # noqa: PLC0415
     from pilotlight_llama_cpp.embedding_engine import LlamaCppEmbeddingEngine  # noqa: PLC0415
@@ -166,7 +170,7 @@ def _start_embedding(
             facts.architecture,
             context_length=facts.context_length,
             chunk=options.chunk,
-            threads=options.threads or threads.choose(facts.size_bytes),
+            threads=options.threads or computing_threads(facts.size_bytes),
         )
         undo.callback(context.close)
         report("warm")
@@ -178,3 +182,13 @@ def _start_embedding(
         vocabulary_size=model.vocabulary_size,
     )
     return LlamaCppEmbeddingEngine(facts, model, context)
+
+
+def computing_threads(model_bytes: int) -> int:
+    """Return the number of threads for a model: the CPUs that the cgroup grants, or 1 if small.
+
+    ggml's threads meet at a barrier after each operation. In a small model an operation takes
+    microseconds, less than the barrier: on two idle cores, two threads decoded a model of 3 MB at a
+    tenth of the speed of one.
+    """
+    return 1 if model_bytes < _SMALL_MODEL else granted_cpus()

@@ -1,4 +1,4 @@
-"""Baked prompts of this backend: what they depend on, how one is made, how one is taken up."""
+"""Baked prompts: what their state depends on, how it is made, and how a load adopts it."""
 
 import hashlib
 import logging
@@ -35,15 +35,16 @@ _STRIDE, _SAMPLE = 256 << 10, 4 << 10
 
 
 def origin(model: LlamaModel, facts: ModelFacts, options: LoadOptions, template: str) -> Origin:
-    """Return what the state of a prompt depends on, in this load."""
+    """Return everything that the state of a prompt depends on in this load."""
     return Origin(
         backend="llama_cpp",
         build=native.build(model.lib),
         model=_digest(model, parts(facts.path)),
         template=template,
         settings={
-            # Long-rope models choose their factors by the context; the state has a part for each
-            # slot; kernels other than Q8_0's and Q4_0's round by the size of the batch.
+            # Long-rope models choose rope factors by the context length; a state of another number
+            # of slots is rejected (n_stream); kernels but those of Q8_0 and Q4_0 round differently
+            # by the size of the batch.
             "context_length": facts.context_length,
             "parallel": options.parallel,
             "chunk": options.chunk,
@@ -53,11 +54,11 @@ def origin(model: LlamaModel, facts: ModelFacts, options: LoadOptions, template:
 
 
 def _digest(model: LlamaModel, paths: list[Path]) -> str:
-    """Tell models apart by the header's values, the files' sizes and a sample of their bytes.
+    """Return a digest of the header's values, the files' sizes and a sample of their bytes.
 
-    To hash all of them would take seconds a gigabyte. A sample has 4 KB of each 256 KB, so a part
-    of every matrix that matters, and to train or to quantise a model anew changes nearly every
-    block of it. A file in which somebody edits a few bytes is the same to it.
+    Hashing whole files would take seconds for each gigabyte. The sample has 4 KB of every 256 KB,
+    so a part of each large matrix; training or quantising a model again changes nearly all of it.
+    An edit of a few bytes may go unnoticed.
     """
     digest = hashlib.sha256()
     for text in model.metadata():
@@ -69,7 +70,7 @@ def _digest(model: LlamaModel, paths: list[Path]) -> str:
 
 
 def _samples(path: Path) -> Iterator[bytes]:
-    """Yield the file's size, then all of a small file, and of a large one blocks with its end."""
+    """Yield the size of a file, then all of a small one, or the sample of a large one."""
     with path.open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         yield b"%d:" % size
@@ -81,11 +82,11 @@ def _samples(path: Path) -> Iterator[bytes]:
 
 
 def whole_tiles(prompt: tuple[int, ...]) -> tuple[int, ...]:
-    """Return *prompt* without what is left over of its last tile.
+    """Return *prompt* cut to a multiple of `_TILE` tokens.
 
-    But for Q8_0 and Q4_0, kernels take the rows of a batch in tiles, and what is left over, or a
-    batch of few rows, in another way that rounds differently. Cut at a tile's end, the two batches
-    are computed as the one that they are parts of. Measured on F16, BF16, Q4_K_M, Q5_K_M and Q6_K.
+    Kernels but those of Q8_0 and Q4_0 compute the rows of a batch in tiles, and the rest of the
+    batch in another way that rounds differently. If the baked prompt ends with a tile, it and what
+    follows are computed as in one batch. Measured with F16, BF16, Q4_K_M, Q5_K_M and Q6_K.
     """
     if 0 < len(prompt) < _TILE:
         raise BakingRefused(f"the prompt has {len(prompt)} tokens; baking needs at least {_TILE}")
@@ -93,7 +94,7 @@ def whole_tiles(prompt: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def find(model: LlamaModel, facts: ModelFacts, options: LoadOptions) -> MappedPrompt | None:
-    """Return the baked prompt of *options*; None without one, or with a warning, if it is unfit."""
+    """Return the baked prompt of *options*; None without one, or with a warning if it is stale."""
     if options.baked is None:
         return None
     try:
@@ -107,7 +108,7 @@ def find(model: LlamaModel, facts: ModelFacts, options: LoadOptions) -> MappedPr
 def adopt(
     context: GrowingContext, baked: MappedPrompt | None, facts: ModelFacts, options: LoadOptions
 ) -> tuple[int, ...]:
-    """Give *context* the prompt, and return its tokens; none where llama.cpp refuses it."""
+    """Put the prompt into *context* and return its tokens; none if llama.cpp rejects its state."""
     if baked is None or options.baked is None:
         return ()
     if not context.adopt(baked):
@@ -119,10 +120,10 @@ def adopt(
 
 
 class StateOfPrompt:
-    """The listener of a request that evaluates a prompt, and then takes its state.
+    """The `emit` of a request that prefills a prompt: saves the state of its slot.
 
-    The first token comes when the slot holds the prompt and nothing else, and comes on the
-    engine's thread: there the state is taken.
+    It is saved at the first token: the slot then holds the prompt and nothing else, and `emit` is
+    called on the engine's thread, which alone may touch the context.
     """
 
     def __init__(self, prompt: tuple[int, ...], save: Callable[[int], memoryview]) -> None:
@@ -133,17 +134,17 @@ class StateOfPrompt:
             ignore_eos=True,
         )
         self.job: GenerationJob
-        """The request, once it was submitted."""
+        """The request; set before it is submitted."""
         self._save = save
         self._state: memoryview | None = None
         self._error: BackendError | None = None
         self._ended = threading.Event()
 
     def __call__(self, event: EngineEvent) -> None:
-        """Hear an event."""
+        """Handle an event."""
         match event:
             case Token():
-                self._take()
+                self._save_state()
             case Failed():
                 self._error = event.error
                 self._ended.set()
@@ -152,7 +153,7 @@ class StateOfPrompt:
             case _:
                 pass
 
-    def _take(self) -> None:
+    def _save_state(self) -> None:
         slot = self.job.slot
         if slot is None:
             raise AssertionError("a sequence that samples has a slot")
@@ -162,7 +163,7 @@ class StateOfPrompt:
             self._error = InferenceFailed(f"the state cannot be saved: {error}")
 
     def wait(self) -> memoryview:
-        """Return the state; waits for it. Raises why there is none."""
+        """Wait for the state and return it; raises what the request failed with."""
         self._ended.wait()
         if self._error:
             raise self._error

@@ -1,4 +1,4 @@
-"""The KV cache and the computation over it: a `llama_context` with a sequence per slot."""
+"""The KV cache and the computation over it: a `llama_context` with a sequence for each slot."""
 
 import ctypes
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ if TYPE_CHECKING:  # numpy takes a tenth of a second to import, and few requests
     from pilotlight_backend.logits import Logits
 
 _CELLS = 256
-"""What llama.cpp rounds a stream's length up to."""
+"""llama.cpp rounds the length of a KV stream up to a multiple of this (`llama_context` constructor
+in llama-context.cpp, GGML_PAD)."""
 
 
 class _WarmRun(NamedTuple):
@@ -43,7 +44,7 @@ class LlamaContext:
         self._lib = model.lib
         self._room = chunk + slots
         self.length = -(-context_length // _CELLS) * _CELLS
-        """Tokens that a slot holds at the most."""
+        """Tokens that a slot can hold."""
         params = self._lib.llama_context_default_params()
         params.n_ctx = self.length * slots
         params.n_seq_max = slots
@@ -52,14 +53,14 @@ class LlamaContext:
         # vocabulary of 150,000.
         params.n_outputs_max = slots
         params.n_threads = params.n_threads_batch = threads
-        # A KV stream a slot, and plain attention: then a sequence's numbers do not depend on what
-        # its neighbours say, and with Q8_0 and Q4_0 weights they are the same to the bit where the
-        # prompt was cut alike (benchmarks/rounding.py). In a unified cache a sequence's cells lie
-        # among others'; flash attention takes another path for one stream than for several
-        # (ggml-cpu/ops.cpp, use_split_kv_path). Measured on a CPU with four streams of 256 and 768
-        # tokens: a unified cache prefills a third slower without flash attention; flash attention
-        # would be 8 to 12 % faster, at the price of greedy answers that differ between one stream
-        # and several.
+        # A KV stream for each slot, and no flash attention: a sequence's logits then do not depend
+        # on the others in its batch, and with Q8_0 and Q4_0 weights they are the same to the bit if
+        # the prompt is cut into the same chunks (benchmarks/rounding.py). In a unified cache the
+        # cells of a sequence lie among those of others; flash attention takes another path for one
+        # stream than for several (ggml-cpu/ops.cpp, use_split_kv_path). Measured on a CPU with four
+        # streams of 256 and 768 tokens: a unified cache prefills a third slower without flash
+        # attention; flash attention would be 8 to 12 % faster, but greedy answers would differ
+        # between one stream and several.
         params.kv_unified = False
         params.flash_attn_type = self._lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.no_perf = True
@@ -68,14 +69,14 @@ class LlamaContext:
         if not self._pointer:
             raise LoadFailed(f"llama.cpp cannot make a context: {complaint.text}")
         self._memory = self._lib.llama_get_memory(self._pointer)
-        if not self._memory:  # models that embed or only encode keep no cache
+        if not self._memory:  # encoders keep no cache (llama_model::create_memory)
             self._lib.llama_free(self._pointer)
             raise LoadFailed("the model cannot generate: it keeps no cache")
         abort.watch(self._pointer)
         self._make_batch()
 
     def _make_batch(self) -> None:
-        """Lay the batch out in arrays of our own: a step then fills slices instead of fields."""
+        """Make the batch over arrays of ours, which a step fills by slices and not item by item."""
         room = self._room
         self._tokens: Any = (ctypes.c_int32 * room)()
         self._positions: Any = (ctypes.c_int32 * room)()
@@ -98,7 +99,7 @@ class LlamaContext:
         )
 
     def decode(self, runs: Sequence[Run]) -> Decoded:
-        """Evaluate *runs* in one batch; a row of the batch is a token, in the order given."""
+        """Evaluate *runs* in one batch. Rows are the tokens in the order of *runs*."""
         row = 0
         for run in runs:
             count = len(run.tokens)
@@ -120,20 +121,20 @@ class LlamaContext:
         self.truncate(0, 0)
 
     def truncate(self, slot: int, length: int) -> bool:
-        """Keep the first *length* tokens of *slot*; where that cannot be, clear it: False.
+        """Keep the first *length* tokens of *slot*; clear it and return False if it cannot.
 
-        A recurrent state has no past, and a sliding window may have lost the tokens that the one
+        A recurrent state cannot go back, and a sliding window may have dropped tokens that the one
         at *length* attends to.
         """
         return length == self.held(slot) or self._cut(slot, length)
 
     def recover(self, slot: int, length: int) -> bool:
-        """Keep what *slot* held before an aborted decode, *length* tokens; False: it is empty now.
+        """Keep the *length* tokens of *slot* before an aborted decode; False: it is empty now.
 
-        llama.cpp itself removes the positions of the micro-batch that was aborted (decode in
-        llama-context.cpp). Of a batch in which a slot has more tokens than another there are
-        several: those before stay, whole, and are removed here, for the logits of their last tokens
-        are lost. A recurrent state that was advanced cannot be taken back.
+        llama.cpp removes the positions of the ubatch that was aborted (`decode` in
+        llama-context.cpp). A batch whose slots have different numbers of tokens has several
+        ubatches; those before the aborted one stay in the cache. They are removed here, since the
+        logits of their last tokens are lost. A recurrent state cannot go back.
         """
         kept = length if self._model.cuttable_cache else 0
         return self._cut(slot, kept) and kept == length
@@ -142,6 +143,8 @@ class LlamaContext:
         lib = self._lib
         kept = length > 0 and lib.llama_memory_seq_rm(self._memory, slot, length, -1)
         if kept and self._model.sliding_window:
+            # llama_memory_seq_rm returns True also if the window has dropped tokens that the next
+            # one attends to; its logits would be wrong.
             seen_from = max(0, length - self._model.sliding_window)
             kept = 0 <= lib.llama_memory_seq_pos_min(self._memory, slot) <= seen_from
         if not kept:
@@ -149,9 +152,9 @@ class LlamaContext:
         return bool(kept) or length == 0
 
     def save(self, slot: int) -> memoryview:
-        """Return the state of what *slot* holds, for `put`.
+        """Return the state of *slot*, for `put`.
 
-        Keys and values as the cache has them, nothing converted; 112 KB a token of Qwen3-0.6B.
+        It is the keys and values as they are in the cache: 112 KB for each token of Qwen3-0.6B.
         """
         size = self._lib.llama_state_seq_get_size(self._pointer, slot)
         state = (ctypes.c_uint8 * size)()
@@ -160,14 +163,14 @@ class LlamaContext:
         return memoryview(state)
 
     def put(self, slot: int, state: memoryview) -> int:
-        """Put *state* into *slot*, in place of what it held; return the tokens that it holds then.
+        """Replace what *slot* holds by *state*; return its tokens then, 0 if it was rejected.
 
-        llama.cpp copies it, from a file's own pages where it is mapped. It compares the types and
-        sizes of all rows with its own, and has no opinion about what they hold. 0: it refused.
+        llama.cpp copies *state*, which may be mapped from a file. It checks the types and sizes of
+        the rows and not their content: a flipped byte is accepted.
         """
         lib = self._lib
-        # An empty slot, so that the cells are those that a prompt from the start would take: the
-        # order in which they are added up is then the same.
+        # The slot is emptied first, so that the state takes the cells that a prefill would take:
+        # attention then adds them up in the same order.
         lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
         source = (ctypes.c_uint8 * len(state)).from_buffer(state)
         if lib.llama_state_seq_set_data(self._pointer, source, len(state), slot) != len(state):
@@ -176,12 +179,12 @@ class LlamaContext:
         return self.held(slot)
 
     def copy(self, source: int, target: int, length: int) -> bool:
-        """Give *target* the first *length* tokens of *source*; False: it is empty now.
+        """Copy the first *length* tokens of *source* to *target*; False: *target* is empty now.
 
-        llama.cpp copies the whole stream, and that at the beginning of the next decode
-        (llama-kv-cache.cpp, seq_cp and update): until then *source* and *target* may be cut back,
-        but neither saved nor put. The cells lie in the copy as they do in *source*, those of a
-        sliding window too, so what follows is computed alike.
+        llama.cpp copies the whole stream, at the start of the next decode (`seq_cp` and `update` in
+        llama-kv-cache.cpp). Until then both slots may be truncated, but not saved or put into. The
+        copy has the same cells in the same order, also those of a sliding window, so that later
+        tokens are computed alike.
         """
         self._lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
         return self.truncate(target, length) and self.held(target) == length
@@ -192,7 +195,7 @@ class LlamaContext:
         return last + 1
 
     def sample(self, sampler: Sampler, row: int) -> int:
-        """Choose the token that follows the batch's *row*."""
+        """Sample the token that follows the batch's *row*."""
         token: int = self._lib.llama_sampler_sample(sampler.chain, self._pointer, row)
         return token
 
@@ -205,10 +208,10 @@ class LlamaContext:
         withheld: Tokens = (),
         restore: bool,
     ) -> int:
-        """Choose among the tokens that *guide* allows to follow *row*, and tell it which.
+        """Sample one of the tokens that *guide* allows after *row*, and pass it to the guide.
 
-        Those *withheld* are chosen only where nothing else is allowed. With *restore* the row's
-        logits are the model's own again, for `with_logprobs`. Raises `GuideFailed`.
+        One of *withheld* is sampled only if nothing else is allowed. *restore* puts the model's
+        logits back into the row, for `with_logprobs`. Raises `GuideFailed`.
         """
         from pilotlight_backend import guided_decoding  # noqa: PLC0415
 
@@ -232,7 +235,7 @@ class LlamaContext:
         return with_logprobs(token, self._logits(row), count, self._model.piece)
 
     def _logits(self, row: int) -> "Logits":
-        """Return llama.cpp's own scores of what follows *row*, not a copy of them."""
+        """Return the logits of *row*: a view of llama.cpp's memory, valid until the next decode."""
         import numpy as np  # noqa: PLC0415
 
         pointer = self._lib.llama_get_logits_ith(self._pointer, row)

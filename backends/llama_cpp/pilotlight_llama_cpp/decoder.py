@@ -1,4 +1,7 @@
-"""What `GenerationThread` needs of a context; tests have a fake one."""
+"""What the engine's thread needs of a context, and that of the contexts behind it.
+
+Protocols, so that tests drive the thread and the growing context with fakes.
+"""
 
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -9,41 +12,23 @@ from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
 from pilotlight_llama_cpp.engine_thread import Flag
 
 
-class GenerationDecoder(Protocol):
-    """A context whose slots hold what was evaluated. The engine's thread alone uses it."""
+class SlotDecoder(Protocol):
+    """A KV cache of slots, and the computation over it. The engine's thread alone uses it."""
 
-    @property
-    def abort(self) -> Flag:
-        """What stops a decode."""
-
-    def decode(self, runs: Sequence[Run]) -> Decoded:
-        """Evaluate a batch; `ABORTED` where `abort` is set meanwhile."""
-
-    def recover(self, slot: int, length: int) -> bool:
-        """Keep what a slot held before an aborted decode; False where it had to be cleared."""
-
-    def expect(self, length: int) -> None:
-        """Be told how long a sequence will be at least."""
+    def decode(self, runs: Sequence[Run], /) -> Decoded:
+        """Evaluate a batch; `ABORTED` if the abort flag is set meanwhile."""
 
     def truncate(self, slot: int, length: int) -> bool:
-        """Keep a slot's first *length* tokens; False where it had to be cleared."""
+        """Keep a slot's first *length* tokens; False if it had to be cleared."""
 
-    def restore(self, slot: int) -> bool:
-        """Put the baked prompt into a slot, in place of what it held; False: it is empty now."""
+    def recover(self, slot: int, length: int) -> bool:
+        """Keep what a slot held before an aborted decode; False if it had to be cleared."""
 
     def copy(self, source: int, target: int, length: int) -> bool:
-        """Give a slot the first tokens of another one; False: it is empty now."""
-
-    def sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Any:
-        """Make a sampler, which has a `close`."""
-
-    def sampler_beside(
-        self, params: SamplingParams, prompt: tuple[int, ...]
-    ) -> "Future[Any] | None":
-        """Begin to make one on another thread; None where `sampler` takes no time."""
+        """Copy a slot's first tokens into another one at the next decode; False: that is empty."""
 
     def sample(self, sampler: Any, row: int) -> int:
-        """Choose the token that follows a row of the batch."""
+        """Sample the token that follows a row of the batch."""
 
     def sample_guided(
         self,
@@ -54,7 +39,7 @@ class GenerationDecoder(Protocol):
         withheld: Tokens = (),
         restore: bool,
     ) -> int:
-        """Choose one that a guide allows, and of those *withheld* one only if nothing else is left.
+        """Sample a token that *guide* allows, and one of *withheld* only if nothing else is left.
 
         *restore* the row's logits for `with_logprobs`.
         """
@@ -62,8 +47,50 @@ class GenerationDecoder(Protocol):
     def with_logprobs(self, token: int, row: int, count: int) -> Token:
         """Return a token of a row with its log probability and those of the likeliest."""
 
-    def token(self, token: int) -> tuple[bytes, bool]:
-        """Return a token's bytes and whether it ends a generation."""
-
     def close(self) -> None:
         """Free everything."""
+
+
+class FixedContext(SlotDecoder, Protocol):
+    """A context of one length: `LlamaContext`."""
+
+    @property
+    def length(self) -> int:
+        """Tokens that a slot can hold."""
+
+    def warm(self) -> None:
+        """Evaluate one token."""
+
+    def save(self, slot: int) -> memoryview:
+        """Return the state of a slot."""
+
+    def put(self, slot: int, state: memoryview) -> int:
+        """Put a state into a slot; return how many tokens the slot holds then."""
+
+    def held(self, slot: int) -> int:
+        """Return how many tokens a slot holds."""
+
+
+class GenerationDecoder(SlotDecoder, Protocol):
+    """What `GenerationThread` uses: `GrowingContext`."""
+
+    @property
+    def abort(self) -> Flag:
+        """What stops a decode."""
+
+    def expect(self, length: int) -> None:
+        """Prepare for a sequence of at least *length* tokens."""
+
+    def restore(self, slot: int) -> bool:
+        """Replace what a slot holds by the baked prompt; False: it is empty now."""
+
+    def sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Any:
+        """Make a sampler, which has a `close`."""
+
+    def sampler_beside(
+        self, params: SamplingParams, prompt: tuple[int, ...]
+    ) -> "Future[Any] | None":
+        """Begin to make one on another thread; None if `sampler` takes no time."""
+
+    def token(self, token: int) -> tuple[bytes, bool]:
+        """Return a token's bytes and whether it ends a generation."""

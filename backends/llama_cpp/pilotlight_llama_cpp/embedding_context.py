@@ -15,17 +15,17 @@ from pilotlight_llama_cpp.packing import InputPart
 from pilotlight_llama_cpp.servable import UNSPECIFIED, Pooling
 
 _SEQUENCES = 64
-"""Inputs in one batch: with a chunk of 512 tokens, inputs of eight tokens still fill it."""
+"""Most inputs in one batch: with a chunk of 512 tokens, inputs of eight tokens still fill it."""
 _LOGITS_BYTES = 128 << 20
-"""llama.cpp keeps a row of logits for each token of a batch that embeds, and fills it with zeros
-where the model has no logits (output_reserve in llama-context.cpp): a step has no more tokens than
-this holds. With a vocabulary of 152,000, steps of 220 tokens took 168 MB and steps of 512 510 MB.
-Only an input that must be evaluated whole may need more."""
+"""Most bytes of logits in a step. llama.cpp keeps a row of them for each token of a batch that
+embeds, zeros if the model has none (`output_reserve` in llama-context.cpp). With a vocabulary of
+152,000, steps of 220 tokens took 168 MB and steps of 512 tokens 510 MB. Only an input that must be
+decoded whole may take more."""
 _SCORES_BYTES = 256 << 20
-"""Memory for a layer's attention scores, from which on flash attention does without them. Twelve
-heads over 2,048 tokens, all of which see all, need 200 MB."""
+"""Most bytes of a layer's attention scores; beyond them flash attention is used, which keeps none.
+Twelve heads over 2,048 tokens that attend to each other take 200 MB."""
 _LEAST = 64
-"""Tokens in a step, however large the vocabulary is."""
+"""Fewest tokens that a step has room for, however large the vocabulary is."""
 
 
 class EmbeddingContext:
@@ -50,9 +50,9 @@ class EmbeddingContext:
         self.embedding_length: int = self._lib.llama_model_n_embd_out(model.pointer)
         self.sequences = min(_SEQUENCES, self._lib.llama_max_parallel_sequences())
         self.step = max(_LEAST, min(chunk, _LOGITS_BYTES // (model.vocabulary_size * 4)))
-        """Tokens of several inputs that are evaluated together, at the most."""
+        """Most tokens of several inputs in one batch."""
         self.part = self.step
-        """Tokens of one input that are evaluated at once, at the most."""
+        """Most tokens of one input in one batch."""
         whole = max(self.step, context_length)
         pooling = _pooling(model, architecture)
         if pooling is Pooling.LAST:
@@ -72,12 +72,12 @@ class EmbeddingContext:
         params.n_ctx = cells
         params.n_batch = params.n_ubatch = self.part
         params.n_seq_max = self.sequences
-        # One stream for all: of several, llama.cpp takes as many tokens of each sequence as the
-        # shortest has (split_equal), so that a pooled sequence would come in pieces.
+        # One KV stream for all inputs: with several, an ubatch has as many tokens of each input as
+        # the shortest has (`split_equal` in llama-batch.cpp), which would cut pooled sequences.
         params.kv_unified = True
-        # Plain attention, where there is memory for its scores: a vector is then the same whatever
-        # is embedded beside it, with Q8_0 weights to 1e-7. Flash attention takes other paths for
-        # other batches, and differed by up to 9e-3 on random weights.
+        # No flash attention if there is memory for the scores: a vector then does not depend on the
+        # rest of its batch, with Q8_0 weights to 1e-7. Flash attention takes other paths for other
+        # batches; vectors differed by up to 9e-3 on random weights.
         scores = self._lib.llama_model_n_head(self._model.pointer) * self.part * cells * 4
         if scores <= _SCORES_BYTES:
             params.flash_attn_type = self._lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
@@ -89,12 +89,12 @@ class EmbeddingContext:
             raise LoadFailed(f"llama.cpp cannot make a context: {complaint.text}")
 
     def _takes_parts(self) -> bool:
-        """Tell whether a long input may be evaluated in parts, its last token being pooled.
+        """Return whether a long input, pooled by its last token, may be decoded in parts.
 
-        Attention that looks ahead, and a model without a cache, need the whole input at once:
-        llama.cpp ends the process where it does not fit a micro-batch (encode and decode in
-        llama-context.cpp). Other pooling would see the last part alone. The rule is llama-server's:
-        server_slot::can_split in tools/server/server-context.cpp.
+        Attention that is not causal and models without a cache need the whole input at once:
+        llama.cpp aborts the process if it does not fit an ubatch (`encode` and `decode` in
+        llama-context.cpp). Other kinds of pooling would see the last part alone. llama-server has
+        the same rule: `server_slot::can_split` in tools/server/server-context.cpp.
         """
         lib = self._lib
         return bool(
@@ -102,7 +102,7 @@ class EmbeddingContext:
         )
 
     def _make_batch(self) -> None:
-        """Take llama.cpp's own batch, its arrays as arrays of ours."""
+        """Make a batch, with views of its arrays that slices can be assigned to."""
         room = self.part
         self._batch = self._lib.llama_batch_init(room, 0, 1)
 
@@ -113,10 +113,10 @@ class EmbeddingContext:
         self._positions = array_at(self._batch.pos, ctypes.c_int32)
         for row in range(room):
             self._batch.n_seq_id[row] = 1
-            self._batch.logits[row] = 1  # each token counts in a mean; llama.cpp demands all
+            self._batch.logits[row] = 1  # llama.cpp requires an output of each token, for the mean
 
     def decode(self, parts: Sequence[InputPart]) -> Decoded:
-        """Evaluate *parts* in one batch; each sequence begins anew with the part at its start."""
+        """Decode *parts* in one batch; a part that starts at 0 starts a new sequence."""
         if self._memory and not any(part.start for part in parts):
             self._lib.llama_memory_clear(self._memory, False)  # noqa: FBT003 - C's order
         row = 0
@@ -128,12 +128,12 @@ class EmbeddingContext:
                 self._batch.seq_id[place][0] = part.sequence
             row = end
         self._batch.n_tokens = row
-        # Of models without a cache llama_decode encodes.
+        # For models without a cache llama_decode calls encode (llama-context.cpp).
         status = self.abort.decode(self._pointer, self._batch)
         return Decoded.from_status(status)
 
     def vector(self, sequence: int) -> "array[float]":
-        """Return the vector of the input that was *sequence* of the last batch, of length 1."""
+        """Return the vector, of length 1, of the input that was *sequence* of the last batch."""
         pointer = self._lib.llama_get_embeddings_seq(self._pointer, sequence)
         if not pointer:
             raise InferenceFailed("llama.cpp returned no embedding")
@@ -161,10 +161,10 @@ class EmbeddingContext:
 
 
 def _pooling(model: LlamaModel, architecture: str) -> Pooling:
-    """Return how *model* makes one vector of many; the probe has refused what is not listed.
+    """Return how *model* pools token vectors; the probe has refused types that are not listed.
 
-    Encoders whose header does not say it are pooled by the mean, as sentence-transformers does
-    with a model that says nothing (SentenceTransformer._load_auto_model).
+    The default for encoders is the mean, as in sentence-transformers for a model without a
+    configuration (`SentenceTransformer._load_auto_model`).
     """
     said = int(model.metadata_value(f"{architecture}.pooling_type") or 0)
     return Pooling(said) if said and said not in UNSPECIFIED else Pooling.MEAN

@@ -1,4 +1,4 @@
-"""A loaded model that embeds."""
+"""The engine of a model that embeds."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ from pilotlight_llama_cpp.model import LlamaModel
 
 
 class LlamaCppEmbeddingEngine:
-    """Checks requests, and passes them to the engine's thread."""
+    """Checks requests and submits them to its thread."""
 
     def __init__(self, facts: ModelFacts, model: LlamaModel, context: EmbeddingContext) -> None:
         self._facts = facts
@@ -20,7 +20,7 @@ class LlamaCppEmbeddingEngine:
 
     @property
     def facts(self) -> ModelFacts:
-        """The model's facts, with the context length that is in force."""
+        """The model's facts, with the context length in force."""
         return self._facts
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
@@ -28,10 +28,10 @@ class LlamaCppEmbeddingEngine:
         return self._model.tokenize(text, special=special)
 
     def tokenize_input(self, text: str) -> list[int]:
-        """Return the token ids of *text* with the special tokens that the header asks for.
+        """Return the token ids of *text*, with the special tokens that the header asks for.
 
-        As llama-server has it for embeddings: `tokenize_input_prompts(vocab, …, add_special true,
-        parse_special true)` in tools/server/server-context.cpp. Token ids it takes as they are.
+        Same as llama-server: `tokenize_input_prompts(vocab, …, add_special true, parse_special
+        true)` in tools/server/server-context.cpp.
         """
         return self._model.tokenize(text, special=True, add_special=True)
 
@@ -51,5 +51,5 @@ class LlamaCppEmbeddingEngine:
         return self._thread.stats()
 
     def close(self) -> None:
-        """End every request and give all memory back; waits, save on the engine's own thread."""
+        """Fail every request and free all memory; waits, except on the engine's own thread."""
         self._thread.close()

@@ -1,4 +1,4 @@
-"""The thread of an engine that embeds: takes inputs in their order, as many as fit a step."""
+"""The thread of an engine that embeds: each step takes as many queued inputs as fit."""
 
 import time
 from array import array
@@ -31,14 +31,14 @@ class EmbeddingDecoder(Protocol):
         """What stops a decode."""
 
     step: int
-    """Tokens of several inputs that are evaluated together, at the most."""
+    """Most tokens of several inputs in one batch."""
     part: int
-    """Tokens of one input that are evaluated at once, at the most."""
+    """Most tokens of one input in one batch; a longer input comes in parts."""
     sequences: int
-    """Inputs in one batch, at the most."""
+    """Most inputs in one batch."""
 
     def decode(self, parts: Sequence[InputPart]) -> Decoded:
-        """Evaluate a batch."""
+        """Decode a batch."""
 
     def vector(self, sequence: int) -> "array[float]":
         """Return the vector of one of the last batch's sequences; raises `InferenceFailed`."""
@@ -48,7 +48,7 @@ class EmbeddingDecoder(Protocol):
 
 
 class EmbeddingJob(EngineJob):
-    """A request: its inputs, what it wants to hear, and how far it is."""
+    """A request: its inputs, its listener, and how many inputs are done."""
 
     __slots__ = ("embedded", "emit", "ended", "inputs", "prompt_tokens", "taken", "thread", "timer")
 
@@ -63,7 +63,7 @@ class EmbeddingJob(EngineJob):
         self.emit = emit
         self.prompt_tokens = sum(map(len, inputs))
         self.taken = 0
-        """Inputs that are in a step, or were."""
+        """Inputs that the current or an earlier step has taken."""
         self.embedded = 0
         self.ended = False
         self.timer: RequestTimer
@@ -85,12 +85,12 @@ class EmbeddingThread(EngineThread[EmbeddingJob, EmbedEvent]):
         self._queue: deque[EmbeddingJob] = deque()
         """Jobs with inputs that no step has taken yet."""
         self._waiting = 0
-        """Of these, the ones that have not begun."""
+        """How many of these have not started."""
         self._step: list[tuple[EmbeddingJob, Tokens]] = []
         self._prompt_tokens = self._steps = 0
 
     def stats(self) -> EngineStats:
-        """Return a snapshot; any thread. Each number is of a moment, not all of the same one."""
+        """Return a snapshot; any thread. The numbers may be of slightly different moments."""
         return EngineStats(
             slots=self._decoder.sequences,
             slots_busy=len(self._step),
@@ -161,9 +161,10 @@ class EmbeddingThread(EngineThread[EmbeddingJob, EmbedEvent]):
         self._emit(job, Started(job.prompt_tokens, 0))
 
     def _decoded(self) -> bool:
-        """Evaluate the step's inputs, a long one in parts; tell whether they have vectors now.
+        """Decode the step's inputs, a long one in parts; return whether they have vectors.
 
-        They have none where all its requests were cancelled, or the engine closed.
+        They have none if all jobs of the step were cancelled, if the engine closes, or if the
+        decode failed, which fails the jobs.
         """
         inputs = [tokens for _, tokens in self._step]
         jobs = self._stepping()
@@ -182,7 +183,7 @@ class EmbeddingThread(EngineThread[EmbeddingJob, EmbedEvent]):
 
     def _hand_out(self) -> None:
         for sequence, (job, _) in enumerate(self._step):
-            if job.ended:  # another input of its failed
+            if job.ended:  # another of its inputs failed
                 continue
             try:
                 vector = self._decoder.vector(sequence)

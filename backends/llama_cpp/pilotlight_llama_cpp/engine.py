@@ -1,4 +1,4 @@
-"""A loaded model that answers requests."""
+"""The engine of a model that generates."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +26,7 @@ from pilotlight_llama_cpp.model import LlamaModel
 
 
 class LlamaCppEngine:
-    """Checks requests, and passes them to the engine's thread."""
+    """Checks requests and submits them to its thread."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class LlamaCppEngine:
         options: LoadOptions,
         baked: tuple[int, ...],
     ) -> None:
-        """*context* has adopted the *baked* prompt, where there is one."""
+        """*baked* is the prompt that *context* has adopted; empty without one."""
         self._facts = facts
         self._model = model
         self._context = context
@@ -47,8 +47,8 @@ class LlamaCppEngine:
             slots=options.parallel,
             chunk=options.chunk,
             baked=baked,
-            # A recurrent state cannot be cut back to where two prompts part, so with such models
-            # everyone reads the prompt.
+            # A recurrent state cannot go back to the last token that two prompts share, so with
+            # such models each sequence prefills its whole prompt.
             copies=model.cuttable_cache,
             cuts=model.cuttable_cache,
         )
@@ -56,7 +56,7 @@ class LlamaCppEngine:
 
     @property
     def facts(self) -> ModelFacts:
-        """The model's facts, with the context length that is in force."""
+        """The model's facts, with the context length in force."""
         return self._facts
 
     def tokenize(self, text: str, *, special: bool, verbatim: Sequence[Span] = ()) -> list[int]:
@@ -83,17 +83,17 @@ class LlamaCppEngine:
             sampling=self._facts.sampling,
         )
         if request.ignore_eos and request.guide is None:
-            # The chain leaves them out, which costs less than a look at each row of scores.
+            # A bias in the sampler chain costs less than a change to each row of logits.
             request = _without(self._model.ends, request)
         room = self._facts.context_length - len(request.prompt)
         limit = min(request.max_tokens, room)
         return GenerationJob(self._thread, request, emit, limit, self._model.ends)
 
     def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:
-        """Evaluate *prompt* as a request does, and write the state that its slot then holds.
+        """Prefill *prompt* as a request does, and write the state of its slot to a file.
 
-        Of its tokens the last few are left out, see `baking.whole_tiles`. What a slot holds of it
-        already is not evaluated again.
+        The last few tokens may be left out, see `baking.whole_tiles`. A prefix that a slot already
+        holds is not prefilled again.
         """
         if not self._model.plain_cache:
             raise BakingRefused(
@@ -114,11 +114,11 @@ class LlamaCppEngine:
         return self._thread.stats(kv_capacity=self._kv_capacity)
 
     def close(self) -> None:
-        """End every request and give all memory back; waits, save on the engine's own thread."""
+        """Fail every request and free all memory; waits, except on the engine's own thread."""
         self._thread.close()
 
 
 def _without(tokens: Iterable[int], request: GenerateRequest) -> GenerateRequest:
-    """Return *request* as one that never chooses *tokens*."""
+    """Return *request* with a bias that excludes *tokens*."""
     bias = {**request.sampling.logit_bias, **dict.fromkeys(tokens, -math.inf)}
     return replace(request, ignore_eos=False, sampling=replace(request.sampling, logit_bias=bias))

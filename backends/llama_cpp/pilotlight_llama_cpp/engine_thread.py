@@ -37,7 +37,7 @@ class Flag(Protocol):
 
 
 class AbortableDecoder(Protocol):
-    """A context that can be stopped in the middle of a decode."""
+    """A context whose decode can be stopped from another thread."""
 
     @property
     def abort(self) -> Flag:
@@ -74,7 +74,7 @@ E = TypeVar("E")
 
 
 class EngineThread(ABC, Generic[J, E]):
-    """Takes jobs of type *J* step by step, and emits events of type *E* besides their last one."""
+    """Serves jobs of type *J* step by step; *E* is what they emit besides their last event."""
 
     def __init__(self, decoder: AbortableDecoder, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -139,12 +139,12 @@ class EngineThread(ABC, Generic[J, E]):
             self._thread.join()
 
     def _abort_unwanted(self) -> None:
-        """Abort the decode under way if no job needs it any more. The lock is held."""
+        """Abort the decode under way if its result is of no use. The lock is held."""
         if self._decoding and self._is_unwanted(self._decoding):
             self._decoder.abort.set()
 
     def _is_unwanted(self, jobs: Collection[J]) -> bool:
-        """Return whether no job needs a decode for *jobs*. The lock is held."""
+        """Return whether the result of a decode for *jobs* is of no use. The lock is held."""
         return self._closing or (
             all(job in self._cancelled for job in jobs) and self._may_abort(jobs)
         )
@@ -166,7 +166,7 @@ class EngineThread(ABC, Generic[J, E]):
             self._close_all()
 
     def step(self) -> None:
-        """Take what arrived, and evaluate what comes next."""
+        """Take new and cancelled jobs from the inbox, and advance by one step."""
         self._take_arrivals()
         self._advance()
 
@@ -189,12 +189,12 @@ class EngineThread(ABC, Generic[J, E]):
             self._finish(job, "cancelled")
 
     def _report_step(self, tokens: int) -> None:
-        """Show a new step of *tokens* prompt tokens in the stats: one that stays there hangs."""
+        """Report a new step of *tokens* tokens in the stats, where the service watches its age."""
         self._step_number += 1
         self._under_way = (Step(self._step_number, tokens),)
 
     def _decode(self, jobs: Collection[J], runs: Sequence[Any]) -> Decoded:
-        """Evaluate *runs*, which belong to *jobs*, unless or until no job needs them any more."""
+        """Decode *runs*, which belong to *jobs*, unless or until their result is of no use."""
         with self._wake:
             if self._is_unwanted(jobs):
                 return Decoded.ABORTED
@@ -246,16 +246,16 @@ class EngineThread(ABC, Generic[J, E]):
 
     @abstractmethod
     def _advance(self) -> None:
-        """Start what can start, evaluate one step, and emit what came of it."""
+        """Start jobs, decode one step, and emit its events."""
 
     @abstractmethod
     def _fail_step(self, error: BackendError) -> None:
-        """Fail the jobs of the step that raised; those that are queued go on."""
+        """Fail the jobs of the step that raised; queued ones stay queued."""
 
     @abstractmethod
     def _release(self, job: J) -> None:
-        """Take *job*, which ends, out of its slot or the queue, and free what is its own."""
+        """Remove *job*, which ends, from its slot or the queue, and free what it owns."""
 
     @abstractmethod
     def _unended(self) -> Iterable[J]:
-        """Return a copy of all jobs, running and queued, those that run first."""
+        """Return all jobs in a new list, running ones before queued ones."""

@@ -1,10 +1,9 @@
-"""The memory that llama.cpp will take for a model's sequences, read from a GGUF's header.
+"""Estimate the memory that llama.cpp takes for a model's sequences, from its GGUF header.
 
-Which layers keep keys and values, and which a recurrent state, follows `llama_model::create_memory`
-and the constructors of `llama_kv_cache` and `llama_memory_recurrent`. Where a layer's tensors say
-how wide its keys are, they are believed before the keys of the header, which have defaults by
-architecture. `tests/backends/llama_cpp/test_footprint.py` holds all of it against what llama.cpp
-allocates.
+Which layers keep keys and values and which a recurrent state follows `llama_model::create_memory`
+and the constructors of `llama_kv_cache` and `llama_memory_recurrent`. The width of a layer's keys
+is taken from its tensors if it has any, since the header's keys have defaults by architecture.
+`tests/backends/llama_cpp/test_footprint.py` compares the estimate with what llama.cpp allocates.
 """
 
 from typing import NamedTuple
@@ -16,24 +15,26 @@ _F16, _F32 = 2, 4
 _ALWAYS_RECURRENT = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
 """`llm_arch_is_recurrent` in llama-arch.cpp: no layer keeps keys and values."""
 _BOTH_IN_A_LAYER = frozenset({"falcon-h1"})
-"""Attention and a state in every layer (falcon-h1.cpp)."""
+"""Every layer has attention and a recurrent state (falcon-h1.cpp)."""
 _KV_FROM_START = {"gemma3n": 20}
-"""Layers with a cache of their own, where no key says how many (gemma3n.cpp)."""
+"""Layers with a cache of their own, for architectures without a key for it (gemma3n.cpp)."""
 _WINDOWED = frozenset({"llama4"})
-"""Architectures with a window, of chunks, that no key names (llama4.cpp)."""
+"""Architectures with chunked attention, which no key says (llama4.cpp)."""
 _EMBEDDED_BY_LAYER = {"gemma3n": 256}
 """`n_embd_altup` in llama-hparams.h, which no key says."""
 _STATES = ("ssm.", "wkv.", "kda.", "shortconv.")
 _MATRIX = 2
 _STREAMS, _SCANNED, _MIXED = 4, 6, 16
-"""Rows of a token: copies of the residual stream, of what a state scans, and what RWKV mixes."""
+"""Rows that a token takes at the same time: of the residual stream, of an SSM scan, of RWKV's token
+shift. Measured."""
 _MAX_LAYERS = 512
 
 
 class Footprint(NamedTuple):
-    """Bytes. *kv_per_token* is of one sequence, *state* of one sequence however long it is.
+    """Bytes of a model's sequences and steps.
 
-    A step takes *step* for each of its tokens, and *score* for each pair of a token and a cell.
+    *kv_per_token* is for a token of a sequence, *state* for a sequence of any length. A step takes
+    *step* for each of its tokens, and *score* for each pair of one of its tokens and a KV cell.
     """
 
     kv_per_token: int
@@ -43,9 +44,9 @@ class Footprint(NamedTuple):
 
 
 def of(header: Header, architecture: str, *, embeds: bool) -> Footprint:
-    """Return what a model takes; zeros where the header does not say enough.
+    """Return a model's footprint; a part is 0 if the header does not say enough.
 
-    What a step of a model that *embeds* takes depends on its inputs, and is not foreseen.
+    A step of a model that *embeds* depends on its inputs, and is not estimated.
     """
     model = _Layers(header, architecture)
     return Footprint(
@@ -57,7 +58,7 @@ def of(header: Header, architecture: str, *, embeds: bool) -> Footprint:
 
 
 class _Layers:
-    """A header's numbers, layer by layer, with llama.cpp's defaults."""
+    """A header's numbers by layer, with llama.cpp's defaults."""
 
     def __init__(self, header: Header, architecture: str) -> None:
         self._header = header
@@ -75,14 +76,15 @@ class _Layers:
         """Return the bytes that all layers keep of a token."""
         layers = [layer for layer in self._layers if self._caches(layer)]
         keys = sum(map(self._key_width, layers))
-        if self._is_mla():  # one compressed row a layer, and no values but a layer's at a time
+        if self._is_mla():  # a compressed row for each layer; values exist for one layer at a time
             return _F16 * (keys + self._number("attention.kv_lora_rank"))
-        # Values are kept transposed, and then each layer's rows are as long as the longest.
+        # Without flash attention values are transposed, and each layer's rows are then as long as
+        # the longest (the constructor of `llama_kv_cache`, n_embd_v_gqa_max).
         values = max(map(self._value_width, range(self._all)), default=0)
         return _F16 * (keys + values * len(layers))
 
     def _caches(self, layer: int) -> bool:
-        """Tell whether *layer* keeps keys and values of its own."""
+        """Return whether *layer* keeps keys and values of its own."""
         shared = self._number("attention.shared_kv_layers")
         own = _KV_FROM_START.get(self._architecture, self._all - shared)
         if self._architecture in _BOTH_IN_A_LAYER:
@@ -109,7 +111,7 @@ class _Layers:
         return given or self._kv_heads_of(layer) * self._length("value_length")
 
     def _projected(self, name: str, layer: int) -> int | None:
-        """Return the rows of a layer's projection; None where it has none of its own."""
+        """Return the rows of a layer's projection; None if it has none of its own."""
         shape = self._header.tensors.get(f"blk.{layer}.{name}.weight", ())
         return shape[1] if len(shape) == _MATRIX else None
 
@@ -126,7 +128,7 @@ class _Layers:
     # ── the recurrent state ────────────────────────────────────────────────────────────────────
 
     def state(self) -> int:
-        """Return the bytes of the state that recurrent layers keep of a sequence."""
+        """Return the bytes of the state that recurrent layers keep for a sequence."""
         count = sum(map(self._is_recurrent, self._layers))
         return _F32 * count * (self._convolution() + self._recurrence()) if count else 0
 
@@ -145,7 +147,7 @@ class _Layers:
         return tuple(f"{self._architecture}.{state}" for state in _STATES)
 
     def _is_feed_forward(self, layer: int) -> bool:
-        """Tell whether *layer* is nothing else: in Nemotron-H a layer is one of three kinds."""
+        """Return whether *layer* is feed-forward alone: one of Nemotron-H's three kinds."""
         lengths = self._header.numbers(f"{self._architecture}.feed_forward_length")
         return (
             self._architecture.startswith("nemotron_h")
@@ -154,7 +156,7 @@ class _Layers:
         )
 
     def _convolution(self) -> int:
-        """Return what `llama_hparams::n_embd_r` does."""
+        """Return the same as `llama_hparams::n_embd_r`."""
         if self._number("wkv.head_size"):
             shifts = 1 if self._architecture in {"rwkv6qwen2", "arwkv7"} else 2
             return (self._number("token_shift_count") or shifts) * self._width
@@ -167,7 +169,7 @@ class _Layers:
         return max(kernel - 1, 0) * (self._number("ssm.inner_size") + groups)
 
     def _recurrence(self) -> int:
-        """Return what `llama_hparams::n_embd_s` does."""
+        """Return the same as `llama_hparams::n_embd_s`."""
         if wkv := self._number("wkv.head_size"):
             return self._width * wkv
         if head := self._number("kda.head_dim"):
@@ -182,15 +184,15 @@ class _Layers:
     def step(self) -> int:
         """Return the bytes of a token's rows that llama.cpp's graph holds at the same time.
 
-        The residual stream and copies of it, and the widest that a layer makes of it. The factors
-        were measured; beside the scores of a long context it is little.
+        These are copies of the residual stream and the widest intermediate of a layer. The factors
+        are measured; with a long context the scores are far more.
         """
         heads = max(self._heads, default=0)
         attention = heads * (self._length("key_length") + self._length("value_length"))
         dense = max(self._per_layer("feed_forward_length"), default=0)
         experts = self._number("expert_used_count") * self._number("expert_feed_forward_length")
         widest = max(attention, 2 * dense, 2 * experts)
-        if not self._attends():  # else the scores, which are not held at the same time, are more
+        if not self._attends():  # else the scores are more, and not held at the same time
             groups = 2 * self._number("ssm.group_count") * self._number("ssm.state_size")
             scan = _SCANNED * self._number("ssm.inner_size") + 3 * groups
             mixed = _MIXED * self._width if self._number("wkv.head_size") else 0
@@ -198,14 +200,14 @@ class _Layers:
         return _F32 * (_STREAMS * (self._width + self._embedded_by_layer()) + widest)
 
     def _embedded_by_layer(self) -> int:
-        """Return the numbers of a token's embeddings that are looked up for all layers at once."""
+        """Return the size of a token's per-layer embeddings: those of all layers, at once."""
         default = _EMBEDDED_BY_LAYER.get(self._architecture, 0)
         return (self._number("embedding_length_per_layer_input") or default) * self._all
 
     def score(self) -> int:
-        """Return the bytes of a token's scores and masks for each cell, without flash attention.
+        """Return the bytes of a token's scores and masks for a KV cell, without flash attention.
 
-        Layers with a window have a mask of their own.
+        Layers with a sliding window have a mask of their own.
         """
         if not self._attends():
             return 0
@@ -219,6 +221,6 @@ class _Layers:
         return max(self._header.numbers(f"{self._architecture}.{name}"), default=0)
 
     def _per_layer(self, name: str) -> tuple[int, ...]:
-        """Return a value that is one number, or one a layer."""
+        """Return a value by layer; the header may have one for all."""
         values = self._header.numbers(f"{self._architecture}.{name}")
         return values * self._all if len(values) == 1 else values[: self._all]

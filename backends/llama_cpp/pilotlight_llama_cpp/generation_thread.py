@@ -1,4 +1,4 @@
-"""The thread of an engine that generates: it carries out what the scheduler plans."""
+"""The thread of an engine that generates: it executes the scheduler's batches."""
 
 import logging
 import time
@@ -28,7 +28,7 @@ logger = logging.getLogger("pilotlight.llama_cpp")
 
 
 class GenerationJob(Sequence, EngineJob):
-    """A sequence with what its request wants to hear, and when things happened to it."""
+    """A sequence with its request's options, sampler, listener and timings."""
 
     __slots__ = (
         "emit",
@@ -53,7 +53,7 @@ class GenerationJob(Sequence, EngineJob):
         limit: int,
         ends: Tokens = (),
     ) -> None:
-        """Note what *request* wants; *ends* are the tokens that end a generation."""
+        """*limit* is the tokens to sample; *ends* are the model's end-of-generation tokens."""
         super().__init__(request.prompt, limit, shares_prompt=request.shares_prompt)
         self.thread = thread
         self.emit = emit
@@ -69,7 +69,7 @@ class GenerationJob(Sequence, EngineJob):
         self.timer: RequestTimer
 
     def withheld(self) -> Tokens:
-        """Return the tokens that the next one may not be."""
+        """Return the tokens that may not be sampled next."""
         if self.completion_tokens < self.min_tokens:
             return (*self.ends, *self.stop_tokens)
         return self.ends if self.ignore_eos else ()
@@ -99,10 +99,10 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         cuts: bool = True,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """*baked* are the tokens that the decoder's first slot holds, for it has adopted them.
+        """*baked* is the prompt that *decoder* has adopted into its first slot.
 
-        *cuts* says whether a slot can be cut back to a part of what it holds, *copies* whether it
-        can be copied too, and the copy cut back.
+        *cuts*: a slot can be truncated to any length. *copies*: it can also be copied to another
+        slot, and the copy truncated.
         """
         super().__init__(decoder, clock)
         self._scheduler: Scheduler[GenerationJob] = Scheduler(
@@ -113,7 +113,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
 
     def stats(self, *, kv_capacity: int) -> EngineStats:
-        """Return a snapshot; any thread. Each number is of a moment, not all of the same one."""
+        """Return a snapshot; any thread. The numbers may be of slightly different moments."""
         scheduler = self._scheduler
         return EngineStats(
             slots=len(scheduler.slots),
@@ -138,7 +138,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         return self._scheduler.has_work or any(made.done() for made in self._preparing.values())
 
     def _enqueue(self, job: GenerationJob) -> None:
-        """Queue *job* as soon as it has a sampler; one that is made at once overtakes others."""
+        """Queue *job* once its sampler is made; jobs whose sampler takes no time pass it."""
         made = self._decoder.sampler_beside(job.sampling, job.prompt)
         if made is None:
             self._scheduler.enqueue(job)
@@ -176,7 +176,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             self._fail(job, error)
 
     def _fail(self, job: GenerationJob, error: BackendError) -> None:
-        """End *job*, and empty its slot: after a fault what the slot holds is unknown."""
+        """Fail *job*, and clear its slot: after a fault its state is unknown."""
         slot = job.slot
         if slot is not None:
             self._decoder.truncate(slot.id, 0)
@@ -186,7 +186,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
     # ── a step ─────────────────────────────────────────────────────────────────────────────────
 
     def _advance(self) -> None:
-        """Admit, evaluate one batch, and emit what was sampled."""
+        """Admit, decode one batch, and emit the sampled tokens."""
         if self._preparing:
             self._enqueue_prepared()
         for job in self._scheduler.admit():
@@ -209,10 +209,10 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         self._emit(job, Started(len(job.prompt), job.cached_tokens))
 
     def _prepare(self, slot: Slot, job: GenerationJob) -> bool:
-        """Leave the cached tokens in the slot and no others; False where nothing could be left.
+        """Leave the cached tokens in the slot and no others; False if the slot had to be cleared.
 
-        To put the baked prompt or a copy there takes less than a chunk of a prompt does, so no
-        running stream waits longer for it than for any other newcomer.
+        A restore or a copy takes less time than a chunk of prefill, so it delays running streams
+        by less than any request without a cached prefix does.
         """
         if job.copied_from is not None:
             return self._decoder.copy(job.copied_from, slot.id, job.cached_tokens)
@@ -240,20 +240,20 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
     def _may_abort(self, jobs: Collection[GenerationJob]) -> bool:
         """Return whether the step prefills.
 
-        A step without a prompt is short, and a job is cancelled in one at each stop string: it
-        runs to its end, since a recurrent state does not survive an aborted one.
+        A decode step is short, and every text stop cancels a job in one. It runs to its end, since
+        a recurrent state does not survive an abort.
         """
         return any(job.pending is None for job in jobs)
 
     def _recover(self, runs: list[PlannedRun[GenerationJob]]) -> None:
-        """Leave in each slot what it held before an aborted step; its requests end at the next."""
+        """Leave in each slot what it held before an aborted step; its jobs end at the next one."""
         for run in runs:
             slot = self._scheduler.slots[run.slot]
             if not self._decoder.recover(slot.id, run.start):
                 self._scheduler.forget(slot)
 
     def _evaluate_apart(self, runs: list[PlannedRun[GenerationJob]]) -> None:
-        """Find room, then whom the refusal was for: one request's trouble is no other's."""
+        """Clear idle slots, then decode each run alone, so that only those without room fail."""
         for slot in self._scheduler.idle_holders():
             self._decoder.truncate(slot.id, 0)
             self._scheduler.forget(slot)
@@ -280,7 +280,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
     def _sampled(self, job: GenerationJob, row: int) -> None:
         try:
             token = self._choose(job, row)
-        except GuideFailed as error:  # the cache is as it should be, and stays for reuse
+        except GuideFailed as error:  # the slot's state is intact, and stays for reuse
             logger.warning("a request failed: %s", error, exc_info=error.__cause__)
             self._end(job, Failed(error))
             return

@@ -1,7 +1,7 @@
-"""What a GGUF file's header says, read without llama.cpp.
+"""Read the header of a GGUF file without llama.cpp.
 
-The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Everything in a header may be
-a lie: each length is checked against the file, and each count against a limit, before it is used.
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. A header is not trusted: each
+length is checked against the file, and each count against a limit, before it is used.
 """
 
 import mmap
@@ -15,14 +15,14 @@ from pilotlight_backend import ModelFileInvalid
 MAGIC = b"GGUF"
 
 _VERSIONS = (2, 3)
-_FIRST_KEY = 24  # after magic, version, the tensors' count and the keys' count
+_FIRST_KEY = 24  # after magic, version, tensor count and key count
 _MAX_KEYS = 1 << 16
 _MAX_TENSORS = 1 << 17
 _MAX_STRINGS = 4_000_000  # in all arrays; the largest vocabularies have some 500,000 with merges
-_MAX_STRING = 4 << 20  # bytes of one worth decoding; a chat template has tens of thousands
-_MAX_NUMBERS = 4096  # of an array worth keeping: one a layer
+_MAX_STRING = 4 << 20  # bytes; chat templates have tens of thousands
+_MAX_NUMBERS = 4096  # in an array that is kept: arrays by layer have at most 512
 _MAX_DIMENSIONS = 4
-_STRIDE = 1024  # strings between two remembered positions of an array
+_STRIDE = 1024  # strings between two recorded positions of an array
 
 _STRING, _ARRAY = 8, 9
 _NUMBERS = {
@@ -31,7 +31,7 @@ _NUMBERS = {
 }
 _U32, _U64 = _NUMBERS[4], _NUMBERS[10]
 
-# Bytes and elements of a block, by ggml_type (ggml.h); a type that is not here is not measured.
+# Bytes and elements of a block, by ggml_type (ggml.h); tensors of other types count no bytes.
 _BLOCKS = {
     0: (4, 1), 1: (2, 1), 2: (18, 32), 3: (20, 32), 6: (22, 32), 7: (24, 32), 8: (34, 32),
     10: (84, 256), 11: (110, 256), 12: (144, 256), 13: (176, 256), 14: (210, 256),
@@ -42,25 +42,25 @@ _KINDS = {int: "a whole number", str: "text", bool: "true or false"}
 
 
 class Strings(NamedTuple):
-    """An array of strings that was walked over: how many, and where each `_STRIDE`th begins."""
+    """An array of strings that was skipped: its length, and each `_STRIDE`th position."""
 
     length: int
     positions: list[int]
 
 
 class Header:
-    """A header's values by key; arrays of strings and long arrays are not kept, but passed over."""
+    """A header's values by key. Arrays of strings and long arrays are skipped."""
 
     def __init__(self, path: Path, keep_strings: Collection[str] = ()) -> None:
-        """Read the header of *path*; raises `ModelFileInvalid`, and `OSError`.
+        """Read the header of *path*; raises `ModelFileInvalid` and `OSError`.
 
-        Of the arrays of strings those named in *keep_strings* can be looked into afterwards.
+        `string_at` works for the arrays named in *keep_strings*.
         """
         self.path = path
         self.values: dict[str, Any] = {}
         self.strings: dict[str, Strings] = {}
         self.tensors: dict[str, tuple[int, ...]] = {}
-        """Each tensor's lengths, the innermost first, as ggml counts them."""
+        """The dimensions of each tensor, the innermost first as in ggml."""
         self.tensor_count = 0
         self._walked = 0
         with path.open("rb") as file:
@@ -68,7 +68,7 @@ class Header:
         self.size_bytes = len(self._data)
         try:
             self._read(keep_strings)
-        except (struct.error, OverflowError):  # beyond the end, or beyond any offset
+        except (struct.error, OverflowError):  # past the end, or past the largest offset
             raise self.invalid("the file ends within its header") from None
 
     def __enter__(self) -> Self:
@@ -78,11 +78,11 @@ class Header:
         self._data.close()
 
     def invalid(self, reason: str) -> ModelFileInvalid:
-        """Return the error that says what is wrong with this file."""
+        """Return an error about this file."""
         return ModelFileInvalid(self.path, reason)
 
     def string_at(self, key: str, index: int) -> str:
-        """Return one string of a kept array; empty where the array has no such index."""
+        """Return a string of a kept array; "" if *index* is out of range."""
         strings = self.strings.get(key)
         if strings is None or not 0 <= index < strings.length:
             return ""
@@ -103,13 +103,13 @@ class Header:
         return value
 
     def flag(self, key: str) -> bool:
-        """Tell whether *key* is there and true."""
+        """Return whether *key* is present and true."""
         return bool(self._typed(key, bool))
 
     def numbers(self, key: str) -> tuple[int, ...]:
-        """Return the whole numbers at *key*: an array, or one number; none where it is not there.
+        """Return the whole numbers at *key*, an array or a single one; none without such a key.
 
-        llama.cpp's own writers store flags as numbers or as booleans.
+        Booleans count: llama.cpp's writers store flags by layer either way.
         """
         value = self.values.get(key)
         value = value if isinstance(value, tuple) else () if value is None else (value,)
@@ -126,7 +126,7 @@ class Header:
     def _read(self, keep_strings: Collection[str]) -> None:
         (version,) = _U32.unpack_from(self._data, 4)
         if version not in _VERSIONS:
-            # A version that is large has its bytes swapped: llama.cpp reads its own order alone.
+            # The version of a big-endian file has its bytes swapped; llama.cpp does not swap them.
             order = "big-endian GGUF" if version & 0xFFFF == 0 else f"GGUF version {version}"
             raise self.invalid(f"{order} is not supported")
         (self.tensor_count,) = _U64.unpack_from(self._data, 8)
@@ -147,7 +147,7 @@ class Header:
         self._check_tensors(position)
 
     def _value(self, key: str, position: int, *, keep: bool) -> int:
-        """Take the value at *position*; return where it ends."""
+        """Read the value at *position*; return the position of its end."""
         (kind,) = _U32.unpack_from(self._data, position)
         position += 4
         if kind == _STRING:
@@ -193,9 +193,10 @@ class Header:
         return position
 
     def _walk(self, position: int, count: int) -> int:
-        """Pass over *count* strings; return where the last one ends.
+        """Skip *count* strings; return the position of their end.
 
-        Some 300,000 steps in a large vocabulary: half of a probe's time, so it does nothing else.
+        This is half of a probe's time, some 300,000 steps for a large vocabulary, so the loop does
+        nothing else; the caller checks the end against the file.
         """
         data = self._data
         unpack: Callable[[mmap.mmap, int], tuple[int]] = _U64.unpack_from
@@ -223,7 +224,7 @@ class Header:
         return number
 
     def _check_tensors(self, position: int) -> None:
-        """Raise where the file ends before a tensor does: a download that was cut short."""
+        """Raise if the file ends before a tensor does: an incomplete download."""
         end = 0
         for _ in range(self.tensor_count):
             name, position = self._string(position)

@@ -1,9 +1,9 @@
 """A context that starts short, and is replaced by one of full length when a sequence needs it.
 
-Most of a load is not the weights, which are mapped, but the KV cache: llama.cpp clears it, and so
-has the kernel hand out every page. Four slots of 4,096 tokens of Qwen3-0.6B are 1.9 GB, which took
-0.9 s of a load of 1.2 s; a quarter of that took 0.17 s. Until a conversation is that long, neither
-the time nor the memory is spent.
+The weights are mapped, so most of a load from a warm page cache is the KV cache: llama.cpp clears
+it (the constructor of `llama_kv_cache`), which touches each of its pages. Four slots of 4,096
+tokens of Qwen3-0.6B are 1.9 GB and took 0.9 s of a load of 1.2 s; a quarter of them took 0.17 s.
+Neither the time nor the memory is spent before a conversation is that long.
 """
 
 import logging
@@ -15,68 +15,18 @@ from pilotlight_backend import Guide, LoadFailed, ModelFacts, SamplingParams, To
 from pilotlight_backend.baking import MappedPrompt
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
+from pilotlight_llama_cpp.decoder import FixedContext
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.sampling import Sampler, Samplers
 
 logger = logging.getLogger("pilotlight.llama_cpp")
 
 SHORT = 1024
-"""Tokens of a slot at the start."""
+"""Tokens of a slot in the short context."""
 
-_LOOK = 0.1
-"""Seconds between two looks at the flag while a longer context is made; that cannot be stopped."""
-
-
-class FixedContext(Protocol):
-    """What is replaced: a `context.LlamaContext`; a fake one stands in for it in tests."""
-
-    @property
-    def length(self) -> int:
-        """Tokens that a slot holds at the most."""
-
-    def decode(self, runs: Sequence[Run]) -> Decoded:
-        """Evaluate a batch."""
-
-    def warm(self) -> None:
-        """Evaluate one token."""
-
-    def truncate(self, slot: int, length: int) -> bool:
-        """Keep a slot's first *length* tokens."""
-
-    def recover(self, slot: int, length: int) -> bool:
-        """Keep what a slot held before an aborted decode."""
-
-    def save(self, slot: int) -> memoryview:
-        """Return the state of a slot."""
-
-    def put(self, slot: int, state: memoryview) -> int:
-        """Put a state into a slot; return how many tokens it holds then."""
-
-    def copy(self, source: int, target: int, length: int) -> bool:
-        """Give a slot the first tokens of another one at the next decode."""
-
-    def held(self, slot: int) -> int:
-        """Return how many tokens a slot holds."""
-
-    def sample(self, sampler: Sampler, row: int) -> int:
-        """Choose the token that follows a row."""
-
-    def sample_guided(
-        self,
-        sampler: Sampler,
-        row: int,
-        guide: Guide | None,
-        *,
-        withheld: Tokens = (),
-        restore: bool,
-    ) -> int:
-        """Choose one that a guide allows."""
-
-    def with_logprobs(self, token: int, row: int, count: int) -> Token:
-        """Return a token with its log probability."""
-
-    def close(self) -> None:
-        """Free it."""
+_POLL = 0.1
+"""Seconds between two looks at the abort flag while a longer context is made. llama.cpp cannot stop
+that, and the flag is C memory without an event to wait for."""
 
 
 class MakeContext(Protocol):
@@ -95,30 +45,30 @@ def starts_short(
     available_memory: int | None,
     baked: int = 0,
 ) -> bool:
-    """Tell whether a context of *facts* is to start short.
+    """Return whether a context for *facts* starts short.
 
-    Not where the *baked* tokens of a prompt leave little of it; nor where half of it would be saved
-    at the most; nor where what a slot holds cannot be put into another context, or would not be the
-    same there: long-rope models choose their factors by the context's length; nor where the memory
-    does not hold both for the moment of the change.
+    *baked* is the number of tokens of the baked prompt, which takes its part of each slot.
     """
     if baked > SHORT // 2 or facts.context_length < 2 * SHORT:
-        return False
+        return False  # it would soon grow, or save less than half
     if gpu_layers or not model.movable_cache:
-        return False
+        return False  # a slot's state would not be the same in the longer context
+    # While the slots are moved both contexts are in memory.
     cells = (facts.context_length + SHORT) * slots
     need = facts.size_bytes + facts.kv_bytes_per_token * cells
     return available_memory is None or need <= available_memory
 
 
 class _Copy(NamedTuple):
+    """A copy between slots that llama.cpp makes at the start of the next decode."""
+
     source: int
     target: int
     length: int
 
 
 class GrowingContext:
-    """One context at a time, and the model behind it. The engine's thread alone uses it."""
+    """One context at a time, and its model. The engine's thread alone uses it."""
 
     def __init__(
         self,
@@ -130,9 +80,9 @@ class GrowingContext:
         length: int,
         short: bool,
     ) -> None:
-        """*length* is what a slot may come to hold; with *short* it holds `SHORT` tokens first.
+        """*length* is the tokens of a slot; with *short* it has `SHORT` of them first.
 
-        *abort* stops what any of the contexts computes.
+        *abort* stops what either context computes.
         """
         self.abort = abort
         self._model = model
@@ -146,12 +96,11 @@ class GrowingContext:
         self._vocabulary: dict[int, tuple[bytes, bool]] = {}
         self._baked: MappedPrompt | None = None
         self._copies: list[_Copy] = []
-        """What llama.cpp copies at the next decode."""
 
     # ── growing ────────────────────────────────────────────────────────────────────────────────
 
     def expect(self, length: int) -> None:
-        """Be told that a sequence will hold *length* tokens: a longer context is made meanwhile."""
+        """Begin to make the longer context, on another thread, if *length* tokens may need it."""
         short = self._context.length
         if short < self._full and length > short * 3 // 4:
             self._longer()
@@ -162,15 +111,15 @@ class GrowingContext:
         return self._making
 
     def _is_aborted_meanwhile(self) -> bool:
-        """Wait for the longer context; tell whether the step was aborted before there is one."""
+        """Wait for the longer context; return whether the step was aborted before it was made."""
         making = self._longer()
-        while not wait([making], _LOOK).done:
+        while not wait([making], _POLL).done:
             if self.abort.is_set():
                 return True
         return False
 
     def _grow(self) -> bool:
-        """Move every slot into a context of full length; False where none could be made."""
+        """Move every slot into a context of full length; False if that cannot be made."""
         making, self._making = self._longer(), None
         try:
             grown = making.result()
@@ -187,9 +136,9 @@ class GrowingContext:
         return True
 
     def _move_into(self, grown: FixedContext) -> bool:
-        """Give *grown* what every slot holds; False where it does not take it."""
-        # What a copy holds is not there yet: it is copied in the other context instead, unless its
-        # slot was emptied since.
+        """Move what every slot holds into *grown*; False if it rejects a slot's state."""
+        # The target of a pending copy has no state to save yet: the copy is repeated in *grown*,
+        # unless the slot was emptied since.
         copies = [copy for copy in self._copies if self._context.held(copy.target)]
         targets = {copy.target for copy in copies}
         for slot in range(self._slots):
@@ -199,7 +148,7 @@ class GrowingContext:
         return all(grown.copy(*copy) for copy in copies)
 
     def decode(self, runs: Sequence[Run]) -> Decoded:
-        """Evaluate *runs* in one batch, in a longer context where they need one."""
+        """Evaluate *runs* in one batch, in the longer context if they need it."""
         reach = max(run.start + len(run.tokens) for run in runs)
         self.expect(reach)
         if self._context.length < min(reach, self._full):
@@ -207,7 +156,7 @@ class GrowingContext:
                 return Decoded.ABORTED
             if not self._grow():
                 return Decoded.REFUSED
-        self._copies.clear()  # they are done with this decode, whatever comes of it
+        self._copies.clear()  # llama.cpp makes them in this decode, also if the decode fails
         return self._context.decode(runs)
 
     # ── the baked prompt ───────────────────────────────────────────────────────────────────────
@@ -215,7 +164,7 @@ class GrowingContext:
     def adopt(self, baked: MappedPrompt) -> bool:
         """Keep *baked* for `restore`, and put it into the first slot.
 
-        Where llama.cpp refuses it, that is False, and *baked* stays the caller's.
+        Returns False if llama.cpp rejects the state; *baked* is then the caller's to close.
         """
         self._baked = baked
         if not self.restore(0):
@@ -223,12 +172,12 @@ class GrowingContext:
         return self._baked is not None
 
     def restore(self, slot: int) -> bool:
-        """Put the baked prompt into *slot*, in place of what it held; False: it is empty now."""
+        """Replace what *slot* holds by the baked prompt; False: the slot is empty now."""
         if self._baked is None:
             raise AssertionError("only an adopted prompt is restored")
         length = len(self._baked.tokens)
         if any(slot in (copy.source, copy.target) for copy in self._copies):
-            # What is put there now would be copied, or copied over. A failed step can leave that.
+            # A failed step can leave a pending copy: it would copy the prompt, or overwrite it.
             self._context.truncate(slot, 0)
             return False
         if self._context.length <= length and self._context.length < self._full:
@@ -240,22 +189,22 @@ class GrowingContext:
         self._context.truncate(slot, 0)
         return False
 
-    # ── what is passed on ──────────────────────────────────────────────────────────────────────
+    # ── passed to the context or the model ────────────────────────────────────────────────────────
 
     def warm(self) -> None:
         """Evaluate one token, so that the first request does not meet cold pages and buffers."""
         self._context.warm()
 
     def truncate(self, slot: int, length: int) -> bool:
-        """Keep the first *length* tokens of *slot*; where that cannot be, clear it: False."""
+        """Keep the first *length* tokens of *slot*; False if it had to be cleared."""
         return self._context.truncate(slot, length)
 
     def recover(self, slot: int, length: int) -> bool:
-        """Keep what *slot* held before an aborted decode, *length* tokens; False: it is empty."""
+        """Keep the *length* tokens of *slot* before an aborted decode; False: it is empty now."""
         return self._context.recover(slot, length)
 
     def copy(self, source: int, target: int, length: int) -> bool:
-        """Give *target* the first *length* tokens of *source*; False: it is empty now."""
+        """Copy the first *length* tokens of *source* to *target*; False: that is empty now."""
         copied = self._context.copy(source, target, length)
         self._copies.append(_Copy(source, target, length))
         return copied
@@ -271,11 +220,11 @@ class GrowingContext:
     def sampler_beside(
         self, params: SamplingParams, prompt: tuple[int, ...]
     ) -> Future[Sampler] | None:
-        """Begin to make one on another thread; None where `sampler` takes no time."""
+        """Begin to make one on another thread; None if `sampler` takes no time."""
         return self._samplers.make_beside(params, prompt)
 
     def sample(self, sampler: Sampler, row: int) -> int:
-        """Choose the token that follows the batch's *row*."""
+        """Sample the token that follows the batch's *row*."""
         return self._context.sample(sampler, row)
 
     def sample_guided(
@@ -287,7 +236,7 @@ class GrowingContext:
         withheld: Tokens = (),
         restore: bool,
     ) -> int:
-        """Choose among the tokens that *guide* allows; *restore* the row's logits afterwards."""
+        """Sample a token that *guide* allows; *restore* the row's logits afterwards."""
         return self._context.sample_guided(sampler, row, guide, withheld=withheld, restore=restore)
 
     def with_logprobs(self, token: int, row: int, count: int) -> Token:

@@ -1,4 +1,4 @@
-"""llama.cpp's log, told to Python's."""
+"""Send llama.cpp's log to Python's logging."""
 
 import ctypes
 import logging
@@ -14,29 +14,29 @@ _CONTINUATION = 5  # ggml_log_level in ggml.h: none, debug, info, warn, error, c
 _LEVELS = {
     0: logging.DEBUG,
     1: logging.DEBUG,
-    2: logging.DEBUG,  # a load says some 200 lines at "info"; to an operator they are noise
+    2: logging.DEBUG,  # "info": a load logs some 200 such lines, which are noise to an operator
     3: logging.WARNING,
     4: logging.ERROR,
 }
 
 _TRACKER = re.compile(r" *\([^()]*https://github\.com/ggml-org/llama\.cpp/(?:pull|issues)/[^()]*\)")
-"""A reference to llama.cpp's own tracker, as warnings have it that advise its developers: "using
-full-size SWA cache (https://…)" (llama-kv-cache-iswa.cpp), which is how we want it. The fact is
-kept, and is no warning."""
+"""A link to llama.cpp's issue tracker, in warnings for its developers: "using full-size SWA cache
+(https://…)" (llama-kv-cache-iswa.cpp), which is what this backend asks for. Such a line is logged
+at level INFO, without the link."""
 
 
 class LogLines(threading.local):
-    """The log of one thread: joins pieces to lines, and keeps the first error for who asks."""
+    """The log of one thread: joins pieces into lines, and keeps the first error for `complaint`."""
 
     def __init__(self) -> None:
         self._level = logging.DEBUG
         self._text = ""
         self.first_error: str | None = None
         self.excused: Callable[[], bool] | None = None
-        """Whether complaints are expected at the moment."""
+        """Returns whether errors are expected at the moment."""
 
     def feed(self, level: int, text: str) -> None:
-        """Take a piece as llama.cpp gives it: a line, its beginning, or what continues it."""
+        """Take a piece from llama.cpp: a line, its start, or a continuation."""
         if level != _CONTINUATION:
             self.flush()
             self._level = _LEVELS.get(level, logging.DEBUG)
@@ -45,9 +45,9 @@ class LogLines(threading.local):
             self.flush()
 
     def flush(self) -> None:
-        """End the line that is being joined."""
+        """Log the line that is being joined."""
         line, self._text = self._text.rstrip(), ""
-        if line.strip(" ."):  # a load also draws its progress in dots
+        if line.strip(" ."):  # a load also logs its progress as dots
             if self._level == logging.ERROR and self.first_error is None:
                 self.first_error = line
             logger.log(self._rank(line), "%s", _TRACKER.sub("", line))
@@ -67,17 +67,17 @@ def _receive(level: int, text: bytes | None, _user_data: int | None) -> None:
     _lines.feed(level, (text or b"").decode("utf-8", "replace"))
 
 
-# Kept for the life of the process: llama.cpp holds the bare pointer.
+# llama.cpp keeps the bare pointer, so this must live as long as the process.
 _callback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(_receive)
 
 
 def install(library: Any) -> None:
-    """Send llama.cpp's and ggml's log here."""
+    """Register the callback with llama.cpp and ggml."""
     library.llama_log_set(ctypes.cast(_callback, library.llama_log_callback), None)
 
 
 class excused:  # noqa: N801 - a context manager; a generator would cost a microsecond a step
-    """Log the calling thread's complaints as debugging while the block runs and *when* says so."""
+    """Log what the calling thread logs in the block at level DEBUG while *when* returns True."""
 
     __slots__ = ("_when",)
 
@@ -85,7 +85,7 @@ class excused:  # noqa: N801 - a context manager; a generator would cost a micro
         self._when = when
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Start."""
         _lines.excused = self._when
 
     def __exit__(self, *_: object) -> None:
@@ -94,14 +94,14 @@ class excused:  # noqa: N801 - a context manager; a generator would cost a micro
 
 
 class Complaint:
-    """What llama.cpp said was wrong, in its own words without the function's name.
+    """The error that llama.cpp logged, without the function's name.
 
-    Of several errors the first is the cause; those that follow say that it failed.
+    The first of several is the cause; the others say that the caller failed.
     """
 
     @property
     def text(self) -> str:
-        """The error, or a word for its absence."""
+        """The error, or a note that none was logged."""
         line = _lines.first_error or "llama.cpp logged no reason"
         function, colon, rest = line.partition(": ")
         return rest if colon and " " not in function else line
@@ -109,6 +109,6 @@ class Complaint:
 
 @contextmanager
 def complaint() -> Iterator[Complaint]:
-    """Collect the calling thread's errors while the block runs."""
+    """Collect the errors that the calling thread logs in the block."""
     _lines.first_error = None
     yield Complaint()

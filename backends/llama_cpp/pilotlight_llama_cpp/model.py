@@ -17,17 +17,17 @@ _TEXT_BYTES = 1024
 _LONG_ROPE = b".rope.scaling.original_context_length"
 _SPELLED = True
 _GUARD = "\ufdd0"
-"""A noncharacter: its bytes are tokens of their own, which merge with nothing."""
+"""A Unicode noncharacter: no vocabulary merges its bytes with those of its neighbours."""
 
 
 class LlamaModel:
     """A loaded `llama_model` and its vocabulary.
 
-    `tokenize` and `close` suit any thread; the rest is for the thread that closes it.
+    `tokenize`, `vocabulary` and `close` are thread-safe; the rest is for the thread that closes it.
     """
 
     def __init__(self, path: Path, *, gpu_layers: int, proceed: Callable[[], None]) -> None:
-        """Load the model; *proceed* is called now and then, and what it raises ends the load."""
+        """Load the model. *proceed* is called during the load; what it raises ends the load."""
         self.lib = library()
         self.pointer: Any = self._load(path, gpu_layers, proceed)
         self.vocab = self.lib.llama_model_get_vocab(self.pointer)
@@ -37,18 +37,22 @@ class LlamaModel:
             self.lib.llama_model_is_recurrent(self.pointer)
             or self.lib.llama_model_is_hybrid(self.pointer)
         )
-        """Whether a slot can be cut back to its first tokens: a recurrent state has no past.
+        """Whether a slot can be truncated to any length: a recurrent state cannot go back.
 
-        The cache of a sliding window is as long as any other (`swa_full` in llama.h, the default),
-        so that nothing of it is lost while it is in its context.
+        A sliding window's cache is as long as the context (`swa_full` in llama.h, the default), so
+        it drops nothing while it stays in its context.
         """
-        # Of a window alone is saved what the next token sees: only a plain cache of keys and
-        # values is the same whether it was computed here or put back.
+        # A saved state has only the window's last tokens, so a sliding window that is restored
+        # cannot be truncated as one that was computed.
         self.plain_cache: bool = self.cuttable_cache and not self.sliding_window
         self.movable_cache: bool = self.plain_cache and not any(
             key.endswith(_LONG_ROPE) for key in self.metadata()
         )
-        """Whether what a slot holds is the same in a context of another length."""
+        """Whether a slot's state is the same in a context of another length.
+
+        Long-rope models choose their rope factors by the context length (`get_rope_factors` in
+        llama-model.cpp).
+        """
         self.suppressed = self._suppressed()
         self._special = (
             self.lib.LLAMA_TOKEN_ATTR_CONTROL
@@ -56,9 +60,9 @@ class LlamaModel:
             | self.lib.LLAMA_TOKEN_ATTR_USER_DEFINED
         )
         self.control: tuple[int, ...] = ()
-        """The tokens that steer and are no text, once they are read."""
+        """The control tokens; set by `read_control`."""
         self.ends: tuple[int, ...] = ()
-        """The tokens that end a generation, once they are read."""
+        """The end-of-generation tokens; set by `read_control`."""
         self._in_use = threading.Lock()
 
     def _load(self, path: Path, gpu_layers: int, proceed: Callable[[], None]) -> Any:
@@ -67,7 +71,7 @@ class LlamaModel:
         def on_progress(_fraction: float, _user_data: int | None) -> bool:
             try:
                 proceed()
-            except BaseException as error:  # noqa: BLE001 - C is no place for it; raised below
+            except BaseException as error:  # noqa: BLE001 - cannot pass through C; raised below
                 raised.append(error)
             return not raised
 
@@ -85,19 +89,20 @@ class LlamaModel:
         return pointer
 
     def _suppressed(self) -> tuple[int, ...]:
-        """Return the tokens that the model's authors forbid it to sample."""
+        """Return the tokens that the header says must not be sampled."""
         count = ctypes.c_int32()
         ids = self.lib.llama_vocab_get_suppress_tokens(self.vocab, ctypes.byref(count))
         return tuple(ids[: count.value]) if ids else ()
 
     def read_control(self) -> None:
-        """Find the tokens that are no text: a look at each, 50 ms for 150,000.
+        """Find the control and end-of-generation tokens: 50 ms for 150,000 tokens.
 
-        llama.cpp makes each token that ends a generation such a one (llama-vocab.cpp,
-        special_eog_ids), but for an end that the file names itself.
+        llama.cpp marks each end-of-generation token as a control token (`special_eog_ids` in
+        llama-vocab.cpp), except for the EOS and EOT that the header names.
         """
         attribute, vocab = self.lib.llama_vocab_get_attr, self.vocab
-        # Both become their tokens where special tokens are parsed (tokenizer_st_partition).
+        # Text with their names becomes their ids if special tokens are parsed
+        # (`tokenizer_st_partition` in llama-vocab.cpp).
         control = self.lib.LLAMA_TOKEN_ATTR_CONTROL | self.lib.LLAMA_TOKEN_ATTR_UNKNOWN
         self.control = tuple(
             token for token in range(self.vocabulary_size) if attribute(vocab, token) & control
@@ -107,7 +112,7 @@ class LlamaModel:
 
     @property
     def control_names(self) -> frozenset[str]:
-        """The names of the tokens that are no text, those that are UTF-8."""
+        """The names of the control tokens, without those that are not UTF-8."""
         names = set()
         for token in self.control:
             with suppress(UnicodeDecodeError):
@@ -115,12 +120,12 @@ class LlamaModel:
         return frozenset(names - {""})
 
     def tokenize(self, text: str, *, special: bool, add_special: bool = False) -> list[int]:
-        """Return the token ids of *text*; with *add_special* what the header wants at its ends."""
+        """Return the token ids of *text*; *add_special* adds BOS and EOS as the header says."""
         data = text.encode("utf-8", "replace")
-        # A token is at least a byte; SPM may put a space before, and two specials may be added.
+        # A token has at least one byte; SentencePiece may add a space, `add_special` two tokens.
         room = len(data) + 4
         ids = (ctypes.c_int32 * room)()
-        with self._in_use:  # else it could be freed meanwhile
+        with self._in_use:  # so that `close` does not free it meanwhile
             if not self.pointer:
                 raise EngineClosed("the engine is closed")
             count = self.lib.llama_tokenize(
@@ -131,9 +136,9 @@ class LlamaModel:
         return ids[:count]
 
     def tokenize_parts(self, some: Iterable[tuple[str, bool]]) -> list[int]:
-        """Return the token ids of the parts of one text, each with whether names in it stay text.
+        """Return the token ids of a text in parts, each with whether it is verbatim.
 
-        Between the parts nothing merges.
+        In a verbatim part the names of special tokens are text. Nothing merges across parts.
         """
         ids: list[int] = []
         for text, verbatim in some:
@@ -141,10 +146,11 @@ class LlamaModel:
         return ids
 
     def _tokenize_behind(self, before: Sequence[int], text: str, *, special: bool) -> list[int]:
-        """Return the token ids of *text*, which follows *before* in its text.
+        """Return the token ids of *text*, which follows the tokens *before*.
 
-        A SentencePiece vocabulary puts a space before a text that begins, or follows a special
-        token (llama-vocab.cpp, `add_space_prefix`): not here, where text comes before it.
+        SentencePiece vocabularies add a space at the start of a text and after a special token
+        (`add_space_prefix` in llama-vocab.cpp). After other text it must not be added: the text is
+        tokenised behind a guard, whose tokens are then removed.
         """
         if not before or self._is_special(before[0]):
             return self.tokenize(text, special=special)
@@ -168,8 +174,8 @@ class LlamaModel:
             room = -count
 
     def vocabulary(self) -> Vocabulary:
-        """Return every token; 150,000 take a quarter of a second."""
-        with self._in_use:  # else it could be freed meanwhile
+        """Return every token: 0.25 s for 150,000."""
+        with self._in_use:  # so that `close` does not free it meanwhile
             if not self.pointer:
                 raise EngineClosed("the engine is closed")
             tokens = range(self.vocabulary_size)
@@ -178,14 +184,14 @@ class LlamaModel:
             )
 
     def metadata(self) -> Iterator[bytes]:
-        """Yield the header's keys, each followed by its value in text; arrays are left out."""
+        """Yield the header's keys, each followed by its value as text; arrays are omitted."""
         lib = self.lib
         for index in range(lib.llama_model_meta_count(self.pointer)):
             yield self._text(lib.llama_model_meta_key_by_index, index)
             yield self._text(lib.llama_model_meta_val_str_by_index, index)
 
     def metadata_value(self, key: str) -> str | None:
-        """Return the value of the header's *key* in text; None where it has no such."""
+        """Return the value of the header's *key* as text; None without such a key."""
         buffer = ctypes.create_string_buffer(_TEXT_BYTES)
         length = self.lib.llama_model_meta_val_str(self.pointer, key.encode(), buffer, _TEXT_BYTES)
         return None if length < 0 else buffer.value.decode()
@@ -200,11 +206,11 @@ class LlamaModel:
             room = length + 1
 
     def is_end(self, token: int) -> bool:
-        """Tell whether *token* ends a generation."""
+        """Return whether *token* ends a generation."""
         return bool(self.lib.llama_vocab_is_eog(self.vocab, token))
 
     def close(self) -> None:
-        """Give the memory back; no-op the second time."""
+        """Free the model; no-op the second time."""
         with self._in_use:
             pointer, self.pointer = self.pointer, None
         if pointer:

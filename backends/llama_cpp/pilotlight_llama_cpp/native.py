@@ -1,4 +1,4 @@
-"""The door to llama.cpp: its C API, imported and initialised when a model first needs it."""
+"""llama.cpp's C API, imported and initialised when a model is first loaded."""
 
 import ctypes
 import importlib
@@ -30,9 +30,9 @@ def library() -> Any:
 
 
 def build(binding: Any) -> str:
-    """Name what decides the numbers: llama.cpp's version, ggml's commit, the CPU's kernels."""
+    """Return what determines results: llama.cpp's version, ggml's commit, the CPU's features."""
     parts = [binding.llama_version(), binding.llama_print_system_info()]
-    # Exported by the library, and not in the binding.
+    # The library exports it, but the binding does not declare it.
     commit = getattr(binding._lib, "ggml_commit", None)  # noqa: SLF001
     if commit is not None:
         commit.restype = ctypes.c_char_p
@@ -43,8 +43,8 @@ def build(binding: Any) -> str:
 def _import_binding() -> Any:
     """Import `llama_cpp.llama_cpp` without the rest of its package.
 
-    The package's `__init__` imports numpy, jinja2 and the high-level class: 0.3 s of a cold start
-    for nothing that is used here. A bare module of the package's name lends its path meanwhile.
+    The package's `__init__` imports numpy, jinja2 and the high-level class, which are not used here
+    and take 0.3 s of a cold start. During the import an empty module stands in for the package.
     """
     name = "llama_cpp.llama_cpp"
     if "llama_cpp" in sys.modules:

@@ -1,4 +1,4 @@
-"""Which inputs are evaluated together, and in what parts. Pure: it decides and touches nothing."""
+"""Which inputs share a batch, and how a long one is cut. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from pilotlight_llama_cpp.batch import Tokens
 
 
 class InputPart(NamedTuple):
-    """What goes into a batch: tokens of an input, from *start* on."""
+    """Tokens of an input in a batch, from position *start*; *sequence* numbers the inputs."""
 
     sequence: int
     start: int
@@ -15,9 +15,9 @@ class InputPart(NamedTuple):
 
 
 def fitting(lengths: Iterable[int], *, tokens: int, sequences: int) -> int:
-    """Return how many of the inputs that wait are taken into one step, in their order.
+    """Return how many queued inputs of *lengths* go into one step: the first ones that fit.
 
-    As many as *tokens* and *sequences* allow; the first one always, however long it is.
+    The first input is always taken, however long it is.
     """
     count = total = 0
     for length in lengths:
@@ -29,9 +29,9 @@ def fitting(lengths: Iterable[int], *, tokens: int, sequences: int) -> int:
 
 
 def batches(inputs: Sequence[Tokens], *, tokens: int) -> Iterator[list[InputPart]]:
-    """Yield what is decoded one after the other: all *inputs* at once, where they fit *tokens*.
+    """Yield the batches of a step: one for several *inputs*, which `fitting` has chosen.
 
-    A single input that is longer comes in parts.
+    A single input longer than *tokens* takes a batch for each part.
     """
     if len(inputs) > 1:
         yield [InputPart(sequence, 0, one) for sequence, one in enumerate(inputs)]

@@ -1,4 +1,4 @@
-"""From a GGUF file's header to the facts of its model."""
+"""Read the facts of a model from the header of its GGUF file."""
 
 from pathlib import Path
 
@@ -22,15 +22,15 @@ _LFS = b"version https://git-lfs"  # https://github.com/git-lfs/git-lfs/blob/mai
 
 
 def probe(path: Path) -> ModelFacts | None:
-    """Return the facts of the model at *path*; None for what is no GGUF file.
+    """Return the facts of the model at *path*; None if it is not a GGUF file.
 
     Raises `ModelUnsupported` for a GGUF file that llama.cpp cannot generate or embed with, and
-    `ModelFileInvalid` for one that is damaged, or is none in spite of its name.
+    `ModelFileInvalid` for one that is damaged or that only its name says to be one.
     """
     try:
         if path.is_dir():
             return None
-        if not is_regular(path):  # to open a pipe would wait for its writer
+        if not is_regular(path):  # opening a pipe would wait for its writer
             return _foreign(path, "it is not a regular file")
         with path.open("rb") as file:
             first = file.read(len(_LFS))
@@ -45,14 +45,14 @@ def probe(path: Path) -> ModelFacts | None:
 
 
 def _foreign(path: Path, reason: str) -> ModelFacts | None:
-    """Return None for another's file; raises `ModelFileInvalid` for one that is called a GGUF."""
+    """Return None for another kind of file; raise `ModelFileInvalid` if its name ends in .gguf."""
     if path.suffix.lower() == _SUFFIX:
         raise ModelFileInvalid(path, reason)
     return None
 
 
 def _what_else(first: bytes) -> str:
-    """Return what is wrong with a file that begins with *first* and is called a GGUF."""
+    """Return why a file named .gguf that begins with *first* is not one."""
     if not first:
         return "the file is empty"
     if first == _LFS:
@@ -93,7 +93,7 @@ def _facts(header: Header) -> ModelFacts:
 
 
 def _embedding_length(header: Header, architecture: str) -> int:
-    """Return the length of its vectors; a last layer may make them longer or shorter."""
+    """Return the length of the vectors; a last layer may change it (`embedding_length_out`)."""
     length = header.number(f"{architecture}.embedding_length_out") or header.number(
         f"{architecture}.embedding_length"
     )
@@ -103,7 +103,7 @@ def _embedding_length(header: Header, architecture: str) -> int:
 
 
 def _size_bytes(header: Header) -> int:
-    """Return the bytes of all parts, each of them checked."""
+    """Return the bytes of all parts, and check each of them."""
     count = header.number("split.count") or 1
     paths = parts(header.path)
     if len(paths) != count:

@@ -1,4 +1,4 @@
-"""Sampling parameters as a chain of llama.cpp's samplers."""
+"""Turn sampling parameters into a chain of llama.cpp's samplers."""
 
 import ctypes
 import math
@@ -12,19 +12,19 @@ from pilotlight_llama_cpp.model import LlamaModel
 
 _SEEDS = 2**32 - 1  # the last 32-bit value is LLAMA_DEFAULT_SEED, which means "draw one"
 _XTC_SEED = 0x9E3779B9
-"""Added to a seed for XTC's own draws. Both stages use mt19937: of one seed, XTC would decide by
-numbers that have chosen a token some steps before."""
+"""Added to the request's seed for XTC. Both stages draw from mt19937: with the same seed, XTC would
+decide by numbers that have already chosen a token some steps before."""
 _IMPOSSIBLE = 1e-30
-"""A share of the likeliest token's probability below which a token is left out."""
+"""Tokens below this share of the likeliest token's probability are removed."""
 _MIROSTAT_TOKENS = 100
-"""Tokens that mirostat estimates its distribution from, as in the paper and in llama.cpp."""
+"""Tokens from which mirostat estimates the distribution, as in its paper and in llama.cpp."""
 _KEPT_BREAKERS = 64
 """DRY's sequence breakers that stay prepared, those of all sets together; an empty set counts as
 one. Of 152,000 tokens a single letter takes 1.1 MB and a default breaker 60 KB: 70 MB at most."""
 
 
 class _Dry(NamedTuple):
-    """What a DRY stage is made of."""
+    """The parameters of a DRY stage."""
 
     multiplier: float
     base: float
@@ -34,12 +34,12 @@ class _Dry(NamedTuple):
 
 
 class Sampler:
-    """One request's chain: it carries the request's random state and what penalties look at."""
+    """A request's sampler chain, with its random state and the tokens that it looks back on."""
 
     __slots__ = ("_free", "chain")
 
     def __init__(self, lib: Any, stages: list[Any], seen: tuple[int, ...]) -> None:
-        """Take over *stages*; *seen* are the prompt's tokens that they look back on."""
+        """Own *stages*; *seen* are the prompt tokens that penalties look back on."""
         self._free = lib.llama_sampler_free
         settings = lib.llama_sampler_chain_default_params()
         settings.no_perf = True
@@ -95,14 +95,14 @@ class Samplers:
             self._model.lib.llama_sampler_free(self._dry.popitem()[1])
 
     def _window(self, last_n: int) -> int:
-        """Return how many tokens *last_n* means; llama.cpp allocates them all."""
+        """Return *last_n* in tokens, at most the context: llama.cpp allocates them all."""
         return self._context_length if last_n < 0 else min(last_n, self._context_length)
 
     def _stages(self, params: SamplingParams) -> list[Any]:
-        """Return the stages that do something, in the order of llama.cpp's own server.
+        """Return the stages that are not neutral, in llama-server's order.
 
-        Source: common/sampling.cpp, `common_sampler_init`, and common/common.h, `samplers`.
-        Penalties and DRY see all logits and count with mirostat too, for greedy choices as well.
+        Source: `common_sampler_init` in common/sampling.cpp, `samplers` in common/common.h. The
+        stages on all logits also apply to mirostat and to greedy sampling.
         """
         lib = self._model.lib
         stages = self._on_all_logits(params)
@@ -176,10 +176,11 @@ class Samplers:
         return [self._possible(), lib.llama_sampler_init_temp(params.temperature), chooses]
 
     def _possible(self) -> Any:
-        """Leave out what cannot come, for stages that take the logarithm of a probability.
+        """Return a stage that removes impossible tokens, for stages that compute an entropy.
 
-        What a bias, a guide or top_n_sigma forbids has the probability 0, and `0 * log(0)` is not a
-        number: the typical sampler would sort by such (llama-sampler.cpp, typical_apply).
+        A token that a bias, a guide or top_n_sigma excludes has the probability 0, and `0 * log(0)`
+        is NaN: the typical sampler would sort by it (`llama_sampler_typical_apply` in
+        llama-sampler.cpp).
         """
         return self._model.lib.llama_sampler_init_min_p(_IMPOSSIBLE, 1)
 

@@ -1,9 +1,9 @@
-"""Who is evaluated in the next step. Pure: no clock, no native call, no thread.
+"""Which sequence gets which slot, and what the next batch holds. Pure: no clock, no native call.
 
-A slot is one sequence's place in the KV cache. It keeps what it holds when its request ends, so
-that the next prompt that begins the same way starts from there: `pilotlight_backend.placement` is
-the rule. A baked prompt is as good as held by every idle slot: it can be put into any. So is what
-another slot holds, busy or idle, where it can be copied.
+A slot keeps its tokens in the KV cache when its request ends, so that the next prompt with the same
+prefix continues from there; `pilotlight_backend.placement` chooses the slot. A baked prompt counts
+as held by every idle slot, since it can be put into any. So do the tokens of another slot, idle or
+busy, if the model's cache can be copied.
 """
 
 from collections import deque
@@ -15,12 +15,12 @@ from pilotlight_backend.placement import common_prefix
 from pilotlight_llama_cpp.batch import Tokens
 
 _WORTH_COPYING = 64
-"""Prompt tokens for which a slot is copied. llama.cpp copies the whole slot: 4,096 tokens of
-Qwen3-0.6B took 25 to 60 ms, as long as one to three tokens of a prompt; longer slots take more."""
+"""Prompt tokens that a copy must save. llama.cpp copies the whole slot, whatever it holds: 4,096
+tokens of Qwen3-0.6B took 25 to 60 ms, like one to three tokens of prefill; longer slots more."""
 
 
 class Sequence:
-    """One request's state: a prompt that is evaluated in chunks, then a token at a time."""
+    """A request as the scheduler sees it: prefilled in chunks, then decoded token by token."""
 
     __slots__ = (
         "cached_tokens",
@@ -37,22 +37,22 @@ class Sequence:
     def __init__(self, prompt: tuple[int, ...], limit: int, *, shares_prompt: bool = False) -> None:
         self.prompt = prompt
         self.shares_prompt = shares_prompt
-        """Whether it waits for another one that reads this prompt, and copies it."""
+        """Whether it waits for another sequence that prefills this prompt, and copies that."""
         self.limit = limit
-        """Tokens that may be sampled: the request's, or what the context leaves."""
+        """Tokens that may be sampled: those of the request, or the rest of the context."""
         self.slot: Slot | None = None
         self.cached_tokens = 0
         self.from_baked = False
-        """Whether the cached tokens are those of the baked prompt, and not what the slot held."""
+        """Whether the cached tokens come from the baked prompt and not from the slot."""
         self.copied_from: int | None = None
-        """The slot that the cached tokens are copied from, if they are."""
+        """The slot that the cached tokens are copied from, if any."""
         self.completion_tokens = 0
         self.pending: int | None = None
-        """The token that was sampled last, and is evaluated next."""
+        """The token that was sampled last, and is decoded next; None during prefill."""
 
 
 class Slot:
-    """A place in the KV cache for one sequence."""
+    """A sequence's place in the KV cache."""
 
     __slots__ = ("held", "id", "last_used", "prompted", "sequence")
 
@@ -60,7 +60,7 @@ class Slot:
         self.id = slot_id
         self.held: list[int] = []
         self.prompted = 0
-        """Tokens of its last request's prompt; what it holds beyond them is the answer."""
+        """Prompt tokens of its last request; what follows them in `held` is the completion."""
         self.sequence: Sequence | None = None
         self.last_used = 0
 
@@ -69,7 +69,7 @@ S = TypeVar("S", bound=Sequence)
 
 
 class _Offer(NamedTuple):
-    """Tokens of a prompt that need not be evaluated in a slot, and whose they are."""
+    """Cached tokens that a slot can offer for a prompt, and where they come from."""
 
     tokens: int
     baked: bool = False
@@ -77,7 +77,7 @@ class _Offer(NamedTuple):
 
 
 class PlannedRun(NamedTuple, Generic[S]):
-    """A run of one sequence's tokens in a batch; *sampled* where its last one gets a successor."""
+    """Tokens of one sequence in a batch; *sampled* if a token is sampled after the last one."""
 
     sequence: S
     slot: int
@@ -87,7 +87,7 @@ class PlannedRun(NamedTuple, Generic[S]):
 
 
 class Scheduler(Generic[S]):
-    """Gives slots to sequences in the order they came, and plans each step's batch."""
+    """Gives slots to sequences in the order of the queue, and plans the batch of each step."""
 
     def __init__(
         self,
@@ -100,8 +100,8 @@ class Scheduler(Generic[S]):
     ) -> None:
         """*baked* is the prompt that the first slot holds from the start.
 
-        *cuts* says whether a slot can be cut back to a part of what it holds, *copies* whether it
-        can be copied too, and the copy cut back.
+        *cuts*: a slot can be truncated to any length. *copies*: it can also be copied to another
+        slot, and the copy truncated.
         """
         self.slots = tuple(Slot(slot_id) for slot_id in range(slots))
         self.slots[0].held.extend(baked)
@@ -110,11 +110,11 @@ class Scheduler(Generic[S]):
         self.active: list[S] = []
         """The sequences that have a slot, in the order they got it."""
         self.waiting: list[S] = []
-        """Those for whom a slot is kept, any one, until the prompt that they share is read."""
+        """Sequences with a reserved slot, any one, until their shared prompt is prefilled."""
         self._copies = copies
         self._cuts = cuts
         self._sources: set[int] = set()
-        """Slots that are copied at the next step's start, and must hold until then what they do."""
+        """Slots that are copied at the start of the next step, and must not change before it."""
         self._chunk = chunk
         self._baked = baked
         self._uses = 0
@@ -125,20 +125,20 @@ class Scheduler(Generic[S]):
 
     @property
     def has_work(self) -> bool:
-        """Whether anybody is served or waits."""
+        """Whether a sequence is running, waiting or queued."""
         return bool(self.active or self.waiting or self.queue)
 
     @property
     def taken(self) -> int:
-        """How many slots are in use or kept for somebody."""
+        """How many slots are busy or reserved."""
         return len(self.active) + len(self.waiting)
 
     def admit(self) -> list[S]:
-        """Give idle slots to the first in the queue; return who starts.
+        """Give idle slots to the head of the queue; return the sequences that start.
 
-        Whose prompt is just being read starts when it is, in the slot that is kept for it. If the
-        reader ends before, the first of those who wait for it reads on. Where the slot that is
-        chosen is still to be copied for another newcomer, the step in which it is comes first.
+        Sequences that share a prompt wait in a reserved slot until its prefill ends. If the
+        sequence that prefills it ends before, the first of them continues it. A slot that is the
+        source of a pending copy is not given away before the step that makes the copy.
         """
         while self.queue and self.taken < len(self.slots):
             self.waiting.append(self.queue.popleft())
@@ -148,14 +148,14 @@ class Scheduler(Generic[S]):
                 continue
             slot, offer = self._choose(sequence)
             if slot.id in self._sources:
-                break  # and nobody overtakes it
+                break  # later sequences do not overtake it
             self.waiting.remove(sequence)
             self._give(sequence, slot, offer)
             admitted.append(sequence)
         return admitted
 
     def _is_being_read(self, sequence: S) -> bool:
-        """Tell whether the prompt that *sequence* shares will soon be there to be copied."""
+        """Return whether an active sequence prefills the prompt that *sequence* shares."""
         if not (self._copies and sequence.shares_prompt):
             return False
         needed = len(sequence.prompt) - 1
@@ -165,7 +165,7 @@ class Scheduler(Generic[S]):
         )
 
     def _choose(self, sequence: S) -> tuple[Slot, "_Offer"]:
-        """Return the idle slot that *sequence* is to have, and what is cached of its prompt."""
+        """Return the best idle slot for *sequence*, and what is cached of its prompt."""
         prompt = sequence.prompt
         common = [common_prefix(slot.held, prompt) for slot in self.slots]
         baked = self._baked_part(prompt)
@@ -197,11 +197,11 @@ class Scheduler(Generic[S]):
         self.active.append(sequence)
 
     def _offer(self, sequence: S, slot: Slot, common: list[int], baked: int) -> "_Offer":
-        """Return what *sequence* need not evaluate in *slot*, and where that comes from.
+        """Return the most cached tokens that *slot* can offer *sequence*, and their source.
 
-        A copy has to be worth it against what *slot* holds and the *baked* tokens.
+        A copy costs time, so it must save more than what *slot* holds and the *baked* tokens do.
         """
-        # The last token is evaluated in any case: its logits choose the first of the answer.
+        # The last token is always evaluated: its logits give the first token of the completion.
         most = len(sequence.prompt) - 1
         held = self._reusable(slot, common[slot.id], most)
         if self._copies:
@@ -213,16 +213,17 @@ class Scheduler(Generic[S]):
         return _Offer(baked, baked=True) if held < baked else _Offer(held)
 
     def _reusable(self, slot: Slot, common: int, most: int) -> int:
-        """Return how many of its tokens *slot* can be left with, *most* at the most."""
+        """Return how many of its tokens *slot* can keep: at most *most*."""
         kept = min(common, most)
         return kept if self._cuts or kept == len(slot.held) else 0
 
     def _lost(self, slot: Slot, common: int) -> int:
-        """Return how many tokens of *slot* nobody holds if a prompt with *common* of them gets it.
+        """Return how many tokens of *slot* are lost to a prompt that has *common* of them.
 
-        What another slot holds counts as kept where it can be copied; the baked prompt always is.
+        Tokens that another slot holds too are not lost if slots can be copied; those of the baked
+        prompt never are.
         """
-        if not self._cuts:  # without its last token the rest is of no use either
+        if not self._cuts:  # the slot cannot go back to any of its tokens
             return len(slot.held)
         kept = max(common, common_prefix(slot.held, self._baked))
         for other in self.slots if self._copies else ():
@@ -232,21 +233,21 @@ class Scheduler(Generic[S]):
         return len(slot.held) - kept
 
     def _baked_part(self, prompt: tuple[int, ...]) -> int:
-        """Return how much of *prompt* is the baked one: all of that, or nothing."""
+        """Return the length of the baked prompt if *prompt* continues it, else 0."""
         length = len(self._baked)
         return length if length < len(prompt) and prompt[:length] == self._baked else 0
 
     def plan(self) -> list[PlannedRun[S]]:
         """Return the next batch.
 
-        One token of each sequence that decodes, then at most a chunk of prompt tokens, the
-        earliest prompt first: a prompt of any length delays a running stream by one chunk. Behind a
-        reused prefix the first step goes to where a chunk would have ended without it, so that all
-        further ones are the same, and rounded alike.
+        It has a token of each sequence that decodes, and at most a chunk of prompt tokens, those of
+        the earliest sequence first: a prompt of any length delays a running stream by one chunk.
+        After a cached prefix the first chunk ends where one would end without it, so that all later
+        chunks are the same and round alike.
 
-        The runs come in the order of their slots: llama.cpp evaluates together what stands in a
-        batch with slot numbers that rise by one (llama-batch.cpp, split_equal), and reads all
-        weights again for whatever does not. Eight streams in disorder took twice as long.
+        Runs are sorted by slot. llama.cpp puts sequences into one ubatch only if their ids in the
+        batch increase by one (`split_equal` in llama-batch.cpp), and each ubatch reads all weights.
+        Eight streams in another order took twice as long.
         """
         self._sources.clear()
         runs: list[PlannedRun[S]] = []
@@ -271,12 +272,12 @@ class Scheduler(Generic[S]):
         _slot(run.sequence).held.extend(run.tokens)
 
     def sampled(self, sequence: S, token: int) -> None:
-        """Record the token that follows what *sequence* has in the cache."""
+        """Record the token that was sampled for *sequence*."""
         sequence.pending = token
         sequence.completion_tokens += 1
 
     def release(self, sequence: S) -> None:
-        """Take *sequence* out of its slot or the queue; what the slot holds stays for reuse."""
+        """Take *sequence* out of its slot or the queue; the slot keeps its tokens for reuse."""
         slot = sequence.slot
         if slot is None:
             (self.waiting if sequence in self.waiting else self.queue).remove(sequence)
@@ -287,14 +288,14 @@ class Scheduler(Generic[S]):
         self.active.remove(sequence)
 
     def forget(self, slot: Slot) -> None:
-        """Record that *slot* holds nothing any more; its sequence, if any, starts over."""
+        """Record that *slot* is empty; its sequence, if any, prefills from the start."""
         slot.held.clear()
         slot.prompted = 0
         if slot.sequence is not None:
             slot.sequence.cached_tokens = 0
 
     def idle_holders(self) -> list[Slot]:
-        """Return the slots whose contents nobody uses at the moment."""
+        """Return the idle slots that hold tokens."""
         return [slot for slot in self.slots if slot.sequence is None and slot.held]
 
 

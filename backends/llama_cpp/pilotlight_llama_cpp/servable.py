@@ -1,8 +1,8 @@
-"""Which GGUF files llama.cpp generates or embeds with, known from their headers.
+"""Tell from a GGUF header whether llama.cpp can generate or embed with the file.
 
-llama.cpp answers some of the others with `abort()`, which ends the process and every stream in it.
-What a header can tell is read from its own keys and tensors; where llama.cpp decides by the
-architecture's name alone, the names are here with the function that they come from.
+For some other files llama.cpp calls `abort()`, which ends the process with every stream in it. The
+header's keys and tensors are checked where they suffice; where llama.cpp decides by the name of the
+architecture, the names are here with the function that they come from.
 """
 
 import importlib.util
@@ -21,22 +21,22 @@ ENCODERS = frozenset(
         "neo-bert", "nomic-bert", "nomic-bert-moe",
     }
 )  # fmt: skip
-"""Architectures whose tokens see the whole text, and which keep no cache: they embed alone
+"""Architectures without causal attention and without a KV cache: they can only embed
 (`llama_model::create_memory` in llama-model.cpp)."""
 
 _ENCODER_DECODERS = {
     "t5": "an encoder-decoder",
     "t5encoder": "the encoder of an encoder-decoder",
 }
-"""`llama_model_has_encoder` in llama-model.cpp; what it lists beside them are drafts."""
+"""`llama_model_has_encoder` in llama-model.cpp; the others that it lists are draft models."""
 _DRAFTS = frozenset({"eagle3", "dflash", "gemma4-assistant"})
-"""Their graphs read the target model's context, `cparams.ctx_other`, and assert that it is there
+"""Draft models: their graphs assert that there is a target model's context, `cparams.ctx_other`
 (eagle3.cpp, dflash.cpp, gemma4-assistant.cpp in src/models)."""
 _DIFFUSION = frozenset({"dream", "llada", "llada-moe", "rnd1"})
 """`llm_arch_is_diffusion` in llama-arch.cpp."""
 _SPEECH = frozenset({"wavtokenizer-dec", "qwen3tts", "pockettts"})
-"""They turn codes into sound, or text into codes: wavtokenizer-dec.cpp, qwen3tts.cpp, pockettts.cpp
-in src/models."""
+"""Codecs and text-to-speech models: wavtokenizer-dec.cpp, qwen3tts.cpp, pockettts.cpp in
+src/models."""
 
 _KINDS = {
     "adapter": "it is a LoRA adapter, not a model",
@@ -44,7 +44,7 @@ _KINDS = {
     "mmproj": "it is a multimodal projector (mmproj), not a model",
     "vocab": "it has a vocabulary but no weights",
 }
-"""`general.type`; models say "model", or nothing."""
+"""By `general.type`, which is "model" or missing for models."""
 
 _NO_VOCABULARY = frozenset({"none", "no_vocab"})
 """`tokenizer.ggml.model` of models without one (`llama_vocab::impl::load` in llama-vocab.cpp)."""
@@ -70,7 +70,7 @@ _MAX_LAYERS, _MAX_EXPERTS = 512, 1024
 
 
 class Pooling(IntEnum):
-    """How one vector is made of a text's many: `llama_pooling_type` in llama.h."""
+    """How the vectors of a text's tokens become one: `llama_pooling_type` in llama.h."""
 
     NONE = 0
     MEAN = 1
@@ -80,12 +80,12 @@ class Pooling(IntEnum):
 
 
 UNSPECIFIED = frozenset({-1, 0xFFFFFFFF})
-"""`LLAMA_POOLING_TYPEUNSPECIFIED`, as it is and as llama.cpp's own writer stores it: the context's
-default, which is no pooling (the constructor of `llama_context`)."""
+"""`LLAMA_POOLING_TYPE_UNSPECIFIED`, signed and as `llama_model_save_to_file` writes it. It means
+the default of the context, which is no pooling (the constructor of `llama_context`)."""
 
 
 def pooling_of(header: Header, architecture: str) -> Pooling:
-    """Return how *header* says that a text's vectors are pooled."""
+    """Return the pooling type in *header*."""
     key = f"{architecture}.pooling_type"
     if header.values.get(key) in UNSPECIFIED:
         return Pooling.NONE
@@ -97,7 +97,7 @@ def pooling_of(header: Header, architecture: str) -> Pooling:
 
 
 def why_not_served(header: Header, architecture: str) -> str | None:
-    """Return why a file that is whole cannot be served; None where it can."""
+    """Return why an undamaged file cannot be served; None if it can."""
     return (
         _other_kind(header, architecture)
         or _other_purpose(architecture)
@@ -108,7 +108,7 @@ def why_not_served(header: Header, architecture: str) -> str | None:
 
 
 def check_numbers(header: Header, architecture: str) -> None:
-    """Raise `ModelFileInvalid` for what fails `llama_model_base::load_hparams`' assertions."""
+    """Raise `ModelFileInvalid` for what fails an assertion of `llama_model_base::load_hparams`."""
 
     def number(name: str) -> int:
         return max(header.numbers(f"{architecture}.{name}"), default=0)
@@ -142,10 +142,10 @@ def check_numbers(header: Header, architecture: str) -> None:
 
 
 def check_divisors(header: Header, architecture: str) -> None:
-    """Raise `ModelFileInvalid` for zeros that llama.cpp divides by: SIGFPE ends the process.
+    """Raise `ModelFileInvalid` for zeros that llama.cpp divides by: SIGFPE would end the process.
 
-    The divisions are in src/models, in the file of each architecture and in mamba-base.cpp,
-    rwkv6-base.cpp and rwkv7-base.cpp.
+    The divisions are in src/models: in the architecture's file, mamba-base.cpp, rwkv6-base.cpp and
+    rwkv7-base.cpp.
     """
 
     def number(name: str) -> int:
@@ -171,11 +171,11 @@ def check_divisors(header: Header, architecture: str) -> None:
 
 
 def _other_kind(header: Header, architecture: str) -> str | None:
-    """Tell a file that is no model by itself."""
+    """Return the reason for a file that is not a model."""
     part, count = header.number("split.no") or 0, header.number("split.count") or 0
     if part > 0:
         return f"it is part {part + 1} of {count}: name part 1 instead"
-    if architecture == "clip":  # projectors from before there was `general.type`
+    if architecture == "clip":  # projectors that are older than `general.type`
         return _KINDS["mmproj"]
     if reason := _KINDS.get(header.text("general.type") or ""):
         return reason
@@ -183,7 +183,7 @@ def _other_kind(header: Header, architecture: str) -> str | None:
 
 
 def _other_purpose(architecture: str) -> str | None:
-    """Tell an architecture that neither generates nor embeds."""
+    """Return the reason for an architecture that neither generates nor embeds."""
     if architecture in _ENCODER_DECODERS:
         kind = _ENCODER_DECODERS[architecture]
         return f"{architecture!r} is {kind}, which is not supported"
@@ -197,7 +197,7 @@ def _other_purpose(architecture: str) -> str | None:
 
 
 def _cannot_write(header: Header, architecture: str) -> str | None:
-    """Tell a model that neither writes one token after the other nor embeds."""
+    """Return the reason for a model that neither generates token by token nor embeds."""
     pooling = pooling_of(header, architecture)
     if pooling is Pooling.RANK:
         return "it is a reranker (pooling type 4), which is not supported"
@@ -211,7 +211,7 @@ def _cannot_write(header: Header, architecture: str) -> str | None:
 
 
 def _no_vocabulary(header: Header) -> str | None:
-    """Tell a model without a vocabulary: llama.cpp aborts when a text is to be tokenised."""
+    """Return the reason for a model without a vocabulary: tokenising a text would abort."""
     if header.text("tokenizer.ggml.model") in _NO_VOCABULARY:
         return "it has no vocabulary"
     return None
@@ -226,12 +226,11 @@ def _unknown(architecture: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def _library_text() -> mmap.mmap | None:
-    """Return the bytes of llama.cpp's library, mapped and not loaded; None where it is not found.
+    """Return the bytes of llama.cpp's library, mapped but not loaded; None if it is not found.
 
-    Each architecture's name is one of its strings (`LLM_ARCH_NAMES` in llama-arch.cpp), so the list
-    is that of the library that will load the model. A linker keeps a string as the end of another
-    one ("bert" in "neo-bert"): a name may be taken for known, which the load then says; never the
-    other way round.
+    They contain the names of all supported architectures (`LLM_ARCH_NAMES` in llama-arch.cpp). The
+    linker merges a string into the end of another ("bert" in "neo-bert"), so an unsupported name
+    may look supported, and then fails the load. A supported name is always found.
     """
     spec = importlib.util.find_spec("llama_cpp")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
