@@ -187,7 +187,7 @@ async def test_input_beyond_the_context_is_refused(embedding, given, param):
     """The 400 has both figures; a text as long as the context is embedded."""
     error = await refused(embedding, body(given))
     assert (error["code"], error["param"]) == ("context_length_exceeded", param)
-    assert error["message"] == f"{param} comes to 65 tokens; this model takes 64"
+    assert error["message"] == f"{param}: 65 tokens; this model takes at most 64"
     await ask(embedding, "x" * 63)
 
 

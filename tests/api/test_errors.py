@@ -393,8 +393,8 @@ async def test_a_prompt_over_the_context(start):
     for stream in (False, True):
         response = await service.post(chat(text="x" * 100, stream=stream))
         message = (
-            "the prompt comes to 119 tokens; this model's context is 64 tokens, prompt and"
-            " answer together"
+            "the prompt has 119 tokens; this model's context length is 64 tokens, prompt and"
+            " completion together"
         )
         assert_is(response, 400, error(message, "messages", code="context_length_exceeded"))
 

@@ -56,15 +56,15 @@ def test_output_is_written_elsewhere(write, tmp_path):
 @pytest.mark.parametrize(
     ("options", "keys", "bakes", "reason"),
     [
-        ({}, {"chat_template": None}, True, "m: it has no chat template"),
-        ({}, {"embedding_length": 4}, True, "m: it makes embeddings and has no system prompt"),
+        ({}, {"chat_template": None}, True, "m: a model without a chat template"),
+        ({}, {"embedding_length": 4}, True, "m: an embedding model has no system prompt"),
         ({}, {"unserved": "it draws"}, True, "m.fake: it draws"),
-        ({"chat_template": "gone"}, {}, True, "m: its chat template cannot be read"),
+        ({"chat_template": "gone"}, {}, True, "m: cannot read its chat template"),
         ({}, {"chat_template": "{{ messages[1].content }}"}, True, "does not begin every request"),
         ({}, {"chat_template": "{% if %}"}, True, "the chat template does not compile"),
         ({}, {"load_error": "memory"}, True, "bytes of memory"),
         ({}, {"context_length": 20}, True, "the context holds 20"),
-        ({}, {}, False, "m: the backend fake cannot bake"),
+        ({}, {}, False, "m: the backend fake does not support baking"),
         ({"backend": "none"}, {}, True, "its backend 'none' is not installed"),
     ],
 )
@@ -83,17 +83,17 @@ def test_output_that_cannot_be_written(write, tmp_path):
     """A folder that is missing is told before the model is loaded."""
     backend = FakeBackend()
     registry = Registry({"fake": backend})
-    with pytest.raises(CannotBake, match="the folder is not there"):
+    with pytest.raises(CannotBake, match="the folder does not exist"):
         bake(write(), registry, OPTIONS, SYSTEM, output=tmp_path / "none" / "m.baked")
     assert backend.loads == []
-    with pytest.raises(CannotBake, match="it cannot be written: Is a directory"):
+    with pytest.raises(CannotBake, match="cannot write the file: Is a directory"):
         bake(write(), registry, OPTIONS, SYSTEM, output=tmp_path)
     assert backend.engines == []
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(None, "No such file"), (b" \n", "is empty"), (b"\xff\xfe", "cannot be read")],
+    [(None, "No such file"), (b" \n", "is empty"), (b"\xff\xfe", "cannot read the prompt")],
 )
 def test_prompt_file_that_says_nothing(tmp_path, content, reason):
     """A file that is missing, empty or no text is named."""
@@ -183,7 +183,7 @@ def test_command_prints_what_it_did(run, tmp_path):
         ("nobody", SYSTEM, "there is no model 'nobody'"),
         ("spark:llama_cpp", "", "the prompt is empty"),
         ("spark:llama_cpp", SYSTEM * 500, "the context holds 1024"),
-        ("spark:onnx", SYSTEM, "the backend onnx cannot bake"),
+        ("spark:onnx", SYSTEM, "the backend onnx does not support baking"),
     ],
 )
 def test_command_ends_with_one_line(run, tmp_path, model, text, reason):

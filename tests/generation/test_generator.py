@@ -32,8 +32,8 @@ from pilotlight.generation import (
     Generator,
     rendering,
 )
-from pilotlight.generation.dialect import read_template
-from pilotlight.generation.refusal import param_of
+from pilotlight.generation.engine_errors import param_of
+from pilotlight.generation.prepared_model import read_template
 from pilotlight.models.catalog import ModelEntry, ModelOptions
 from pilotlight.models.discovery import Discovery
 from pilotlight.models.loaded import Hold
@@ -49,8 +49,8 @@ from pilotlight.output.events import (
     ToolCallStart,
 )
 from pilotlight.output.tool_calls import Function
+from pilotlight.prompt.control_tokens import ControlNames, Marking, PromptText
 from pilotlight.prompt.conversation import Conversation, TextPart, Tool, UserTurn
-from pilotlight.prompt.verbatim import ControlNames, Marking, Verbatim
 from pilotlight.scheduling.admission import Admission
 from pilotlight.scheduling.lease import ModelLeases
 from pilotlight.scheduling.rate_limits import Limits, RateLimiter
@@ -399,7 +399,7 @@ async def test_model_without_a_template_cannot_chat(service, template):
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("{{ raise_exception('only one user') }}", "refuses this: only one user"),
+        ("{{ raise_exception('only one user') }}", "refuses the request: only one user"),
         ("{{ messages[5].content.x }}", "cannot be rendered"),
         ("{# nothing #}", "the prompt is empty"),
         ("{{ 'x' * 10000000000 }}", "too large"),
@@ -421,7 +421,7 @@ async def test_prompt_too_long_has_both_numbers(service):
     service.model(context_length=20)
     error = await failure(service, text="x" * 50)
     assert (type(error), error.param) == (ContextLengthExceeded, "messages")
-    assert "comes to 69 tokens; this model's context is 20 tokens" in error.message
+    assert "has 69 tokens; this model's context length is 20 tokens" in error.message
 
 
 @pytest.mark.parametrize(
@@ -605,7 +605,7 @@ class MarkingSeen(Marking):
             self.went_in.set()
             self.may_go_on.wait()
 
-    def resolve(self, text: str) -> Verbatim:
+    def resolve(self, text: str) -> PromptText:
         self.threads.add(threading.get_ident())
         return super().resolve(text)
 
@@ -677,19 +677,19 @@ async def test_a_check_that_hangs_keeps_no_other_model_s_waiting(service, markin
 # What is kept
 
 
-async def test_dialect_is_learnt_once_and_forgotten_with_its_model(service):
+async def test_model_is_prepared_once_and_forgotten_when_unloaded(service):
     """A model's template is compiled once; when the model is unloaded, nothing of it stays."""
     entry = service.model(reply="a")
     first, *_ = await service.answer()
     second, *_ = await service.answer()
     assert first.fingerprint == second.fingerprint
     assert first.fingerprint.startswith("fp_")
-    assert len(service.generator._dialects) == 1
+    assert len(service.generator._prepared) == 1
     service.now += 60
     service.pool.sweep()
     await service.pool._models[entry].closing
     gc.collect()
-    assert len(service.generator._dialects) == 0
+    assert len(service.generator._prepared) == 0
 
 
 async def test_fingerprint_tells_models_apart(service):

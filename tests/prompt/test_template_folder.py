@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight.prompt.adapting import Conversation, adapted, needed
 from pilotlight.prompt.chat_template import ChatTemplate
 from pilotlight.prompt.errors import TemplateRefused
+from pilotlight.prompt.template_variables import TemplateVariables
+from pilotlight.prompt.workarounds import render_with_workarounds, required_workarounds
 
 FOLDER = os.environ.get("PILOTLIGHT_TEST_TEMPLATES", "")
 TEMPLATES = sorted(Path(FOLDER).glob("*.jinja")) if FOLDER else []
@@ -95,13 +96,13 @@ def test_every_conversation_renders_or_is_refused(path, tools):
                 given.messages, tools=given.tools, add_generation_prompt=True, **variables
             )
 
-        adaptations = needed(render)
+        workarounds = required_workarounds(render)
         for name, messages in CONVERSATIONS.items():
-            given = Conversation(messages, tools)
-            for adapt in adaptations:
+            given = TemplateVariables(messages, tools)
+            for adapt in workarounds:
                 given = adapt(given)
             try:
-                text = adapted(render, given)
+                text = render_with_workarounds(render, given)
             except TemplateRefused as error:
                 print(f"{path.name}: {name}: {error}")  # noqa: T201 - for whoever runs it
             else:

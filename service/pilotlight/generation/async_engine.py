@@ -1,7 +1,7 @@
-"""The one bridge from an engine's thread to asyncio.
+"""The bridge from an engine's thread to asyncio.
 
-An engine emits a step's events for all its requests in one go. Each would wake the event loop by
-itself; here they are collected, and one wake-up hands over all that has come since the last.
+An engine emits a step's events for all its requests at once. They are collected, and one wake-up
+of the event loop delivers all events since the last one, rather than one wake-up for each event.
 """
 
 import asyncio
@@ -35,25 +35,25 @@ from pilotlight_backend import (
 from pilotlight_backend.verbatim import Span
 
 _LONG = 8192
-"""Characters of a text from which on it is tokenised in a thread: fewer take under a millisecond,
-less than a thread's hop under load."""
+"""Characters above which a text is tokenized on a thread. Fewer take less than 1 ms, which is less
+than switching to a thread under load."""
 
 
 def _long(engine: BaseEngine) -> int:
-    """Return how long a text must be to go to a thread; with another process every text does.
+    """Return the length above which a text is tokenized on a thread.
 
-    That may hang, and the event loop must not wait for it.
+    For an engine in another process every text is: that process may hang.
     """
     return 0 if isinstance(engine, RemoteEngine) else _LONG
 
 
 def _tokens_in(characters: int) -> int:
-    """Estimate how many tokens a text comes to; about four characters are one."""
+    """Estimate the tokens of a text: about four characters each."""
     return characters // 4
 
 
 class Refused(Exception):
-    """An engine takes none of the requests, because of *error* with the one of this *number*."""
+    """The engine refused all requests, because of *error* in the request with this *number*."""
 
     def __init__(self, number: int, error: BackendError) -> None:
         super().__init__(str(error))
@@ -62,7 +62,7 @@ class Refused(Exception):
 
 
 class EventStream:
-    """The events of requests that were submitted together, for one reader on the event loop."""
+    """The events of requests that were submitted together, for one consumer on the event loop."""
 
     def __init__(self, count: int) -> None:
         self._tickets: list[Ticket] = []
@@ -71,9 +71,9 @@ class EventStream:
         self._running = set(range(count))
 
     async def next(self) -> Sequence[tuple[int, EngineEvent]]:
-        """Return every event since the last call, waiting for one, each with its request's number.
+        """Wait for events; return all since the last call, each with its request's number.
 
-        Empty after the last event of all.
+        Empty after the last event of all requests.
         """
         if not self._arrived and self._running:
             self._waiter = asyncio.get_running_loop().create_future()
@@ -82,7 +82,7 @@ class EventStream:
         return arrived
 
     def cancel(self, number: int | None = None) -> None:
-        """End one request, or all, at the engine's next step; a no-op where it has ended."""
+        """End one request, or all, at the engine's next step; no effect on requests that ended."""
         for one in self._running if number is None else self._running & {number}:
             self._tickets[one].cancel()
 
@@ -92,7 +92,7 @@ class EventStream:
 
     def _deliver(self, number: int, event: EngineEvent) -> None:
         if number not in self._running:
-            return  # it was given up, and the engine went on after all
+            return  # it failed here, and the engine continued after all
         self._arrived.append((number, event))
         if isinstance(event, Finish | Failed):
             self._running.discard(number)
@@ -101,10 +101,10 @@ class EventStream:
 
 
 class AsyncEngine:
-    """An engine as the event loop sees it. Made and used on one loop."""
+    """An engine for use on one event loop."""
 
     def __init__(self, engine: Engine, calls: EngineCalls | None = None) -> None:
-        """Run what may block with *calls*; by default on threads of this object's own."""
+        """Run blocking calls with *calls*; by default on threads of this object's own."""
         self._engine = engine
         self._calls = calls or EngineCalls()
         self._failed: BackendError | None = None
@@ -118,11 +118,11 @@ class AsyncEngine:
 
     @property
     def context_length(self) -> int:
-        """Tokens that one request may hold, prompt and answer."""
+        """Tokens that one request may have, prompt and completion."""
         return self._engine.facts.context_length
 
     async def vocabulary(self) -> Vocabulary:
-        """Return every token; read once, in a thread."""
+        """Return all tokens; they are read once, on a thread."""
         async with self._reading:
             if self._vocabulary is None:
                 self._vocabulary = await self._calls.run(self._engine.vocabulary)
@@ -131,9 +131,9 @@ class AsyncEngine:
     async def tokenize(
         self, text: str, *, special: bool, verbatim: Sequence[Span] = ()
     ) -> list[int]:
-        """Return *text*'s token ids; long texts are tokenised in a thread.
+        """Return *text*'s token ids; long texts are tokenized on a thread.
 
-        Names of control tokens in parts that are *verbatim* stay text.
+        Names of control tokens in *verbatim* spans stay text.
         """
         tokenize = partial(self._engine.tokenize, text, special=special)
         if verbatim:
@@ -144,7 +144,7 @@ class AsyncEngine:
 
     def submit(self, requests: Sequence[GenerateRequest]) -> EventStream:
         """Queue *requests*, all or none; raises `Refused`."""
-        if self._failed is not None:  # nobody watches it any more, and it would never answer
+        if self._failed is not None:  # a dead engine would never emit an event
             raise Refused(0, self._failed)
         stream = EventStream(len(requests))
         self._streams.add(stream)
@@ -165,7 +165,7 @@ class AsyncEngine:
         return self._engine.stats()
 
     def fail(self, error: BackendError) -> None:
-        """End every request and call with *error*: the engine will not."""
+        """End every request and call with *error*, because the engine is dead or hangs."""
         self._failed = error
         self._calls.fail(error)
         for stream in list(self._streams):
@@ -176,8 +176,8 @@ class AsyncEngine:
         with self._lock:
             self._pending.append((stream, number, event))
             if len(self._pending) > 1:
-                return  # the wake-up is under way
-        # It raises where the loop is closed, and with it everyone who could have read the event.
+                return  # a wake-up is scheduled
+        # Raises if the loop is closed; then there is no consumer either.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._hand_over)
 
@@ -189,17 +189,17 @@ class AsyncEngine:
 
 
 class EmbedResult(Struct, frozen=True):
-    """The vectors of one request, and how it ended; fewer of them where it did not end well."""
+    """The vectors of one request, and how it ended; a failed request has fewer."""
 
     vectors: "Sequence[array[float]]"
     end: Finish | Failed
 
 
 class AsyncEmbedder:
-    """An engine that embeds as the event loop sees it. Made and used on one loop."""
+    """An embedding engine for use on one event loop."""
 
     def __init__(self, engine: EmbeddingEngine, calls: EngineCalls | None = None) -> None:
-        """Run what may block with *calls*; by default on threads of this object's own."""
+        """Run blocking calls with *calls*; by default on threads of this object's own."""
         self._engine = engine
         self._calls = calls or EngineCalls()
         self._loop = asyncio.get_running_loop()
@@ -207,11 +207,11 @@ class AsyncEmbedder:
         self._settle: Callable[[Finish | Failed], None] = lambda _: None
 
     def fail(self, error: BackendError) -> None:
-        """End the request under way with *error*: the engine will not."""
+        """End the present request with *error*, because the engine is dead or hangs."""
         self._settle(Failed(error))
 
     async def tokenize(self, inputs: Sequence[str | Sequence[int]]) -> list[Sequence[int]]:
-        """Return each input's token ids; those that are token ids already stay as they are."""
+        """Return each input's token ids; inputs of token ids stay as they are."""
 
         def tokenize() -> list[Sequence[int]]:
             of_text = self._engine.tokenize_input
@@ -229,21 +229,21 @@ class AsyncEmbedder:
     async def embed(
         self, inputs: Sequence[Sequence[int]], *, started: Callable[[], object]
     ) -> EmbedResult:
-        """Return the vectors of *inputs*, and tell when the request leaves the queue.
+        """Return the vectors of *inputs*; calls *started* when the request leaves the queue.
 
-        Raises what `EmbeddingEngine.embed` raises. Cancelled, it cancels the request.
+        Raises what `EmbeddingEngine.embed` raises. Cancelling it cancels the request.
         """
         vectors: list[array[float]] = []
         end: asyncio.Future[Finish | Failed] = self._loop.create_future()
 
         def settle(event: Finish | Failed) -> None:
-            if not end.done():  # it is where the caller was cancelled
+            if not end.done():  # it is done if the caller was cancelled
                 end.set_result(event)
 
         self._settle = settle
 
         def emit(event: EmbedEvent) -> None:
-            """Run on the engine's thread; the loop is woken twice, and not for each vector."""
+            """Run on the engine's thread; wakes the loop twice, not for each vector."""
             match event:
                 case Embedded():
                     vectors.append(event.vector)
@@ -259,6 +259,6 @@ class AsyncEmbedder:
             ticket.cancel()
 
     def _call(self, function: Callable[..., object], *given: Finish | Failed) -> None:
-        # It raises where the loop is closed, and with it everyone who could have listened.
+        # Raises if the loop is closed; then nothing awaits the result either.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *given)

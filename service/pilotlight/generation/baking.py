@@ -1,4 +1,4 @@
-"""Bake a system prompt: load a model as serving does, and keep the state of the prompt's tokens."""
+"""Bakes a system prompt: loads the model and writes the state of the prompt's tokens."""
 
 import os
 import time
@@ -23,11 +23,11 @@ from pilotlight_backend import (
 
 
 class CannotBake(Exception):
-    """A prompt is not baked; the message is one line that says why."""
+    """A prompt cannot be baked; the message is one line."""
 
 
 class Baking(Struct, frozen=True):
-    """What was baked: tokens, the file, its bytes, and the seconds that it took once loaded."""
+    """The baked prompt: its tokens, the file and its size, and the seconds without loading."""
 
     tokens: int
     path: Path
@@ -41,7 +41,7 @@ def read_prompt(path: Path) -> str:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise CannotBake(f"{path}: the prompt cannot be read: {reason}") from None
+        raise CannotBake(f"{path}: cannot read the prompt: {reason}") from None
     if not text.strip():
         raise CannotBake(f"{path}: the prompt is empty")
     return text
@@ -57,21 +57,23 @@ def bake(
     special_tokens: SpecialTokens = "text",
     clock: Callable[[], float] = time.perf_counter,
 ) -> Baking:
-    """Evaluate the system prompt *prompt* with *entry* and write its state.
+    """Prefill the system prompt *prompt* with *entry* and write its state.
 
-    Loads the model with *options*, which must be those that it is served with. Raises `CannotBake`.
+    *options* must be those that the model is served with. Raises `CannotBake`.
     """
     path = output or baked_path(entry)
-    if not os.access(path.parent, os.W_OK):  # else it is found out after minutes of evaluating
-        raise CannotBake(f"{path}: the folder is not there, or cannot be written to")
+    if not os.access(path.parent, os.W_OK):  # checked before minutes of prefill
+        raise CannotBake(f"{path}: the folder does not exist or is not writable")
     try:
         claim = registry.claim(entry.path, entry.options.backend)
         if claim.facts.embeds:
-            raise CannotBake(f"{entry.name}: it makes embeddings and has no system prompt to bake")
+            raise CannotBake(f"{entry.name}: an embedding model has no system prompt to bake")
         source = _template_source(entry, claim.facts)
         with closing(claim.backend.load(claim.facts, options, lambda _: None)) as engine:
             if not isinstance(engine, BakingEngine):
-                raise CannotBake(f"{entry.name}: the backend {claim.backend.name} cannot bake")
+                raise CannotBake(
+                    f"{entry.name}: the backend {claim.backend.name} does not support baking"
+                )
             parses = (entry.options.special_tokens_in_content or special_tokens) == "parse"
             tokens = _tokens(source, engine, prompt, parses=parses)
             began = clock()
@@ -80,30 +82,30 @@ def bake(
     except (BackendBroken, BackendError, ChatTemplateError) as error:
         raise CannotBake(str(error)) from error
     except OSError as error:
-        raise CannotBake(f"{path}: it cannot be written: {error.strerror or error}") from error
+        raise CannotBake(f"{path}: cannot write the file: {error.strerror or error}") from error
 
 
 def _template_source(entry: ModelEntry, facts: ModelFacts) -> str:
     try:
         source = template_source(entry, facts)
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotBake(f"{entry.name}: its chat template cannot be read: {error}") from error
+        raise CannotBake(f"{entry.name}: cannot read its chat template: {error}") from error
     if not source:
-        raise CannotBake(f"{entry.name}: it has no chat template, so no system prompt")
+        raise CannotBake(f"{entry.name}: a model without a chat template has no system prompt")
     return source
 
 
 def _tokens(source: str, engine: Engine, prompt: str, *, parses: bool) -> tuple[int, ...]:
-    """Return the tokens of *prompt* as requests will have them.
+    """Return the tokens of *prompt* as they are in requests.
 
-    *parses* says whether names of special tokens in it are those tokens.
+    *parses* says whether names of special tokens in it become those tokens.
     """
-    # Jinja is imported where it is needed, as when serving.
+    # Imports jinja2, which other commands do not need.
     from pilotlight.prompt.chat_template import ChatTemplate  # noqa: PLC0415
-    from pilotlight.prompt.stable import CLOCKS, stable_tokens  # noqa: PLC0415
-    from pilotlight.prompt.verbatim import ControlNames, Verbatim  # noqa: PLC0415
+    from pilotlight.prompt.control_tokens import ControlNames, PromptText  # noqa: PLC0415
+    from pilotlight.prompt.shared_prefix import CLOCKS, shared_prefix  # noqa: PLC0415
 
-    def tokenize(written: Verbatim) -> list[int]:
+    def tokenize(written: PromptText) -> list[int]:
         return engine.tokenize(written.text, special=True, verbatim=written.spans)
 
     templates = [
@@ -116,4 +118,4 @@ def _tokens(source: str, engine: Engine, prompt: str, *, parses: bool) -> tuple[
         for clock in CLOCKS
     ]
     names = ControlNames(() if parses else engine.facts.control_names, templates[0].removes)
-    return stable_tokens(templates, prompt, tokenize, names)
+    return shared_prefix(templates, prompt, tokenize, names)

@@ -1,4 +1,4 @@
-"""One answer on its way from engine events to generation events."""
+"""One choice of a request: turns an engine's events into generation events."""
 
 import secrets
 from collections.abc import Sequence
@@ -6,9 +6,9 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from pilotlight.generation.dialect import Dialect
 from pilotlight.generation.events import Begun, Ended, FirstToken, GenerationEvent
 from pilotlight.generation.params import GenerationParams
+from pilotlight.generation.prepared_model import PreparedModel
 from pilotlight.generation.rendering import Rendered
 from pilotlight.observability.answer_watch import AnswerWatch
 from pilotlight.output.events import ContentDelta, OutputEvent, ToolCallStart
@@ -17,52 +17,52 @@ from pilotlight.output.stops import StopFilter
 from pilotlight_backend import BackendError, EngineEvent, Failed, Finish, Started, Token, Usage
 
 
-class Answer:
-    """Follows one of a request's answers."""
+class Choice:
+    """Follows one of a request's *n* choices, from its first event to its last."""
 
     def __init__(
         self,
-        dialect: Dialect,
+        model: PreparedModel,
         params: GenerationParams,
         prompt: Rendered,
         watch: AnswerWatch,
         echo: str = "",
     ) -> None:
-        """*echo* is what the answer begins with, before anything is generated."""
-        self._begun = (dialect.model, dialect.fingerprint)
+        """*echo* is the text that the choice begins with, before anything is generated."""
+        self._begun = (model.name, model.fingerprint)
         self._watch = watch
         self._echo = [ContentDelta(echo)] if echo else []
         calls = params.calls if prompt.chat else None
         self._parser = OutputParser(
-            reasoning=dialect.reasoning if prompt.chat else None,
+            reasoning=model.reasoning_format if prompt.chat else None,
             opened=prompt.opened,
-            tool_calls=dialect.tool_calls if calls else None,
+            tool_calls=model.tool_call_format if calls else None,
             new_id=_new_call_id,
             schemas=None
             if calls is None
             else {one.name: one.parameters for one in calls.functions},
         )
         self._stops = StopFilter(params.stops)
-        self._skipped = _skipped(dialect, prompt, calls is not None)
-        if params.stops:  # one that is a control token's name ends the answer
+        self._skipped = _skipped(model, prompt, calls=calls is not None)
+        if params.stops:  # a stop may be the name of a control token
             self._skipped -= {stop.encode("utf-8", "replace") for stop in params.stops}
         self._empty = params.max_tokens == 0
         self._parallel = calls is None or calls.parallel
-        self._untold: list[Token] | None = None if params.logprobs is None else []
-        """Tokens whose text is not settled yet."""
+        self._pending_tokens: list[Token] | None = None if params.logprobs is None else []
+        """Tokens whose text is not emitted yet; None if log probabilities are not requested."""
         self.usage = Usage(prompt_tokens=0, completion_tokens=0)
-        """What it has taken so far."""
+        """The usage so far."""
         self._calls = 0
         self.ended: Ended | None = None
         self.failure: BackendError | None = None
-        """Why it ended too early; to be raised once what came before is told."""
+        """Why it failed; raised after the events before it are yielded."""
 
     def over(self) -> bool:
-        """Whether nothing more is wanted of the engine."""
+        """Return whether the engine can stop."""
         return self.ended is not None or self.failure is not None
 
     def feed(self, event: EngineEvent) -> Sequence[GenerationEvent]:
-        """Return what *event* settles; only while not `over`."""
+        """Return the events that *event* completes; only while not `over`."""
         match event:
             case Token():
                 return self._token(event)
@@ -89,29 +89,29 @@ class Answer:
         if self._empty:
             return self._end("length")
         self.usage = replace(self.usage, completion_tokens=self.usage.completion_tokens + 1)
-        events = list(self._said(token))
+        events = list(self._parse(token))
         if (timing := self._watch.first_token()) is not None:
             events.insert(0, FirstToken(timing))
-        if self._stops.stopped is not None or self._has_called_enough:
+        if self._stops.stopped is not None or self._over_call_limit:
             events += self._end("stop")
         return events
 
-    def _said(self, token: Token) -> Sequence[GenerationEvent]:
-        """Return what the client is told of *token*."""
+    def _parse(self, token: Token) -> Sequence[GenerationEvent]:
+        """Return the output events that *token* completes."""
         if token.piece in self._skipped:
             return self._stops.feed(self._skip(token))
-        if self._untold is not None:
-            self._untold.append(token)
-        return self._tell(self._parser.feed(token.piece))
+        if self._pending_tokens is not None:
+            self._pending_tokens.append(token)
+        return self._filter(self._parser.feed(token.piece))
 
     @property
-    def _has_called_enough(self) -> bool:
+    def _over_call_limit(self) -> bool:
         return self._calls > 1 and not self._parallel
 
     def _end(self, reason: Literal["stop", "length"]) -> Sequence[GenerationEvent]:
-        # What the parsers held back may complete a stop; then it is that which ends the answer.
-        rest: list[GenerationEvent] = list(self._tell(self._parser.flush(cut=reason == "length")))
-        rest += self._up_to_a_call_too_many(self._stops.flush())
+        # The text that the parsers held back may complete a stop, which then ends the choice.
+        rest: list[GenerationEvent] = list(self._filter(self._parser.flush(cut=reason == "length")))
+        rest += self._up_to_call_limit(self._stops.flush())
         if self._stops.stopped is not None:
             reason = "stop"
         called = self._calls and reason == "stop"
@@ -123,51 +123,50 @@ class Answer:
         )
         return [*rest, self.ended]
 
-    def _tell(self, events: Sequence[OutputEvent]) -> Sequence[OutputEvent]:
-        """Return what the client is told of *events*."""
-        return self._up_to_a_call_too_many(self._stops.feed(self._with_tokens(events)))
+    def _filter(self, events: Sequence[OutputEvent]) -> Sequence[OutputEvent]:
+        """Return *events* with tokens, up to a stop or a call too many."""
+        return self._up_to_call_limit(self._stops.feed(self._with_tokens(events)))
 
-    def _up_to_a_call_too_many(self, events: Sequence[OutputEvent]) -> Sequence[OutputEvent]:
-        told: list[OutputEvent] = []
+    def _up_to_call_limit(self, events: Sequence[OutputEvent]) -> Sequence[OutputEvent]:
+        passed: list[OutputEvent] = []
         for event in events:
             self._calls += isinstance(event, ToolCallStart)
-            if self._has_called_enough:
+            if self._over_call_limit:
                 break
-            told.append(event)
-        return told
+            passed.append(event)
+        return passed
 
     def _with_tokens(self, events: Sequence[OutputEvent]) -> Sequence[OutputEvent]:
-        """Return *events*, content with its tokens where they are asked for.
+        """Return *events*, with tokens in content if log probabilities are requested.
 
-        A token belongs to what it settles, and one that is held back to what comes next; markers
-        belong to nothing.
+        A token belongs to the content that it completes. Tokens of markers belong to nothing.
         """
-        if self._untold and (events or not self._parser.pending):
+        if self._pending_tokens and (events or not self._parser.pending):
             events = list(events)
-            self._attach(events, tuple(self._untold))
-            self._untold.clear()
+            self._attach(events, tuple(self._pending_tokens))
+            self._pending_tokens.clear()
         return events
 
     def _skip(self, token: Token) -> Sequence[OutputEvent]:
-        """Return what a token that is left out settles: content without text, where it is told."""
-        self._parser.feed(b"")  # it counts as reasoning where it stands in it
-        told = self._untold is not None and not self._parser.in_reasoning
-        return [ContentDelta("", (token,))] if told else []
+        """Return the events of a skipped token: empty content if logprobs are requested."""
+        self._parser.feed(b"")  # counts as a reasoning token within reasoning
+        counts = self._pending_tokens is not None and not self._parser.in_reasoning
+        return [ContentDelta("", (token,))] if counts else []
 
     @staticmethod
     def _attach(events: list[OutputEvent], tokens: tuple[Token, ...]) -> None:
-        """Give *tokens* to the content that was settled last, if any was."""
+        """Add *tokens* to the last content of *events*, if any."""
         for at in range(len(events) - 1, -1, -1):
             if isinstance(content := events[at], ContentDelta):
                 events[at] = replace(content, tokens=tokens)
                 return
 
 
-def _skipped(dialect: Dialect, prompt: Rendered, calls: bool) -> frozenset[bytes]:  # noqa: FBT001
-    """Return the tokens that are left out of an answer to *prompt*, by their bytes."""
+def _skipped(model: PreparedModel, prompt: Rendered, *, calls: bool) -> frozenset[bytes]:
+    """Return the bytes of the tokens that are skipped in the output of *prompt*."""
     if not prompt.chat:
-        return dialect.skipped.text
-    return dialect.skipped.calls if calls else dialect.skipped.chat
+        return model.skipped.text
+    return model.skipped.calls if calls else model.skipped.chat
 
 
 def _new_call_id() -> str:

@@ -1,4 +1,4 @@
-"""resolve → tokenise → embed: from a request's inputs to their vectors."""
+"""Embeds a request's inputs: lease the model, tokenize, embed."""
 
 from array import array
 from collections.abc import Callable, Sequence
@@ -25,19 +25,19 @@ from pilotlight_backend.vectors import normalize
 
 
 class EmbeddingParams(Struct, frozen=True, kw_only=True):
-    """What to embed, in no endpoint's words."""
+    """The parameters of an embedding request."""
 
     model: str
     inputs: Sequence[str | Sequence[int]]
-    """Texts, and texts that are tokenised already; the latter are taken as they are."""
+    """Texts, or token ids, which are used as they are."""
     several: bool = True
-    """Whether the request has a list of inputs, so that an error names a place in it."""
+    """Whether the request has a list of inputs, so that an error names the index."""
     dimensions: int | None = None
-    """Numbers of each vector; None means as many as the model makes."""
+    """Length of each vector; None means the model's own."""
 
 
 class Embeddings(Struct, frozen=True, kw_only=True):
-    """The answer: vectors in the order of the inputs, each of length 1."""
+    """Vectors in the order of the inputs, normalized to length 1."""
 
     model: str
     vectors: "Sequence[array[float]]"
@@ -47,10 +47,10 @@ class Embeddings(Struct, frozen=True, kw_only=True):
 
 
 class Embedder:
-    """Embeds with whatever model a request names.
+    """Embeds with the model that a request names.
 
-    Its requests take no turns: an engine embeds all that wait in one go, and who is held back would
-    miss it.
+    Requests do not wait in the fair queue: an engine embeds all queued inputs in one batch, which a
+    request in another queue would miss.
     """
 
     def __init__(self, leases: ModelLeases, *, max_queue: int, clock: Callable[[], float]) -> None:
@@ -60,7 +60,7 @@ class Embedder:
         self._throughputs: WeakKeyDictionary[LoadedModel, Throughput] = WeakKeyDictionary()
 
     async def embed(self, params: EmbeddingParams, *, hold: Hold, caller: str = "") -> Embeddings:
-        """Return the vectors. Cancel it to take the request out of the engine.
+        """Return the vectors. Cancelling it cancels the request.
 
         *hold* is how long to wait for a model that is loading, *caller* whose limits it counts
         against. Raises a `ServiceError`.
@@ -74,14 +74,14 @@ class Embedder:
         embedder = AsyncEmbedder(model.embedder, model.calls)
         _check_dimensions(model, params.dimensions)
         throughput = self._throughput(model)
-        self._check_queue(embedder, throughput)  # who is refused costs no tokenising
+        self._check_queue(embedder, throughput)  # before tokenizing, which costs time
         inputs = await embedder.tokenize(params.inputs)
         watch.inputs = len(inputs)
-        self._check_queue(embedder, throughput)  # others may have come meanwhile
+        self._check_queue(embedder, throughput)  # others may have been queued meanwhile
         with throughput.request(), model.failure.subscribed(embedder.fail):
             result = await self._submit(embedder, params, inputs, watch)
             if isinstance(result.end, Failed):
-                raise _refusal(params, inputs, result.end.error) from result.end.error
+                raise _request_error(params, inputs, result.end.error) from result.end.error
         timing = watch.first_token()
         watch.ended(result.end.reason)
         watch.spent(result.end.usage)
@@ -95,7 +95,7 @@ class Embedder:
     def _throughput(self, model: LoadedModel) -> Throughput:
         throughput = self._throughputs.get(model)
         if throughput is None:
-            # A step may end every request that has a slot, and the queue in the next one.
+            # One step may finish all requests with a slot, and the next one the whole queue.
             window = model.embedder.stats().slots + self._max_queue
             throughput = self._throughputs[model] = Throughput(window, self._clock)
         return throughput
@@ -119,14 +119,14 @@ class Embedder:
         try:
             return await embedder.embed(inputs, started=watch.begun)
         except BackendError as error:
-            raise _refusal(params, inputs, error) from error
+            raise _request_error(params, inputs, error) from error
 
 
 def shortened(vector: "array[float]", dimensions: int | None) -> "array[float]":
-    """Return the first *dimensions* numbers of *vector*, of length 1 again.
+    """Return the first *dimensions* numbers of *vector*, normalized again.
 
-    So OpenAI does it with models that are trained for it, which put the most into the first
-    numbers (Matryoshka embeddings).
+    OpenAI shortens vectors in this way, for models trained with Matryoshka representation
+    learning, whose first numbers matter most.
     """
     if dimensions is None or dimensions == len(vector):
         return vector
@@ -137,18 +137,17 @@ def _check_dimensions(model: LoadedModel, dimensions: int | None) -> None:
     length = model.facts.embedding_length
     if dimensions is not None and dimensions > length:
         raise InvalidRequest(
-            f"dimensions: {dimensions} is more than the {length} that the model"
-            f" {model.entry.name!r} makes",
+            f"dimensions: {dimensions} is more than the {length} of the model {model.entry.name!r}",
             param="dimensions",
         )
 
 
-def _refusal(
+def _request_error(
     params: EmbeddingParams, inputs: Sequence[Sequence[int]], error: BackendError
 ) -> ServiceError:
-    """Return in a request's words why the engine does not take it, or failed at it.
+    """Return the request's error for an error of the engine.
 
-    It is raised or told in an event: an engine in another process has taken the request by then.
+    An engine in another process refuses a request by an event, after it was submitted.
     """
     match error:
         case InputTooLong():
@@ -163,10 +162,10 @@ def _too_long(
     params: EmbeddingParams, inputs: Sequence[Sequence[int]], error: InputTooLong
 ) -> ContextLengthExceeded:
     most = error.context_length
-    longest = max(range(len(inputs)), key=lambda place: len(inputs[place]))
-    place = next((place for place, one in enumerate(inputs) if len(one) > most), longest)
-    tokens = len(inputs[place])
-    param = f"input[{place}]" if params.several else "input"
+    longest = max(range(len(inputs)), key=lambda index: len(inputs[index]))
+    index = next((index for index, one in enumerate(inputs) if len(one) > most), longest)
+    tokens = len(inputs[index])
+    param = f"input[{index}]" if params.several else "input"
     return ContextLengthExceeded(
-        f"{param} comes to {tokens} tokens; this model takes {most}", param=param
+        f"{param}: {tokens} tokens; this model takes at most {most}", param=param
     )

@@ -1,8 +1,7 @@
-"""What happens to an answer, as every endpoint projects it.
+"""The events of a generation, which every endpoint projects to its own format.
 
-The events of a request's answers are yielded in lists, as they arrive, each with its answer's
-number. An answer's are first a `Begun`, then output events, last an `Ended`. What goes wrong is
-raised as a `ServiceError`.
+The events of all choices are yielded in lists as they arrive, each with its choice's number. Each
+choice has a `Begun`, then output events, then an `Ended`. Errors are raised as a `ServiceError`.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from pilotlight_backend import Usage
 
 
 class Begun(Struct, frozen=True):
-    """The answer has a slot; from here on an error can only end a stream."""
+    """The choice has a slot. Headers are sent, so a later error can only end the stream."""
 
     model: str
     fingerprint: str
@@ -33,13 +32,13 @@ class FirstToken(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """The answer is whole."""
+    """The choice is complete."""
 
     reason: Literal["stop", "length", "tool_calls"]
     usage: Usage
     reasoning_tokens: int
     stop: str | None = None
-    """The text stop that it ended at."""
+    """The stop string that ended it."""
 
 
 GenerationEvent: TypeAlias = Begun | FirstToken | OutputEvent | Ended
@@ -47,14 +46,13 @@ Events: TypeAlias = Sequence[tuple[int, GenerationEvent]]
 
 
 def total_usage(usages: Sequence[Usage], n: int) -> Usage:
-    """Return what a request took whose answers took *usages*, *n* of them for each prompt.
+    """Return the usage of a request from the *usages* of its choices, *n* for each prompt.
 
-    A prompt that several answers share is evaluated once, and counts once; cached is what was not
-    evaluated even then.
+    A prompt counts once for all its choices. Its cached tokens are those that no choice evaluated.
     """
     prompts = [usages[start : start + n] for start in range(0, len(usages), n)]
     return Usage(
-        prompt_tokens=sum(answers[0].prompt_tokens for answers in prompts),
+        prompt_tokens=sum(choices[0].prompt_tokens for choices in prompts),
         completion_tokens=sum(usage.completion_tokens for usage in usages),
-        cached_tokens=sum(min(one.cached_tokens for one in answers) for answers in prompts),
+        cached_tokens=sum(min(one.cached_tokens for one in choices) for choices in prompts),
     )

@@ -1,4 +1,4 @@
-"""Generates with whatever model a request names."""
+"""Generates with the model that a request names."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -9,15 +9,14 @@ from weakref import WeakKeyDictionary
 from msgspec.structs import replace
 
 from pilotlight.generation.async_engine import AsyncEngine, EventStream, Refused
-from pilotlight.generation.choice import Answer
-from pilotlight.generation.dialect import Dialect, learn
+from pilotlight.generation.choice import Choice
+from pilotlight.generation.engine_errors import check_requests, generation_error, request_error
 from pilotlight.generation.events import Events, total_usage
-from pilotlight.generation.guiding import Guiding
+from pilotlight.generation.guide_factory import GuideFactory
 from pilotlight.generation.params import GenerationParams, Prompt
-from pilotlight.generation.refusal import check_requests, failure, refusal
-from pilotlight.generation.rendering import Rendered, render
+from pilotlight.generation.prepared_model import PreparedModel, prepare
+from pilotlight.generation.rendering import Rendered, render, text_of_prompt
 from pilotlight.generation.single_flight import SingleFlight
-from pilotlight.generation.spelling import spell
 from pilotlight.generation.waiting import ANNOUNCE_AFTER, announced
 from pilotlight.models.catalog import SpecialTokens
 from pilotlight.models.loaded import Hold, LoadedModel
@@ -28,7 +27,7 @@ from pilotlight_backend import GenerateRequest, Guide, SamplingParams
 
 
 class Generator:
-    """Generates with whatever model a request names."""
+    """Generates with the model that a request names."""
 
     def __init__(
         self,
@@ -39,37 +38,37 @@ class Generator:
     ) -> None:
         """Announce requests that wait *announce_after* seconds for a slot.
 
-        *special_tokens* says what their names in messages are, where models.yaml does not.
+        *special_tokens* says how their names in messages are read, unless models.yaml does.
         """
         self._leases = leases
         self._announce_after = announce_after
         self._special_tokens = special_tokens
         self._checking: WeakKeyDictionary[LoadedModel, asyncio.Lock] = WeakKeyDictionary()
-        self._guiding = Guiding()
-        self._dialects: SingleFlight[LoadedModel, Dialect] = SingleFlight()
+        self._guides = GuideFactory()
+        self._prepared: SingleFlight[LoadedModel, PreparedModel] = SingleFlight()
 
     async def status(self, name: str) -> ModelStatus:
-        """Return how far the model is that requests call *name*; raises `ModelNotFound`."""
+        """Return the status of the model *name*; raises `ModelNotFound`."""
         return await self._leases.status(name)
 
     async def generate(
         self, params: GenerationParams, *, hold: Hold, caller: str = "", announces: bool = False
     ) -> AsyncGenerator[Events]:
-        """Yield the events of the answers. Close the generator to cancel.
+        """Yield the events of all choices. Close the generator to cancel.
 
-        *hold* is how long to wait for a model that is loading; *caller* is who asks, where callers
-        are told apart. A generation that *announces* yields no events at all once, if it waits long
-        for its slot: from then on nothing is wrong with the request.
+        *hold* is how long to wait for a model that is loading; *caller* is the caller's identity,
+        or "". With *announces*, a request that waits long for its slot is checked and yields one
+        empty sequence: headers can be sent, since nothing is wrong with the request.
         """
         async with self._leases.lease(params.model, hold, caller) as (model, watch):
             watch.submitted()
             submitted = asyncio.Event()
-            answer = self._in_turn(model, params, watch, caller, submitted)
+            stream = self._in_turn(model, params, watch, caller, submitted)
             if announces:
                 check = partial(self._check, model, params, submitted)
-                answer = announced(answer, self._announce_after, check)
-            async with aclosing(answer):
-                async for events in answer:
+                stream = announced(stream, self._announce_after, check)
+            async with aclosing(stream):
+                async for events in stream:
                     yield events
 
     async def _in_turn(
@@ -80,99 +79,101 @@ class Generator:
         caller: str,
         submitted: asyncio.Event,
     ) -> AsyncGenerator[Events]:
-        """Wait in *caller*'s queue for slots, and yield the events of the answers."""
+        """Wait in *caller*'s queue for slots, and yield the events of the choices."""
         slots = len(params.prompts) * params.n
         async with (
             self._leases.slots(model, caller, slots),
-            aclosing(self._answer(model, params, watch, submitted)) as answer,
+            aclosing(self._generate(model, params, watch, submitted)) as stream,
         ):
-            async for events in answer:
+            async for events in stream:
                 yield events
 
     async def _check(
         self, model: LoadedModel, params: GenerationParams, submitted: asyncio.Event
     ) -> None:
-        """Raise what the request would be refused for when its turn comes.
+        """Raise the error that the request would be refused with in its slot.
 
-        One at a time for each model, whose engine may hang, and the outcome is not kept: those
-        whose turn it is come first, and what waits holds no more than its text.
+        One request at a time for each model, so that requests with a slot are rendered first. The
+        result is thrown away: tokens take about ten times the memory of their text.
         """
         async with self._checking.setdefault(model, asyncio.Lock()):
             if submitted.is_set():
                 return  # the engine has checked it
-            dialect = await self._dialect(model)
-            prompts = [await render(dialect, prompt) for prompt in params.prompts]
-            guides = await self._guiding.guides(dialect, params, prompts)
+            prepared = await self._prepare(model)
+            prompts = [await render(prepared, prompt) for prompt in params.prompts]
+            guides = await self._guides.guides(prepared, params, prompts)
             check_requests(model.facts, params, _requests(params, prompts, guides))
 
     async def tokens(
         self, model: str, prompt: Prompt, *, hold: Hold, caller: str = ""
     ) -> Sequence[int]:
-        """Return the tokens that *prompt* would be evaluated as."""
-        async with self.speaking(model, hold=hold, caller=caller) as dialect:
-            return (await render(dialect, prompt)).tokens
+        """Return the tokens of *prompt*."""
+        async with self.prepared(model, hold=hold, caller=caller) as prepared:
+            return (await render(prepared, prompt)).tokens
 
     @asynccontextmanager
-    async def speaking(self, model: str, *, hold: Hold, caller: str = "") -> AsyncIterator[Dialect]:
-        """Keep the model loaded that requests call *model*, and tell how it is spoken to.
-
-        What is asked of it is tokens, or their text.
-        """
+    async def prepared(
+        self, model: str, *, hold: Hold, caller: str = ""
+    ) -> AsyncIterator[PreparedModel]:
+        """Lease the model *model* and yield it prepared, for tokenizing and detokenizing."""
         async with self._leases.lease(model, hold, caller) as (loaded, watch):
             watch.outcome = "tokenized"
-            yield await self._dialect(loaded)
+            yield await self._prepare(loaded)
 
-    async def _answer(
+    async def _generate(
         self,
         model: LoadedModel,
         params: GenerationParams,
         watch: AnswerWatch,
         submitted: asyncio.Event,
     ) -> AsyncGenerator[Events]:
-        dialect = await self._dialect(model)
-        prompts = [await render(dialect, prompt) for prompt in params.prompts]
-        echoes = [await spell(dialect, prompt) if params.echo else "" for prompt in params.prompts]
-        answers = [
-            Answer(dialect, params, prompt, watch, echo)
+        prepared = await self._prepare(model)
+        prompts = [await render(prepared, prompt) for prompt in params.prompts]
+        echoes = [
+            await text_of_prompt(prepared, prompt) if params.echo else ""
+            for prompt in params.prompts
+        ]
+        choices = [
+            Choice(prepared, params, prompt, watch, echo)
             for prompt, echo in zip(prompts, echoes, strict=True)
             for _ in range(params.n)
         ]
-        guides = await self._guiding.guides(dialect, params, prompts)
-        stream = _submit(dialect, params, _requests(params, prompts, guides))
+        guides = await self._guides.guides(prepared, params, prompts)
+        stream = _submit(prepared, params, _requests(params, prompts, guides))
         submitted.set()
         try:
-            while not (all(one.ended for one in answers) or any(one.failure for one in answers)):
-                events = await _next(stream, answers)
-                if all(answer.ended for answer in answers):
-                    watch.ended(_reason(answers[0]))
+            while not (all(one.ended for one in choices) or any(one.failure for one in choices)):
+                events = await _next(stream, choices)
+                if all(choice.ended for choice in choices):
+                    watch.ended(_reason(choices[0]))
                 if events:
                     yield events
         finally:
             stream.cancel()
-            watch.spent(total_usage([answer.usage for answer in answers], params.n))
-        for number, answer in enumerate(answers):
-            if answer.failure:
+            watch.spent(total_usage([choice.usage for choice in choices], params.n))
+        for number, choice in enumerate(choices):
+            if choice.failure:
                 prompt = params.prompts[number // params.n]
-                raise failure(answer.failure, prompt) from answer.failure
+                raise generation_error(choice.failure, prompt) from choice.failure
 
-    async def _dialect(self, model: LoadedModel) -> Dialect:
-        return await self._dialects.get(model, lambda: _learn(model, self._special_tokens))
+    async def _prepare(self, model: LoadedModel) -> PreparedModel:
+        return await self._prepared.get(model, lambda: _prepared_model(model, self._special_tokens))
 
 
-async def _learn(model: LoadedModel, special: SpecialTokens) -> Dialect:
+async def _prepared_model(model: LoadedModel, special: SpecialTokens) -> PreparedModel:
     engine = AsyncEngine(model.engine, model.calls)
     model.failure.subscribe(engine.fail)
-    return await asyncio.to_thread(learn, model, engine, special)
+    return await asyncio.to_thread(prepare, model, engine, special)
 
 
 def _requests(
     params: GenerationParams, prompts: Sequence[Rendered], guides: Sequence[Guide | None]
 ) -> list[GenerateRequest]:
-    """Return what the engine is asked, one request for each answer."""
+    """Return the engine's requests, one for each choice."""
     return [
         GenerateRequest(
             prompt=prompt.tokens,
-            max_tokens=max(1, params.max_tokens),  # engines know no request for nothing
+            max_tokens=max(1, params.max_tokens),  # engines generate at least one token
             sampling=_seeded(params.sampling, number % params.n),
             stop_token_ids=params.stop_token_ids,
             ignore_eos=params.ignore_eos,
@@ -186,33 +187,33 @@ def _requests(
 
 
 def _submit(
-    dialect: Dialect, params: GenerationParams, requests: Sequence[GenerateRequest]
+    prepared: PreparedModel, params: GenerationParams, requests: Sequence[GenerateRequest]
 ) -> EventStream:
     try:
-        return dialect.engine.submit(requests)
+        return prepared.engine.submit(requests)
     except Refused as refused:
-        raise refusal(refused.error, params.prompts[refused.number // params.n]) from refused
+        raise request_error(refused.error, params.prompts[refused.number // params.n]) from refused
 
 
-async def _next(stream: EventStream, answers: Sequence[Answer]) -> Events:
-    """Wait for what the engine says next; return what the answers make of it."""
+async def _next(stream: EventStream, choices: Sequence[Choice]) -> Events:
+    """Wait for the engine's next events; return the events of the choices."""
     events = []
     for number, event in await stream.next():
-        answer = answers[number]
-        if answer.over():
-            continue  # it ended on its own word, and the engine had gone on meanwhile
-        events += [(number, told) for told in answer.feed(event)]
-        if answer.over():
+        choice = choices[number]
+        if choice.over():
+            continue  # it ended at a stop, and the engine was a step ahead
+        events += [(number, told) for told in choice.feed(event)]
+        if choice.over():
             stream.cancel(number)
     return events
 
 
 def _seeded(sampling: SamplingParams, number: int) -> SamplingParams:
-    """Return what the *number*-th answer to a prompt is sampled with."""
+    """Return the sampling parameters of the *number*-th choice of a prompt."""
     if sampling.seed is None or not number:
         return sampling
     return replace(sampling, seed=sampling.seed + number)
 
 
-def _reason(answer: Answer) -> str:
-    return "" if answer.ended is None else answer.ended.reason
+def _reason(choice: Choice) -> str:
+    return "" if choice.ended is None else choice.ended.reason

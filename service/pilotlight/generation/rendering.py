@@ -1,4 +1,4 @@
-"""From a prompt to its tokens, in one model's dialect."""
+"""Prompts to tokens, and tokens to text, for one model."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -7,86 +7,87 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from pilotlight.errors import InvalidRequest, ModelLoadFailed
-from pilotlight.generation.dialect import Dialect, rendering
 from pilotlight.generation.params import ChatPrompt, Prompt, TextPrompt, TokensPrompt
+from pilotlight.generation.prepared_model import PreparedModel, renderer
 from pilotlight.output import reasoning
-from pilotlight.prompt.adapting import Conversation, adapted
+from pilotlight.prompt.control_tokens import Marking
 from pilotlight.prompt.errors import TemplateFailed, TemplateRefused
 from pilotlight.prompt.template_variables import TemplateVariables, template_variables
-from pilotlight.prompt.verbatim import Marking
+from pilotlight.prompt.workarounds import render_with_workarounds
+from pilotlight_backend import Vocabulary
 
 T = TypeVar("T")
 
 _LONG = 8192
-"""Characters and items of a request from which on it is rendered in a thread."""
+"""Characters and items of a request above which it is rendered on a thread."""
 
 
 class Rendered(Struct, frozen=True):
-    """A prompt as the engine takes it."""
+    """A prompt in tokens, and what its output may contain."""
 
     tokens: tuple[int, ...]
     chat: bool = False
-    """Whether the chat template wrote it: then the answer may hold thoughts and calls."""
+    """Whether the chat template wrote it: then the output may have reasoning and tool calls."""
     opened: bool = False
-    """Whether it ends inside a thought."""
+    """Whether it ends within reasoning."""
     may_think: bool = False
-    """Whether a thought may still come before the content."""
+    """Whether reasoning may come, or continue, before the content."""
 
 
-async def render(dialect: Dialect, prompt: Prompt) -> Rendered:
+async def render(model: PreparedModel, prompt: Prompt) -> Rendered:
     """Return *prompt* in tokens.
 
-    Raises `InvalidRequest` where the template refuses it, `ModelLoadFailed` where it is broken.
+    Raises `InvalidRequest` if the template refuses the prompt, `ModelLoadFailed` if it is unusable.
     """
     match prompt:
         case TokensPrompt():
             return Rendered(prompt.tokens)
         case TextPrompt():
-            return Rendered(await _text_tokens(dialect, prompt))
+            return Rendered(await _text_tokens(model, prompt))
         case ChatPrompt():
-            return await _render_chat(dialect, prompt)
+            return await _render_chat(model, prompt)
 
 
-async def _text_tokens(dialect: Dialect, prompt: TextPrompt) -> tuple[int, ...]:
-    begin = dialect.bos_token if prompt.begins else ""
+async def _text_tokens(model: PreparedModel, prompt: TextPrompt) -> tuple[int, ...]:
+    begin = model.bos_token if prompt.begins else ""
     if prompt.special:
         text = prompt.text if prompt.text.startswith(begin) else begin + prompt.text
-        return tuple(await dialect.engine.tokenize(text, special=True))
-    first = await dialect.engine.tokenize(begin, special=True) if begin else ()
-    return (*first, *await dialect.engine.tokenize(prompt.text, special=False))
+        return tuple(await model.engine.tokenize(text, special=True))
+    first = await model.engine.tokenize(begin, special=True) if begin else ()
+    return (*first, *await model.engine.tokenize(prompt.text, special=False))
 
 
-async def _render_chat(dialect: Dialect, prompt: ChatPrompt) -> Rendered:
+async def _render_chat(model: PreparedModel, prompt: ChatPrompt) -> Rendered:
     variables, prefill = template_variables(prompt.conversation), prompt.conversation.prefill
-    said = [variables.messages, variables.tools, variables.options, prefill]
-    is_long = _is_long(said)
+    texts = [variables.messages, variables.tools, variables.options, prefill]
+    is_long = _is_long(texts)
     try:
-        marking = await _run(lambda: Marking(dialect.names, said), in_thread=is_long)
+        marking = await _run(lambda: Marking(model.control_names, texts), in_thread=is_long)
     except TemplateFailed as error:
         raise InvalidRequest(str(error), param=prompt.param) from error
-    text = await _chat_text(dialect, prompt, variables, marking, is_long=is_long)
-    opened, may_think = _thinking(dialect.reasoning, marking.clean(text))
+    text = await _chat_text(model, prompt, variables, marking, is_long=is_long)
+    opened, may_think = _thinking(model.reasoning_format, marking.clean(text))
     if prefill:
-        # The answer has begun already, so the thought before it is over.
-        if dialect.reasoning is not None and opened:
-            text += reasoning.FORMATS[dialect.reasoning].closing
-        text += marking.mark(prefill, dialect.answer_names)
+        # The content has begun already, so the reasoning before it is over.
+        if model.reasoning_format is not None and opened:
+            text += reasoning.FORMATS[model.reasoning_format].closing
+        text += marking.mark(prefill, model.assistant_names)
         opened, may_think = False, False
     written = await _run(lambda: marking.resolve(text), in_thread=is_long)
-    tokens = await dialect.engine.tokenize(written.text, special=True, verbatim=written.spans)
+    tokens = await model.engine.tokenize(written.text, special=True, verbatim=written.spans)
     return Rendered(tuple(tokens), chat=True, opened=opened, may_think=may_think)
 
 
 def _thinking(name: str | None, text: str) -> tuple[bool, bool]:
-    """Tell whether the prompt ends inside a thought, and whether one may still come or go on."""
+    """Return whether the prompt ends within reasoning, and whether reasoning may follow."""
     if name is None:
         return False, False
     return reasoning.opened(name, text), not reasoning.closed(name, text)
 
 
-def _is_long(said: list[Any]) -> bool:
-    """Tell whether *said* is more than the event loop can wait for: a megabyte of tools is too."""
-    left, inside = _LONG, said.copy()
+def _is_long(texts: list[Any]) -> bool:
+    """Return whether rendering *texts* would block the event loop; tools count as well."""
+    left, inside = _LONG, texts.copy()
     while inside and left > 0:
         match inside.pop():
             case str() as text:
@@ -105,16 +106,16 @@ async def _run(work: Callable[[], T], *, in_thread: bool) -> T:
 
 
 def _marked(
-    dialect: Dialect, messages: Sequence[Mapping[str, Any]], marking: Marking
+    model: PreparedModel, messages: Sequence[Mapping[str, Any]], marking: Marking
 ) -> Sequence[Mapping[str, Any]]:
-    """Return *messages* with names of control tokens marked."""
+    """Return *messages* with the names of control tokens marked."""
     if not marking.marks:
         return messages
     return [
         {
             key: marking.mark(
                 value,
-                dialect.answer_names if (one["role"], key) == ("assistant", "content") else None,
+                model.assistant_names if (one["role"], key) == ("assistant", "content") else None,
             )
             for key, value in one.items()
         }
@@ -123,43 +124,75 @@ def _marked(
 
 
 async def _chat_text(
-    dialect: Dialect,
+    model: PreparedModel,
     prompt: ChatPrompt,
     variables: TemplateVariables,
     marking: Marking,
     *,
     is_long: bool,
 ) -> str:
-    """Render the conversation, marked; a long one in a thread, so that the event loop goes on."""
-    template = dialect.template
-    if dialect.unusable:
-        raise ModelLoadFailed(dialect.unusable, retry_after=None)
+    """Render the marked conversation; a long one on a thread, so as not to block the event loop."""
+    template = model.template
+    if model.unusable:
+        raise ModelLoadFailed(model.unusable, retry_after=None)
     if template is None:
         raise InvalidRequest(
-            f"the model {dialect.model!r} has no chat template; models.yaml can give it one",
+            f"model: {model.name!r} has no chat template; set chat_template in models.yaml",
             param="model",
         )
 
     def text() -> str:
-        messages = _marked(dialect, variables.messages, marking)
-        given = Conversation(messages, marking.mark(variables.tools))
-        for adapt in dialect.adaptations:
-            given = adapt(given)
-        render = rendering(
-            template,
+        given = TemplateVariables(
+            _marked(model, variables.messages, marking),
+            marking.mark(variables.tools),
             marking.mark(variables.options),
-            generation_prompt=prompt.conversation.generation_prompt,
         )
-        return adapted(render, given)
+        for workaround in model.workarounds:
+            given = workaround(given)
+        render = renderer(template, generation_prompt=prompt.conversation.generation_prompt)
+        return render_with_workarounds(render, given)
 
     try:
-        # A template that takes long for a few words is not waited for on the event loop, nor one
-        # of which nothing is known.
+        # A template that was slow the last time, or has not run yet, does not run on the event
+        # loop.
         return await _run(text, in_thread=is_long or not template.quick)
     except TemplateRefused as error:
         raise InvalidRequest(
-            f"the model's chat template refuses this: {marking.clean(str(error))}",
+            f"the model's chat template refuses the request: {marking.clean(str(error))}",
             param=prompt.param,
         ) from None
     except TemplateFailed as error:
         raise InvalidRequest(marking.clean(str(error)), param=prompt.param) from error
+
+
+async def text_of_prompt(model: PreparedModel, prompt: Prompt) -> str:
+    """Return the text of *prompt*, or "" for a conversation.
+
+    Raises `InvalidRequest` for a token that is not in the vocabulary.
+    """
+    match prompt:
+        case TextPrompt():
+            return prompt.text
+        case TokensPrompt():
+            pieces = pieces_of(await model.engine.vocabulary(), prompt.tokens, prompt.param)
+            return text_of(pieces)
+        case _:
+            return ""
+
+
+def pieces_of(vocabulary: Vocabulary, tokens: Sequence[int], param: str) -> list[bytes]:
+    """Return the bytes of each of *tokens*; *param* is their field in the request.
+
+    Raises `InvalidRequest` for a token that is not in the vocabulary.
+    """
+    size = len(vocabulary.pieces)
+    for index, token in enumerate(tokens):
+        if not 0 <= token < size:
+            path = f"{param}[{index}]"
+            raise InvalidRequest(f"{path}: the vocabulary has no token {token}", param=path)
+    return [vocabulary.pieces[token] for token in tokens]
+
+
+def text_of(pieces: Sequence[bytes]) -> str:
+    """Return the text of *pieces*; invalid UTF-8 becomes U+FFFD."""
+    return b"".join(pieces).decode("utf-8", "replace")

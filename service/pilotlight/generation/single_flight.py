@@ -1,4 +1,4 @@
-"""One attempt at a time to make a value, shared by all who ask for it meanwhile."""
+"""Makes a value once for all callers that ask at the same time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,10 +10,10 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[K, V]):
-    """Makes a value for each key, and keeps it for as long as the key lives. Used on one loop.
+    """Makes a value for each key and keeps it while the key lives. Used on one event loop.
 
-    A failed attempt is raised to all who waited for it and is not kept: the next caller tries
-    again. A caller that is cancelled does not take the value from the others.
+    A failed attempt raises for all callers that waited and is not kept: the next caller tries
+    again. Cancelling one caller does not cancel the attempt.
     """
 
     def __init__(self) -> None:
@@ -25,12 +25,12 @@ class SingleFlight(Generic[K, V]):
         return len(self._made)
 
     async def get(self, key: K, make: Callable[[], Awaitable[V]]) -> V:
-        """Return the value of *key*; awaits *make* where nobody has made it and nobody does."""
+        """Return the value of *key*; awaits *make* if there is none and no attempt is under way."""
         if key in self._made:
             return self._made[key]
         making = self._making.get(key)
         if making is None:
-            # Nothing is awaited between the look and the start, so nobody starts a second one.
+            # Nothing is awaited between the lookup and the start, so there is no second attempt.
             making = self._making[key] = asyncio.create_task(self._make(key, make))
             making.add_done_callback(_retrieved)
         return await asyncio.shield(making)
@@ -44,6 +44,6 @@ class SingleFlight(Generic[K, V]):
 
 
 def _retrieved(task: asyncio.Task[V]) -> None:
-    """Look at the exception: where every caller has left, nobody else does."""
+    """Retrieve the exception; asyncio logs it otherwise if every caller was cancelled."""
     if not task.cancelled():
         task.exception()

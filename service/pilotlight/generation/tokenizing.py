@@ -1,4 +1,4 @@
-"""What a prompt is to a model, and what tokens say, without generating anything."""
+"""Tokenizes and detokenizes without generating."""
 
 from collections.abc import Sequence
 
@@ -6,29 +6,28 @@ from msgspec import Struct
 
 from pilotlight.generation.generator import Generator
 from pilotlight.generation.params import Prompt
-from pilotlight.generation.rendering import render
-from pilotlight.generation.spelling import pieces_of, text_of
+from pilotlight.generation.rendering import pieces_of, render, text_of
 from pilotlight.models.loaded import Hold
 
 
 class Tokenized(Struct, frozen=True):
-    """A prompt's tokens, with the bytes of each where they are asked for."""
+    """A prompt's tokens, with the bytes of each if requested."""
 
     tokens: tuple[int, ...]
     pieces: Sequence[bytes]
     context_length: int
-    """Tokens that the model's context holds, prompt and answer."""
+    """Tokens that the model's context holds, prompt and completion."""
 
 
 async def tokenize(
     generator: Generator, model: str, prompt: Prompt, *, pieces: bool, hold: Hold, caller: str = ""
 ) -> Tokenized:
-    """Return what requests that name *model* would evaluate *prompt* as."""
-    async with generator.speaking(model, hold=hold, caller=caller) as dialect:
-        tokens = (await render(dialect, prompt)).tokens
-        vocabulary = await dialect.engine.vocabulary() if pieces else None
-        spelt = () if vocabulary is None else pieces_of(vocabulary, tokens, prompt.param)
-        return Tokenized(tokens, spelt, dialect.engine.context_length)
+    """Return the tokens of *prompt* in requests to *model*."""
+    async with generator.prepared(model, hold=hold, caller=caller) as prepared:
+        tokens = (await render(prepared, prompt)).tokens
+        vocabulary = await prepared.engine.vocabulary() if pieces else None
+        spelled = () if vocabulary is None else pieces_of(vocabulary, tokens, prompt.param)
+        return Tokenized(tokens, spelled, prepared.engine.context_length)
 
 
 async def detokenize(
@@ -40,9 +39,9 @@ async def detokenize(
     hold: Hold,
     caller: str = "",
 ) -> str:
-    """Return the text of *tokens*, which the request calls *param*.
+    """Return the text of *tokens*; *param* is their field in the request.
 
-    Raises `InvalidRequest` with the place of one that the model does not have.
+    Raises `InvalidRequest` for a token that is not in the vocabulary.
     """
-    async with generator.speaking(model, hold=hold, caller=caller) as dialect:
-        return text_of(pieces_of(await dialect.engine.vocabulary(), tokens, param))
+    async with generator.prepared(model, hold=hold, caller=caller) as prepared:
+        return text_of(pieces_of(await prepared.engine.vocabulary(), tokens, param))

@@ -1,4 +1,8 @@
-"""Requests that wait for a slot, and how those that stream learn that they may begin."""
+"""Lets streams that wait long for a slot send their headers early.
+
+Proxies cut connections that are silent, and clients need an error's status: so the request is
+checked while it waits, and then its stream may begin with 200.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -6,17 +10,17 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from pilotlight.generation.events import Events
 
 ANNOUNCE_AFTER = 1.5
-"""Seconds. A client has the headers of its stream within 2 s of waiting, the check included."""
+"""Seconds until a waiting request is checked; a client has its headers within 2 s."""
 
 
 async def announced(
-    answer: AsyncGenerator[Events], after: float, check: Callable[[], Awaitable[None]]
+    stream: AsyncGenerator[Events], after: float, check: Callable[[], Awaitable[None]]
 ) -> AsyncGenerator[Events]:
-    """Yield the events of *answer*, and empty ones before them if they take longer than *after*.
+    """Yield the events of *stream*, and first an empty sequence if it waits *after* seconds.
 
-    Those come when *check* has found nothing wrong, so that what it raises can still be a status.
+    The empty sequence comes after *check*, so that an error of the check still has its own status.
     """
-    first = asyncio.ensure_future(anext(answer))
+    first = asyncio.ensure_future(anext(stream))
     try:
         await asyncio.wait((first,), timeout=after)
         if not first.done():
@@ -24,16 +28,16 @@ async def announced(
             if not first.done():
                 yield ()
         yield await first
-        async for events in answer:
+        async for events in stream:
             yield events
     finally:
         first.cancel()  # a generator cannot be closed while its next event is awaited
         await asyncio.gather(first, return_exceptions=True)
-        await answer.aclose()
+        await stream.aclose()
 
 
 async def _unless_done(first: asyncio.Future[Events], check: Awaitable[None]) -> None:
-    """Await *check*, or *first*, which makes it needless."""
+    """Await *check*, unless *first* is done before."""
     checking = asyncio.ensure_future(check)
     try:
         await asyncio.wait((first, checking), return_when=asyncio.FIRST_COMPLETED)

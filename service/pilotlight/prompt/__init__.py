@@ -1,1 +1,1 @@
-"""From messages to the text of a prompt."""
+"""Prompts: conversations, chat templates, and the control tokens in their texts."""

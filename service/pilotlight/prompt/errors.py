@@ -1,20 +1,20 @@
-"""What can go wrong with a chat template; apart from it, for it imports jinja2.
+"""Errors of chat templates, in a module that does not import jinja2.
 
 ChatTemplateError
 ├── TemplateInvalid     the source does not compile; the model cannot chat
 ├── TemplateRefused     the template rejects the messages, with a reason for the client
-├── TemplateFailed      rendering broke
-│   └── TemplateExceeded    it left its bounds
-└── PromptNotStable     conversations with one system prompt do not begin with it
+├── TemplateFailed      rendering failed
+│   └── TemplateExceeded    it exceeded its limits
+└── NoSharedPrefix     conversations with one system prompt do not begin with it
 """
 
 
 class ChatTemplateError(Exception):
-    """Anything that goes wrong with a chat template."""
+    """A chat template cannot be used."""
 
 
 class TemplateInvalid(ChatTemplateError):
-    """The source is not a template."""
+    """The source does not compile."""
 
 
 class TemplateRefused(ChatTemplateError):
@@ -22,12 +22,12 @@ class TemplateRefused(ChatTemplateError):
 
 
 class TemplateFailed(ChatTemplateError):
-    """The template broke while it was rendered."""
+    """The template failed while it was rendered."""
 
 
 class TemplateExceeded(TemplateFailed):
-    """The template wants more than it may have."""
+    """The template exceeded its limits."""
 
 
-class PromptNotStable(ChatTemplateError):
-    """The template puts before a system prompt what changes, or does not write it out as it is."""
+class NoSharedPrefix(ChatTemplateError):
+    """The template does not begin every request with the system prompt as it is."""

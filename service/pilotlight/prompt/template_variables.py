@@ -23,7 +23,7 @@ class TemplateVariables(Struct, frozen=True):
 
     messages: Sequence[Mapping[str, Any]]
     tools: Sequence[Mapping[str, Any]] | None
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = {}
 
 
 def template_variables(conversation: Conversation) -> TemplateVariables:

@@ -1,9 +1,9 @@
-"""Conversations in the shape that a chat template takes, where it does not take them as they are.
+"""Workarounds: the same conversation in another shape, for chat templates that need one.
 
-Templates differ in what they expect beyond OpenAI's shape: no system role, arguments as text, ids
-of nine characters. Each adaptation says the same in another shape. None is used before the
-template has failed, refused, or is known to leave out what is said, so whoever fits is rendered
-as Transformers does.
+Templates differ in what they expect beyond OpenAI's shape: no system role, arguments as text, call
+ids of nine characters. llama.cpp has workarounds for the same (`workaround::` in common/chat.cpp).
+None is applied before the template fails, refuses the conversation, or is known to drop a part of
+it, so all other conversations are rendered as in Transformers.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from msgspec import Struct
+from msgspec.structs import replace
 
 from pilotlight.prompt.errors import (
     ChatTemplateError,
@@ -19,29 +19,23 @@ from pilotlight.prompt.errors import (
     TemplateFailed,
     TemplateRefused,
 )
+from pilotlight.prompt.template_variables import TemplateVariables
 
 Message: TypeAlias = Mapping[str, Any]
 
 
-Render: TypeAlias = Callable[["Conversation"], str]
-Adaptation: TypeAlias = Callable[["Conversation"], "Conversation"]
+Render: TypeAlias = Callable[[TemplateVariables], str]
+Workaround: TypeAlias = Callable[[TemplateVariables], TemplateVariables]
 
 
-class Conversation(Struct, frozen=True):
-    """What a template is given."""
+def required_workarounds(render: Render) -> tuple[Workaround, ...]:
+    """Return the workarounds for parts of a conversation that the template drops silently.
 
-    messages: Sequence[Message]
-    tools: Sequence[Mapping[str, Any]] | None
-
-
-def needed(render: Render) -> tuple[Adaptation, ...]:
-    """Return the adaptations for what a template leaves out without a complaint.
-
-    Small conversations show it. gpt-oss's and GigaChat's write but the first of several calls;
-    theirs and others no system message beyond the first.
+    Probe conversations show it. The templates of gpt-oss and GigaChat write only the first of
+    several calls; theirs and others write only the first system message.
     """
-    found = ((_drops_calls, _one_call_a_message), (_drops_systems, _system_first))
-    return tuple(adapt for drops, adapt in found if drops(render))
+    silent = ((_drops_calls, _one_call_a_message), (_drops_systems, _system_first))
+    return tuple(workaround for drops, workaround in silent if drops(render))
 
 
 def _drops_systems(render: Render) -> bool:
@@ -49,9 +43,9 @@ def _drops_systems(render: Render) -> bool:
     first, second = ({"role": "system", "content": name} for name in _PROBES)
     for messages in ([first, second, user], [first, user, answer, second, user]):
         try:
-            text = render(Conversation(messages, None))
+            text = render(TemplateVariables(messages, None))
         except ChatTemplateError:
-            continue  # it is adapted to what it complains of
+            continue  # a template that raises gets its workaround when a request fails
         if _PROBES[0] in text and _PROBES[1] not in text:
             return True
     return False
@@ -66,15 +60,15 @@ def _drops_calls(render: Render) -> bool:
     ]
     tools = [_probing_tool(name) for name in _PROBES]
     try:
-        text = render(Conversation(messages, tools))
-        declared = render(Conversation(messages[:1], tools))
+        text = render(TemplateVariables(messages, tools))
+        declared = render(TemplateVariables(messages[:1], tools))
     except ChatTemplateError:
-        return False  # what is wrong is told when it is asked
+        return False  # a template that raises gets its workaround when a request fails
     first, second = (text.count(name) - declared.count(name) for name in _PROBES)
     return first > second
 
 
-_PROBES = ("firstcall", "nextcall1")  # nine letters and digits, as Mistral's want ids
+_PROBES = ("firstcall", "nextcall1")  # nine letters and digits, as in Mistral's call ids
 
 
 def _probing_call(name: str) -> Message:
@@ -87,42 +81,42 @@ def _probing_tool(name: str) -> Message:
     return {"type": "function", "function": function}
 
 
-def adapted(render: Render, conversation: Conversation) -> str:
-    """Return what *render* makes of *conversation*, adapted where it fails or refuses.
+def render_with_workarounds(render: Render, given: TemplateVariables) -> str:
+    """Render *given*, with workarounds if the template fails or refuses it.
 
-    An adaptation stays where the template then goes on to another complaint. Raises the first
-    error where none helps: it is about what the client sent.
+    A workaround stays in effect if the template then raises another error. Raises the first error
+    if none helps: that one is about what the client sent.
     """
     try:
-        return render(conversation)
+        return render(given)
     except TemplateExceeded:
-        raise  # it would do so again
+        raise  # a workaround does not make it smaller
     except (TemplateFailed, TemplateRefused) as error:
-        first = complaint = error
-    for adapt in _ADAPTATIONS:
-        changed = adapt(conversation)
-        if changed == conversation:
+        first = latest = error
+    for apply in _WORKAROUNDS:
+        changed = apply(given)
+        if changed == given:
             continue
         try:
             return render(changed)
         except TemplateExceeded:
             raise
         except (TemplateFailed, TemplateRefused) as error:
-            if str(error) != str(complaint):
-                conversation, complaint = changed, error
+            if str(error) != str(latest):
+                given, latest = changed, error
     raise first
 
 
 # ── tools and calls ─────────────────────────────────────────────────────────────────────────────
 
 
-def _no_tools_as_a_list(given: Conversation) -> Conversation:
-    """Give an empty list: Hermes's go through the tools, whether there are any or not."""
-    return Conversation(given.messages, []) if given.tools is None else given
+def _no_tools_as_a_list(given: TemplateVariables) -> TemplateVariables:
+    """Pass an empty list of tools: Hermes's template iterates over them, even if there are none."""
+    return replace(given, tools=[]) if given.tools is None else given
 
 
-def _arguments_as_text(given: Conversation) -> Conversation:
-    """Write arguments as text, as OpenAI's API does: Functionary's write what comes."""
+def _arguments_as_text(given: TemplateVariables) -> TemplateVariables:
+    """Pass arguments as JSON text, as in OpenAI's API: Functionary's writes them as given."""
 
     def text(arguments: Any) -> Any:
         if isinstance(arguments, str):
@@ -132,8 +126,8 @@ def _arguments_as_text(given: Conversation) -> Conversation:
     return _with_arguments(given, text)
 
 
-def _arguments_as_object(given: Conversation) -> Conversation:
-    """Make an object of what a model wrote in place of one: many go through its items."""
+def _arguments_as_object(given: TemplateVariables) -> TemplateVariables:
+    """Wrap arguments that are not an object in one: many templates iterate over its items."""
 
     def mapping(arguments: Any) -> Any:
         return {"arguments": arguments} if isinstance(arguments, str) else arguments
@@ -141,7 +135,7 @@ def _arguments_as_object(given: Conversation) -> Conversation:
     return _with_arguments(given, mapping)
 
 
-def _with_arguments(given: Conversation, change: Callable[[Any], Any]) -> Conversation:
+def _with_arguments(given: TemplateVariables, change: Callable[[Any], Any]) -> TemplateVariables:
     def changed(call: Message) -> Message:
         function = call["function"]
         return {**call, "function": {**function, "arguments": change(function["arguments"])}}
@@ -149,8 +143,8 @@ def _with_arguments(given: Conversation, change: Callable[[Any], Any]) -> Conver
     return _each(given, lambda message: _with_calls(message, changed))
 
 
-def _short_ids(given: Conversation) -> Conversation:
-    """Give calls ids of nine letters and digits, as Mistral's take them."""
+def _short_ids(given: TemplateVariables) -> TemplateVariables:
+    """Give calls ids of nine letters and digits: Mistral's templates refuse others."""
 
     def changed(message: Message) -> Message:
         message = _with_calls(message, lambda call: {**call, "id": _short(call.get("id"))})
@@ -168,40 +162,40 @@ def _short(name: object) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:9]
 
 
-def _one_call_a_message(given: Conversation) -> Conversation:
-    """Give each call a message, with its result behind it: Llama 3's take one at a time."""
+def _one_call_a_message(given: TemplateVariables) -> TemplateVariables:
+    """Give each call a message of its own, followed by its result: Llama 3's take one call each."""
     messages: list[Message] = []
     waiting: list[Message] = []
     for message in given.messages:
         calls = message.get("tool_calls") or ()
         if message.get("role") == "tool":
-            number = _asked(waiting, message)
+            number = _call_of(waiting, message)
             messages += [waiting.pop(number), message] if number is not None else [message]
             continue
         messages += waiting
         waiting = []
-        if len(calls) < 2:  # noqa: PLR2004 - it has one call, or none
+        if len(calls) < 2:  # noqa: PLR2004 - one call, or none
             messages.append(message)
             continue
         waiting = [{**message, "tool_calls": [call]} for call in calls]
-        # What was said before the calls is said once.
-        silent = {"content": "", "reasoning_content": ""}
+        # Content and reasoning stay with the first call only.
+        emptied = {"content": "", "reasoning_content": ""}
         waiting[1:] = [
-            {name: silent.get(name, value) for name, value in one.items()} for one in waiting[1:]
+            {name: emptied.get(name, value) for name, value in one.items()} for one in waiting[1:]
         ]
-    return Conversation([*messages, *waiting], given.tools)
+    return replace(given, messages=[*messages, *waiting])
 
 
-def _asked(waiting: Sequence[Message], result: Message) -> int | None:
-    """Return which of the calls that wait *result* belongs to: by its id, else the first."""
+def _call_of(waiting: Sequence[Message], result: Message) -> int | None:
+    """Return which of the *waiting* calls *result* answers: by its id, else the first."""
     for number, message in enumerate(waiting):
         if message["tool_calls"][0].get("id") == result.get("tool_call_id"):
             return number
     return 0 if waiting else None
 
 
-def _reasoning_or_content(given: Conversation) -> Conversation:
-    """Join what gpt-oss's take one of, beside calls: reasoning, or a text before them."""
+def _reasoning_or_content(given: TemplateVariables) -> TemplateVariables:
+    """Join reasoning and content of messages with calls: gpt-oss's template takes one of them."""
 
     def changed(message: Message) -> Message:
         reasoning, content = message.get("reasoning_content"), message.get("content")
@@ -212,18 +206,18 @@ def _reasoning_or_content(given: Conversation) -> Conversation:
     return _each(given, changed)
 
 
-def _described(given: Conversation) -> Conversation:
-    """Describe what has no description: Command R's write every one."""
+def _described(given: TemplateVariables) -> TemplateVariables:
+    """Add empty descriptions: Command R's template reads every one."""
     if not given.tools:
         return given
-    return Conversation(given.messages, [_with_descriptions(tool) for tool in given.tools])
+    return replace(given, tools=[_with_descriptions(tool) for tool in given.tools])
 
 
 def _with_descriptions(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     function = {"description": "", "parameters": {}, **tool["function"]}
     schema = {"type": "object", "properties": {}, **function["parameters"]}
     declared = schema["properties"]
-    if not isinstance(declared, Mapping):  # the client's own, which nothing has checked yet
+    if not isinstance(declared, Mapping):  # the client's schema, not checked yet
         return tool
     properties = {
         name: {"description": "", **one} if isinstance(one, Mapping) else one
@@ -235,27 +229,27 @@ def _with_descriptions(tool: Mapping[str, Any]) -> Mapping[str, Any]:
 # ── roles ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _system_first(given: Conversation) -> Conversation:
-    """Put one system message at the beginning, as many take it; a later one is the user's."""
+def _system_first(given: TemplateVariables) -> TemplateVariables:
+    """Merge leading system messages into one, and give later ones the role `user`."""
     leading = list(_leading_systems(given.messages))
     rest = [
         {**one, "role": "user"} if one.get("role") == "system" else one
         for one in given.messages[len(leading) :]
     ]
     joined = [_joined(leading)] if leading else []
-    return Conversation([*joined, *rest], given.tools)
+    return replace(given, messages=[*joined, *rest])
 
 
-def _no_system(given: Conversation) -> Conversation:
-    """Let the user say what the system does: Gemma 2's have no such role."""
+def _no_system(given: TemplateVariables) -> TemplateVariables:
+    """Give system messages the role `user`: Gemma 2's template has no system role."""
     messages = [
         {**one, "role": "user"} if one.get("role") == "system" else one for one in given.messages
     ]
-    return _alternating(Conversation(messages, given.tools))
+    return _alternating(replace(given, messages=messages))
 
 
-def _alternating(given: Conversation) -> Conversation:
-    """Make neighbours of one role one message: Mistral's and others take turns."""
+def _alternating(given: TemplateVariables) -> TemplateVariables:
+    """Merge neighbours of one role: Mistral's and other templates require alternating roles."""
     messages: list[Message] = []
     for message in given.messages:
         role = message.get("role")
@@ -263,7 +257,7 @@ def _alternating(given: Conversation) -> Conversation:
             messages[-1] = _joined([messages[-1], message])
         else:
             messages.append(message)
-    return Conversation(messages, given.tools)
+    return replace(given, messages=messages)
 
 
 def _leading_systems(messages: Sequence[Message]) -> Iterator[Message]:
@@ -274,7 +268,7 @@ def _leading_systems(messages: Sequence[Message]) -> Iterator[Message]:
 
 
 def _joined(messages: Sequence[Message]) -> Message:
-    """Return one message that says what *messages* of one role say."""
+    """Return *messages* of one role merged into one."""
     first, *others = messages
     for other in others:
         merged = {**first, **other}
@@ -289,11 +283,11 @@ def _joined(messages: Sequence[Message]) -> Message:
     return first
 
 
-# ── all of them ─────────────────────────────────────────────────────────────────────────────────
+# ── all workarounds ──────────────────────────────────────────────────────────────────────────
 
 
-def _each(given: Conversation, change: Callable[[Message], Message]) -> Conversation:
-    return Conversation([change(message) for message in given.messages], given.tools)
+def _each(given: TemplateVariables, change: Callable[[Message], Message]) -> TemplateVariables:
+    return replace(given, messages=[change(message) for message in given.messages])
 
 
 def _with_calls(message: Message, change: Callable[[Message], Message]) -> Message:
@@ -302,7 +296,7 @@ def _with_calls(message: Message, change: Callable[[Message], Message]) -> Messa
     return {**message, "tool_calls": [change(call) for call in message["tool_calls"]]}
 
 
-_ADAPTATIONS: tuple[Adaptation, ...] = (
+_WORKAROUNDS: tuple[Workaround, ...] = (
     _no_tools_as_a_list,
     _described,
     _arguments_as_text,

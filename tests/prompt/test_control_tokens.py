@@ -5,8 +5,8 @@ import json
 import pytest
 
 from pilotlight.prompt.chat_template import ChatTemplate
+from pilotlight.prompt.control_tokens import ControlNames, Marking, PromptText
 from pilotlight.prompt.errors import TemplateFailed
-from pilotlight.prompt.verbatim import ControlNames, Marking, Verbatim
 
 NAMES = ControlNames(["<|im_start|>", "<|im_end|>", "<s>", "</s>", "[INST]", "[/INST]", "x"])
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -108,7 +108,7 @@ def test_a_name_cannot_be_put_together_from_two_texts(first, second):
 def test_ordinary_text_has_no_spans(content):
     """Nothing is set apart where no name is, so the tokens are what they were."""
     result = rendered(CHATML, **user(content))
-    assert result == Verbatim(f"<|im_start|>user\n{content}<|im_end|>\n")
+    assert result == PromptText(f"<|im_start|>user\n{content}<|im_end|>\n")
 
 
 def test_text_without_names_is_not_touched():
@@ -116,7 +116,7 @@ def test_text_without_names_is_not_touched():
     messages = [{"role": "user", "content": "Hi"}]
     marking = Marking(NAMES, messages)
     assert marking.mark(messages) is messages
-    assert marking.resolve("<s>") == Verbatim("<s>")
+    assert marking.resolve("<s>") == PromptText("<s>")
 
 
 def test_longest_name_counts():

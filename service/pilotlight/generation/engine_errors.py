@@ -1,4 +1,4 @@
-"""Why an engine takes or ends a request, in the request's words. Pure."""
+"""Translates errors of an engine to errors of the request. Pure."""
 
 from collections.abc import Sequence
 
@@ -24,23 +24,22 @@ _REQUEST_FIELDS = frozenset(
         *SamplingParams.__struct_fields__,
     }
 )
-"""The contract's fields that a request calls the same."""
-
+"""Fields of the contract with the same name in a request."""
 
 _ANY_VOCABULARY = 2**31
-"""Where a backend does not know the vocabulary's size before it has it."""
+"""For backends that do not know the vocabulary's size before they load it."""
 
 
-def refusal(error: BackendError, prompt: Prompt) -> ServiceError | BackendError:
-    """Return in a request's words why the engine does not take *prompt*.
+def request_error(error: BackendError, prompt: Prompt) -> ServiceError | BackendError:
+    """Return the request's error for an engine's refusal of *prompt*.
 
     A failure of the engine itself stays as it is: `ModelLeases` maps it, and knows of shutdowns.
     """
     match error:
         case PromptTooLong():
             return ContextLengthExceeded(
-                f"the prompt comes to {error.prompt_tokens} tokens; this model's context is"
-                f" {error.context_length} tokens, prompt and answer together",
+                f"the prompt has {error.prompt_tokens} tokens; this model's context length is"
+                f" {error.context_length} tokens, prompt and completion together",
                 param=prompt.param,
             )
         case InvalidParameter():
@@ -52,7 +51,7 @@ def refusal(error: BackendError, prompt: Prompt) -> ServiceError | BackendError:
 def check_requests(
     facts: ModelFacts, params: GenerationParams, requests: Sequence[GenerateRequest]
 ) -> None:
-    """Raise what engines would refuse *requests* for, before they get them."""
+    """Raise the error that an engine would refuse *requests* with."""
     for number, request in enumerate(requests):
         try:
             check_request(
@@ -61,23 +60,23 @@ def check_requests(
                 vocabulary_size=facts.vocabulary_size or _ANY_VOCABULARY,
             )
         except InvalidParameter as error:
-            raise refusal(error, params.prompts[number // params.n]) from error
+            raise request_error(error, params.prompts[number // params.n]) from error
 
 
-def failure(error: BackendError, prompt: Prompt) -> ServiceError | BackendError:
-    """Return why an answer to *prompt* ended too early.
+def generation_error(error: BackendError, prompt: Prompt) -> ServiceError | BackendError:
+    """Return the request's error for a choice that failed.
 
-    An engine in another process refuses a request when it has been taken there: by an event.
+    An engine in another process refuses a request by an event, after it was submitted.
     """
     if isinstance(error, InvalidParameter):
-        return refusal(error, prompt)
+        return request_error(error, prompt)
     return InferenceError(str(error))
 
 
 def param_of(name: str, prompt: Prompt) -> str | None:
-    """Return what the contract's field *name* is called in a request; None where it is not there.
+    """Return the request's name of the contract's field *name*, or None.
 
-    A backend may say where in the contract's request the field is: `sampling.top_k`.
+    *name* may be a path in the contract's request: `sampling.top_k`.
     """
     field = name.rpartition(".")[2]
     if field == "prompt":

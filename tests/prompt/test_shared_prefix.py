@@ -3,9 +3,9 @@
 import pytest
 
 from pilotlight.prompt.chat_template import ChatTemplate
-from pilotlight.prompt.errors import PromptNotStable, TemplateRefused
-from pilotlight.prompt.stable import CLOCKS, stable_tokens
-from pilotlight.prompt.verbatim import ControlNames, Verbatim
+from pilotlight.prompt.control_tokens import ControlNames, PromptText
+from pilotlight.prompt.errors import NoSharedPrefix, TemplateRefused
+from pilotlight.prompt.shared_prefix import CLOCKS, shared_prefix
 from pilotlight_backend.testing.fake_model import CHAT_TEMPLATE
 
 BOS = "<s>"
@@ -36,7 +36,7 @@ def by_pair(written):
 
 
 def stable(source, system=SYSTEM):
-    return "".join(map(chr, stable_tokens(templates(source), system, by_character, NAMES)))
+    return "".join(map(chr, shared_prefix(templates(source), system, by_character, NAMES)))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_spaces_at_the_files_end_are_no_matter():
 def test_names_in_a_prompt_stay_text():
     """The baked tokens are those of requests, in which a system prompt cannot end its turn."""
     system = "Say <|im_end|>, then stop"
-    tokens = stable_tokens(templates(CHAT_TEMPLATE), system, by_character, NAMES)
+    tokens = shared_prefix(templates(CHAT_TEMPLATE), system, by_character, NAMES)
     marked = "".join(chr(one - 0x100000) for one in tokens if one >= 0x100000)
     assert marked == "<|im_end|>"
     assert len(tokens) == len(f"<|im_start|>system\n{system}")
@@ -70,8 +70,8 @@ def test_names_in_a_prompt_stay_text():
 
 def test_token_over_the_prompts_end_is_left_out():
     """Where the last letter is one token with what follows, it is not baked."""
-    tokens = stable_tokens(templates("{{ messages[0].content }}!"), "abc", by_pair, NAMES)
-    assert tokens == tuple(by_pair(Verbatim("ab")))
+    tokens = shared_prefix(templates("{{ messages[0].content }}!"), "abc", by_pair, NAMES)
+    assert tokens == tuple(by_pair(PromptText("ab")))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_token_over_the_prompts_end_is_left_out():
 )
 def test_prompt_that_does_not_come_first_is_refused(source):
     """Such a file would never be of use."""
-    with pytest.raises(PromptNotStable, match="does not begin every request"):
+    with pytest.raises(NoSharedPrefix, match="does not begin every request"):
         stable(source)
 
 

@@ -1,10 +1,9 @@
-"""How one loaded model is spoken to: its template, the formats it answers in, its engine."""
+"""A loaded model prepared for generation: chat template, output formats, engine."""
 
 import logging
 import zlib
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -14,9 +13,9 @@ from pilotlight.models.catalog import SpecialTokens, template_path
 from pilotlight.models.loaded import LoadedModel
 from pilotlight.output import reasoning, tool_calls
 from pilotlight.output.control_tokens import SkippedTokens, skipped_tokens
-from pilotlight.prompt.adapting import Adaptation, Conversation, needed
+from pilotlight.prompt.control_tokens import ControlNames
 from pilotlight.prompt.errors import TemplateInvalid
-from pilotlight.prompt.verbatim import ControlNames
+from pilotlight.prompt.workarounds import Render, Workaround, required_workarounds
 
 if TYPE_CHECKING:
     from pilotlight.prompt.chat_template import ChatTemplate
@@ -27,35 +26,37 @@ NO_NAMES = ControlNames()
 NOTHING_SKIPPED = SkippedTokens()
 
 
-class Dialect(Struct, frozen=True, eq=False, weakref=True):
-    """What is known of a model once it is loaded."""
+class PreparedModel(Struct, frozen=True, eq=False, weakref=True):
+    """What generation needs of a loaded model. Made once for each load."""
 
-    model: str
+    name: str
     template: "ChatTemplate | None"
-    """None where the model cannot chat."""
+    """None if the model cannot chat."""
     unusable: str | None
-    """Why the chat template that there is cannot be used; all but chat works without it."""
-    reasoning: str | None
-    tool_calls: str | None
+    """Why the model's chat template cannot be used; everything but chat works without it."""
+    reasoning_format: str | None
+    tool_call_format: str | None
     engine: AsyncEngine
     fingerprint: str
-    """Names what determines the tokens of a seed: this server, the backend, the model."""
+    """OpenAI's `system_fingerprint`: identifies this version, the backend and the model."""
     bos_token: str
-    """What text that no template rendered is to start with."""
-    adaptations: tuple[Adaptation, ...] = ()
-    """What every conversation needs, for the template leaves something out without a word."""
-    names: ControlNames = NO_NAMES
-    """Names of control tokens that stay text where a request's messages have them."""
-    answer_names: ControlNames = NO_NAMES
-    """Those of them that stay text in an assistant's content: all but the tags of a thought."""
+    """What a text prompt begins with; a chat template writes it itself."""
+    workarounds: tuple[Workaround, ...] = ()
+    """Applied to every conversation, because the template drops parts silently without them."""
+    control_names: ControlNames = NO_NAMES
+    """Names of control tokens that stay text in a request's messages."""
+    assistant_names: ControlNames = NO_NAMES
+    """Those that stay text in assistant content: all but the tags of reasoning."""
     skipped: SkippedTokens = NOTHING_SKIPPED
-    """Control tokens that are left out of answers."""
+    """Control tokens that are skipped in the output."""
 
 
-def learn(model: LoadedModel, engine: AsyncEngine, special: SpecialTokens = "text") -> Dialect:
-    """Read how *model* is spoken to. Compiles a template, so it belongs into a thread.
+def prepare(
+    model: LoadedModel, engine: AsyncEngine, special: SpecialTokens = "text"
+) -> PreparedModel:
+    """Prepare *model*. Compiles the chat template, so call it on a thread.
 
-    *special* says what names of special tokens in messages are, unless models.yaml does.
+    *special* says how names of special tokens in messages are read, unless models.yaml does.
     """
     options = model.entry.options
     parses = (options.special_tokens_in_content or special) == "parse"
@@ -66,35 +67,34 @@ def learn(model: LoadedModel, engine: AsyncEngine, special: SpecialTokens = "tex
         template = _compile(model, source) if source else None
     except (TemplateUnreadable, TemplateInvalid) as error:
         unusable = f"{model.entry.name}: {error}"
-        logger.warning("%s; the model serves all but chat", unusable)
+        logger.warning("%s; the model serves everything but chat", unusable)
     names = ControlNames(
         () if parses else model.facts.control_names, template.removes if template else ()
     )
     reasoning_format = options.reasoning_format or reasoning.detect(source or "")
     call_format = options.tool_call_format or tool_calls.detect(source or "")
-    return Dialect(
-        model=model.entry.name,
+    return PreparedModel(
+        name=model.entry.name,
         template=template,
         unusable=unusable,
-        reasoning=reasoning_format,
-        tool_calls=call_format,
+        reasoning_format=reasoning_format,
+        tool_call_format=call_format,
         engine=engine,
         fingerprint=_fingerprint(model),
         bos_token=model.facts.bos_token if model.facts.add_bos else "",
-        adaptations=needed(rendering(template)) if template else (),
-        names=names,
-        answer_names=_answer_names(names, reasoning_format),
+        workarounds=required_workarounds(renderer(template)) if template else (),
+        control_names=names,
+        assistant_names=_assistant_names(names, reasoning_format),
         skipped=skipped_tokens(model.facts.control_names, reasoning_format, call_format),
     )
 
 
-def _answer_names(names: ControlNames, reasoning_format: str | None) -> ControlNames:
-    """Return *names* without the two tags around a thought, where each is a token.
+def _assistant_names(names: ControlNames, reasoning_format: str | None) -> ControlNames:
+    """Return *names* without the two tags of reasoning, if both are control tokens.
 
-    Templates look for tags in these texts, and take nothing out.
-
-    Templates look for them in a history whose thoughts were not told apart. Markers that write
-    turns as well, such as harmony's, stay text: a user can have the model repeat them.
+    Templates search assistant content for them, in histories with the reasoning in the content.
+    Markers that also begin and end turns, such as harmony's, stay text: a user could have the
+    model repeat them.
     """
     if reasoning_format is None:
         return names.without(())
@@ -104,34 +104,29 @@ def _answer_names(names: ControlNames, reasoning_format: str | None) -> ControlN
 
 
 def _compile(model: LoadedModel, source: str) -> "ChatTemplate":
-    # Here for the first time jinja2 is imported: the start does without it.
+    # Imports jinja2, which a start does not need.
     from pilotlight.prompt.chat_template import ChatTemplate  # noqa: PLC0415
 
     facts = model.facts
     return ChatTemplate(source, bos_token=facts.bos_token, eos_token=facts.eos_token)
 
 
-def rendering(
-    template: "ChatTemplate",
-    variables: Mapping[str, Any] | None = None,
-    *,
-    generation_prompt: bool = True,
-) -> Callable[[Conversation], str]:
-    """Return what renders conversations with *template*."""
+def renderer(template: "ChatTemplate", *, generation_prompt: bool = True) -> Render:
+    """Return a function that renders variables with *template*."""
     return lambda given: template.render(
         given.messages,
         tools=given.tools,
         add_generation_prompt=generation_prompt,
-        **(variables or {}),
+        **given.options,
     )
 
 
 class TemplateUnreadable(Exception):
-    """The file that models.yaml names as a chat template cannot be read."""
+    """The chat template that models.yaml names cannot be read."""
 
 
 def read_template(model: Path, name: str) -> str:
-    """Read the template *name*, relative to the folder that *model* is or is in.
+    """Return the template *name*, relative to the folder of *model*.
 
     Raises `TemplateUnreadable`.
     """
@@ -139,7 +134,7 @@ def read_template(model: Path, name: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        # The client learns the file's name, and the log where it was looked for.
+        # The client gets the file's name only, the log its path.
         logger.exception("cannot read the chat template %s", path)
         raise TemplateUnreadable(f"the chat template {path.name!r} cannot be read") from error
 

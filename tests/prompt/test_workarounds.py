@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from pilotlight.prompt.adapting import (
-    Conversation,
-    _one_call_a_message,
-    _system_first,
-    adapted,
-    needed,
-)
 from pilotlight.prompt.chat_template import ChatTemplate
 from pilotlight.prompt.errors import TemplateExceeded, TemplateFailed, TemplateRefused
+from pilotlight.prompt.template_variables import TemplateVariables
+from pilotlight.prompt.workarounds import (
+    _one_call_a_message,
+    _system_first,
+    render_with_workarounds,
+    required_workarounds,
+)
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "Hi"}
@@ -97,7 +97,7 @@ def rendering(source):
 
 
 def text(source, *messages, tools=None):
-    return adapted(rendering(source), Conversation(list(messages), tools))
+    return render_with_workarounds(rendering(source), TemplateVariables(list(messages), tools))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_ids_that_fit_stay():
 
 def test_results_stand_behind_their_calls():
     """By their ids where they have known ones, else in their order."""
-    given = Conversation(
+    given = TemplateVariables(
         [USER, call("f", "g", reasoning_content="Hm."), result("g"), result("f")], None
     )
     shaped = _one_call_a_message(given).messages
@@ -162,14 +162,14 @@ def test_results_stand_behind_their_calls():
         one.get("tool_call_id") or [c["id"] for c in one.get("tool_calls", ())] for one in shaped
     ]
     assert said == [[], ["call_g"], "call_g", ["call_f"], "call_f"]
-    unknown = Conversation([call("f", "g"), {**result("x")}, {**result("y")}], None)
+    unknown = TemplateVariables([call("f", "g"), {**result("x")}, {**result("y")}], None)
     assert [one["role"] for one in _one_call_a_message(unknown).messages] == [
         "assistant", "tool", "assistant", "tool",
     ]  # fmt: skip
 
 
 def test_what_was_said_before_calls_is_said_once():
-    given = Conversation(
+    given = TemplateVariables(
         [call("f", "g", content="Both.", reasoning_content="Hm."), result("f"), result("g")], None
     )
     first, _, second, _ = _one_call_a_message(given).messages
@@ -178,7 +178,7 @@ def test_what_was_said_before_calls_is_said_once():
 
 
 def test_a_call_without_a_result_stays():
-    given = Conversation([call("f", "g"), result("f"), USER], None)
+    given = TemplateVariables([call("f", "g"), result("f"), USER], None)
     names = [
         c["id"] for one in _one_call_a_message(given).messages for c in one.get("tool_calls", ())
     ]
@@ -208,14 +208,14 @@ def test_a_schema_that_is_none_is_no_fault_of_the_template(properties):
 
 def test_what_a_template_takes_is_not_changed():
     """Of every shape: the conversation is rendered once, as it was given."""
-    given = Conversation([SYSTEM, SYSTEM, USER, call("f", "g"), result("f"), USER], [TOOL])
+    given = TemplateVariables([SYSTEM, SYSTEM, USER, call("f", "g"), result("f"), USER], [TOOL])
     seen = []
 
     def render(conversation):
         seen.append(conversation)
         return "text"
 
-    assert adapted(render, given) == "text"
+    assert render_with_workarounds(render, given) == "text"
     assert len(seen) == 1
     assert seen[0] is given
 
@@ -237,7 +237,7 @@ def test_a_template_that_exceeds_its_bounds_is_not_tried_again():
         raise TemplateExceeded("too much")
 
     with pytest.raises(TemplateExceeded):
-        adapted(render, Conversation([SYSTEM, USER], [TOOL]))
+        render_with_workarounds(render, TemplateVariables([SYSTEM, USER], [TOOL]))
     assert len(count) == 1
 
 
@@ -248,7 +248,7 @@ ONE_SYSTEM = (
 
 
 @pytest.mark.parametrize(
-    ("source", "adaptations"),
+    ("source", "workarounds"),
     [
         (FIRST_CALL, (_one_call_a_message,)),
         (ONE_SYSTEM, (_system_first,)),
@@ -260,14 +260,14 @@ ONE_SYSTEM = (
         ("text", ()),
     ],
 )
-def test_what_a_template_leaves_out_is_known(source, adaptations):
+def test_what_a_template_leaves_out_is_known(source, workarounds):
     """It writes the first and complains of nothing; others complain, or write none at all."""
-    assert needed(rendering(source)) == adaptations
+    assert required_workarounds(rendering(source)) == workarounds
 
 
 def test_what_would_be_left_out_is_said():
-    (adapt,) = needed(rendering(ONE_SYSTEM))
-    shaped = adapt(Conversation([SYSTEM, SYSTEM, USER, ANSWER, SYSTEM, USER], None))
+    (adapt,) = required_workarounds(rendering(ONE_SYSTEM))
+    shaped = adapt(TemplateVariables([SYSTEM, SYSTEM, USER, ANSWER, SYSTEM, USER], None))
     said = rendering(ONE_SYSTEM)(shaped)
     assert said == "s:Be brief.\n\nBe brief.;Hi;Yo;Be brief.;Hi;"
 
