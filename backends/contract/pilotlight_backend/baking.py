@@ -1,10 +1,10 @@
-"""A baked prompt's file: its tokens and their state, and what that state depends on.
+"""The file of a baked prompt: its tokens, their state, and what the state depends on.
 
-    preamble   magic, the header's length and checksum, the state's length and checksum
-    header     JSON, filled up with spaces so that the state begins on a page
-    state      as the backend has it, for it to read where it is mapped
+    preamble   magic, length and checksum of the header, length and checksum of the state
+    header     JSON, padded with spaces so that the state starts on a page
+    state      in the backend's own form, which it reads from the mapped file
 
-The checksums cover every byte, so that a damaged file is found out before it is used.
+The checksums cover every byte, so a damaged file is detected before it is used.
 """
 
 import logging
@@ -31,17 +31,17 @@ _PAGE = 4096
 
 
 class Origin(Struct, frozen=True, kw_only=True):
-    """What a state depends on: where any of it differs, so may the state."""
+    """What a state depends on: it is used only if all of this is equal."""
 
     backend: str
     build: str
-    """The runtime's version, and whatever else decides which kernels compute."""
+    """The runtime's version, and everything else that selects the compute kernels."""
     model: str
     """A digest of the weights."""
     template: str
     """The chat template's digest, as `BakedPrompt` has it."""
     settings: Mapping[str, int | str]
-    """The load's own, by name."""
+    """The load's settings, by name."""
 
 
 class _Header(Struct, frozen=True):
@@ -50,11 +50,11 @@ class _Header(Struct, frozen=True):
 
 
 class Unfit(Exception):
-    """A file that cannot be used; the message says why, after the file's name and a colon."""
+    """The file cannot be used. The message is the reason: it follows the file's name and a colon."""
 
 
 class MappedPrompt:
-    """A baked prompt, mapped into memory. *state* is read where it is; `close` ends the mapping."""
+    """A baked prompt, mapped into memory. *state* is a view of the mapping, valid until `close`."""
 
     def __init__(self, mapping: mmap.mmap, start: int, tokens: tuple[int, ...]) -> None:
         self.tokens = tokens
@@ -63,7 +63,7 @@ class MappedPrompt:
         self.state = self._whole[start:]
 
     def close(self) -> None:
-        """Give the mapping back; no-op the second time. Nobody may hold a view of *state*."""
+        """Unmap the file. No view of *state* may be held. A second call does nothing."""
         self.state.release()
         self._whole.release()
         self._mapping.close()
@@ -76,9 +76,9 @@ class MappedPrompt:
 
 
 def write_baked(path: Path, origin: Origin, tokens: tuple[int, ...], state: memoryview) -> None:
-    """Write a baked prompt to *path*, whole or not at all.
+    """Write a baked prompt to *path*, completely or not at all. Raises `OSError`.
 
-    Servers that have an earlier file mapped keep that one. Raises `OSError`.
+    Servers that have mapped an earlier file keep its content.
     """
     header = msgspec.json.encode(_Header(origin, tokens))
     header += b" " * (-(_PREAMBLE.size + len(header)) % _PAGE)
@@ -93,7 +93,7 @@ def write_baked(path: Path, origin: Origin, tokens: tuple[int, ...], state: memo
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write beside *path* under another name, and put it in place once it is on the disk."""
+    """Yield a temporary file beside *path*, and rename it to *path* once it is on disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -107,7 +107,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def open_baked(baked: BakedPrompt, origin: Origin) -> MappedPrompt | None:
-    """Map the file at `baked.path`, or warn that it does not fit *origin* and return None."""
+    """Map the file at `baked.path`. If it cannot be used with *origin*, warn and return None."""
     try:
         return map_baked(baked.path, origin)
     except Unfit as error:
@@ -116,21 +116,21 @@ def open_baked(baked: BakedPrompt, origin: Origin) -> MappedPrompt | None:
 
 
 def warn_unfit(baked: BakedPrompt, reason: str) -> None:
-    """Log that a baked prompt is not used, and why."""
+    """Log that a baked prompt is ignored, and why."""
     logger.warning("the baked prompt %s is ignored: %s", baked.path, reason)
 
 
 def map_baked(path: Path, origin: Origin) -> MappedPrompt:
-    """Map the file at *path*. Raises `Unfit` where it is damaged, or of another origin."""
+    """Map the file at *path*. Raises `Unfit` if it is damaged or of another origin."""
     try:
         with path.open("rb") as file:
-            # A private mapping that nobody writes to: the file's own pages, none of them copied.
-            # ctypes takes the address of nothing that is read-only.
+            # Copy-on-write and never written: it shares the file's pages. A read-only mapping would
+            # do, but ctypes takes no address of a read-only buffer.
             mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     except OSError as error:
-        raise Unfit(f"it cannot be read: {error.strerror or error}") from None
-    except ValueError:  # what mmap says of an empty file
-        raise Unfit("it is empty") from None
+        raise Unfit(f"cannot be read: {error.strerror or error}") from None
+    except ValueError:  # mmap raises it for an empty file
+        raise Unfit("the file is empty") from None
     try:
         if hasattr(mapping, "madvise"):  # every byte is read next
             mapping.madvise(mmap.MADV_WILLNEED)
@@ -142,7 +142,7 @@ def map_baked(path: Path, origin: Origin) -> MappedPrompt:
 
 
 def _check(mapping: mmap.mmap, origin: Origin) -> tuple[int, tuple[int, ...]]:
-    """Return where the state starts, and the tokens; every byte has been read by then."""
+    """Return the state's offset and the tokens, after a check of every byte."""
     with memoryview(mapping) as whole:
         start = _intact(whole)
         header = _header(bytes(whole[_PREAMBLE.size : start]))
@@ -152,18 +152,18 @@ def _check(mapping: mmap.mmap, origin: Origin) -> tuple[int, tuple[int, ...]]:
 
 
 def _intact(whole: memoryview) -> int:
-    """Return where the state starts in a file whose checksums are right."""
+    """Return the state's offset. Raises `Unfit` unless lengths and checksums are right."""
     if len(whole) < _PREAMBLE.size:
-        raise Unfit("it is no baked prompt")
+        raise Unfit("not a baked prompt")
     magic, length, checksum, state_length, state_checksum = _PREAMBLE.unpack_from(whole)
     if magic != _MAGIC:
-        raise Unfit("it is no baked prompt, or one of another version")
+        raise Unfit("not a baked prompt, or of another version")
     start: int = _PREAMBLE.size + length
     if len(whole) != start + state_length:
-        raise Unfit(f"it is damaged: it has {len(whole)} bytes of {start + state_length}")
+        raise Unfit(f"damaged: {len(whole)} bytes, expected {start + state_length}")
     sums = zlib.crc32(whole[_PREAMBLE.size : start]), zlib.crc32(whole[start:])
     if sums != (checksum, state_checksum):
-        raise Unfit("it is damaged: a checksum is wrong")
+        raise Unfit("damaged: wrong checksum")
     return start
 
 
@@ -171,23 +171,23 @@ def _header(data: bytes) -> _Header:
     try:
         return msgspec.json.decode(data, type=_Header)
     except msgspec.DecodeError as error:
-        raise Unfit(f"its header cannot be read: {decode_errors.describe(error)}") from None
+        raise Unfit(f"invalid header: {decode_errors.describe(error)}") from None
 
 
 _DIGESTS = {"model": "from another model", "template": "with another chat template"}
 
 
 def _difference(theirs: Origin, ours: Origin) -> str | None:
-    """Say in what *theirs* is another origin than *ours*, None where it is the same."""
+    """Return how *theirs* differs from *ours*, in words; None if they are equal."""
     for name in ("backend", "build"):
         was, is_ = getattr(theirs, name), getattr(ours, name)
         if was != is_:
-            return f"it was baked with the {name} {was!r}, this is {is_!r}"
+            return f"baked with {name} {was!r}, this is {is_!r}"
     for name, words in _DIGESTS.items():
         if getattr(theirs, name) != getattr(ours, name):
-            return f"it was baked {words}"
+            return f"baked {words}"
     for name in sorted({*theirs.settings, *ours.settings}):
         setting, now = theirs.settings.get(name), ours.settings.get(name)
         if setting != now:
-            return f"it was baked with {name} {setting}, this is {now}"
+            return f"baked with {name} {setting}, this load has {now}"
     return None

@@ -1,6 +1,6 @@
-"""Reading files whose size nobody knows: no more than a limit, and from files alone.
+"""Reads files of unknown size: at most a limit, and regular files only.
 
-A name in a models folder may be a pipe that nobody writes to, or lead to a device without an end.
+A name in a models folder may be a pipe without a writer, or a link to an endless device.
 """
 
 import os
@@ -8,25 +8,25 @@ import stat
 from pathlib import Path
 
 LIMIT = 64 << 20
-"""Bytes; a configuration has some thousands, the largest tokenisers have 35 million."""
+"""Bytes. A configuration has some thousands, the largest tokenizer 35 million."""
 
 
 def read_bounded(path: Path, limit: int = LIMIT) -> bytes:
-    """Return what is in the file at *path*; raises `OSError`, for what is larger or no file too."""
-    # A pipe is opened without waiting for its writer; on a file it changes nothing.
+    """Return the content of *path*. Raises `OSError`, also for larger and for irregular files."""
+    # O_NONBLOCK: opening a pipe does not wait for a writer. It has no effect on regular files.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
-    # By the descriptor, so that what is read is what was looked at.
+    # fstat, not stat: the file that is read is the file that was checked.
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(None, "it is no regular file")
-        # One byte more, for a file that grows; `read` takes memory for all that it is asked for.
+            raise OSError(None, "not a regular file")
+        # One byte more finds a file that grows; `read` allocates as much as it is asked for.
         data = file.read(min(status.st_size, limit) + 1)
     if len(data) > limit:
-        raise OSError(None, f"it is larger than {limit} bytes")
+        raise OSError(None, f"larger than {limit} bytes")
     return data
 
 
 def is_regular(path: Path) -> bool:
-    """Tell whether a file is at *path*, or at the end of a link there; raises `OSError`."""
+    """Return whether *path* is a regular file or a link to one. Raises `OSError`."""
     return stat.S_ISREG(path.stat().st_mode)

@@ -1,4 +1,4 @@
-"""How much a model needs, and how much context it gets: the same rule for every backend."""
+"""How much memory a model needs, and which context length it gets: one rule for all backends."""
 
 import logging
 

@@ -8,7 +8,7 @@ _SYSTEM = Path("/")
 
 
 def cpu_quota(root: Path = _SYSTEM) -> float | None:
-    """Return the CPUs that the control group grants, None where it sets no limit."""
+    """Return the CPUs that the control group grants; None if it sets no limit."""
     quotas = [_v2_quota(folder / "cpu.max") for folder in _v2_folders(root)]
     groups = root / "sys/fs/cgroup"
     quotas += [_v1_quota(groups / "cpu"), _v1_quota(groups / "cpu,cpuacct")]
@@ -16,10 +16,10 @@ def cpu_quota(root: Path = _SYSTEM) -> float | None:
 
 
 def granted_cpus() -> int:
-    """Return how many threads can compute at once: CPUs of this process, within the quota.
+    """Return how many threads can compute at once: the CPUs of this process, within the quota.
 
-    Rounded down: a thread more than the quota allows is stopped for part of each period, and the
-    others wait for it.
+    Rounded down: the kernel stops a thread beyond the quota for part of each period, and the other
+    threads wait for it.
     """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
@@ -27,9 +27,9 @@ def granted_cpus() -> int:
 
 
 def available_memory(root: Path = _SYSTEM) -> int | None:
-    """Return the bytes that can still be used, None where the system does not say.
+    """Return the bytes that can still be allocated; None if the system does not report them.
 
-    What files occupy in the page cache counts as available: the kernel gives it back.
+    The page cache counts as available: the kernel frees it when memory is needed.
     """
     amounts = [_available(_fields(root / "proc/meminfo"))]
     for folder in _v2_folders(root):
@@ -69,7 +69,7 @@ def _left(limit: int | None, used: int | None, cache: int) -> int | None:
 
 
 def _v2_folders(root: Path) -> Iterator[Path]:
-    """Yield this process's group and those around it: each may set a limit."""
+    """Yield the folders of this process's group and its ancestors: each may set a limit."""
     groups = root / "sys/fs/cgroup"
     lines = (_read(root / "proc/self/cgroup") or "").splitlines()
     name = next((line[3:] for line in lines if line.startswith("0::")), "/")
@@ -103,7 +103,7 @@ def _number(path: Path) -> int | None:
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """Return a file of names and numbers, a pair a line."""
+    """Parse a file with a name and a number on each line."""
     pairs = (line.split()[:2] for line in (_read(path) or "").splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) > 1 and pair[1].isdecimal()}
 

@@ -1,4 +1,4 @@
-"""How every backend lets a guide restrict a choice. Needs numpy, which backends bring."""
+"""Applies a guide to a row of logits, in the same way for every backend. Needs numpy."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,21 +11,21 @@ from pilotlight_backend.logits import Logits
 
 
 def restrict(guide: Guide, logits: Logits, suppressed: Sequence[int] = ()) -> None:
-    """Let *guide* restrict one row of scores, and leave out what the model must not say either.
+    """Let *guide* restrict one row of logits, and exclude the *suppressed* tokens, in place.
 
-    Raises `GuideFailed` for whatever the guide raises, and where it leaves nothing to choose:
-    sampling would yield some token all the same.
+    Raises `GuideFailed` for whatever the guide raises, and where no token is left: sampling would
+    return some token all the same.
     """
-    with _at_work():
+    with _failures():
         guide.restrict(logits)
     if suppressed:
         logits[list(suppressed)] = -np.inf
     if np.isneginf(logits.max()):
-        raise GuideFailed("the guide allows no token that the model may choose")
+        raise GuideFailed("the guide allows no token that the model may sample")
 
 
 def withhold(logits: Logits, ends: Sequence[int]) -> None:
-    """Leave *ends* out of one row of scores, unless a guide has left nothing else to choose."""
+    """Exclude *ends* from one row of logits, unless a guide allows nothing else."""
     tokens = list(ends)
     kept = logits[tokens]
     logits[tokens] = -np.inf
@@ -34,15 +34,16 @@ def withhold(logits: Logits, ends: Sequence[int]) -> None:
 
 
 def accept(guide: Guide, token: int, logits: Logits) -> None:
-    """Tell *guide* which *token* of the restricted *logits* was chosen. Raises `GuideFailed`."""
+    """Let *guide* accept the *token* sampled from the restricted *logits*. Raises `GuideFailed`."""
     if np.isneginf(logits[token]):
-        raise GuideFailed(f"sampling chose token {token}, which the guide refuses")
-    with _at_work():
+        raise GuideFailed(f"sampled token {token}, which the guide does not allow")
+    with _failures():
         guide.accept(token)
 
 
 @contextmanager
-def _at_work() -> Iterator[None]:
+def _failures() -> Iterator[None]:
+    """Raise `GuideFailed` for any exception; without its message, which may quote a request."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What is read out of logits alike by every backend. Needs numpy, which backends bring."""
+"""The largest logits of a row, and log probabilities. Needs numpy."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -17,9 +17,9 @@ _BLOCK = 64
 def largest(logits: Logits, count: int) -> Tokens:
     """Return the tokens of the *count* largest logits, the largest first.
 
-    Of a large vocabulary only those are sorted that reach the count-th largest maximum of its
-    blocks: as many blocks have one that large, so no other token can be among the largest. That
-    takes a tenth of the time of `numpy.argpartition` on all.
+    The row is cut into blocks. *count* blocks have a maximum that is at least the count-th largest
+    maximum, so only tokens that reach it can be among the largest, and only those are sorted. For
+    a large vocabulary that takes a tenth of the time of `numpy.argpartition` on the row.
     """
     blocks = logits.size // _BLOCK
     if count >= blocks:

@@ -1,4 +1,4 @@
-"""Reads files into the page cache, where llama.cpp then maps them from."""
+"""Reads files into the page cache, from which llama.cpp then maps them."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 _BLOCK = 8 << 20
-_READERS = 4  # several requests under way at once: what network file systems want
+_READERS = 4  # network file systems are faster with several requests at once
 
 
 def read_ahead(paths: list[Path], progress: Callable[[int], None]) -> None:
-    """Read *paths* once; *progress* hears the bytes so far, and what it raises ends the reading.
+    """Read *paths* once; call *progress* with the bytes so far. Its exception ends the reading.
 
-    llama.cpp's own progress speaks of mapping, which is over at once; the bytes come later, one
-    page fault at a time. Read in order and in parallel they come sooner, and can be counted.
+    llama.cpp reports the progress of mapping, which is immediate; the bytes are read later, by
+    page faults one at a time. Reading in order and in parallel is faster and can be counted.
     """
     total = 0
     with ThreadPoolExecutor(_READERS, "pilotlight read") as readers:
@@ -24,7 +24,7 @@ def read_ahead(paths: list[Path], progress: Callable[[int], None]) -> None:
 
 
 def _blocks(readers: ThreadPoolExecutor, path: Path) -> Iterator[int]:
-    """Yield the size of each block of the file once it was read."""
+    """Yield the size of each block once it is read."""
     file = os.open(path, os.O_RDONLY)
     try:
         offsets = range(0, os.fstat(file).st_size, _BLOCK)
@@ -35,7 +35,7 @@ def _blocks(readers: ThreadPoolExecutor, path: Path) -> Iterator[int]:
         finally:
             for read in reads:
                 read.cancel()
-            for read in reads:  # the file stays open for those that had begun
+            for read in reads:  # wait for those that run: they need the open file
                 if not read.cancelled():
                     read.exception()
     finally:

@@ -17,16 +17,16 @@ from pilotlight_backend.errors import (
 )
 
 _FOLDERS = re.compile(r"""(?<![\w.:/~-])~?/(?:[^\s/'"():,;]+/)+""")
-"""An absolute path up to its last part. What stands behind a letter or a slash is no such path, but
-the middle of a relative one or of an address."""
+"""An absolute path up to its last part. After a letter or a slash it is the middle of a relative
+path or of a URL, and no match."""
 
 
 def without_folders(text: str, model: Path) -> str:
-    """Return *text* with its absolute paths cut: below *model*'s folder to there, others to a name.
+    """Return *text* with each absolute path cut to the part below *model*'s folder, or to a name.
 
-    Native libraries put paths into what they say, and so does `OSError`. The model's own folder is
-    cut first, since its name may hold what ends a path in a text, such as a space. What is not
-    UTF-8 in a name is a `?`: JSON cannot hold it.
+    Messages of native libraries and of `OSError` contain paths. The model's own folder is cut
+    first: its name may contain a space, which ends a path in the pattern. Bytes of a name that are
+    not UTF-8 become `?`, since JSON cannot hold them.
     """
     for path in (model, model.absolute()):
         if len(path.parent.parts) > 1:
@@ -34,15 +34,15 @@ def without_folders(text: str, model: Path) -> str:
     return _FOLDERS.sub("", text).encode("utf-8", "replace").decode()
 
 
-_SAYS_NO_CONTENT = (ModelFileInvalid, LoadFailed, BakingRefused, EngineClosed)
-"""Errors that are raised where nobody's request is at hand, or say nothing of one."""
+_WITHOUT_REQUESTS = (ModelFileInvalid, LoadFailed, BakingRefused, EngineClosed)
+"""Errors whose messages never contain a request's text."""
 
 
 def trace(error: BaseException) -> str:
-    """Return *error*'s class and frames, and those of what led to it, the first cause first.
+    """Return *error*'s traceback without messages, those of its causes first.
 
-    They are written as Python writes them, which collectors of errors read.
-    The words of the contract's errors of loading are kept, and of an `OSError` its number.
+    The format is Python's, which error collectors parse. The messages of the contract's load
+    errors stay, and an `OSError`'s number.
     """
     return "\n".join(_lines(error, set()))
 
@@ -69,7 +69,7 @@ def _lines(error: BaseException, seen: set[int]) -> Iterator[str]:
 def _headline(error: BaseException) -> str:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else _full_name(kind)
-    if isinstance(error, _SAYS_NO_CONTENT):
+    if isinstance(error, _WITHOUT_REQUESTS):
         return f"{name}: {error}"
     if isinstance(error, OSError) and error.errno is not None:
         return f"{name}: [Errno {error.errno}]"

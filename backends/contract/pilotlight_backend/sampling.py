@@ -1,7 +1,7 @@
-"""Sampling parameters on logits, in numpy: the same stages in the same order as in llama.cpp.
+"""The stages of sampling in numpy, in llama.cpp's order.
 
-For backends whose library does not sample, or not all of it: ONNX Runtime GenAI knows no min_p, no
-logit_bias, no penalty but one, and filters hardly at all with `top_k=0` and `top_p<1`.
+For backends whose library lacks some of them. ONNX Runtime GenAI has no min_p, no logit_bias and
+one penalty only, and hardly filters with `top_k=0` and `top_p<1`.
 """
 
 import math
@@ -24,17 +24,17 @@ SUPPORTED = frozenset(SamplingParams.__struct_fields__) - {
     "dry_penalty_last_n",
     "dry_sequence_breakers",
 }
-"""The fields that `SamplerChain` honours. Mirostat and DRY are llama.cpp's alone."""
+"""The fields that `SamplerChain` honours. Only llama.cpp has Mirostat and DRY."""
 
 _HALF, _TWO = 0.5, 2
 _COLD = 1e-6
-"""The least temperature that is divided by: it leaves the likeliest token."""
+"""The lowest divisor for a temperature: it leaves only the likeliest token."""
 _MANY = 1024
-"""Candidates that are looked at first where only top_p says how many count."""
+"""Candidates to sort first where top_p alone limits their number."""
 
 
 class SamplerChain:
-    """One request's choices: it carries the request's random state and what penalties look at."""
+    """Samples one request's tokens; keeps its random state and the recent tokens for penalties."""
 
     def __init__(
         self, params: SamplingParams, prompt: tuple[int, ...], *, context_length: int
@@ -50,14 +50,14 @@ class SamplerChain:
         self._random = np.random.Generator(np.random.PCG64(seed))
 
     def sample(self, logits: Logits) -> int:
-        """Choose the next token; *logits* are changed. Raises `InferenceFailed` for no numbers."""
+        """Return the next token and change *logits*. Raises `InferenceFailed` unless finite."""
         for token, bias in self._bias:
             logits[token] += bias
         if self._penalizes:
             self._penalize(logits)
         best = int(np.argmax(logits))
         if not np.isfinite(logits[best]):
-            raise InferenceFailed("the model's logits are no numbers")
+            raise InferenceFailed("the model's logits are not finite")
         token = best if self._params.temperature == 0 else self._draw(logits, logits[best])
         self._recent.append(token)
         return token
@@ -72,7 +72,7 @@ class SamplerChain:
     def _draw(self, logits: Logits, peak: np.float32) -> int:
         tokens = self._without_top_choices(self._kept(logits, peak), logits)
         scores = (logits[tokens] - logits[tokens].max()).astype(np.float64)
-        with np.errstate(over="ignore"):  # temperatures near 0 leave the best alone
+        with np.errstate(over="ignore"):  # a temperature near 0 overflows all but the best
             weights = np.exp(scores / self._temperature(scores))
         sums = np.cumsum(weights)
         drawn = np.searchsorted(sums, self._random.random() * sums[-1], side="right")
@@ -115,7 +115,7 @@ class SamplerChain:
         return tokens[kept[np.argsort(-scores[kept], kind="stable")]]
 
     def _without_top_choices(self, tokens: Tokens, logits: Logits) -> Tokens:
-        """Now and then exclude the top choices: XTC leaves the least likely one of them.
+        """Exclude top choices with a probability (XTC): the least likely of them stays.
 
         Source: llama-sampler.cpp, xtc_apply.
         """

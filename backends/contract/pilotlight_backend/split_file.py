@@ -1,6 +1,6 @@
-"""Model files that are split: `name-00001-of-00003.gguf` and those that follow it.
+"""Models that are split into several files, such as `name-00001-of-00003.gguf`.
 
-The names are llama.cpp's (`llama_split_path`), which Transformers' `model-00001-of-00003` has too.
+The names are llama.cpp's (`llama_split_path`); Transformers has the same.
 """
 
 import re
@@ -20,8 +20,7 @@ def parts(path: Path) -> list[Path]:
 def each_part(path: Path) -> Iterator[Path]:
     """Yield the files of the model whose first, or only, file is *path*.
 
-    A name alone can announce 99,999 parts: look at them one after another, and stop at one that is
-    missing.
+    A name can announce 99,999 parts, so callers stop at the first part that is missing.
     """
     name = _split(path)
     if name is None:
@@ -33,17 +32,17 @@ def each_part(path: Path) -> Iterator[Path]:
 
 
 def first_part(path: Path) -> Path:
-    """Return the first of the files that *path* is a part of: itself, where it is not split."""
+    """Return the first file of the model that *path* is a part of; *path* if it is not split."""
     return next(each_part(path))
 
 
 def whole_name(path: Path) -> str:
-    """Return the file's name without its suffix and without what says which part it is."""
+    """Return the file's name without its suffix and its part number."""
     name = _split(path)
     return path.stem if name is None else name["prefix"]
 
 
 def _split(path: Path) -> re.Match[str] | None:
-    """Match the name of a part; one that counts no such part (`-00000-of-00000`) is of no split."""
+    """Match a part's name; a number outside its count (`-00000-of-00000`) is no part."""
     name = _PART.fullmatch(path.name)
     return name if name and 1 <= int(name["number"]) <= int(name["count"]) else None

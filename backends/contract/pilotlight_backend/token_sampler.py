@@ -1,4 +1,4 @@
-"""How a request's tokens are chosen from rows of scores. Needs numpy, which backends bring."""
+"""Samples a request's tokens from rows of logits: guide, stages, log probabilities. Needs numpy."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,15 +9,15 @@ from pilotlight_backend.types import GenerateRequest, Token
 
 
 class TokenSampler:
-    """One request's choices: its guide, its ends, its sampling, its log probabilities.
+    """Samples the tokens of one request; for one thread at a time.
 
-    It carries what these remember of the tokens before; one thread at a time.
+    It is what llama.cpp calls a common_sampler: a grammar, a chain of stages, log probabilities.
     """
 
     def __init__(
         self, request: GenerateRequest, *, ends: Sequence[int], context_length: int
     ) -> None:
-        """Note what *request* wants; *ends* are the tokens that end a generation."""
+        """Prepare *request*; *ends* are the end-of-generation tokens."""
         self._chain = SamplerChain(request.sampling, request.prompt, context_length=context_length)
         self._guide = request.guide
         self._logprobs = request.logprobs
@@ -27,15 +27,16 @@ class TokenSampler:
         self._unstopped = request.min_tokens
 
     def sample(self, logits: Logits, piece: Callable[[int], bytes]) -> Token:
-        """Choose the next token, whose bytes *piece* returns; *logits* may be changed.
+        """Return the next token, with its bytes by *piece*; may change *logits*.
 
-        Raises `GuideFailed` where the guide fails or leaves nothing to choose, and
-        `InferenceFailed` where the scores are no numbers.
+        Raises `GuideFailed` if the guide fails or allows no token, and `InferenceFailed` if the
+        logits are not finite.
         """
         if self._logprobs is None:
             token = self._sample(logits)
             return Token(token, piece(token))
-        token = self._sample(logits.copy())  # probabilities are the model's own
+        # On a copy: log probabilities are the model's own, from before the guide and the stages.
+        token = self._sample(logits.copy())
         return with_logprobs(token, logits, self._logprobs, piece)
 
     def _sample(self, logits: Logits) -> int:
@@ -50,7 +51,7 @@ class TokenSampler:
         return token
 
     def _withheld(self) -> Sequence[int]:
-        """Return the tokens that the next one may not be."""
+        """Return the ends that must not come next."""
         if self._unstopped > 0:
             return self._stops
         return self._ends if self._ignore_eos else ()

@@ -1,19 +1,53 @@
 """Refuses requests that can never run: the same rule, in the same words, for every backend."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from pilotlight_backend.errors import ContextLengthExceeded, InvalidParameter
-from pilotlight_backend.types import (
-    BASIC_SAMPLING,
-    GenerateRequest,
-    SamplingParams,
-)
+from pilotlight_backend.types import BASIC_SAMPLING, GenerateRequest, SamplingParams
 
 _MAX_INT = 2**31 - 1
 _MAX_BREAKER_BYTES = 40
 _MAX_LOGPROBS = 100
+_ABOVE_0 = math.ulp(0.0)
+
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "temperature": (0, math.inf),
+    "dynatemp_range": (0, math.inf),
+    "dynatemp_exponent": (0, math.inf),
+    "top_k": (0, _MAX_INT),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "top_n_sigma": (-math.inf, math.inf),
+    "typical_p": (0, 1),
+    "xtc_probability": (0, 1),
+    "xtc_threshold": (0, 1),
+    "presence_penalty": (-math.inf, math.inf),
+    "frequency_penalty": (-math.inf, math.inf),
+    "repeat_penalty": (_ABOVE_0, math.inf),
+    "repeat_last_n": (-1, _MAX_INT),
+    "dry_multiplier": (0, math.inf),
+    "dry_base": (1, math.inf),
+    "dry_allowed_length": (0, _MAX_INT),
+    "dry_penalty_last_n": (-1, _MAX_INT),
+    "mirostat": (0, 2),
+    "mirostat_tau": (0, math.inf),
+    "mirostat_eta": (0, math.inf),
+}
+"""The least and the largest value of each number in `SamplingParams`; all of them are finite."""
+
+_STAGE = {
+    "dynatemp_exponent": "dynatemp_range",
+    "xtc_threshold": "xtc_probability",
+    "mirostat_tau": "mirostat",
+    "mirostat_eta": "mirostat",
+    "dry_base": "dry_multiplier",
+    "dry_allowed_length": "dry_multiplier",
+    "dry_penalty_last_n": "dry_multiplier",
+    "dry_sequence_breakers": "dry_multiplier",
+}
+"""Fields that have no effect while another field has its neutral value."""
 
 
 def check_request(
@@ -23,23 +57,17 @@ def check_request(
     vocabulary_size: int,
     sampling: AbstractSet[str] = BASIC_SAMPLING,
 ) -> None:
-    """Raise `InvalidParameter`, or its `ContextLengthExceeded`, for what can never run.
+    """Raise `InvalidParameter`, or its `ContextLengthExceeded`, for a request that can never run.
 
-    *sampling* are the fields of `SamplingParams` that the engine honours.
+    *sampling* is the set of `SamplingParams` fields that the engine honours.
     """
     if not request.prompt:
         raise InvalidParameter("prompt", "the prompt is empty")
     if len(request.prompt) >= context_length:
         raise ContextLengthExceeded(len(request.prompt), context_length)
-    if request.max_tokens < 1:
-        raise InvalidParameter("max_tokens", f"max_tokens cannot be {request.max_tokens}")
-    if not 0 <= request.min_tokens <= request.max_tokens:
-        raise InvalidParameter(
-            "min_tokens",
-            f"min_tokens cannot be {request.min_tokens}, max_tokens is {request.max_tokens}",
-        )
-    if not 0 <= (request.logprobs or 0) <= _MAX_LOGPROBS:
-        raise InvalidParameter("logprobs", f"logprobs cannot be {request.logprobs}")
+    _check_number("max_tokens", request.max_tokens, 1, math.inf)
+    _check_number("min_tokens", request.min_tokens, 0, request.max_tokens)
+    _check_number("logprobs", request.logprobs or 0, 0, _MAX_LOGPROBS)
     for token in (min(request.prompt), max(request.prompt)):
         _check_token("prompt", token, vocabulary_size)
     for token in request.stop_token_ids:
@@ -53,10 +81,10 @@ def check_inputs(
 ) -> None:
     """Raise `InvalidParameter`, or its `ContextLengthExceeded`, for what cannot be embedded."""
     if not inputs:
-        raise InvalidParameter("inputs", "there are no inputs")
-    for tokens in inputs:
+        raise InvalidParameter("inputs", "inputs: expected at least one input")
+    for index, tokens in enumerate(inputs):
         if not tokens:
-            raise InvalidParameter("inputs", "an input is empty")
+            raise InvalidParameter("inputs", f"inputs[{index}]: the input is empty")
         if len(tokens) > context_length:
             raise ContextLengthExceeded(len(tokens), context_length)
         for token in (min(tokens), max(tokens)):
@@ -64,40 +92,13 @@ def check_inputs(
 
 
 def _check_sampling(params: SamplingParams, vocabulary_size: int) -> None:
-    _check("temperature", params.temperature, params.temperature >= 0)
-    _check("top_k", params.top_k, 0 <= params.top_k <= _MAX_INT)
-    _check("top_p", params.top_p, 0 <= params.top_p <= 1)
-    _check("min_p", params.min_p, 0 <= params.min_p <= 1)
-    _check("presence_penalty", params.presence_penalty)
-    _check("frequency_penalty", params.frequency_penalty)
-    _check("repeat_penalty", params.repeat_penalty, params.repeat_penalty > 0)
-    _check("repeat_last_n", params.repeat_last_n, -1 <= params.repeat_last_n <= _MAX_INT)
-    _check("dynatemp_range", params.dynatemp_range, params.dynatemp_range >= 0)
-    _check("dynatemp_exponent", params.dynatemp_exponent, params.dynatemp_exponent >= 0)
-    _check("top_n_sigma", params.top_n_sigma)
-    _check("typical_p", params.typical_p, 0 <= params.typical_p <= 1)
-    _check("xtc_probability", params.xtc_probability, 0 <= params.xtc_probability <= 1)
-    _check("xtc_threshold", params.xtc_threshold, 0 <= params.xtc_threshold <= 1)
-    _check("mirostat", params.mirostat, params.mirostat in (0, 1, 2))
-    _check("mirostat_tau", params.mirostat_tau, params.mirostat_tau >= 0)
-    _check("mirostat_eta", params.mirostat_eta, params.mirostat_eta >= 0)
-    _check_dry(params)
+    for name, (least, most) in _BOUNDS.items():
+        _check_number(name, getattr(params, name), least, most)
     for token, bias in params.logit_bias.items():
         _check_token("logit_bias", token, vocabulary_size)
-        _check("logit_bias", bias)
-
-
-def _check_dry(params: SamplingParams) -> None:
-    _check("dry_multiplier", params.dry_multiplier, params.dry_multiplier >= 0)
-    _check("dry_base", params.dry_base, params.dry_base >= 1)
-    _check(
-        "dry_allowed_length", params.dry_allowed_length, 0 <= params.dry_allowed_length <= _MAX_INT
-    )
-    _check(
-        "dry_penalty_last_n", params.dry_penalty_last_n, -1 <= params.dry_penalty_last_n <= _MAX_INT
-    )
+        _check_number("logit_bias", bias, -math.inf, math.inf)
     for breaker in params.dry_sequence_breakers:
-        # llama.cpp takes C strings, and cuts them (llama-sampler.cpp, MAX_CHAR_LEN).
+        # llama.cpp takes C strings, and truncates them (llama-sampler.cpp, MAX_CHAR_LEN).
         size = len(breaker.encode("utf-8", "replace"))
         if not 0 < size <= _MAX_BREAKER_BYTES or "\0" in breaker:
             raise InvalidParameter(
@@ -107,21 +108,8 @@ def _check_dry(params: SamplingParams) -> None:
             )
 
 
-_STAGE = {
-    "dynatemp_exponent": "dynatemp_range",
-    "xtc_threshold": "xtc_probability",
-    "mirostat_tau": "mirostat",
-    "mirostat_eta": "mirostat",
-    "dry_base": "dry_multiplier",
-    "dry_allowed_length": "dry_multiplier",
-    "dry_penalty_last_n": "dry_multiplier",
-    "dry_sequence_breakers": "dry_multiplier",
-}
-"""Fields that mean nothing where another one has its neutral value."""
-
-
 def _check_honoured(params: SamplingParams, sampling: AbstractSet[str]) -> None:
-    """Raise for a field that asks for something which the engine does not do."""
+    """Raise for a field that the engine does not honour and that would have an effect."""
     neutral = SamplingParams()
     for name in params.__struct_fields__:
         if name in sampling:
@@ -133,9 +121,17 @@ def _check_honoured(params: SamplingParams, sampling: AbstractSet[str]) -> None:
 
 def _check_token(param: str, token: int, vocabulary_size: int) -> None:
     if not 0 <= token < vocabulary_size:
-        raise InvalidParameter(param, f"the vocabulary has no token {token}")
+        raise InvalidParameter(param, f"{param}: the vocabulary has no token {token}")
 
 
-def _check(param: str, value: float, within: bool = True) -> None:  # noqa: FBT001, FBT002
-    if not math.isfinite(value) or not within:
-        raise InvalidParameter(param, f"{param} cannot be {value}")
+def _check_number(param: str, value: float, least: float, most: float) -> None:
+    if not (least <= value <= most and -math.inf < value < math.inf):  # false for NaN too
+        raise InvalidParameter(param, f"{param}: expected {_range(least, most)}, got {value}")
+
+
+def _range(least: float, most: float) -> str:
+    if least == _ABOVE_0:
+        return "a number greater than 0"
+    if math.isfinite(most):
+        return f"a number from {least} to {most}"
+    return f"a number of at least {least}" if math.isfinite(least) else "a finite number"

@@ -1,4 +1,4 @@
-"""Vectors of length 1, as embeddings are compared."""
+"""Normalizes vectors: engines return embeddings of length 1, and the service shortens them."""
 
 import math
 from array import array
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 
 def normalize(values: Sequence[float]) -> "array[float]":
-    """Return *values* divided by their length, as 32-bit floats; nothing but zeros stays as it is.
+    """Return *values* divided by their Euclidean length, as 32-bit floats; zeros stay zeros.
 
-    Raises `ValueError` where one of them is no finite number.
+    Raises `ValueError` if a value is not finite.
     """
     length = math.hypot(*values)
     if not math.isfinite(length):
-        raise ValueError("a vector holds a number that is not finite")
+        raise ValueError("the vector has a value that is not finite")
     return array("f", [value / length for value in values] if length else values)

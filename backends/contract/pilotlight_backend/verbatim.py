@@ -1,16 +1,16 @@
-"""Parts of a text that a backend tokenises apart."""
+"""Splits a text at its verbatim parts, in which names of control tokens stay text."""
 
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 Span: TypeAlias = tuple[int, int]
-"""Where a part begins and ends, in characters."""
+"""A part's start and end, in characters; the end is exclusive."""
 
 
 def parts(text: str, spans: Sequence[Span]) -> Iterator[tuple[str, bool]]:
-    """Yield the parts of *text* in order, each with whether it is one of *spans*; no empty one.
+    """Yield the non-empty parts of *text* in order, each with whether it is one of *spans*.
 
-    *spans* rise, and do not overlap.
+    *spans* are in order and do not overlap.
     """
     at = 0
     for start, end in spans:

@@ -59,12 +59,12 @@ def test_failed_write_leaves_the_earlier_file(path, monkeypatch):
 @pytest.mark.parametrize(
     ("ours", "reason"),
     [
-        (replace(ORIGIN, backend="other"), "baked with the backend 'fake', this is 'other'"),
-        (replace(ORIGIN, build="2"), "baked with the build '1', this is '2'"),
+        (replace(ORIGIN, backend="other"), "baked with backend 'fake', this is 'other'"),
+        (replace(ORIGIN, build="2"), "baked with build '1', this is '2'"),
         (replace(ORIGIN, model="cc"), "baked from another model"),
         (replace(ORIGIN, template="cc"), "baked with another chat template"),
-        (replace(ORIGIN, settings={"parallel": 2, "chunk": 512}), "parallel 4, this is 2"),
-        (replace(ORIGIN, settings={"parallel": 4}), "chunk 512, this is None"),
+        (replace(ORIGIN, settings={"parallel": 2, "chunk": 512}), "parallel 4, this load has 2"),
+        (replace(ORIGIN, settings={"parallel": 4}), "chunk 512, this load has None"),
     ],
 )
 def test_difference_is_named(path, ours, reason):
@@ -82,7 +82,7 @@ def test_header_of_another_shape(path):
         + header
         + b"state"
     )
-    with pytest.raises(Unfit, match="its header cannot be read"):
+    with pytest.raises(Unfit, match="invalid header"):
         map_baked(path, ORIGIN)
 
 
@@ -90,4 +90,4 @@ def test_file_that_cannot_be_mapped(tmp_path, caplog):
     """A folder, or nothing at all, is warned of by its path."""
     for path in (tmp_path, tmp_path / "none"):
         assert open_baked(BakedPrompt(path=path, template="bb"), ORIGIN) is None
-        assert f"the baked prompt {path} is ignored: it cannot be read" in caplog.text
+        assert f"the baked prompt {path} is ignored: cannot be read" in caplog.text

@@ -34,14 +34,14 @@ def test_what_has_no_end_is_refused(tmp_path):
     """A device is not read, however it is called here."""
     link = tmp_path / "genai_config.json"
     link.symlink_to("/dev/zero")
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         read_bounded(link)
 
 
 def test_pipe_is_not_waited_for(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         within(lambda: read_bounded(path), 10)
     assert not is_regular(path)
 

@@ -504,7 +504,7 @@ def test_what_is_no_file_is_not_read(folder, name, kind):
 def test_template_that_is_a_pipe_is_not_waited_for(folder):
     path = folder()
     os.mkfifo(path / "chat_template.jinja")
-    with pytest.raises(ModelFileInvalid, match="no regular file"):
+    with pytest.raises(ModelFileInvalid, match="not a regular file"):
         within(lambda: probe(path), 10)
 
 
