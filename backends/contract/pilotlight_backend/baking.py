@@ -50,7 +50,7 @@ class _Header(Struct, frozen=True):
 
 
 class Unfit(Exception):
-    """The file cannot be used. The message is the reason: it follows the file's name and a colon."""
+    """The file cannot be used. The message is the reason, for a log line after the name."""
 
 
 class MappedPrompt:
