@@ -1,4 +1,4 @@
-"""The backend: what the service calls to find out about a model and to load it."""
+"""The backend: probes and loads ONNX Runtime GenAI models."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ _EMBEDDED = Path(__file__).with_name("spark")
 
 
 class OnnxBackend:
-    """ONNX Runtime GenAI folders."""
+    """Runs folders of ONNX Runtime GenAI."""
 
     name = "onnx"
 
@@ -30,7 +30,7 @@ class OnnxBackend:
         return probe.probe(path)
 
     def embedded(self) -> Path | None:
-        """Return `spark`, where it was built in."""
+        """Return `spark`; None if the plugin was built without it."""
         return _EMBEDDED if _EMBEDDED.is_dir() else None
 
     def load(
@@ -39,7 +39,7 @@ class OnnxBackend:
         options: LoadOptions,
         progress: Callable[[LoadProgress], None],
     ) -> Engine:
-        """Load a model: read its files, make a session, evaluate one token."""
+        """Load a model: read its files ahead, make a session, warm up with one token."""
         config = probe.read_config(facts.path)
         facts = replace(facts, context_length=context_length(facts, options))
         check_memory(facts, options)
@@ -51,7 +51,7 @@ class OnnxBackend:
             )
         except OSError as error:
             raise ModelFileInvalid(facts.path, f"it cannot be read: {error.strerror}") from error
-        # Here for the first time a native library is imported.
+        # A probe must not import the native library: it is first imported here.
         from pilotlight_backend.sampling import SUPPORTED  # noqa: PLC0415
         from pilotlight_onnx.engine import OnnxEngine  # noqa: PLC0415
         from pilotlight_onnx.model import OnnxModel  # noqa: PLC0415

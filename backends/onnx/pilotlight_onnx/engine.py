@@ -1,4 +1,4 @@
-"""A loaded model that answers requests."""
+"""The engine of a model that generates."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from pilotlight_onnx.slots import Slots
 
 
 class OnnxEngine:
-    """Checks requests, and passes them to the runner's threads."""
+    """Checks requests and submits them to the runner's threads."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class OnnxEngine:
         self._kv_capacity = slots * facts.context_length
         places: Slots[Job] = Slots(slots, context_length=facts.context_length, reuse=reuse)
         self._runner = Runner(model, places, chunk=chunk)
-        # Daemons: a process that forgot to close the engine can still end.
+        # Daemons, so that a process that forgot to close the engine can still end.
         self._threads = [
             threading.Thread(
                 target=self._runner.serve,
@@ -50,7 +50,7 @@ class OnnxEngine:
 
     @property
     def facts(self) -> ModelFacts:
-        """The model's facts, with the context length that is in force."""
+        """The model's facts, with the context length in force."""
         return self._facts
 
     def tokenize(self, text: str, *, special: bool, verbatim: Sequence[Span] = ()) -> list[int]:
@@ -96,7 +96,7 @@ class OnnxEngine:
         )
 
     def close(self) -> None:
-        """End every request and give all memory back; waits, save on the engine's own threads."""
+        """Fail every request and free all memory; waits, except on the engine's own threads."""
         self._runner.stop()
         if threading.current_thread() not in self._threads:
             for thread in self._threads:

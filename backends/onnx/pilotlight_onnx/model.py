@@ -1,4 +1,4 @@
-"""A model's weights and tokenizer in memory, and the generators over it."""
+"""A model's weights and tokenizer in memory, and its generators."""
 
 import ctypes
 import logging
@@ -21,14 +21,14 @@ logger = logging.getLogger("pilotlight.onnx")
 
 
 class OnnxModel:
-    """A loaded `OgaModel`, its `OgaTokenizer` and its vocabulary. `tokenize` suits any thread."""
+    """A loaded `OgaModel`, its `OgaTokenizer` and its vocabulary. `tokenize` is thread-safe."""
 
     def __init__(
         self, path: Path, config: ModelSection, *, threads: int, provider: str | None = None
     ) -> None:
         """Load the folder at *path*; blocks, without the GIL.
 
-        *provider* computes in place of those that the folder's configuration names.
+        *provider* replaces the execution providers of the folder's configuration.
         """
         self.lib = library()
         self.vocabulary_size = config.vocab_size
@@ -47,14 +47,14 @@ class OnnxModel:
     def _load(self, path: Path, threads: int, provider: str | None) -> Any:
         overlay = {
             "model": {
-                # No token pads: there is one sequence to a batch. Of a prompt that ends in the
-                # token which the folder names, the library would return an earlier token's scores.
+                # There is one sequence in a batch, so nothing is padded. If a prompt ended in the
+                # pad token, the library would return the logits of an earlier token.
                 "pad_token_id": -1,
                 "decoder": {
                     "session_options": {
                         "intra_op_num_threads": threads,
-                        # Threads that spin while they wait take the cores from everyone else:
-                        # on busy cores a model fell to a hundredth of its speed.
+                        # Threads that spin while they wait take the cores from other threads: on
+                        # busy cores a model fell to a hundredth of its speed.
                         "session.intra_op.allow_spinning": "0",
                         "log_severity_level": 3,
                     }
@@ -73,7 +73,7 @@ class OnnxModel:
                 self.lib.OgaDestroyConfig(config)
         except NativeError as error:
             if provider is not None:
-                logger.error("%s for %r: %s", path, provider, error)  # noqa: TRY400 - its words say it
+                logger.error("%s for %r: %s", path, provider, error)  # noqa: TRY400 - the message says it all
                 raise LoadFailed(
                     f"{path.name}: this build of ONNX Runtime cannot run it with {provider!r};"
                     " see the log"
@@ -81,10 +81,10 @@ class OnnxModel:
             raise ModelFileInvalid(path, f"ONNX Runtime cannot load it: {error}") from error
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Return the token ids of *text*; adds nothing at either end."""
+        """Return the token ids of *text*, without BOS or EOS."""
         null = self.vocabulary.null
         ids: list[int] = []
-        # The library takes C strings, which end at the first null character.
+        # The library takes C strings, so null characters are encoded here.
         for index, part in enumerate(text.split("\0")):
             if index and null is not None:
                 ids.append(null)
@@ -93,7 +93,7 @@ class OnnxModel:
         return ids
 
     def _without_special(self, text: str) -> list[str]:
-        """Cut *text* inside each name of a special token: the library always reads those as ids."""
+        """Cut *text* within each name of a special token, which the library would parse."""
         names = "|".join(map(re.escape, self.vocabulary.special))
         if not names:
             return [text]
@@ -104,7 +104,7 @@ class OnnxModel:
         if not text:
             return []
         lib = self.lib
-        with self._in_use:  # the library's tokenizer is for one thread at a time
+        with self._in_use:  # the library's tokenizer is not thread-safe
             if not self._tokenizer:
                 raise EngineClosed("the engine is closed")
             sequences = create(lib.OgaCreateSequences)
@@ -120,11 +120,11 @@ class OnnxModel:
         return self.vocabulary.piece(token)
 
     def is_end(self, token: int) -> bool:
-        """Tell whether *token* ends a generation."""
+        """Return whether *token* ends a generation."""
         return token in self.end_tokens
 
     def open(self, max_length: int) -> "OnnxGenerator":
-        """Make a generator for *max_length* tokens; the caller closes it."""
+        """Make a generator with a KV cache of *max_length* tokens; the caller closes it."""
         return OnnxGenerator(self, max_length=max_length)
 
     def warm(self) -> None:
@@ -139,7 +139,7 @@ class OnnxModel:
             generator.close()
 
     def close(self) -> None:
-        """Give the memory back; no-op the second time. Its generators are closed by then."""
+        """Free the model; no-op the second time. Its generators must be closed before."""
         with self._in_use:
             tokenizer, self._tokenizer = self._tokenizer, None
         if tokenizer:
@@ -149,7 +149,7 @@ class OnnxModel:
 
 
 class OnnxGenerator:
-    """One sequence and its KV cache, for one thread; `terminate` alone suits any."""
+    """A sequence and its KV cache, for one thread; only `terminate` is thread-safe."""
 
     def __init__(self, model: OnnxModel, *, max_length: int) -> None:
         """Allocate the cache for *max_length* tokens. Raises `LoadFailed`."""
@@ -168,12 +168,12 @@ class OnnxGenerator:
         self._in_use = threading.Lock()
 
     def append(self, tokens: Sequence[int]) -> None:
-        """Evaluate *tokens*, which follow what the sequence holds."""
+        """Evaluate *tokens* after those that the sequence holds."""
         array = (ctypes.c_int32 * len(tokens))(*tokens)
         self._lib.OgaGenerator_AppendTokens(self._pointer, array, len(tokens))
 
     def logits(self) -> Logits:
-        """Return the scores of what follows the last token; valid until the next call."""
+        """Return the logits after the last token; valid until the next call."""
         tensor = create(self._lib.OgaGenerator_GetLogits, self._pointer)
         try:
             data = ctypes.c_void_p()
@@ -184,15 +184,15 @@ class OnnxGenerator:
         return self._logits
 
     def rewind(self, length: int) -> None:
-        """Keep the first *length* tokens. At least one must be appended before `logits`."""
+        """Keep the first *length* tokens; `logits` needs an `append` before it."""
         self._lib.OgaGenerator_RewindTo(self._pointer, length)
 
     def terminate(self) -> None:
-        """Make `append`, under way on another thread, raise `NativeError` at once."""
+        """Make an `append` under way on another thread raise `NativeError` at once."""
         self._set_terminated(b"1")
 
     def resume(self, length: int) -> None:
-        """Undo `terminate`, and keep the *length* tokens before the `append` that it ended."""
+        """Undo `terminate`, and keep the *length* tokens from before the terminated `append`."""
         self._set_terminated(b"0")
         self.rewind(length)
 

@@ -1,10 +1,9 @@
-"""The door to ONNX Runtime GenAI: its public C API through ctypes, loaded when first needed.
+"""ONNX Runtime GenAI's public C API through ctypes, loaded when a model is first loaded.
 
-Not its Python bindings: they hold the GIL in everything that takes long, loading a model, reading
-a prompt, generating a token, so that a prompt of 400 tokens stopped every other thread of the
-process, the event loop among them, for 4.5 s. ctypes lets go of the GIL in every call; with it
-the longest pause was 14 ms. A worker process would do too, at the price of a second interpreter's
-start and memory for each model, and of every token's way through a pipe.
+Its Python bindings hold the GIL while a model loads, a prompt is prefilled and a token is decoded:
+a prompt of 400 tokens stopped all other threads, the event loop too, for 4.5 s. ctypes releases the
+GIL in every call, and the longest pause was 14 ms. A worker process would help too, but costs the
+start and the memory of an interpreter for each model, and a pipe for every token.
 """
 
 import ctypes
@@ -62,7 +61,7 @@ _library: Any = None
 
 
 class NativeError(Exception):
-    """What ONNX Runtime GenAI says went wrong."""
+    """An error of ONNX Runtime GenAI, with its message."""
 
 
 def library() -> Any:
@@ -76,11 +75,11 @@ def library() -> Any:
 
 def _load() -> Any:
     malloc.limit_arenas()
-    # Read when the library is loaded. Without it, ONNX Runtime's wheel writes a device id and a
-    # database below ~/.cache at the first model, and opens sockets to report.
+    # ONNX Runtime reads this when it is loaded. Without it, its wheel writes a device id and a
+    # database below ~/.cache at the first model, and opens sockets to send telemetry.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     runtime = runtime_library(_package("onnxruntime") / "capi")
-    # GenAI looks here for the runtime that it shall use, and else for one of the system's.
+    # GenAI loads the runtime from here; without it, it looks for one of the system.
     os.environ["ORT_LIB_PATH"] = str(runtime)
     ctypes.CDLL(str(runtime))
     library = ctypes.CDLL(str(_package("onnxruntime_genai") / f"libonnxruntime-genai{suffix()}"))
@@ -99,14 +98,14 @@ def _load() -> Any:
 
 
 def suffix() -> str:
-    """Return how the names of shared libraries end on this system."""
+    """Return the suffix of shared libraries on this system."""
     return ".dylib" if sys.platform == "darwin" else ".so"
 
 
 def runtime_library(folder: Path) -> Path:
     """Return ONNX Runtime's library in *folder*: libonnxruntime.so.1.27.0, ….1.27.0.dylib.
 
-    Raises `FileNotFoundError`. Beside it lie libraries of single execution providers.
+    Raises `FileNotFoundError`. The folder also has the libraries of execution providers.
     """
     for path in sorted(folder.glob("libonnxruntime.*")):
         if suffix() in path.name:
@@ -133,7 +132,7 @@ def _check_with(library: Any) -> Callable[[int | None, Any, Any], None]:
 
 
 def create(function: Callable[..., None], *arguments: Any) -> c_void_p:
-    """Call a function that creates an object, and return the pointer to it."""
+    """Call a function that creates an object, and return the object's pointer."""
     pointer = c_void_p()
     function(*arguments, ctypes.byref(pointer))
     return pointer

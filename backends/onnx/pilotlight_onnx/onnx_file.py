@@ -1,4 +1,4 @@
-"""Whether an ONNX file is whole, told from a few bytes: it is a protocol buffer."""
+"""Check that an ONNX file, a protocol buffer, is complete, from a few of its bytes."""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -13,9 +13,9 @@ _MOST_FIELDS = 10_000
 
 
 def check_whole(path: Path) -> None:
-    """Raise `ModelFileInvalid` where the fields of the file do not end where it ends.
+    """Raise `ModelFileInvalid` unless the file ends where its last field does.
 
-    Reads the fields' lengths and skips what is in them, so its time does not grow with the graph.
+    It reads the lengths of the fields and skips their content, so a large graph takes no longer.
     """
     try:
         size = path.stat().st_size

@@ -1,4 +1,4 @@
-"""From a folder's small files to the facts of its model; no native library, no weights read."""
+"""Read the facts of a model from the small files of its folder."""
 
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
@@ -15,10 +15,10 @@ CONFIG = "genai_config.json"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _TEMPLATE = "chat_template.jinja"
 _KV_BYTES = 4
-"""Of a number in the cache: models for the CPU keep it in 32 bits, others in 16."""
+"""Bytes of a number in the KV cache of models for the CPU; others have 2 and are overestimated."""
 
-# A model whose decoder takes nothing but these has a plain cache of keys and values, which can be
-# cut back to any length. Recurrent states and convolutions have other inputs.
+# A decoder with these inputs alone has a plain cache of keys and values, which can be rewound to
+# any length. Recurrent states and convolutions have other inputs.
 _PLAIN_INPUTS = frozenset(
     {
         "input_ids", "attention_mask", "position_ids", "past_key_names", "past_value_names",
@@ -56,7 +56,7 @@ class ModelSection(Struct):
 
     @property
     def can_rewind(self) -> bool:
-        """Whether a sequence can be cut back exactly, whatever came after."""
+        """Whether a sequence can be rewound exactly to any length."""
         decoder = self.decoder
         plain = bool(decoder.inputs) and decoder.inputs.keys() <= _PLAIN_INPUTS
         return plain and not decoder.sliding_window
@@ -86,12 +86,12 @@ T = TypeVar("T")
 
 
 def read_config(folder: Path) -> ModelSection:
-    """Return what genai_config.json says. Raises `ModelFileInvalid`."""
+    """Return `model` of genai_config.json. Raises `ModelFileInvalid`."""
     return _read(folder / CONFIG, _Config).model
 
 
 def probe(path: Path) -> ModelFacts | None:
-    """Return the facts of the model in the folder *path*; None for what is no GenAI folder."""
+    """Return the facts of the model in the folder *path*; None if it is not a GenAI folder."""
     if not (path / CONFIG).is_file():
         return None
     check_names(path / CONFIG)
@@ -117,9 +117,9 @@ def probe(path: Path) -> ModelFacts | None:
 
 
 def check_names(config: Path) -> None:
-    """Raise `ModelFileInvalid` where a configuration leads out of its folder, or to native code.
+    """Raise `ModelFileInvalid` if a configuration names files outside its folder, or native code.
 
-    The library opens what any part of it names, and runs `custom_ops_library`.
+    The library opens every file that the configuration names, and runs `custom_ops_library`.
     """
     inside: list[tuple[str, Any]] = [("", _read(config, dict[str, Any]))]
     while inside:
@@ -137,15 +137,15 @@ def _check_name(config: Path, key: str, value: str) -> None:
     if key.endswith("filename") and (path.is_absolute() or ".." in path.parts):
         raise ModelFileInvalid(config, f"{key} names a file outside of the folder: {value[:80]}")
     native = ".so" in path.suffixes or path.suffix in (".dll", ".dylib")
-    # A library's bare name is one of the system's; with a slash it is a file that came along.
+    # A bare name is a library of the system; with a slash it is a file that came with the model.
     if key == "custom_ops_library" or (native and "/" in value):
         raise ModelFileInvalid(config, f"{key} names native code, which is not run: {value[:80]}")
 
 
 def weights(folder: Path, model: ModelSection) -> list[Path]:
-    """Return the files that a load reads: the graph, and what lies beside it under its name.
+    """Return the files that a load reads: the graph, and files whose names start with its name.
 
-    Weights that are not in the graph are in `model.onnx.data` or `model.onnx_data`, by custom.
+    Weights outside the graph are by convention in `model.onnx.data` or `model.onnx_data`.
     """
     graph = folder / model.decoder.filename
     beside = (file for file in folder.iterdir() if file.name.startswith(graph.name))
@@ -153,7 +153,7 @@ def weights(folder: Path, model: ModelSection) -> list[Path]:
 
 
 def _check(folder: Path, model: ModelSection) -> None:
-    """Raise `ModelFileInvalid` where the folder cannot be a whole model that generates."""
+    """Raise `ModelFileInvalid` if the folder is not a complete model that generates."""
     config = folder / CONFIG
     if model.context_length <= 0 or model.vocab_size <= 0:
         raise ModelFileInvalid(config, "model.context_length and model.vocab_size must be above 0")
@@ -170,7 +170,7 @@ def _check(folder: Path, model: ModelSection) -> None:
     for name in (model.decoder.filename, vocabulary.FILE_NAME):
         try:
             found = (folder / name).is_file()
-        except OSError as error:  # no file can have such a name
+        except OSError as error:  # the name is too long
             raise ModelFileInvalid(config, f"{name[:40]}: {error.strerror}") from error
         if not found:
             raise ModelFileInvalid(folder / name, "the file is missing")

@@ -1,7 +1,8 @@
-"""The engine's threads: each serves one slot, and tells its request what happens to it.
+"""The engine's threads: each serves one slot.
 
-A thread a slot, because a generator has one sequence and its calls block. The calls let go of the
-GIL, and ONNX Runtime's threads share the cores among them.
+A generator has one sequence and its calls block, so each slot has a thread. The calls release the
+GIL, and all sessions share ONNX Runtime's compute threads. The slots take requests from one queue
+under one lock, which is why this is not the llama.cpp backend's single engine thread with an inbox.
 """
 
 import logging
@@ -33,19 +34,19 @@ logger = logging.getLogger("pilotlight.onnx")
 
 
 class RunnerGenerator(Protocol):
-    """What the runner needs of a sequence; a fake one drives it in tests."""
+    """What the runner needs of a generator; tests have a fake one."""
 
     def append(self, tokens: Sequence[int]) -> None:
-        """Evaluate tokens."""
+        """Evaluate *tokens*."""
 
     def logits(self) -> Logits:
-        """Return the scores of what follows."""
+        """Return the logits after the last token."""
 
     def rewind(self, length: int) -> None:
         """Keep the first *length* tokens."""
 
     def terminate(self) -> None:
-        """Make `append` raise, from another thread."""
+        """Make an `append` under way raise; any thread."""
 
     def resume(self, length: int) -> None:
         """Undo `terminate`, and keep the first *length* tokens."""
@@ -55,23 +56,23 @@ class RunnerGenerator(Protocol):
 
 
 class RunnerModel(Protocol):
-    """What the runner needs of a model."""
+    """What the runner needs of a model; tests have a fake one."""
 
     def open(self, max_length: int) -> RunnerGenerator:
-        """Make a generator for *max_length* tokens."""
+        """Make a generator with a KV cache of *max_length* tokens."""
 
     def piece(self, token: int) -> bytes:
         """Return a token's bytes."""
 
     def is_end(self, token: int) -> bool:
-        """Tell whether a token ends a generation."""
+        """Return whether a token ends a generation."""
 
     def close(self) -> None:
         """Free the model, once its generators are closed."""
 
 
 class Job:
-    """A request, what it wants to hear, and how far it is."""
+    """A request with its listener, sampler and progress; also the ticket that its caller holds."""
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class Job:
         ends: Sequence[int] = (),
         context_length: int = 0,
     ) -> None:
-        """Note what *request* wants; *ends* are the tokens that end a generation."""
+        """*limit* is the tokens to sample; *ends* are the end-of-generation tokens."""
         self._runner = runner
         self.emit = emit
         self.prompt = request.prompt
@@ -97,7 +98,7 @@ class Job:
         self.completion_tokens = 0
         self.cancelled = False
         self.prefilling: RunnerGenerator | None = None
-        """The generator that reads its prompt: a cancel terminates it."""
+        """The generator during prefill, which a cancel terminates; None before and after it."""
         self.ended = False
         self.timer: RequestTimer
 
@@ -115,11 +116,11 @@ class Job:
 
 
 class _Stopped(Exception):
-    """The request was cancelled, or the engine closes."""
+    """The request is cancelled, or the engine closes."""
 
 
 class Runner:
-    """Serves slots until it is stopped."""
+    """Serves the slots until `stop`."""
 
     def __init__(
         self,
@@ -134,15 +135,15 @@ class Runner:
         self._chunk = chunk
         self._clock = clock
         self._generators: dict[int, RunnerGenerator] = {}
-        """By slot; each is its own thread's."""
+        """By slot; only the slot's thread uses it, but for `terminate`."""
         self._changed = threading.Condition()
-        """Guards the slots and each job's state; never held while a generator works."""
+        """Guards the slots and the jobs' state; never held while a generator computes."""
         self._closing = False
         self._serving = len(slots.all)
         self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
         self._under_way: dict[int, Step] = {}
-        """By slot, from a step's beginning to the next one's, or the answer's end: sampling is part
-        of it."""
+        """By slot, from the start of a step to that of the next one or the end of the request, so
+        that sampling counts as part of the step."""
         self._turns = 0
 
     # From any thread.
@@ -157,7 +158,7 @@ class Runner:
             self._changed.notify_all()
 
     def cancel(self, job: Job) -> None:
-        """End *job* at the next step, and in the middle of one where it reads its prompt."""
+        """End *job* at the next step, or within the step if it is a prefill."""
         with self._changed:
             job.cancelled = True
             if job.prefilling is not None:
@@ -165,7 +166,7 @@ class Runner:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Make every `serve` end its request and return."""
+        """Make every `serve` fail its request and return."""
         with self._changed:
             self._closing = True
             for slot in self._slots.busy:
@@ -174,7 +175,7 @@ class Runner:
             self._changed.notify_all()
 
     def stats(self, *, kv_capacity: int, dead: bool = False) -> EngineStats:
-        """Return a snapshot; *dead* says whether a thread has ended that calls `serve`."""
+        """Return a snapshot; *dead* is whether a thread that calls `serve` has ended."""
         with self._changed:
             return EngineStats(
                 slots=len(self._slots.all),
@@ -194,20 +195,20 @@ class Runner:
     # On a slot's thread.
 
     def serve(self, slot: Slot[Job]) -> None:
-        """Answer requests in *slot* until `stop`; the last to return frees the model."""
+        """Serve requests in *slot* until `stop`; the last thread to return frees the model."""
         while (job := self._next(slot)) is not None:
             try:
-                self._answer(slot, job)
+                self._generate(slot, job)
             except _Stopped:
                 self._end_stopped(slot, job)
-            except GuideFailed as error:  # the cache is as it should be, and stays for reuse
+            except GuideFailed as error:  # the slot's state is intact, and stays for reuse
                 logger.warning("a request failed: %s", error, exc_info=error.__cause__)
                 self._end(slot, job, Failed(error))
             except Exception as error:
-                # Where a prompt's reading is terminated, the library raises in its own words.
+                # A terminated prefill ends in an error of the library, which is no fault.
                 stopped = job.cancelled or self._closing
                 if not (stopped and job.prefilling):
-                    self._discard(slot)  # nobody knows what a step that failed left in it
+                    self._discard(slot)  # after a fault its state is unknown
                 if stopped:
                     self._end_stopped(slot, job)
                 else:
@@ -224,9 +225,9 @@ class Runner:
             self._model.close()
 
     def _next(self, slot: Slot[Job]) -> Job | None:
-        """Wait for a request that *slot* is to answer; None once the engine closes.
+        """Wait for the next request of *slot*; None once the engine closes.
 
-        Requests start in the order they came: `Started` is told before the next one is admitted.
+        `Started` is emitted under the lock, so requests start in the order of the queue.
         """
         with self._changed:
             while True:
@@ -238,22 +239,22 @@ class Runner:
                     job.timer.admitted = self._clock()
                     self._cached_tokens += job.cached_tokens
                     self._emit(job, Started(len(job.prompt), job.cached_tokens))
-                    self._changed.notify_all()  # the next in the queue may be another slot's
+                    self._changed.notify_all()  # another slot may be the best for the next request
                     return job
                 self._changed.wait()
 
     def _end_queued(self) -> None:
-        """End the requests that need not wait any longer."""
+        """End queued requests that are cancelled, or all of them if the engine closes."""
         for job in [job for job in self._slots.queue if job.cancelled or self._closing]:
             self._slots.queue.remove(job)
             self._end(None, job, self._stopped(job))
 
-    def _answer(self, slot: Slot[Job], job: Job) -> None:
+    def _generate(self, slot: Slot[Job], job: Job) -> None:
         self._begin_step(slot)
-        generator = self._read_prompt(slot, job)
+        generator = self._prefill(slot, job)
         while True:
-            told = job.sampler.sample(generator.logits(), self._model.piece)
-            token = told.id
+            chosen = job.sampler.sample(generator.logits(), self._model.piece)
+            token = chosen.id
             if job.timer.first_token is None:
                 job.timer.first_token = self._clock()
             job.completion_tokens += 1
@@ -261,7 +262,7 @@ class Runner:
             if self._model.is_end(token) or token in job.stop_tokens:
                 self._end(slot, job, self._finish(job, "stop"))
                 return
-            self._emit(job, told)
+            self._emit(job, chosen)
             if job.completion_tokens >= job.limit:
                 self._end(slot, job, self._finish(job, "length"))
                 return
@@ -271,9 +272,9 @@ class Runner:
             slot.held.append(token)
             self._count(steps=1)
 
-    def _read_prompt(self, slot: Slot[Job], job: Job) -> RunnerGenerator:
-        """Evaluate what the slot does not hold of the prompt, in chunks."""
-        self._check(job)  # a listener may have had enough with `Started`
+    def _prefill(self, slot: Slot[Job], job: Job) -> RunnerGenerator:
+        """Evaluate the tokens of the prompt that the slot does not hold, in chunks."""
+        self._check(job)  # its listener may have cancelled it at `Started`
         generator = self._generator(slot, job)
         with self._changed:
             self._check(job)
@@ -291,13 +292,13 @@ class Runner:
         return generator
 
     def _generator(self, slot: Slot[Job], job: Job) -> RunnerGenerator:
-        """Return the slot's generator, cut back to what *job* shares, or a new one."""
+        """Return the slot's generator, rewound to the cached tokens of *job*, or a new one."""
         if job.cached_tokens:
             generator = self._generators[slot.id]
             generator.rewind(job.cached_tokens)
             del slot.held[job.cached_tokens :]
             return generator
-        self._discard(slot)  # first: two caches at once may be more than there is room for
+        self._discard(slot)  # before the new one is made: memory may not hold two caches
         room = self._slots.room_for(job)
         generator = self._generators[slot.id] = self._model.open(room)
         slot.room = room
@@ -310,7 +311,7 @@ class Runner:
             generator.close()
 
     def _check(self, job: Job) -> None:
-        """Raise `_Stopped` where *job* is to end; between two steps there is time for others."""
+        """Raise `_Stopped` if *job* is cancelled or the engine closes; end queued jobs that are."""
         if self._slots.queue:
             with self._changed:
                 self._end_queued()
@@ -322,8 +323,8 @@ class Runner:
         self._end(slot, job, self._stopped(job))
 
     def _resume(self, slot: Slot[Job], job: Job) -> None:
-        """Leave in *slot* what it held before the step that was terminated, if any was."""
-        with self._changed:  # from here on nobody terminates it any more
+        """Leave in *slot* what it held before the prefill step that was terminated, if any."""
+        with self._changed:  # `cancel` and `stop` do not terminate it from here on
             generator, job.prefilling = job.prefilling, None
         if generator is None:
             return
@@ -350,7 +351,7 @@ class Runner:
             job.prefilling = None
             if slot is not None:
                 self._slots.release(slot)
-                self._changed.notify_all()  # who stepped aside may be another idle slot's now
+                self._changed.notify_all()  # a request that stepped aside may get it
         self._emit(job, last)
 
     def _begin_step(self, slot: Slot[Job], tokens: int = 0) -> None:

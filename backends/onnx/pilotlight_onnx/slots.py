@@ -1,10 +1,9 @@
-"""Who gets which slot. Pure: no clock, no native call, no thread.
+"""Which request gets which slot. Pure: no clock, no native call, no thread.
 
-A slot is one sequence's place: a generator with a cache of its own. It keeps what it holds when
-its request ends, so that the next prompt that begins the same way starts from there:
-`pilotlight_backend.placement` is the rule. A generator cannot be copied: requests that share a
-prompt follow each other in one slot, and another conversation under the same system prompt
-evaluates that in a slot of its own.
+A slot is a generator with a KV cache of its own. It keeps its tokens when its request ends, so that
+the next prompt with the same prefix continues from there; `pilotlight_backend.placement` chooses
+the slot. A generator cannot be copied: requests that share a prompt follow each other in one slot,
+and another conversation with the same system prompt evaluates it again in its own slot.
 """
 
 from collections import deque
@@ -15,32 +14,32 @@ from pilotlight_backend import placement
 from pilotlight_backend.placement import common_prefix
 
 AGAIN = 2
-"""Tokens of a prompt that are evaluated in any case, together: the last one's logits choose the
-first of the answer, and of one row alone ONNX Runtime's kernels round otherwise than of several
-(`python -m benchmarks.rounding --backend onnx`). So a prompt that is read anew and one whose
-beginning was kept have the same answer, also with a seed."""
+"""Tokens at a prompt's end that are always evaluated, in one step. The last one's logits give the
+first token of the completion, and ONNX Runtime's kernels round one row differently from several
+(`python -m benchmarks.rounding --backend onnx`). So a prompt with a cached prefix gives the same
+completion as one without, also with a seed."""
 
 _BLOCK = 256
-"""Tokens that a cache is rounded up to: room for the next turn of the same conversation."""
+"""A cache is rounded up to a multiple of this: the next turn of a conversation may fit into it."""
 
 
 class Sized(Protocol):
-    """What is to be known of a request."""
+    """What the slots need to know of a request."""
 
     prompt: tuple[int, ...]
     limit: int
     """Tokens that may be sampled."""
     cached_tokens: int
-    """Tokens of the prompt that its slot holds already."""
+    """Tokens of the prompt that its slot holds."""
     shares_prompt: bool
-    """Whether it would rather wait for a slot that has its prompt than evaluate it."""
+    """Whether it waits for a busy slot with its prompt instead of evaluating the prompt."""
 
 
 J = TypeVar("J", bound=Sized)
 
 
 class Slot(Generic[J]):
-    """A place for one sequence: what it holds, and for how many tokens it has *room*."""
+    """A generator's tokens, and the tokens that its cache has *room* for."""
 
     __slots__ = ("held", "id", "job", "last_used", "prompted", "room")
 
@@ -48,28 +47,28 @@ class Slot(Generic[J]):
         self.id = slot_id
         self.held: list[int] = []
         self.prompted = 0
-        """Tokens of its last request's prompt; what it holds beyond them is the answer."""
+        """Prompt tokens of its last request; what follows them in `held` is the completion."""
         self.room = 0
         self.job: J | None = None
         self.last_used = 0
 
     def forget(self) -> None:
-        """Record that the slot holds nothing any more."""
+        """Record that the slot is empty."""
         self.held = []
         self.room = 0
 
 
 class Slots(Generic[J]):
-    """Gives slots to requests in the order they came.
+    """Gives slots to requests in the order of the queue.
 
-    But a request whose prompt is in a busy slot, and which may wait for that, steps aside: the next
-    in the queue gets the idle slot. It keeps its place, so it is before all of those when its slot
-    is idle. Another slot with its prompt serves it as well, and where none has it any more it reads
-    the prompt. So does one whose answer may be longer than the busy slot has room for.
+    The exception: a request that shares a prompt steps aside while a busy slot holds the prompt and
+    has room for the request. The next in the queue gets the idle slot. The request stays ahead of
+    them in the queue, and takes any slot with its prompt that becomes idle. If no slot holds the
+    prompt any more, it evaluates the prompt itself.
     """
 
     def __init__(self, count: int, *, context_length: int, reuse: bool) -> None:
-        """*reuse* says whether what a slot holds can be cut back exactly."""
+        """*reuse*: a generator can be rewound exactly."""
         self.all: tuple[Slot[J], ...] = tuple(Slot(slot_id) for slot_id in range(count))
         self.queue: deque[J] = deque()
         self._context_length = context_length
@@ -78,16 +77,16 @@ class Slots(Generic[J]):
 
     @property
     def busy(self) -> list[Slot[J]]:
-        """The slots that have a request."""
+        """The slots with a request."""
         return [slot for slot in self.all if slot.job is not None]
 
     def first_choice(self) -> Slot[J] | None:
-        """Return the idle slot that the next request is to have, if there are both."""
+        """Return the best idle slot for the next request; None without either."""
         job = self._next()
         return None if job is None else self._best_idle(job)
 
     def _next(self) -> J | None:
-        """Return the first in the queue that does not step aside, where a slot is idle."""
+        """Return the first queued request that does not step aside, if a slot is idle."""
         if all(slot.job is not None for slot in self.all):
             return None
         return next((job for job in self.queue if not self._steps_aside(job)), None)
@@ -97,7 +96,7 @@ class Slots(Generic[J]):
         return self.all[placement.choose(idle, self._uses)]
 
     def _offer(self, slot: Slot[J], job: J) -> placement.Slot:
-        held = len(slot.held) if self._reuse else 0  # worth nothing where nothing is reused
+        held = len(slot.held) if self._reuse else 0  # tokens that cannot be reused are no loss
         common = common_prefix(slot.held, job.prompt) if held else 0
         usable = self._reusable(slot, job)
         return placement.Slot(
@@ -109,7 +108,7 @@ class Slots(Generic[J]):
         )
 
     def _steps_aside(self, job: J) -> bool:
-        """Tell whether *job* is to wait for a busy slot with its prompt, and none that is idle."""
+        """Return whether *job* waits for a busy slot with its prompt: no idle slot holds it."""
         whole = len(job.prompt) - AGAIN
         if not (self._reuse and job.shares_prompt and whole > 0):
             return False
@@ -122,17 +121,17 @@ class Slots(Generic[J]):
         return awaited and self._reusable(self._best_idle(job), job) < whole
 
     def _room(self, slot: Slot[J], job: J) -> int:
-        """Return the room of *slot*, also where its cache for *job* is not yet made."""
+        """Return the room of *slot*, also if the cache for *job* is not made yet."""
         return slot.room if job.cached_tokens else self.room_for(job)
 
     def _reusable(self, slot: Slot[J], job: J) -> int:
-        """Return how many tokens of the prompt need not be evaluated again."""
+        """Return how many tokens of the prompt *slot* can keep."""
         if not self._reuse or len(job.prompt) + job.limit > slot.room:
             return 0
         return max(min(common_prefix(slot.held, job.prompt), len(job.prompt) - AGAIN), 0)
 
     def admit(self, slot: Slot[J]) -> J:
-        """Give *slot*, an idle one, to the next request."""
+        """Give the idle *slot* to the next request, and return the request."""
         job = self._next()
         if job is None:
             raise AssertionError("no request is queued")
@@ -142,7 +141,7 @@ class Slots(Generic[J]):
         return job
 
     def room_for(self, job: J) -> int:
-        """Return the tokens that a new cache for *job* is to hold."""
+        """Return the size in tokens of a new cache for *job*."""
         need = len(job.prompt) + job.limit
         return min(-(-need // _BLOCK) * _BLOCK, self._context_length)
 
@@ -156,9 +155,9 @@ class Slots(Generic[J]):
 
 
 def chunks(start: int, end: int, most: int) -> Iterator[tuple[int, int]]:
-    """Cut tokens *start* to *end* of a prompt into steps of *most* at the most, none of one alone.
+    """Yield the start and end of chunks of at most *most* tokens, none of them of a single token.
 
-    Where there is but one token, or a step may have no more than two, there is.
+    A single token is unavoidable if there is only one, or if *most* is below 3.
     """
     while start < end:
         size = min(most, end - start)

@@ -1,6 +1,6 @@
-"""What each token stands for, read from `tokenizer.json`: bytes, which the runtime's decoder lacks.
+"""The bytes of each token, read from `tokenizer.json`.
 
-It decodes to text, and a token that ends in the middle of a character has none.
+The library's own decoder returns text, and a token that ends within a character has none.
 """
 
 import re
@@ -38,7 +38,7 @@ class _TokenizerFile(Struct):
 
 
 class OnnxVocabulary:
-    """A model's tokens; an id that the tokenizer does not use stands for nothing."""
+    """A model's tokens; ids that the tokenizer does not use have no bytes."""
 
     def __init__(self, folder: Path) -> None:
         """Read the folder's `tokenizer.json`. Raises `ModelFileInvalid`."""
@@ -59,12 +59,12 @@ class OnnxVocabulary:
         )
         null = _letters()[0] if self._byte_level else "<0x00>"
         self.null: int | None = spelled.get(null)
-        """The token of a null character."""
+        """The token of the null character, if there is one."""
         self._pieces: dict[int, bytes] = {}
 
     @property
     def special(self) -> list[str]:
-        """The names of the tokens that are no text."""
+        """The names of the special tokens."""
         return self._special
 
     def piece(self, token: int) -> bytes:
@@ -86,7 +86,7 @@ class OnnxVocabulary:
 
 
 def _mentions(part: Any, kind: str) -> bool:
-    """Tell whether *part*, or a part of its sequence, is of *kind*."""
+    """Return whether *part* of the tokenizer, or a part of its sequence, is of type *kind*."""
     parts = [part]
     while parts:
         one = parts.pop()
@@ -101,9 +101,10 @@ def _mentions(part: Any, kind: str) -> bool:
 
 @cache
 def _letters() -> list[str]:
-    """Return the letter that stands for each byte in a byte-level vocabulary.
+    """Return the letter that a byte-level vocabulary has for each byte.
 
-    GPT-2's: printable bytes stand for themselves, the others for letters from U+0100 on.
+    As in GPT-2 (`bytes_to_unicode`): printable bytes are themselves, the others are letters from
+    U+0100 on.
     """
     printable = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(0x100, 0x200))
