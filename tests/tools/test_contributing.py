@@ -24,6 +24,7 @@ RECIPES = {
 NAMES = {
     "schema/base.py": ["class Request"],
     "server/app.py": ["def create_app_of"],
+    "api/serving.py": ["class GenerationPlan"],
     "generation/params.py": ["class GenerationParams"],
     "backends/contract/pilotlight_backend/types.py": ["class SamplingParams", "class LoadOptions"],
     "backends/contract/pilotlight_backend/validation.py": ["_STAGE ="],
