@@ -151,16 +151,27 @@ class LlamaContext:
             lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
         return bool(kept) or length == 0
 
-    def save(self, slot: int) -> memoryview:
-        """Return the state of *slot*, for `put`.
+    def save(self, slot: int, *, partial: bool = False) -> memoryview:
+        """Return the state of *slot*, for `put`, or its *partial* state, for `rewind`.
 
-        It is the keys and values as they are in the cache: 112 KB for each token of Qwen3-0.6B.
+        The state is the keys and values as they are in the cache: 112 KB for each token of
+        Qwen3-0.6B. Partial is what cannot be cut back: a recurrent state, or a sliding window.
         """
-        size = self._lib.llama_state_seq_get_size(self._pointer, slot)
+        size = self.state_size(slot, partial=partial)
         state = (ctypes.c_uint8 * size)()
-        if self._lib.llama_state_seq_get_data(self._pointer, state, size, slot) != size:
+        written = self._lib.llama_state_seq_get_data_ext(
+            self._pointer, state, size, slot, self._flags(partial=partial)
+        )
+        if written != size:
             raise InferenceFailed("llama.cpp did not return the state of a slot")
         return memoryview(state)
+
+    def state_size(self, slot: int, *, partial: bool = False) -> int:
+        """Return the bytes that `save` returns."""
+        size: int = self._lib.llama_state_seq_get_size_ext(
+            self._pointer, slot, self._flags(partial=partial)
+        )
+        return size
 
     def put(self, slot: int, state: memoryview) -> int:
         """Replace what *slot* holds by *state*; return its tokens then, 0 if it was rejected.
@@ -168,25 +179,61 @@ class LlamaContext:
         llama.cpp copies *state*, which may be mapped from a file. It checks the types and sizes of
         the rows and not their content: a flipped byte is accepted.
         """
-        lib = self._lib
         # The slot is emptied first, so that the state takes the cells that a prefill would take:
         # attention then adds them up in the same order.
-        lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
-        source = (ctypes.c_uint8 * len(state)).from_buffer(state)
-        if lib.llama_state_seq_set_data(self._pointer, source, len(state), slot) != len(state):
-            lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        self._lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        if not self._put(slot, state, partial=False):
+            self._lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
             return 0
         return self.held(slot)
 
-    def copy(self, source: int, target: int, length: int) -> bool:
+    def rewind(self, slot: int, length: int, state: memoryview) -> bool:
+        """Cut *slot* back to the *length* tokens that it had when the partial *state* was saved.
+
+        The rest of what it holds, keys and values, may be longer. False: it is empty now.
+        """
+        if self._put(slot, state, partial=True):
+            self._lib.llama_memory_seq_rm(self._memory, slot, length, -1)
+            if self.held(slot) == length:
+                return True
+        self._lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        return False
+
+    def _put(self, slot: int, state: memoryview, *, partial: bool) -> bool:
+        kind = ctypes.c_uint8 * len(state)
+        # ctypes takes the address of nothing that is read-only, such as what a bucket returned.
+        source = kind.from_buffer_copy(state) if state.readonly else kind.from_buffer(state)
+        read = self._lib.llama_state_seq_set_data_ext(
+            self._pointer, source, len(state), slot, self._flags(partial=partial)
+        )
+        return bool(read == len(state))
+
+    def _flags(self, *, partial: bool) -> int:
+        flags: int = self._lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY if partial else 0
+        return flags
+
+    def can_cut(self, slot: int, length: int) -> bool:
+        """Return whether `truncate` would keep the first *length* tokens of *slot*."""
+        if not self._model.cuttable_cache:
+            return False
+        seen_from = max(0, length - self._model.sliding_window) if self._model.sliding_window else 0
+        first: int = self._lib.llama_memory_seq_pos_min(self._memory, slot)
+        return 0 < length <= self.held(slot) and 0 <= first <= seen_from
+
+    def copy(self, source: int, target: int, length: int, state: memoryview | None = None) -> bool:
         """Copy the first *length* tokens of *source* to *target*; False: *target* is empty now.
 
+        *state* is the partial state at *length*, if *source* holds more and cannot be cut back.
+
         llama.cpp copies the whole stream, at the start of the next decode (`seq_cp` and `update` in
-        llama-kv-cache.cpp). Until then both slots may be truncated, but not saved or put into. The
-        copy has the same cells in the same order, also those of a sliding window, so that later
-        tokens are computed alike.
+        llama-kv-cache.cpp). Until then both slots may be truncated, but not saved or put into; a
+        partial recurrent state may be put, for that memory is copied at once. The copy has the same
+        cells in the same order, also those of a sliding window, so that later tokens are computed
+        alike.
         """
         self._lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        if state is not None:
+            return self.rewind(target, length, state)
         return self.truncate(target, length) and self.held(target) == length
 
     def held(self, slot: int) -> int:

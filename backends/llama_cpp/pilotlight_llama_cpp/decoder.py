@@ -24,8 +24,23 @@ class SlotDecoder(Protocol):
     def recover(self, slot: int, length: int) -> bool:
         """Keep what a slot held before an aborted decode; False if it had to be cleared."""
 
-    def copy(self, source: int, target: int, length: int) -> bool:
-        """Copy a slot's first tokens into another one at the next decode; False: that is empty."""
+    def copy(self, source: int, target: int, length: int, state: memoryview | None = None) -> bool:
+        """Copy a slot's first tokens into another one at the next decode; False: that is empty.
+
+        *state* is the partial state at *length*, if the source cannot be cut back to it.
+        """
+
+    def save(self, slot: int, *, partial: bool = False) -> memoryview:
+        """Return the state of a slot, or only the part of it that cannot be cut back."""
+
+    def state_size(self, slot: int) -> int:
+        """Return the bytes of a slot's whole state."""
+
+    def can_cut(self, slot: int, length: int) -> bool:
+        """Return whether `truncate` would keep *length* tokens of a slot."""
+
+    def rewind(self, slot: int, length: int, state: memoryview) -> bool:
+        """Cut a slot back to where its partial *state* was saved; False: it is empty now."""
 
     def sample(self, sampler: Any, row: int) -> int:
         """Sample the token that follows a row of the batch."""
@@ -61,9 +76,6 @@ class FixedContext(SlotDecoder, Protocol):
     def warm(self) -> None:
         """Evaluate one token."""
 
-    def save(self, slot: int) -> memoryview:
-        """Return the state of a slot."""
-
     def put(self, slot: int, state: memoryview) -> int:
         """Put a state into a slot; return how many tokens the slot holds then."""
 
@@ -80,6 +92,12 @@ class GenerationDecoder(SlotDecoder, Protocol):
 
     def expect(self, length: int) -> None:
         """Prepare for a sequence of at least *length* tokens."""
+
+    def is_settled(self, slot: int) -> bool:
+        """Return whether a slot can be saved and put into: it is in no pending copy."""
+
+    def put(self, slot: int, state: memoryview, length: int) -> bool:
+        """Replace what a slot holds by the state of *length* tokens; False: it is empty now."""
 
     def restore(self, slot: int) -> bool:
         """Replace what a slot holds by the baked prompt; False: it is empty now."""

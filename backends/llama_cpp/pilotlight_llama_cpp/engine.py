@@ -1,8 +1,11 @@
 """The engine of a model that generates."""
 
+import hashlib
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
 from msgspec.structs import replace
 
 from pilotlight_backend import (
@@ -17,12 +20,15 @@ from pilotlight_backend import (
     Vocabulary,
 )
 from pilotlight_backend.baking import write_baked
+from pilotlight_backend.prompt_cache import open_cache
 from pilotlight_backend.validation import check_request
 from pilotlight_backend.verbatim import Span, parts
 from pilotlight_llama_cpp.baking import StateOfPrompt, origin, whole_tiles
+from pilotlight_llama_cpp.branches import branches
 from pilotlight_llama_cpp.generation_thread import GenerationJob, GenerationThread
 from pilotlight_llama_cpp.growing_context import GrowingContext
 from pilotlight_llama_cpp.model import LlamaModel
+from pilotlight_llama_cpp.prompt_states import PromptStates
 
 
 class LlamaCppEngine:
@@ -41,18 +47,35 @@ class LlamaCppEngine:
         self._model = model
         self._context = context
         self._options = options
+        self._control = frozenset(model.control)
         self._kv_capacity = options.parallel * facts.context_length
         self._thread = GenerationThread(
             context,
             slots=options.parallel,
             chunk=options.chunk,
             baked=baked,
-            # A recurrent state cannot go back to the last token that two prompts share, so with
-            # such models each sequence prefills its whole prompt.
-            copies=model.cuttable_cache,
+            copies=True,
             cuts=model.cuttable_cache,
         )
+        self._cache = open_cache(
+            options.prompt_cache,
+            self._identity(),
+            on_written=self._thread.written,
+        )
+        if self._cache is not None:
+            # Of a cache that is not plain a state is of use at its end, and at its checkpoints.
+            plain = model.plain_cache
+            self._thread.keep(
+                PromptStates(self._cache, context, least=lambda length: 1 if plain else length)
+            )
         self._thread.start(facts.path.name)
+
+    def _identity(self) -> str:
+        """Return what a state depends on, as far as other processes may find it."""
+        if self._options.prompt_cache.storage is None:
+            return ""
+        made_of = origin(self._model, self._facts, self._options, template="")
+        return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()[:16]
 
     @property
     def facts(self) -> ModelFacts:
@@ -87,7 +110,12 @@ class LlamaCppEngine:
             request = _without(self._model.ends, request)
         room = self._facts.context_length - len(request.prompt)
         limit = min(request.max_tokens, room)
-        return GenerationJob(self._thread, request, emit, limit, self._model.ends)
+        places: tuple[int, ...] = ()
+        if not self._model.cuttable_cache:
+            places = branches(request.prompt, self._control, shares_prompt=request.shares_prompt)
+        return GenerationJob(
+            self._thread, request, emit, limit, ends=self._model.ends, branches=places
+        )
 
     def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:
         """Prefill *prompt* as a request does, and write the state of its slot to a file.
@@ -111,11 +139,27 @@ class LlamaCppEngine:
 
     def stats(self) -> EngineStats:
         """Return a snapshot."""
-        return self._thread.stats(kv_capacity=self._kv_capacity)
+        stats = self._thread.stats(kv_capacity=self._kv_capacity)
+        return stats if self._cache is None else replace(stats, prompt_cache=self._cache.stats())
+
+    def save_prompts(self, seconds: float) -> None:
+        """Write what idle slots hold to storage, for so many *seconds* at the most."""
+        if self._cache is not None and self._cache.stores:
+            deadline = time.monotonic() + seconds
+            self._thread.flush(seconds)
+            self._cache.wait(max(0.0, deadline - time.monotonic()))
+
+    def clear_prompts(self, scope: str | None = None) -> None:
+        """Forget every prompt, or those of *scope*: in slots, in memory and in storage."""
+        self._thread.forget(scope)
+        if self._cache is not None:
+            self._cache.clear(scope)
 
     def close(self) -> None:
         """Fail every request and free all memory; waits, except on the engine's own thread."""
         self._thread.close()
+        if self._cache is not None:
+            self._cache.close()
 
 
 def _without(tokens: Iterable[int], request: GenerateRequest) -> GenerateRequest:

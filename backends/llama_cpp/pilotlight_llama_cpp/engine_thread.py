@@ -172,10 +172,16 @@ class EngineThread(ABC, Generic[J, E]):
 
     def _await_work(self) -> bool:
         """Sleep until there is work; return False once the engine closes."""
-        with self._wake:
-            while not (self._closing or self._arrived or self._cancelled or self._has_work()):
-                self._wake.wait()
-            return not self._closing
+        while True:
+            with self._wake:
+                while not (self._closing or self._arrived or self._cancelled or self._has_work()):
+                    timeout = self._idle_timeout()
+                    if timeout is not None and timeout <= 0:
+                        break
+                    self._wake.wait(timeout)
+                else:
+                    return not self._closing
+            self._use_idle_time()
 
     def _take_arrivals(self) -> None:
         if not (self._arrived or self._cancelled):
@@ -235,6 +241,13 @@ class EngineThread(ABC, Generic[J, E]):
         """Return whether a decode for *jobs*, all of them cancelled, is worth aborting."""
         del jobs
         return True
+
+    def _idle_timeout(self) -> float | None:
+        """Return after how many idle seconds `_use_idle_time` is called; None for never."""
+        return None
+
+    def _use_idle_time(self) -> None:
+        """Do something short that no request waits for."""
 
     @abstractmethod
     def _has_work(self) -> bool:

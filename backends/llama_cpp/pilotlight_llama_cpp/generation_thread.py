@@ -1,6 +1,7 @@
 """The thread of an engine that generates: it executes the scheduler's batches."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
@@ -18,13 +19,21 @@ from pilotlight_backend import (
     Token,
     Usage,
 )
+from pilotlight_backend.prompt_cache import Checkpoint
 from pilotlight_backend.timing import RequestTimer
 from pilotlight_llama_cpp.batch import Decoded, Tokens
+from pilotlight_llama_cpp.branches import thinned
 from pilotlight_llama_cpp.decoder import GenerationDecoder
 from pilotlight_llama_cpp.engine_thread import EngineJob, EngineThread
-from pilotlight_llama_cpp.scheduler import PlannedRun, Scheduler, Sequence, Slot
+from pilotlight_llama_cpp.prompt_states import PromptStates
+from pilotlight_llama_cpp.scheduler import PlannedRun, Scheduler
+from pilotlight_llama_cpp.slots import Sequence, Slot
 
 logger = logging.getLogger("pilotlight.llama_cpp")
+
+
+_MEASURED = 16
+"""Prompt tokens of a step from which on it says how long one takes."""
 
 
 class GenerationJob(Sequence, EngineJob):
@@ -51,10 +60,21 @@ class GenerationJob(Sequence, EngineJob):
         request: GenerateRequest,
         emit: Callable[[EngineEvent], None],
         limit: int,
+        *,
         ends: Tokens = (),
+        branches: tuple[int, ...] = (),
     ) -> None:
-        """*limit* is the tokens to sample; *ends* are the model's end-of-generation tokens."""
-        super().__init__(request.prompt, limit, shares_prompt=request.shares_prompt)
+        """*limit* is the tokens to sample; *ends* are the model's end-of-generation tokens.
+
+        *branches* are the prompt lengths at which a checkpoint is taken.
+        """
+        super().__init__(
+            request.prompt,
+            limit,
+            shares_prompt=request.shares_prompt,
+            scope=request.scope,
+            branches=branches,
+        )
         self.thread = thread
         self.emit = emit
         self.sampling = request.sampling
@@ -108,9 +128,41 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         self._scheduler: Scheduler[GenerationJob] = Scheduler(
             slots=slots, chunk=chunk, baked=baked, copies=copies, cuts=cuts
         )
+        self._states: PromptStates | None = None
+        self._flushed: threading.Event | None = None
+        """Set when idle slots are stored, once that was asked for."""
+        self._to_clear: list[str | None] = []
+        """Scopes whose prompts are to be forgotten, None for all."""
+        self._seconds_per_token = 0.0
+        """What a prompt's token took to evaluate, lately."""
         self._preparing: dict[GenerationJob, Future[Any]] = {}
         """Jobs whose samplers are being made, in the order they came."""
         self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
+
+    def keep(self, states: PromptStates) -> None:
+        """Keep what slots hold with *states*; before `start`."""
+        self._states = states
+
+    # ── prompts, from any thread ───────────────────────────────────────────────────────────────
+
+    def written(self) -> None:
+        """Hear that the prompt cache has written a state."""
+        if self._states is not None:
+            self._states.written()
+            self.wake()
+
+    def flush(self, seconds: float) -> None:
+        """Save what idle slots hold for the storage; wait for that, *seconds* at the most."""
+        if self._states is None or self.dead:
+            return
+        self._flushed = flushed = threading.Event()
+        self.written()
+        flushed.wait(seconds)
+
+    def forget(self, scope: str | None) -> None:
+        """Forget prompts of *scope*, or all: in slots at the next step, and in the cache."""
+        self._to_clear.append(scope)
+        self.wake()
 
     def stats(self, *, kv_capacity: int) -> EngineStats:
         """Return a snapshot; any thread. The numbers may be of slightly different moments."""
@@ -135,7 +187,27 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
     # ── the queue and the slots ────────────────────────────────────────────────────────────────
 
     def _has_work(self) -> bool:
-        return self._scheduler.has_work or any(made.done() for made in self._preparing.values())
+        return (
+            self._scheduler.has_work
+            or bool(self._to_clear)
+            or any(made.done() for made in self._preparing.values())
+        )
+
+    def _idle_timeout(self) -> float | None:
+        if self._states is None:
+            return None
+        if self._states.is_writing:  # `written` wakes the thread
+            return None
+        return 0.0 if self._flushed is not None else self._states.idle_timeout
+
+    def _use_idle_time(self) -> None:
+        if self._states is None:
+            return
+        idle = [slot for slot in self._scheduler.slots if slot.sequence is None]
+        if not self._states.write_behind(idle) and self._flushed is not None:
+            # Nothing is being written, or this would not be called.
+            self._flushed.set()
+            self._flushed = None
 
     def _enqueue(self, job: GenerationJob) -> None:
         """Queue *job* once its sampler is made; jobs whose sampler takes no time pass it."""
@@ -165,7 +237,12 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
     def _release(self, job: GenerationJob) -> None:
         made = self._preparing.pop(job, None)
         if made is None:
+            slot = job.slot
             self._scheduler.release(job)
+            if slot is not None and slot.is_cleared:
+                slot.is_cleared = False
+                self._decoder.truncate(slot.id, 0)
+                self._scheduler.forget(slot)
         elif not made.cancel():
             made.add_done_callback(_close_made)
         if job.sampler is not None:
@@ -187,8 +264,13 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
 
     def _advance(self) -> None:
         """Admit, decode one batch, and emit the sampled tokens."""
+        if self._to_clear:
+            self._clear()
         if self._preparing:
             self._enqueue_prepared()
+        if self._states is not None:
+            self._states.busy()
+            self._look_up(self._states)
         for job in self._scheduler.admit():
             self._start(job)
         runs = self._scheduler.plan()
@@ -197,12 +279,34 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             self._report_step(sum(len(run.tokens) for run in runs))
             self._evaluate(runs)
 
+    def _look_up(self, states: PromptStates) -> None:
+        """Ask the prompt cache for the prompts that are next."""
+        for job in self._scheduler.reserve():
+            if not job.looked:
+                job.looked = True
+                states.find(job)
+                states.fetch(job, self._scheduler.held(job), self._seconds_per_token, self.wake)
+
+    def _clear(self) -> None:
+        scopes, self._to_clear = self._to_clear, []
+        for slot in self._scheduler.slots:
+            if None in scopes or slot.scope in scopes:
+                if slot.sequence is None:
+                    self._decoder.truncate(slot.id, 0)
+                    self._scheduler.forget(slot)
+                else:
+                    slot.is_cleared = True
+
     def _start(self, job: GenerationJob) -> None:
         job.timer.admitted = self._clock()
         self._decoder.expect(len(job.prompt))
         slot = job.slot
-        if slot is not None and not self._prepare(slot, job):
-            self._scheduler.forget(slot)
+        if slot is not None:
+            if self._states is not None and job.displaced is not None:
+                self._states.save(slot, job.displaced)
+            if not self._prepare(slot, job):
+                self._scheduler.forget(slot)
+        job.stored = job.displaced = None  # their states are memory
         if job.sampler is None:
             job.sampler = self._decoder.sampler(job.sampling, job.prompt)
         self._cached_tokens += job.cached_tokens
@@ -214,11 +318,17 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         A restore or a copy takes less time than a chunk of prefill, so it delays running streams
         by less than any request without a cached prefix does.
         """
-        if job.copied_from is not None:
-            return self._decoder.copy(job.copied_from, slot.id, job.cached_tokens)
-        if job.from_baked:
+        offer = job.offer
+        state = None if offer.checkpoint is None else memoryview(offer.checkpoint.state)
+        if offer.copied_from is not None:
+            return self._decoder.copy(offer.copied_from, slot.id, offer.tokens, state)
+        if offer.source == "baked":
             return self._decoder.restore(slot.id)
-        return self._decoder.truncate(slot.id, job.cached_tokens)
+        if offer.source == "cache" and self._states is not None:
+            return self._states.restore(slot, job)
+        if state is not None:
+            return self._decoder.rewind(slot.id, offer.tokens, state)
+        return self._decoder.truncate(slot.id, offer.tokens)
 
     def _evaluate(self, runs: list[PlannedRun[GenerationJob]]) -> None:
         match self._decode_runs(runs):
@@ -235,7 +345,12 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
                     )
 
     def _decode_runs(self, runs: list[PlannedRun[GenerationJob]]) -> Decoded:
-        return self._decode(tuple(run.sequence for run in runs), runs)
+        tokens = sum(len(run.tokens) for run in runs if run.sequence.pending is None)
+        began = self._clock()
+        outcome = self._decode(tuple(run.sequence for run in runs), runs)
+        if tokens >= _MEASURED and outcome is Decoded.DONE:
+            self._seconds_per_token = (self._clock() - began) / tokens
+        return outcome
 
     def _may_abort(self, jobs: Collection[GenerationJob]) -> bool:
         """Return whether the step prefills.
@@ -274,8 +389,17 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             self._scheduler.evaluated(run)
             if job.pending is None:
                 self._prompt_tokens += len(run.tokens)
+                self._take_checkpoint(job)
             if run.sampled:
                 self._sampled(job, row)
+
+    def _take_checkpoint(self, job: GenerationJob) -> None:
+        """Save the part of a state that cannot be cut back, where later prompts may part."""
+        slot = job.slot
+        if slot is None or len(slot.held) not in job.branches:
+            return
+        state = self._decoder.save(slot.id, partial=True)
+        slot.checkpoints = thinned([*slot.checkpoints, Checkpoint(len(slot.held), state)])
 
     def _sampled(self, job: GenerationJob, row: int) -> None:
         try:

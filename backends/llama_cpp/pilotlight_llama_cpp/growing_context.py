@@ -175,19 +175,44 @@ class GrowingContext:
         """Replace what *slot* holds by the baked prompt; False: the slot is empty now."""
         if self._baked is None:
             raise AssertionError("only an adopted prompt is restored")
-        length = len(self._baked.tokens)
-        if any(slot in (copy.source, copy.target) for copy in self._copies):
-            # A failed step can leave a pending copy: it would copy the prompt, or overwrite it.
+        return self.put(slot, self._baked.state, len(self._baked.tokens))
+
+    # ── states ─────────────────────────────────────────────────────────────────────────────────
+
+    def put(self, slot: int, state: memoryview, length: int) -> bool:
+        """Replace what *slot* holds by the *state* of *length* tokens; False: it is empty now."""
+        if not self.is_settled(slot):
+            # A failed step can leave a pending copy: it would copy the state, or overwrite it.
             self._context.truncate(slot, 0)
             return False
         if self._context.length <= length and self._context.length < self._full:
             self._context.truncate(slot, 0)
             if not self._grow():
                 return False
-        if self._context.put(slot, self._baked.state) == length:
+        if self._context.put(slot, state) == length:
             return True
         self._context.truncate(slot, 0)
         return False
+
+    def is_settled(self, slot: int) -> bool:
+        """Return whether *slot* can be saved and put into: it is in no pending copy."""
+        return not any(slot in (copy.source, copy.target) for copy in self._copies)
+
+    def save(self, slot: int, *, partial: bool = False) -> memoryview:
+        """Return the state of *slot*, or only the part of it that cannot be cut back."""
+        return self._context.save(slot, partial=partial)
+
+    def state_size(self, slot: int) -> int:
+        """Return the bytes of the whole state of *slot*."""
+        return self._context.state_size(slot)
+
+    def can_cut(self, slot: int, length: int) -> bool:
+        """Return whether `truncate` would keep the first *length* tokens of *slot*."""
+        return self._context.can_cut(slot, length)
+
+    def rewind(self, slot: int, length: int, state: memoryview) -> bool:
+        """Cut *slot* back to where its partial *state* was saved; False: it is empty now."""
+        return self._context.rewind(slot, length, state)
 
     # ── passed to the context or the model ────────────────────────────────────────────────────────
 
@@ -203,15 +228,11 @@ class GrowingContext:
         """Keep the *length* tokens of *slot* before an aborted decode; False: it is empty now."""
         return self._context.recover(slot, length)
 
-    def copy(self, source: int, target: int, length: int) -> bool:
+    def copy(self, source: int, target: int, length: int, state: memoryview | None = None) -> bool:
         """Copy the first *length* tokens of *source* to *target*; False: that is empty now."""
-        copied = self._context.copy(source, target, length)
+        copied = self._context.copy(source, target, length, state)
         self._copies.append(_Copy(source, target, length))
         return copied
-
-    def save(self, slot: int) -> memoryview:
-        """Return the state of what *slot* holds."""
-        return self._context.save(slot)
 
     def sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Sampler:
         """Make a request's sampler; the caller closes it."""

@@ -1,79 +1,19 @@
-"""Which sequence gets which slot, and what the next batch holds. Pure: no clock, no native call.
+"""What is evaluated in the next step. Pure: no clock, no native call, no thread.
 
-A slot keeps its tokens in the KV cache when its request ends, so that the next prompt with the same
-prefix continues from there; `pilotlight_backend.placement` chooses the slot. A baked prompt counts
-as held by every idle slot, since it can be put into any. So do the tokens of another slot, idle or
-busy, if the model's cache can be copied.
+`slots` says which slot a sequence gets; here is who gets one, and what goes into a batch.
 """
 
 from collections import deque
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
-from pilotlight_backend import placement
-from pilotlight_backend.placement import common_prefix
 from pilotlight_llama_cpp.batch import Tokens
+from pilotlight_llama_cpp.slots import Displaced, Prefixes, Sequence, Slot
 
-_WORTH_COPYING = 64
-"""Prompt tokens that a copy must save. llama.cpp copies the whole slot, whatever it holds: 4,096
-tokens of Qwen3-0.6B took 25 to 60 ms, like one to three tokens of prefill; longer slots more."""
-
-
-class Sequence:
-    """A request as the scheduler sees it: prefilled in chunks, then decoded token by token."""
-
-    __slots__ = (
-        "cached_tokens",
-        "completion_tokens",
-        "copied_from",
-        "from_baked",
-        "limit",
-        "pending",
-        "prompt",
-        "shares_prompt",
-        "slot",
-    )
-
-    def __init__(self, prompt: tuple[int, ...], limit: int, *, shares_prompt: bool = False) -> None:
-        self.prompt = prompt
-        self.shares_prompt = shares_prompt
-        """Whether it waits for another sequence that prefills this prompt, and copies that."""
-        self.limit = limit
-        """Tokens that may be sampled: those of the request, or the rest of the context."""
-        self.slot: Slot | None = None
-        self.cached_tokens = 0
-        self.from_baked = False
-        """Whether the cached tokens come from the baked prompt and not from the slot."""
-        self.copied_from: int | None = None
-        """The slot that the cached tokens are copied from, if any."""
-        self.completion_tokens = 0
-        self.pending: int | None = None
-        """The token that was sampled last, and is decoded next; None during prefill."""
-
-
-class Slot:
-    """A sequence's place in the KV cache."""
-
-    __slots__ = ("held", "id", "last_used", "prompted", "sequence")
-
-    def __init__(self, slot_id: int) -> None:
-        self.id = slot_id
-        self.held: list[int] = []
-        self.prompted = 0
-        """Prompt tokens of its last request; what follows them in `held` is the completion."""
-        self.sequence: Sequence | None = None
-        self.last_used = 0
-
+_WORTH_SAVING = 64
+"""Tokens that are lost with a slot for which its state is saved first."""
 
 S = TypeVar("S", bound=Sequence)
-
-
-class _Offer(NamedTuple):
-    """Cached tokens that a slot can offer for a prompt, and where they come from."""
-
-    tokens: int
-    baked: bool = False
-    copied_from: int | None = None
 
 
 class PlannedRun(NamedTuple, Generic[S]):
@@ -112,11 +52,10 @@ class Scheduler(Generic[S]):
         self.waiting: list[S] = []
         """Sequences with a reserved slot, any one, until their shared prompt is prefilled."""
         self._copies = copies
-        self._cuts = cuts
+        self._prefixes = Prefixes(self.slots, baked=baked, copies=copies, cuts=cuts)
         self._sources: set[int] = set()
         """Slots that are copied at the start of the next step, and must not change before it."""
         self._chunk = chunk
-        self._baked = baked
         self._uses = 0
 
     def enqueue(self, sequence: S) -> None:
@@ -125,8 +64,16 @@ class Scheduler(Generic[S]):
 
     @property
     def has_work(self) -> bool:
-        """Whether a sequence is running, waiting or queued."""
-        return bool(self.active or self.waiting or self.queue)
+        """Whether a step can be taken: someone has a slot, or can get one."""
+        return bool(
+            self.active
+            or (self.queue and self.taken < len(self.slots))
+            or any(not sequence.fetching for sequence in self.waiting)
+        )
+
+    def held(self, sequence: S) -> int:
+        """Return how much of the prompt need not be evaluated, without the prompt cache."""
+        return self._prefixes.held(sequence)
 
     @property
     def taken(self) -> int:
@@ -140,19 +87,24 @@ class Scheduler(Generic[S]):
         sequence that prefills it ends before, the first of them continues it. A slot that is the
         source of a pending copy is not given away before the step that makes the copy.
         """
-        while self.queue and self.taken < len(self.slots):
-            self.waiting.append(self.queue.popleft())
         admitted: list[S] = []
-        for sequence in tuple(self.waiting):
-            if self._is_being_read(sequence):
+        for sequence in tuple(self.reserve()):
+            if sequence.fetching or self._is_being_read(sequence):
                 continue
-            slot, offer = self._choose(sequence)
+            slot, offer, lost = self._prefixes.choose(sequence, self._uses)
             if slot.id in self._sources:
                 break  # later sequences do not overtake it
             self.waiting.remove(sequence)
-            self._give(sequence, slot, offer)
+            sequence.offer = offer
+            self._give(sequence, slot, lost)
             admitted.append(sequence)
         return admitted
+
+    def reserve(self) -> list[S]:
+        """Keep slots for the first in the queue, as far as there are; return those who wait now."""
+        while self.queue and self.taken < len(self.slots):
+            self.waiting.append(self.queue.popleft())
+        return self.waiting
 
     def _is_being_read(self, sequence: S) -> bool:
         """Return whether an active sequence prefills the prompt that *sequence* shares."""
@@ -164,78 +116,27 @@ class Scheduler(Generic[S]):
             for other in self.active
         )
 
-    def _choose(self, sequence: S) -> tuple[Slot, "_Offer"]:
-        """Return the best idle slot for *sequence*, and what is cached of its prompt."""
-        prompt = sequence.prompt
-        common = [common_prefix(slot.held, prompt) for slot in self.slots]
-        baked = self._baked_part(prompt)
-        idle = [slot for slot in self.slots if slot.sequence is None]
-        offers = {slot.id: self._offer(sequence, slot, common, baked) for slot in idle}
-        chosen = placement.choose(
-            (
-                placement.Slot(
-                    id=slot.id,
-                    continued=placement.continues(len(slot.held), slot.prompted, common[slot.id]),
-                    usable=offers[slot.id].tokens,
-                    lost=self._lost(slot, common[slot.id]),
-                    last_used=slot.last_used,
-                )
-                for slot in idle
-            ),
-            self._uses,
+    def _give(self, sequence: S, slot: Slot, lost: int) -> None:
+        offer = sequence.offer
+        kept = slot if offer.copied_from is None else self.slots[offer.copied_from]
+        if kept is not slot:
+            self._sources.add(kept.id)
+        sequence.displaced = None
+        if lost >= _WORTH_SAVING:
+            sequence.displaced = Displaced(
+                slot.scope, tuple(slot.held), slot.prompted, tuple(slot.checkpoints)
+            )
+        slot.checkpoints = (
+            [one for one in kept.checkpoints if one.tokens <= offer.tokens]
+            if offer.source in {"slot", "copy"}
+            else []
         )
-        return self.slots[chosen], offers[chosen]
-
-    def _give(self, sequence: S, slot: Slot, offer: "_Offer") -> None:
-        sequence.from_baked, sequence.copied_from = offer.baked, offer.copied_from
-        if offer.copied_from is not None:
-            self._sources.add(offer.copied_from)
         sequence.cached_tokens = offer.tokens
         slot.held[:] = sequence.prompt[: offer.tokens]
+        slot.scope = sequence.scope
         slot.prompted = len(sequence.prompt)
         slot.sequence, sequence.slot = sequence, slot
         self.active.append(sequence)
-
-    def _offer(self, sequence: S, slot: Slot, common: list[int], baked: int) -> "_Offer":
-        """Return the most cached tokens that *slot* can offer *sequence*, and their source.
-
-        A copy costs time, so it must save more than what *slot* holds and the *baked* tokens do.
-        """
-        # The last token is always evaluated: its logits give the first token of the completion.
-        most = len(sequence.prompt) - 1
-        held = self._reusable(slot, common[slot.id], most)
-        if self._copies:
-            source = max(self.slots, key=lambda other: min(common[other.id], most))
-            copied = min(common[source.id], most)
-            gain = copied - max(held, baked)
-            if gain > 0 and (sequence.shares_prompt or gain >= _WORTH_COPYING):
-                return _Offer(copied, copied_from=source.id)
-        return _Offer(baked, baked=True) if held < baked else _Offer(held)
-
-    def _reusable(self, slot: Slot, common: int, most: int) -> int:
-        """Return how many of its tokens *slot* can keep: at most *most*."""
-        kept = min(common, most)
-        return kept if self._cuts or kept == len(slot.held) else 0
-
-    def _lost(self, slot: Slot, common: int) -> int:
-        """Return how many tokens of *slot* are lost to a prompt that has *common* of them.
-
-        Tokens that another slot holds too are not lost if slots can be copied; those of the baked
-        prompt never are.
-        """
-        if not self._cuts:  # the slot cannot go back to any of its tokens
-            return len(slot.held)
-        kept = max(common, common_prefix(slot.held, self._baked))
-        for other in self.slots if self._copies else ():
-            # Compared only if it can be more: slots may share a prefix of many thousand tokens.
-            if other is not slot and other.held[kept : kept + 1] == slot.held[kept : kept + 1]:
-                kept = max(kept, common_prefix(slot.held, other.held))
-        return len(slot.held) - kept
-
-    def _baked_part(self, prompt: tuple[int, ...]) -> int:
-        """Return the length of the baked prompt if *prompt* continues it, else 0."""
-        length = len(self._baked)
-        return length if length < len(prompt) and prompt[:length] == self._baked else 0
 
     def plan(self) -> list[PlannedRun[S]]:
         """Return the next batch.
@@ -243,7 +144,7 @@ class Scheduler(Generic[S]):
         It has a token of each sequence that decodes, and at most a chunk of prompt tokens, those of
         the earliest sequence first: a prompt of any length delays a running stream by one chunk.
         After a cached prefix the first chunk ends where one would end without it, so that all later
-        chunks are the same and round alike.
+        chunks are the same and round alike. A chunk also ends where a checkpoint is taken.
 
         Runs are sorted by slot. llama.cpp puts sequences into one ubatch only if their ids in the
         batch increase by one (`split_equal` in llama-batch.cpp), and each ubatch reads all weights.
@@ -261,7 +162,9 @@ class Scheduler(Generic[S]):
                 whole = self._chunk
                 if start == sequence.cached_tokens:
                     whole -= start % self._chunk
-                tokens = sequence.prompt[start : start + min(room, whole)]
+                end = start + min(room, whole)
+                end = next((one for one in sequence.branches if start < one < end), end)
+                tokens = sequence.prompt[start:end]
                 room -= len(tokens)
                 ends = start + len(tokens) == len(sequence.prompt)
                 runs.append(PlannedRun(sequence, slot.id, start, tokens, sampled=ends))
@@ -290,6 +193,7 @@ class Scheduler(Generic[S]):
     def forget(self, slot: Slot) -> None:
         """Record that *slot* is empty; its sequence, if any, prefills from the start."""
         slot.held.clear()
+        slot.checkpoints = []
         slot.prompted = 0
         if slot.sequence is not None:
             slot.sequence.cached_tokens = 0

@@ -21,11 +21,11 @@ class Cache:
 
     def prepare(self, sequence):
         slot, length = sequence.slot.id, sequence.cached_tokens
-        if sequence.copied_from is None:
+        if sequence.offer.copied_from is None:
             assert length <= len(self.held[slot])
             del self.held[slot][length:]
         else:
-            self._copies.append((sequence.copied_from, slot, length))
+            self._copies.append((sequence.offer.copied_from, slot, length))
 
     def evaluate(self, parts):
         for source, target, length in self._copies:

@@ -92,7 +92,7 @@ class FakeDecoder:
         self.held[slot] = list(self.baked) if self.restores else []
         return self.restores
 
-    def copy(self, source, target, length):
+    def copy(self, source, target, length, _state=None):
         self.copies.append((source, target, length))
         held = self.held[source][:length]
         copied = self.restores and len(held) == length

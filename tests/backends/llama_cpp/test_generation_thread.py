@@ -42,7 +42,7 @@ class Client:
         self.events = []
         self.emit = emit
         request = GenerateRequest(prompt=tuple(prompt), max_tokens=limit, **fields)
-        self.ticket = GenerationJob(runner, request, self.hear, limit, (END,))
+        self.ticket = GenerationJob(runner, request, self.hear, limit, ends=(END,))
         runner.submit(self.ticket)
 
     def hear(self, event):

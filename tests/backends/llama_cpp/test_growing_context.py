@@ -56,7 +56,7 @@ class FakeContext:
             self.copies.pop(slot, None)
         return True
 
-    def copy(self, source, target, length):
+    def copy(self, source, target, length, _state=None):
         """Copy at the next decode, as llama.cpp does; until then nobody may ask what is held."""
         held = self.held(source)
         self.slots[target] = [None] * min(length, held)

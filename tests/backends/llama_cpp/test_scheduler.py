@@ -196,8 +196,8 @@ def test_every_slot_is_as_good_as_the_one_with_the_baked_prompt():
     scheduler = Scheduler(slots=2, chunk=64, baked=BAKED)
     first, second = enqueue(scheduler, (*BAKED, 50, 51), (*BAKED, 60))
     assert step(scheduler) == [(0, 10, 2, True), (1, 10, 1, True)]
-    assert (first.cached_tokens, first.from_baked) == (10, False)
-    assert (second.cached_tokens, second.from_baked) == (10, True)
+    assert (first.cached_tokens, first.offer.source == "baked") == (10, False)
+    assert (second.cached_tokens, second.offer.source == "baked") == (10, True)
 
 
 def test_baked_prompt_does_not_cost_another_conversation():
@@ -208,10 +208,14 @@ def test_baked_prompt_does_not_cost_another_conversation():
     scheduler.release(first)
     (newcomer,) = enqueue(scheduler, (*BAKED, 60))
     scheduler.admit()
-    assert (newcomer.slot.id, newcomer.from_baked) == (1, True)
+    assert (newcomer.slot.id, newcomer.offer.source == "baked") == (1, True)
     (next_turn,) = enqueue(scheduler, (*BAKED, *ANN, 52, 53))
     scheduler.admit()
-    assert (next_turn.slot.id, next_turn.from_baked, next_turn.cached_tokens) == (0, False, 18)
+    assert (next_turn.slot.id, next_turn.offer.source == "baked", next_turn.cached_tokens) == (
+        0,
+        False,
+        18,
+    )
 
 
 def test_slot_that_holds_the_baked_prompt_is_not_given_it_again():
@@ -222,7 +226,7 @@ def test_slot_that_holds_the_baked_prompt_is_not_given_it_again():
     scheduler.release(first)
     (second,) = enqueue(scheduler, (*BAKED, 60))
     assert step(scheduler) == [(0, 10, 1, True)]
-    assert not second.from_baked
+    assert second.offer.source == "slot"
 
 
 def test_prompt_that_is_not_more_than_the_baked_one_does_not_use_it():
@@ -232,7 +236,7 @@ def test_prompt_that_is_not_more_than_the_baked_one_does_not_use_it():
     for sequence, cached in ((same, 9), (part, 3), (other, 0)):
         scheduler.enqueue(sequence)
         scheduler.admit()
-        assert (sequence.cached_tokens, sequence.from_baked) == (cached, False)
+        assert (sequence.cached_tokens, sequence.offer.source == "baked") == (cached, False)
         scheduler.release(sequence)
         scheduler.forget(scheduler.slots[0])
         scheduler.slots[0].held.extend(BAKED)
@@ -250,8 +254,8 @@ def test_shared_prompt_is_read_by_the_first_alone():
     assert step(scheduler) == [(0, 16, 4, True)]
     assert step(scheduler) == [(0, 20, 1, True), (1, 19, 1, True), (2, 19, 1, True)]
     assert [one.cached_tokens for one in (first, second, third)] == [0, 19, 19]
-    assert first.copied_from is None
-    assert {second.copied_from, third.copied_from} <= {0, 1}
+    assert first.offer.copied_from is None
+    assert {second.offer.copied_from, third.offer.copied_from} <= {0, 1}
     assert not scheduler.waiting
 
 
@@ -272,11 +276,11 @@ def test_sharer_reads_on_where_the_reader_ended():
     step(scheduler)
     scheduler.release(first)
     assert scheduler.admit() == [second]
-    assert (second.slot.id, second.cached_tokens, second.copied_from) == (0, 8, None)
+    assert (second.slot.id, second.cached_tokens, second.offer.copied_from) == (0, 8, None)
     assert step(scheduler) == [(0, 8, 8, False)]
     step(scheduler)
     assert scheduler.admit() == [third]
-    assert (third.cached_tokens, third.copied_from) == (19, 0)
+    assert (third.cached_tokens, third.offer.copied_from) == (19, 0)
 
 
 def test_sharer_starts_over_where_the_reader_failed():
@@ -287,7 +291,7 @@ def test_sharer_starts_over_where_the_reader_failed():
     scheduler.forget(first.slot)
     scheduler.release(first)
     assert scheduler.admit() == [second]
-    assert (second.cached_tokens, second.copied_from) == (0, None)
+    assert (second.cached_tokens, second.offer.copied_from) == (0, None)
 
 
 def test_waiting_sharer_is_released():
@@ -310,7 +314,7 @@ def test_late_sharer_continues_an_idle_slot_and_the_next_copies_it():
     scheduler.release(first)
     second, third = enqueue(scheduler, *[prompt_of(20)] * 2, shares=True)
     assert step(scheduler) == [(0, 19, 1, True), (1, 19, 1, True)]
-    assert (second.copied_from, third.copied_from) == (None, 0)
+    assert (second.offer.copied_from, third.offer.copied_from) == (None, 0)
 
 
 def test_sharers_of_one_token_do_not_wait():
@@ -344,7 +348,7 @@ def test_long_beginning_is_copied_from_a_busy_slot():
     step(scheduler)
     (second,) = enqueue(scheduler, (*LONG, 600, 601))
     assert step(scheduler)[1:] == [(1, 100, 2, True)]
-    assert (second.cached_tokens, second.copied_from) == (100, 0)
+    assert (second.cached_tokens, second.offer.copied_from) == (100, 0)
 
 
 def test_short_beginning_is_evaluated():
@@ -354,7 +358,7 @@ def test_short_beginning_is_evaluated():
     step(scheduler)
     (second,) = enqueue(scheduler, (*LONG[:63], 600))
     scheduler.admit()
-    assert (second.cached_tokens, second.copied_from) == (0, None)
+    assert (second.cached_tokens, second.offer.copied_from) == (0, None)
 
 
 def test_idle_slot_that_holds_nearly_as_much_is_continued():
@@ -364,7 +368,11 @@ def test_idle_slot_that_holds_nearly_as_much_is_continued():
     step(scheduler)
     (second,) = enqueue(scheduler, (*LONG[:90], 600))
     scheduler.admit()
-    assert (second.cached_tokens, second.copied_from, second.from_baked) == (50, None, True)
+    assert (second.cached_tokens, second.offer.copied_from, second.offer.source == "baked") == (
+        50,
+        None,
+        True,
+    )
 
 
 def test_copy_does_not_cost_another_conversation():
@@ -379,4 +387,4 @@ def test_copy_does_not_cost_another_conversation():
     assert scheduler.slots[0].sequence is not None  # it continues the part
     (second,) = enqueue(scheduler, (*LONG, 600))
     scheduler.admit()
-    assert (second.slot.id, second.copied_from) == (2, 0)
+    assert (second.slot.id, second.offer.copied_from) == (2, 0)

@@ -9,6 +9,8 @@ An engine asks on its own thread, where the context is (`find`, `put`), and when
 engine's process, so no state crosses the pipe of an isolated one.
 """
 
+from collections.abc import Callable
+
 from pilotlight_backend.prompt_cache.cache import Found, PromptCache
 from pilotlight_backend.prompt_cache.entry import Checkpoint, Snapshot
 from pilotlight_backend.prompt_cache.guarded import GuardedStorage
@@ -18,11 +20,14 @@ from pilotlight_backend.types import PromptCacheOptions
 __all__ = ["Checkpoint", "Found", "PromptCache", "Snapshot", "open_cache"]
 
 
-def open_cache(options: PromptCacheOptions, identity: str) -> PromptCache | None:
+def open_cache(
+    options: PromptCacheOptions, identity: str, on_written: Callable[[], None] = lambda: None
+) -> PromptCache | None:
     """Return the cache that *options* ask for, None where they ask for none.
 
-    *identity* is a short hex digest of whatever a state depends on. Raises `ImportError` where the
-    library of the storage's address is not installed.
+    *identity* is a short hex digest of whatever a state depends on. *on_written* is called on a
+    thread of the cache's when it can take another state for the storage. Raises `ImportError`
+    where the library of the storage's address is not installed.
     """
     if not options.memory_bytes and options.storage is None:
         return None
@@ -34,4 +39,9 @@ def open_cache(options: PromptCacheOptions, identity: str) -> PromptCache | None
             limit=options.storage_bytes,
             ttl=options.ttl,
         )
-    return PromptCache(identity=identity, memory_limit=options.memory_bytes, files=files)
+    return PromptCache(
+        identity=identity,
+        memory_limit=options.memory_bytes,
+        files=files,
+        on_written=on_written,
+    )

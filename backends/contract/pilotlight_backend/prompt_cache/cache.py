@@ -56,13 +56,16 @@ class PromptCache:
         identity: str,
         memory_limit: int,
         files: GuardedStorage | None = None,
+        on_written: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """*identity* is a short hex digest of what a state depends on: model, build, settings.
 
         *memory_limit* is in bytes; *files* is where states are stored, None for nowhere.
+        *on_written* is called on a thread of the cache's after each attempt to write.
         """
         self._identity = identity
+        self._on_written = on_written
         self._clock = clock
         self._lock = threading.Lock()
         self._written = threading.Condition(self._lock)
@@ -165,6 +168,11 @@ class PromptCache:
         """Whether there is a storage, and it takes what is saved."""
         return self._tier is not None and self._tier.files.is_writable
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether a state waits to be written, or is."""
+        return bool(self._states.saving)
+
     def wants(
         self,
         scope: str,
@@ -260,6 +268,7 @@ class PromptCache:
             self._written.notify_all()
         if is_there and was_cleared:
             files.delete(name)
+        self._on_written()
 
     def _is_list_old(self) -> bool:
         return self._listed_at is None or self._clock() - self._listed_at > _RELIST
