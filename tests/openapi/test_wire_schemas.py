@@ -51,7 +51,7 @@ class Sent(Struct, kw_only=True):
 
 def components() -> dict[str, Any]:
     schemas, found = msgspec.json.schema_components([Asked, Sent], ref_template=REF)
-    return finished(found, requests=schemas[:1], answers=schemas[1:])
+    return finished(found, requests=schemas[:1], responses=schemas[1:])
 
 
 def test_what_an_answer_always_has_is_required():

@@ -1,1 +1,4 @@
-"""HTTP: each endpoint is a handler and a projection of what lies below."""
+"""HTTP: from requests to parameters of what lies below, and from its events to responses.
+
+`serving.py` has the way of a request; the folders have one part of it each.
+"""

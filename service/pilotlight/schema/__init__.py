@@ -1,5 +1,5 @@
-"""Wire types only: one module per endpoint, one configured base per direction.
+"""Wire types, and nothing else: a module or folder for each endpoint, a base for each direction.
 
-`UNSET` is a field that is absent, `None` one that is null. The OpenAPI document is made from these
-types, so what they say is what the decoder does.
+`UNSET` is an absent field, `None` a null one. The OpenAPI document is generated from these types,
+so it says what the decoder does.
 """

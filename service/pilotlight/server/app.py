@@ -21,9 +21,9 @@ from pilotlight.api.endpoints.tokens.handler import tokens_handlers
 from pilotlight.api.http.auth import Guard, public_paths
 from pilotlight.api.http.cors import Cors
 from pilotlight.api.http.errors import handle_error
-from pilotlight.api.http.instrumentation import Watched
+from pilotlight.api.http.instrumentation import Instrumentation
 from pilotlight.api.http.paths import Aliases, Paths
-from pilotlight.api.http.rate_limit_headers import RateHeaders
+from pilotlight.api.http.rate_limit_headers import RateLimitHeaders
 from pilotlight.api.http.time_limit import TimeLimit
 from pilotlight.api.openapi.document import build_document
 from pilotlight.config import Settings
@@ -84,12 +84,12 @@ def create_app_of(service: Service, settings: Settings, authenticator: Authentic
     timed = TimeLimit(
         app.asgi_handler, whole=settings.request_timeout, body=settings.receive_timeout
     )
-    limited = RateHeaders(timed, service.limiter)
+    limited = RateLimitHeaders(timed, service.limiter)
     guarded: ASGIApp = Guard(limited, authenticator, public_paths(app))
     if settings.cors_origins:
         guarded = Cors(guarded, settings.cors_origins)
-    watched = Watched(guarded, service.metrics, service.traces)
-    app.asgi_handler = Aliases(watched, app.state.paths)
+    instrumented = Instrumentation(guarded, service.metrics, service.traces)
+    app.asgi_handler = Aliases(instrumented, app.state.paths)
     return app
 
 

@@ -1,1 +1,1 @@
-"""Each endpoint: its handler, its OpenAPI operation, and its projection of the event stream."""
+"""What is one endpoint's own: its handler, its conversation and parameters, its responses."""

@@ -10,7 +10,7 @@ from litestar import MediaType, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from pilotlight.api.openapi.operation import Answer, Content, Operation, Parameter
+from pilotlight.api.openapi.operation import Content, Operation, Parameter, SuccessResponse
 from pilotlight.api.serving import get
 from pilotlight.errors import PathNotFound
 
@@ -51,7 +51,7 @@ def _page(operation_id: str, summary: str, description: str, media_type: str) ->
         id=operation_id,
         tag="document",
         summary=summary,
-        answers={200: Answer(description=description, content=[content])},
+        responses={200: SuccessResponse(description=description, content=[content])},
         public=True,
     )
 
@@ -64,7 +64,7 @@ _ROOT = Operation(
     id="getRoot",
     tag="document",
     summary="The way to the page",
-    answers={307: Answer(description="The page is at `/swagger`.")},
+    responses={307: SuccessResponse(description="The page is at `/swagger`.")},
     public=True,
     documented=False,  # a way for people; a client has no use for it
 )
@@ -83,8 +83,8 @@ _FILE = Operation(
             example="swagger-ui.css",
         )
     ],
-    answers={
-        200: Answer(
+    responses={
+        200: SuccessResponse(
             description="The file.",
             content=[
                 Content(media_type=kind, schema={"type": "string"}) for kind in _FILES.values()

@@ -8,7 +8,7 @@ from litestar import MediaType, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 
-from pilotlight.api.openapi.operation import Answer, Content, Operation, Parameter
+from pilotlight.api.openapi.operation import Content, Operation, Parameter, SuccessResponse
 from pilotlight.api.serving import get
 from pilotlight.errors import InvalidRequest, ModelNotFound
 from pilotlight.schema.health import Live, Readiness
@@ -44,12 +44,12 @@ def _readiness(operation_id: str, summary: str) -> Operation:
                 example="spark",
             )
         ],
-        answers={
-            200: Answer(
+        responses={
+            200: SuccessResponse(
                 description="Every model that was asked about is ready.",
                 content=[Content(type=Readiness, examples={"ready": _READY})],
             ),
-            503: Answer(
+            503: SuccessResponse(
                 description="One is absent or loading, or could not be loaded.",
                 content=[Content(type=Readiness, examples={"loading": _LOADING})],
             ),
@@ -67,12 +67,12 @@ LIVEZ = Operation(
         "200 whatever is being loaded. 503 while a thread of this process hangs in native code,"
         " where nothing but the process's end can end it."
     ),
-    answers={
-        200: Answer(
+    responses={
+        200: SuccessResponse(
             description="It does.",
             content=[Content(type=Live, examples={"alive": {"status": "ok", "hanging": []}})],
         ),
-        503: Answer(
+        503: SuccessResponse(
             description="It does, and something hangs in it for good: restart it.",
             content=[
                 Content(
@@ -105,11 +105,11 @@ def health_handlers(
 
     @get("/readyz", opt={"operation": _readiness("readyz", "Tell whether the server is ready")})
     async def readyz(model: _Model = None) -> Response[bytes]:
-        return _answer(await readiness(_checked(model)))
+        return _ready(await readiness(_checked(model)))
 
     @get("/health", opt={"operation": _readiness("health", "The same as /readyz")})
     async def health(model: _Model = None) -> Response[bytes]:
-        return _answer(await readiness(_checked(model)))
+        return _ready(await readiness(_checked(model)))
 
     return livez, readyz, health
 
@@ -120,7 +120,7 @@ def _checked(model: str | None) -> str | None:
     return model
 
 
-def _answer(state: Readiness) -> Response[bytes]:
+def _ready(state: Readiness) -> Response[bytes]:
     return _response(state, 200 if state.status == "ready" else 503)
 
 

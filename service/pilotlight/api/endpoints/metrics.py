@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
-from pilotlight.api.openapi.operation import Answer, Content, Operation
+from pilotlight.api.openapi.operation import Content, Operation, SuccessResponse
 from pilotlight.api.serving import get
 from pilotlight.observability.metrics import Metrics, import_library
 
@@ -21,8 +21,8 @@ OPERATION = Operation(
     tag="health",
     summary="Tell what was counted and timed",
     description="Prometheus' text format, or OpenMetrics where `Accept` asks for it.",
-    answers={
-        200: Answer(
+    responses={
+        200: SuccessResponse(
             description="Every metric.",
             content=[
                 Content(

@@ -11,7 +11,7 @@ from litestar.params import FromPath
 
 from pilotlight.api.endpoints.anthropic_models import anthropic_model, model_page, page_of
 from pilotlight.api.http.error_bodies import asks_as_anthropic
-from pilotlight.api.openapi.operation import Answer, Content, Operation, Parameter
+from pilotlight.api.openapi.operation import Content, Operation, Parameter, SuccessResponse
 from pilotlight.api.serving import get
 from pilotlight.errors import InvalidRequest, ModelLoadFailed, ModelNotFound
 from pilotlight.models.catalog import ModelEntry
@@ -41,8 +41,8 @@ LIST = Operation(
         "Every model there is: configured, discovered, embedded. With the header"
         " `anthropic-version` the answer has the shape of Anthropic's API."
     ),
-    answers={
-        200: Answer(
+    responses={
+        200: SuccessResponse(
             description="The models.",
             content=[
                 Content(
@@ -68,8 +68,8 @@ RETRIEVE = Operation(
             example="spark",
         )
     ],
-    answers={
-        200: Answer(
+    responses={
+        200: SuccessResponse(
             description="The model.",
             content=[Content(type=Model, examples={"spark": _EXAMPLE})],
         )

@@ -1,1 +1,1 @@
-"""What every endpoint shares of HTTP: bodies, streams, errors, keys, limits, logs."""
+"""What all endpoints share of HTTP: bodies, streams, errors, keys, limits, logs. No API's words."""

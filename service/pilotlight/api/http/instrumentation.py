@@ -33,7 +33,7 @@ _LONGEST_PATH = 200
 """Characters of a path that is not served, in logs."""
 
 
-class Watched:
+class Instrumentation:
     """An ASGI application that watches the requests to another one, those it refuses included.
 
     It stands around Litestar's own handling: a middleware there sees no request without a route.
@@ -67,21 +67,21 @@ class Watched:
             path=quote(scope["path"][:_LONGEST_PATH], errors="replace"),
             trace=trace_context(headers),
         )
-        wire = _Wire(watch, receive, send, _id_headers(watch.id, scope["path"]))
+        exchange = _Exchange(watch, receive, send, _id_headers(watch.id, scope["path"]))
         span = self._traces.begin(watch, scope.get("scheme", "http"), headers)
         with watching(watch):
             try:
-                await self._app(scope, wire.receive, wire.send)
+                await self._app(scope, exchange.receive, exchange.send)
             finally:
                 _note_scope(watch, scope)
-                record = watch.record(wire.status, self._clock() - began)
+                record = watch.record(exchange.status, self._clock() - began)
                 log_request(watch, record)
                 self._metrics.note(record)
                 if span is not None:
                     self._traces.end(span, watch, record)
 
 
-class _Wire:
+class _Exchange:
     """What goes to and fro in one request, looked at on its way."""
 
     def __init__(self, watch: RequestWatch, receive: Receive, send: Send, headers: Headers) -> None:

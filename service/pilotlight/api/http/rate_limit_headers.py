@@ -10,7 +10,7 @@ DURATION = r"^([0-9]+m)?[0-9]+(\.[0-9]+)?s$|^[0-9]+ms$"
 """What `duration` writes, as a pattern."""
 
 
-class RateHeaders:
+class RateLimitHeaders:
     """An ASGI application before *app* that adds `x-ratelimit-…` to what is evaluated."""
 
     def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:

@@ -49,7 +49,7 @@ class TimeLimit:
             async with asyncio.timeout(self._whole) as limit:
                 if watch := current():
                     watch.limit, watch.limit_seconds = limit, self._whole or 0.0
-                await self._app(scope, _Body(receive, self._body).receive, send_noticed)
+                await self._app(scope, _TimedBody(receive, self._body).receive, send_noticed)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -64,7 +64,7 @@ def time_is_over() -> TimeLimitExceeded:
     return TimeLimitExceeded(f"the answer was not whole in the {seconds:g} s that a request has")
 
 
-class _Body:
+class _TimedBody:
     """Receives a request's body, for so long."""
 
     def __init__(self, receive: Receive, seconds: float | None) -> None:

@@ -1,1 +1,1 @@
-"""The OpenAPI document, generated from the routes and the wire types."""
+"""The OpenAPI document, made from the operations beside the handlers and from the wire types."""

@@ -17,7 +17,13 @@ from pilotlight import __version__
 from pilotlight.api.http.content_coding import SUPPORTED
 from pilotlight.api.http.error_bodies import ANTHROPIC, ErrorShape
 from pilotlight.api.http.rate_limit_headers import DURATION
-from pilotlight.api.openapi.operation import Answer, Content, Operation, Parameter, operations
+from pilotlight.api.openapi.operation import (
+    Content,
+    Operation,
+    Parameter,
+    SuccessResponse,
+    operations,
+)
 from pilotlight.api.openapi.wire_schemas import REF, finished, spelled_out
 from pilotlight.errors import (
     HeadTooLarge,
@@ -169,8 +175,8 @@ def build_document(
     """
     served = [one for one in operations(app) if one[2].documented]
     asked = {kind for _, _, operation in served for kind in _asked(operation)}
-    answered = {kind for _, _, operation in served for kind in _answered(operation)}
-    ordered = sorted(asked | answered, key=lambda kind: kind.__name__)
+    sent = {kind for _, _, operation in served for kind in _sent(operation)}
+    ordered = sorted(asked | sent, key=lambda kind: kind.__name__)
     # What lists of tools offer is reached over the hook alone, which msgspec does not follow.
     ordered += [kind.offered for kind in DeclaredTool.__subclasses__()]
     schemas, components = msgspec.json.schema_components(
@@ -181,7 +187,7 @@ def build_document(
     components = finished(
         components,
         requests=[by_type[kind] for kind in asked],
-        answers=[by_type[kind] for kind in answered],
+        responses=[by_type[kind] for kind in sent],
     )
     paths: dict[str, dict[str, Any]] = {}
     for path, method, operation in served:
@@ -225,8 +231,8 @@ def _asked(operation: Operation) -> Iterable[Any]:
     return [operation.body.type] if operation.body and operation.body.type is not None else []
 
 
-def _answered(operation: Operation) -> Iterable[Any]:
-    contents = [content for answer in operation.answers.values() for content in answer.content]
+def _sent(operation: Operation) -> Iterable[Any]:
+    contents = [content for one in operation.responses.values() for content in one.content]
     types = [kind for content in contents for kind in (content.type, *content.mentions)]
     return [operation.error_shape.wire_type, *(kind for kind in types if kind is not None)]
 
@@ -247,7 +253,7 @@ def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, An
         content = _content([operation.body], schemas)
         described["requestBody"] = {"required": True, "content": content}
     responses = {
-        str(status): _answer(answer, schemas) for status, answer in operation.answers.items()
+        str(status): _response(one, schemas) for status, one in operation.responses.items()
     }
     errors = [*operation.errors, HeadTooLarge]
     if not operation.public:  # what the guard answers
@@ -280,10 +286,10 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _answer(answer: Answer, schemas: Mapping[Any, Any]) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": answer.description}
-    if answer.content:
-        described["content"] = _content(answer.content, schemas)
+def _response(response: SuccessResponse, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": response.description}
+    if response.content:
+        described["content"] = _content(response.content, schemas)
     return described
 
 

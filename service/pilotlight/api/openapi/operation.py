@@ -34,7 +34,7 @@ class Content(Struct, frozen=True, kw_only=True):
     examples: Mapping[str, Any] = {}
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class SuccessResponse(Struct, frozen=True, kw_only=True):
     """A successful response; errors come from the operation's list of them."""
 
     description: str
@@ -50,7 +50,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     description: str = ""
     parameters: Sequence[Parameter] = ()
     body: Content | None = None
-    answers: Mapping[int, Answer]
+    responses: Mapping[int, SuccessResponse]
     errors: Sequence[Any] = ()
     error_shape: ErrorShape = OPENAI
     public: bool = False

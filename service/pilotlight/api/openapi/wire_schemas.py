@@ -11,14 +11,14 @@ Schema = Mapping[str, Any]
 
 
 def finished(
-    components: Mapping[str, Schema], *, requests: Iterable[Any], answers: Iterable[Any]
+    components: Mapping[str, Schema], *, requests: Iterable[Any], responses: Iterable[Any]
 ) -> dict[str, Any]:
     """Return *components* with what msgspec leaves open.
 
-    *requests* and *answers* are schemas from which the components of either direction are reached.
+    *requests* and *responses* are schemas that reach the components of either direction.
     """
     asked = _reached(components, requests)
-    sent = _reached(components, answers) - asked
+    sent = _reached(components, responses) - asked
     return {
         name: spelled_out(_always_sent(schema) if name in sent else schema)
         for name, schema in sorted(components.items())

@@ -1,1 +1,1 @@
-"""What the fields of a request mean to the generator, whichever endpoint they came to."""
+"""What fields that several APIs have mean to a generation: sampling, tools, formats, bounds."""

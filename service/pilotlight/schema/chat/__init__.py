@@ -1,1 +1,1 @@
-"""Chat completions: OpenAI's request with our additions, the answer, and the stream's chunks."""
+"""OpenAI's chat completions: request, messages, completion, chunks."""

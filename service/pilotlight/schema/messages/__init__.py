@@ -1,1 +1,1 @@
-"""Messages: Anthropic's request, its answer, and the events of a stream."""
+"""Anthropic's messages: request, content blocks, message, events of a stream."""

@@ -1,1 +1,1 @@
-"""Responses: OpenAI's other request for an answer, its answer, and the events of a stream."""
+"""OpenAI's responses: request, items, response, events of a stream."""

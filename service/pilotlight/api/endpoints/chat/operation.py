@@ -3,7 +3,7 @@
 import msgspec
 
 from pilotlight.api.openapi.generation import ERRORS, PREFER, event_of
-from pilotlight.api.openapi.operation import Answer, Content, Operation
+from pilotlight.api.openapi.operation import Content, Operation, SuccessResponse
 from pilotlight.schema.chat.request import ChatCompletionRequest
 from pilotlight.schema.chat.response import ChatCompletion, ChatCompletionChunk
 
@@ -59,8 +59,8 @@ OPERATION = Operation(
             "greedy": _REQUEST | {"temperature": 0, "max_completion_tokens": 64},
         },
     ),
-    answers={
-        200: Answer(
+    responses={
+        200: SuccessResponse(
             description="The answer, whole or as a stream.",
             content=[
                 Content(type=ChatCompletion, examples={"sum": _ANSWER}),

@@ -2,13 +2,12 @@
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 
 import msgspec
 from msgspec import UNSET
 
-from pilotlight.api.endpoints.chat.logprobs import chat_logprobs
-from pilotlight.api.endpoints.openai import loading_of, usage_of
+from pilotlight.api.endpoints.openai import finite, loading_of, text_of, usage_of
 from pilotlight.api.http.whole_response import collect
 from pilotlight.generation import Begun, Ended, Events, FirstToken, GenerationEvent
 from pilotlight.models.state import ModelStatus
@@ -34,7 +33,9 @@ from pilotlight.schema.chat.response import (
     FunctionDelta,
     TokenLogprob,
     ToolCallDelta,
+    TopLogprob,
 )
+from pilotlight_backend import Candidate, Token
 
 
 def _new_id() -> str:
@@ -44,12 +45,12 @@ def _new_id() -> str:
 # ── the whole answer ────────────────────────────────────────────────────────────────────────────
 
 
-class _ChoiceDraft:
+class _ChatChoice:
     """One answer as it grows."""
 
     def __init__(self) -> None:
         self._content: list[str] = []
-        self._thought: list[str] = []
+        self._reasoning: list[str] = []
         self._calls: list[tuple[ToolCallStart, list[str]]] = []
         self._logprobs: list[TokenLogprob] = []
 
@@ -57,17 +58,17 @@ class _ChoiceDraft:
         match event:
             case ContentDelta():
                 self._content.append(event.text)
-                self._logprobs += chat_logprobs(event.tokens)
+                self._logprobs += _logprobs(event.tokens)
             case ReasoningDelta():
-                self._thought.append(event.text)
+                self._reasoning.append(event.text)
             case ToolCallStart():
                 self._calls.append((event, []))
             case ToolCallArguments():
                 self._calls[event.index][1].append(event.text)
 
     @property
-    def thought(self) -> str | msgspec.UnsetType:
-        return "".join(self._thought) or UNSET
+    def reasoning(self) -> str | msgspec.UnsetType:
+        return "".join(self._reasoning) or UNSET
 
     def choice(self, index: int, reason: FinishReason, *, logprobs: bool) -> Choice:
         calls = [
@@ -79,33 +80,33 @@ class _ChoiceDraft:
         ]
         message = ChatCompletionMessage(
             content="".join(self._content) if self._content or not calls else None,
-            reasoning_content=self.thought,
+            reasoning_content=self.reasoning,
             tool_calls=calls or UNSET,
         )
-        told = ChoiceLogprobs(content=self._logprobs) if logprobs else None
-        return Choice(index=index, message=message, logprobs=told, finish_reason=reason)
+        listed = ChoiceLogprobs(content=self._logprobs) if logprobs else None
+        return Choice(index=index, message=message, logprobs=listed, finish_reason=reason)
 
 
 async def fold(
     generation: AsyncGenerator[Events], *, n: int, logprobs: bool
 ) -> tuple[ChatCompletion, Phases | None]:
-    """Return the *n* answers that the events of *generation* add up to, and a start's timing."""
-    messages = [_ChoiceDraft() for _ in range(n)]
-    whole = await collect(generation, lambda index, event: messages[index].add(event))
+    """Return the completion with the *n* choices, and the timing of a cold start."""
+    drafts = [_ChatChoice() for _ in range(n)]
+    whole = await collect(generation, lambda index, event: drafts[index].add(event))
     choices = [
-        message.choice(index, whole.endings[index].reason, logprobs=logprobs)
-        for index, message in enumerate(messages)
+        draft.choice(index, whole.endings[index].reason, logprobs=logprobs)
+        for index, draft in enumerate(drafts)
     ]
-    answer = ChatCompletion(
+    completion = ChatCompletion(
         id=_new_id(),
         created=int(time.time()),
         model=whole.begun.model,
         choices=choices,
         usage=usage_of(whole.endings, n),
         system_fingerprint=whole.begun.fingerprint,
-        thought=messages[0].thought,
+        thought=drafts[0].reasoning,
     )
-    return answer, whole.timing
+    return completion, whole.timing
 
 
 # ── the stream ──────────────────────────────────────────────────────────────────────────────────
@@ -157,7 +158,7 @@ class ChatChunks:
     def _content(self, index: int, event: ContentDelta) -> ChatCompletionChunk:
         chunk = self._chunk(index, Delta(content=event.text))
         if self._logprobs:
-            chunk.choices[0].logprobs = ChoiceLogprobs(content=chat_logprobs(event.tokens))
+            chunk.choices[0].logprobs = ChoiceLogprobs(content=_logprobs(event.tokens))
         return chunk
 
     def _last(self, index: int, ended: Ended) -> Sequence[ChatCompletionChunk]:
@@ -216,3 +217,27 @@ class ChatChunks:
             usage=usage_of(self._endings, self._n),
             system_fingerprint=self._fingerprint,
         )
+
+
+# ── log probabilities ───────────────────────────────────────────────────────────────────────────
+
+
+def _logprobs(tokens: Iterable[Token]) -> list[TokenLogprob]:
+    """Return *tokens* with their log probabilities."""
+    return [
+        TokenLogprob(
+            token=text_of(token.piece),
+            logprob=finite(token.logprob),
+            bytes=list(token.piece),
+            top_logprobs=[_top(candidate) for candidate in token.candidates],
+        )
+        for token in tokens
+    ]
+
+
+def _top(candidate: Candidate) -> TopLogprob:
+    return TopLogprob(
+        token=text_of(candidate.piece),
+        logprob=finite(candidate.logprob),
+        bytes=list(candidate.piece),
+    )

@@ -1,1 +1,1 @@
-"""Completions of text."""
+"""OpenAI's text completions."""

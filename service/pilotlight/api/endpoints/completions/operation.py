@@ -3,7 +3,7 @@
 import msgspec
 
 from pilotlight.api.openapi.generation import ERRORS, PREFER, event_of
-from pilotlight.api.openapi.operation import Answer, Content, Operation
+from pilotlight.api.openapi.operation import Content, Operation, SuccessResponse
 from pilotlight.schema.completions import Completion, CompletionChunk, CompletionRequest
 
 _REQUEST = {"model": "spark", "prompt": "The sun is"}
@@ -44,8 +44,8 @@ OPERATION = Operation(
             "best": _REQUEST | {"best_of": 4, "logprobs": 2, "max_tokens": 32},
         },
     ),
-    answers={
-        200: Answer(
+    responses={
+        200: SuccessResponse(
             description="The answers, whole or as a stream.",
             content=[
                 Content(type=Completion, examples={"star": _ANSWER}),

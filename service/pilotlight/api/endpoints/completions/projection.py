@@ -37,37 +37,37 @@ def _reason(ended: Ended) -> CompletionFinishReason:
 # ── whole answers ───────────────────────────────────────────────────────────────────────────────
 
 
-class _ChoiceDraft:
+class _TextChoice:
     """One answer as it grows."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self._text: list[str] = []
         self._logprobs = TextLogprobs()
-        self._told = CompletionLogprobs(
+        self._listed = CompletionLogprobs(
             tokens=[], token_logprobs=[], top_logprobs=[], text_offset=[]
         )
 
     def add(self, event: OutputEvent) -> None:
         if isinstance(event, ContentDelta):
             self._text.append(event.text)
-            told = self._logprobs.of(event)
-            self._told.tokens += told.tokens
-            self._told.token_logprobs += told.token_logprobs
-            self._told.top_logprobs += told.top_logprobs
-            self._told.text_offset += told.text_offset
+            listed = self._logprobs.of(event)
+            self._listed.tokens += listed.tokens
+            self._listed.token_logprobs += listed.token_logprobs
+            self._listed.top_logprobs += listed.top_logprobs
+            self._listed.text_offset += listed.text_offset
 
     @property
     def mean_logprob(self) -> float:
         """How likely its tokens were; an answer without any is the last to be chosen."""
-        logprobs = self._told.token_logprobs
+        logprobs = self._listed.token_logprobs
         return sum(logprobs) / len(logprobs) if logprobs else float("-inf")
 
     def choice(self, index: int, ended: Ended, *, logprobs: bool) -> CompletionChoice:
         return CompletionChoice(
             index=index,
             text="".join(self._text),
-            logprobs=self._told if logprobs else None,
+            logprobs=self._listed if logprobs else None,
             finish_reason=_reason(ended),
         )
 
@@ -75,20 +75,20 @@ class _ChoiceDraft:
 async def fold(
     generation: AsyncGenerator[Events], *, prompts: int, n: int, best_of: int, logprobs: bool
 ) -> tuple[Completion, Phases | None]:
-    """Return the answers that the events of *generation* add up to, and a start's timing.
+    """Return the completion with the choices of *generation*, and the timing of a cold start.
 
-    Of *best_of* answers to each prompt those *n* are told that were the likeliest.
+    Of *best_of* choices for each prompt the likeliest *n* are returned.
     """
-    texts = [_ChoiceDraft(number) for number in range(prompts * best_of)]
-    whole = await collect(generation, lambda number, event: texts[number].add(event))
-    told: list[_ChoiceDraft] = []
-    for start in range(0, len(texts), best_of):
-        told += _best(texts[start : start + best_of], n)
+    drafts = [_TextChoice(number) for number in range(prompts * best_of)]
+    whole = await collect(generation, lambda number, event: drafts[number].add(event))
+    best: list[_TextChoice] = []
+    for start in range(0, len(drafts), best_of):
+        best += _best(drafts[start : start + best_of], n)
     choices = [
-        text.choice(index, whole.endings[text.number], logprobs=logprobs)
-        for index, text in enumerate(told)
+        draft.choice(index, whole.endings[draft.number], logprobs=logprobs)
+        for index, draft in enumerate(best)
     ]
-    answer = Completion(
+    completion = Completion(
         id=_new_id(),
         created=int(time.time()),
         model=whole.begun.model,
@@ -96,14 +96,14 @@ async def fold(
         usage=usage_of(whole.endings, best_of),
         system_fingerprint=whole.begun.fingerprint,
     )
-    return answer, whole.timing
+    return completion, whole.timing
 
 
-def _best(texts: Sequence[_ChoiceDraft], n: int) -> Sequence[_ChoiceDraft]:
-    """Return the *n* likeliest, the likeliest first; all of them as they are."""
-    if n == len(texts):
-        return texts
-    return sorted(texts, key=attrgetter("mean_logprob"), reverse=True)[:n]
+def _best(drafts: Sequence[_TextChoice], n: int) -> Sequence[_TextChoice]:
+    """Return the *n* likeliest, the likeliest first; all of them in their order."""
+    if n == len(drafts):
+        return drafts
+    return sorted(drafts, key=attrgetter("mean_logprob"), reverse=True)[:n]
 
 
 # ── the stream ──────────────────────────────────────────────────────────────────────────────────
@@ -136,8 +136,10 @@ class CompletionChunks:
                 self._fingerprint = event.fingerprint
                 return ()
             case ContentDelta():
-                told = self._logprobs and self._logprobs[number].of(event)
-                choice = CompletionChunkChoice(index=number, text=event.text, logprobs=told or None)
+                listed = self._logprobs and self._logprobs[number].of(event)
+                choice = CompletionChunkChoice(
+                    index=number, text=event.text, logprobs=listed or None
+                )
                 return (self._chunk([choice]),)
             case Ended():
                 return self._last(number, event)

@@ -34,7 +34,7 @@ def embeddings_handler(embedder: Embedder, settings: Settings) -> HTTPRouteHandl
         hold = hold_for(request.headers, settings)
         embedding = embedder.embed(embedding_params(asked), hold=hold, caller=account_of(request))
         made = await unless_disconnected(request.receive, embedding)
-        return _answer(made, asked)
+        return _response(made, asked)
 
     return embeddings
 
@@ -54,9 +54,9 @@ def embedding_params(asked: EmbeddingRequest) -> EmbeddingParams:
     )
 
 
-def _answer(made: Embeddings, asked: EmbeddingRequest) -> Response[bytes]:
+def _response(made: Embeddings, asked: EmbeddingRequest) -> Response[bytes]:
     written = _base64 if asked.encoding_format == "base64" else list
-    answer = EmbeddingList(
+    listed = EmbeddingList(
         data=[
             Embedding(index=index, embedding=written(vector))
             for index, vector in enumerate(made.vectors)
@@ -64,7 +64,7 @@ def _answer(made: Embeddings, asked: EmbeddingRequest) -> Response[bytes]:
         model=made.model,
         usage=EmbeddingUsage(prompt_tokens=made.prompt_tokens, total_tokens=made.prompt_tokens),
     )
-    return json_response(answer, made.timing)
+    return json_response(listed, made.timing)
 
 
 def _base64(vector: "array[float]") -> str:

@@ -1,7 +1,7 @@
 """What the OpenAPI document says of `POST /v1/embeddings`."""
 
 from pilotlight.api.openapi.generation import ERRORS, PREFER
-from pilotlight.api.openapi.operation import Answer, Content, Operation
+from pilotlight.api.openapi.operation import Content, Operation, SuccessResponse
 from pilotlight.schema.embeddings import EmbeddingList, EmbeddingRequest
 
 _REQUEST = {"model": "bge-small", "input": "The cat sat on the mat."}
@@ -29,8 +29,8 @@ OPERATION = Operation(
             "tokens": _REQUEST | {"input": [101, 1996, 4937, 102], "encoding_format": "base64"},
         },
     ),
-    answers={
-        200: Answer(
+    responses={
+        200: SuccessResponse(
             description="The vectors, in the order of the inputs.",
             content=[
                 Content(

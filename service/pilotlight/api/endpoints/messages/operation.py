@@ -4,7 +4,7 @@ import msgspec
 
 from pilotlight.api.http.error_bodies import ANTHROPIC
 from pilotlight.api.openapi.generation import ERRORS, PREFER
-from pilotlight.api.openapi.operation import Answer, Content, Operation, Parameter
+from pilotlight.api.openapi.operation import Content, Operation, Parameter, SuccessResponse
 from pilotlight.errors import ContextLengthExceeded, QueueFull, ThreadNotFound
 from pilotlight.schema.messages.error import MessagesError
 from pilotlight.schema.messages.events import (
@@ -110,8 +110,8 @@ CREATE = Operation(
             "greedy": _REQUEST | {"temperature": 0, "thinking": {"type": "disabled"}},
         },
     ),
-    answers={
-        200: Answer(
+    responses={
+        200: SuccessResponse(
             description="The answer, whole or as a stream.",
             content=[
                 Content(type=AnsweredMessage, examples={"sum": _MESSAGE}),
@@ -140,8 +140,8 @@ COUNT_TOKENS = Operation(
     description="Tells how many tokens a request's prompt comes to, and generates nothing.",
     parameters=_PARAMETERS,
     body=Content(type=CountTokensRequest, examples={"question": _PROMPT}),
-    answers={
-        200: Answer(
+    responses={
+        200: SuccessResponse(
             description="The number.",
             content=[Content(type=TokensCount, examples={"question": {"input_tokens": 15}})],
         )

@@ -78,7 +78,7 @@ def input_of(text: str) -> dict[str, Any]:
         return {"INVALID_JSON": text}
 
 
-class _Content:
+class _BlockDrafts:
     """The blocks of an answer as it grows, in the order in which the model writes them."""
 
     def __init__(self, *, shows_thinking: bool) -> None:
@@ -87,7 +87,7 @@ class _Content:
         """Each with the event that it began with."""
 
     def add(self, event: OutputEvent) -> None:
-        if not self._blocks or begins(event, self._blocks[-1][0]):
+        if not self._blocks or begins_block(event, self._blocks[-1][0]):
             self._blocks.append((event, []))
         if not isinstance(event, ToolCallStart):
             self._blocks[-1][1].append(event.text)
@@ -105,8 +105,8 @@ class _Content:
                 return AnsweredTextBlock(text=text)
 
 
-def begins(event: OutputEvent, block: OutputEvent) -> bool:
-    """Return whether *event* begins another block than the one that *block* began."""
+def begins_block(event: OutputEvent, block: OutputEvent) -> bool:
+    """Return whether *event* begins_block another block than the one that *block* began."""
     if isinstance(event, ToolCallArguments):
         return False  # they follow their call at once
     return isinstance(event, ToolCallStart) or type(event) is not type(block)
@@ -116,7 +116,7 @@ async def fold(
     generation: AsyncGenerator[Events], options: MessageOptions
 ) -> tuple[AnsweredMessage, Phases | None]:
     """Return the message that the events of *generation* add up to, and a start's timing."""
-    content = _Content(shows_thinking=options.shows_thinking)
+    content = _BlockDrafts(shows_thinking=options.shows_thinking)
     whole = await collect(generation, lambda _, event: content.add(event))
     ended = whole.endings[0]
     ending = ending_of(ended, options)

@@ -6,7 +6,7 @@ import msgspec
 
 from pilotlight.api.endpoints.messages.projection import (
     MessageOptions,
-    begins,
+    begins_block,
     ending_of,
     input_of,
     new_id,
@@ -65,7 +65,7 @@ class MessagesProjection:
 
     def encode(self, events: Events) -> bytes:
         """Return the events that *events* come to."""
-        return b"".join(_encode(told) for _, event in events for told in self._events.of(event))
+        return b"".join(_encode(one) for _, event in events for one in self._events.of(event))
 
     def fail(self, error: ServiceError) -> bytes:
         """Return the error, which is the last event."""
@@ -103,7 +103,7 @@ class MessageEvents:
                 yield MessageDelta(delta=ending_of(event, self._options), usage=usage)
                 yield MessageStop()
             case _:
-                if self._block is None or begins(event, self._block):
+                if self._block is None or begins_block(event, self._block):
                     yield from self._end()
                     yield self._begin(event)
                 yield from self._continue(event)

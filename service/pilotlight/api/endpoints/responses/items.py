@@ -42,7 +42,7 @@ from pilotlight_backend import Candidate, Token
 
 Numbers: TypeAlias = Iterator[int]
 """Counts a stream's events."""
-Words: TypeAlias = Sequence[ResponseStreamEvent]
+StreamEvents: TypeAlias = Sequence[ResponseStreamEvent]
 Part: TypeAlias = OutputText | ReasoningText
 
 
@@ -51,7 +51,7 @@ def new_id(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(12)}"
 
 
-class _Item:
+class _BaseItem:
     """What the kinds of items have in common."""
 
     kind: ClassVar[str]
@@ -87,12 +87,12 @@ class _Item:
         )
 
 
-class Thought(_Item):
+class ReasoningItem(_BaseItem):
     """A reasoning item."""
 
     kind = "rs"
 
-    def goes_on(self, event: OutputEvent) -> bool:
+    def continues_with(self, event: OutputEvent) -> bool:
         """Return whether *event* is more of it."""
         return isinstance(event, ReasoningDelta)
 
@@ -105,14 +105,14 @@ class Thought(_Item):
         """Return what there is of it."""
         return self._item(status, [ReasoningText(text=self._text)])
 
-    def opening(self, numbers: Numbers) -> Words:
+    def opening(self, numbers: Numbers) -> StreamEvents:
         """Return what a stream says when it begins."""
         return (
             self._added(self._item("in_progress", []), numbers),
             self._part_added(ReasoningText(text=""), numbers),
         )
 
-    def delta(self, event: OutputEvent, numbers: Numbers) -> Words:
+    def delta(self, event: OutputEvent, numbers: Numbers) -> StreamEvents:
         """Return what a stream says of *event*, which was added."""
         assert isinstance(event, ReasoningDelta)  # noqa: S101 - what it goes on with
         return (
@@ -124,17 +124,17 @@ class Thought(_Item):
             ),
         )
 
-    def closing(self, status: ItemStatus, numbers: Numbers) -> Words:
+    def closing(self, status: ItemStatus, numbers: Numbers) -> StreamEvents:
         """Return what a stream says when it ends."""
         part = ReasoningText(text=self._text)
-        told = ReasoningTextDoneEvent(
+        done = ReasoningTextDoneEvent(
             sequence_number=next(numbers),
             item_id=self._id,
             output_index=self._index,
             text=part.text,
         )
         return (
-            told,
+            done,
             self._part_done(part, numbers),
             self._done(self._item(status, [part]), numbers),
         )
@@ -143,7 +143,7 @@ class Thought(_Item):
         return OutputReasoning(id=self._id, status=status, summary=[], content=content)
 
 
-class Message(_Item):
+class MessageItem(_BaseItem):
     """A message item."""
 
     kind = "msg"
@@ -152,7 +152,7 @@ class Message(_Item):
         super().__init__(index)
         self._tokens: list[Token] = []
 
-    def goes_on(self, event: OutputEvent) -> bool:
+    def continues_with(self, event: OutputEvent) -> bool:
         """Return whether *event* is more of it."""
         return isinstance(event, ContentDelta)
 
@@ -166,14 +166,14 @@ class Message(_Item):
         """Return what there is of it."""
         return self._item(status, [self._part()])
 
-    def opening(self, numbers: Numbers) -> Words:
+    def opening(self, numbers: Numbers) -> StreamEvents:
         """Return what a stream says when it begins."""
         return (
             self._added(self._item("in_progress", []), numbers),
             self._part_added(OutputText(text="", annotations=[], logprobs=[]), numbers),
         )
 
-    def delta(self, event: OutputEvent, numbers: Numbers) -> Words:
+    def delta(self, event: OutputEvent, numbers: Numbers) -> StreamEvents:
         """Return what a stream says of *event*, which was added."""
         assert isinstance(event, ContentDelta)  # noqa: S101 - what it goes on with
         return (
@@ -186,10 +186,10 @@ class Message(_Item):
             ),
         )
 
-    def closing(self, status: ItemStatus, numbers: Numbers) -> Words:
+    def closing(self, status: ItemStatus, numbers: Numbers) -> StreamEvents:
         """Return what a stream says when it ends."""
         part = self._part()
-        told = OutputTextDoneEvent(
+        done = OutputTextDoneEvent(
             sequence_number=next(numbers),
             item_id=self._id,
             output_index=self._index,
@@ -197,7 +197,7 @@ class Message(_Item):
             logprobs=_delta_logprobs(self._tokens),
         )
         return (
-            told,
+            done,
             self._part_done(part, numbers),
             self._done(self._item(status, [part]), numbers),
         )
@@ -209,7 +209,7 @@ class Message(_Item):
         return OutputMessage(id=self._id, status=status, content=content)
 
 
-class Call(_Item):
+class CallItem(_BaseItem):
     """A function call."""
 
     kind = "fc"
@@ -218,7 +218,7 @@ class Call(_Item):
         super().__init__(index)
         self._start = start
 
-    def goes_on(self, event: OutputEvent) -> bool:
+    def continues_with(self, event: OutputEvent) -> bool:
         """Return whether *event* is more of it."""
         return isinstance(event, ToolCallArguments) and event.index == self._start.index
 
@@ -231,11 +231,11 @@ class Call(_Item):
         """Return what there is of it."""
         return self._item(status, self._text)
 
-    def opening(self, numbers: Numbers) -> Words:
+    def opening(self, numbers: Numbers) -> StreamEvents:
         """Return what a stream says when it begins."""
         return (self._added(self._item("in_progress", ""), numbers),)
 
-    def delta(self, event: OutputEvent, numbers: Numbers) -> Words:
+    def delta(self, event: OutputEvent, numbers: Numbers) -> StreamEvents:
         """Return what a stream says of *event*, which was added."""
         if not isinstance(event, ToolCallArguments):
             return ()
@@ -248,15 +248,15 @@ class Call(_Item):
             ),
         )
 
-    def closing(self, status: ItemStatus, numbers: Numbers) -> Words:
+    def closing(self, status: ItemStatus, numbers: Numbers) -> StreamEvents:
         """Return what a stream says when it ends."""
-        told = FunctionCallArgumentsDoneEvent(
+        done = FunctionCallArgumentsDoneEvent(
             sequence_number=next(numbers),
             item_id=self._id,
             output_index=self._index,
             arguments=self._text,
         )
-        return (told, self._done(self.item(status), numbers))
+        return (done, self._done(self.item(status), numbers))
 
     def _item(self, status: ItemStatus, arguments: str) -> OutputFunctionCall:
         return OutputFunctionCall(
@@ -268,34 +268,34 @@ class Call(_Item):
         )
 
 
-Item: TypeAlias = Thought | Message | Call
+ItemDraft: TypeAlias = ReasoningItem | MessageItem | CallItem
 
 
-class Output:
+class OutputItems:
     """The items of one answer, in the order in which the model writes them."""
 
     def __init__(self) -> None:
-        self._items: list[Item] = []
+        self._items: list[ItemDraft] = []
 
     @property
-    def last(self) -> Item | None:
+    def last(self) -> ItemDraft | None:
         """The item that is being written."""
         return self._items[-1] if self._items else None
 
-    def add(self, event: OutputEvent) -> Item:
+    def add(self, event: OutputEvent) -> ItemDraft:
         """Add *event*; return the item that it went to, which is the last one now."""
         item = self.last
-        if item is None or not item.goes_on(event):
+        if item is None or not item.continues_with(event):
             item = _begin(len(self._items), event)
             self._items.append(item)
         item.add(event)
         return item
 
-    def conclude(self) -> Message | None:
+    def conclude(self) -> MessageItem | None:
         """Return the empty message that an answer is which says nothing and calls nothing."""
-        if any(isinstance(item, Message | Call) for item in self._items):
+        if any(isinstance(item, MessageItem | CallItem) for item in self._items):
             return None
-        message = Message(len(self._items))
+        message = MessageItem(len(self._items))
         self._items.append(message)
         return message
 
@@ -308,14 +308,14 @@ class Output:
         ]
 
 
-def _begin(index: int, event: OutputEvent) -> Item:
+def _begin(index: int, event: OutputEvent) -> ItemDraft:
     match event:
         case ReasoningDelta():
-            return Thought(index)
+            return ReasoningItem(index)
         case ToolCallStart():
-            return Call(index, event)
+            return CallItem(index, event)
         case _:
-            return Message(index)
+            return MessageItem(index)
 
 
 # ── log probabilities ───────────────────────────────────────────────────────────────────────────

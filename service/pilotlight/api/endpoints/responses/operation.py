@@ -5,7 +5,7 @@ from typing import get_args
 import msgspec
 
 from pilotlight.api.openapi.generation import ERRORS, PREFER
-from pilotlight.api.openapi.operation import Answer, Content, Operation
+from pilotlight.api.openapi.operation import Content, Operation, SuccessResponse
 from pilotlight.errors import PreviousResponseNotFound
 from pilotlight.schema.responses.events import ResponseStreamEvent
 from pilotlight.schema.responses.request import ResponseRequest
@@ -139,8 +139,8 @@ OPERATION = Operation(
             "conversation": _CONVERSATION,
         },
     ),
-    answers={
-        200: Answer(
+    responses={
+        200: SuccessResponse(
             description="The response, whole or as a stream.",
             content=[
                 Content(type=ResponseObject, examples={"sum": _ANSWER}),

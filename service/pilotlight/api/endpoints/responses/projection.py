@@ -1,10 +1,10 @@
-"""A response's projection of the one event stream: a whole answer, or its events."""
+"""A response's projection of the one event stream: a whole response, or its events."""
 
 import itertools
 import time
 from collections.abc import AsyncGenerator, Iterable
 
-from pilotlight.api.endpoints.responses.items import Output, new_id
+from pilotlight.api.endpoints.responses.items import OutputItems, new_id
 from pilotlight.api.http import sse
 from pilotlight.api.http.whole_response import collect
 from pilotlight.api.params.sampling import sampling_of
@@ -45,14 +45,14 @@ from pilotlight.schema.responses.tools import (
 )
 
 
-class Draft:
+class ResponseDraft:
     """A response as it comes about."""
 
     def __init__(self, asked: ResponseRequest) -> None:
         text = asked.text or ResponseTextConfig()
         reasoning = asked.reasoning or ReasoningConfig()
         sampling = sampling_of(asked)
-        self.output = Output()
+        self.output = OutputItems()
         self._response = ResponseObject(
             id=new_id("resp"),
             created_at=int(time.time()),
@@ -143,7 +143,7 @@ async def fold(
     generation: AsyncGenerator[Events], asked: ResponseRequest
 ) -> tuple[ResponseObject, Phases | None]:
     """Return the response that the events of *generation* add up to, and a start's timing."""
-    draft = Draft(asked)
+    draft = ResponseDraft(asked)
 
     def add(_number: int, event: OutputEvent) -> None:
         draft.output.add(event)
@@ -163,12 +163,12 @@ class ResponseProjection:
     loading = None
 
     def __init__(self, asked: ResponseRequest) -> None:
-        self._draft = Draft(asked)
+        self._draft = ResponseDraft(asked)
         self._numbers = itertools.count()
 
     def encode(self, events: Events) -> bytes:
         """Return what a stream says of *events*."""
-        return _encoded(words for _, event in events for words in self._of(event))
+        return _encoded(one for _, event in events for one in self._of(event))
 
     def fail(self, error: ServiceError) -> bytes:
         """Return the failed response, and the error, which the SDKs raise.

@@ -1,1 +1,1 @@
-"""Tokens of texts, and texts of tokens."""
+"""Tokenize and detokenize, as llama-server and vLLM have them."""

@@ -1,7 +1,7 @@
 """What the OpenAPI document says of `POST /tokenize` and `POST /detokenize`."""
 
 from pilotlight.api.openapi.generation import PREFER
-from pilotlight.api.openapi.operation import Answer, Content, Operation
+from pilotlight.api.openapi.operation import Content, Operation, SuccessResponse
 from pilotlight.errors import (
     InferenceError,
     InsufficientMemory,
@@ -57,8 +57,8 @@ TOKENIZE = Operation(
             },
         },
     ),
-    answers={
-        200: Answer(
+    responses={
+        200: SuccessResponse(
             description="The tokens.",
             content=[
                 Content(
@@ -80,8 +80,8 @@ DETOKENIZE = Operation(
         type=DetokenizeRequest,
         examples={"tokens": {"model": "spark", "tokens": [311, 42, 7]}},
     ),
-    answers={
-        200: Answer(
+    responses={
+        200: SuccessResponse(
             description="The text.",
             content=[
                 Content(

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pilotlight.api.http.instrumentation import Watched
+from pilotlight.api.http.instrumentation import Instrumentation
 from pilotlight.config import Secret, Settings
 from pilotlight.observability.metrics import Metrics
 from pilotlight.observability.traces import Traces
@@ -320,7 +320,7 @@ async def test_a_failure_that_nobody_caught(lines):
     async def fails(*_: Any) -> None:
         raise RuntimeError("boom")
 
-    watched = Watched(fails, Metrics(dict), Traces(None))
+    watched = Instrumentation(fails, Metrics(dict), Traces(None))
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": []}
     with pytest.raises(RuntimeError, match="boom"):
         await watched(scope, None, None)
@@ -335,7 +335,7 @@ async def test_what_is_no_request_passes(lines):
     async def app(scope: Any, *_: Any) -> None:
         seen.append(scope["type"])
 
-    await Watched(app, Metrics(dict), Traces(None))({"type": "websocket"}, None, None)
+    await Instrumentation(app, Metrics(dict), Traces(None))({"type": "websocket"}, None, None)
     assert seen == ["websocket"]
     assert lines.access == []
 
