@@ -95,7 +95,8 @@ async def test_every_line_of_a_request_has_its_id(start, lines):
     service.write(load_error="invalid")
     await service.post(chat("m"), **{"x-request-id": "one"})
     told = list(map(msgspec.json.decode, lines.texts))
-    assert {line["logger"] for line in told} == {"pilotlight.models.pool", "pilotlight.access"}
+    loggers = {"pilotlight.models.loading.runner", "pilotlight.access"}
+    assert {line["logger"] for line in told} == loggers
     assert {line["request_id"] for line in told} == {"one"}
 
 
@@ -109,7 +110,7 @@ async def test_what_outlives_a_request_is_not_its_line(start, lines):
     async with asyncio.timeout(10):
         while (await service.client.get("/readyz?model=m")).status_code != 200:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    began, loaded = lines.of("pilotlight.models.pool")
+    began, loaded = lines.of("pilotlight.models.loading.runner")
     assert "request_id" in began
     assert "request_id" not in loaded
 
