@@ -84,7 +84,7 @@ sbom: .venv/.$(BACKEND) .venv-sbom/.installed  ## write sbom.cdx.json: what the 
 audit: .venv-audit/.installed  ## look for known vulnerabilities in what is served (ARGS="--ignore ID")
 	.venv-audit/bin/python -m tools.audit requirements/serve-*.txt requirements/llama_cpp.txt $(ARGS)
 
-docs: .venv-docs/.installed .venv-docs/mermaid-$(MERMAID).js  ## build the documentation's site into build/docs/site; a broken link fails
+docs: .venv-docs/.installed .venv-docs/mermaid-$(MERMAID).js  ## build the documentation's site into build/docs/site, with npm's Mermaid; a broken link fails
 	rm -rf build/docs
 	mkdir -p build/docs/pages
 	git ls-files -z -- '*.md' LICENSE infra openapi ':!tests' ':!.github' \
