@@ -1,4 +1,27 @@
-"""The contract between Pilotlight and its backends: hook, protocols, values, errors."""
+"""The contract between Pilotlight and its backends: a hook, protocols, values and errors.
+
+A plugin's hook returns a `Backend`. Its `probe` reads a file's headers and returns `ModelFacts`;
+its `load` returns an `Engine`, or an `EmbeddingEngine` for a model that embeds. `Engine.submit`
+queues a `GenerateRequest`, returns a `Ticket`, and emits `Started`, then a `Token` for each sampled
+token, then one `Finish` or `Failed`.
+
+The service owns everything above token ids: chat templates, stop strings, tool calls, JSON Schema,
+HTTP. The backend owns everything below: tokenizing, slots, the KV cache, batches, sampling.
+
+**Threads.** `load` blocks, on a thread of the service's. After it the service calls engines from
+any thread, its event loop's included: `submit`, `embed`, `stats` and `Ticket.cancel` return at
+once. An engine emits events and calls guides on threads of its own. `emit` may be slow and may call
+the engine, so an engine emits no token under a lock that `submit`, `stats` or `cancel` takes.
+
+**Units.** Times are seconds, sizes are bytes, lengths are tokens, log probabilities are natural
+logarithms.
+
+**Errors.** `submit` refuses a request that can never run; a later error ends it with `Failed`. An
+error of one request ends no other request. `errors` has the tree.
+
+The conformance suite in `testing.conformance` checks all of it. `validation`, `capacity`,
+`placement`, `token_sampler` and their neighbours are what every backend needs in the same way.
+"""
 
 from pilotlight_backend.errors import (
     BackendError,

@@ -1,8 +1,8 @@
-"""msgspec's decode errors in our words: `max_tokens: expected an integer, got a string`.
+"""Rewords msgspec's decode errors: `max_tokens: expected an integer, got a string`.
 
-A `ValidationError` has no attributes: the path and the fault are in its text alone
-("Expected `int`, got `str` - at `$.max_tokens`"). This is the one module that reads it; its tests
-pin every shape that msgspec 0.x writes (`_core.c`).
+A `ValidationError` has no attributes: path and reason are only in its text
+("Expected `int`, got `str` - at `$.max_tokens`"). Only this module parses it; its tests pin every
+form that msgspec 0.x writes (`_core.c`).
 """
 
 import re
@@ -34,7 +34,7 @@ _LIMITS = {
 
 
 def describe(error: Exception) -> str:
-    """Return one line for what reading a JSON file raised: `model.vocab: expected an object`."""
+    """Return one line for an error of reading a JSON file: `model.vocab: expected an object`."""
     match error:
         case msgspec.ValidationError():
             reason, path = split(str(error))
@@ -47,15 +47,15 @@ def describe(error: Exception) -> str:
 
 
 def syntax(error: Exception) -> str:
-    """Return what is wrong with a text that is not JSON."""
+    """Return the reason why a text is not JSON."""
     reason = str(error).removeprefix("JSON is malformed: ")
     return reason[:1].lower() + reason[1:]
 
 
 def split(message: str) -> tuple[str, str | None]:
-    """Return what is wrong and the JSON path where, `messages[2].role`, of a `ValidationError`."""
+    """Return the reason and the JSON path, such as `messages[2].role`, of a `ValidationError`."""
     path, reason, is_key = "", message, False
-    # An error of a nested decoder, in a `dec_hook`, has two: the path inside, then the hook's own.
+    # An error of a nested decoder, in a `dec_hook`, has two paths: the inner one, then the hook's.
     while found := _AT.search(reason):
         path, reason = path + found["path"], reason[: found.start()]
         is_key = is_key or found["key"] is not None
@@ -82,7 +82,7 @@ def _kinds(names: str) -> str:
 
 
 def _mismatch(found: re.Match[str]) -> str:
-    # Where null is allowed it means the same as omitting the field, which needs no word.
+    # An allowed null means the same as omitting the field: the message does not mention it.
     expected = _kinds(found["kind"].removesuffix(" | null"))
     return f"expected {expected}" + (f", got {_kinds(found['got'])}" if found["got"] else "")
 
@@ -105,7 +105,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], _Words], ...] = (
     (re.compile(r"Expected `(?P<kind>\w+)` of length (?P<sign>[<>]=) (?P<limit>\d+)"), _length),
     (
         re.compile(r"Expected `str` matching regex (?P<regex>.*)", re.DOTALL),
-        # A repr, whose backslashes are doubled.
+        # msgspec writes a repr, with doubled backslashes.
         lambda found: f"expected a string that matches {found['regex']}".replace("\\\\", "\\"),
     ),
     (

@@ -1,20 +1,20 @@
-"""What a backend raises.
+"""The errors of a backend.
 
     BackendError
-    ├── ModelFileInvalid         the file is damaged or of an unknown kind, and stays so
-    │   └── ModelUnsupported     the file is whole, and this backend cannot serve what it holds
-    ├── LoadFailed               loading went wrong for a reason that may pass
-    │   └── InsufficientMemory   it needs more memory than there is
-    ├── InvalidParameter         a value of the request cannot be honoured
+    ├── ModelFileInvalid         the file is damaged; loading it again does not help
+    │   └── ModelUnsupported     the file is intact, and this backend cannot run the model
+    ├── LoadFailed               loading failed, and may succeed later
+    │   └── InsufficientMemory   the model needs more memory than is available
+    ├── InvalidParameter         a field of the request is out of range or not supported
     │   └── ContextLengthExceeded
-    ├── BakingRefused            this prompt, or any of the model's, is not baked
-    ├── InferenceFailed          the engine broke while it worked on a request
-    │   └── GuideFailed          what restricts the request's tokens broke, or left none
+    ├── BakingRefused            this prompt, or no prompt of this model, can be baked
+    ├── InferenceFailed          the engine failed during a request
+    │   └── GuideFailed          the request's guide raised, or allowed no token
     └── EngineClosed             the engine was closed before the request ended
 
-`Backend.probe` and `Backend.load` raise the first two kinds, `Engine.submit` and
-`EmbeddingEngine.embed` the next; the last two also arrive in a `Failed` event. Messages name the
-thing and the value, and are fit for clients.
+`Backend.probe` and `Backend.load` raise the first two kinds. `Engine.submit` and
+`EmbeddingEngine.embed` raise `InvalidParameter` and `EngineClosed`; the last two also arrive in a
+`Failed` event. Messages reach clients: they name the thing, what is wrong, and what would be right.
 """
 
 from pathlib import Path
@@ -23,11 +23,11 @@ from pilotlight_backend.cgroup import memory_size
 
 
 class BackendError(Exception):
-    """Anything a backend can say went wrong."""
+    """The base of every error of a backend."""
 
 
 class ModelFileInvalid(BackendError):
-    """A model file cannot be read as what it claims to be."""
+    """A model file is damaged. The message is the file's name and *reason*."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path.name}: {reason}")
@@ -36,17 +36,17 @@ class ModelFileInvalid(BackendError):
 
 
 class ModelUnsupported(ModelFileInvalid):
-    """A model file is whole, and holds what the backend cannot serve: no load can succeed."""
+    """A model file is intact, and the backend cannot run the model: no load can succeed."""
 
 
 class LoadFailed(BackendError):
-    """A load did not succeed; a later one may."""
+    """A load failed; a later one may succeed."""
 
 
 class InsufficientMemory(LoadFailed):
     """A model needs more memory than is available. Both figures are bytes.
 
-    *remedy* is what would fit, for people.
+    *remedy* says in words what would fit.
     """
 
     def __init__(self, required: int, available: int, remedy: str = "") -> None:
@@ -60,7 +60,7 @@ class InsufficientMemory(LoadFailed):
 
 
 class InvalidParameter(BackendError):
-    """A request's value is out of range or not supported; *param* is the contract's field name."""
+    """A value is out of range or not supported; *param* is the field's name in the contract."""
 
     def __init__(self, param: str, message: str) -> None:
         super().__init__(message)
@@ -68,9 +68,9 @@ class InvalidParameter(BackendError):
 
 
 class ContextLengthExceeded(InvalidParameter):
-    """A prompt does not leave room for one more token in the context. Both figures are tokens.
+    """A prompt leaves no room for one more token, or an input to embed exceeds the context.
 
-    Of an input to embed: it is longer than the context.
+    Both figures are tokens.
     """
 
     def __init__(self, prompt_tokens: int, context_length: int) -> None:
@@ -84,16 +84,16 @@ class ContextLengthExceeded(InvalidParameter):
 
 
 class BakingRefused(BackendError):
-    """A prompt's state cannot be taken out, or not be put back exactly."""
+    """A prompt's state cannot be exported, or not be restored exactly."""
 
 
 class InferenceFailed(BackendError):
-    """The engine failed while it worked on a request."""
+    """The engine failed during a request."""
 
 
 class GuideFailed(InferenceFailed):
-    """A request's guide raised, or refused every token that the model may choose."""
+    """A request's guide raised, or allowed no token that the model may sample."""
 
 
 class EngineClosed(BackendError):
-    """The engine was closed while the request waited or ran."""
+    """The engine was closed before the request ended, or before it was submitted."""

@@ -1,4 +1,8 @@
-"""What a backend implements. Engines know no asyncio, no HTTP and no OpenAI."""
+"""What a backend implements: a `Backend`, and the engines that it loads.
+
+Engines know no asyncio, no HTTP and no OpenAI. The package's docstring has the rules for threads,
+units and errors; a docstring here names its exceptions from them.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,96 +26,103 @@ class Ticket(Protocol):
     """One submitted request."""
 
     def cancel(self) -> None:
-        """End the request at the next step; a no-op once it has ended.
+        """End the request at the next step; does nothing once it has ended. Any thread.
 
-        A step that evaluates its prompt, and is for nobody else, ends within a second. Any thread.
-        Its last event is then `Finish("cancelled")`, unless another one came first.
+        Its last event is `Finish("cancelled")`, unless it ends otherwise before. A step that
+        evaluates only this request's prompt is aborted within a second.
         """
 
 
 @runtime_checkable
 class BaseEngine(Protocol):
-    """A loaded model, whatever it is for. Every method may be called from any thread."""
+    """A loaded model of either kind. Any thread may call any method."""
 
     @property
     def facts(self) -> ModelFacts:
-        """The model's facts, with the context length that is in force."""
+        """The model's facts, with the context length in force."""
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Return the token ids of *text*; with *special*, special tokens' names become their ids.
+        """Return the token ids of *text*, without BOS or EOS.
 
-        Adds nothing at either end.
+        With *special*, names of special tokens become their ids; without, they are text.
         """
 
     def stats(self) -> EngineStats:
-        """Return a snapshot; never waits for a step, a guide or a listener."""
+        """Return a snapshot. Never waits for a step, a guide or a listener."""
 
     def close(self) -> None:
-        """End every request with `Failed(EngineClosed)`, and give all memory back; waits for that.
+        """End every request with `Failed(EngineClosed)`, free all memory, and return then.
 
-        Prompts that are being evaluated end within a second. A second call does nothing.
+        The evaluation of a prompt is aborted within a second. A second call does nothing.
         """
 
 
 @runtime_checkable
 class Engine(BaseEngine, Protocol):
-    """A loaded model that writes answers."""
+    """A loaded model that generates text."""
 
     def tokenize(self, text: str, *, special: bool, verbatim: Sequence[Span] = ()) -> list[int]:
-        """Return the token ids of *text*; with *special*, special tokens' names become their ids.
+        """Return the token ids of *text*, without BOS or EOS.
 
-        In the parts of it that are *verbatim*, which rise and do not overlap, the names of
-        `facts.control_names` stay text all the same. Adds nothing at either end.
+        With *special*, names of special tokens become their ids; without, they are text. In the
+        *verbatim* spans, which are in order and do not overlap, the names in
+        `facts.control_names` are text in any case: a message cannot end its own turn.
         """
 
     def vocabulary(self) -> Vocabulary:
-        """Return every token; the first call may take some tenths of a second."""
+        """Return every token. The first call may take some tenths of a second."""
 
     def submit(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Ticket:
         """Queue *request* and return at once.
 
-        *emit* is called on the engine's thread, in order, and must return quickly. Raises
-        `InvalidParameter` or `ContextLengthExceeded` for a request that can never run, and
-        `EngineClosed` after `close`; *emit* is then never called.
+        The engine's thread calls *emit* with the events, in order. *emit* should return quickly: it
+        holds up the engine. If it raises, the request is cancelled.
+
+        Raises `InvalidParameter` or its `ContextLengthExceeded` for a request that can never run,
+        and `EngineClosed` after `close`; then *emit* is never called.
         """
 
 
 @runtime_checkable
 class EmbeddingEngine(BaseEngine, Protocol):
-    """A loaded model that makes vectors of texts. It need not write answers as well."""
+    """A loaded model that returns vectors for texts. It need not generate as well."""
 
     def tokenize_input(self, text: str) -> list[int]:
-        """Return the token ids of *text* as an input: with what the model wants at its ends.
+        """Return the token ids of *text* as an input, with the model's BOS, EOS, CLS or SEP.
 
-        Special tokens' names become their ids.
+        Names of special tokens become their ids.
         """
 
     def embed(self, inputs: Sequence[Sequence[int]], emit: Callable[[EmbedEvent], None]) -> Ticket:
-        """Queue *inputs*, token ids that are taken as they are, and return at once.
+        """Queue *inputs*, token ids that are used as they are, and return at once.
 
-        Inputs are evaluated in their order, as many together as fit a step, those of several
-        requests too. *emit* is called on the engine's thread, in order, and must return quickly.
-        Raises `InvalidParameter` for no inputs, an empty one or an unknown token, its
-        `ContextLengthExceeded` for one that is longer than the context, and `EngineClosed` after
-        `close`; *emit* is then never called.
+        Inputs are evaluated in order, as many in one step as fit, also of several requests. *emit*
+        is called as by `Engine.submit`.
+
+        Raises `InvalidParameter` for no inputs, an empty input or an unknown token, its
+        `ContextLengthExceeded` for an input that is longer than the context, and `EngineClosed`
+        after `close`; then *emit* is never called.
         """
 
 
 @runtime_checkable
 class BakingEngine(Engine, Protocol):
-    """An engine that can also keep a prompt's state in a file. Not every backend has such.
+    """An engine that can also write a prompt's state to a file. Optional.
 
-    Its backend honours `LoadOptions.baked`: in a load with the same options every request that
-    begins with the prompt, and goes on, starts behind it, and has the tokens that it has without.
+    Its backend honours `LoadOptions.baked`: after a load with the same options, every request whose
+    prompt is longer and begins with the baked one starts behind it, and samples the same tokens as
+    without it.
     """
 
     def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:
-        """Evaluate *prompt* and write its state to `baked.path`, whole or not at all.
+        """Evaluate *prompt*, write its state to `baked.path`, and return how many tokens are baked.
 
-        Returns how many of its tokens are baked: some at the end may be left out, where evaluating
-        them apart from what follows would not give the same numbers. Blocks; any thread but the
-        engine's. Raises what `submit` raises, `BakingRefused`, `InferenceFailed`, and `OSError`
-        where the file cannot be written.
+        Some tokens at the end may be omitted, if evaluating them apart from what follows would give
+        other numbers. The file is written completely or not at all. Blocks; must not run on the
+        engine's thread.
+
+        Raises what `submit` raises, `BakingRefused`, `InferenceFailed`, and `OSError` if the file
+        cannot be written.
         """
 
 
@@ -135,32 +146,33 @@ class CachingEngine(Engine, Protocol):
 
 @runtime_checkable
 class RemoteEngine(BaseEngine, Protocol):
-    """An engine in a process of its own: what is asked of it waits for that process.
+    """An engine in a process of its own.
 
-    `submit`, `embed`, `stats` and `cancel` do not, and suit an event loop.
+    `submit`, `embed`, `stats` and `cancel` do not wait for the process; all other methods do.
     """
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process id."""
 
     def kill(self, reason: str) -> None:
-        """End the process at once; its requests end with `InferenceFailed`, for *reason*."""
+        """Kill the process; its requests end with `InferenceFailed(reason)`."""
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """One way to run models."""
+    """Loads models of one kind of files."""
 
     @property
     def name(self) -> str:
-        """The backend's name, that of its entry point: `llama_cpp`."""
+        """The backend's name, equal to its entry point's: `llama_cpp`."""
 
     def probe(self, path: Path) -> ModelFacts | None:
-        """Return what the files at *path* say, or None where they are not this backend's kind.
+        """Return what the files at *path* say of the model; None for files of another kind.
 
-        Milliseconds, headers only, no native library. Raises `ModelFileInvalid` for files of
-        this kind that are damaged.
+        Called for every file of a models folder, so it takes milliseconds: it reads headers only
+        and imports no native library. Raises `ModelFileInvalid` for damaged files of this kind, and
+        its `ModelUnsupported` for a model that the backend cannot run.
         """
 
     def load(
@@ -169,14 +181,16 @@ class Backend(Protocol):
         options: LoadOptions,
         progress: Callable[[LoadProgress], None],
     ) -> BaseEngine:
-        """Load a model; blocks, so it runs in a thread of the caller's.
+        """Load the model of *facts* and return its engine. Blocks.
 
-        The engine is an `EmbeddingEngine` where *facts* say that the model embeds, and else an
-        `Engine`.
+        The engine is an `EmbeddingEngine` if `facts.embeds`, else an `Engine`.
 
-        *progress* is called on that thread, and what it raises ends the load and passes through.
-        Raises `ModelFileInvalid`, `LoadFailed` or `InsufficientMemory`, and then holds nothing.
+        *progress* is called on the calling thread whenever the load advances: the service ends a
+        load that makes no progress. It raises to end a load; its exception passes through.
+
+        Raises `ModelFileInvalid`, `LoadFailed` or its `InsufficientMemory`. A load that raises
+        keeps no memory and no thread.
         """
 
     def embedded(self) -> Path | None:
-        """Return the small model that ships inside this plugin, if one does."""
+        """Return the path of the small model inside this plugin; None if it has none."""

@@ -1,4 +1,7 @@
-"""The values that pass between the service and a backend: immutable, plain, free of HTTP."""
+"""The values that pass between the service and a backend. All are immutable, none knows HTTP.
+
+Sizes are bytes, times are seconds, lengths are tokens.
+"""
 
 from array import array
 from collections.abc import Mapping
@@ -27,51 +30,51 @@ BASIC_SAMPLING = frozenset(
 
 
 class ModelFacts(Struct, frozen=True, kw_only=True):
-    """What a model's files say about it, read from headers alone."""
+    """What the headers of a model's files say, and on a loaded engine what is in force."""
 
     path: Path
     architecture: str
-    """The field's lower-case word for the family: `qwen3`, `llama`, `gemma3`."""
+    """The model family, in lower case: `qwen3`, `llama`, `gemma3`."""
     name: str | None = None
     context_length: int
-    """Tokens one sequence may hold: as trained when probed, as configured on a loaded engine."""
+    """Tokens of a sequence: as trained when probed, as configured on a loaded engine."""
     chat_template: str | None = None
-    """Jinja source, or None where the model is no chat model."""
+    """Jinja source; None for a model without one."""
     bos_token: str = ""
     eos_token: str = ""
     add_bos: bool = False
-    """Whether a prompt of plain text, not rendered by the template, starts with `bos_token`."""
+    """Whether a plain-text prompt, without the template, starts with `bos_token`."""
     size_bytes: int
-    """What a load reads from disk."""
+    """Bytes that a load reads from disk."""
     kv_bytes_per_token: int = 0
-    """KV cache per token of one sequence; 0 where unknown."""
+    """KV cache of one token of a sequence; 0 if unknown."""
     state_bytes: int = 0
-    """What one sequence takes however long it is: a recurrent state."""
+    """Memory of a sequence of any length: a recurrent state."""
     step_bytes: int = 0
-    """Working memory of a step for each of its tokens, beside the scores."""
+    """Working memory of a step for each of its tokens, without the attention scores."""
     score_bytes: int = 0
-    """Working memory of a step for each pair of one of its tokens and a token of the context."""
+    """Working memory of a step for each pair of a token of the step and a token of the context."""
     vocabulary_size: int = 0
-    """How many tokens there are, on a loaded engine; 0 where it does not say."""
+    """Tokens in the vocabulary, on a loaded engine; 0 if it does not report them."""
     embedding_length: int = 0
-    """Numbers of the vectors that it makes of texts; 0 where it writes answers instead."""
+    """Dimensions of the model's vectors; 0 for a model that generates."""
     control_names: frozenset[str] = frozenset()
-    """On a loaded engine, the names of the tokens that steer and are no text: `<|im_end|>`."""
+    """On a loaded engine, the names of its control tokens, such as `<|im_end|>`."""
     sampling: frozenset[str] = BASIC_SAMPLING
-    """On a loaded engine, the fields of `SamplingParams` that it honours; it refuses others."""
+    """On a loaded engine, the fields of `SamplingParams` that it honours; it refuses the others."""
 
     @property
     def embeds(self) -> bool:
-        """Whether it makes vectors of texts: its engine is an `EmbeddingEngine`."""
+        """Whether the model returns vectors: its engine is an `EmbeddingEngine`."""
         return self.embedding_length > 0
 
 
 class BakedPrompt(Struct, frozen=True, kw_only=True):
-    """A file with a prompt's state, and what the prompt's text was made with."""
+    """The file of a prompt's state, and the chat template that rendered the prompt."""
 
     path: Path
     template: str
-    """A digest of the chat template in force; a file that was made with another one is stale."""
+    """Digest of the chat template in force; a file that was baked with another one is stale."""
 
 
 class PromptCacheOptions(Struct, frozen=True, kw_only=True):
@@ -88,29 +91,29 @@ class PromptCacheOptions(Struct, frozen=True, kw_only=True):
 
 
 class LoadOptions(Struct, frozen=True, kw_only=True):
-    """How to load a model. The defaults suit a small model on a small machine."""
+    """How to load a model; the defaults suit a small model on a small machine."""
 
     parallel: int = 4
-    """Slots: sequences that decode together. Of a model that embeds as many as fit a step do."""
+    """Slots: sequences that decode in one batch. A model that embeds fills a step instead."""
     context_length: int | None = None
     """Tokens for each slot, at most what was trained; None means at most 4096."""
     threads: int | None = None
-    """Threads for computing; None leaves the choice to the backend."""
+    """Compute threads; None: the backend chooses."""
     gpu_layers: int = 0
-    """Layers to place on a GPU where the build has one; -1 means all."""
+    """Layers on the GPU, if the build has one; -1: all."""
     execution_provider: str | None = None
-    """Where ONNX Runtime computes (`cuda`); None means where the model's own configuration says.
-    Backends that know no such word pass over it."""
+    """ONNX Runtime's execution provider (`cuda`); None: the one in the model's configuration. Other
+    backends ignore it."""
     chunk: int = 512
-    """Prompt tokens evaluated in one step at the most: the longest that a running stream waits."""
+    """The most prompt tokens in one step: it bounds how long running streams wait for a token."""
     baked: BakedPrompt | None = None
-    """A prompt to start from. What does not fit is ignored with a warning, and the load goes on."""
+    """A prompt to start from. A file that does not fit is ignored with a warning."""
     prompt_cache: PromptCacheOptions = PromptCacheOptions()
     """Honoured by engines that can give a slot's state out, and ignored by the others."""
 
 
 class LoadProgress(Struct, frozen=True):
-    """How far a load is. *bytes_read* of *bytes_total* are in memory; *phase* says what runs."""
+    """Progress of a load: its phase, and how many bytes of the files are in memory."""
 
     phase: Literal["read", "load", "warm"]
     bytes_read: int
@@ -122,69 +125,69 @@ DRY_SEQUENCE_BREAKERS = ("\n", ":", '"', "*")
 
 
 class SamplingParams(Struct, frozen=True, kw_only=True):
-    """How the next token is chosen. A neutral value switches its stage off.
+    """How to sample the next token. A field's default switches its stage off.
 
-    The stages work in this order, llama.cpp's own: logit_bias, penalties, DRY, top_n_sigma, top_k,
-    typical_p, top_p, min_p, XTC, temperature. Mirostat takes the place of those between DRY and
-    temperature.
+    The stages run in llama.cpp's order: logit_bias, penalties, DRY, top_n_sigma, top_k, typical_p,
+    top_p, min_p, XTC, temperature. Mirostat replaces the stages between DRY and temperature.
+    `validation` has the bounds.
     """
 
     temperature: float = 1.0
-    """0 is greedy: the most likely token, whatever the other stages say."""
+    """0 is greedy: the likeliest token after logit_bias, penalties and DRY."""
     dynatemp_range: float = 0.0
-    """Above 0 the temperature is between `temperature` less and plus this, by the entropy."""
+    """Above 0 the entropy sets the temperature, within this distance of `temperature`."""
     dynatemp_exponent: float = 1.0
-    """How the share of the possible entropy, raised to this, becomes the temperature."""
+    """The power of the normalized entropy that sets the temperature in that range."""
     top_k: int = 0
     """0 keeps every token."""
     top_p: float = 1.0
     min_p: float = 0.0
     top_n_sigma: float = 0.0
-    """Standard deviations of the logits below the largest; 0 or less keeps every token."""
+    """Keeps tokens within so many standard deviations of the largest logit; 0 or less keeps all."""
     typical_p: float = 1.0
     xtc_probability: float = 0.0
     xtc_threshold: float = 0.1
-    """Above 0.5 XTC is off: two tokens cannot both be so likely."""
+    """Above 0.5 XTC is off: no two tokens can both be that likely."""
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repeat_penalty: float = 1.0
     repeat_last_n: int = 64
-    """Tokens that the three penalties look back on, the prompt's end included; -1: the context."""
+    """Window of the three penalties, prompt included; -1: the context length."""
     dry_multiplier: float = 0.0
     dry_base: float = 1.75
     dry_allowed_length: int = 2
     dry_penalty_last_n: int = 64
-    """Tokens that DRY looks back on, the prompt's end included; -1: the context."""
+    """Window of DRY, prompt included; -1: the context length."""
     dry_sequence_breakers: tuple[str, ...] = DRY_SEQUENCE_BREAKERS
     mirostat: int = 0
-    """0, 1 or 2, the version."""
+    """The version, 1 or 2; 0 is off."""
     mirostat_tau: float = 5.0
     mirostat_eta: float = 0.1
     logit_bias: Mapping[int, float] = field(default_factory=dict)
-    """Added to the logits before any other stage; keys are token ids."""
+    """Added to the logits before any other stage, by token id."""
     seed: int | None = None
-    """The same seed, request and build give the same tokens; None draws one."""
+    """The same seed, request and build give the same tokens; None draws a seed."""
 
 
 class GenerateRequest(Struct, frozen=True, kw_only=True):
-    """One sequence to generate. Text stops are the service's: it cancels the ticket."""
+    """One sequence to generate. The service finds stop strings, and cancels the ticket."""
 
     prompt: tuple[int, ...]
     """Token ids, at least one."""
     max_tokens: int
-    """At least 1. The context's end also ends the sequence, with reason `length`."""
+    """At least 1. A full context ends the sequence too, both with reason `length`."""
     sampling: SamplingParams = SamplingParams()
     stop_token_ids: frozenset[int] = frozenset()
-    """End the sequence like an end-of-generation token; the token itself is not emitted."""
+    """End the sequence as an end-of-generation token does; the token is not emitted."""
     ignore_eos: bool = False
-    """Never choose an end-of-generation token, unless the guide allows no other one."""
+    """Sample no end-of-generation token, unless the guide allows no other token."""
     min_tokens: int = 0
-    """Tokens before which neither such a token nor one of `stop_token_ids` is chosen, unless the
-    guide allows no other one."""
+    """Sample no such token and none of `stop_token_ids` before so many tokens, unless the guide
+    allows no other token."""
     logprobs: int | None = None
-    """With each token, its log probability and those of this many likeliest; None: no such."""
+    """Return log probabilities: of each token, and of so many likeliest tokens. None: neither."""
     guide: Guide | None = None
-    """Restricts which tokens may be chosen; this request's own, for it keeps state."""
+    """Restricts the tokens. It keeps state, so each request has its own."""
     scope: str = ""
     """Whose cached tokens it may use, in slots and in the prompt cache: those of its own scope and
     the baked prompt's."""
@@ -197,18 +200,18 @@ class GenerateRequest(Struct, frozen=True, kw_only=True):
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """Tokens of one request. *completion_tokens* counts every sampled token, the ending one too."""
+    """Tokens of one request. *completion_tokens* counts every sampled token, also the last one."""
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
-    """Of the prompt, how many were not evaluated again."""
+    """Prompt tokens that were not evaluated again."""
 
 
 class Timings(Struct, frozen=True, kw_only=True):
-    """Seconds that one request spent waiting for a slot, on its prompt, and on its answer.
+    """Seconds of one request in the queue, in prefill and in decode.
 
-    To wait until another request has read the prompt that they share counts as `queue`.
+    Waiting for another request to evaluate a shared prompt counts as `queue`.
     """
 
     queue: float
@@ -220,14 +223,14 @@ FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]
 
 
 class Started(Struct, frozen=True, gc=False, tag=True):
-    """The request has left the queue and has a slot, and the prompt that it shares, if it does."""
+    """The request has a slot. A shared prompt has been evaluated by then."""
 
     prompt_tokens: int
     cached_tokens: int
 
 
 class Candidate(Struct, frozen=True, gc=False):
-    """A token that could have come, and the natural logarithm of its probability."""
+    """An alternative token and its log probability."""
 
     id: int
     piece: bytes
@@ -235,21 +238,21 @@ class Candidate(Struct, frozen=True, gc=False):
 
 
 class Token(Struct, frozen=True, gc=False, tag=True):
-    """One sampled token and the bytes it stands for, special tokens spelled out.
+    """One sampled token and its bytes; special tokens are spelled out.
 
-    The bytes of one character may be spread over several tokens.
+    A character's UTF-8 bytes may be spread over several tokens.
     """
 
     id: int
     piece: bytes
     logprob: float | None = None
-    """Where the request asks for it; by the model's own distribution, before any stage."""
+    """If requested; from the model's distribution, before the guide and the stages of sampling."""
     candidates: tuple[Candidate, ...] = ()
-    """The likeliest tokens, the likeliest first."""
+    """The likeliest tokens in descending order."""
 
 
 class Finish(Struct, frozen=True, tag=True):
-    """The request ended as asked: by a stop token, by its length, or by its ticket."""
+    """The request ended by a stop token, by its length, or by its ticket."""
 
     reason: FinishReason
     usage: Usage
@@ -257,7 +260,7 @@ class Finish(Struct, frozen=True, tag=True):
 
 
 class Failed(Struct, frozen=True, tag=True):
-    """The request ended by a fault."""
+    """The request ended by an error."""
 
     error: BackendError
 
@@ -267,22 +270,22 @@ EngineEvent: TypeAlias = Started | Token | Finish | Failed
 
 
 class Embedded(Struct, frozen=True, gc=False, tag=True):
-    """An input's vector, of length 1, in 32-bit floats."""
+    """An input's vector: 32-bit floats, normalized to length 1."""
 
     vector: "array[float]"
 
 
 EmbedEvent: TypeAlias = Started | Embedded | Finish | Failed
-"""An embedding request's events: `Started` at most once, an `Embedded` for each input, in the order
-of the inputs, then exactly one `Finish` or `Failed`. Its usage has no completion tokens."""
+"""An embedding request's events: at most one `Started`, an `Embedded` for each input in order, then
+exactly one `Finish` or `Failed`. Its usage has no completion tokens."""
 
 
 class Step(Struct, frozen=True, gc=False):
-    """A step that an engine has begun and not ended. Its *number* is no other step's."""
+    """A step that an engine has begun and not ended. Its *number* is unique in the engine."""
 
     number: int
     tokens: int
-    """Tokens of prompts that it evaluates: the more, the longer it may take."""
+    """Prompt tokens that it evaluates: the more, the longer it may take."""
 
 
 class PromptCacheStats(Struct, frozen=True, kw_only=True):
@@ -311,23 +314,23 @@ class PromptCacheStats(Struct, frozen=True, kw_only=True):
 
 
 class EngineStats(Struct, frozen=True, kw_only=True):
-    """A snapshot of an engine; totals count since it was loaded."""
+    """A snapshot of an engine; totals count from its load."""
 
     slots: int
     slots_busy: int
     queued: int
     kv_tokens: int
-    """Tokens held in the KV cache, those kept for reuse included."""
+    """Tokens in the KV cache, including those kept for reuse."""
     kv_tokens_running: int = 0
-    """Of these, those in slots that have a request."""
+    """Those of them in busy slots."""
     kv_capacity: int
     prompt_tokens: int
-    """Evaluated, so without the cached ones."""
+    """Evaluated prompt tokens, without cached ones."""
     cached_tokens: int
     completion_tokens: int
     steps: int
     under_way: tuple[Step, ...] = ()
-    """What is being computed: a step that stays here for long is one that hangs."""
+    """The running steps; one that stays too long hangs."""
     dead: bool = False
-    """Whether nothing will be answered any more: the engine's thread or process has ended."""
+    """Whether the engine's thread or process has ended, so that no request can finish."""
     prompt_cache: PromptCacheStats = PromptCacheStats()
