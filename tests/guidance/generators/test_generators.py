@@ -9,13 +9,13 @@ from tests.guidance.walker import tokens
 
 REFUSED = {
     "look-ahead is not supported",
-    "only names that are listed, or one pattern of all names, are supported",
+    "expected an enum of names, or one pattern for all names",
     "the keyword 'uniqueItems' is not supported",
     "the keyword 'unevaluatedProperties' is not supported",
     "the keyword 'not' is not supported",
-    "2 is more than one, and than what is required",
-    "its schemas do not differ in their types or in a required constant",
-    "its values are endless: each requires another one",
+    "2 is not supported: expected at most 1",
+    "its schemas must differ in their types or in a required constant",
+    "its values never end: each requires another one",
     "'T0' is not supported: expected a reference within the schema, '#/…'",
     "Invalid type: RegExp",
 }

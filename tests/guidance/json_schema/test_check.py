@@ -88,7 +88,7 @@ def test_keyword_that_cannot_be_honoured_is_refused(schema, keyword, pointer):
         ({"allOf": [{"type": "string"}, {"type": "null"}]}, "incompatible types"),
         ({"enum": []}, "no value is valid"),
         ({"$ref": 3}, "must be a string"),
-        ({"$ref": "#"}, "are endless"),
+        ({"$ref": "#"}, "never end"),
         ({"allOf": 3}, "allOf"),
         ({"oneOf": {}}, "oneOf"),
         ({"properties": []}, "properties"),
@@ -98,10 +98,10 @@ def test_keyword_that_cannot_be_honoured_is_refused(schema, keyword, pointer):
         ({"type": "object", "properties": {"a": True}, "required": 5}, "required"),
         ({"type": "object", "properties": {"a": True}, "minProperties": "x"}, "minProperties"),
         ({"oneOf": [{"type": "null"}], "anyOf": [True], "allOf": 5}, "allOf"),
-        ({"anyOf": [True], "$ref": f"#/anyOf/{'9' * 5000}"}, "which is not there"),
+        ({"anyOf": [True], "$ref": f"#/anyOf/{'9' * 5000}"}, "leads nowhere"),
         ({"const": 10**400}, "out of range"),
         ({"const": "\ud800"}, "cannot be written"),
-        ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "are endless"),
+        ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "never end"),
     ],
 )
 def test_what_is_no_schema_is_refused(schema, says):
@@ -115,7 +115,7 @@ def test_schema_that_is_too_large_is_refused():
     deep: dict[str, object] = {}
     for _ in range(5000):
         deep = {"items": deep}
-    with pytest.raises(GrammarInvalid, match="deeper than 64"):
+    with pytest.raises(GrammarInvalid, match="more than 64 levels"):
         guide(deep)
     with pytest.raises(GrammarInvalid, match="more than 20000"):
         guide({"enum": [[number] for number in range(30_000)]})
@@ -137,7 +137,7 @@ NODE = {"type": "object", "properties": {"next": {"$ref": "#/$defs/next"}}, "req
 )
 def test_values_without_end_are_refused(following):
     """A type that must hold its own kind is a mistake that a model would pay for."""
-    with pytest.raises(GrammarInvalid, match="are endless"):
+    with pytest.raises(GrammarInvalid, match="never end"):
         guide(NODE | {"$defs": {"next": following}})
 
 
@@ -532,7 +532,7 @@ def test_unknown_format_is_an_annotation_where_nothing_is_strict():
         (
             {"$ref": "#/$defs/a b", "$defs": {"a b": {"type": "string", "pattern": "(a"}}},
             '.$defs["a b"].pattern',
-            "it is no regular expression: unclosed group",
+            "it is not a valid regular expression: unclosed group",
         ),
         (
             {"prefixItems": [{"enum": []}], "minItems": 1, "type": "array"},

@@ -1,1 +1,1 @@
-"""JSON Schemas: which can be honoured, and how they are rewritten for llguidance. Pure."""
+"""JSON Schemas: which are supported, and how they are rewritten for llguidance. Pure."""

@@ -1,8 +1,8 @@
-"""Which JSON Schemas can be honoured. Pure.
+"""Checks whether a JSON Schema is supported, and rewrites it for llguidance. Pure.
 
-llguidance honours most of JSON Schema 2020-12 and refuses most of what it does not, but not where
-in the schema it stands. What it takes wrongly without a word is refused here too.
-Source: its docs/json_schema.md.
+llguidance supports most of JSON Schema 2020-12 and refuses most of the rest, without saying where
+in the schema the fault is. Keywords that it ignores or enforces wrongly are refused here.
+Source: llguidance, docs/json_schema.md.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import msgspec
 
 from pilotlight.guidance.errors import GrammarInvalid, SchemaUnsupported
 from pilotlight.guidance.json_schema.closing import closed, may_close
-from pilotlight.guidance.json_schema.disjoint import told_apart, with_any_of
+from pilotlight.guidance.json_schema.disjoint import are_disjoint, with_any_of
 from pilotlight.guidance.json_schema.drafts import is_everything, modernised, without_names
 from pilotlight.guidance.json_schema.finite import endless
 from pilotlight.guidance.json_schema.formats import (
@@ -26,19 +26,19 @@ from pilotlight.guidance.json_schema.subschemas import (
     MAPS,
     ONES,
     escaped,
-    place_of,
+    pointer_of,
     resolve,
     rewrite,
 )
 
 MAX_DEPTH = 64
-"""Levels of objects and lists in a schema; an answer nests as deep as its references lead."""
+"""Levels of objects and lists in a schema. References may nest a value deeper."""
 MAX_BYTES = 128 * 1024
-"""Bytes of a schema, written without spaces."""
+"""Bytes of a schema, as compact JSON."""
 MAX_NODES = 20_000
 """Objects and lists in a schema."""
 
-UNSUPPORTED = frozenset(  # and llguidance's own options, which are not a caller's
+UNSUPPORTED = frozenset(  # x-guidance holds llguidance's own options
     {
         "$dynamicRef",
         "$recursiveRef",
@@ -62,25 +62,25 @@ UNSUPPORTED = frozenset(  # and llguidance's own options, which are not a caller
 
 
 def check_schema(schema: Any, *, strict: bool = True) -> None:
-    """Raise `GrammarInvalid` where *schema* is none, is too large, or cannot be honoured.
+    """Raise `GrammarInvalid` if *schema* is not a schema, is too large, or is not supported.
 
-    Formats that are not known are annotations, and refused only where the caller is *strict*.
-    Only what its root leads to is looked at: definitions that nothing refers to do no harm.
+    An unknown `format` is an annotation, and refused only if *strict*. Definitions that nothing
+    refers to are not checked.
     """
     if schema is not True and not isinstance(schema, dict):
-        raise GrammarInvalid(f"a JSON Schema is an object, not {_kind(schema)}")
+        raise GrammarInvalid(f"expected a JSON Schema, an object, not {_kind(schema)}")
     check_size(schema)
     if isinstance(schema, dict) and is_everything(schema.get("not", False)):
-        raise GrammarInvalid("nothing is valid by it", "/not")
+        raise GrammarInvalid("no value is valid by it", "/not")
     walk = _Walk(schema, strict=strict)
     walk.check(schema, "")
-    place = endless(walk.found)
-    if place is not None:
-        raise GrammarInvalid("its values are endless: each requires another one", place)
+    pointer = endless(walk.found)
+    if pointer is not None:
+        raise GrammarInvalid("its values never end: each requires another one", pointer)
 
 
 def simplified(schema: Any) -> Any:
-    """Return the checked *schema* so that llguidance takes it, and takes it strictly."""
+    """Return the checked *schema* rewritten, so that llguidance enforces it strictly."""
     schema = modernised(schema)
     closes = may_close(schema)
 
@@ -94,10 +94,9 @@ def simplified(schema: Any) -> Any:
 
 
 def check_size(schema: Any, *, depth: int = MAX_DEPTH, length: int = MAX_BYTES) -> None:
-    """Raise `GrammarInvalid` where *schema* is too large to look at more closely.
+    """Raise `GrammarInvalid` if *schema* is too large, or cannot be written as JSON.
 
-    It has more levels than *depth*, more bytes than *length*, or more objects and lists than is of
-    use; or it cannot be written as JSON.
+    The limits are *depth* levels, *length* bytes and `MAX_NODES` objects and lists.
     """
     _check_depth(schema, depth)
     _check_length(schema, length)
@@ -107,7 +106,7 @@ def _check_depth(schema: Any, most: int) -> None:
     nodes = [(schema, 0)]
     for count, (node, depth) in enumerate(nodes):
         if depth > most:
-            raise GrammarInvalid(f"the schema is nested deeper than {most} levels")
+            raise GrammarInvalid(f"the schema has more than {most} levels")
         if count > MAX_NODES:
             raise GrammarInvalid(f"the schema has more than {MAX_NODES} objects and lists")
         children = node.values() if isinstance(node, dict) else node
@@ -121,105 +120,109 @@ def _check_length(schema: Any, most: int) -> None:
     except (OverflowError, TypeError, UnicodeEncodeError) as error:
         raise GrammarInvalid(f"the schema cannot be written as JSON: {error}") from error
     if length > most:
-        raise GrammarInvalid(f"the schema has {length} bytes, more than {most}")
+        raise GrammarInvalid(f"the schema has {length} bytes; at most {most}")
 
 
 class _Walk:
-    """A look at every schema that a root leads to, each once."""
+    """Visits every schema that a root leads to, each once."""
 
     def __init__(self, root: Any, *, strict: bool) -> None:
         self._root = root
         self._strict = strict
         self.found: dict[str, dict[str, Any]] = {}
-        """What was looked at, by its place."""
+        """The visited schemas, by JSON Pointer."""
 
     def check(self, schema: Any, pointer: str) -> None:
-        """Check *schema*, which stands at *pointer*, and what it leads to."""
+        """Check *schema* at *pointer*, and all schemas that it leads to."""
         waiting = [(schema, pointer)]
         while waiting:
-            node, place = waiting.pop()
-            if place in self.found or not isinstance(node, dict):
-                continue  # true and false; what else is no schema is llguidance's to refuse
-            self.found[place] = node
+            node, pointer = waiting.pop()
+            if pointer in self.found or not isinstance(node, dict):
+                continue  # true or false; llguidance refuses other values
+            self.found[pointer] = node
             for keyword, value in node.items():
-                self._check_keyword(node, keyword, value, f"{place}/{escaped(keyword)}")
-            waiting += self._next(node, place)
+                self._check_keyword(node, keyword, value, f"{pointer}/{escaped(keyword)}")
+            waiting += self._next(node, pointer)
 
-    def _check_keyword(self, schema: dict[str, Any], keyword: str, value: Any, place: str) -> None:
+    def _check_keyword(
+        self, schema: dict[str, Any], keyword: str, value: Any, pointer: str
+    ) -> None:
         reason = _objection(schema, keyword, value, strict=self._strict)
         if keyword == "propertyNames" and not self._names_can_be_kept(schema):
-            reason = "only names that are listed, or one pattern of all names, are supported"
+            reason = "expected an enum of names, or one pattern for all names"
         if keyword == "$ref" and reason is None and isinstance(value, str):
             reason = self._missing(value)
-        if keyword == "oneOf" and isinstance(value, list) and not self._told_apart(value):
-            reason = "its schemas do not differ in their types or in a required constant"
+        if keyword == "oneOf" and isinstance(value, list) and not self._are_disjoint(value):
+            reason = "its schemas must differ in their types or in a required constant"
         if reason:
-            raise SchemaUnsupported(keyword, place, reason)
+            raise SchemaUnsupported(keyword, pointer, reason)
 
     def _missing(self, reference: str) -> str | None:
         try:
             resolve(self._root, reference)
         except LookupError:
-            return f"it refers to {reference!r}, which is not there"
+            return f"the reference {reference!r} leads nowhere"
         return None
 
     def _names_can_be_kept(self, schema: dict[str, Any]) -> bool:
         return "propertyNames" not in without_names(schema, self._root)
 
-    def _told_apart(self, options: list[Any]) -> bool:
+    def _are_disjoint(self, options: list[Any]) -> bool:
         try:
-            return told_apart(options, self._root)
+            return are_disjoint(options, self._root)
         except LookupError:
-            return True  # what is missing is told at its own place
+            return True  # a missing reference is reported at its own pointer
 
-    def _next(self, schema: dict[str, Any], place: str) -> Iterator[tuple[Any, str]]:
+    def _next(self, schema: dict[str, Any], pointer: str) -> Iterator[tuple[Any, str]]:
         for keyword in (*LISTS, *MAPS, *ONES):
             value = schema.get(keyword)
             if isinstance(value, dict if keyword in MAPS else list):
-                yield from _members(value, f"{place}/{keyword}")
+                yield from _members(value, f"{pointer}/{keyword}")
             elif keyword in ONES and keyword in schema:
-                yield value, f"{place}/{keyword}"
+                yield value, f"{pointer}/{keyword}"
         reference = schema.get("$ref")
         if isinstance(reference, str):
-            yield resolve(self._root, reference), place_of(reference)
+            yield resolve(self._root, reference), pointer_of(reference)
 
 
-def _members(schemas: Any, place: str) -> Iterator[tuple[Any, str]]:
+def _members(schemas: Any, pointer: str) -> Iterator[tuple[Any, str]]:
     named = schemas.items() if isinstance(schemas, dict) else enumerate(schemas)
     for name, one in named:
-        yield one, f"{place}/{escaped(str(name))}"
+        yield one, f"{pointer}/{escaped(str(name))}"
 
 
 def _objection(schema: dict[str, Any], keyword: str, value: Any, *, strict: bool) -> str | None:
-    """Return what speaks against *keyword* of *schema*, if anything does."""
+    """Return why *keyword* of *schema* is not supported, or None."""
     reason: str | None = None
     match keyword:
         case "uniqueItems" if value is False:
             pass
         case "not" if is_everything(value):
-            pass  # nothing is valid by it: false
+            pass  # means false
         case "propertyNames":
-            pass  # looked at with the whole schema
+            pass  # checked with the whole schema
         case _ if keyword in UNSUPPORTED:
             reason = f"the keyword {keyword!r} is not supported"
         case "$ref" if isinstance(value, str) and value != "#" and not value.startswith("#/"):
             reason = f"{value!r} is not supported: expected a reference within the schema, '#/…'"
         case "format" if isinstance(value, str) and _matters(schema, value, strict=strict):
             reason = f"the format {value!r} is not supported"
-        case "exclusiveMinimum" | "exclusiveMaximum" if value is True and _lacks(schema, keyword):
-            reason = "it is a number since draft 6, not true"
+        case "exclusiveMinimum" | "exclusiveMaximum" if value is True and _lacks_bound(
+            schema, keyword
+        ):
+            reason = "expected a number, not true"
         case "minProperties" if isinstance(value, int) and value > _counted(schema):
-            # Nothing keeps a model from writing the same name twice, which then counts once.
-            reason = f"{value} is more than one, and than what is required"
+            # A model may write the same name twice, which counts once.
+            reason = f"{value} is not supported: expected at most {_counted(schema)}"
     return reason
 
 
 def _matters(schema: dict[str, Any], name: str, *, strict: bool) -> bool:
-    """Tell whether a format restricts more than can be kept; a pattern beside it says it all."""
+    """Return whether an unsupported format matters; with a pattern beside it, it does not."""
     return strict and name not in FORMATS and _is_text(schema) and "pattern" not in schema
 
 
-def _lacks(schema: dict[str, Any], keyword: str) -> bool:
+def _lacks_bound(schema: dict[str, Any], keyword: str) -> bool:
     bound = "minimum" if keyword == "exclusiveMinimum" else "maximum"
     return not isinstance(schema.get(bound), int | float)
 

@@ -1,7 +1,8 @@
-"""Objects have the properties that their schema lists, where it does not ask for others. Pure.
+"""Closes objects: adds `additionalProperties: false` to schemas that list properties. Pure.
 
-Such objects are valid by the schema too, and what people mean by it. A small model that may make
-up properties does, and finds no end. xgrammar's strict mode, vLLM's default, reads schemas alike.
+The objects are valid by the original schema too, and this is what its author means. A small model
+that may invent properties does so without end. xgrammar's strict mode, vLLM's default, does the
+same.
 """
 
 from typing import Any
@@ -12,10 +13,9 @@ _COMPOSING = ("$ref", "anyOf", "oneOf")
 
 
 def may_close(schema: Any) -> bool:
-    """Tell whether each object in *schema* is described in one place.
+    """Return whether each object in *schema* is described by one schema only.
 
-    Where several schemas have to hold for one object, each closed against the other's properties,
-    none would be left.
+    If several apply to one object, each closed to the properties of the others, no object is valid.
     """
     composed = False
 
@@ -30,7 +30,7 @@ def may_close(schema: Any) -> bool:
 
 
 def closed(node: dict[str, Any]) -> dict[str, Any]:
-    """Return *node* so that its objects have no properties but those that it lists."""
+    """Return *node* with its objects limited to the listed properties, unless it says otherwise."""
     properties = node.get("properties")
     if not isinstance(properties, dict):
         return node

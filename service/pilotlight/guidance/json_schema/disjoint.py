@@ -1,7 +1,7 @@
-"""Whether a value can be valid by two schemas: where it cannot, `oneOf` means `anyOf`. Pure.
+"""Checks whether schemas are disjoint: then `oneOf` means the same as `anyOf`. Pure.
 
-llguidance proves as much, but looks into no reference, and so refuses every union of types that
-are told apart by a tag and kept in `$defs`.
+llguidance checks the same, but does not follow references, so it refuses tagged unions whose types
+are in `$defs`.
 """
 
 from itertools import combinations
@@ -10,11 +10,11 @@ from typing import Any
 from pilotlight.guidance.json_schema.subschemas import followed
 
 _MANY = 64
-"""Schemas of one `oneOf`; each is compared with each."""
+"""Schemas in one `oneOf`; all pairs are compared."""
 
 
-def told_apart(options: list[Any], root: Any) -> bool:
-    """Tell whether no value can be valid by two of *options*, by type or by a constant."""
+def are_disjoint(options: list[Any], root: Any) -> bool:
+    """Return whether no value is valid by two of *options*, by type or by a required constant."""
     looked = [followed(option, root) for option in options]
     return len(options) <= _MANY and all(
         _disjoint(one, other, root) for one, other in combinations(looked, 2)
@@ -22,10 +22,10 @@ def told_apart(options: list[Any], root: Any) -> bool:
 
 
 def with_any_of(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return *schema* with `anyOf` in place of `oneOf`, whose schemas are told apart."""
+    """Return *schema* with `anyOf` in place of `oneOf`, whose schemas are disjoint."""
     options = schema.get("oneOf")
     if "anyOf" not in schema:
-        # In its place: the order of keywords is that of an answer's properties.
+        # At the same position: llguidance writes properties in the order of the keywords.
         return {"anyOf" if key == "oneOf" else key: value for key, value in schema.items()}
     rest = {key: value for key, value in schema.items() if key != "oneOf"}
     others = rest.get("allOf", [])
@@ -54,7 +54,7 @@ def _apart(some: set[Any], others: set[Any] | None) -> bool:
 
 
 def _types(schema: dict[str, Any]) -> set[str] | None:
-    """Return the types that *schema* allows, if it says."""
+    """Return the types that *schema* allows, or None if it does not say."""
     named = schema.get("type")
     names = [named] if isinstance(named, str) else named
     if not isinstance(names, list):
@@ -63,7 +63,7 @@ def _types(schema: dict[str, Any]) -> set[str] | None:
 
 
 def _required(schema: dict[str, Any]) -> list[str]:
-    """Return the properties that every value has, given that it is an object."""
+    """Return the properties that every value has; none unless every value is an object."""
     names = schema.get("required")
     if not isinstance(names, list) or schema.get("type") != "object":
         return []
@@ -76,11 +76,11 @@ def _property(schema: dict[str, Any], name: str, root: Any) -> Any:
 
 
 def _values(schema: Any) -> set[Any] | None:
-    """Return the scalars that *schema* leaves to choose from, where it lists them."""
+    """Return the scalars that *schema* lists by `const` or `enum`, or None."""
     if not isinstance(schema, dict):
         return None
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     if not isinstance(values, list) or any(isinstance(one, list | dict) for one in values):
         return None
-    # To Python, true is 1; to JSON it is not, while 1.0 is.
+    # In Python True == 1; in JSON true is not 1, and 1.0 is.
     return {(isinstance(one, bool), one) for one in values}

@@ -1,7 +1,7 @@
-"""What generators of JSON Schema write, in the words of draft 2020-12. Pure.
+"""Rewrites schemas of older drafts, OpenAPI 3.0 and schema generators in draft 2020-12. Pure.
 
-Answers that are valid by the result are valid by the original: older drafts, OpenAPI 3.0 and the
-generators' habits are read, whatever `$schema` says. The original is never changed.
+A value that is valid by the result is valid by the original. `$schema` is ignored. The original is
+never changed.
 """
 
 import re
@@ -16,7 +16,7 @@ _NAME_FORMATS = {
     "date-time": "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
     "T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$",
 }
-"""Names of properties can only be described by expressions; these are narrower than the formats."""
+"""Property names can only be described by patterns; these are narrower than the formats."""
 
 _SECONDS = r"\d+([.,]\d+)?S"
 _CLOCK = rf"T(\d+H(\d+M)?({_SECONDS})?|\d+M({_SECONDS})?|{_SECONDS})"
@@ -31,15 +31,15 @@ EQUIVALENTS = {
     # z.iso.duration(): weeks alone, or other parts, of which there is one
     r"^P(?:(\d+W)|(?!.*W)(?=\d|T\d)(\d+Y)?(\d+M)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?"
     r"(\d+([.,]\d+)?S)?)?)$": rf"^P(\d+W|{_DATE}({_CLOCK})?|{_CLOCK})$",
-    # z.hostname(): 253 characters, which four labels have not
+    # z.hostname(): at most 253 characters; three labels have at most 191
     r"^(?=.{1,253}\.?$)[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
     r"(?:\.[a-zA-Z0-9](?:[-0-9a-zA-Z]{0,61}[0-9a-zA-Z])?)*\.?$": rf"^{_LABEL}(\.{_LABEL}){{0,2}}$",
 }
-"""Expressions with look-ahead that generators write, and the same without it."""
+"""Patterns with look-ahead that generators write, and equivalents or narrower ones without it."""
 
 
 def modernised(schema: Any) -> Any:
-    """Return *schema* in the words of draft 2020-12."""
+    """Return *schema* rewritten in draft 2020-12."""
 
     def change(node: dict[str, Any]) -> Any:
         node.pop("$schema", None)
@@ -49,7 +49,7 @@ def modernised(schema: Any) -> Any:
             del node["uniqueItems"]
         if isinstance(node.get("items"), list):
             node = _with_prefix(node)
-        node.pop("additionalItems", None)  # it says nothing of what is no tuple
+        node.pop("additionalItems", None)  # without effect outside of tuples
         if isinstance(node.get("$ref"), str):
             node["$ref"] = _OF_TUPLE.sub(r"/prefixItems/\1", node["$ref"])
         if isinstance(node.get("pattern"), str):
@@ -68,9 +68,9 @@ _CLASS = re.compile(r"\\.|\[\^?|\]", re.DOTALL)
 
 
 def _with_plain_space(pattern: str) -> str:
-    r"""Return *pattern* with `\s` and `\S` that ECMAScript and Rust read alike.
+    r"""Return *pattern* with `\s` and `\S` that mean the same in ECMAScript and Rust.
 
-    U+0085 is whitespace to Rust alone, and U+FEFF to ECMAScript alone.
+    U+0085 is whitespace in Rust only, and U+FEFF in ECMAScript only.
     """
     spelled, within = "", ""
     last = 0
@@ -93,15 +93,18 @@ _OF_TUPLE = re.compile(r"/items/(\d+)(?=/|$)")
 
 
 def is_everything(schema: Any) -> bool:
-    """Tell whether every value is valid by *schema*."""
+    """Return whether every value is valid by *schema*."""
     return schema is True or schema == {}
 
 
 def _with_prefix(node: dict[str, Any]) -> dict[str, Any]:
-    """Return a tuple, `items` of a list in drafts before 2020-12, with `prefixItems`."""
+    """Return *node* with `prefixItems` for the list that drafts before 2020-12 write as `items`."""
     named = {"prefixItems": node["items"], "items": node.get("additionalItems", True)}
     changed: dict[str, Any] = {}
-    for key, value in node.items():  # in their order: it is that of an answer's properties
+    for (
+        key,
+        value,
+    ) in node.items():  # in order: llguidance writes properties in the order of the keywords
         if key == "items":
             changed |= named
         elif key not in ("additionalItems", "prefixItems"):
@@ -110,7 +113,7 @@ def _with_prefix(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_exclusive(node: dict[str, Any]) -> dict[str, Any]:
-    """Return *node* with draft 4's exclusive bounds as numbers."""
+    """Return *node* with draft 4's boolean exclusive bounds as numbers."""
     for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if node.get(exclusive) is False:
             del node[exclusive]
@@ -120,9 +123,9 @@ def _with_exclusive(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_names(node: dict[str, Any], root: Any) -> dict[str, Any]:
-    """Return *node* without `propertyNames`, where its properties can say the same.
+    """Return *node* with `propertyNames` replaced by property keywords.
 
-    What cannot be said so stays, and is refused.
+    A `propertyNames` that cannot be replaced stays, and is refused.
     """
     names = node["propertyNames"]
     rest = {key: value for key, value in node.items() if key != "propertyNames"}
@@ -148,7 +151,7 @@ def _with_listed(node: dict[str, Any], names: list[str]) -> dict[str, Any]:
 
 
 def names_of(names: Any, root: Any) -> list[str] | None:
-    """Return the names that the schema *names* lists, if it does."""
+    """Return the names that the schema *names* lists, or None."""
     try:
         names = followed(names, root)
     except LookupError:
@@ -172,7 +175,7 @@ _NAMES = _BESIDE | {"pattern", "minLength", "maxLength", "format"}
 
 
 def pattern_of(names: Any, root: Any) -> str | None:
-    """Return the expression of names that *names* describes; "" for any, None for no such."""
+    """Return the pattern of the names that *names* allows; "" for all, None if there is none."""
     try:
         names = followed(names, root)
     except LookupError:

@@ -1,7 +1,8 @@
-"""Where in a JSON Schema that does not compile the fault is.
+"""Finds the fault in a JSON Schema that does not compile.
 
-llguidance says what is wrong, in the words of its own grammars, and not where. Parts of the schema
-are compiled alone to find the innermost that fails, then the keyword without which it does not.
+llguidance reports what is wrong in terms of its own grammars, without the location. Parts of the
+schema are compiled alone to find the innermost one that fails, then the keyword without which it
+compiles.
 """
 
 import re
@@ -15,23 +16,23 @@ from pilotlight.guidance.json_schema.subschemas import (
     ONES,
     count,
     escaped,
-    place_of,
+    pointer_of,
     resolve,
 )
 
 _MOST = 25_000
-"""Schemas that are compiled in the search, about 40 µs each: a part's own, and with each part those
-of the definitions. When they are used up, the innermost part found so far is the place."""
+"""Schemas compiled in one search, about 40 µs each; each part counts with all definitions. When
+they are used up, the innermost part found so far is reported."""
 _DEFINITIONS = ("$defs", "definitions")
 
 _Way: TypeAlias = tuple[Any, ...]
-"""From a schema to a part of it: a keyword, and what it is in the keyword's list or map."""
+"""The path from a schema to a part: a keyword, and the index or name within its value."""
 Compiles: TypeAlias = Callable[[Any], str | None]
-"""Tries to compile a schema; returns what llguidance says against it, if it does."""
+"""Tries to compile a schema; returns llguidance's error, or None."""
 
 
 def fault_in(schema: Any, fails: Compiles) -> GrammarInvalid | None:
-    """Return what is wrong with *schema*, and where, if anything is."""
+    """Return the fault in *schema* with its JSON Pointer, or None."""
     if (said := fails(schema)) is None:
         return None
     if not isinstance(schema, dict):
@@ -40,7 +41,7 @@ def fault_in(schema: Any, fails: Compiles) -> GrammarInvalid | None:
 
 
 class _Search:
-    """Goes from a schema that fails to one within it that does, as long as there is one."""
+    """Descends from a schema that fails to the innermost part that fails."""
 
     def __init__(self, root: dict[str, Any], fails: Compiles) -> None:
         self._root = root
@@ -58,26 +59,26 @@ class _Search:
         return GrammarInvalid(_reason(said, node.get(keyword)), at)
 
     def _within(self, node: dict[str, Any], pointer: str) -> tuple[str, dict[str, Any], str] | None:
-        """Return the first part of *node* that fails, and that *node* fails by."""
+        """Return the first part of *node* that fails and makes *node* fail."""
         failing = []
         for way, part in self._parts(node):
             if isinstance(part, dict) and (said := self._try(self._shared | part)) is not None:
                 failing.append((way, part, said))
         for way, part, said in failing:
             others = [other for other, _, _ in failing if other != way]
-            # A part that nothing is valid by does no harm where it may be left out.
+            # A part without valid values does not matter if it is optional.
             if self._try(self._shared | _without(node, others)) is not None:
-                place = place_of(node["$ref"]) if way == ("$ref",) else _pointer(pointer, way)
+                place = pointer_of(node["$ref"]) if way == ("$ref",) else _pointer(pointer, way)
                 return place, part, said
         return None
 
     def _try(self, schema: dict[str, Any]) -> str | None:
-        """Return what llguidance says against *schema*, or None where too little is left to try."""
+        """Return llguidance's error for *schema*; None if it compiles or the budget is spent."""
         self._left -= count(schema)
         return None if self._left < 0 else self._fails(schema)
 
     def _keyword_of(self, node: dict[str, Any]) -> str:
-        """Return the keyword of *node* without which it compiles; "" where none is found."""
+        """Return the keyword of *node* without which it compiles, or ""."""
         if len(node) == 1:
             return next(iter(node))
         for keyword in sorted(node, key=lambda word: (word != "pattern", word == "type")):
@@ -104,7 +105,7 @@ class _Search:
 
 
 def _without(node: dict[str, Any], ways: Sequence[_Way]) -> dict[str, Any]:
-    """Return *node* with these of its parts as schemas of anything."""
+    """Return *node* with the parts at *ways* replaced by `{}`."""
     copy = {key: _copy(value) for key, value in node.items()}
     for way in ways:
         if len(way) == 1:
@@ -133,7 +134,7 @@ _REASONS = {
 
 
 def _reason(said: str, value: Any) -> str:
-    """Return what llguidance *said* of *value* in words that quote no grammar of ours."""
+    """Return the reason in llguidance's error *said* about *value*, without internal grammar."""
     for words, reason in _REASONS.items():
         if words in said:
             return reason
@@ -142,5 +143,5 @@ def _reason(said: str, value: Any) -> str:
         behind = re.search(r"\(\?<[=!]", text) and not re.search(r"\(\?[=!]", text)
         return f"look-{'behind' if behind else 'ahead'} is not supported"
     if "regex parse error" in said:
-        return f"it is no regular expression: {said.rpartition('error: ')[2].strip()}"
+        return f"it is not a valid regular expression: {said.rpartition('error: ')[2].strip()}"
     return said.splitlines()[0].removeprefix("Unsatisfiable schema: ")

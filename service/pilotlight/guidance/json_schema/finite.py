@@ -1,71 +1,75 @@
-"""Whether there is an end to the values that a JSON Schema asks for. Pure.
+"""Finds schemas that no finite value is valid by. Pure.
 
-A type that must hold another of its own kind asks for values without end: a model that begins one
-writes until its answer is cut.
+A type that requires another value of its own type is one: a model that begins such a value writes
+until `max_tokens`.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from pilotlight.guidance.json_schema.subschemas import escaped, place_of
+from pilotlight.guidance.json_schema.subschemas import escaped, pointer_of
 
 _ROUNDS = 64
-"""Each round settles what leads to what is settled; schemas in longer chains are let be."""
+"""Rounds of the search: each settles schemas that need only settled ones. Longer chains pass."""
 
 Schemas = Mapping[str, dict[str, Any]]
-"""Every schema that a root leads to, by its place; what is no object has an end, or is none."""
+"""Every schema that a root leads to, by JSON Pointer, without true and false."""
 
 
 def endless(schemas: Schemas) -> str | None:
-    """Return the place of a schema whose values have no end, if there is one."""
-    open_places = dict.fromkeys(reversed(list(schemas)))
+    """Return the JSON Pointer of a schema without finite values, or None."""
+    open_pointers = dict.fromkeys(reversed(list(schemas)))
     for _ in range(_ROUNDS):
-        ended = [place for place in open_places if _Ends(open_places)(schemas[place], place)]
+        ended = [
+            pointer
+            for pointer in open_pointers
+            if _HasFinite(open_pointers)(schemas[pointer], pointer)
+        ]
         if not ended:
-            return next(reversed(open_places), None)
-        for place in ended:
-            del open_places[place]
+            return next(reversed(open_pointers), None)
+        for pointer in ended:
+            del open_pointers[pointer]
     return None
 
 
-class _Ends:
-    """Tells whether a schema has a value with an end, where the *open* places may have none."""
+class _HasFinite:
+    """Checks whether a schema has a finite value, if those at *open_pointers* have none."""
 
-    def __init__(self, open_places: Mapping[str, None]) -> None:
-        self._open = open_places
+    def __init__(self, open_pointers: Mapping[str, None]) -> None:
+        self._open = open_pointers
 
-    def __call__(self, schema: dict[str, Any], place: str) -> bool:
+    def __call__(self, schema: dict[str, Any], pointer: str) -> bool:
         reference = schema.get("$ref")
-        if isinstance(reference, str) and place_of(reference) in self._open:
+        if isinstance(reference, str) and pointer_of(reference) in self._open:
             return False
         for keyword in ("anyOf", "oneOf"):
             options = schema.get(keyword)
             if (
                 isinstance(options, list)
                 and options
-                and not any(self._all(options, place, keyword))
+                and not any(self._all(options, pointer, keyword))
             ):
                 return False
         parts = schema.get("allOf")
-        if isinstance(parts, list) and not all(self._all(parts, place, "allOf")):
+        if isinstance(parts, list) and not all(self._all(parts, pointer, "allOf")):
             return False
         match schema.get("type"):
             case "object":
-                return self._object(schema, place)
+                return self._object(schema, pointer)
             case "array":
-                return self._array(schema, place)
+                return self._array(schema, pointer)
             case _:
-                return True  # it may be a value that holds no other
+                return True  # may be a value without others inside
 
-    def _all(self, schemas: list[Any], place: str, keyword: str) -> list[bool]:
-        return [f"{place}/{keyword}/{index}" not in self._open for index in range(len(schemas))]
+    def _all(self, schemas: list[Any], pointer: str, keyword: str) -> list[bool]:
+        return [f"{pointer}/{keyword}/{index}" not in self._open for index in range(len(schemas))]
 
-    def _object(self, schema: dict[str, Any], place: str) -> bool:
+    def _object(self, schema: dict[str, Any], pointer: str) -> bool:
         required = schema.get("required")
         names = required if isinstance(required, list) else []
-        return not any(f"{place}/properties/{escaped(str(name))}" in self._open for name in names)
+        return not any(f"{pointer}/properties/{escaped(str(name))}" in self._open for name in names)
 
-    def _array(self, schema: dict[str, Any], place: str) -> bool:
+    def _array(self, schema: dict[str, Any], pointer: str) -> bool:
         least = schema.get("minItems")
         least = least if isinstance(least, int) else 0
         of_tuple, of_rest = "prefixItems", "items"
@@ -73,5 +77,5 @@ class _Ends:
             of_tuple, of_rest = "items", "additionalItems"
         first = schema.get(of_tuple)
         first = first[:least] if isinstance(first, list) else []
-        more = least > len(first) and f"{place}/{of_rest}" in self._open
-        return not more and all(self._all(first, place, of_tuple))
+        more = least > len(first) and f"{pointer}/{of_rest}" in self._open
+        return not more and all(self._all(first, pointer, of_tuple))

@@ -1,15 +1,17 @@
-"""Formats of strings, as strictly as validators take them. Pure.
+"""String formats, as strict as validators. Pure.
 
-llguidance writes a format by an expression of its own, and some of them let pass what RFC 3339,
-5321 and 5891 do not: 29 February in any year, a 61st second at any time, names of any length.
+llguidance enforces a format by a regex. Some of them allow more than RFC 3339, 5321 and 5891:
+29 February in any year, a 61st second at any time, names of any length.
 """
 
 from typing import Any
 
 _LEAP_YEAR = "([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)"
 _DATE = f"({_LEAP_YEAR}-02-29|[0-9]{{4}}-(02-([01][0-9]|2[0-8])|(0[13-9]|1[0-2])-[0-9]{{2}}))"
-_TIME = r"[0-9:]{6}[0-5][0-9](\.[0-9]{1,9})?([Zz+-]|$)"  # nanoseconds: a weak model would never end
-_LABEL = r"([^.]{1,3}|[^.]{2}([^.-][^.]|-[^.-])[^.]*)"  # no hyphens third and fourth: Punycode's
+# Nanoseconds at most: a weak model writes digits without end.
+_TIME = r"[0-9:]{6}[0-5][0-9](\.[0-9]{1,9})?([Zz+-]|$)"
+# No hyphens as third and fourth characters: RFC 5891, 4.2.3.1.
+_LABEL = r"([^.]{1,3}|[^.]{2}([^.-][^.]|-[^.-])[^.]*)"
 
 _STRICTER: dict[str, dict[str, Any]] = {
     "date": {"pattern": f"^{_DATE}$"},
@@ -20,11 +22,11 @@ _STRICTER: dict[str, dict[str, Any]] = {
 }
 
 FORMATS = frozenset({"duration", "ipv4", "ipv6", "uri", "uuid", *_STRICTER})
-"""Those that can be written."""
+"""The supported formats."""
 
 
 def with_strict_format(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return *schema* with what its own format lacks."""
+    """Return *schema* with the patterns that llguidance's regex for its format lacks."""
     named = schema.get("format")
     stricter = _STRICTER.get(named) if isinstance(named, str) else None
     others = schema.get("allOf", [])
@@ -34,7 +36,7 @@ def with_strict_format(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_unknown_format(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return *schema* without a format that is an annotation to us, as to most validators."""
+    """Return *schema* without an unknown format, which is an annotation."""
     named = schema.get("format")
     if not isinstance(named, str) or named in FORMATS:
         return schema

@@ -1,28 +1,28 @@
-"""Numbers of which there is an end: a weak model would write their digits for ever. Pure."""
+"""Bounds on numbers: a weak model writes digits without end otherwise. Pure."""
 
 import math
 from typing import Any
 
 MOST = 2**53 - 1
-"""What every reader of JSON holds exactly. Source: RFC 7493, section 2.2."""
+"""The largest integer that every JSON parser reads exactly. Source: RFC 7493, 2.2."""
 
 FINEST = 1e-9
-"""What a number without a `multipleOf` of its own is a multiple of."""
+"""The `multipleOf` of numbers without their own."""
 _WIDE = 1e-3
-"""A range as wide as this has fractions of nine digits in it, many."""
+"""Ranges at least this wide contain enough multiples of `FINEST`."""
 
 _LOWER = ("minimum", "exclusiveMinimum")
 _UPPER = ("maximum", "exclusiveMaximum")
 
 
 INTEGERS = 2**63 - 1024
-"""The largest bound of integers that llguidance keeps: a double's, within 64 bits with a sign."""
+"""The largest bound of integers in llguidance: the largest double below 2^63."""
 _NUMBERS = 10**18
-"""The largest bound of other numbers that it keeps."""
+"""The largest bound of other numbers in llguidance."""
 
 
 def with_bounds(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return *schema* with bounds where it allows numbers and has none, and an end to fractions."""
+    """Return *schema* with bounds if it allows numbers without, and with bounded fractions."""
     kinds = schema.get("type")
     named = kinds if isinstance(kinds, list) else [kinds]
     if "number" in named:
@@ -31,10 +31,10 @@ def with_bounds(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_dust(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return *schema* with bounds that are nearly 0, as a type's smallest, at the next multiple."""
+    """Return *schema* with bounds near 0, such as a type's smallest value, rounded to `FINEST`."""
     lower, upper = (_numbers(schema, names) for names in (_LOWER, _UPPER))
     if lower and upper and min(upper) - max(lower) < _WIDE:
-        return schema  # such numbers are what is asked for
+        return schema  # a narrow range asks for such numbers
     changed = dict(schema)
     for key in (*_LOWER, *_UPPER):
         value = schema.get(key)
@@ -45,15 +45,15 @@ def _without_dust(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clamped(schema: dict[str, Any], most: int, limit: int) -> dict[str, Any]:
-    """Return *schema* with bounds beyond ±*most* at ±*limit*, and others where a double holds them.
+    """Return *schema* with bounds beyond ±*most* at ±*limit*, and others as exact doubles.
 
-    Generators write the bounds of a type, ±2^63 or ±1.8e308. llguidance reads them as doubles: of
-    those that are none, the next one inwards, for a value between would not be valid.
+    Generators write the bounds of a type, ±2^63 or ±1.8e308. llguidance reads bounds as doubles: a
+    bound that is not a double is rounded inwards, since outwards would allow invalid values.
     """
     if any(one > most for one in _numbers(schema, _LOWER)) or any(
         one < -most for one in _numbers(schema, _UPPER)
     ):
-        return schema  # nothing would be left: it cannot be kept
+        return schema  # no value would be left; llguidance refuses it
     changed: dict[str, Any] = {}
     for key, value in schema.items():
         sign = (key in _UPPER) - (key in _LOWER)
@@ -84,12 +84,12 @@ def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _numbers(schema: dict[str, Any], names: tuple[str, str]) -> list[float]:
-    """Return the bounds of these *names*; what is no number is llguidance's to refuse."""
+    """Return the bounds of these *names*; llguidance refuses other values than numbers."""
     return [schema[name] for name in names if isinstance(schema.get(name), int | float)]
 
 
 def _with_end(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return *schema* with fractions of nine digits, where that leaves enough to choose from."""
+    """Return *schema* with fractions of at most nine digits, if its range is wide enough."""
     if any(name in schema for name in ("multipleOf", "enum", "const")):
         return schema
     lower, upper = (_numbers(schema, names) for names in (_LOWER, _UPPER))

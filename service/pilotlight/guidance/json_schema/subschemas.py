@@ -7,18 +7,18 @@ from urllib.parse import unquote
 LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 MAPS = ("patternProperties", "properties")
 ONES = ("additionalItems", "additionalProperties", "items", "propertyNames")
-"""A schema, or in old drafts a list of them."""
+"""Keywords with a schema, or in old drafts a list of schemas."""
 _DEFINITIONS = ("$defs", "definitions")
 
 
 _LONGEST = 32
-"""References that refer to references, until one is taken for a circle."""
+"""References to references that are followed; more are taken for a circle."""
 _DIGITS = 9
-"""Of a place in a list; Python refuses to read numbers of thousands."""
+"""Digits of an index in a list; Python refuses to convert thousands of digits."""
 
 
 def rewrite(schema: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
-    """Return a copy of *schema* in which *change* has seen every schema, the inner ones first."""
+    """Return a copy of *schema* with *change* applied to every schema, inner ones first."""
     if not isinstance(schema, dict):
         return schema
     copy = dict(schema)
@@ -36,7 +36,7 @@ def rewrite(schema: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
 
 
 def count(schema: Any) -> int:
-    """Return how many schemas *schema* has, itself included."""
+    """Return the number of schemas in *schema*, itself included."""
     seen = 0
 
     def see(one: dict[str, Any]) -> dict[str, Any]:
@@ -49,14 +49,14 @@ def count(schema: Any) -> int:
 
 
 def escaped(name: str) -> str:
-    """Return *name* as a part of a JSON Pointer."""
+    """Return *name* escaped for a JSON Pointer (RFC 6901)."""
     return name.replace("~", "~0").replace("/", "~1")
 
 
 def resolve(root: Any, reference: str) -> Any:
-    """Return what *reference*, `#` and a JSON Pointer, refers to; raises `LookupError`."""
+    """Return the target of *reference*, `#` and a JSON Pointer; raises `LookupError`."""
     node = root
-    for part in place_of(reference).split("/")[1:]:
+    for part in pointer_of(reference).split("/")[1:]:
         name = unquote(part).replace("~1", "/").replace("~0", "~")
         if isinstance(node, list):
             if not name.isdecimal() or len(name) > _DIGITS:
@@ -69,13 +69,13 @@ def resolve(root: Any, reference: str) -> Any:
     return node
 
 
-def place_of(reference: str) -> str:
-    """Return the JSON Pointer of what *reference* refers to."""
+def pointer_of(reference: str) -> str:
+    """Return the JSON Pointer of the target of *reference*."""
     return reference.removeprefix("#")
 
 
 def followed(schema: Any, root: Any) -> Any:
-    """Return *schema*, or what it refers to where it is nothing but a reference."""
+    """Return *schema*, or its target if it is nothing but a reference."""
     for _ in range(_LONGEST):
         if (
             not isinstance(schema, dict)
