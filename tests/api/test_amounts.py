@@ -182,7 +182,7 @@ async def test_ugly_schema_of_a_tool_is_refused_before_it_is_shown(service):
 
     error = response.json()["error"]
     assert (response.status_code, error["param"]) == (400, "tools[0].function.parameters")
-    assert "deeper than 64 levels" in error["message"]
+    assert "more than 64 levels" in error["message"]
     assert service.backend.engines == []
 
 
