@@ -88,14 +88,14 @@ FREE = LazyGrammar(
 """Text beside twenty tools that it may call."""
 ENDLESS = {"type": "array", "items": PERSON, "minItems": 10_000}
 GRAMMARS = {
-    "object": Grammar(body=JsonSchema(PERSON)),
-    "list of objects": Grammar(body=JsonSchema(PEOPLE)),
-    "any object": Grammar(body=JsonObject()),
-    "expression": Grammar(body=Regex(r"[A-Z][a-z]{2,20}(, [a-z]{1,20}){3,9}\.")),
-    "choice": Grammar(body=OneOf(("positive", "negative", "neutral"))),
+    "object": Grammar(content=JsonSchema(PERSON)),
+    "list of objects": Grammar(content=JsonSchema(PEOPLE)),
+    "any object": Grammar(content=JsonObject()),
+    "expression": Grammar(content=Regex(r"[A-Z][a-z]{2,20}(, [a-z]{1,20}){3,9}\.")),
+    "choice": Grammar(content=OneOf(("positive", "negative", "neutral"))),
     "free, 20 tools": Grammar(lazy=FREE),
     "thought, object": Grammar(
-        body=JsonSchema(PERSON),
+        content=JsonSchema(PERSON),
         reasoning=Reasoning(opener="<think>", closer="</think>", opened=True),
     ),
 }
@@ -190,7 +190,7 @@ def compare(path: Path, *, tokens: int, rounds: int, threads: int) -> None:
     grammars = {
         "nothing": Grammar(),
         "tools": Grammar(lazy=FREE),
-        "list": Grammar(body=JsonSchema(ENDLESS)),
+        "list": Grammar(content=JsonSchema(ENDLESS)),
     }
     guides: dict[str, Callable[[], Guide]] = {
         name: compile_grammar(grammar, made) for name, grammar in grammars.items()

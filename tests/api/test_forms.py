@@ -393,7 +393,7 @@ async def test_a_short_thought_is_not_touched(start, effort):
         (
             {"guided_regex": "a", "response_format": {"type": "json_object"}},
             "guided_regex",
-            "response_format says already",
+            "cannot be combined with response_format",
         ),
         ({"guided_choice": []}, "guided_choice", "length >= 1"),
     ],

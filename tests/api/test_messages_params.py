@@ -3,12 +3,12 @@
 import msgspec
 import pytest
 
-from pilotlight.api.endpoints.messages.params import form_of, thinking_budget
+from pilotlight.api.endpoints.messages.params import structured_output_of, thinking_budget
 from pilotlight.api.endpoints.messages.tools import offer_of
 from pilotlight.api.http.bodies import BodyDecoder
 from pilotlight.api.params.tools import Offer
 from pilotlight.errors import InvalidRequest
-from pilotlight.generation import Calls, Form
+from pilotlight.generation import StructuredOutput, ToolCalling
 from pilotlight.guidance import JsonSchema
 from pilotlight.output.tool_calls import Function
 from pilotlight.prompt.conversation import Tool
@@ -47,7 +47,7 @@ def test_a_tool_choice(choice, names, required):
     offer = offer_of(asked(tools=[ADD, ADD | {"name": "sub"}], tool_choice=choice))
     assert [tool.name for tool in offer.tools] == names
     places = {"add": "tools[0].input_schema", "sub": "tools[1].input_schema"}
-    assert offer.calls == Calls(
+    assert offer.tool_calling == ToolCalling(
         tuple(Function(name, SCHEMA, param=places[name]) for name in names),
         required=required,
         parallel=True,
@@ -69,7 +69,7 @@ def test_parallel_tool_use(kind, disabled, parallel):
     choice = {"type": kind, "disable_parallel_tool_use": disabled}
     if kind == "tool":
         choice["name"] = "add"
-    calls = offer_of(asked(tools=[ADD], tool_choice=choice)).calls
+    calls = offer_of(asked(tools=[ADD], tool_choice=choice)).tool_calling
     assert calls is not None
     assert calls.parallel is parallel
 
@@ -92,14 +92,14 @@ def test_a_choice_of_nothing(fields, param):
 @pytest.mark.parametrize("config", [None, {}, {"format": None}])
 def test_no_form(config):
     """Text is text."""
-    assert form_of(asked(output_config=config)) is None
+    assert structured_output_of(asked(output_config=config)) is None
 
 
 def test_a_form():
     """A schema that cannot be honoured is named by its place in this request."""
     config = {"format": {"type": "json_schema", "schema": SCHEMA}}
-    form = form_of(asked(output_config=config))
-    assert form == Form(JsonSchema(SCHEMA), "output_config.format.schema")
+    form = structured_output_of(asked(output_config=config))
+    assert form == StructuredOutput(JsonSchema(SCHEMA), "output_config.format.schema")
 
 
 @pytest.mark.parametrize(

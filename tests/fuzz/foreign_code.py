@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import pilotlight_onnx
 from pilotlight.guidance import (
-    Body,
+    ContentGrammar,
     Gbnf,
     Grammar,
     GrammarInvalid,
@@ -216,7 +216,7 @@ _LARK = (
 )
 _GBNF = ("root ::=", "root", '"x"', "[a-z]", "*", "{1,9}", "(", ")", "|", "\n", "#", "\\u0000")
 
-_bodies: st.SearchStrategy[Body] = st.one_of(
+_bodies: st.SearchStrategy[ContentGrammar] = st.one_of(
     _random_schemas.map(JsonSchema),
     _random_schemas.flatmap(lambda schema: altered([schema])).map(JsonSchema),
     json_values.map(JsonSchema),
@@ -228,10 +228,10 @@ _bodies: st.SearchStrategy[Body] = st.one_of(
 
 
 @case("grammars", short=150, body=_bodies)
-def grammars(body: Body) -> None:
+def grammars(body: ContentGrammar) -> None:
     """A guide that allows a first token, or `GrammarInvalid`, within seconds."""
     with bounded(seconds=8), suppress(GrammarInvalid):
-        compile_grammar(Grammar(body=body), _tokens())()
+        compile_grammar(Grammar(content=body), _tokens())()
 
 
 CASES = (chat_templates, grammars)

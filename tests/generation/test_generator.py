@@ -23,13 +23,13 @@ from pilotlight.errors import (
 )
 from pilotlight.generation import (
     Begun,
-    Calls,
     ChatPrompt,
     Ended,
     Events,
     GenerationEvent,
     GenerationParams,
     Generator,
+    ToolCalling,
     rendering,
 )
 from pilotlight.generation.engine_errors import param_of
@@ -59,7 +59,7 @@ from pilotlight_backend import LoadOptions, SamplingParams
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel, Piece
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 2}}\n</tool_call>'
-ADD = Calls((Function("add", {"type": "object", "additionalProperties": True}),))
+ADD = ToolCalling((Function("add", {"type": "object", "additionalProperties": True}),))
 
 
 def chat(text: str, **fields: object) -> ChatPrompt:
@@ -271,7 +271,7 @@ async def test_length_ends_the_answer(service):
 async def test_stop_in_what_the_end_releases_is_why_it_ends(service):
     """Whitespace that might have gone before a call is content at the end, and is searched."""
     service.model(reply="ab\n" + "c" * 9)
-    events = await service.answer(calls=ADD, max_tokens=3, stops=("\n",))
+    events = await service.answer(tool_calling=ADD, max_tokens=3, stops=("\n",))
     assert text_of(events, ContentDelta) == "ab"
     assert (events[-1].reason, events[-1].stop) == ("stop", "\n")
 
@@ -279,7 +279,7 @@ async def test_stop_in_what_the_end_releases_is_why_it_ends(service):
 async def test_stop_is_not_looked_for_in_calls(service):
     """Neither the markup of a call nor its arguments end an answer; content behind it does."""
     service.model(reply=CALL + "fine. END x")
-    events = await service.answer(calls=ADD, stops=("\n", "add", "END"))
+    events = await service.answer(tool_calling=ADD, stops=("\n", "add", "END"))
     assert text_of(events, ToolCallArguments) == '{"a": 2}'
     assert text_of(events, ContentDelta) == "fine. "
     assert (events[-1].reason, events[-1].stop) == ("tool_calls", "END")
@@ -311,9 +311,9 @@ async def test_reasoning_is_apart(service, options, keys, reply):
 
 
 async def test_tool_calls_are_the_reason(service):
-    """Calls are told apart, each has an id of its own, and they are why the answer ends."""
+    """ToolCalling are told apart, each has an id of its own, and they are why the answer ends."""
     service.model(reply=CALL + CALL)
-    events = await service.answer(calls=ADD)
+    events = await service.answer(tool_calling=ADD)
     starts = [event for event in events if isinstance(event, ToolCallStart)]
     assert [(start.index, start.name) for start in starts] == [(0, "add"), (1, "add")]
     assert len({start.id for start in starts}) == 2
@@ -324,7 +324,7 @@ async def test_tool_calls_are_the_reason(service):
 async def test_cut_tool_call_ends_by_length(service):
     """A call that the length cuts short is no reason to run a tool."""
     service.model(reply=CALL)
-    (*_, ended) = await service.answer(calls=ADD, max_tokens=len(CALL) - 30)
+    (*_, ended) = await service.answer(tool_calling=ADD, max_tokens=len(CALL) - 30)
     assert ended.reason == "length"
 
 

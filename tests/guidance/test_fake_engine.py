@@ -44,21 +44,21 @@ def text(heard):
 
 def test_reply_that_keeps_to_the_grammar_is_said_as_it_is(load):
     """A guide changes nothing where the model does what it is asked."""
-    heard = answer(load('{"n": 2}'), Grammar(body=SCHEMA))
+    heard = answer(load('{"n": 2}'), Grammar(content=SCHEMA))
     assert text(heard) == '{"n": 2}'
     assert heard.last.reason == "stop"
 
 
 def test_reply_that_would_go_on_ends_with_the_grammar(load):
     """What a model adds behind a complete answer is not said."""
-    heard = answer(load('{"n": 2} I hope that helps!'), Grammar(body=SCHEMA))
+    heard = answer(load('{"n": 2} I hope that helps!'), Grammar(content=SCHEMA))
     assert text(heard) == '{"n": 2}'
     assert heard.last.reason == "stop"
 
 
 def test_reply_that_leaves_the_grammar_is_led_back(load):
     """Where the model wants what it may not say, it says what it may."""
-    heard = answer(load("maybe"), Grammar(body=OneOf(("yes", "no"))))
+    heard = answer(load("maybe"), Grammar(content=OneOf(("yes", "no"))))
     assert text(heard) == "no"
 
 
@@ -66,14 +66,14 @@ def test_special_tokens_are_a_thought_s_markers(load):
     """A thought opened and closed by tokens of their own is free, and the answer is not."""
     thought = Reasoning(opener="<think>", closer="</think>", opened=False)
     reply = "<think>Two?</think>\n\nno, yes"
-    heard = answer(load(reply), Grammar(body=OneOf(("yes", "no")), reasoning=thought))
+    heard = answer(load(reply), Grammar(content=OneOf(("yes", "no")), reasoning=thought))
     assert text(heard) == "<think>Two?</think>\n\nno"
 
 
 def test_answer_that_is_cut_is_a_length(load):
     """A guide does not make an answer longer than it may be."""
     engine = load('{"n": 2}')
-    guides = compile_grammar(Grammar(body=SCHEMA), GuideTokenizer.of(engine.vocabulary()))
+    guides = compile_grammar(Grammar(content=SCHEMA), GuideTokenizer.of(engine.vocabulary()))
     heard = Answer(engine, [1, 2], max_tokens=3, ignore_eos=False, guide=guides())
     assert text(heard) == '{"n'
     assert heard.last.reason == "length"
@@ -82,7 +82,7 @@ def test_answer_that_is_cut_is_a_length(load):
 def test_ignored_end_still_ends_a_complete_form(load):
     """Where the grammar allows nothing but the end, it comes, whatever the request ignores."""
     engine = load('{"n": 2}')
-    guides = compile_grammar(Grammar(body=SCHEMA), GuideTokenizer.of(engine.vocabulary()))
+    guides = compile_grammar(Grammar(content=SCHEMA), GuideTokenizer.of(engine.vocabulary()))
     heard = Answer(engine, [1, 2], max_tokens=11, ignore_eos=True, guide=guides())
     assert text(heard) == '{"n": 2}'
     assert heard.last.reason == "stop"
@@ -91,7 +91,7 @@ def test_ignored_end_still_ends_a_complete_form(load):
 def test_min_tokens_does_not_break_a_form(load):
     """The end of a complete form comes before so many tokens, and not a token too many."""
     engine = load('{"n": 2}')
-    guides = compile_grammar(Grammar(body=SCHEMA), GuideTokenizer.of(engine.vocabulary()))
+    guides = compile_grammar(Grammar(content=SCHEMA), GuideTokenizer.of(engine.vocabulary()))
     heard = Answer(engine, [1, 2], max_tokens=40, min_tokens=30, ignore_eos=False, guide=guides())
     assert text(heard) == '{"n": 2}'
     assert heard.last.reason == "stop"

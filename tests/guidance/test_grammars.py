@@ -24,7 +24,7 @@ TOKENS = tokens()
 
 
 def guides(body):
-    return compile_grammar(Grammar(body=body), TOKENS)
+    return compile_grammar(Grammar(content=body), TOKENS)
 
 
 PERSON = JsonSchema(

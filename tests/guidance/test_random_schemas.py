@@ -40,7 +40,7 @@ def test_answers_chosen_by_chance_are_valid(bounded):
     vocabulary = tokens()
     for seed in range(SCHEMAS):
         schema = SchemaMaker(seed, bounded=bounded).make()
-        guides = compile_grammar(Grammar(body=JsonSchema(schema)), vocabulary)
+        guides = compile_grammar(Grammar(content=JsonSchema(schema)), vocabulary)
         text, ended = walk(guides(), seed)
         assert ended, (schema, text)
         assert_valid(schema, text)
@@ -67,7 +67,7 @@ def test_answers_of_a_model_are_valid(engine):
     asked = []
     for seed in range(SCHEMAS):
         schema = SchemaMaker(seed, bounded=True).make()
-        guides = compile_grammar(Grammar(body=JsonSchema(schema)), vocabulary)
+        guides = compile_grammar(Grammar(content=JsonSchema(schema)), vocabulary)
         sampling = SamplingParams(temperature=1.0, seed=seed)
         answer = Answer(
             engine, prompt, max_tokens=900, ignore_eos=False, sampling=sampling, guide=guides()

@@ -16,7 +16,7 @@ LINES = (ord("\n"), CLOSE, ord("\n"), ord("\n"))
 
 def guides(body, *, opened=True, **fields):
     thought = Reasoning(opener="<think>", closer="</think>", opened=opened, **fields)
-    return compile_grammar(Grammar(body=body, reasoning=thought), TOKENS)
+    return compile_grammar(Grammar(content=body, reasoning=thought), TOKENS)
 
 
 def spellings(text, rounds):
@@ -178,7 +178,7 @@ def test_closing_that_does_not_close_is_a_mistake():
 def test_markers_are_text_whatever_is_in_them():
     """A marker with quotes, slashes and signs of expressions is looked for as it is."""
     thought = Reasoning(opener='<|"a/.*">', closer='\\n"]/+ final', opened=False)
-    made = compile_grammar(Grammar(body=ANSWER, reasoning=thought), TOKENS)
+    made = compile_grammar(Grammar(content=ANSWER, reasoning=thought), TOKENS)
     assert accepts(made(), b'<|"a/.*">x\n"]/\\n"]/+ final no')
     assert not accepts(made(), b'<|"a/xx">x\\n"]/+ final no')
 

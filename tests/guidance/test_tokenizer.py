@@ -19,7 +19,7 @@ def test_vocabulary_without_an_end_is_a_mistake():
 def test_end_may_be_any_token():
     """Ends anywhere in the vocabulary, and with the bytes of a text, are ends alone."""
     vocabulary = Vocabulary((b"a", b"</s>", b"", b"</s>"), frozenset({1}))
-    made = compile_grammar(Grammar(body=Regex("a</s>")), GuideTokenizer.of(vocabulary))
+    made = compile_grammar(Grammar(content=Regex("a</s>")), GuideTokenizer.of(vocabulary))
     guide = made()
     guide.accept(0)
     assert allowed(guide, 4) == {3}
@@ -31,7 +31,7 @@ def test_vocabulary_that_cannot_say_a_grammar_is_noticed():
     """A grammar that begins with what no token has is refused, and not met by an empty choice."""
     vocabulary = Vocabulary((b"a", b"</s>"), frozenset({1}))
     with pytest.raises(Exception, match="no text matches it"):
-        compile_grammar(Grammar(body=Regex("b")), GuideTokenizer.of(vocabulary))
+        compile_grammar(Grammar(content=Regex("b")), GuideTokenizer.of(vocabulary))
 
 
 def test_import_brings_neither_llguidance_nor_numpy():

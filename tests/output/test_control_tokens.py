@@ -12,7 +12,7 @@ def heard(names, reasoning=None, calls=None):
     """Return the names that are left in an answer which is read for reasoning and calls."""
     left_out = skipped_tokens({*names, *STEERING}, reasoning, calls)
     assert left_out.text == {name.encode() for name in {*names, *STEERING}}
-    return {name for name in {*names, *STEERING} if name.encode() not in left_out.calls}
+    return {name for name in {*names, *STEERING} if name.encode() not in left_out.tool_calls}
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_markers_of_calls_are_silent_where_nothing_reads_them():
     """Without tools they are control tokens like others; reasoning is read in any chat."""
     left_out = skipped_tokens({"[TOOL_CALLS]", "[THINK]"}, "magistral", "mistral")
     assert left_out.chat == {b"[TOOL_CALLS]"}
-    assert left_out.calls == frozenset()
+    assert left_out.tool_calls == frozenset()

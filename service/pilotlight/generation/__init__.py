@@ -10,28 +10,28 @@ from pilotlight.generation.events import (
 )
 from pilotlight.generation.generator import Generator
 from pilotlight.generation.params import (
-    Calls,
     ChatPrompt,
-    Form,
     GenerationParams,
     Prompt,
+    StructuredOutput,
     TextPrompt,
     TokensPrompt,
+    ToolCalling,
 )
 
 __all__ = [
     "Begun",
-    "Calls",
     "ChatPrompt",
     "Ended",
     "Events",
     "FirstToken",
-    "Form",
     "GenerationEvent",
     "GenerationParams",
     "Generator",
     "Prompt",
+    "StructuredOutput",
     "TextPrompt",
     "TokensPrompt",
+    "ToolCalling",
     "total_usage",
 ]

@@ -32,7 +32,7 @@ class Choice:
         self._begun = (model.name, model.fingerprint)
         self._watch = watch
         self._echo = [ContentDelta(echo)] if echo else []
-        calls = params.calls if prompt.chat else None
+        calls = params.tool_calling if prompt.chat else None
         self._parser = OutputParser(
             reasoning=model.reasoning_format if prompt.chat else None,
             opened=prompt.opened,
@@ -166,7 +166,7 @@ def _skipped(model: PreparedModel, prompt: Rendered, *, calls: bool) -> frozense
     """Return the bytes of the tokens that are skipped in the output of *prompt*."""
     if not prompt.chat:
         return model.skipped.text
-    return model.skipped.calls if calls else model.skipped.chat
+    return model.skipped.tool_calls if calls else model.skipped.chat
 
 
 def _new_call_id() -> str:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pilotlight.errors import InvalidRequest
-from pilotlight.generation.params import Calls, Form
+from pilotlight.generation.params import StructuredOutput, ToolCalling
 from pilotlight.guidance import (
     Grammar,
     GrammarInvalid,
@@ -33,8 +33,8 @@ from pilotlight.output.tool_calls import Function
 class Constraints(Struct, frozen=True, kw_only=True):
     """What constrains one choice, in the formats of a model."""
 
-    form: Form | None
-    calls: Calls | None
+    structured_output: StructuredOutput | None
+    tool_calling: ToolCalling | None
     prefixes: tuple[str, ...]
     reasoning: Reasoning | None
     reasoning_format: str | None
@@ -48,18 +48,18 @@ def compile_constraints(constraints: Constraints, tokenizer: GuideTokenizer) -> 
 
     Call it on a thread: schemas may be large.
     """
-    if constraints.calls is None:
+    if constraints.tool_calling is None:
         return _compile(constraints, tokenizer, None)
-    if constraints.form is not None:
+    if constraints.structured_output is not None:
         _compile(constraints, tokenizer, None)  # so that an error below is about the calls
     try:
-        return _compile(constraints, tokenizer, _supported(constraints.calls))
+        return _compile(constraints, tokenizer, _supported(constraints.tool_calling))
     except _CallsInvalid:
-        functions = _compiling(constraints.calls, constraints.tool_call_format, tokenizer)
+        functions = _compiling(constraints.tool_calling, constraints.tool_call_format, tokenizer)
     try:
         return _compile(constraints, tokenizer, functions)
     except _CallsInvalid as error:
-        if constraints.calls.required or any(one.strict for one in functions):
+        if constraints.tool_calling.required or any(one.strict for one in functions):
             raise InvalidRequest(str(error), param="tools") from None
         return _compile(constraints, tokenizer, None)
 
@@ -72,13 +72,15 @@ def _compile(
     constraints: Constraints, tokenizer: GuideTokenizer, functions: Sequence[Function] | None
 ) -> Guides | None:
     grammar = Grammar(
-        body=None if constraints.form is None else constraints.form.body,
+        content=None
+        if constraints.structured_output is None
+        else constraints.structured_output.grammar,
         prefixes=constraints.prefixes,
         reasoning=constraints.reasoning,
     )
-    if functions is not None and constraints.calls is not None:
-        grammar = _with_calls(grammar, constraints, constraints.calls, functions)
-    elif constraints.form is None and (
+    if functions is not None and constraints.tool_calling is not None:
+        grammar = _with_calls(grammar, constraints, constraints.tool_calling, functions)
+    elif constraints.structured_output is None and (
         constraints.reasoning is None or constraints.reasoning.budget is None
     ):
         return None
@@ -89,16 +91,20 @@ def _compile(
             raise _CallsInvalid(
                 "tools: the schemas of all functions together are too complex"
             ) from None
-        param = "tools" if constraints.form is None else constraints.form.param + error.path
+        param = (
+            "tools"
+            if constraints.structured_output is None
+            else constraints.structured_output.param + error.path
+        )
         raise InvalidRequest(f"{param}: {error}", param=param) from None
 
 
 def _with_calls(
-    grammar: Grammar, constraints: Constraints, calls: Calls, functions: Sequence[Function]
+    grammar: Grammar, constraints: Constraints, calls: ToolCalling, functions: Sequence[Function]
 ) -> Grammar:
     written = tool_calls.FORMATS[constraints.tool_call_format]
     try:
-        if calls.required or constraints.form is not None:
+        if calls.required or constraints.structured_output is not None:
             return replace(grammar, calls=written.grammar(functions, parallel=calls.parallel))
         closer = (
             ""
@@ -112,7 +118,7 @@ def _with_calls(
     return replace(grammar, lazy=LazyGrammar(rules, tracker, calls.parallel))
 
 
-def _supported(calls: Calls) -> Sequence[Function]:
+def _supported(calls: ToolCalling) -> Sequence[Function]:
     """Return the functions with their schemas rewritten for llguidance."""
     return [
         _checked(
@@ -124,7 +130,7 @@ def _supported(calls: Calls) -> Sequence[Function]:
     ]
 
 
-def _compiling(calls: Calls, written: str, tokenizer: GuideTokenizer) -> Sequence[Function]:
+def _compiling(calls: ToolCalling, written: str, tokenizer: GuideTokenizer) -> Sequence[Function]:
     """Return the functions with schemas that compile, each alone, and that the format supports."""
 
     def check(function: Function) -> Any:

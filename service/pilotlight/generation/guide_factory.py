@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation.constraints import Constraints, compile_constraints
-from pilotlight.generation.params import Calls, GenerationParams
+from pilotlight.generation.params import GenerationParams, ToolCalling
 from pilotlight.generation.prepared_model import PreparedModel
 from pilotlight.generation.rendering import Rendered
 from pilotlight.generation.single_flight import SingleFlight
@@ -37,17 +37,17 @@ class GuideFactory:
         self, model: PreparedModel, params: GenerationParams, prompt: Rendered
     ) -> Guides | None:
         block = await _reasoning(model, params, prompt)
-        calls = params.calls if prompt.chat else None
+        calls = params.tool_calling if prompt.chat else None
         if calls is not None and model.tool_call_format is None:
             _check_not_required(model, calls)
             calls = None
         budget = None if block is None else block.budget
-        if params.form is None and calls is None and budget is None:
+        if params.structured_output is None and calls is None and budget is None:
             return None
-        form = None if calls is not None and calls.required else params.form
+        output = None if calls is not None and calls.required else params.structured_output
         constraints = Constraints(
-            form=form,
-            calls=calls,
+            structured_output=output,
+            tool_calling=calls,
             prefixes=_prefixes(model, prompt),
             reasoning=block,
             reasoning_format=model.reasoning_format,
@@ -60,7 +60,7 @@ class GuideFactory:
 
 async def _make_tokenizer(model: PreparedModel) -> GuideTokenizer:
     vocabulary = await model.engine.vocabulary()
-    return await asyncio.to_thread(GuideTokenizer.of, vocabulary, model.skipped.calls)
+    return await asyncio.to_thread(GuideTokenizer.of, vocabulary, model.skipped.tool_calls)
 
 
 async def _reasoning(
@@ -92,7 +92,7 @@ def _prefixes(model: PreparedModel, prompt: Rendered) -> tuple[str, ...]:
     return reasoning.FORMATS[model.reasoning_format].prefixes
 
 
-def _check_not_required(model: PreparedModel, calls: Calls) -> None:
+def _check_not_required(model: PreparedModel, calls: ToolCalling) -> None:
     """Raise `InvalidRequest` if calls are required of a model without a tool-call format."""
     if calls.required:
         raise InvalidRequest(

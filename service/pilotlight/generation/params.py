@@ -1,11 +1,11 @@
-"""What is to be generated, in no endpoint's words."""
+"""The parameters of a generation, whichever endpoint they come from."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
 
 from msgspec import Struct
 
-from pilotlight.guidance import Body
+from pilotlight.guidance import ContentGrammar
 from pilotlight.output.tool_calls import Function
 from pilotlight.prompt.conversation import Conversation
 from pilotlight_backend import SamplingParams
@@ -20,18 +20,18 @@ class ChatPrompt(Struct, frozen=True):
 
 
 class TextPrompt(Struct, frozen=True):
-    """Text to be continued."""
+    """Text to complete."""
 
     text: str
     begins: bool = True
-    """Whether the token comes before it that the model's texts begin with, if there is one."""
+    """Whether the model's BOS token is added, if it uses one."""
     special: bool = True
-    """Whether names of special tokens in it are those tokens."""
+    """Whether names of special tokens in it become those tokens."""
     param: str = "prompt"
 
 
 class TokensPrompt(Struct, frozen=True):
-    """Tokens to be continued, as they are."""
+    """Token ids to complete, as they are."""
 
     tokens: tuple[int, ...]
     param: str = "prompt"
@@ -40,46 +40,46 @@ class TokensPrompt(Struct, frozen=True):
 Prompt: TypeAlias = ChatPrompt | TextPrompt | TokensPrompt
 
 
-class Form(Struct, frozen=True):
-    """What the content of an answer is to look like; *param* is what the request calls it."""
+class StructuredOutput(Struct, frozen=True):
+    """What the content must match."""
 
-    body: Body
+    grammar: ContentGrammar
     param: str
+    """The path of the grammar or schema in the request."""
 
 
-class Calls(Struct, frozen=True):
-    """The functions that an answer may call; *required*: it consists of calls."""
+class ToolCalling(Struct, frozen=True):
+    """The functions that the model may call; *required*: the output consists of calls."""
 
     functions: tuple[Function, ...]
     required: bool = False
     parallel: bool = True
-    """Whether it may make more than one call; where not, it ends with the first."""
+    """Whether more than one call is allowed; if not, the output ends with the first."""
 
 
 class GenerationParams(Struct, frozen=True, kw_only=True):
-    """What to generate: *n* answers to each of the prompts.
+    """What to generate: *n* choices for each prompt.
 
-    The answers are counted by prompt, then by answer: of two prompts with `n=3`, the second one's
-    are 3, 4 and 5.
+    Choices are numbered by prompt: with two prompts and `n=3`, the second one's are 3, 4 and 5.
     """
 
     model: str
     prompts: tuple[Prompt, ...]
     n: int = 1
     echo: bool = False
-    """Whether an answer begins with its prompt's text; a conversation has none."""
+    """Whether a choice begins with the text of its prompt; has no effect on conversations."""
     max_tokens: int
-    """With 0 the prompts are evaluated, so that slots hold them, and the answers are empty."""
+    """With 0 the prompts are prefilled, and so cached, and the choices are empty."""
     sampling: SamplingParams
-    """With a seed, each answer to a prompt has one of its own, counted from that."""
+    """With a seed, the choices of a prompt have consecutive seeds from it."""
     stops: Sequence[str] = ()
     stop_token_ids: frozenset[int] = frozenset()
     ignore_eos: bool = False
     min_tokens: int = 0
     logprobs: int | None = None
-    """Whether content comes with its tokens' log probabilities, and those of how many others."""
-    form: Form | None = None
+    """Alternatives for each content token's log probability; None for no log probabilities."""
+    structured_output: StructuredOutput | None = None
     thinking_budget: int | None = None
-    """Tokens that an answer may think; None leaves it to the model."""
-    calls: Calls | None = None
-    """Without these nothing is taken for a call."""
+    """Tokens of reasoning at most; None means no limit."""
+    tool_calling: ToolCalling | None = None
+    """None means that tool calls are not parsed."""

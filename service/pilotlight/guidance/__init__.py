@@ -12,7 +12,7 @@ from pilotlight.guidance.build import supported
 from pilotlight.guidance.compiler import Guides, check_compiles, compile_grammar
 from pilotlight.guidance.errors import GrammarInvalid, GuidanceError, SchemaUnsupported
 from pilotlight.guidance.grammar import (
-    Body,
+    ContentGrammar,
     Gbnf,
     Grammar,
     JsonObject,
@@ -28,7 +28,7 @@ from pilotlight.guidance.json_schema.check import check_size
 from pilotlight.guidance.tokenizer import GuideTokenizer
 
 __all__ = [
-    "Body",
+    "ContentGrammar",
     "Gbnf",
     "Grammar",
     "GrammarInvalid",

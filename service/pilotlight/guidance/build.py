@@ -7,7 +7,7 @@ import msgspec
 
 from pilotlight.guidance.errors import GrammarInvalid
 from pilotlight.guidance.grammar import (
-    Body,
+    ContentGrammar,
     Gbnf,
     Grammar,
     JsonObject,
@@ -51,10 +51,10 @@ def build(grammar: Grammar) -> str | None:
     if grammar.calls is not None:
         ways.append("@calls")
         parts.append({"name": "calls"} | _lark(f"start: tool_calls\n{grammar.calls}"))
-    if grammar.body is not None:
+    if grammar.content is not None:
         prefix = f"({' | '.join(map(_quoted, grammar.prefixes))}) " if grammar.prefixes else ""
         ways.append(f"{prefix}@body")
-        parts.append({"name": "body"} | _body(grammar.body))
+        parts.append({"name": "body"} | _body(grammar.content))
     if not ways:
         return None if grammar.lazy is None else _encoded(_lark(_lazy(grammar.lazy.rules)))
     start = {"lark_grammar": _start(grammar.reasoning, f"({' | '.join(ways)})")}
@@ -86,7 +86,7 @@ def _start(reasoning: Reasoning | None, answer: str) -> str:
     )
 
 
-def _body(body: Body) -> dict[str, Any]:
+def _body(body: ContentGrammar) -> dict[str, Any]:
     match body:
         case JsonSchema(schema, strict=strict):
             return {"json_schema": supported(schema, strict=strict)}

@@ -41,8 +41,8 @@ def compile_grammar(grammar: Grammar, tokenizer: GuideTokenizer) -> Guides:
     try:
         matcher = None if text is None else _cached_matcher(text, tokenizer)
     except GrammarInvalid:
-        if isinstance(grammar.body, JsonSchema):
-            check_compiles(grammar.body.schema, tokenizer, strict=grammar.body.strict)
+        if isinstance(grammar.content, JsonSchema):
+            check_compiles(grammar.content.schema, tokenizer, strict=grammar.content.strict)
         raise
     reasoning, pieces = grammar.reasoning, tokenizer.vocabulary.pieces
     budget = None if reasoning is None else reasoning.budget
@@ -54,7 +54,7 @@ def compile_grammar(grammar: Grammar, tokenizer: GuideTokenizer) -> Guides:
             return FreeGuide()
         made = MatcherGuide(matcher.deep_copy(), len(pieces))
         lazy = grammar.lazy
-        if lazy is None or grammar.body is not None or grammar.calls is not None:
+        if lazy is None or grammar.content is not None or grammar.calls is not None:
             return made
         return LazyGuide(made, lazy.tracker(), pieces, parallel=lazy.parallel)
 
@@ -87,7 +87,7 @@ def check_compiles(schema: Any, tokenizer: GuideTokenizer, *, strict: bool = Tru
 
     def fails(part: Any) -> str | None:
         try:
-            text = build(Grammar(body=JsonSchema(part, strict=strict)))
+            text = build(Grammar(content=JsonSchema(part, strict=strict)))
             on_deep_stack(lambda: _matcher(text or "", tokenizer))
         except GrammarInvalid as error:
             return str(error).removeprefix(_CANNOT)

@@ -43,7 +43,7 @@ class OneOf(Struct, frozen=True):
     texts: tuple[str, ...]
 
 
-Body: TypeAlias = JsonSchema | JsonObject | Regex | Lark | Gbnf | OneOf
+ContentGrammar: TypeAlias = JsonSchema | JsonObject | Regex | Lark | Gbnf | OneOf
 
 
 class Reasoning(Struct, frozen=True, kw_only=True):
@@ -86,7 +86,7 @@ class LazyGrammar(Struct, frozen=True):
 class Grammar(Struct, frozen=True, kw_only=True):
     """An output: reasoning if the model reasons, then tool calls or the body; else free text."""
 
-    body: Body | None = None
+    content: ContentGrammar | None = None
     prefixes: tuple[str, ...] = ()
     """One of these precedes the body, in formats that mark the beginning of the content."""
     calls: str | None = None

@@ -26,7 +26,7 @@ class SkippedTokens(Struct, frozen=True):
     """Text completions: all control tokens."""
     chat: frozenset[bytes] = frozenset()
     """Chat: all but the markers of reasoning."""
-    calls: frozenset[bytes] = frozenset()
+    tool_calls: frozenset[bytes] = frozenset()
     """Chat with tools: all but the markers of reasoning and of tool calls."""
 
 
@@ -40,7 +40,7 @@ def skipped_tokens(
     return SkippedTokens(
         text=_pieces(names, ()),
         chat=_pieces(names, thinking),
-        calls=_pieces(names, {*thinking, *calls}),
+        tool_calls=_pieces(names, {*thinking, *calls}),
     )
 
 

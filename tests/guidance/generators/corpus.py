@@ -48,7 +48,7 @@ def verdict(one: Generated, tokens: GuideTokenizer) -> str:
     Raises `AssertionError` for an answer that is not valid by the schema, as it was generated.
     """
     try:
-        guides = compile_grammar(Grammar(body=JsonSchema(one.schema, strict=False)), tokens)
+        guides = compile_grammar(Grammar(content=JsonSchema(one.schema, strict=False)), tokens)
     except GrammarInvalid as error:
         return f"{error.path}: {error}"
     validator = validator_of(one.schema)

@@ -20,7 +20,7 @@ TOKENS = tokens()
 
 
 def guide(schema):
-    return compile_grammar(Grammar(body=JsonSchema(schema)), TOKENS)()
+    return compile_grammar(Grammar(content=JsonSchema(schema)), TOKENS)()
 
 
 @pytest.mark.parametrize(
@@ -512,7 +512,7 @@ def test_content_that_is_base64_is():
 def test_unknown_format_is_an_annotation_where_nothing_is_strict():
     """As validators take it; who is strict is told."""
     schema = {"type": "string", "format": "color"}
-    made = compile_grammar(Grammar(body=JsonSchema(schema, strict=False)), TOKENS)
+    made = compile_grammar(Grammar(content=JsonSchema(schema, strict=False)), TOKENS)
     assert accepts(made(), b'"red"')
 
 

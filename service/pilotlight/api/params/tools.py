@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from pilotlight.errors import InvalidRequest
-from pilotlight.generation import Calls
+from pilotlight.generation import ToolCalling
 from pilotlight.output.tool_calls import Function
 from pilotlight.prompt.conversation import Tool
 from pilotlight.schema.declared import DeclaredTool, SkippedTool, offered
@@ -44,7 +44,7 @@ class Offer(Struct, frozen=True):
     """The tools that the model is shown, and what it may or must do with them."""
 
     tools: Sequence[Tool]
-    calls: Calls | None
+    tool_calling: ToolCalling | None
 
 
 def declared_tools(
@@ -95,7 +95,7 @@ def offer(declared: DeclaredTools, choice: ToolChoice, *, parallel: bool) -> Off
         )
         for tool in tools
     )
-    return Offer(tools, Calls(functions, choice.required, parallel))
+    return Offer(tools, ToolCalling(functions, choice.required, parallel))
 
 
 def allowed(

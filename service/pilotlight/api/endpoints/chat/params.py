@@ -2,7 +2,7 @@
 
 from pilotlight.api.endpoints.chat.conversation import chat_conversation
 from pilotlight.api.endpoints.chat.tools import offer_of
-from pilotlight.api.params.response_format import BUDGETS, form_of
+from pilotlight.api.params.response_format import BUDGETS, structured_output_of
 from pilotlight.api.params.sampling import sampling_of, stops_of
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import ChatPrompt, GenerationParams
@@ -33,7 +33,7 @@ def generation_params(asked: ChatCompletionRequest, *, max_tokens: int) -> Gener
         ignore_eos=bool(asked.ignore_eos),
         min_tokens=asked.min_tokens or 0,
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
-        form=form_of(asked),
+        structured_output=structured_output_of(asked),
         thinking_budget=BUDGETS.get(asked.reasoning_effort or ""),
-        calls=offer.calls,
+        tool_calling=offer.tool_calling,
     )

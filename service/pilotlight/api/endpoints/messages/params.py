@@ -6,7 +6,7 @@ from pilotlight.api.params.response_format import BUDGETS
 from pilotlight.api.params.sampling import sampling_of
 from pilotlight.api.params.tools import Offer
 from pilotlight.errors import ThreadNotFound
-from pilotlight.generation import ChatPrompt, Form, GenerationParams
+from pilotlight.generation import ChatPrompt, GenerationParams, StructuredOutput
 from pilotlight.guidance import JsonSchema
 from pilotlight.schema.messages.request import (
     ContinuedThread,
@@ -16,11 +16,13 @@ from pilotlight.schema.messages.request import (
 )
 
 
-def form_of(asked: CountTokensRequest) -> Form | None:
+def structured_output_of(asked: CountTokensRequest) -> StructuredOutput | None:
     """Return the form of the answer, where the request has one."""
     if asked.output_config is None or asked.output_config.format is None:
         return None
-    return Form(JsonSchema(asked.output_config.format.schema), "output_config.format.schema")
+    return StructuredOutput(
+        JsonSchema(asked.output_config.format.schema), "output_config.format.schema"
+    )
 
 
 def thinking_budget(asked: CountTokensRequest) -> int | None:
@@ -52,7 +54,7 @@ def generation_params(asked: MessagesRequest) -> GenerationParams:
         max_tokens=asked.max_tokens,
         sampling=sampling_of(asked),
         stops=tuple(asked.stop_sequences or ()),
-        form=form_of(asked),
+        structured_output=structured_output_of(asked),
         thinking_budget=thinking_budget(asked),
-        calls=offer.calls,
+        tool_calling=offer.tool_calling,
     )

@@ -5,7 +5,7 @@ from pilotlight.api.endpoints.responses.tools import offer_of
 from pilotlight.api.params.response_format import BUDGETS
 from pilotlight.api.params.sampling import sampling_of
 from pilotlight.errors import InvalidRequest, PreviousResponseNotFound
-from pilotlight.generation import ChatPrompt, Form, GenerationParams
+from pilotlight.generation import ChatPrompt, GenerationParams, StructuredOutput
 from pilotlight.guidance import JsonObject, JsonSchema
 from pilotlight.schema.responses.request import (
     ResponseJsonObjectFormat,
@@ -24,9 +24,9 @@ def generation_params(asked: ResponseRequest, *, max_tokens: int) -> GenerationP
         max_tokens=asked.max_output_tokens or max_tokens,
         sampling=sampling_of(asked),
         logprobs=_logprobs(asked),
-        form=_form(asked),
+        structured_output=_structured_output(asked),
         thinking_budget=BUDGETS.get(_effort(asked) or ""),
-        calls=offer.calls,
+        tool_calling=offer.tool_calling,
     )
 
 
@@ -53,12 +53,12 @@ def _logprobs(asked: ResponseRequest) -> int | None:
     return (asked.top_logprobs or 0) if told else None
 
 
-def _form(asked: ResponseRequest) -> Form | None:
+def _structured_output(asked: ResponseRequest) -> StructuredOutput | None:
     match asked.text.format if asked.text else None:
         case ResponseJsonObjectFormat():
-            return Form(JsonObject(), "text.format")
+            return StructuredOutput(JsonObject(), "text.format")
         case ResponseJsonSchemaFormat(schema=schema, strict=strict):
-            return Form(JsonSchema(schema, strict=bool(strict)), "text.format.schema")
+            return StructuredOutput(JsonSchema(schema, strict=bool(strict)), "text.format.schema")
         case _:
             return None
 
