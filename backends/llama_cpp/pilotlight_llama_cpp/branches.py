@@ -49,8 +49,8 @@ def _turns(prompt: Sequence[int], control: frozenset[int]) -> list[int]:
     return [place for place in places if place > first and prompt[place] == opener]
 
 
-def thinned(checkpoints: list[T]) -> list[T]:
-    """Return at most `MOST` of *checkpoints*: the first, where conversations part, and the last."""
-    if len(checkpoints) <= MOST:
+def thinned(checkpoints: list[T], most: int) -> list[T]:
+    """Return at most *most* of *checkpoints*: the first, where conversations part, and the last."""
+    if len(checkpoints) <= most:
         return checkpoints
-    return [checkpoints[0], *checkpoints[1 - MOST :]]
+    return [checkpoints[0], *checkpoints[1 - most :]]

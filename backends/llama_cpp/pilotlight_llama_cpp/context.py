@@ -212,14 +212,6 @@ class LlamaContext:
         flags: int = self._lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY if partial else 0
         return flags
 
-    def can_cut(self, slot: int, length: int) -> bool:
-        """Return whether `truncate` would keep the first *length* tokens of *slot*."""
-        if not self._model.cuttable_cache:
-            return False
-        seen_from = max(0, length - self._model.sliding_window) if self._model.sliding_window else 0
-        first: int = self._lib.llama_memory_seq_pos_min(self._memory, slot)
-        return 0 < length <= self.held(slot) and 0 <= first <= seen_from
-
     def copy(self, source: int, target: int, length: int, state: memoryview | None = None) -> bool:
         """Copy the first *length* tokens of *source* to *target*; False: *target* is empty now.
 

@@ -36,9 +36,6 @@ class SlotDecoder(Protocol):
     def state_size(self, slot: int) -> int:
         """Return the bytes of a slot's whole state."""
 
-    def can_cut(self, slot: int, length: int) -> bool:
-        """Return whether `truncate` would keep *length* tokens of a slot."""
-
     def rewind(self, slot: int, length: int, state: memoryview) -> bool:
         """Cut a slot back to where its partial *state* was saved; False: it is empty now."""
 

@@ -24,11 +24,14 @@ from pilotlight_backend.prompt_cache import open_cache
 from pilotlight_backend.validation import check_request
 from pilotlight_backend.verbatim import Span, parts
 from pilotlight_llama_cpp.baking import StateOfPrompt, origin, whole_tiles
-from pilotlight_llama_cpp.branches import branches
+from pilotlight_llama_cpp.branches import MOST, branches
 from pilotlight_llama_cpp.generation_thread import GenerationJob, GenerationThread
 from pilotlight_llama_cpp.growing_context import GrowingContext
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.prompt_states import PromptStates
+
+_WINDOWS = 2
+"""Checkpoints of a slot whose model has a sliding window; each is as large as the window."""
 
 
 class LlamaCppEngine:
@@ -56,6 +59,7 @@ class LlamaCppEngine:
             baked=baked,
             copies=True,
             cuts=model.cuttable_cache,
+            most_checkpoints=_WINDOWS if model.cuttable_cache else MOST,
         )
         self._cache = open_cache(
             options.prompt_cache,
@@ -110,12 +114,25 @@ class LlamaCppEngine:
             request = _without(self._model.ends, request)
         room = self._facts.context_length - len(request.prompt)
         limit = min(request.max_tokens, room)
-        places: tuple[int, ...] = ()
-        if not self._model.cuttable_cache:
-            places = branches(request.prompt, self._control, shares_prompt=request.shares_prompt)
         return GenerationJob(
-            self._thread, request, emit, limit, ends=self._model.ends, branches=places
+            self._thread,
+            request,
+            emit,
+            limit,
+            ends=self._model.ends,
+            branches=self._branches(request),
         )
+
+    def _branches(self, request: GenerateRequest) -> tuple[int, ...]:
+        """Return where checkpoints are taken in the prompt."""
+        model = self._model
+        if not model.cuttable_cache:
+            return branches(request.prompt, self._control, shares_prompt=request.shares_prompt)
+        if model.sliding_window and self._cache is not None:
+            # In its slot a window can be cut back. Of a saved one there is the end alone, and the
+            # template may write the completion otherwise.
+            return branches(request.prompt, self._control)[-1:]
+        return ()
 
     def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:
         """Prefill *prompt* as a request does, and write the state of its slot to a file.

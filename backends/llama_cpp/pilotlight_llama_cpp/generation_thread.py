@@ -117,6 +117,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         baked: tuple[int, ...] = (),
         copies: bool = False,
         cuts: bool = True,
+        most_checkpoints: int = 0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """*baked* is the prompt that *decoder* has adopted into its first slot.
@@ -128,6 +129,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         self._scheduler: Scheduler[GenerationJob] = Scheduler(
             slots=slots, chunk=chunk, baked=baked, copies=copies, cuts=cuts
         )
+        self._most_checkpoints = most_checkpoints
         self._states: PromptStates | None = None
         self._flushed: threading.Event | None = None
         """Set when idle slots are stored, once that was asked for."""
@@ -399,7 +401,9 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         if slot is None or len(slot.held) not in job.branches:
             return
         state = self._decoder.save(slot.id, partial=True)
-        slot.checkpoints = thinned([*slot.checkpoints, Checkpoint(len(slot.held), state)])
+        slot.checkpoints = thinned(
+            [*slot.checkpoints, Checkpoint(len(slot.held), state)], self._most_checkpoints
+        )
 
     def _sampled(self, job: GenerationJob, row: int) -> None:
         try:

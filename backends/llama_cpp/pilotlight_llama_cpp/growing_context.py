@@ -206,10 +206,6 @@ class GrowingContext:
         """Return the bytes of the whole state of *slot*."""
         return self._context.state_size(slot)
 
-    def can_cut(self, slot: int, length: int) -> bool:
-        """Return whether `truncate` would keep the first *length* tokens of *slot*."""
-        return self._context.can_cut(slot, length)
-
     def rewind(self, slot: int, length: int, state: memoryview) -> bool:
         """Cut *slot* back to where its partial *state* was saved; False: it is empty now."""
         return self._context.rewind(slot, length, state)

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from pilotlight_backend import BackendError
-from pilotlight_backend.placement import REWRITTEN, worth
-from pilotlight_backend.prompt_cache import Checkpoint, Found, PromptCache, Snapshot
+from pilotlight_backend.placement import worth
+from pilotlight_backend.prompt_cache import Found, PromptCache, Snapshot
 from pilotlight_llama_cpp.decoder import GenerationDecoder
 from pilotlight_llama_cpp.slots import Displaced, Sequence, Slot
 
@@ -98,45 +98,31 @@ class PromptStates:
 
     def save(self, slot: Slot, displaced: Displaced) -> None:
         """Keep what *slot* still holds, before it is given away."""
-        self._save(slot, displaced, stays=False, store=False)
+        self._save(slot, displaced, store=False)
 
-    def _save(self, slot: Slot, held: Displaced, *, stays: bool, store: bool) -> bool:
+    def _save(self, slot: Slot, held: Displaced, *, store: bool) -> bool:
         if not self._decoder.is_settled(slot.id):
             return False
         tokens = held.tokens
+        checkpoints = tuple(one for one in held.checkpoints if one.tokens < len(tokens))
         wanted = self._cache.wants(
             held.scope,
             tokens,
             least=self._least(len(tokens)),
-            checkpoints=tuple(one.tokens for one in held.checkpoints),
+            checkpoints=tuple(one.tokens for one in checkpoints),
             size=self._decoder.state_size(slot.id),
             store=store,
         )
         if not wanted:
             return False
         try:
-            snapshot = self._taken(slot, held, stays=stays)
+            state = self._decoder.save(slot.id)
         except (BackendError, MemoryError) as error:
             logger.warning("a slot's state cannot be saved: %s", error)
             return False
+        snapshot = Snapshot(state=state, checkpoints=checkpoints)
         self._cache.put(held.scope, tokens, snapshot, least=self._least(len(tokens)), store=store)
         return True
-
-    def _taken(self, slot: Slot, held: Displaced, *, stays: bool) -> Snapshot:
-        """Take the state of *slot*, and what of it a later prompt may be cut back to."""
-        state = self._decoder.save(slot.id)
-        whole = len(held.tokens)
-        checkpoints = tuple(one for one in held.checkpoints if one.tokens < whole)
-        turn = held.prompted
-        if self._least(whole) == whole and not checkpoints and 0 < turn < whole:
-            # Of a sliding window only its last position is saved, and a template may write the
-            # answer otherwise: so the window before the answer is saved too.
-            turn = max(turn - 1 - REWRITTEN, 1)
-            if self._decoder.can_cut(slot.id, turn) and self._decoder.truncate(slot.id, turn):
-                checkpoints = (Checkpoint(turn, self._decoder.save(slot.id, partial=True)),)
-                if stays:
-                    self._decoder.put(slot.id, state, whole)
-        return Snapshot(state=state, checkpoints=checkpoints)
 
     # ── storage ────────────────────────────────────────────────────────────────────────────────
 
@@ -171,7 +157,7 @@ class PromptStates:
         slots.sort(key=lambda slot: worth(len(slot.held), now - slot.last_used), reverse=True)
         for slot in slots:
             held = Displaced(slot.scope, tuple(slot.held), slot.prompted, tuple(slot.checkpoints))
-            if self._save(slot, held, stays=True, store=True):
+            if self._save(slot, held, store=True):
                 return True
         self._is_stored = True
         return False

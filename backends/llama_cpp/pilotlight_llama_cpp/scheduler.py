@@ -126,6 +126,7 @@ class Scheduler(Generic[S]):
             sequence.displaced = Displaced(
                 slot.scope, tuple(slot.held), slot.prompted, tuple(slot.checkpoints)
             )
+        slot.least = _least(sequence, kept)
         slot.checkpoints = (
             [one for one in kept.checkpoints if one.tokens <= offer.tokens]
             if offer.source in {"slot", "copy"}
@@ -193,6 +194,7 @@ class Scheduler(Generic[S]):
     def forget(self, slot: Slot) -> None:
         """Record that *slot* is empty; its sequence, if any, prefills from the start."""
         slot.held.clear()
+        slot.least = 0
         slot.checkpoints = []
         slot.prompted = 0
         if slot.sequence is not None:
@@ -201,6 +203,16 @@ class Scheduler(Generic[S]):
     def idle_holders(self) -> list[Slot]:
         """Return the idle slots that hold tokens."""
         return [slot for slot in self.slots if slot.sequence is None and slot.held]
+
+
+def _least(sequence: Sequence, kept: Slot) -> int:
+    """Return the fewest tokens that a slot can be cut back to once it has what is offered."""
+    offer = sequence.offer
+    if offer.checkpoint is not None:
+        return offer.tokens
+    if offer.source == "cache" and sequence.stored is not None:
+        return 0 if sequence.stored.entry.least <= 1 else offer.tokens
+    return 0 if offer.source == "baked" else min(kept.least, offer.tokens)
 
 
 def _slot(sequence: Sequence) -> Slot:

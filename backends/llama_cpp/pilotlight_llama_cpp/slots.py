@@ -87,6 +87,7 @@ class Slot:
         "id",
         "is_cleared",
         "last_used",
+        "least",
         "prompted",
         "scope",
         "sequence",
@@ -98,8 +99,10 @@ class Slot:
         self.scope = ""
         self.prompted = 0
         """Prompt tokens of its last request; what follows them in `held` is the completion."""
+        self.least = 0
+        """The fewest tokens it can be cut back to: a restored sliding window has none before it."""
         self.checkpoints: list[Checkpoint] = []
-        """Where it can be cut back to, in rising order, if its model has a recurrent state."""
+        """Further lengths that it can be cut back to, rising."""
         self.sequence: Sequence | None = None
         self.is_cleared = False
         """Whether what it holds is to be forgotten when its request ends."""
@@ -209,12 +212,15 @@ class Prefixes:
 
     def _copied(self, slot: Slot, common: int, most: int) -> Offer:
         own = self._reusable(slot, common, most)
+        if self._cuts and own.checkpoint is not None:
+            # The window is copied at the next decode, and would overwrite the checkpoint's.
+            return Offer(0, "copy", slot.id)
         return Offer(own.tokens, "copy", slot.id, own.checkpoint)
 
     def _reusable(self, slot: Slot, common: int, most: int) -> Offer:
         """Return how many of its tokens *slot* can keep: at most *most*."""
         kept = min(common, most)
-        if self._cuts or kept == len(slot.held):
+        if kept == len(slot.held) or (self._cuts and kept >= slot.least):
             return Offer(kept)
         for checkpoint in reversed(slot.checkpoints):
             if checkpoint.tokens <= kept:
