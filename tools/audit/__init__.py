@@ -1,1 +1,1 @@
-"""Whether what is served has known vulnerabilities: a check, and no part of the service."""
+"""Checks the serving requirements for known vulnerabilities; no part of the service."""

@@ -1,14 +1,12 @@
 """``python -m tools.audit FILE...``: look for known vulnerabilities in pinned requirements.
 
-The exit status is 1 where there is one, 2 where not all could be looked at, and 0 where there is
-none, or where nobody could be asked: the one line then says that.
+The exit status is 1 for a vulnerability and 2 for an audit in part. It is 0 for none, and where the
+index cannot be reached or knows no vulnerabilities: then the one line is `not audited`.
 """
 
 import argparse
 import sys
 from pathlib import Path
-
-from pip_audit._service import PyPIService
 
 from tools.audit.service import audit
 
@@ -18,10 +16,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.audit", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, help="requirements with hashes")
     parser.add_argument(
-        "--ignore", action="append", default=[], metavar="ID", help="one that does not matter here"
+        "--ignore", action="append", default=[], metavar="ID", help="a vulnerability to ignore"
     )
     options = parser.parse_args()
-    verdict = audit(PyPIService(timeout=15), options.files, set(options.ignore))
+    verdict = audit(options.files, options.ignore)
     for line in verdict.lines:
         sys.stdout.write(f"{line}\n")
     sys.exit(verdict.status)

@@ -1,4 +1,4 @@
-"""What an audit found, and what follows from it."""
+"""The findings of an audit, and its verdict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ class Status(IntEnum):
     """The exit status."""
 
     CLEAN = 0
-    NOT_LOOKED = 0  # nothing is wrong with the project where its network ends
+    NOT_AUDITED = 0  # a network without vulnerabilities is no fault of the project
     VULNERABLE = 1
     IN_PART = 2
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is known of one distribution; *skipped* says why nothing is."""
+    """The vulnerabilities of one distribution; *skipped* is the reason why they are unknown."""
 
     name: str
     version: str = ""
@@ -32,16 +32,13 @@ class Verdict:
     lines: tuple[str, ...]
 
 
-def not_looked(why: str) -> Verdict:
-    """Return what follows where nothing could be asked."""
-    return Verdict(Status.NOT_LOOKED, (f"not audited: {why}",))
+def not_audited(why: str) -> Verdict:
+    """Return the verdict of an audit that could not begin."""
+    return Verdict(Status.NOT_AUDITED, (f"not audited: {why}",))
 
 
 def of(findings: Sequence[Finding]) -> Verdict:
-    """Return what follows from *findings*, of a service that knew what it had to know.
-
-    One distribution that it does not know is no reason to believe in all the others.
-    """
+    """Return the verdict of *findings*; a skipped distribution makes it an audit in part."""
     vulnerable = [
         f"{one.name} {one.version}: {vulnerability}"
         for one in findings

@@ -1,45 +1,55 @@
-"""An audit against a service that knows, knows nothing, cannot be reached, or breaks off."""
+"""An audit with an index that knows vulnerabilities, knows none, is not there, or breaks off."""
 
+import json
+import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-pip_audit = pytest.importorskip(
-    "pip_audit._service",
-    reason="pip-audit is not installed: the development requirements have it",
-)
-
-import requests  # noqa: E402 - a dependency of pip-audit's
-from packaging.version import Version  # noqa: E402
-from pip_audit._dependency_source import DependencySourceError  # noqa: E402
-
-from tools.audit.service import audit  # noqa: E402
-from tools.audit.verdict import Status  # noqa: E402
+from tools.audit.service import AuditFailed, audit, pip_audit
+from tools.audit.verdict import Status
 
 DIGEST = "0" * 64
 PINS = f"litestar==2.25.0 --hash=sha256:{DIGEST}\nmsgspec==0.22.0 --hash=sha256:{DIGEST}\n"
-FORMER = pip_audit.VulnerabilityResult.create(
-    ["CVE-2019-10906", "PYSEC-2019-217"], "An escape.", [Version("2.10.1")], None
+FORMER = {"id": "PYSEC-2019-217", "aliases": ["CVE-2019-10906"], "fix_versions": ["2.10.1"]}
+NEW = {"id": "CVE-2026-1", "aliases": ["GHSA-1"], "fix_versions": []}
+CANARY = {"jinja2": [FORMER]}
+
+needs_pip_audit = pytest.mark.skipif(
+    find_spec("pip_audit") is None,
+    reason="pip-audit is not installed: the development requirements have it",
 )
-NEW = pip_audit.VulnerabilityResult.create(["GHSA-1", "CVE-2026-1"], "A leak.", [], None)
-CANARY = {"jinja2 2.10": [FORMER]}
 
 
-class Index(pip_audit.VulnerabilityService):
-    """Tells what is *known* of a name and version, lacks the *missing*, fails at *broken*."""
+class Index:
+    """A fake of pip-audit: prints what is *known* of a pin, skips *missing*, fails at *broken*."""
 
-    def __init__(self, known=None, missing=(), broken=None, error=None):
+    def __init__(self, known=None, missing=(), broken=None, error=""):
         self.known, self.missing = known or {}, missing
         self.broken, self.error = broken, error
         self.asked = []
+        self.ignored = []
 
-    def query(self, spec):
-        self.asked.append(spec.name)
-        if spec.name == self.broken:
-            raise self.error
-        if spec.name in self.missing:
-            return pip_audit.SkippedDependency(spec.name, "not found"), []
-        return spec, self.known.get(f"{spec.name} {spec.version}", [])
+    def __call__(self, arguments):
+        pairs = list(zip(arguments[::2], arguments[1::2], strict=True))
+        self.ignored = [value for flag, value in pairs if flag == "--ignore-vuln"]
+        found = []
+        for path in [value for flag, value in pairs if flag == "--requirement"]:
+            for line in Path(path).read_text().splitlines():
+                name, version = line.split()[0].split("==")
+                self.asked.append(name)
+                if name == self.broken:
+                    return subprocess.CompletedProcess(arguments, 1, "", self.error)
+                found.append(self.entry(name, version))
+        text = json.dumps({"dependencies": found, "fixes": []})
+        return subprocess.CompletedProcess(arguments, 1 if "CVE" in text else 0, text, "found")
+
+    def entry(self, name, version):
+        if name in self.missing:
+            return {"name": name, "skip_reason": "not found"}
+        return {"name": name, "version": version, "vulns": self.known.get(name, [])}
 
 
 @pytest.fixture
@@ -49,87 +59,102 @@ def pins(tmp_path) -> Path:
     return path
 
 
-def test_a_service_that_knows_of_nothing_here_is_believed(pins):
+def test_an_index_that_knows_of_nothing_here_is_believed(pins):
     index = Index(CANARY)
-    told = audit(index, [pins], set())
-    assert (told.status, told.lines) == (
+    result = audit([pins], run=index)
+    assert (result.status, result.lines) == (
         Status.CLEAN,
         ("no known vulnerability in 2 distributions",),
     )
-    assert sorted(index.asked) == ["jinja2", "litestar", "msgspec"]
+    assert index.asked == ["jinja2", "litestar", "msgspec"]
 
 
-def test_a_known_vulnerability_is_told_with_all_its_names(pins):
-    told = audit(Index(CANARY | {"msgspec 0.22.0": [NEW]}), [pins], set())
-    assert told.status == Status.VULNERABLE
-    assert told.lines == ("msgspec 0.22.0: CVE-2026-1, GHSA-1, not mended yet",)
+def test_a_known_vulnerability_is_printed_with_all_its_names(pins):
+    result = audit([pins], run=Index(CANARY | {"msgspec": [NEW]}))
+    assert result.status == Status.VULNERABLE
+    assert result.lines == ("msgspec 0.22.0: CVE-2026-1, GHSA-1, not fixed yet",)
 
 
-@pytest.mark.parametrize("name", ["GHSA-1", "CVE-2026-1"])
-def test_one_that_is_ignored_does_not_count_under_any_name(pins, name):
-    assert audit(Index(CANARY | {"msgspec 0.22.0": [NEW]}), [pins], {name}).status == Status.CLEAN
+def test_the_version_that_fixes_it_is_printed(pins):
+    result = audit([pins], run=Index(CANARY | {"litestar": [FORMER]}))
+    assert result.lines == ("litestar 2.25.0: PYSEC-2019-217, CVE-2019-10906, fixed in 2.10.1",)
 
 
-def test_the_version_that_mends_it_is_told(pins):
-    told = audit(Index(CANARY | {"litestar 2.25.0": [FORMER]}), [pins], set())
-    assert told.lines == ("litestar 2.25.0: PYSEC-2019-217, CVE-2019-10906, mended in 2.10.1",)
+def test_ignored_vulnerabilities_are_pip_audits_to_leave_out(pins):
+    """They are not ignored in the check of the index itself."""
+    index = Index(CANARY)
+    seen = []
+    audit([pins], ["GHSA-1", "CVE-2"], run=lambda a: (index(a), seen.append(index.ignored))[0])
+    assert seen == [[], ["GHSA-1", "CVE-2"]]
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "line"),
     [
-        pip_audit.ConnectionError("timed out"),
-        pip_audit.ServiceError("503"),
-        requests.ConnectionError("no such host"),
-        requests.exceptions.SSLError("a certificate of its own"),
-        requests.JSONDecodeError("a page to log in", "<html>", 0),
+        ("ERROR:pip_audit._cli:Could not connect to PyPI's vulnerability feed\n", None),
+        ("Traceback…\n  File…\nrequests.exceptions.SSLError: a certificate\n", None),
+        ("", "status 1"),
     ],
 )
-def test_a_service_that_cannot_be_reached_is_said_in_one_line(pins, error):
-    """It fails nothing, and nothing is asked of it any more."""
+def test_an_index_that_cannot_be_reached_is_reported_in_one_line(pins, error, line):
+    """It fails nothing, and nothing more is asked."""
     index = Index(broken="jinja2", error=error)
-    told = audit(index, [pins], set())
-    why = f"the vulnerability service cannot be reached ({type(error).__name__})"
-    assert told.lines == (f"not audited: {why}",)
-    assert int(told.status) == 0
+    result = audit([pins], run=index)
+    why = line or error.strip().splitlines()[-1]
+    assert result.lines == (f"not audited: the vulnerability service cannot be reached ({why})",)
+    assert int(result.status) == 0
     assert index.asked == ["jinja2"]
 
 
 @pytest.mark.parametrize("index", [Index(missing=["jinja2"]), Index()])
 def test_an_index_without_vulnerabilities_is_not_a_clean_bill(pins, index):
-    """A mirror says "not found", or answers without them."""
-    told = audit(index, [pins], set())
-    assert told.status == Status.NOT_LOOKED
-    assert told.lines == (
-        "not audited: the index that answers knows no vulnerabilities, not even in jinja2 2.10",
+    """A mirror answers "not found", or without them."""
+    result = audit([pins], run=index)
+    assert result.status == Status.NOT_AUDITED
+    assert result.lines == (
+        "not audited: the index knows no vulnerabilities, not even that of jinja2 2.10",
     )
 
 
-def test_a_distribution_that_the_service_lacks_is_named(pins):
-    told = audit(Index(CANARY, missing=["msgspec"]), [pins], set())
-    assert told.status == Status.IN_PART
-    assert told.lines[0] == "msgspec was not audited: not found"
+def test_a_distribution_that_the_index_lacks_is_named(pins):
+    result = audit([pins], run=Index(CANARY, missing=["msgspec"]))
+    assert result.status == Status.IN_PART
+    assert result.lines[0] == "msgspec was not audited: not found"
 
 
-def test_a_service_that_breaks_off_is_an_error(pins):
-    """It was there: half an audit is not called one that could not be."""
-    index = Index(CANARY, broken="msgspec", error=requests.ConnectionError("reset"))
-    with pytest.raises(requests.ConnectionError):
-        audit(index, [pins], set())
+def test_an_index_that_breaks_off_is_an_error(pins):
+    """It was there: half an audit is not reported as one that could not begin."""
+    index = Index(CANARY, broken="msgspec", error="ERROR: reset")
+    with pytest.raises(AuditFailed, match="reset"):
+        audit([pins], run=index)
 
 
+@needs_pip_audit
+@pytest.mark.slow
 def test_a_pin_without_a_hash_is_an_error(tmp_path):
-    """What it stands for is not known."""
+    """Nothing says which file it stands for. This is pip-audit itself, without the network."""
     path = tmp_path / "serve.txt"
     path.write_text("litestar==2.25.0\n")
-    with pytest.raises(DependencySourceError):
-        audit(Index(CANARY), [path], set())
+    done = pip_audit(["--dry-run", "--requirement", str(path)])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "does not contain a hash" in done.stderr
 
 
+@needs_pip_audit
+@pytest.mark.slow
 def test_the_serving_requirements_can_be_read():
-    """Every pin has a hash, and what is audited is what is served."""
-    pins = Path(__file__).parents[3] / "requirements"
-    files = [*sorted(pins.glob("serve-*.txt")), pins / "llama_cpp.txt"]
-    index = Index(CANARY)
-    assert audit(index, files, set()).status == Status.CLEAN
-    assert {"llama-cpp-python", "onnxruntime-genai", "opentelemetry-sdk"} <= set(index.asked)
+    """Every pin has a hash. This is pip-audit itself, which counts the pins of this platform."""
+    folder = Path(__file__).parents[3] / "requirements"
+    files = [*sorted(folder.glob("serve-*.txt")), folder / "llama_cpp.txt"]
+    named = [argument for path in files for argument in ("--requirement", str(path))]
+    done = pip_audit(["--dry-run", *named])
+    assert done.returncode == 0, done.stderr
+    pins = [
+        Requirement(line.removesuffix(" \\"))
+        for path in files
+        for line in path.read_text().splitlines()
+        if line[:1].isalnum()
+    ]
+    names = {pin.name for pin in pins if pin.marker is None or pin.marker.evaluate()}
+    assert {"llama-cpp-python", "onnxruntime-genai", "opentelemetry-sdk"} <= names
+    assert f"would have audited {len(names)} packages" in done.stderr

@@ -4,7 +4,7 @@ from tools.audit import verdict
 from tools.audit.verdict import Finding, Status, Verdict
 
 FINE = Finding("litestar", "2.25.0")
-HURT = Finding("jinja2", "2.10", ("PYSEC-2019-217, mended in 2.10.1", "PYSEC-2021-66"))
+HURT = Finding("jinja2", "2.10", ("PYSEC-2019-217, fixed in 2.10.1", "PYSEC-2021-66"))
 SKIPPED = Finding("msgspec", skipped="not found")
 
 
@@ -16,7 +16,7 @@ def test_nothing_known_is_clean():
 def test_each_vulnerability_is_a_line():
     assert verdict.of([FINE, HURT]) == Verdict(
         Status.VULNERABLE,
-        ("jinja2 2.10: PYSEC-2019-217, mended in 2.10.1", "jinja2 2.10: PYSEC-2021-66"),
+        ("jinja2 2.10: PYSEC-2019-217, fixed in 2.10.1", "jinja2 2.10: PYSEC-2021-66"),
     )
 
 
@@ -38,6 +38,6 @@ def test_no_distribution_at_all_is_not_clean():
 
 
 def test_not_to_have_looked_says_so_and_fails_nothing():
-    told = verdict.not_looked("no route to it")
-    assert told == Verdict(Status.NOT_LOOKED, ("not audited: no route to it",))
+    told = verdict.not_audited("no route to it")
+    assert told == Verdict(Status.NOT_AUDITED, ("not audited: no route to it",))
     assert int(told.status) == 0
