@@ -395,7 +395,7 @@ async def test_a_short_thought_is_not_touched(start, effort):
             "guided_regex",
             "cannot be combined with response_format",
         ),
-        ({"guided_choice": []}, "guided_choice", "length >= 1"),
+        ({"guided_choice": []}, "guided_choice", "at least 1 item"),
     ],
 )
 async def test_a_form_that_cannot_be(service, fields, param, words):
