@@ -400,7 +400,7 @@ async def test_model_without_a_template_cannot_chat(service, template):
     ("template", "message"),
     [
         ("{{ raise_exception('only one user') }}", "refuses the request: only one user"),
-        ("{{ messages[5].content.x }}", "cannot be rendered"),
+        ("{{ messages[5].content.x }}", "the chat template failed"),
         ("{# nothing #}", "the prompt is empty"),
         ("{{ 'x' * 10000000000 }}", "too large"),
     ],

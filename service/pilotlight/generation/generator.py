@@ -202,7 +202,7 @@ async def _next(stream: EventStream, choices: Sequence[Choice]) -> Events:
         choice = choices[number]
         if choice.over():
             continue  # it ended at a stop, and the engine was a step ahead
-        events += [(number, told) for told in choice.feed(event)]
+        events += [(number, made) for made in choice.feed(event)]
         if choice.over():
             stream.cancel(number)
     return events

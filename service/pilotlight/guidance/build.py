@@ -69,10 +69,10 @@ def _lazy(rules: str) -> str:
     return f"start: tool_auto\n{rules}"
 
 
-def _start(reasoning: Reasoning | None, answer: str) -> str:
-    """Return the start grammar: the reasoning, then the rules that *answer* names."""
+def _start(reasoning: Reasoning | None, content: str) -> str:
+    """Return the start grammar: the reasoning, then the rules that *content* names."""
     if reasoning is None:
-        return f"{_OPTIONS}start: {answer}\n"
+        return f"{_OPTIONS}start: {content}\n"
     closer = _quoted(reasoning.closer)
     if reasoning.opened:
         head, begins = "(reasoning GAP)", "TEXT"
@@ -80,7 +80,7 @@ def _start(reasoning: Reasoning | None, answer: str) -> str:
         head, begins = "(reasoning GAP)?", f"GAP {_quoted(reasoning.opener)} TEXT"
     # Lazy: it ends at the first closer. The same token may go on with the body.
     return (
-        f"{_OPTIONS}start: {head} {answer}\n"
+        f"{_OPTIONS}start: {head} {content}\n"
         f"reasoning[lazy]: {begins} {closer}\n"
         f"TEXT: /(?s:.*)/\nGAP: /{_GAP}/\n"
     )

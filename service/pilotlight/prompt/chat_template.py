@@ -1,8 +1,7 @@
-"""A model's own chat template: Jinja as transformers runs it, in a sandbox and within bounds.
+"""A model's chat template: Jinja with transformers' environment, in a sandbox.
 
-The environment is that of transformers' `utils/chat_template_utils.py`: templates are written
-against it. A template comes with a model's files, so it is foreign code: it reaches no attribute
-that the sandbox forbids, and what it uses is bounded, see `bounds`.
+Templates are written for the environment of transformers' `utils/chat_template_utils.py`. They come
+with a model's files and are untrusted: see `sandbox`.
 """
 
 import time
@@ -26,12 +25,13 @@ from pilotlight.prompt.sandbox.formatting import check_time_format
 from pilotlight.prompt.sandbox.json_filters import tojson
 
 _QUICK_SECONDS = 0.02
+"""CPU time of a rendering up to which the next one may run on the event loop."""
 
 
 def _with_thinking(messages: Any) -> Any:
-    """Return *messages* with their reasoning under its older name too, as Transformers does.
+    """Return *messages* with reasoning under its older name `thinking` too, as transformers does.
 
-    gpt-oss's and LFM's templates read that (utils/chat_template_utils.py, _alias_reasoning_fields).
+    gpt-oss's and LFM's templates read it (utils/chat_template_utils.py, _alias_reasoning_fields).
     """
     if not isinstance(messages, Sequence):
         return messages
@@ -44,7 +44,7 @@ def _with_thinking(messages: Any) -> Any:
 
 
 def _characters(messages: Any) -> int:
-    """Return how many characters the contents have; what is no message counts nothing."""
+    """Return the number of characters in the messages' contents."""
     given = messages if isinstance(messages, Sequence) else ()
     contents = (one.get("content") for one in given if isinstance(one, Mapping))
     return sum(len(one) for one in contents if isinstance(one, str))
@@ -64,7 +64,7 @@ def _local_now() -> datetime:
 
 
 class ChatTemplate:
-    """A template, compiled once; rendering keeps no state, so any thread may do it.
+    """A compiled template. Rendering is stateless, so safe for threads.
 
     *now* is the clock of `strftime_now`. Raises `TemplateInvalid`.
     """
@@ -84,13 +84,13 @@ class ChatTemplate:
         environment.globals["strftime_now"] = lambda form: _strftime(now(), form)
         if len(source) > limits.MAX_SOURCE:
             raise TemplateInvalid(
-                f"the chat template has {len(source)} characters, {limits.MAX_SOURCE} are the most"
+                f"the chat template has {len(source)} characters; at most {limits.MAX_SOURCE}"
             )
         self._now = now
         self._template, self._reads, self.removes = _compile(environment, source)
-        """The last: what it may take out of a request's texts."""
+        """*removes* are the texts that the template may remove from a request's texts."""
         self.quick = False
-        """Whether its latest rendering took so little that an event loop can wait for one."""
+        """Whether the latest rendering was fast enough for the event loop."""
 
     def render(
         self,
@@ -103,9 +103,9 @@ class ChatTemplate:
     ) -> str:
         """Return the prompt for *messages*, in the shape of OpenAI's chat request.
 
-        *variables* are the request's own, such as `enable_thinking`; none of them replaces what
-        is given otherwise. Raises `TemplateRefused` where the template says why it cannot take
-        these messages, and `TemplateFailed`.
+        *variables* are the request's own, such as `enable_thinking`; they do not replace the
+        others. Raises `TemplateRefused` if the template calls `raise_exception`, and
+        `TemplateFailed`.
         """
         budget = Budget(_characters(messages))
         given = self._defaults(tools) | variables | self._tokens
@@ -121,16 +121,16 @@ class ChatTemplate:
             text = "".join(budget.spend(piece) for piece in self._template.generate(given))
         except ChatTemplateError:
             raise
-        except Exception as error:  # foreign code: it can raise anything
+        except Exception as error:  # untrusted code can raise anything
             reason = f"{type(error).__name__}: {error}"
-            raise TemplateFailed(f"the chat template cannot be rendered: {reason}") from error
+            raise TemplateFailed(f"the chat template failed: {reason}") from error
         self.quick = time.thread_time() - began < _QUICK_SECONDS
         return text
 
     def _defaults(self, tools: Any) -> dict[str, Any]:
-        """Return what llama.cpp gives templates beyond Transformers (common/chat.cpp).
+        """Return the variables that llama.cpp adds to transformers' (common/chat.cpp).
 
-        FireFunction's reads its tools as text; others test whether there are `functions`.
+        FireFunction's template reads tools as text; others test whether there are `functions`.
         """
         now = self._now()
         given = {"date_string": now.strftime("%d %b %Y"), "datetime": now.strftime("%b %d %Y")}
@@ -142,7 +142,7 @@ class ChatTemplate:
 def _compile(
     environment: TemplateEnvironment, source: str
 ) -> tuple[Template, frozenset[str], frozenset[str]]:
-    """Return the compiled template, the names that it reads unset, and the texts it replaces."""
+    """Return the compiled template, the variables that it reads, and the texts that it replaces."""
     try:
         tree = environment.parse(source)
         removes = frozenset(_replaced(tree))
@@ -158,7 +158,7 @@ def _compile(
 
 
 def _replaced(tree: nodes.Template) -> Iterator[str]:
-    """Yield the fixed texts that are given to `replace`, as a method or a filter."""
+    """Yield the literals passed to `replace`, the method or the filter."""
     found: list[nodes.Call | nodes.Filter]
     found = [*tree.find_all(nodes.Call), *tree.find_all(nodes.Filter)]
     for node in found:

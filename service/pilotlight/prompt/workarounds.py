@@ -187,7 +187,7 @@ def _one_call_a_message(given: TemplateVariables) -> TemplateVariables:
 
 
 def _call_of(waiting: Sequence[Message], result: Message) -> int | None:
-    """Return which of the *waiting* calls *result* answers: by its id, else the first."""
+    """Return which of the *waiting* calls *result* belongs to: by its id, else the first."""
     for number, message in enumerate(waiting):
         if message["tool_calls"][0].get("id") == result.get("tool_call_id"):
             return number

@@ -71,11 +71,13 @@ class ReasoningFormat(Struct, frozen=True, kw_only=True):
 def _block(name: str, opener: str, closer: str) -> ReasoningFormat:
     """One block of reasoning at most, at the start of the output, between tags."""
     states = {
-        "start": _state(ContentDelta, {opener: "reasoning"}, then="answer"),
+        "start": _state(ContentDelta, {opener: "reasoning"}, then="content"),
         # Some models repeat the tag that their template wrote: it is dropped.
-        "opened": _state(ReasoningDelta, {opener: "reasoning", closer: "answer"}, then="reasoning"),
-        "reasoning": _state(ReasoningDelta, {closer: "answer"}),
-        "answer": _state(ContentDelta, {}),
+        "opened": _state(
+            ReasoningDelta, {opener: "reasoning", closer: "content"}, then="reasoning"
+        ),
+        "reasoning": _state(ReasoningDelta, {closer: "content"}),
+        "content": _state(ContentDelta, {}),
     }
     return ReasoningFormat(
         name=name,
@@ -89,15 +91,17 @@ def _block(name: str, opener: str, closer: str) -> ReasoningFormat:
 
 def _command_a() -> ReasoningFormat:
     """Command A: a block, and tags around the content, which are dropped anywhere."""
-    end = {"<|END_THINKING|>": "answer"}
-    answer = {"<|START_RESPONSE|>": "answer", "<|END_RESPONSE|>": "answer"}
+    end = {"<|END_THINKING|>": "content"}
+    content = {"<|START_RESPONSE|>": "content", "<|END_RESPONSE|>": "content"}
     states = {
-        "start": _state(ContentDelta, {"<|START_THINKING|>": "reasoning"} | answer, then="answer"),
+        "start": _state(
+            ContentDelta, {"<|START_THINKING|>": "reasoning"} | content, then="content"
+        ),
         "opened": _state(
             ReasoningDelta, {"<|START_THINKING|>": "reasoning"} | end, then="reasoning"
         ),
         "reasoning": _state(ReasoningDelta, end),
-        "answer": _state(ContentDelta, answer),
+        "content": _state(ContentDelta, content),
     }
     return ReasoningFormat(
         name="command_a",

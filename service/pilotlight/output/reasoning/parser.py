@@ -1,7 +1,7 @@
 """Separates reasoning from content by the markers that models write around it.
 
 - Markers are dropped, with the whitespace (space, tab, CR, LF) that models put around them: after
-  any marker, before one that ends reasoning, and before one that opens the answer. Whitespace
+  any marker, before one that ends reasoning, and before one that begins the content. Whitespace
   inside reasoning is therefore held back until text follows it. Whitespace that content ends
   with before a later marker is content.
 - Where a format opens reasoning with a tag of its own (`<think>`), only a tag at the start of the
