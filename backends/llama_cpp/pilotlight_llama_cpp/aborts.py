@@ -82,8 +82,8 @@ _guarded = _Guarded()
 def _receive(message: bytes | None) -> None:
     """Receive the message of an abort; the process ends when this returns."""
     text = (message or b"").decode("utf-8", "replace").strip()
-    place, colon, reason = text.partition(": ")
-    text = f"{Path(place).name}{colon}{reason}"
+    location, colon, reason = text.partition(": ")
+    text = f"{Path(location).name}{colon}{reason}"
     if _guarded.abort is not None:
         logger.error("llama.cpp aborted a load: %s", text)
         _guarded.abort(text)

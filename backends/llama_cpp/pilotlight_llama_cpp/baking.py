@@ -23,7 +23,7 @@ from pilotlight_backend import (
 from pilotlight_backend.baking import MappedPrompt, Origin, open_baked, warn_unfit
 from pilotlight_backend.split_file import parts
 from pilotlight_llama_cpp import native
-from pilotlight_llama_cpp.generation_thread import GenerationJob
+from pilotlight_llama_cpp.generation_job import GenerationJob
 from pilotlight_llama_cpp.growing_context import GrowingContext
 from pilotlight_llama_cpp.model import LlamaModel
 

@@ -46,8 +46,10 @@ class LlamaContext:
         self.length = -(-context_length // _CELLS) * _CELLS
         """Tokens that a slot can hold."""
         params = self._lib.llama_context_default_params()
+        # Without kv_unified llama.cpp divides n_ctx by n_seq_max: each stream has a part of it.
         params.n_ctx = self.length * slots
         params.n_seq_max = slots
+        # A ubatch as large as a batch, so that llama.cpp does not cut a step a second time.
         params.n_batch = params.n_ubatch = self._room
         # One row of logits a slot. The default, one a token, costs 300 MB at 512 tokens and a
         # vocabulary of 150,000.

@@ -124,8 +124,8 @@ class EmbeddingContext:
             end = row + len(part.tokens)
             self._tokens[row:end] = part.tokens
             self._positions[row:end] = range(part.start, part.start + len(part.tokens))
-            for place in range(row, end):
-                self._batch.seq_id[place][0] = part.sequence
+            for index in range(row, end):
+                self._batch.seq_id[index][0] = part.sequence
             row = end
         self._batch.n_tokens = row
         # For models without a cache llama_decode calls encode (llama-context.cpp).

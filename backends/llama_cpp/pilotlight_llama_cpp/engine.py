@@ -25,7 +25,8 @@ from pilotlight_backend.validation import check_request
 from pilotlight_backend.verbatim import Span, parts
 from pilotlight_llama_cpp.baking import StateOfPrompt, origin, whole_tiles
 from pilotlight_llama_cpp.branches import MOST, branches
-from pilotlight_llama_cpp.generation_thread import GenerationJob, GenerationThread
+from pilotlight_llama_cpp.generation_job import GenerationJob
+from pilotlight_llama_cpp.generation_thread import GenerationThread
 from pilotlight_llama_cpp.growing_context import GrowingContext
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.prompt_states import PromptStates

@@ -12,95 +12,26 @@ from pilotlight_backend import (
     EngineEvent,
     EngineStats,
     Failed,
-    GenerateRequest,
     GuideFailed,
     InferenceFailed,
     Started,
     Token,
-    Usage,
 )
 from pilotlight_backend.prompt_cache import Checkpoint
-from pilotlight_backend.timing import RequestTimer
-from pilotlight_llama_cpp.batch import Decoded, Tokens
+from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.branches import thinned
 from pilotlight_llama_cpp.decoder import GenerationDecoder
-from pilotlight_llama_cpp.engine_thread import EngineJob, EngineThread
+from pilotlight_llama_cpp.engine_thread import EngineThread
+from pilotlight_llama_cpp.generation_job import GenerationJob
 from pilotlight_llama_cpp.prompt_states import PromptStates
 from pilotlight_llama_cpp.scheduler import PlannedRun, Scheduler
-from pilotlight_llama_cpp.slots import Sequence, Slot
+from pilotlight_llama_cpp.slots import Slot
 
 logger = logging.getLogger("pilotlight.llama_cpp")
 
 
 _MEASURED = 16
 """Prompt tokens of a step from which on it says how long one takes."""
-
-
-class GenerationJob(Sequence, EngineJob):
-    """A sequence with its request's options, sampler, listener and timings."""
-
-    __slots__ = (
-        "emit",
-        "ended",
-        "ends",
-        "guide",
-        "ignore_eos",
-        "logprobs",
-        "min_tokens",
-        "sampler",
-        "sampling",
-        "stop_tokens",
-        "thread",
-        "timer",
-    )
-
-    def __init__(
-        self,
-        thread: "GenerationThread",
-        request: GenerateRequest,
-        emit: Callable[[EngineEvent], None],
-        limit: int,
-        *,
-        ends: Tokens = (),
-        branches: tuple[int, ...] = (),
-    ) -> None:
-        """*limit* is the tokens to sample; *ends* are the model's end-of-generation tokens.
-
-        *branches* are the prompt lengths at which a checkpoint is taken.
-        """
-        super().__init__(
-            request.prompt,
-            limit,
-            shares_prompt=request.shares_prompt,
-            scope=request.scope,
-            branches=branches,
-        )
-        self.thread = thread
-        self.emit = emit
-        self.sampling = request.sampling
-        self.stop_tokens = request.stop_token_ids
-        self.ends = ends
-        self.ignore_eos = request.ignore_eos
-        self.min_tokens = request.min_tokens
-        self.logprobs = request.logprobs
-        self.guide = request.guide
-        self.sampler: Any = None
-        self.ended = False
-        self.timer: RequestTimer
-
-    def withheld(self) -> Tokens:
-        """Return the tokens that may not be sampled next."""
-        if self.completion_tokens < self.min_tokens:
-            return (*self.ends, *self.stop_tokens)
-        return self.ends if self.ignore_eos else ()
-
-    def usage(self) -> Usage:
-        """Return the tokens so far."""
-        return Usage(
-            prompt_tokens=len(self.prompt),
-            completion_tokens=self.completion_tokens,
-            cached_tokens=self.cached_tokens,
-        )
 
 
 class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
@@ -386,7 +317,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
     def _hand_out(self, runs: list[PlannedRun[GenerationJob]]) -> None:
         row = -1
         for run in runs:
-            row += len(run.tokens)
+            row += len(run.tokens)  # the run's last token: logits are addressed by batch position
             job = run.sequence
             self._scheduler.evaluated(run)
             if job.pending is None:

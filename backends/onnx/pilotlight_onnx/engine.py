@@ -33,8 +33,8 @@ class OnnxEngine:
         self._facts = facts
         self._model = model
         self._kv_capacity = slots * facts.context_length
-        places: Slots[Job] = Slots(slots, context_length=facts.context_length, reuse=reuse)
-        self._runner = Runner(model, places, chunk=chunk)
+        all_slots: Slots[Job] = Slots(slots, context_length=facts.context_length, reuse=reuse)
+        self._runner = Runner(model, all_slots, chunk=chunk)
         # Daemons, so that a process that forgot to close the engine can still end.
         self._threads = [
             threading.Thread(
@@ -43,7 +43,7 @@ class OnnxEngine:
                 name=f"onnx {facts.path.name} {slot.id}",
                 daemon=True,
             )
-            for slot in places.all
+            for slot in all_slots.all
         ]
         for thread in self._threads:
             thread.start()

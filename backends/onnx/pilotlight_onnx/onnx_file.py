@@ -50,11 +50,11 @@ def _skip_field(file: BinaryIO, size: int) -> None:
 
 def _varint(file: BinaryIO) -> int:
     value = 0
-    for place in range(_LONGEST_VARINT):
+    for index in range(_LONGEST_VARINT):
         byte = file.read(1)
         if not byte:
             raise EOFError
-        value |= (byte[0] & 0x7F) << (7 * place)
+        value |= (byte[0] & 0x7F) << (7 * index)
         if byte[0] < 0x80:  # noqa: PLR2004 - the bit that says another byte follows
             return value
     raise ValueError("a varint is longer than 10 bytes")

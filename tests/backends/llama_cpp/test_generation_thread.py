@@ -18,7 +18,8 @@ from pilotlight_backend import (
     Token,
 )
 from pilotlight_llama_cpp.batch import Decoded
-from pilotlight_llama_cpp.generation_thread import GenerationJob, GenerationThread
+from pilotlight_llama_cpp.generation_job import GenerationJob
+from pilotlight_llama_cpp.generation_thread import GenerationThread
 from tests.backends.llama_cpp.fake_decoder import END, FakeDecoder
 
 CHUNK = 8

@@ -1,0 +1,77 @@
+"""A request to generate, as the engine's thread serves it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pilotlight_backend import EngineEvent, GenerateRequest, Usage
+from pilotlight_backend.timing import RequestTimer
+from pilotlight_llama_cpp.batch import Tokens
+from pilotlight_llama_cpp.engine_thread import EngineJob, EngineThread
+from pilotlight_llama_cpp.slots import Sequence
+
+
+class GenerationJob(Sequence, EngineJob):
+    """A sequence with its request's options, sampler, listener and timings."""
+
+    __slots__ = (
+        "emit",
+        "ended",
+        "ends",
+        "guide",
+        "ignore_eos",
+        "logprobs",
+        "min_tokens",
+        "sampler",
+        "sampling",
+        "stop_tokens",
+        "thread",
+        "timer",
+    )
+
+    def __init__(
+        self,
+        thread: "EngineThread[GenerationJob, EngineEvent]",
+        request: GenerateRequest,
+        emit: Callable[[EngineEvent], None],
+        limit: int,
+        *,
+        ends: Tokens = (),
+        branches: tuple[int, ...] = (),
+    ) -> None:
+        """*limit* is the tokens to sample; *ends* are the model's end-of-generation tokens.
+
+        *branches* are the prompt lengths at which a checkpoint is taken.
+        """
+        super().__init__(
+            request.prompt,
+            limit,
+            shares_prompt=request.shares_prompt,
+            scope=request.scope,
+            branches=branches,
+        )
+        self.thread = thread
+        self.emit = emit
+        self.sampling = request.sampling
+        self.stop_tokens = request.stop_token_ids
+        self.ends = ends
+        self.ignore_eos = request.ignore_eos
+        self.min_tokens = request.min_tokens
+        self.logprobs = request.logprobs
+        self.guide = request.guide
+        self.sampler: Any = None
+        self.ended = False
+        self.timer: RequestTimer
+
+    def withheld(self) -> Tokens:
+        """Return the tokens that may not be sampled next."""
+        if self.completion_tokens < self.min_tokens:
+            return (*self.ends, *self.stop_tokens)
+        return self.ends if self.ignore_eos else ()
+
+    def usage(self) -> Usage:
+        """Return the tokens so far."""
+        return Usage(
+            prompt_tokens=len(self.prompt),
+            completion_tokens=self.completion_tokens,
+            cached_tokens=self.cached_tokens,
+        )
