@@ -5,6 +5,14 @@ from pathlib import Path
 import pytest
 
 from pilotlight_backend.testing.conformance import BackendConformance
+from pilotlight_backend.testing.conformance.cancelling import CancelConformance
+from pilotlight_backend.testing.conformance.closing import CloseConformance
+from pilotlight_backend.testing.conformance.generating import GenerateConformance
+from pilotlight_backend.testing.conformance.guiding import GuideConformance
+from pilotlight_backend.testing.conformance.loading import LoadConformance
+from pilotlight_backend.testing.conformance.queueing import QueueingConformance
+from pilotlight_backend.testing.conformance.refusing import RefuseConformance
+from pilotlight_backend.testing.conformance.tokenizing import TokenizeConformance
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel
 from pilotlight_isolation.backend import IsolatedBackend
 from pilotlight_llama_cpp.backend import LlamaCppBackend
@@ -51,7 +59,22 @@ class TestIsolatedLlamaCpp(BackendConformance):
         return bert
 
 
-class TestIsolatedOnnx(BackendConformance):
+class TestIsolatedOnnx(
+    LoadConformance,
+    TokenizeConformance,
+    GenerateConformance,
+    GuideConformance,
+    QueueingConformance,
+    CancelConformance,
+    RefuseConformance,
+    CloseConformance,
+):
+    """What a second real backend may do otherwise: what is sent is another one's, of its kinds.
+
+    A model is probed in this process. How slots and prompts are shared is the engine's own, which
+    is examined in one process, and with llama.cpp in another.
+    """
+
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls) -> IsolatedBackend:
