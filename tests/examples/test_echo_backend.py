@@ -198,4 +198,4 @@ def test_a_damaged_model_is_listed_as_invalid(tmp_path):
         text=True,
         env=environment(HOME=str(tmp_path)),
     ).stdout
-    assert re.search(r"bad .*invalid: bad\.echo: .*\$\.confidence", listed)
+    assert re.search(r"bad .*invalid: bad\.echo: confidence: expected a number .* 0 ", listed)

@@ -29,7 +29,7 @@ class EchoBackend:
             chat_template=tokenizer.CHAT_TEMPLATE,
             eos_token=tokenizer.CONTROL[0],
             size_bytes=path.stat().st_size,
-            kv_bytes_per_token=128,  # an int and a `State`, about
+            kv_bytes_per_token=128,  # about an int and a `State`
         )
 
     def embedded(self) -> Path | None:
@@ -49,7 +49,7 @@ class EchoBackend:
         facts = replace(facts, context_length=context_length(facts, options))
         check_memory(facts, options)
         progress(LoadProgress("load", total, total))
-        # Here for the first time a native library is imported.
+        # A native library is imported here, not before.
         from pilotlight_backend.sampling import SUPPORTED  # noqa: PLC0415
         from pilotlight_echo.engine import EchoEngine  # noqa: PLC0415
         from pilotlight_echo.model import Model  # noqa: PLC0415

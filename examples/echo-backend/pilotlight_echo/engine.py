@@ -32,7 +32,7 @@ logger = logging.getLogger("pilotlight.echo")
 
 
 class EchoEngine:
-    """A loaded model; see `Engine` for what its methods promise."""
+    """A loaded model; `Engine` documents the methods."""
 
     def __init__(self, facts: ModelFacts, options: LoadOptions, model: Model) -> None:
         self._facts = facts
@@ -42,7 +42,7 @@ class EchoEngine:
         self._queue: deque[Job] = deque()
         self._changed = threading.Condition()
         """Guards the queue, the slots' jobs and the totals. Nothing is emitted while it is held: a
-        slow listener must not hold up `submit` and `stats`."""
+        slow listener would block `submit` and `stats`."""
         self._closing = False
         self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
         self._under_way: tuple[Step, ...] = ()
@@ -56,7 +56,7 @@ class EchoEngine:
 
     @property
     def facts(self) -> ModelFacts:
-        """The model's facts, with the context length that is in force."""
+        """The model's facts, with the context length in force."""
         return self._facts
 
     def tokenize(self, text: str, *, special: bool, verbatim: Sequence[Span] = ()) -> list[int]:
@@ -105,7 +105,7 @@ class EchoEngine:
             )
 
     def close(self) -> None:
-        """End every request, and wait for the thread; a listener may close, and cannot wait."""
+        """End every request, and wait for the thread, unless a listener closes on that thread."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -131,7 +131,7 @@ class EchoEngine:
             return not self._closing
 
     def _jobs(self) -> list[Job]:
-        """Return every request, those that wait last."""
+        """Return every request, queued ones last."""
         with self._changed:
             return [*(slot.job for slot in self._slots.busy if slot.job), *self._queue]
 
@@ -141,10 +141,10 @@ class EchoEngine:
                 self._end(job, job.finish("cancelled"))
 
     def _admit(self) -> None:
-        """Start the next request, once no other prompt is being evaluated.
+        """Start the next request, unless another prompt is being evaluated.
 
-        So requests that share a prompt need no care of their own: the first one evaluates it, and
-        the others find it in that one's slot.
+        So requests that share a prompt need no code of their own: the first one evaluates it, and
+        the others copy it from that slot.
         """
         with self._changed:
             busy = self._slots.busy
@@ -171,11 +171,11 @@ class EchoEngine:
             try:
                 self._advance(slot, job)
             except GuideFailed as error:
-                logger.warning("a request ends: %s", error, exc_info=error.__cause__)
+                logger.warning("a request failed: %s", error, exc_info=error.__cause__)
                 self._end(job, Failed(error))
             except Exception as error:
                 logger.exception("a step failed")
-                slot.cache = Cache()  # nobody knows what the step left in it
+                slot.cache = Cache()  # the failed step may have left it half written
                 self._end(job, Failed(InferenceFailed(f"the engine failed: {error}")))
         with self._changed:
             self._under_way = ()
@@ -198,7 +198,7 @@ class EchoEngine:
         job.pending = (token.id,)
 
     def _end(self, job: Job, last: Finish | Failed) -> None:
-        """Free what *job* holds, then emit its last event: who sees that sees a free slot too."""
+        """Free the slot of *job*, then emit its last event: its client finds a free slot."""
         with self._changed:
             if job in self._queue:
                 self._queue.remove(job)

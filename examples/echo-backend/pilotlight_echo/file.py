@@ -14,13 +14,13 @@ SUFFIX = ".echo"
 
 
 class EchoFile(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a model file says."""
+    """The keys of a model file."""
 
     format: Literal["echo-1"]
     name: str
     context_length: Annotated[int, Meta(ge=1)] = 4096
     confidence: Annotated[float, Meta(ge=0, le=100)] = 16.0
-    """How far the score of the token to repeat is above that of others, in nats."""
+    """How far the logit of the token to repeat is above the others."""
 
 
 def read_file(path: Path) -> EchoFile:
@@ -28,6 +28,6 @@ def read_file(path: Path) -> EchoFile:
     try:
         return msgspec.json.decode(read_bounded(path), type=EchoFile)
     except OSError as error:
-        raise ModelFileInvalid(path, f"it cannot be read: {error.strerror}") from error
+        raise ModelFileInvalid(path, f"cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelFileInvalid(path, describe(error)) from error

@@ -27,7 +27,7 @@ class Job:
         self.stops = request.stop_token_ids | {tokenizer.END}
         self.sampler = TokenSampler(request, ends=(tokenizer.END,), context_length=context_length)
         self.pending: Sequence[int] = ()
-        """Tokens to evaluate: what is left of the prompt, then the last token of the answer."""
+        """Tokens to evaluate: the rest of the prompt, then the latest token of the answer."""
         self.cached_tokens = 0
         self.completion_tokens = 0
         self.cancelled = False
@@ -41,7 +41,7 @@ class Job:
             self._changed.notify_all()
 
     def start(self, cached_tokens: int) -> None:
-        """Note that it has a slot, which holds so many tokens of its prompt."""
+        """Note that the request has a slot with *cached_tokens* tokens of its prompt."""
         self.timer.admitted = time.perf_counter()
         self.cached_tokens = cached_tokens
         self.pending = self.prompt[cached_tokens:]

@@ -1,7 +1,7 @@
-"""The language model: it expects the answer to repeat the user's last turn.
+"""The language model: the likeliest answer repeats the user's last turn.
 
-What a transformer keeps in its KV cache, a `Cache` keeps in a state for each token: evaluating a
-token needs the cache alone, what was evaluated can be cut back, and copied to another sequence.
+A `Cache` has a state for each token, as a transformer's KV cache has: evaluating a token needs only
+the cache, which can be truncated, and copied to another sequence.
 """
 
 from collections.abc import Iterable
@@ -14,10 +14,10 @@ from pilotlight_echo.tokenizer import ASSISTANT, END, PIECES, USER
 
 
 class State(NamedTuple):
-    """What the model remembers after a token."""
+    """The model's state after a token."""
 
     turn: int = 0
-    """Where the turn to repeat begins; without a chat template the text's start."""
+    """Where the turn to repeat starts; without a chat template the start of the text."""
     answering: bool = True
     repeated: int = 0
     """Tokens of the turn that the answer has repeated."""
@@ -37,11 +37,11 @@ class Cache:
             self.tokens.append(token)
 
     def copy(self, other: "Cache", length: int) -> None:
-        """Become the first *length* tokens of *other*, which may be this cache."""
+        """Take over the first *length* tokens of *other*, which may be this cache."""
         self.tokens, self.states = other.tokens[:length], other.states[:length]
 
     def expected(self) -> int:
-        """Return the token that repeats the turn: behind its text that is the turn's own end."""
+        """Return the token that repeats the turn; after its text that is the turn's end token."""
         state = self.states[-1] if self.states else State()
         index = state.turn + state.repeated
         return self.tokens[index] if index < len(self.tokens) else END
@@ -54,15 +54,15 @@ class Cache:
             return State(state.turn, answering=True)
         if state.answering and token == self.expected():
             return state._replace(repeated=state.repeated + 1)
-        return state  # a token that a guide or chance chose: the turn goes on behind it
+        return state  # another token was sampled: the turn continues after it
 
 
 class Model:
-    """Scores of the next token."""
+    """Computes the logits of the next token."""
 
     def __init__(self, confidence: float) -> None:
         self._confidence = confidence
-        # What an answer goes on with where a guide refuses the expected token: it comes to its end.
+        # Where a guide excludes the expected token, these make the answer come to its end.
         self._prior = np.zeros(len(PIECES), dtype=np.float32)
         self._prior[:33] = -4  # control characters and the space
         self._prior[list(b"0123456789")] = 2
@@ -70,7 +70,7 @@ class Model:
         self._prior[END] = 6
 
     def logits(self, cache: Cache) -> Logits:
-        """Return a new row: a score for each token of the vocabulary."""
+        """Return a new row: a logit for each token of the vocabulary."""
         logits = self._prior.copy()
         logits[cache.expected()] += self._confidence
         return logits

@@ -1,4 +1,4 @@
-"""The slots: which one a prompt goes into, and what of it need not be evaluated again."""
+"""The slots: chooses one for a prompt, and copies the evaluated tokens that it can reuse."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from pilotlight_echo.model import Cache
 
 
 class Slot:
-    """A sequence's place. Its cache stays when its request ends, for the next one."""
+    """A sequence's place. Its cache outlives the request, and the next one may reuse it."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.cache = Cache()
         self.job: Job | None = None
         self.prompted = 0
-        """Tokens of its last request's prompt; what the cache holds beyond them is the answer."""
+        """Tokens of the last request's prompt; the cache's further tokens are the answer."""
         self.last_used = 0
 
 
@@ -33,9 +33,9 @@ class Slots:
         return [slot for slot in self.all if slot.job is not None]
 
     def admit(self, job: Job) -> None:
-        """Give *job* an idle slot, and copy into it what any slot holds of its prompt.
+        """Give *job* an idle slot, and copy into it the longest prefix of its prompt in any slot.
 
-        The prompt's last token is evaluated in any case: its logits choose the answer's first one.
+        The prompt's last token is always evaluated: its logits give the answer's first token.
         """
         prompt = job.prompt
         source = max(self.all, key=lambda slot: common_prefix(slot.cache.tokens, prompt))
@@ -48,7 +48,7 @@ class Slots:
         job.start(usable)
 
     def release(self, job: Job) -> None:
-        """Take *job* out of its slot, if it has one."""
+        """Free the slot of *job*, if it has one."""
         for slot in self.all:
             if slot.job is job:
                 self._ended += 1

@@ -7,7 +7,7 @@ from pilotlight_backend.verbatim import Span, parts
 
 CONTROL = ("<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
 PIECES = (*(bytes([byte]) for byte in range(256)), *(name.encode() for name in CONTROL))
-"""The bytes that each token stands for, by its id."""
+"""The bytes of each token, by id."""
 _IDS = {name: PIECES.index(name.encode()) for name in CONTROL}
 END, USER, ASSISTANT = _IDS["<|end|>"], _IDS["<|user|>"], _IDS["<|assistant|>"]
 
