@@ -62,9 +62,9 @@ def warning(platform: Platform, hold: float) -> str | None:
     """Return what would stall on *platform*, and the cure; None where nothing would."""
     if platform == "cloud_run" and hold < _ENOUGH:
         return (
-            f"Cloud Run takes the CPU away while no request is in flight, and requests are held"
-            f" for {hold:g} s only: a longer load stands still once they are answered. Set --hold"
-            " to 45, or give the service its CPU always"
+            f"Cloud Run throttles the CPU while no request is in flight, and requests are held"
+            f" for only {hold:g} s: a longer load stops when they are answered. Set --hold to 45,"
+            " or allocate the CPU always"
             ' (run.googleapis.com/cpu-throttling: "false")'
         )
     return None

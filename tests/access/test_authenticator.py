@@ -40,11 +40,11 @@ def test_keys_of_both_settings_are_known(tmp_path: Path):
 @pytest.mark.parametrize(
     ("headers", "reason"),
     [
-        ([], "an API key is needed"),
-        ([(b"authorization", b"Basic b25l")], "an API key is needed"),
-        ([key("s3cret")], "this API key is not known here"),
-        ([key("one"), (b"x-api-key", b"s3cret")], "the request carries different API keys"),
-        ([ANN], "an API key is needed"),
+        ([], "an API key is required"),
+        ([(b"authorization", b"Basic b25l")], "an API key is required"),
+        ([key("s3cret")], "the API key is unknown"),
+        ([key("one"), (b"x-api-key", b"s3cret")], "the request carries more than one API key"),
+        ([ANN], "an API key is required"),
     ],
 )
 def test_who_is_not_known_is_refused(headers, reason):
@@ -68,7 +68,7 @@ def test_who_calls_past_the_proxy_needs_a_key():
     assert known.authenticate([ANN, key("one")], ELSEWHERE) == Caller("key-1", "key")
     assert known.authenticate([key("one")], PROXY) == Caller("key-1", "key")
     for headers, peer in (([ANN], ELSEWHERE), ([], PROXY), ([ANN], None)):
-        with pytest.raises(InvalidApiKey, match="an API key is needed"):
+        with pytest.raises(InvalidApiKey, match="an API key is required"):
             known.authenticate(headers, peer)
 
 
@@ -77,7 +77,7 @@ def test_proxies_alone_close_the_server():
     known = authenticator(trusted_proxies=("10.1.0.0/16",))
     assert known.closed
     assert known.authenticate([ANN], PROXY) == Caller("ann", "proxy")
-    with pytest.raises(InvalidApiKey, match="answers to the users of its proxy"):
+    with pytest.raises(InvalidApiKey, match="accepts only users that its proxy"):
         known.authenticate([ANN], ELSEWHERE)
 
 
@@ -117,7 +117,7 @@ def test_header_names_are_settings():
     [
         (
             {"api_keys": Secret("one,é:s3cret")},
-            r"^PILOTLIGHT_API_KEYS: entry 2: a name has",
+            r"^PILOTLIGHT_API_KEYS: entry 2: expected a name",
         ),
         (
             {"api_keys_file": Path("/nonexistent/keys")},
@@ -129,7 +129,7 @@ def test_header_names_are_settings():
         ),
         (
             {"required_group": "admins"},
-            r"^--required-group: users have groups only with --trusted-proxies$",
+            r"^--required-group: --trusted-proxies is required too$",
         ),
     ],
 )

@@ -96,8 +96,8 @@ def test_a_file_that_did_not_change_is_not_read(file, clock, monkeypatch):
     ("text", "reason"),
     [
         (b"bob:s3cret-two\ns3cret-three\n", "line 2: expected name:key or name:sha256:HEX"),
-        (b"", "there is no key in it"),
-        (b"bob:s3cret-two\xff", "is no UTF-8 text"),
+        (b"", "it contains no key"),
+        (b"bob:s3cret-two\xff", "is not UTF-8 text"),
         (b"#" * 1_000_001, "is larger than 1,000,000 bytes"),
     ],
 )
@@ -112,11 +112,11 @@ def test_a_broken_file_changes_nothing(path, clock, caplog, text, reason):
 
     (warned,) = caplog.records
     assert warned.levelname == "WARNING"
-    assert warned.message == f"{path}: {reason}; the keys read before stay in force"
+    assert warned.message == f"{path}: {reason}; earlier keys stay valid"
     replace(path, "bob:s3cret-two")
     clock.now += 1
     assert names(file) == ["bob"]
-    assert caplog.records[-1].message == f"{path}: read anew; API keys in it: 1"
+    assert caplog.records[-1].message == f"{path}: reloaded; API keys: 1"
     assert "s3cret" not in caplog.text
 
 
@@ -132,7 +132,7 @@ def test_a_vanished_file_changes_nothing(file, path, clock, caplog):
         clock.now += 1
         assert names(file) == ["ann"]
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        f"{path}: cannot be read: No such file or directory; the keys read before stay in force"
+        f"{path}: cannot be read: No such file or directory; earlier keys stay valid"
     ] * 2
 
 
@@ -143,8 +143,8 @@ def test_keys_from_elsewhere_are_not_repeated(path, clock, caplog):
     replace(path, "ann:s3cret-two")
     clock.now += 1
     assert names(file) == ["ann"]
-    assert "line 1: its key stands in api_keys already" in caplog.text
-    with pytest.raises(KeysRefused, match="its key stands in api_keys already"):
+    assert "line 1: its key is already used in api_keys" in caplog.text
+    with pytest.raises(KeysRefused, match="its key is already used in api_keys"):
         KeyFile(path, beside, clock=clock)
 
 
@@ -159,8 +159,8 @@ def test_what_is_no_file_is_refused(tmp_path, clock):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path, reason in (
-        (pipe, "is no regular file"),
-        (Path(os.devnull), "is no regular file"),
+        (pipe, "is not a regular file"),
+        (Path(os.devnull), "is not a regular file"),
         (tmp_path, "cannot be read: Is a directory"),
         (tmp_path / "absent", "cannot be read: No such file or directory"),
     ):

@@ -210,7 +210,7 @@ async def test_the_error_is_openais(closed: FakeService):
     response = await closed.post(chat(), authorization="Bearer wr0ng")
     assert response.json() == {
         "error": {
-            "message": "this API key is not known here",
+            "message": "the API key is unknown",
             "type": "invalid_request_error",
             "param": None,
             "code": "invalid_api_key",
@@ -227,7 +227,7 @@ async def test_the_error_is_anthropics_on_their_paths(closed: FakeService, path)
         "type": "error",
         "error": {
             "type": "authentication_error",
-            "message": "this API key is not known here",
+            "message": "the API key is unknown",
             "param": None,
             "code": "invalid_api_key",
         },

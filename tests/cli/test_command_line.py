@@ -16,7 +16,7 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int | str | No
     [
         ("serve", "Serve the models over HTTP."),
         ("openapi", "Write the OpenAPI document as YAML."),
-        ("bake", "Evaluate a system prompt once, for every start to begin with."),
+        ("bake", "Prefill a system prompt once, and store its state beside the model."),
     ],
 )
 def test_help_begins_with_the_usage_and_a_sentence(capsys, command, sentence):

@@ -117,7 +117,7 @@ def test_unknown_variable_is_refused_by_name(variable, message):
     """A misspelled variable is noticed, and the nearest name is suggested."""
     with pytest.raises(ConfigError) as caught:
         load_settings({}, {variable: "1"})
-    assert str(caught.value) == f"{variable}: there is no such setting{message}"
+    assert str(caught.value) == f"{variable}: unknown setting{message}"
 
 
 def test_other_variables_are_none_of_ours():
@@ -180,7 +180,7 @@ def test_bad_value_is_refused_by_name(field, text):
     for name, given, environ in ((variable, {}, {variable: text}), (flag, {field: text}, {})):
         with pytest.raises(ConfigError) as caught:
             load_settings(given, environ)
-        assert str(caught.value).startswith(f"{name}: {text!r} is refused: ")
+        assert str(caught.value).startswith(f"{name}: {text!r} is invalid: ")
         assert "\n" not in str(caught.value)
 
 
@@ -204,12 +204,12 @@ def test_a_refusal_says_what_is_expected(flag, text, words):
     """In words: neither a pattern nor the name of a type."""
     with pytest.raises(ConfigError) as caught:
         load_settings({flag: text}, {})
-    assert str(caught.value).endswith(f": {text!r} is refused: expected {words}")
+    assert str(caught.value).endswith(f": {text!r} is invalid: expected {words}")
 
 
 def test_bad_port_of_the_platform_is_refused_by_name():
     """The variable at fault is the one that was set."""
-    with pytest.raises(ConfigError, match=r"^PORT: 'x' is refused"):
+    with pytest.raises(ConfigError, match=r"^PORT: 'x' is invalid"):
         load_settings({}, {"PORT": "x"})
 
 
@@ -222,7 +222,9 @@ def test_container_without_a_home_folder_starts(monkeypatch):
     monkeypatch.setattr(Path, "expanduser", no_home)
     settings = load_settings({}, {})
     assert settings.models_dir == Path("~/.core/models")
-    with pytest.raises(ConfigError, match=r"^--models-dir: '~/m' is refused: its ~"):
+    with pytest.raises(
+        ConfigError, match=r"^--models-dir: '~/m' is invalid: there is no home folder"
+    ):
         load_settings({"models_dir": "~/m"}, {})
 
 
@@ -238,7 +240,7 @@ def test_a_secret_is_shown_to_nobody():
 def test_an_empty_secret_is_refused(text):
     """Whoever sets it wants the server closed, and a mount that failed would open it."""
     with pytest.raises(
-        ConfigError, match=r"^PILOTLIGHT_API_KEYS: its value is refused: it is empty$"
+        ConfigError, match=r"^PILOTLIGHT_API_KEYS: its value is invalid: it must not be empty$"
     ):
         load_settings({}, {"PILOTLIGHT_API_KEYS": text})
 

@@ -77,4 +77,4 @@ async def test_backend_that_cannot_bake_is_warned_of(pool, backend, write, caplo
     baked_path(entry).touch()
     await pool.ensure_ready(entry, Hold(10))
     assert pool.status(entry).state == "ready"
-    assert "m.fake.baked is ignored: the backend fake cannot bake" in caplog.text
+    assert "m.fake.baked is ignored: the backend fake does not use baked prompts" in caplog.text

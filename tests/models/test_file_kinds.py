@@ -102,7 +102,7 @@ def test_a_backend_that_is_not_in_use_is_not_to_be_installed(monkeypatch, gguf):
     with pytest.raises(ModelUnsupported) as caught:
         registry.recognise(gguf)
     assert caught.value.reason == (
-        "no backend in use serves GGUF files: the setting `backends` is fake"
+        "no enabled backend serves GGUF files: the setting `backends` is fake"
     )
     with pytest.raises(ModelFileInvalid, match="'llama_cpp' is not in the setting `backends`"):
         registry.claim(gguf, "llama_cpp")

@@ -76,7 +76,7 @@ def test_link_that_leads_nowhere_is_named(tmp_path, discovery):
     (tmp_path / "gone.gguf").symlink_to(tmp_path / "blobs" / "0123")
     (found,) = discovery.scan()
     assert found.entry.name == "gone"
-    assert str(found.claim) == "gone.gguf: it is a link that leads to no file"
+    assert str(found.claim) == "gone.gguf: it is a broken link"
 
 
 def test_parts_that_a_name_announces_are_not_looked_for_in_vain(tmp_path, discovery, monkeypatch):

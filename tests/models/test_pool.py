@@ -297,7 +297,7 @@ async def test_repaired_file_is_loaded_after_the_cool_down(pool, clock, write):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("gone.fake", None, "gone.fake: there is no such file or folder"),
+        ("gone.fake", None, "gone.fake: no such file or folder"),
         ("text.txt", "hello", r"text.txt: no backend recognises it \(asked: fake\)"),
         ("broken.fake", "{", "broken.fake: "),
     ],

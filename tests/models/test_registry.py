@@ -84,7 +84,7 @@ def test_plugin_is_loaded_once_for_many_threads(install):
     [
         (BROKEN["import"], "libfake.so: cannot open shared object file"),
         (BROKEN["hook"], "the fake backend found no usable device"),
-        (BROKEN["backend"], "where a backend was expected"),
+        (BROKEN["backend"], "expected one backend"),
     ],
 )
 def test_broken_plugin_says_so(install, caplog, module, cause):
@@ -174,7 +174,7 @@ def test_unrecognised_path_is_nobodys(registry, tmp_path):
     assert registry.recognise(path) is None
     with pytest.raises(ModelFileInvalid, match=r"readme.txt: no backend recognises it"):
         registry.claim(path, None)
-    with pytest.raises(ModelFileInvalid, match=r"asked: fake"):
+    with pytest.raises(ModelFileInvalid, match=r"tried: fake"):
         registry.claim(path, "fake")
 
 

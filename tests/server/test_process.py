@@ -50,7 +50,7 @@ class Listener:
 def test_it_warns_where_others_reach_it(host):
     """The address and what to do about it."""
     warning = exposure(Listener(host))
-    assert warning.startswith(f"everybody who reaches {host} may use this server")
+    assert warning.startswith(f"anyone who can reach {host} can use this server")
     assert "--api-keys-file" in warning
 
 

@@ -25,7 +25,7 @@ class Authenticator:
         self._clock = clock
         self._required_group = settings.required_group
         if self._required_group is not None and self._proxies is None:
-            raise ConfigError("--required-group: users have groups only with --trusted-proxies")
+            raise ConfigError("--required-group: --trusted-proxies is required too")
 
     @property
     def has_keys(self) -> bool:
@@ -66,7 +66,7 @@ class Authenticator:
         address = peer if self._proxies is None else self._proxies.client(headers, peer)
         wait = self._failed.fail(address, self._clock())
         if wait:
-            raise RateLimited("too many wrong API keys came from this address", retry_after=wait)
+            raise RateLimited("too many wrong API keys from this address", retry_after=wait)
 
     def _has_group(self, user: Caller) -> bool:
         return self._required_group is None or self._required_group in user.groups
@@ -76,14 +76,14 @@ class Authenticator:
 
     def _reason(self, keys: int, user: Caller | None) -> str:
         if keys > 1:
-            return "the request carries different API keys; one is enough"
+            return "the request carries more than one API key"
         if keys == 1:
-            return "this API key is not known here"
+            return "the API key is unknown"
         if user is not None:
             return f"the user {user.name!r} is not in the group {self._required_group!r}"
         if not self.has_keys:
-            return "this server answers to the users of its proxy, and this request is no user's"
-        return "an API key is needed: Authorization: Bearer KEY, or x-api-key: KEY"
+            return "this server accepts only users that its proxy has signed in"
+        return "an API key is required: Authorization: Bearer KEY, or x-api-key: KEY"
 
 
 def _keys(settings: Settings) -> Sequence[ApiKey]:

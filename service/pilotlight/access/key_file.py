@@ -52,10 +52,10 @@ class KeyFile:
         except KeysRefused as error:
             if str(error) != self._complaint:  # once, and not every second
                 self._complaint = str(error)
-                logger.warning("%s: %s; the keys read before stay in force", self._path, error)
+                logger.warning("%s: %s; earlier keys stay valid", self._path, error)
         else:
             self._complaint = None
-            logger.info("%s: read anew; API keys in it: %d", self._path, len(self._keys))
+            logger.info("%s: reloaded; API keys: %d", self._path, len(self._keys))
 
     def _is_as_read(self) -> bool:
         try:
@@ -69,7 +69,7 @@ class KeyFile:
             with open(self._path, "rb", opener=_open) as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
-                    raise KeysRefused("is no regular file")
+                    raise KeysRefused("is not a regular file")
                 content = file.read(_LARGEST + 1)
         except OSError as error:
             raise KeysRefused(f"cannot be read: {error.strerror}") from None
@@ -78,7 +78,7 @@ class KeyFile:
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise KeysRefused("is no UTF-8 text") from None
+            raise KeysRefused("is not UTF-8 text") from None
         return read_file(text, self._beside), _version(status)
 
 

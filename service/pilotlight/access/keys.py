@@ -67,8 +67,8 @@ def _named(place: str, entry: str) -> ApiKey:
         raise KeysRefused(f"{place}: expected name:key or name:sha256:HEX")
     if not _NAME.fullmatch(name):
         raise KeysRefused(
-            f"{place}: a name has up to 64 letters, digits and any of . _ @ - and begins with a"
-            " letter or a digit"
+            f"{place}: expected a name of up to 64 letters, digits and . _ @ - that begins"
+            " with a letter or a digit"
         )
     return _key(place, name, key)
 
@@ -77,10 +77,10 @@ def _key(place: str, name: str, key: str) -> ApiKey:
     if key.startswith(f"{_SHA256}:"):
         digits = key.removeprefix(f"{_SHA256}:")
         if not _HEX.fullmatch(digits):
-            raise KeysRefused(f"{place}: behind sha256: come 64 hexadecimal digits")
+            raise KeysRefused(f"{place}: expected 64 hexadecimal digits after sha256:")
         return ApiKey(name, bytes.fromhex(digits))
     if not _KEY.fullmatch(key):
-        raise KeysRefused(f"{place}: a key is visible ASCII, without spaces, and not empty")
+        raise KeysRefused(f"{place}: expected a key of visible ASCII characters without spaces")
     return ApiKey(name, _digest(key.encode()))
 
 
@@ -90,13 +90,13 @@ def _distinct(found: Iterable[tuple[str, ApiKey]], beside: Sequence[ApiKey]) -> 
     keys = []
     for place, key in found:
         if key.name in names:
-            raise KeysRefused(f"{place}: its name stands in {names[key.name]} already")
+            raise KeysRefused(f"{place}: its name is already used in {names[key.name]}")
         if key.digest in digests:
-            raise KeysRefused(f"{place}: its key stands in {digests[key.digest]} already")
+            raise KeysRefused(f"{place}: its key is already used in {digests[key.digest]}")
         names[key.name] = digests[key.digest] = place
         keys.append(key)
     if not keys:
-        raise KeysRefused("there is no key in it")
+        raise KeysRefused("it contains no key")
     return tuple(keys)
 
 

@@ -22,7 +22,7 @@ from pilotlight.config import Settings, is_secret
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command; `command` in what it parses is the function to call."""
     parser = argparse.ArgumentParser(
-        prog="pilotlight", description="Language models behind the OpenAI API."
+        prog="pilotlight", description="Serve language models behind the OpenAI and Anthropic APIs."
     )
     parser.add_argument("--version", action="version", version=f"pilotlight {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -30,8 +30,13 @@ def build_parser() -> argparse.ArgumentParser:
         ("serve", serve, add_settings, "serve the models over HTTP"),
         ("models", models, add_settings, "list the models and the backends that serve them"),
         ("pull", pull, _add_pull, "fetch a model into the models folder"),
-        ("bake", bake, _add_bake, "evaluate a system prompt once, for every start to begin with"),
-        ("bench", None, _add_benches, "measure what clients of a server see"),
+        (
+            "bake",
+            bake,
+            _add_bake,
+            "prefill a system prompt once, and store its state beside the model",
+        ),
+        ("bench", None, _add_benches, "measure the speed that clients of a server see"),
         ("openapi", openapi, _add_document, "write the OpenAPI document as YAML"),
         ("settings", settings_table, _add_output, "write the table of settings as Markdown"),
     ):
@@ -68,10 +73,10 @@ def _add_pull(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="https://…, hf://OWNER/REPO[@REVISION]/FILE_OR_FOLDER, s3://… or gs://…",
     )
-    parser.add_argument("--name", help="the name to serve it under; by default its file's")
-    parser.add_argument("--sha256", metavar="HEX", help="what the file must be")
+    parser.add_argument("--name", help="name of the model; by default from its file")
+    parser.add_argument("--sha256", metavar="HEX", help="expected sha256 of the file")
     parser.add_argument(
-        "--connections", metavar="N", default=8, type=int, help="ranges to fetch at once [8]"
+        "--connections", metavar="N", default=8, type=int, help="concurrent connections [8]"
     )
     for field in msgspec.structs.fields(Settings):
         if field.name == "models_dir":
@@ -79,7 +84,7 @@ def _add_pull(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_bake(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="the model's name, as requests say it")
+    parser.add_argument("model", metavar="MODEL", help="name of the model, as in requests")
     parser.add_argument(
         "--prompt", metavar="FILE", type=Path, required=True, help="file with the system prompt"
     )
@@ -87,8 +92,8 @@ def _add_bake(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="FILE",
         type=Path,
-        help="file to write; by default where serving looks: MODELFILE.baked beside the model,"
-        " or what models.yaml says",
+        help="file to write; by default the one that `serve` reads: MODELFILE.baked beside the"
+        " model, or `baked` in models.yaml",
     )
     add_settings(parser)
 
@@ -96,8 +101,18 @@ def _add_bake(parser: argparse.ArgumentParser) -> None:
 def _add_benches(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(required=True, metavar="KIND")
     for name, command, add_arguments, summary in (
-        ("streams", bench_streams, _add_bench_streams, "a running server, ours or a peer's"),
-        ("coldstart", bench_cold_start, _add_bench_cold_start, "from exec to the first token"),
+        (
+            "streams",
+            bench_streams,
+            _add_bench_streams,
+            "measure a running server, Pilotlight or another",
+        ),
+        (
+            "coldstart",
+            bench_cold_start,
+            _add_bench_cold_start,
+            "measure cold starts, from exec to the first token",
+        ),
     ):
         sub = kinds.add_parser(name, help=summary, description=_sentence(summary))
         sub.set_defaults(command=command)
@@ -107,14 +122,14 @@ def _add_benches(parser: argparse.ArgumentParser) -> None:
 def _add_bench_cold_start(parser: argparse.ArgumentParser) -> None:
     _add_bench_arguments(
         parser,
-        ("--model", "spark", "the model to start with"),
-        ("--rounds", 5, "starts; the table has their medians too"),
-        ("--prompt", "What is 2+2?", "what to ask"),
+        ("--model", "spark", "model to load"),
+        ("--rounds", 5, "number of starts"),
+        ("--prompt", "What is 2+2?", "prompt to send"),
     )
     parser.add_argument(
         "--drop-page-cache",
         action="store_true",
-        help="start as often with an empty page cache, as on a machine that never ran the model",
+        help="repeat each start with an empty page cache, as on a new machine",
     )
     add_settings(parser)
 
@@ -122,12 +137,12 @@ def _add_bench_cold_start(parser: argparse.ArgumentParser) -> None:
 def _add_bench_streams(parser: argparse.ArgumentParser) -> None:
     _add_bench_arguments(
         parser,
-        ("--url", "http://127.0.0.1:8080/v1", "the API's base address"),
-        ("--model", "spark", "the model to ask"),
-        ("--streams", "1,4,8", "answers to ask for at once, several counts comma-separated"),
-        ("--rounds", 3, "rounds for each count; the table has their medians"),
-        ("--prompt-words", 64, "length of each prompt"),
-        ("--max-tokens", 48, "length of each answer"),
+        ("--url", "http://127.0.0.1:8080/v1", "base URL of the API"),
+        ("--model", "spark", "model to request"),
+        ("--streams", "1,4,8", "concurrent streams, comma-separated counts"),
+        ("--rounds", 3, "rounds for each count"),
+        ("--prompt-words", 64, "words of each prompt"),
+        ("--max-tokens", 48, "tokens of each answer"),
     )
 
 
@@ -146,4 +161,6 @@ def _add_document(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", metavar="FILE", help="file to write; else standard output")
+    parser.add_argument(
+        "--output", metavar="FILE", help="file to write; by default standard output"
+    )

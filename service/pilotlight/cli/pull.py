@@ -37,7 +37,7 @@ def pull(arguments: dict[str, Any]) -> None:
         print("pilotlight: stopped; run the same command again to continue", file=sys.stderr)  # noqa: T201
         sys.exit(130)
     progress.end()
-    print(there.root if fetched else f"{there.root} (it was there already)")  # noqa: T201
+    print(there.root if fetched else f"{there.root} (already there)")  # noqa: T201
     print(_served_as(there.model, settings, configured))  # noqa: T201
 
 
@@ -51,4 +51,4 @@ def _served_as(path: Path, settings: Settings, configured: Sequence["ModelEntry"
             if isinstance(found.claim, Claim):
                 return f"served as {found.entry.name}"
             return f"cannot be served: {found.claim}"
-    return "cannot be served: no backend that is installed recognises it"
+    return "cannot be served: no installed backend recognises it"

@@ -59,7 +59,7 @@ class _RefuseSecret(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         flag = self.option_strings[0]
         parser.error(
-            f"{flag}: everybody on this machine can read a command line;"
+            f"{flag}: other users of this machine can read a command line;"
             f" set {environment_name(self.dest)}"
         )
 

@@ -1,4 +1,4 @@
-"""Settings: what can be set, and how flags, variables and defaults become one `Settings`."""
+"""Settings, and how flags, variables and defaults become one `Settings`."""
 
 from pilotlight.config.loading import PREFIX, environment_name, is_secret, load_settings
 from pilotlight.config.settings import (

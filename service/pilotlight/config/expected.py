@@ -1,17 +1,17 @@
-"""What a setting's type allows, in words."""
+"""Describe the values that the type of a setting allows."""
 
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from msgspec import Meta
 
 EXPECTED = "expected"
-"""In a `Meta`'s *extra*: what is expected, where a pattern says it and nobody reads patterns."""
+"""Key in a `Meta`'s *extra*: what is expected, for types that a pattern defines."""
 
 _PLAIN = {int: "an integer", float: "a number", bool: "true or false"}
 
 
 def expected(kind: Any) -> str:
-    """Return what a value of the type *kind* is: `a whole number from 0 to 65535`."""
+    """Describe a value of the type *kind*: `an integer from 0 to 65535`."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         if any("," in str(one) for one in arguments):

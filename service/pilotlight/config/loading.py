@@ -31,7 +31,7 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
 
 
 def _defaults() -> Settings:
-    """Return the defaults; without a home folder, which a container may lack, their `~` stays."""
+    """Return the defaults; their `~` stays if there is no home folder, as in some containers."""
     defaults = Settings()
     with suppress(RuntimeError):
         return msgspec.structs.replace(
@@ -53,9 +53,9 @@ def _flag(field: str) -> str:
 
 
 def _platform(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return what the platform implies.
+    """Return the defaults of the platform, with their source.
 
-    `PORT` comes from Cloud Run and Knative, which call from outside.
+    Cloud Run and Knative set `PORT`, and connect from outside the container.
     """
     profile = detect(environ)
     given: dict[str, tuple[str, str]] = {"platform": (profile.why, profile.platform)}
@@ -77,7 +77,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name not in Settings.__struct_fields__:
-            raise ConfigError(f"{variable}: there is no such setting{_suggestion(name)}")
+            raise ConfigError(f"{variable}: unknown setting{_suggestion(name)}")
         given[name] = (variable, value)
     return given
 
@@ -88,7 +88,7 @@ _SERVICE_LINK = re.compile(
 
 
 def _is_service_link(variable: str, value: str) -> bool:
-    """Tell whether Kubernetes set *variable* because a Service is named `pilotlight…`.
+    """Return whether Kubernetes set *variable* because a Service is named `pilotlight…`.
 
     It then injects PILOTLIGHT_SERVICE_HOST, PILOTLIGHT_PORT=tcp://… and the like into every pod of
     the namespace (kubernetes.io, "Accessing the Service", environment variables).
@@ -109,16 +109,18 @@ def _convert(name: str, value: Any, origin: str) -> Any:
     kind = next(field.type for field in _HINTS if field.name == name)
     shown = "its value" if is_secret(kind) else repr(value)
     if isinstance(value, str):
-        value = value.strip()  # a variable that was read from a file ends with its newline
+        value = value.strip()  # a variable that was read from a file may end with a newline
         if _is_list(kind):
             value = [part.strip() for part in value.split(",") if part.strip()]
     try:
         return msgspec.convert(value, kind, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
         reason = str(error).partition(" - at ")[0]
-        if reason.startswith(("Expected ", "Invalid enum value")):  # else `_decode` has said why
+        if reason.startswith(
+            ("Expected ", "Invalid enum value")
+        ):  # else the message is `_decode`'s
             reason = f"expected {expected(kind)}"
-        raise ConfigError(f"{origin}: {shown} is refused: {reason}") from None
+        raise ConfigError(f"{origin}: {shown} is invalid: {reason}") from None
 
 
 def _decode(kind: type, text: str) -> Path | Secret:
@@ -127,7 +129,7 @@ def _decode(kind: type, text: str) -> Path | Secret:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise ValueError("its ~ names no home folder") from None
+        raise ValueError("there is no home folder to expand its ~") from None
 
 
 def _is_list(kind: Any) -> bool:
@@ -135,9 +137,9 @@ def _is_list(kind: Any) -> bool:
 
 
 def is_secret(kind: Any) -> bool:
-    """Tell whether a setting of this type is a secret, which has a variable and no flag.
+    """Return whether a setting of this type is a secret, which has a variable and no flag.
 
-    A command line can be read by everybody on the machine.
+    Other users of the machine can read a command line.
     """
     return Secret in get_args(_bare(kind))
 

@@ -55,14 +55,14 @@ HeaderName = Annotated[
 
 
 class Secret:
-    """A text that nobody is shown: not in a log, not in an error, not in a traceback."""
+    """A text that is never shown: not in a log, an error or a traceback."""
 
     __slots__ = ("_text",)
 
     def __init__(self, text: str) -> None:
-        """Hold *text*; raises `ValueError` where it is empty, which nobody means."""
+        """Hold *text*; raises `ValueError` if it is empty, which is never intended."""
         if not text:
-            raise ValueError("it is empty")
+            raise ValueError("it must not be empty")
         self._text = text
 
     def reveal(self) -> str:
@@ -70,7 +70,7 @@ class Secret:
         return self._text
 
     def __repr__(self) -> str:
-        """Show that there is one."""
+        """Return a placeholder."""
         return "Secret(…)"
 
 
@@ -79,29 +79,30 @@ class ConfigError(Exception):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Everything `pilotlight serve` can be told. Each field is a flag and a variable."""
+    """The settings of `pilotlight serve`. Each field is a flag and a variable."""
 
     host: Annotated[
-        str, Meta(description="Address to listen on; 0.0.0.0 where the platform sets `PORT`.")
+        str,
+        Meta(description="Address to listen on; by default 0.0.0.0 if the platform sets `PORT`."),
     ] = "127.0.0.1"
     port: Annotated[
         int,
         Meta(
-            ge=0, le=65535, description="Port to listen on, 0 for any free one; `PORT` counts too."
+            ge=0, le=65535, description="Port to listen on, 0 for any free one; `PORT` sets it too."
         ),
     ] = 8080
     models_file: Annotated[
-        Path, Meta(description="The YAML file that names models; it may be absent.")
+        Path, Meta(description="YAML file that names models; it may be missing.")
     ] = Path("~/.core/models.yaml")
     models_dir: Annotated[
-        Path, Meta(description="The folder in which models are discovered; it may be absent.")
+        Path, Meta(description="Folder in which models are discovered; it may be missing.")
     ] = Path("~/.core/models")
     backends: Annotated[
         tuple[str, ...],
-        Meta(description="Backends to use, comma-separated; by default all that are installed."),
+        Meta(description="Backends to use, comma-separated; by default all installed ones."),
     ] = ()
     parallel: Annotated[
-        Count, Meta(description="Slots: requests that one model answers together.")
+        Count, Meta(description="Slots of a model: requests that it serves at the same time.")
     ] = 4
     context_length: Annotated[
         Count | None,
@@ -118,11 +119,12 @@ class Settings(Struct, frozen=True, kw_only=True):
         ),
     ] = 2048
     threads: Annotated[
-        Count | None, Meta(description="Threads for computing; by default what the machine grants.")
+        Count | None,
+        Meta(description="Threads for computing; by default the CPUs of the machine or container."),
     ] = None
     preload: Annotated[
         tuple[str, ...],
-        Meta(description="Models to load at the start, comma-separated, or `all`."),
+        Meta(description="Models to load at startup, comma-separated, or `all`."),
     ] = ()
     hold: Annotated[
         float,
@@ -134,19 +136,24 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 10.0
     max_held: Annotated[
         Count,
-        Meta(description="Requests that may wait for loading models; others get a 503 at once."),
+        Meta(
+            description="Requests that may wait for loading models; further ones get a 503 at once."
+        ),
     ] = 256
     platform: Annotated[
         Platform,
         Meta(
-            description="Whose habits to follow; found in the environment."
-            " `cloud_run` takes the CPU away while no request is in flight, so requests are held"
-            " for 45 s there."
+            description="Platform whose defaults apply; detected from the environment. On"
+            " `cloud_run`, which throttles the CPU while no request is in flight, requests are held"
+            " for 45 s."
         ),
     ] = "none"
     cache_dir: Annotated[
         Path,
-        Meta(description="The folder for what is remembered between runs; it may be read-only."),
+        Meta(
+            description="Folder for data that is kept between runs, such as load times; it may be"
+            " read-only."
+        ),
     ] = Path("~/.cache/pilotlight")
     idle_ttl: Annotated[
         Seconds,
@@ -155,57 +162,60 @@ class Settings(Struct, frozen=True, kw_only=True):
     memory_budget: Annotated[
         Size | None,
         Meta(
-            description="Memory for all loaded models, such as `6GiB`; idle ones make room.",
+            description="Memory for all loaded models, such as `6GiB`; idle models are unloaded to"
+            " stay within it.",
         ),
     ] = None
     isolation: Annotated[
         Isolation,
         Meta(
-            description="`process` gives each model a process of its own, which can crash or be"
-            " killed alone."
+            description="`process` runs each model in a process of its own, so that a crash or a"
+            " hang affects no other model."
         ),
     ] = "none"
     step_timeout: Annotated[
         Seconds,
         Meta(
-            description="Seconds after which a step of an engine hangs, more where it reads a"
-            " prompt; its requests fail, and the model is loaded anew. 0: never."
+            description="Seconds after which a step of an engine counts as hanging, more during"
+            " prefill; its requests fail, and the model is loaded again. 0: never."
         ),
     ] = 60.0
     load_timeout: Annotated[
         Seconds,
         Meta(
-            description="Seconds without any progress after which a load hangs; its requests fail."
-            " 0: never."
+            description="Seconds without progress after which a load counts as hanging; its"
+            " requests fail. 0: never."
         ),
     ] = 900.0
     max_queue: Annotated[
         Count,
-        Meta(description="Requests that may wait for one model's slots before others get a 429."),
+        Meta(
+            description="Requests that may wait for the slots of a model; further ones get a 429."
+        ),
     ] = 256
     requests_per_minute: Annotated[
-        Count | None, Meta(description="Requests that each caller may make a minute.")
+        Count | None, Meta(description="Requests a minute that each caller may send.")
     ] = None
     tokens_per_minute: Annotated[
         Count | None,
-        Meta(description="Tokens, of prompts and answers, that each caller may use a minute."),
+        Meta(description="Tokens a minute, of prompts and answers, that each caller may use."),
     ] = None
     concurrent_requests: Annotated[
-        Count | None, Meta(description="Requests that each caller may have under way.")
+        Count | None, Meta(description="Requests that each caller may have in flight.")
     ] = None
     max_request_bytes: Annotated[
         Count, Meta(description="Largest request body in bytes; a larger one gets a 413.")
     ] = 10_000_000
     max_messages: Annotated[
         Count,
-        Meta(description="Most messages of a request, or items of its input; more get a 400."),
+        Meta(description="Most messages, or input items, of a request; more get a 400."),
     ] = 4096
     max_tools: Annotated[
         int,
         Meta(
             ge=1,
             le=1024,
-            description="Most tools of a request; OpenAI's endpoints take up to 128 in any case.",
+            description="Most tools of a request; the OpenAI endpoints accept up to 128 at most.",
         ),
     ] = 1024
     max_stops: Annotated[int, Meta(ge=1, le=16, description="Most stop strings of a request.")] = 16
@@ -218,7 +228,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=131_072,
-            description="Largest JSON Schema of an answer's form or a tool, in bytes without"
+            description="Largest JSON Schema of a structured output or a tool, in bytes without"
             " spaces.",
         ),
     ] = 131_072
@@ -228,27 +238,27 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 64
     max_header_bytes: Annotated[
         Count,
-        Meta(description="Largest head of a request in bytes; a larger one gets a 431."),
+        Meta(description="Largest request line and headers in bytes; larger ones get a 431."),
     ] = 65_536
     request_timeout: Annotated[
         Seconds,
         Meta(
-            description="Seconds that a request may take, from its head to the end of its answer,"
-            " waiting included; then it gets a 504, or its stream ends. 0: any time."
+            description="Seconds that a request may take, from its headers to the end of its"
+            " answer, including waits; then it gets a 504, or its stream ends. 0: unlimited."
         ),
     ] = 0.0
     receive_timeout: Annotated[
         Seconds,
         Meta(
-            description="Seconds in which a request's head has to come, and then its body;"
-            " connections that are slower are closed. 0: any time."
+            description="Seconds in which the headers of a request have to arrive, and then its"
+            " body; slower connections are closed. 0: unlimited."
         ),
     ] = 60.0
     keep_alive: Annotated[
         Seconds,
         Meta(
-            description="Seconds that a connection stays open between two requests. Keep it longer"
-            " than the load balancer does, which else sends some requests to closed connections."
+            description="Seconds that a connection stays open between two requests. Set it longer"
+            " than in the load balancer, which otherwise sends some requests to closed connections."
         ),
     ] = 620.0
     max_retry_after: Annotated[
@@ -263,71 +273,73 @@ class Settings(Struct, frozen=True, kw_only=True):
         Seconds,
         Meta(
             description="Seconds of silence after which a stream sends a comment, or a `ping` event"
-            " on Anthropic's endpoint. 0: never, and a stream's headers wait for its slot."
+            " on Anthropic's endpoint. 0: never, and the headers of a stream wait for its slot."
         ),
     ] = 5.0
     unknown_fields: Annotated[
         Literal["refuse", "ignore"],
         Meta(
-            description="Whether a request's unknown fields are refused, by a 400 that names them."
+            description="Whether unknown fields of a request are refused with a 400 that names"
+            " them."
         ),
     ] = "refuse"
     special_tokens_in_content: Annotated[
         Literal["text", "parse"],
         Meta(
             description=(
-                "How names of special tokens, such as <|im_end|>, in messages and tools are read:"
-                " as text, or as the tokens. With parse a user's text can open other turns."
+                "How the names of special tokens, such as <|im_end|>, in messages and tools are"
+                " tokenized: as text, or as these tokens. With `parse` a user's text can start"
+                " other turns."
             )
         ),
     ] = "text"
     chat_completions: Annotated[bool, Meta(description="Whether the chat endpoint is served.")] = (
         True
     )
-    chat_completions_path: Annotated[
-        UrlPath, Meta(description="Where the chat endpoint is served.")
-    ] = CHAT_COMPLETIONS_PATH
+    chat_completions_path: Annotated[UrlPath, Meta(description="Path of the chat endpoint.")] = (
+        CHAT_COMPLETIONS_PATH
+    )
     cors_origins: Annotated[
         tuple[Origin, ...],
         Meta(
             description="Origins of web pages that may call this server, comma-separated, such as"
-            " `http://localhost:3000`, or `*` for all; by default none but its own."
+            " `http://localhost:3000`, or `*` for all; by default only its own."
         ),
     ] = ()
     api_keys_file: Annotated[
         Path | None,
         Meta(
-            description="The file of API keys, a line for each: `name:key` or"
-            " `name:sha256:HEX`. It is read anew when it changes."
+            description="File of API keys, one a line: `name:key` or `name:sha256:HEX`. It is"
+            " reloaded when it changes."
         ),
     ] = None
     api_keys: Annotated[
         Secret | None,
         Meta(
-            description="API keys, comma-separated: as in the file, or keys alone, which are"
-            " called `key-1`, `key-2` and so on."
+            description="API keys, comma-separated: as in the file, or without names, which are"
+            " then `key-1`, `key-2` and so on."
         ),
     ] = None
     failed_keys_per_minute: Annotated[
         int,
         Meta(
             ge=0,
-            description="Wrong API keys that one address may try a minute before they get a 429;"
-            " 0: any number.",
+            description="Wrong API keys a minute that one address may send before it gets a 429; 0:"
+            " unlimited.",
         ),
     ] = 60
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(
             description="Networks of proxies that sign users in, comma-separated, such as"
-            " `10.0.0.0/8`. What the two headers below say is believed from there alone."
+            " `10.0.0.0/8`. The two headers below are trusted from there only."
         ),
     ] = ()
     user_header: Annotated[
-        HeaderName, Meta(description="The header in which a trusted proxy names the user.")
+        HeaderName, Meta(description="Header in which a trusted proxy sends the name of the user.")
     ] = "X-Forwarded-User"
     groups_header: Annotated[
-        HeaderName, Meta(description="The header in which it lists the user's groups.")
+        HeaderName, Meta(description="Header in which it sends the groups of the user.")
     ] = "X-Forwarded-Groups"
     groups_separator: Annotated[
         Literal[",", "|", ";"],
@@ -335,24 +347,24 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ","
     required_group: Annotated[
         Word | None,
-        Meta(description="The group that a proxy's user has to be in; by default none."),
+        Meta(description="Group that users of a proxy must belong to; by default none."),
     ] = None
     grace: Annotated[
-        Seconds, Meta(description="Seconds that running requests are given after SIGTERM.")
+        Seconds, Meta(description="Seconds that requests in flight may continue after SIGTERM.")
     ] = 8.0
     log_format: Annotated[
         Literal["auto", "text", "json"],
-        Meta(description="`auto` writes JSON where standard error is no terminal."),
+        Meta(description="`auto` writes JSON if standard error is not a terminal."),
     ] = "auto"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        Meta(description="The least level that is logged."),
+        Meta(description="Lowest level that is logged."),
     ] = "info"
     otlp_endpoint: Annotated[
         Url | None,
         Meta(
-            description="Where traces go: an OpenTelemetry collector's address for OTLP over HTTP,"
-            " without `/v1/traces`; `OTEL_EXPORTER_OTLP_ENDPOINT` counts too."
+            description="URL of an OpenTelemetry collector for traces, OTLP over HTTP, without"
+            " `/v1/traces`; `OTEL_EXPORTER_OTLP_ENDPOINT` sets it too."
         ),
     ] = None
 
@@ -363,7 +375,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes that *text* names: `512MiB`, `6GB`, `1.5Gi`, `1000`."""
+    """Return the bytes of a size: `512MiB`, `6GB`, `1.5Gi`, `1000`."""
     digits = text.rstrip("KMGTiB ")
     unit = text[len(digits) :].strip().removesuffix("B")
     base = 1024 if unit.endswith("i") else 1000

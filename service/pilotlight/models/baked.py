@@ -56,7 +56,7 @@ def warn_of_unused(options: LoadOptions, engine: BaseEngine, backend: str) -> No
     """Warn where a baked prompt was found and *engine* is none that takes it up."""
     if options.baked and not isinstance(engine, BakingEngine):
         logger.warning(
-            "the baked prompt %s is ignored: the backend %s cannot bake",
+            "the baked prompt %s is ignored: the backend %s does not use baked prompts",
             options.baked.path,
             backend,
         )

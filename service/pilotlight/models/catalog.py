@@ -97,7 +97,7 @@ def read_models_file(path: Path, models_dir: Path | None = None) -> list[ModelEn
         for name, value in section.items():
             entry = _entry(path, f"{prefix}{name}", name, value, models_dir or path.parent)
             if entry.name in entries:
-                raise ConfigError(f"{path}: {prefix}{name}: this model is named twice")
+                raise ConfigError(f"{path}: {prefix}{name}: duplicate name of a model")
             entries[entry.name] = entry
     return list(entries.values())
 
@@ -112,7 +112,7 @@ def _parse_yaml(text: str, path: Path) -> dict[Any, Any]:
     # Its constructors of dates, numbers and booleans let through what those raise.
     except (yaml.YAMLError, AttributeError, LookupError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: no valid YAML: {reason}") from None
+        raise ConfigError(f"{path}: invalid YAML: {reason}") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -130,14 +130,16 @@ def _refuse_repeated_keys(node: Any, levels: int = 3) -> None:
     names = Counter(key.value for key, _ in node.value if key.id == "scalar")
     for name, count in names.items():
         if count > 1:
-            raise ValueError(f"{name}: this key is there twice")
+            raise ValueError(f"{name}: duplicate key")
     for _, value in node.value:
         _refuse_repeated_keys(value, levels - 1)
 
 
 def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> ModelEntry:
     if not isinstance(name, str) or not name.strip():
-        raise ConfigError(f"{file}: {key}: a name is text that is not empty; put it into quotes")
+        raise ConfigError(
+            f"{file}: {key}: expected a name that is a non-empty string; put it in quotes"
+        )
     raw = {"path": value} if isinstance(value, str) else value
     try:
         options = msgspec.convert(raw, ModelOptions)
@@ -156,7 +158,9 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
     except ConfigError as error:
         raise ConfigError(f"{file}: {key}: {error}") from None
     except RuntimeError:
-        raise ConfigError(f"{file}: {key}: a path's ~ names no home folder") from None
+        raise ConfigError(
+            f"{file}: {key}: there is no home folder to expand the ~ of a path"
+        ) from None
     options = msgspec.structs.replace(options, chat_template=template, baked=baked)
     return ModelEntry(name.strip().lower(), path, "configured", options, origin)
 
@@ -176,7 +180,7 @@ def _check_text(*texts: str) -> None:
     """Raise `ConfigError` for what no path and no answer can hold: YAML can write it as escapes."""
     for text in texts:
         if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
-            raise ConfigError(f"{text!a} has a null character or half a surrogate pair")
+            raise ConfigError(f"{text!a} contains a null character or a lone surrogate")
 
 
 def template_path(model: Path, name: str) -> Path:

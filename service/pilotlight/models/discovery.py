@@ -126,7 +126,7 @@ class Discovery:
         if first != path:  # a later part: it counts where the first does
             return None if first.exists() else _headless(path, first)
         if path.suffix.lower() == ".gguf" and path.is_symlink() and not path.exists():
-            return ModelFileInvalid(path, "it is a link that leads to no file")
+            return ModelFileInvalid(path, "it is a broken link")
         try:
             return self._registry.recognise(path)
         except (BackendError, BackendBroken) as error:
@@ -166,7 +166,7 @@ def _as_named(name: str) -> str:
 
 
 def _too_deep(path: Path) -> ModelFileInvalid:
-    return ModelFileInvalid(path, f"it lies more than {MAX_DEPTH} folders below the models folder")
+    return ModelFileInvalid(path, f"it is more than {MAX_DEPTH} folders below the models folder")
 
 
 def _headless(path: Path, first: Path) -> ModelFileInvalid:

@@ -121,7 +121,7 @@ class Registry:
             return
         if kind.backend in self._installed:
             used = ", ".join(self._names)
-            reason = f"no backend in use serves {kind.name}: the setting `backends` is {used}"
+            reason = f"no enabled backend serves {kind.name}: the setting `backends` is {used}"
             raise ModelUnsupported(path, reason)
         raise ModelUnsupported(path, f"no installed backend serves {kind.name}: {kind.advice}")
 
@@ -131,11 +131,11 @@ class Registry:
         Raises `ModelFileInvalid`, or `BackendBroken`.
         """
         if not path.exists():
-            raise ModelFileInvalid(path, "there is no such file or folder")
+            raise ModelFileInvalid(path, "no such file or folder")
         claim = self.recognise(path) if backend is None else self._claim_by(backend, path)
         if claim is None:
-            asked = backend or ", ".join(self._names) or "none is installed"
-            raise ModelFileInvalid(path, f"no backend recognises it (asked: {asked})")
+            tried = backend or ", ".join(self._names) or "none is installed"
+            raise ModelFileInvalid(path, f"no backend recognises it (tried: {tried})")
         return claim
 
     def _claim_by(self, name: str, path: Path) -> Claim | None:
@@ -176,7 +176,7 @@ def _edge(name: str) -> Iterator[None]:
     except (BackendError, OSError):
         raise
     except Exception as error:
-        logger.exception("the backend %r raised what it must not: %s", name, error)  # noqa: TRY401 - as above
+        logger.exception("the backend %r raised an unexpected error: %s", name, error)  # noqa: TRY401 - as above
         raise BackendBroken(f"the backend {name!r} has failed") from error
 
 
@@ -186,5 +186,5 @@ def _load_plugin(plugin: EntryPoint) -> Backend:
     plugins.register(plugin.load(), name=plugin.name)
     backends = plugins.hook.pilotlight_register_backend()
     if len(backends) != 1 or not isinstance(backends[0], Backend):
-        raise TypeError(f"its hook returned {backends!r} where a backend was expected")
+        raise TypeError(f"its hook returned {backends!r}, expected one backend")
     return backends[0]

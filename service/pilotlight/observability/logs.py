@@ -159,7 +159,9 @@ def _fatal(kind: type[BaseException], error: BaseException, frames: TracebackTyp
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, frames)
         return
-    logging.getLogger("pilotlight").critical("the process ends", exc_info=(kind, error, frames))
+    logging.getLogger("pilotlight").critical(
+        "uncaught exception, the process exits", exc_info=(kind, error, frames)
+    )
 
 
 def _ended_by(args: threading.ExceptHookArgs) -> None:
@@ -167,5 +169,5 @@ def _ended_by(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
         name = args.thread.name if args.thread else "unknown"
         logging.getLogger("pilotlight").error(
-            "the thread %r has ended", name, exc_info=args.exc_value
+            "uncaught exception in the thread %r", name, exc_info=args.exc_value
         )

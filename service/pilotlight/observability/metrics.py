@@ -40,7 +40,7 @@ class AnswerRecord(Struct, frozen=True, kw_only=True):
     cached_tokens: int = 0
     completion_tokens: int = 0
     inputs: int = 0
-    """Texts that were embedded."""
+    """Embedded texts."""
     hold: float | None = None
     """Waiting for the model, where it was not ready."""
     submitted: float | None = None
@@ -91,7 +91,7 @@ class Metrics:
         self._counted: _Families | None = None
         self._importing: threading.Thread | None = None
         self.started_in: float | None = None
-        """Seconds from exec until requests were taken."""
+        """Seconds from exec until the server accepted requests."""
 
     def note(self, record: Record) -> None:
         """Take one record."""
@@ -141,31 +141,31 @@ def import_library() -> None:
 _TIMES = {
     "took": (
         "pilotlight_request_seconds",
-        "From a request's arrival at its model to its end, however that came.",
+        "From a request's arrival to its end, whatever the outcome.",
     ),
-    "hold": ("pilotlight_hold_seconds", "Time waiting for a model that was not ready."),
+    "hold": ("pilotlight_hold_seconds", "Time waiting for a model that is not ready."),
     "queue": ("pilotlight_queue_seconds", "Time waiting for a slot."),
-    "prefill": ("pilotlight_prefill_seconds", "From having a slot to the first token."),
+    "prefill": ("pilotlight_prefill_seconds", "From getting a slot to the first token."),
     "first_token": (
         "pilotlight_time_to_first_token_seconds",
-        "From a request's arrival to its first token, a cold model's load included.",
+        "From a request's arrival to its first token, including the load of a cold model.",
     ),
-    "decode": ("pilotlight_decode_seconds", "From an answer's first token to its end."),
+    "decode": ("pilotlight_decode_seconds", "From the first token of an answer to its end."),
     "per_token": (
         "pilotlight_time_per_output_token_seconds",
-        "Mean time from token to token of an answer.",
+        "Mean time between the tokens of an answer.",
     ),
 }
 """Histograms by model, under the answer's time that each observes."""
 
 _COUNTS = {
-    "prompt_tokens": ("pilotlight_prompt_tokens", "Tokens of prompts, the cached ones included."),
+    "prompt_tokens": ("pilotlight_prompt_tokens", "Prompt tokens, including cached ones."),
     "cached_tokens": (
         "pilotlight_cached_tokens",
-        "Tokens of prompts that were not evaluated again.",
+        "Prompt tokens that were found in the prompt cache.",
     ),
-    "completion_tokens": ("pilotlight_completion_tokens", "Tokens that were generated."),
-    "inputs": ("pilotlight_embedding_inputs", "Texts that were embedded."),
+    "completion_tokens": ("pilotlight_completion_tokens", "Generated tokens."),
+    "inputs": ("pilotlight_embedding_inputs", "Embedded texts."),
 }
 """Counters by model, under the answer's count that each adds up."""
 
@@ -194,28 +194,28 @@ class _Families:
             return Gauge(name, text, labels, registry=self.registry)
 
         self.start = gauge(
-            "pilotlight_start_seconds", "Seconds from exec until requests were taken."
+            "pilotlight_start_seconds", "Seconds from exec until the server accepted requests."
         )
         build = gauge("pilotlight_build_info", "This server's version.", "version")
         build.labels(__version__).set(1)
         self._duration = histogram(
             "pilotlight_http_request_duration_seconds",
-            "HTTP requests, from their arrival to the last byte of the answer.",
+            "HTTP requests, from arrival to the last byte of the response.",
             *("method", "route", "status"),
         )
-        self._errors = counter(
-            "pilotlight_errors", "Requests that were answered with an error.", "route", "code"
-        )
-        self._answers = counter(
-            "pilotlight_requests", "Requests by how they ended.", "model", "outcome"
-        )
+        self._errors = counter("pilotlight_errors", "Error responses.", "route", "code")
+        self._answers = counter("pilotlight_requests", "Requests by outcome.", "model", "outcome")
         self._times = {key: histogram(*named, "model") for key, named in _TIMES.items()}
         self._counts = {key: counter(*named, "model") for key, named in _COUNTS.items()}
         self._loads = counter(
-            "pilotlight_loads", "Loads by how they ended.", "model", "backend", "outcome"
+            "pilotlight_loads", "Loads by outcome.", "model", "backend", "outcome"
         )
         self._load_phases = histogram(
-            "pilotlight_load_phase_seconds", "Phases of loads.", "model", "backend", "phase"
+            "pilotlight_load_phase_seconds",
+            "Seconds of the phases of loads.",
+            "model",
+            "backend",
+            "phase",
         )
         self.registry.register(gauges)
         ProcessCollector(registry=self.registry)

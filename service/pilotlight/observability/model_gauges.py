@@ -55,7 +55,7 @@ class ModelSnapshot(Struct, frozen=True, kw_only=True):
 
     @property
     def kv_usage(self) -> float:
-        """The part of the KV cache that running requests need, 0 to 1.
+        """Share of the KV cache that running requests use, 0 to 1.
 
         What idle slots keep for reuse does not count: it makes room, and an idle server is no full
         one. vLLM counts the same way.
@@ -74,7 +74,7 @@ def _stat(read: Callable[[EngineStats], float]) -> _Value:
 _GAUGES: tuple[tuple[str, str, _Value], ...] = (
     (
         "pilotlight_busy",
-        "Requests that run or wait, and at least 1 while the model loads.",
+        "Requests that run or wait, at least 1 while the model loads.",
         lambda m: m.busy,
     ),
     (
@@ -87,22 +87,26 @@ _GAUGES: tuple[tuple[str, str, _Value], ...] = (
         "Requests that wait for a slot.",
         lambda m: m.waiting_for_slot,
     ),
-    ("pilotlight_slots", "Requests that a model answers together.", _stat(lambda s: s.slots)),
-    ("pilotlight_slots_busy", "Slots that have a request.", lambda m: m.running),
+    (
+        "pilotlight_slots",
+        "Requests that a model serves at the same time.",
+        _stat(lambda s: s.slots),
+    ),
+    ("pilotlight_slots_busy", "Slots in use.", lambda m: m.running),
     ("pilotlight_kv_tokens", "Tokens in the KV cache.", _stat(lambda s: s.kv_tokens)),
     (
         "pilotlight_kv_capacity_tokens",
-        "Tokens that the KV cache holds.",
+        "Capacity of the KV cache in tokens.",
         _stat(lambda s: s.kv_capacity),
     ),
     (
         "pilotlight_kv_usage_ratio",
-        "The part of the KV cache that running requests need, 0 to 1.",
+        "Share of the KV cache that running requests use, 0 to 1.",
         lambda m: m.kv_usage,
     ),
     (
         "pilotlight_load_progress_ratio",
-        "How far a model's load is, 0 to 1; 1 where it is ready.",
+        "Progress of the load, 0 to 1; 1 once the model is ready.",
         lambda m: m.progress,
     ),
 )
@@ -147,7 +151,7 @@ class ModelGauges:
                 yield family
         family = GaugeMetricFamily(
             "pilotlight_model_state",
-            "1 for the state that a model is in.",
+            "1 for the current state of a model, else 0.",
             labels=("model", "state"),
         )
         for model, snapshot in models.items():

@@ -173,8 +173,8 @@ class Traces:
         """Loads that ended before OpenTelemetry was imported."""
         if endpoint is not None and not _installed():
             raise ConfigError(
-                f"--otlp-endpoint {endpoint}: OpenTelemetry is not installed; pilotlight[otel] has"
-                " it"
+                f"--otlp-endpoint {endpoint}: OpenTelemetry is not installed; install"
+                " pilotlight[otel]"
             )
 
     async def open(self, processor: "SpanProcessor | None" = None) -> None:

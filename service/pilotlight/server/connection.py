@@ -197,7 +197,7 @@ def connection_class(*, receive_timeout: float, max_header_bytes: int) -> type[C
 def _refusal(url: bytes, limit: int) -> bytes:
     """Return the answer to a request for *url*, which may be cut, whose head is above *limit*."""
     shape = shape_at(url.partition(b"?")[0].decode("latin-1"))
-    error = HeadTooLarge(f"the first line and the headers have more than {limit} bytes")
+    error = HeadTooLarge(f"the request line and the headers are larger than {limit} bytes")
     request = request_id(None)
     body = msgspec.json.encode(shape.body(HeadTooLarge, error.message, None, request))
     lines = [

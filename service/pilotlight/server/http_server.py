@@ -45,7 +45,7 @@ class HttpServer(uvicorn.Server):
         if self._draining:  # asked twice
             self.should_exit = self.force_exit = True
             return
-        logger.info("shutting down: requests have %g s to end", self._grace)
+        logger.info("shutting down: requests in flight have %g s", self._grace)
         self._draining = asyncio.create_task(self._drain())
 
     async def _drain(self) -> None:

@@ -129,7 +129,7 @@ def exposure(listener: socket.socket) -> str | None:
     if ipaddress.ip_address(host.partition("%")[0]).is_loopback:
         return None
     return (
-        f"everybody who reaches {host} may use this server: there are no API keys"
+        f"anyone who can reach {host} can use this server: there are no API keys"
         " (--api-keys-file, PILOTLIGHT_API_KEYS)"
     )
 

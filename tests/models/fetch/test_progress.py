@@ -27,9 +27,9 @@ class Terminal(io.StringIO):
             FetchProgress(1_000, 2_000, 1_000),
             "[############............]  50 %  1.0 kB of 2.0 kB",
         ),
-        (FetchProgress(0, 0), "asking the source"),
-        (FetchProgress(0, 0, 0, "wait"), "waiting for another process that fetches it"),
-        (FetchProgress(2, 2, 0, "check"), "checking"),
+        (FetchProgress(0, 0), "contacting the source"),
+        (FetchProgress(0, 0, 0, "wait"), "waiting for another process to fetch it"),
+        (FetchProgress(2, 2, 0, "check"), "checking the sha256"),
     ],
 )
 def test_line(progress, line):

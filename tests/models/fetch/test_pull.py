@@ -70,7 +70,7 @@ def test_model_is_pulled_and_named(server, pull, models_dir):
     status, output, errors = ended(pull(*command))
     assert (status, output) == (
         0,
-        f"{models_dir}/Mine.gguf (it was there already)\nserved as mine\n",
+        f"{models_dir}/Mine.gguf (already there)\nserved as mine\n",
     )
     assert len(server.asked) == asked
 
@@ -80,17 +80,17 @@ def test_what_nobody_serves_is_said(server, pull):
     server.files["/m.bin"] = b"no model"
     status, output, _ = ended(pull(f"{server.url}/m.bin"))
     assert status == 0
-    assert output.endswith("cannot be served: no backend that is installed recognises it\n")
+    assert output.endswith("cannot be served: no installed backend recognises it\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["ftp://host/m"], "ftp:// begins no address of a model; there are https://, hf://"),
-        (["SERVER/m.gguf?secret"], "SERVER/m.gguf: there is no such file (404)"),
+        (["ftp://host/m"], "ftp:// is not supported; expected https://, hf://"),
+        (["SERVER/m.gguf?secret"], "SERVER/m.gguf: no such file (404)"),
         (["SERVER/m.gguf", "--connections", "0"], "--connections: expected at least 1"),
-        (["SERVER/m.gguf", "--name", ".."], "'..' cannot be a file's name"),
-        (["SERVER/m.gguf", "--sha256", "abc"], "a sha256 has 64 hexadecimal digits"),
+        (["SERVER/m.gguf", "--name", ".."], "'..' is not a valid file name"),
+        (["SERVER/m.gguf", "--sha256", "abc"], "a sha256 must have 64 hexadecimal digits"),
     ],
 )
 def test_errors_are_one_line(server, pull, models_dir, arguments, error):

@@ -101,7 +101,7 @@ def test_split_file(base, models_dir):
 @pytest.mark.parametrize("path", ["none.gguf", "none/"])
 def test_nothing_there(base, models_dir, path):
     """It cannot pass, and nothing is left behind."""
-    with pytest.raises(FetchFailed, match=f"{base}/{path}: there is no such file") as caught:
+    with pytest.raises(FetchFailed, match=f"{base}/{path}: no such file") as caught:
         bring(f"{base}/{path}", models_dir)
     assert caught.value.permanent
     assert list(models_dir.iterdir()) == []
@@ -144,14 +144,14 @@ def test_sum_of_the_hub_is_checked(hub, server, models_dir):
 
 def test_sum_that_the_hub_denies(hub, server, models_dir):
     """Nothing is fetched where the Hub says another sum than the address."""
-    with pytest.raises(FetchFailed, match=f"where {'0' * 64} is expected"):
+    with pytest.raises(FetchFailed, match=f"expected {'0' * 64}"):
         bring(f"{hub}/m.gguf#sha256={'0' * 64}", models_dir)
     assert server.asked == []
 
 
 def test_folder_has_no_sum(base, models_dir):
     """A sha256 is that of one file."""
-    with pytest.raises(FetchFailed, match="a folder has no sha256"):
+    with pytest.raises(FetchFailed, match="a sha256 cannot be given for a folder"):
         bring(f"{base}/onnx#sha256={'0' * 64}", models_dir)
 
 
@@ -170,7 +170,7 @@ def test_token_goes_to_the_hub_alone(hub, server, models_dir):
 def test_gated_repository(hub, server, models_dir):
     """The error says what is missing."""
     server.trouble = lambda *_: 403
-    with pytest.raises(FetchFailed, match=r"refused \(403\); .* set HF_TOKEN") as caught:
+    with pytest.raises(FetchFailed, match=r"denied \(403\); .* set HF_TOKEN") as caught:
         bring(f"{hub}/m.gguf", models_dir)
     assert caught.value.permanent
     assert "hf_secret" not in str(caught.value)
@@ -179,7 +179,7 @@ def test_gated_repository(hub, server, models_dir):
 @pytest.mark.parametrize("path", ["owner/none/m.gguf", "owner/repo@none/m.gguf"])
 def test_no_such_repository_or_revision(hub, models_dir, path):  # noqa: ARG001
     """It is as if the file were missing."""
-    with pytest.raises(FetchFailed, match="there is no such file") as caught:
+    with pytest.raises(FetchFailed, match="no such file") as caught:
         bring(f"hf://{path}", models_dir)
     assert caught.value.permanent
 
@@ -187,7 +187,7 @@ def test_no_such_repository_or_revision(hub, models_dir, path):  # noqa: ARG001
 def test_bucket_that_refuses(s3, server, models_dir):
     """It cannot pass."""
     server.trouble = lambda *_: 403
-    with pytest.raises(FetchFailed, match=r"refused \(403\)") as caught:
+    with pytest.raises(FetchFailed, match=r"denied \(403\)") as caught:
         bring(f"{s3}/m.gguf", models_dir)
     assert caught.value.permanent
 

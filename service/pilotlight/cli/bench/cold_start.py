@@ -136,8 +136,8 @@ def ask(client: httpx.Client, port: int, model: str, prompt: str) -> Mapping[str
                     name: float(milliseconds) / 1000 for name, milliseconds in _PHASE.findall(line)
                 }
     raise StartFailed(
-        "the model was loaded before the first request came, so its answer carries no timing:"
-        " measure it without --preload"
+        "the model was loaded before the first request, so the response has no timing:"
+        " run without --preload"
     )
 
 

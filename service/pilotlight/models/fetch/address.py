@@ -85,13 +85,13 @@ def parse_address(text: str, sha256: str | None = None) -> Address:
     scheme = scheme.lower()
     if scheme not in get_args(Scheme):
         known = ", ".join(f"{one}://" for one in get_args(Scheme) if one != "http")
-        shown = f"{scheme}:// begins" if colon else "a path is"
-        raise ConfigError(f"{shown} no address of a model; there are {known}")
+        what = f"{scheme}:// is not supported" if colon else "a path is not an address"
+        raise ConfigError(f"{what}; expected {known}")
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises where it is no number
     except ValueError:
-        raise ConfigError(f"{scheme}://: this address is none: its host or port is wrong") from None
+        raise ConfigError(f"{scheme}://: invalid host or port") from None
     address = Address(scheme, url, _sha256(fragment, sha256))  # type: ignore[arg-type]
     if reason := _objection(address, parts):
         raise ConfigError(f"{address}: {reason}")
@@ -101,14 +101,14 @@ def parse_address(text: str, sha256: str | None = None) -> Address:
 def _sha256(fragment: str, given: str | None) -> str | None:
     key, _, value = fragment.partition("=")
     if fragment and key != "sha256":
-        raise ConfigError("an address can end with #sha256=…, and with nothing else after its #")
+        raise ConfigError("the fragment of an address must be #sha256=HEX")
     stated = {
         one.strip().lower() for one in (value if fragment else None, given) if one is not None
     }
     if any(not _SHA256.fullmatch(one) for one in stated):
-        raise ConfigError("a sha256 has 64 hexadecimal digits")
+        raise ConfigError("a sha256 must have 64 hexadecimal digits")
     if len(stated) > 1:
-        raise ConfigError("the address has one sha256, and another one is given beside it")
+        raise ConfigError("the sha256 in the address differs from the one given beside it")
     return next(iter(stated), None)
 
 
@@ -116,11 +116,11 @@ def _objection(address: Address, parts: SplitResult) -> str | None:
     """Return why *address* cannot be fetched, None where nothing speaks against it."""
     part = _PART.fullmatch(address.last)
     if any(char <= " " or char == "\x7f" for char in address.url):
-        return "there is a space or a control character in it"
+        return "it contains a space or a control character"
     if part and not 1 <= int(part["number"]) <= int(part["count"]):
         return f"there is no part {part['number']} of {part['count']}"
     if part and address.sha256:
-        return "one sha256 cannot be that of several files"
+        return "a sha256 cannot be given for several files"
     if address.scheme in ("https", "http"):
         return _objection_to_url(address, parts)
     return _objection_to_path(address)
@@ -128,22 +128,22 @@ def _objection(address: Address, parts: SplitResult) -> str | None:
 
 def _objection_to_url(address: Address, parts: SplitResult) -> str | None:
     if not parts.hostname:
-        return "its host is missing"
+        return "the host is missing"
     if address.scheme == "http" and parts.hostname not in _LOOPBACK:
-        return "http:// is for this machine alone; over a network it is https://"
+        return "http:// is allowed for this machine only; use https://"
     if parts.path.endswith("/") or not address.last:
-        return "it names no file; over https:// one file is fetched"
+        return "it names no file; https:// fetches a single file"
     return None
 
 
 def _objection_to_path(address: Address) -> str | None:
     below = address.url.partition("://")[2].rstrip("/").split("/")
     if "" in below or "." in below or ".." in below:
-        return "a part of its path is empty or made of dots"
+        return "a segment of the path is empty, . or .."
     if len(below) < 2:  # noqa: PLR2004 - hf://owner/repo, s3://bucket/key
         return "it names no repository" if address.scheme == "hf" else "it names no key"
     if any(char in address.url for char in "*?["):
-        return "patterns are not known; name one file, or the folder"
+        return "patterns are not supported; name a file or a folder"
     return None
 
 
@@ -163,7 +163,7 @@ def place(address: Address, folder: Path, name: str | None = None) -> Place:
     if suffix and stem.lower().endswith(suffix.lower()):
         stem = stem[: -len(suffix)]
     if not stem or stem.startswith(".") or not stem.isprintable() or "/" in stem:
-        raise ConfigError(f"{address}: {stem!r} cannot be a file's name; choose another name")
+        raise ConfigError(f"{address}: {stem!r} is not a valid file name; choose another name")
     if len(stem.encode()) > _LONGEST_NAME:
         raise ConfigError(f"{address}: the name is longer than {_LONGEST_NAME} bytes")
     root = folder / (stem + suffix)

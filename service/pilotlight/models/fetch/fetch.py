@@ -69,7 +69,7 @@ def fetch(
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise FetchFailed(
-            f"{address}: the models folder cannot take it: {reason}",
+            f"{address}: cannot write to the models folder: {reason}",
             permanent=error.errno in _LASTING,
         ) from None
 
@@ -137,7 +137,7 @@ class _Fetch:
         finally:
             self._staging.close()
             await source.close()
-        raise FetchFailed(f"{self._address}: it changes while it is fetched", permanent=False)
+        raise FetchFailed(f"{self._address}: it changed during the fetch", permanent=False)
 
     async def _bring(self, source: Source) -> None:
         # 1. what there is
@@ -194,7 +194,7 @@ class _Fetch:
                     async for piece in pieces:
                         self._write(file, written, piece, end)
                 if written[1] < end:
-                    raise Interrupted("the answer ended early")  # noqa: TRY301 - like the others
+                    raise Interrupted("the response ended early")  # noqa: TRY301 - like the others
             except Interrupted as error:
                 since += written[1] - written[0]
                 if since >= _MENDING and file.remote.ranges:
@@ -210,7 +210,7 @@ class _Fetch:
 
     def _write(self, file: StagedFile, written: list[int], piece: bytes, end: int) -> None:
         if written[1] + len(piece) > end:
-            raise Interrupted("the answer is longer than it should be")
+            raise Interrupted("the response is too long")
         file.write(piece, written[1])
         written[1] += len(piece)
         self._done += len(piece)
@@ -230,7 +230,7 @@ class _Fetch:
                 f"{self._address}: {error}, {failures} times", permanent=False
             ) from None
         wait = min(self._retries.wait * 2 ** (failures - 1), self._retries.longest)
-        logger.debug("%s: %s; trying again", self._address, error)
+        logger.debug("%s: %s; retrying", self._address, error)
         await asyncio.sleep(wait * (0.5 + random.random() / 2))  # noqa: S311 - no secret
 
     async def _check(self, file: StagedFile) -> None:
@@ -243,8 +243,8 @@ class _Fetch:
         if digest.hexdigest() != file.remote.sha256:
             self._staging.drop()
             raise FetchFailed(
-                f"{self._address}: the sha256 of {file.remote.name} is {digest.hexdigest()}"
-                f" where {file.remote.sha256} is expected; it was thrown away",
+                f"{self._address}: the sha256 of {file.remote.name} is {digest.hexdigest()},"
+                f" expected {file.remote.sha256}; the file was deleted",
                 permanent=True,
             )
 
@@ -255,17 +255,17 @@ def _checked(listing: Listing, address: Address) -> Listing:
     for file in files:
         path = PurePosixPath(file.name)
         if path.is_absolute() or not path.parts or ".." in path.parts or "\0" in file.name:
-            raise FetchFailed(f"{address}: a file is called {file.name!r}", permanent=True)
+            raise FetchFailed(f"{address}: invalid file name {file.name!r}", permanent=True)
     if not any(file.size for file in files):
-        raise FetchFailed(f"{address}: there is nothing in it", permanent=True)
+        raise FetchFailed(f"{address}: it is empty", permanent=True)
     if address.sha256 is None:
         return listing
     if listing.is_folder:
-        raise FetchFailed(f"{address}: a folder has no sha256", permanent=True)
+        raise FetchFailed(f"{address}: a sha256 cannot be given for a folder", permanent=True)
     known = files[0].sha256
     if known not in (None, address.sha256):
         raise FetchFailed(
-            f"{address}: its sha256 is {known} where {address.sha256} is expected", permanent=True
+            f"{address}: its sha256 is {known}, expected {address.sha256}", permanent=True
         )
     return replace(listing, files=[replace(files[0], sha256=address.sha256)])
 

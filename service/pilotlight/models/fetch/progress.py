@@ -62,11 +62,11 @@ def describe(progress: FetchProgress, elapsed: float) -> str:
     """Return a line about *progress* after *elapsed* seconds."""
     done, total = progress.bytes_done, progress.bytes_total
     if progress.phase == "wait":
-        return "waiting for another process that fetches it"
+        return "waiting for another process to fetch it"
     if not total:
-        return "asking the source"
+        return "contacting the source"
     if progress.phase == "check":
-        return "checking"
+        return "checking the sha256"
     filled = _WIDTH * done // total
     line = f"[{'#' * filled}{'.' * (_WIDTH - filled)}] {100 * done // total:3} %"
     line += f"  {in_bytes(done)} of {in_bytes(total)}"

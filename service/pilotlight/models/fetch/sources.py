@@ -143,7 +143,7 @@ class HttpSource:
             elif response.status == 416:  # noqa: PLR2004 - there is no first byte
                 return RemoteFile(name, url, 0, version)
         raise FetchFailed(
-            f"{self._address}: the server does not say how large the file is", permanent=True
+            f"{self._address}: the server does not report the size of the file", permanent=True
         )
 
     async def read(self, file: RemoteFile, start: int, end: int) -> AsyncIterator[bytes]:
@@ -155,7 +155,7 @@ class HttpSource:
                 unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
                 first, _, size = rest.partition("/")
                 if response.status != 206 or unit != "bytes":  # noqa: PLR2004
-                    raise Interrupted("the server did not answer with the range")
+                    raise Interrupted("the server ignored the requested range")
                 if not first.startswith(f"{start}-") or size not in (str(file.size), "*"):
                     raise SourceChanged
             elif response.status != 200 or response.content_length != file.size:  # noqa: PLR2004
@@ -193,19 +193,21 @@ class HttpSource:
     def _failure(self, error: Exception) -> Exception:
         """Put *error* into words of ours: aiohttp's may have the address with its secrets."""
         if isinstance(error, TimeoutError):
-            return Interrupted("the server does not answer in time")
+            return Interrupted("the server did not respond in time")
         if isinstance(error, self._aiohttp.TooManyRedirects):
             return FetchFailed(f"{self._address}: too many redirects", permanent=True)
         if isinstance(error, self._aiohttp.InvalidURL):
-            return FetchFailed(f"{self._address}: leads to an invalid address", permanent=True)
+            return FetchFailed(
+                f"{self._address}: it redirects to an invalid address", permanent=True
+            )
         if isinstance(error, self._aiohttp.ClientConnectorError):
-            return Interrupted(f"no connection to {error.host}: {error.strerror or 'failed'}")
-        return Interrupted(f"the connection broke ({type(error).__name__})")
+            return Interrupted(f"cannot connect to {error.host}: {error.strerror or 'failed'}")
+        return Interrupted(f"the connection was lost ({type(error).__name__})")
 
 
 def _check(response: "aiohttp.ClientResponse", address: Address) -> None:
     if address.scheme == "https" and response.url.scheme != "https":
-        raise FetchFailed(f"{address}: it leads away from https://", permanent=True)
+        raise FetchFailed(f"{address}: it redirects away from https://", permanent=True)
     if response.status in _PASSING:
         raise Interrupted(f"the server answered {response.status}")
     if response.status >= 400 and response.status != 416:  # noqa: PLR2004 - see `_look`
@@ -213,8 +215,8 @@ def _check(response: "aiohttp.ClientResponse", address: Address) -> None:
 
 
 def _refused(address: Address, status: int) -> FetchFailed:
-    meaning = {401: "it wants credentials", 403: "access is refused", 404: "there is no such file"}
-    reason = f"{meaning.get(status, 'the server refuses')} ({status})"
+    meaning = {401: "credentials are required", 403: "access is denied", 404: "no such file"}
+    reason = f"{meaning.get(status, 'the server refused')} ({status})"
     if address.scheme == "hf" and status in (401, 403):
         reason += "; for a private or gated repository set HF_TOKEN"
     return FetchFailed(f"{address}: {reason}", permanent=True)
@@ -368,7 +370,7 @@ class _Failures:
             return
         status = _status(error)
         if isinstance(error, FileNotFoundError) or status == 404:  # noqa: PLR2004
-            reason = "there is no such file or folder, or it is not for you to see"
+            reason = "no such file or folder, or no access to it"
             raise FetchFailed(f"{self._address}: {reason}", permanent=True) from None
         if type(error).__name__ in _NO_CREDENTIALS:
             raise _refused(self._address, 401) from None
@@ -377,7 +379,7 @@ class _Failures:
         if isinstance(error, ValueError | NotImplementedError):
             raise FetchFailed(f"{self._address}: {error}", permanent=True) from None
         logger.info("%s: %s: %s", self._address, type(error).__name__, error)
-        raise Interrupted(f"it failed with {type(error).__name__}") from None
+        raise Interrupted(f"failed with {type(error).__name__}") from None
 
 
 def _status(error: Exception) -> int | None:

@@ -138,7 +138,7 @@ class Staging:
         free = shutil.disk_usage(self._content).free
         if left > free:
             raise FetchFailed(
-                f"{self._root.name}: {left} bytes are to be fetched, {free} are free on the disk",
+                f"{self._root.name}: {left} bytes to fetch, {free} bytes free on the disk",
                 permanent=False,
             )
 
@@ -243,8 +243,8 @@ def is_whole(root: Path, address: Address) -> bool:
         _replace(_origin_path(root), msgspec.json.encode(wanted))
         return True
     raise FetchFailed(
-        f"{root.name} is in the models folder already, and is not what {address} names;"
-        " remove it, or give the model another name",
+        f"{root.name} is already in the models folder and was not fetched from {address};"
+        " remove it or use another name",
         permanent=True,
     )
 
