@@ -137,7 +137,7 @@ def test_it_warns_where_everybody_may_use_it(tmp_path: Path, flags, variables, w
     """Not on loopback alone, nor where a caller has to be known."""
     with serving(tmp_path, *flags, **variables) as server:
         assert server.ask("GET", "/livez") == 200
-        assert ("anyone who can reach 0.0.0.0 may use this server" in server.log) == warned
+        assert ("anyone who can reach 0.0.0.0 can use this server" in server.log) == warned
     assert ANN not in server.printed + server.log
 
 
