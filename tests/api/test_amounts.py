@@ -159,9 +159,7 @@ async def test_message_says_what_and_how_many(start):
     """The value and the limit, in words."""
     service = await start(max_messages=1)
     response = await service.post(of_chat())
-    assert response.json()["error"]["message"] == (
-        "messages: 2 messages are more than 1, the most that this server takes"
-    )
+    assert response.json()["error"]["message"] == ("messages: expected at most 1 messages, got 2")
 
 
 async def test_stream_is_refused_with_a_status(start):

@@ -319,7 +319,7 @@ async def test_a_message_that_cannot_be_continued(service, path):
     response = await service.post(chat(continue_final_message=True), path=path)
     error = response.json()["error"]
     assert (response.status_code, error["param"]) == (400, "continue_final_message")
-    assert "no text of the assistant's" in error["message"]
+    assert "expected the last message to be the assistant's" in error["message"]
 
 
 async def test_a_call_is_no_beginning(service):

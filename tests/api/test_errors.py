@@ -15,10 +15,10 @@ from tests.conftest import CHAT, chat, events
 INVALID = "invalid_request_error"
 USER = {"role": "user", "content": "hi"}
 DEEP = 5000
-NOT_BLANK = "; a model has a name, and `GET /v1/models` lists them"
+NOT_BLANK = "; `GET /v1/models` lists the models"
 NOT_UNLIMITED = (
-    "; there is no number for unlimited; leave it out, or send a large number: an answer ends where"
-    " the model's context does"
+    "; no number means unlimited; omit it, or send a large number: a response ends with the"
+    " model's context"
 )
 
 
@@ -205,12 +205,12 @@ FORMS = "expected one of text, json_object, json_schema"
         ),
         (
             {"tool_choice": "required"},
-            "tool_choice: there are no tools to call",
+            "tool_choice: tools has no function that the model can call",
             "tool_choice",
         ),
         (
             {"top_logprobs": 2},
-            "top_logprobs: needs logprobs to be true",
+            "top_logprobs: requires logprobs to be true",
             "top_logprobs",
         ),
         (
@@ -657,7 +657,7 @@ async def test_what_nobody_foresaw(service, monkeypatch, caplog, stream):
     monkeypatch.setattr(Resolver, "resolve", resolve)
     with caplog.at_level(logging.ERROR):
         response = await service.post(chat(stream=stream))
-    message = "the server failed; its log says how"
+    message = "internal error; the server's log has the cause"
     assert_is(response, 500, error(message, kind="inference_error", code="inference_error"))
     assert "secret" in caplog.text
 

@@ -35,7 +35,7 @@ def tool(name: str) -> dict[str, Any]:
 TOOLS = [tool("add"), tool("mul")]
 
 NOT_UNLIMITED = f"; {MAX_TOKENS_HINT['hint']}"
-NOT_STORED = "no response is stored, so each is answered while the client waits; leave it out"
+NOT_STORED = "expected false; no response is stored, so a client has to wait for it"
 NO_RESPONSE = "no response is stored; send the whole conversation as input"
 
 
@@ -824,12 +824,12 @@ USER = {"role": "user", "content": "hi"}
                     {"role": "user", "content": [{"type": "input_image", "image_url": "x"}]},
                 ]
             },
-            "invalid value 'input_image'; input is text; send its text, or leave it out",
+            "invalid value 'input_image'; input is text only; send its text, or omit it",
             "input[2].content[0].type",
         ),
         (
             {"input": [{"role": "user", "content": [{"detail": "x", "type": "input_file"}]}]},
-            "invalid value 'input_file'; input is text; send its text, or leave it out",
+            "invalid value 'input_file'; input is text only; send its text, or omit it",
             "input[0].content[0].type",
         ),
         (
@@ -877,10 +877,14 @@ USER = {"role": "user", "content": "hi"}
         ({"tools": [{"type": "function", "name": ""}]}, None, "tools[0].name"),
         ({"tools": TOOLS, "tool_choice": {"type": "file_search"}}, None, "tool_choice.type"),
         ({"tool_choice": "any"}, None, "tool_choice"),
-        ({"tool_choice": "required"}, "there are no tools to call", "tool_choice"),
+        (
+            {"tool_choice": "required"},
+            "tools has no function that the model can call",
+            "tool_choice",
+        ),
         (
             {"tools": TOOLS, "tool_choice": {"type": "function", "name": "sub"}},
-            "the request has no tool 'sub'",
+            "the request declares no tool 'sub'",
             "tool_choice.name",
         ),
         (
@@ -895,7 +899,7 @@ USER = {"role": "user", "content": "hi"}
                     ],
                 },
             },
-            "the request has no tool 'sub'",
+            "the request declares no tool 'sub'",
             "tool_choice.tools[1].name",
         ),
         (
@@ -908,7 +912,7 @@ USER = {"role": "user", "content": "hi"}
         ),
         (
             {"chat_template_kwargs": {"messages": []}},
-            "the request gives this elsewhere",
+            "reserved; the server sets this variable",
             "chat_template_kwargs.messages",
         ),
         ({"background": True}, NOT_STORED, "background"),

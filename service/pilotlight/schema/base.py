@@ -17,7 +17,7 @@ ModelName = Annotated[
         min_length=1,
         pattern=r"\S",
         description="The model's name; case does not count.",
-        extra={HINT: "a model has a name, and `GET /v1/models` lists them"},
+        extra={HINT: "`GET /v1/models` lists the models"},
     ),
 ]
 """A name of blanks alone names nothing, like an empty one."""

@@ -43,37 +43,37 @@ NO_EFFECT = accepted()
 
 # ── fields ──────────────────────────────────────────────────────────────────────────────────────
 
-_CACHED = "a prompt's beginning is reused wherever a slot holds it"
+_CACHED = "every prompt's prefix is cached"
 _NOT_STORED = "nothing is stored"
-_ALL_TEXT = "answers are text"
+_ALL_TEXT = "responses are text"
 
 SAMPLING: dict[str, Meta] = {
     "cache_prompt": accepted(_CACHED),
     "cache_salt": accepted("all callers share one prompt cache"),
-    "guided_decoding_backend": accepted("there is one"),
-    "id_slot": accepted("the slot that holds the most of the prompt is taken"),
+    "guided_decoding_backend": accepted("the server has one backend for this"),
+    "id_slot": accepted("the slot with the longest cached prefix is used"),
     "keep_alive": accepted("`idle_ttl` says when a model is unloaded"),
-    "length_penalty": accepted("only a beam search counts it"),
+    "length_penalty": accepted("it applies to beam search only"),
     "n_keep": accepted("no prompt is shifted out of the context"),
-    "priority": accepted("callers take turns"),
-    "request_id": accepted("the header `X-Request-ID` counts"),
-    "return_progress": accepted("a stream that waits sends comments"),
-    "spaces_between_special_tokens": accepted("answers leave out control tokens"),
+    "priority": accepted("the queue is fair to all callers"),
+    "request_id": accepted("use the header `X-Request-ID`"),
+    "return_progress": accepted("a waiting stream sends comments"),
+    "spaces_between_special_tokens": accepted("responses omit control tokens"),
     "timings_per_token": accepted("the header `Server-Timing` has timings"),
-    "include_stop_str_in_output": _only("answers leave out the stop", value=False),
-    "skip_special_tokens": _only("answers leave out control tokens", value=True),
-    "use_beam_search": _only("tokens are drawn one after another", value=False),
+    "include_stop_str_in_output": _only("responses omit the stop text", value=False),
+    "skip_special_tokens": _only("responses omit control tokens", value=True),
+    "use_beam_search": _only("beam search is not supported", value=False),
 }
 """Of chat and text completions: what clients of llama-server, Ollama and vLLM add."""
 
 CHAT: dict[str, Meta] = {
-    "models": accepted("the model that is named answers"),
-    "provider": accepted("there is one"),
-    "route": accepted("the model that is named answers"),
-    "transforms": accepted("no input is cut; one that is too long is refused"),
-    "usage": accepted("`stream_options.include_usage` counts"),
+    "models": accepted("only `model` is used"),
+    "provider": accepted("this server is the only provider"),
+    "route": accepted("only `model` is used"),
+    "transforms": accepted("no input is truncated; one that is too long is refused"),
+    "usage": accepted("use `stream_options.include_usage`"),
     "metadata": accepted(_NOT_STORED),
-    "prediction": accepted("it would only make the answer come sooner"),
+    "prediction": accepted("it changes the speed only"),
     "prompt_cache_key": accepted(_CACHED),
     "prompt_cache_options": accepted(_CACHED),
     "prompt_cache_retention": accepted(_CACHED),
@@ -83,10 +83,10 @@ CHAT: dict[str, Meta] = {
     "user": accepted(),
     "verbosity": accepted(),
     "web_search_options": accepted("nothing is searched"),
-    "audio": refused(f"{_ALL_TEXT}; leave it out"),
+    "audio": refused(f"{_ALL_TEXT}; omit it"),
     "function_call": refused("it is deprecated; use `tool_choice`"),
     "functions": refused("it is deprecated; use `tools`"),
-    "moderation": refused("nothing is moderated; leave it out"),
+    "moderation": refused("nothing is moderated; omit it"),
 }
 """Of `/v1/chat/completions`."""
 
@@ -96,21 +96,21 @@ CHAT_MESSAGES: dict[str, Meta] = {
     "finish_reason": accepted(),
     "id": accepted(_NOT_STORED),
     "metadata": accepted(_NOT_STORED),
-    "partial": accepted("a last message of the assistant's is continued as it is"),
-    "prefix": accepted("a last message of the assistant's is continued as it is"),
-    "reasoning_opaque": accepted("`reasoning_content` counts"),
-    "reasoning_text": accepted("`reasoning_content` counts"),
+    "partial": accepted("a last assistant message is always continued"),
+    "prefix": accepted("a last assistant message is always continued"),
+    "reasoning_opaque": accepted("`reasoning_content` is used"),
+    "reasoning_text": accepted("`reasoning_content` is used"),
     "signature": accepted("nothing is signed"),
     "annotations": accepted(),
     "cache_control": accepted(_CACHED),
-    "reasoning_details": accepted("`reasoning_content` counts"),
-    "index": accepted("calls are in the order of their list"),
+    "reasoning_details": accepted("`reasoning_content` is used"),
+    "index": accepted("calls have the order of their list"),
     "logprobs": accepted(),
-    "parsed": accepted("the text counts"),
-    "parsed_arguments": accepted("the text of the arguments counts"),
+    "parsed": accepted("the text is used"),
+    "parsed_arguments": accepted("the text of the arguments is used"),
     "prompt_cache_breakpoint": accepted(_CACHED),
     "provider_specific_fields": accepted(),
-    "thinking_blocks": accepted("`reasoning_content` counts"),
+    "thinking_blocks": accepted("`reasoning_content` is used"),
     "audio": refused(f"{_ALL_TEXT}; send what was said as `content`"),
     "function_call": refused("it is deprecated; use `tool_calls`"),
 }
@@ -118,7 +118,7 @@ CHAT_MESSAGES: dict[str, Meta] = {
 
 COMPLETIONS: dict[str, Meta] = {
     "suffix": refused(
-        "text is continued, not inserted; leave it out, or write the model's own fill-in-the-middle"
+        "text is not inserted; omit it, or write the model's own fill-in-the-middle"
         " tokens into `prompt`"
     ),
     "user": accepted(),
@@ -128,20 +128,20 @@ COMPLETIONS: dict[str, Meta] = {
 RESPONSES: dict[str, Meta] = {
     "access_programs": accepted(),
     "client_metadata": accepted(),
-    "context_management": accepted("the conversation is taken as it is sent"),
+    "context_management": accepted("the conversation is used as it is sent"),
     "image": accepted("input is text"),
-    "max_tool_calls": accepted("it counts tools that the vendor runs"),
+    "max_tool_calls": accepted("it limits tools that OpenAI runs"),
     "prompt_cache_key": accepted(_CACHED),
     "prompt_cache_options": accepted(_CACHED),
     "prompt_cache_retention": accepted(_CACHED),
     "safety_identifier": accepted(),
     "service_tier": accepted(),
     "store": accepted(_NOT_STORED),
-    "truncation": accepted("no input is cut; one that is too long is refused"),
+    "truncation": accepted("no input is truncated; one that is too long is refused"),
     "user": accepted(),
-    "background_options": refused("no response is stored; leave it out"),
+    "background_options": refused("no response is stored; omit it"),
     "conversation": refused("no conversation is stored; send all of its items as `input`"),
-    "moderation": refused("nothing is moderated; leave it out"),
+    "moderation": refused("nothing is moderated; omit it"),
     "prompt": refused("no prompt is stored; send its text as `instructions` and `input`"),
 }
 """Of `/v1/responses`. `background` and `previous_response_id` are refused where they are read."""
@@ -150,15 +150,15 @@ RESPONSE_ITEMS: dict[str, Meta] = {
     "annotations": accepted(),
     "cache_control": accepted(_CACHED),
     "async": accepted(),
-    "async_": accepted("so OpenAI's Python SDK dumps `async`"),
+    "async_": accepted("OpenAI's Python SDK dumps `async` so"),
     "caller": accepted(),
     "encrypted_content": accepted("this server cannot read it"),
     "id": accepted(_NOT_STORED),
     "logprobs": accepted(),
-    "name": accepted("`call_id` says which call was answered"),
-    "namespace": accepted("functions are called by their names alone"),
-    "parsed": accepted("the text counts"),
-    "parsed_arguments": accepted("the text of the arguments counts"),
+    "name": accepted("`call_id` names the call"),
+    "namespace": accepted("functions are called by name alone"),
+    "parsed": accepted("the text is used"),
+    "parsed_arguments": accepted("the text of the arguments is used"),
     "phase": accepted(),
     "prompt_cache_breakpoint": accepted(_CACHED),
     "status": accepted(),
@@ -168,35 +168,35 @@ RESPONSE_ITEMS: dict[str, Meta] = {
 MESSAGES: dict[str, Meta] = {
     "billing_policy": accepted("there is no billing"),
     "cache_control": accepted(_CACHED),
-    "context_management": accepted("the conversation is taken as it is sent"),
-    "diagnostics": accepted("`usage` says what was cached"),
+    "context_management": accepted("the conversation is used as it is sent"),
+    "diagnostics": accepted("`usage` has the cached tokens"),
     "fallback_credit_token": accepted("there is no billing"),
-    "fallbacks": accepted("the model that is named answers"),
-    "mcp_servers": accepted("no server is asked; the client runs its tools"),
+    "fallbacks": accepted("only `model` is used"),
+    "mcp_servers": accepted("the client calls MCP servers"),
     "metadata": accepted(),
     "service_tier": accepted(),
     "speed": accepted(),
     "compaction": refused("nothing is compacted; ask for a summary in a message"),
-    "container": refused("nothing is executed or stored here; leave it out"),
-    "inference_geo": refused("the server computes where it runs; leave it out"),
+    "container": refused("nothing is executed or stored here; omit it"),
+    "inference_geo": refused("the server's own location is used; omit it"),
 }
 """Of `/v1/messages` and `/v1/messages/count_tokens`."""
 
 BLOCKS: dict[str, Meta] = {
-    "output_config": accepted("the request's own counts"),
+    "output_config": accepted("the request's own is used"),
     "cache_control": accepted(_CACHED),
     "caller": accepted(),
     "citations": accepted(),
     "data": accepted("this server cannot read it"),
-    "parsed_output": accepted("the text counts"),
+    "parsed_output": accepted("the text is used"),
     "signature": accepted("nothing is signed"),
-    "toolset_name": accepted("tools are called by their names alone"),
+    "toolset_name": accepted("tools are called by name alone"),
 }
 """Of messages, and of the blocks that they are made of."""
 
 MAX_TOKENS_HINT = {
-    HINT: "there is no number for unlimited; leave it out, or send a large number: an answer ends"
-    " where the model's context does"
+    HINT: "no number means unlimited; omit it, or send a large number: a response ends with the"
+    " model's context"
 }
 
 # ── types of tools, items and parts ─────────────────────────────────────────────────────────────
@@ -227,16 +227,16 @@ Anthropic's models know the schemas of `bash`, `computer`, `memory` and `text_ed
 run, by heart; no other model does. A tool of type `custom` with a schema of its own is shown.
 """
 
-_ONLY_CALLS = "only functions' calls are read; send it as function_call, or leave it out"
-_ONLY_TEXT = "input is text; send its text, or leave it out"
-_VENDORS = "only the vendor's servers write and read it; leave it out"
-_OF_ASSISTANTS = "only messages of the assistant have it"
-_LATE_TOOLS = "tools are declared in `tools` alone"
+_ONLY_CALLS = "only function calls are supported; send it as function_call, or omit it"
+_ONLY_TEXT = "input is text only; send its text, or omit it"
+_VENDORS = "only the vendor's servers can use it; omit it"
+_OF_ASSISTANTS = "allowed in assistant messages only"
+_LATE_TOOLS = "declare tools in `tools`"
 
 REFUSED_TYPES: dict[str, str] = {
     # chat
-    "audio": "answers are text",
-    "custom": "only functions are called; send it as a function's call",
+    "audio": "responses are text",
+    "custom": "only function calls are supported; send it as a function's call",
     "function": "the role is deprecated; use `tool` with a `tool_call_id`",
     "image_url": _ONLY_TEXT,
     "input_audio": _ONLY_TEXT,
@@ -255,7 +255,7 @@ REFUSED_TYPES: dict[str, str] = {
     "compaction_trigger": "nothing is compacted; ask for a summary in a message",
     "computer_call": _ONLY_CALLS,
     "computer_call_output": _ONLY_CALLS,
-    "configuration_update": "an answer is configured by its request's own fields",
+    "configuration_update": "use the request's own fields",
     "file_search_call": _ONLY_CALLS,
     "image_generation_call": _ONLY_CALLS,
     "local_shell_call": _ONLY_CALLS,
@@ -293,8 +293,8 @@ REFUSED_TYPES: dict[str, str] = {
     "redacted_thinking": _OF_ASSISTANTS,
     "thinking": _OF_ASSISTANTS,
     "tool_use": _OF_ASSISTANTS,
-    "tool_result": "only messages of the user have it",
-    "between_tools": "a model thinks before it answers; use `adaptive`",
+    "tool_result": "allowed in user messages only",
+    "between_tools": "thinking between tool calls is not supported; use `adaptive`",
 }
 """Why messages, items and parts of a type, and some values, are refused, and what to do instead."""
 
@@ -304,12 +304,12 @@ OTHER_NAMES: dict[str, str] = {
     "enable_thinking": 'write `chat_template_kwargs: {"enable_thinking": …}`',
     "format": "write `response_format`",
     "guided_grammar": "write `grammar`",
-    "include_reasoning": "`reasoning_effort` says whether the model thinks",
+    "include_reasoning": "use `reasoning_effort`",
     "max_new_tokens": "write `max_tokens`",
     "n_predict": "write `max_tokens`",
-    "num_ctx": "the server sets `context_length` where it is started",
+    "num_ctx": "the server's `context_length` is used",
     "num_predict": "write `max_tokens`",
-    "options": "write each of them beside `model`",
+    "options": "write each option beside `model`",
     "random_seed": "write `seed`",
     "reasoning": "write `reasoning_effort`",
     "structured_outputs": "write `response_format`, `guided_regex`, `guided_choice` or `grammar`",

@@ -68,12 +68,12 @@ async def decoded(
             size += len(step)
             if most is not None and size > most:
                 raise RequestTooLarge(
-                    f"the body comes to more than the {most} bytes that this server accepts"
+                    f"the decoded body is larger than the {most} bytes that this server accepts"
                 )
             yield step
             await asyncio.sleep(0)
     if not decoder.is_whole:
-        raise InvalidRequest(f"the body's {coding} data are cut short")
+        raise InvalidRequest(f"the body's {coding} data is truncated")
 
 
 def _next(steps: Iterator[bytes], coding: str) -> bytes | None:

@@ -88,7 +88,7 @@ def as_service_error(error: Exception, request: Request[Any, Any, Any]) -> Servi
         return _refusal(error, request)
     route = request.scope.get("path_template", "a path that is not served")
     logger.error("%s %s failed", request.method, route, exc_info=error)
-    return InferenceError("the server failed; its log says how")
+    return InferenceError("internal error; the server's log has the cause")
 
 
 def _is_hang_up(error: Exception) -> bool:

@@ -61,7 +61,7 @@ def time_is_over() -> TimeLimitExceeded:
     """Return what the current request is told when its time is over."""
     watch = current()
     seconds = watch.limit_seconds if watch else 0.0
-    return TimeLimitExceeded(f"the answer was not whole in the {seconds:g} s that a request has")
+    return TimeLimitExceeded(f"the response was not complete within {seconds:g} s")
 
 
 class _TimedBody:
@@ -83,7 +83,7 @@ class _TimedBody:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise RequestTimeout(f"the body was not whole in {self._seconds:g} s") from None
+            raise RequestTimeout(f"the body did not arrive within {self._seconds:g} s") from None
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)
         return message
 

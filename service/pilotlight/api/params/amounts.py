@@ -56,8 +56,7 @@ def check_amounts(asked: Any, settings: Settings) -> None:
                 most = getattr(settings, setting)
                 if count > most:
                     raise InvalidRequest(
-                        f"{param}: {count} {of} are more than {most}, the most that this server"
-                        " takes",
+                        f"{param}: expected at most {most} {of}, got {count}",
                         param=param,
                     )
             case Schema(param, value):
@@ -81,7 +80,7 @@ def _taken(asked: Any) -> Taken:
             yield from _chat_forms(asked)
         case CompletionRequest():
             yield from _sampling(asked)
-            yield Amount("best_of", asked.best_of or 1, "answers", "max_n")
+            yield Amount("best_of", asked.best_of or 1, "choices", "max_n")
         case ResponseRequest():
             yield from _response(asked)
         case CountTokensRequest():
@@ -96,7 +95,7 @@ def _messages(param: str, messages: Sequence[Any] | None) -> Taken:
 
 
 def _sampling(asked: SamplingRequest) -> Taken:
-    yield Amount("n", asked.n or 1, "answers", "max_n")
+    yield Amount("n", asked.n or 1, "choices", "max_n")
     if isinstance(asked.stop, str):
         yield Amount("stop", len(asked.stop), "characters", "max_stop_length")
     else:

@@ -66,7 +66,8 @@ def _check_switches(asked: SamplingRequest) -> None:
     for name, meta in SAMPLING.items():
         extra = meta.extra or {}
         if ONLY in extra and getattr(asked, name) not in (None, extra[ONLY]):
-            raise InvalidRequest(f"{name}: {extra[ACCEPTED]}; leave it out", param=name)
+            only = "true" if extra[ONLY] else "false"
+            raise InvalidRequest(f"{name}: expected {only}; {extra[ACCEPTED]}", param=name)
 
 
 def _repeat_penalty(asked: SamplingRequest) -> float | None:

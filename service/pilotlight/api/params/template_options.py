@@ -21,7 +21,7 @@ def template_options(
     options = dict(template_kwargs or {})
     for name in _RESERVED & options.keys():
         raise InvalidRequest(
-            f"chat_template_kwargs.{name}: the request gives this elsewhere",
+            f"chat_template_kwargs.{name}: reserved; the server sets this variable",
             param=f"chat_template_kwargs.{name}",
         )
     if effort is not None:

@@ -82,8 +82,10 @@ def offer(declared: DeclaredTools, choice: ToolChoice, *, parallel: bool) -> Off
         tools = [_named(declared, one) for one in choice.only]
     elif choice.required and not tools:
         skipped = ", ".join(tool.name for tool in declared.skipped)
-        only = f", for {skipped} are skipped" if skipped else ""
-        raise InvalidRequest(f"tool_choice: there are no tools to call{only}", param="tool_choice")
+        note = f"; skipped: {skipped}" if skipped else ""
+        raise InvalidRequest(
+            f"tool_choice: tools has no function that the model can call{note}", param="tool_choice"
+        )
     if not tools:
         return Offer((), None)
     functions = tuple(
@@ -119,7 +121,7 @@ def allowed(
     if required and not only:
         names = ", ".join(tool.name for tool in tools if isinstance(tool, SkippedTool))
         raise InvalidRequest(
-            f"{param}: {names} are skipped, so there is nothing to call", param=param
+            f"{param}: no function that the model can call; skipped: {names}", param=param
         )
     return ToolChoice(required, only)
 
@@ -152,4 +154,4 @@ def _named(declared: DeclaredTools, wanted: NamedTool) -> Tool:
                 " the model cannot call it",
                 param=param,
             )
-    raise InvalidRequest(f"{param}: the request has no tool {name!r}", param=param)
+    raise InvalidRequest(f"{param}: the request declares no tool {name!r}", param=param)

@@ -44,7 +44,8 @@ def chat_conversation(
         turns, prefill = split_prefill(turns)
     if continues and prefill is None:
         raise InvalidRequest(
-            "continue_final_message: the last message is no text of the assistant's",
+            "continue_final_message: expected the last message to be the assistant's, without"
+            " tool_calls",
             param="continue_final_message",
         )
     return Conversation(

@@ -9,7 +9,7 @@ MAX_TOKENS = 16
 """What an omitted value means, as for OpenAI."""
 
 _MOST_PROMPTS = 1024
-_MOST_ANSWERS = 2048
+_MOST_CHOICES = 2048
 """Of one request. All are submitted at once, and each waits for a slot of its own."""
 
 
@@ -38,19 +38,19 @@ def generation_params(asked: CompletionRequest) -> GenerationParams:
 def _check(asked: CompletionRequest, n: int, best_of: int, prompts: int) -> None:
     """Raise `InvalidRequest` for fields that do not go together."""
     if best_of < n:
-        raise InvalidRequest(f"best_of: {best_of} is less than n, {n}", param="best_of")
+        raise InvalidRequest(f"best_of: expected at least n, {n}, got {best_of}", param="best_of")
     if asked.stream and best_of > n:
-        raise InvalidRequest("best_of: the best cannot be told in a stream", param="best_of")
+        raise InvalidRequest("best_of: cannot be greater than n in a stream", param="best_of")
     if asked.echo and asked.logprobs is not None:
         raise InvalidRequest(
-            "logprobs: a prompt's own log probabilities are not known, so echo comes without",
+            "logprobs: cannot be combined with echo; a prompt has no log probabilities",
             param="logprobs",
         )
-    if prompts * best_of > _MOST_ANSWERS:
+    if prompts * best_of > _MOST_CHOICES:
         param = "n" if asked.best_of is None else "best_of"
         raise InvalidRequest(
-            f"{param}: {best_of} answers to each of {prompts} prompts are more than"
-            f" {_MOST_ANSWERS}",
+            f"{param}: expected at most {_MOST_CHOICES} choices in all, got {best_of} for each of"
+            f" {prompts} prompts",
             param=param,
         )
 
@@ -70,14 +70,15 @@ def prompts_of(asked: CompletionRequest) -> tuple[Prompt, ...]:
         case several:
             if len(several) > _MOST_PROMPTS:
                 raise InvalidRequest(
-                    f"prompt: {len(several)} prompts are more than {_MOST_PROMPTS}", param="prompt"
+                    f"prompt: expected at most {_MOST_PROMPTS} prompts, got {len(several)}",
+                    param="prompt",
                 )
             return tuple(map(_prompt, several, range(len(several))))
 
 
 def _token(item: str | int | list[int], index: int) -> int:
     if not isinstance(item, int):
-        raise _neither(index, "the others are token ids")
+        raise _mixed(index, "a token id")
     return item
 
 
@@ -88,9 +89,9 @@ def _prompt(item: str | int | list[int], index: int) -> Prompt:
         case list():
             return TokensPrompt(tuple(item), param=f"prompt[{index}]")
         case _:
-            raise _neither(index, "the others are prompts")
+            raise _mixed(index, "a text or a list of token ids")
 
 
-def _neither(index: int, others: str) -> InvalidRequest:
-    place = f"prompt[{index}]"
-    return InvalidRequest(f"{place}: {others}, this is none", param=place)
+def _mixed(index: int, expected: str) -> InvalidRequest:
+    param = f"prompt[{index}]"
+    return InvalidRequest(f"{param}: expected {expected}, like the other items", param=param)

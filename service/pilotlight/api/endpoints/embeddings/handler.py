@@ -45,7 +45,7 @@ def embedding_params(asked: EmbeddingRequest) -> EmbeddingParams:
     tokens = [one for one in listed if isinstance(one, int)]
     inputs = [one for one in listed if not isinstance(one, int)]
     if tokens and inputs:
-        raise InvalidRequest("input: a list that holds token ids holds nothing else", param="input")
+        raise InvalidRequest("input: a list of token ids cannot have other items", param="input")
     return EmbeddingParams(
         model=asked.model,
         inputs=inputs or [tokens],

@@ -33,7 +33,7 @@ def generation_params(asked: ResponseRequest, *, max_tokens: int) -> GenerationP
 def _check(asked: ResponseRequest) -> None:
     """Raise `InvalidRequest` for what would need responses that are stored, or says nothing."""
     if asked.input and all(isinstance(item, NO_TURNS) for item in asked.input):
-        raise InvalidRequest("input: none of the items is a message", param="input")
+        raise InvalidRequest("input: expected at least one message, call or result", param="input")
     if asked.previous_response_id is not None:
         param = "previous_response_id"
         # OpenAI's code for a response that is not stored any more.
@@ -42,8 +42,7 @@ def _check(asked: ResponseRequest) -> None:
         )
     if asked.background:
         raise InvalidRequest(
-            "background: no response is stored, so each is answered while the client waits; leave"
-            " it out",
+            "background: expected false; no response is stored, so a client has to wait for it",
             param="background",
         )
 

@@ -31,10 +31,10 @@ def prompt_of(asked: TokenizeRequest) -> Prompt:
         raise InvalidRequest("one of content, prompt and messages is required", param="content")
     kind = given[0]
     for other in given[1:]:
-        raise InvalidRequest(f"{other}: there is {kind} already", param=other)
+        raise InvalidRequest(f"{other}: cannot be combined with {kind}", param=other)
     for name in _OF_TEXT if kind == "messages" else _OF_MESSAGES:
         if getattr(asked, name) is not None:
-            raise InvalidRequest(f"{name}: does not go with {kind}", param=name)
+            raise InvalidRequest(f"{name}: cannot be combined with {kind}", param=name)
     if asked.messages is not None:
         return _chat_prompt(asked, asked.messages)
     return _text(asked)
@@ -54,7 +54,8 @@ def _begins(asked: TokenizeRequest, *, default: bool) -> bool:
     said = {asked.add_special, asked.add_special_tokens} - {None}
     if len(said) > 1:
         raise InvalidRequest(
-            "add_special_tokens: add_special says otherwise", param="add_special_tokens"
+            "add_special_tokens: expected the same value as add_special, its other name",
+            param="add_special_tokens",
         )
     return True in said or (not said and default)
 
