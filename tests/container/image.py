@@ -8,6 +8,7 @@ where the network has a CA of its own, `--ca-bundle FILE` lends it to the build.
 
 import argparse
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from threading import Event
 
 import httpx
@@ -26,6 +28,8 @@ REPOSITORY = Path(__file__).parents[2]
 PYTHON = "/app/bin/python"
 SBOM = "/usr/share/doc/pilotlight/sbom.cdx.json"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # where the build's secret is mounted
+COMPRESSIONS = ("gzip", "zstd")
+EMPTY_LAYER = 0.001  # megabytes
 STARTS = 5
 # Many times the four slots, so that SIGTERM finds answers under way and others waiting; and few
 # enough to be over within the grace of 8 s.
@@ -44,6 +48,17 @@ def podman(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def with_model(image: str, model: Path) -> str:
+    """Return an image that has *model* in a layer of its own, as infra/README.md describes it."""
+    made = f"{image}-{model.stem.lower()}"
+    with TemporaryDirectory(prefix="pilotlight-model-", dir=model.parent) as folder:
+        (Path(folder) / model.name).hardlink_to(model)
+        recipe = f"FROM {image}\nCOPY --chmod=755 {model.name} /models/\n"
+        (Path(folder) / "Containerfile").write_text(recipe, encoding="utf-8")
+        podman("build", "--quiet", f"--tag={made}", folder)
+    return made
+
+
 def build(image: str, options: argparse.Namespace) -> float:
     """Build *image* and return the seconds that it took."""
     arguments = [f"--build-arg=BACKEND={options.backend}"]
@@ -56,6 +71,45 @@ def build(image: str, options: argparse.Namespace) -> float:
     command = ["podman", "build", f"--tag={image}", *arguments, str(REPOSITORY)]
     subprocess.run(command, check=True)
     return time.monotonic() - began
+
+
+def layers(image: str) -> Iterator[tuple[str, float, dict[str, float]]]:
+    """Yield what made each layer, its megabytes, and its megabytes as pushed, by compression."""
+    history = json.loads(podman("history", "--no-trunc", "--format=json", image))
+    made = [one for one in reversed(history) if one["size"]]
+    pushed = {how: pushed_layers(image, how) for how in COMPRESSIONS}
+    for number, layer in enumerate(made):
+        sizes = {how: pushed[how][number] for how in COMPRESSIONS}
+        yield instruction(layer["CreatedBy"]), layer["size"] / 1e6, sizes
+
+
+def instruction(created_by: str) -> str:
+    """Return the instruction, without the shell that ran it and the digest of what it copied."""
+    words = created_by.partition("#(nop)")[2] or created_by
+    return re.sub(r"\b(file|dir|multi):\w+", r"\1", " ".join(words.split()))
+
+
+def pushed_layers(image: str, compression: str) -> list[float]:
+    """Return the megabytes of each layer that `podman push` would send."""
+    with TemporaryDirectory(prefix="pilotlight-layers-") as folder:
+        flags = ("--quiet", f"--compression-format={compression}")
+        podman("push", *flags, image, f"oci:{folder}:image")
+        blobs = Path(folder) / "blobs" / "sha256"
+        index = json.loads((Path(folder) / "index.json").read_text(encoding="utf-8"))
+        manifest = json.loads((blobs / digest(index["manifests"][0])).read_text(encoding="utf-8"))
+        sizes = [(blobs / digest(one)).stat().st_size / 1e6 for one in manifest["layers"]]
+    # Instructions that write nothing have an empty layer each; gzip and zstd need 32 bytes or less.
+    return [size for size in sizes if size > EMPTY_LAYER]
+
+
+def digest(descriptor: dict[str, str]) -> str:
+    return descriptor["digest"].partition(":")[2]
+
+
+def report_layers(image: str) -> None:
+    for made_by, size, pushed in layers(image):
+        sent = ", ".join(f"{megabytes:.2f} as {how}" for how, megabytes in pushed.items())
+        report(f"layer of {size:.2f} MB", f"{sent} · {made_by[:60]}")
 
 
 def printed(image: str, program: str, *arguments: str) -> str:
@@ -199,15 +253,22 @@ def main() -> None:
     parser.add_argument("--backend", default="llama_cpp", help='"llama_cpp onnx" for both')
     parser.add_argument("--base-image", help="in place of the Containerfile's default")
     parser.add_argument("--ca-bundle", help="certificates that the build needs")
+    parser.add_argument("--layers", metavar="IMAGE", help="only print the layers of this image")
+    parser.add_argument("--model", type=Path, help="with --layers: the model to put on top of it")
     options = parser.parse_args()
     if shutil.which("podman") is None:
         sys.exit("podman is not installed")
 
+    if options.layers:
+        image = options.layers
+        report_layers(with_model(image, options.model) if options.model else image)
+        return
     image = "localhost/pilotlight-" + options.backend.replace("_", "-").replace(" ", "-")
     report("built in", f"{build(image, options):.0f} s")
     report("size, base image included", f"{megabytes(image):.0f} MB")
     if options.base_image:
         report("base image", f"{megabytes(options.base_image):.0f} MB")
+    report_layers(image)
     listening, ready, wrong = [], [], [*unlisted(image)]
     printed(
         image, PYTHON, "-c", "import pilotlight.observability.otel"
