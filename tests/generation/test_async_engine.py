@@ -201,7 +201,7 @@ async def test_requests_are_submitted_all_or_none(manual, engine):
 
 
 def test_engine_may_outlive_the_loop(manual):
-    """Events after the loop's end are nobody's, and do not disturb the engine's thread."""
+    """Events after the loop's end are dropped, and do not disturb the engine's thread."""
     streams: list[EventStream] = []
 
     async def begin() -> None:
@@ -267,7 +267,7 @@ async def test_cancelled_request_finishes(fake):
 
 
 async def test_refused_request_raises_at_once(fake):
-    """What can never run is told by the call, and what comes too late as well."""
+    """A request that can never run, or comes too late, raises at once."""
     engine = AsyncEngine(fake)
     with pytest.raises(Refused) as refused:
         engine.submit([GenerateRequest(prompt=(), max_tokens=1)])
@@ -278,8 +278,8 @@ async def test_refused_request_raises_at_once(fake):
     assert isinstance(refused.value.error, EngineClosed)
 
 
-async def test_the_request_that_is_refused_is_told_and_the_others_end(fake):
-    """Of several requests none runs where one cannot, and its number is told."""
+async def test_refused_request_is_named_and_the_others_end(fake):
+    """If one of several requests is refused none runs, and the error has its number."""
     fake._token_gate.hold()
     with pytest.raises(Refused) as refused:
         AsyncEngine(fake).submit([REQUEST, REQUEST, GenerateRequest(prompt=(), max_tokens=1)])
@@ -345,7 +345,7 @@ class ManualEmbedder:
 
 
 async def test_vectors_come_with_the_end():
-    """The start is told as it comes; the vectors are there, in order, when the request ends."""
+    """The start is reported at once; the vectors are complete and in order at the end."""
     engine, started = ManualEmbedder(), asyncio.Event()
     embedding = asyncio.create_task(AsyncEmbedder(engine).embed([[1], [2]], started=started.set))
     await asyncio.sleep(0)
@@ -360,7 +360,7 @@ async def test_vectors_come_with_the_end():
 
 
 async def test_failed_embedding_has_its_error():
-    """It is the end that is told."""
+    """The failure is the result."""
     engine = ManualEmbedder()
     embedding = asyncio.create_task(AsyncEmbedder(engine).embed([[1]], started=lambda: None))
     await asyncio.sleep(0)
@@ -370,7 +370,7 @@ async def test_failed_embedding_has_its_error():
 
 
 async def test_cancelled_embedding_cancels_its_ticket():
-    """What the engine says afterwards troubles nobody."""
+    """Events of the engine after that have no effect."""
     engine = ManualEmbedder()
     embedding = asyncio.create_task(AsyncEmbedder(engine).embed([[1]], started=lambda: None))
     await asyncio.sleep(0)

@@ -80,7 +80,7 @@ def test_what_cannot_be_baked_is_one_reason(write, options, keys, bakes, reason)
 
 
 def test_output_that_cannot_be_written(write, tmp_path):
-    """A folder that is missing is told before the model is loaded."""
+    """A missing folder is an error before the model is loaded."""
     backend = FakeBackend()
     registry = Registry({"fake": backend})
     with pytest.raises(CannotBake, match="the folder does not exist"):
@@ -118,8 +118,8 @@ async def test_first_request_begins_with_it(start):
     assert other["choices"][0]["message"]["content"] == "Yes."
 
 
-async def test_greedy_answer_of_a_real_model_is_the_same(tmp_path):
-    """With the file and without, token for token; the usage tells the two apart."""
+async def test_greedy_completion_of_a_real_model_is_the_same(tmp_path):
+    """With the file and without, token for token; the usage differs."""
     path = tmp_path / "lamp.gguf"
     path.write_bytes(SPARK.read_bytes())
     settings = Settings(

@@ -185,7 +185,7 @@ async def failure(service: Service, **options: object) -> ServiceError:
 # The answer
 
 
-async def test_answer_begins_and_ends(service):
+async def test_choice_begins_and_ends(service):
     """An answer is a beginning with the prompt's tokens, its text, and an end with the usage."""
     service.model(reply="né")
     events = await service.answer("hello")
@@ -218,7 +218,7 @@ async def test_values_reach_the_engine(service):
 
 
 async def test_second_prompt_reuses_the_first(service):
-    """What a slot still holds is told as cached."""
+    """Tokens that a slot still holds are reported as cached."""
     service.model(reply="a")
     await service.answer("hello")
     begun, *_, ended = await service.answer("hello")
@@ -239,7 +239,7 @@ async def test_second_prompt_reuses_the_first(service):
         (("a", "b", "<think>", "c"), ("bc",), "ab<think>c", 5),
     ],
 )
-async def test_stop_ends_the_answer_over_any_boundary(service, reply, stops, text, tokens):
+async def test_stop_ends_the_choice_over_any_boundary(service, reply, stops, text, tokens):
     """The answer ends before the stop, counts the tokens up to it, and frees the slot."""
     service.model(reply=reply)
     events = await service.answer(stops=stops)
@@ -250,7 +250,7 @@ async def test_stop_ends_the_answer_over_any_boundary(service, reply, stops, tex
 
 
 async def test_stopped_request_is_cancelled(service):
-    """After a stop the engine goes on for nobody: the next request gets the slot at once."""
+    """After a stop the engine ends the request: the next one gets the slot at once."""
     service.model(reply="aENDb")
     service.backend.token_gate.hold()
     answering = asyncio.create_task(service.answer(stops=("END",)))
@@ -260,7 +260,7 @@ async def test_stopped_request_is_cancelled(service):
     assert await service.is_free()
 
 
-async def test_length_ends_the_answer(service):
+async def test_length_ends_the_choice(service):
     """An answer of as many tokens as asked for ends with `length`, and held text is released."""
     service.model(reply="abcdef")
     events = await service.answer(max_tokens=3, stops=("cX",))
@@ -285,7 +285,7 @@ async def test_stop_is_not_looked_for_in_calls(service):
     assert (events[-1].reason, events[-1].stop) == ("tool_calls", "END")
 
 
-async def test_context_ends_the_answer(service):
+async def test_context_ends_the_choice(service):
     """The context's end is a length too."""
     service.model(reply="x" * 100, context_length=60)
     (*_, ended) = await service.answer(max_tokens=1000)
@@ -302,7 +302,7 @@ async def test_context_ends_the_answer(service):
     ],
 )
 async def test_reasoning_is_apart(service, options, keys, reply):
-    """Thought is told from content by the template's format, by models.yaml's, or opened."""
+    """Reasoning is separated by the template's format, by models.yaml's, or opened."""
     service.model(reply=reply, options=options, **keys)
     events = await service.answer()
     assert text_of(events, ReasoningDelta) == "hm"
@@ -311,7 +311,7 @@ async def test_reasoning_is_apart(service, options, keys, reply):
 
 
 async def test_tool_calls_are_the_reason(service):
-    """ToolCalling are told apart, each has an id of its own, and they are why the answer ends."""
+    """Each call has an id of its own, and calls are the finish reason."""
     service.model(reply=CALL + CALL)
     events = await service.answer(tool_calling=ADD)
     starts = [event for event in events if isinstance(event, ToolCallStart)]
@@ -376,7 +376,7 @@ def test_template_of_a_model_that_is_a_folder_is_inside(tmp_path):
 
 @pytest.mark.parametrize("content", [None, b"\xff", b"{% if %}"])
 async def test_template_that_cannot_be_used_fails_the_model(service, tmp_path, content):
-    """A missing or invalid template is the model's failure; no folder of ours is told."""
+    """A missing or invalid template is the model's failure, without a path of the server."""
     if content:
         (tmp_path / "own.jinja").write_bytes(content)
     service.model(options={"chat_template": "own.jinja"})
@@ -417,7 +417,7 @@ async def test_messages_that_cannot_be_rendered_are_the_requests_fault(service, 
 
 
 async def test_prompt_too_long_has_both_numbers(service):
-    """A prompt that leaves no room is told with its length and the context's."""
+    """A prompt without room is an error with its length and the context's."""
     service.model(context_length=20)
     error = await failure(service, text="x" * 50)
     assert (type(error), error.param) == (ContextLengthExceeded, "messages")
@@ -435,7 +435,7 @@ async def test_prompt_too_long_has_both_numbers(service):
     ],
 )
 async def test_value_that_the_engine_refuses_is_named(service, options, param):
-    """The client is told its own field."""
+    """The error names the client's own field."""
     service.model()
     error = await failure(service, **options)
     assert (type(error), error.param) == (InvalidRequest, param)
@@ -487,7 +487,7 @@ async def test_unknown_model_is_not_found(service):
     assert error.param == "model"
 
 
-async def test_no_backend_at_all_is_told(tmp_path, service):
+async def test_no_backend_at_all_is_an_error(tmp_path, service):
     """A server without a backend says so to every request."""
     registry = Registry()
     resolver = Resolver(registry, [], Discovery(tmp_path, registry), list)
@@ -497,7 +497,7 @@ async def test_no_backend_at_all_is_told(tmp_path, service):
     assert "no backend is installed" in error.message
 
 
-async def test_loading_model_is_told_after_the_hold(service):
+async def test_loading_model_is_an_error_after_the_hold(service):
     """A request that waits no longer learns when to come back."""
     service.model()
     service.backend.load_gate.hold()
@@ -510,7 +510,7 @@ async def test_loading_model_is_told_after_the_hold(service):
 
 @pytest.mark.parametrize("tokens", [0, 2])
 async def test_failing_engine_fails_after_what_it_said(service, tokens):
-    """What came before the failure is told, then the failure is raised, and nothing stays."""
+    """Events before the failure are yielded, then it is raised, and nothing leaks."""
     service.model(reply="abc", fail_after=tokens)
     events: list[GenerationEvent] = []
 
@@ -526,7 +526,7 @@ async def test_failing_engine_fails_after_what_it_said(service, tokens):
     assert service.users == 0
 
 
-async def test_closed_pool_ends_the_answer(service):
+async def test_closed_pool_ends_the_choice(service):
     """At the server's end a running answer fails, and its lease ends in peace."""
     service.model()
     service.backend.token_gate.hold()
@@ -554,7 +554,7 @@ async def test_generator_closed_early_leaves_nothing(service):
 
 
 async def test_generator_never_begun_leaves_nothing(service):
-    """An answer that nobody asked the first event of never was."""
+    """A generation whose first event was not awaited has no effect."""
     service.model()
     await service.ask().aclose()
     assert service.backend.loads == []

@@ -73,7 +73,7 @@ async def test_a_caller_that_leaves_takes_nothing_from_the_others():
 
 
 async def test_where_all_have_left_the_attempt_still_counts(recwarn, caplog):
-    """Its value is there for the next one, and a failure that nobody sees is not reported."""
+    """Its value is there for the next one, and a failure without a caller is not reported."""
     flight, key, make = SingleFlight(), Key(), Maker()
     make.error = ValueError("unseen")
     (only,) = await asked(flight, key, make, 1)

@@ -101,7 +101,7 @@ class SchemaMaker:
         return {"anyOf": [self._schema(depth) for _ in range(self._random.randint(2, 3))]}
 
     def _one_of(self, depth: int) -> dict[str, Any]:
-        """Return a choice that a constant tells apart, as in a union of types with a tag."""
+        """Return a union whose schemas differ in a constant, as in a union of types with a tag."""
         options = []
         for kind in ("cat", "dog"):
             option = self._object(depth)

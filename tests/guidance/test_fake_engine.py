@@ -62,15 +62,15 @@ def test_reply_that_leaves_the_grammar_is_led_back(load):
     assert text(heard) == "no"
 
 
-def test_special_tokens_are_a_thought_s_markers(load):
-    """A thought opened and closed by tokens of their own is free, and the answer is not."""
+def test_special_tokens_mark_reasoning(load):
+    """Reasoning between tokens of its own is free, and the content is not."""
     thought = Reasoning(opener="<think>", closer="</think>", opened=False)
     reply = "<think>Two?</think>\n\nno, yes"
     heard = answer(load(reply), Grammar(content=OneOf(("yes", "no")), reasoning=thought))
     assert text(heard) == "<think>Two?</think>\n\nno"
 
 
-def test_answer_that_is_cut_is_a_length(load):
+def test_output_that_is_cut_ends_with_length(load):
     """A guide does not make an answer longer than it may be."""
     engine = load('{"n": 2}')
     guides = compile_grammar(Grammar(content=SCHEMA), GuideTokenizer.of(engine.vocabulary()))

@@ -102,13 +102,13 @@ def test_text_that_leaves_the_grammar_is_refused_where_it_does(body, text, good)
 @pytest.mark.parametrize(
     "body", [PERSON, JsonObject(), Regex("a+"), OneOf(("ab", "b")), ARITHMETIC]
 )
-def test_unfinished_answer_cannot_end(body):
+def test_unfinished_text_cannot_end(body):
     """No token that ends is allowed before the grammar is complete."""
     assert END not in allowed(guides(body)())
     assert END + 1 not in allowed(guides(body)())
 
 
-def test_complete_answer_can_only_end():
+def test_complete_text_can_only_end():
     """Where nothing may follow, the tokens that end are all that is left, and stay so."""
     guide = guides(PERSON)()
     say(guide, b'{"name":"x"}')
@@ -187,7 +187,7 @@ def test_monstrous_grammar_ends_in_a_guide_or_an_error(body):
     assert allowed(guide)
 
 
-def test_answers_do_not_share_their_state():
+def test_guides_do_not_share_state():
     """Each guide of one compilation begins at the beginning."""
     made = guides(OneOf(("yes", "no")))
     first, second = made(), made()
@@ -232,13 +232,13 @@ def test_special_token_is_its_text():
 
 
 def test_token_that_was_refused_breaks_the_guide():
-    """An engine that takes a token which is not allowed is told so at once."""
+    """A token that is not allowed raises at once."""
     guide = guides(OneOf(("yes", "no")))()
     with pytest.raises(GrammarLeft):
         guide.accept(ord("x"))
 
 
-def test_weak_model_cannot_fill_an_answer_with_whitespace():
+def test_weak_model_cannot_fill_its_output_with_whitespace():
     """Between two parts of JSON there is a space, or a line end with its indentation."""
     guide = guides(PERSON)()
     assert say(guide, b"{" + b" " * 100) == 2

@@ -56,8 +56,8 @@ def test_call_keeps_to_its_schema(before):
 
 
 @pytest.mark.parametrize("opened", [True, False])
-def test_marker_in_a_thought_is_no_call(opened):
-    """A thought is free, whatever it quotes; what follows it is held to the schema."""
+def test_trigger_in_reasoning_is_no_call(opened):
+    """Reasoning is free, whatever it quotes; calls behind it match the schema."""
     made = guide(opened=opened)
     thought = ("" if opened else "<think>") + f"I write {WRONG} and {WRONG}"
     assert say(made, thought.encode()) == len(thought)
@@ -66,14 +66,14 @@ def test_marker_in_a_thought_is_no_call(opened):
     assert say(made, rest.encode()) == rest.index('"x"')
 
 
-def test_thought_behind_content_is_text():
+def test_reasoning_behind_content_is_text():
     """As the reasoning parser has it: a tag that comes later opens nothing."""
     made = guide()
     text = f"Well. <think>{WRONG}"
     assert say(made, text.encode()) == text.index('"x"')
 
 
-def test_model_without_thoughts():
+def test_model_without_reasoning():
     """There every tag is text."""
     made = guide(None)
     text = f"<think>{WRONG}"
@@ -81,7 +81,7 @@ def test_model_without_thoughts():
 
 
 def test_marker_over_the_edge_of_a_token():
-    """A token that ends a thought and begins the marker is seen as both."""
+    """A token that ends reasoning and begins a trigger counts as both."""
     pieces = (*PIECES[:-2], b"ink><tool", b"nk><tool_call>[", *PIECES[-2:])
     ending = frozenset({len(pieces) - 1})
     made_of = tokens_of(pieces, ending)
@@ -114,7 +114,7 @@ def test_one_call_where_they_are_not_parallel():
 
 
 def test_thinking_has_a_budget_beside_calls():
-    """The thought is closed, and the calls behind it keep to their schema."""
+    """The reasoning is closed, and the calls behind it match their schema."""
     reasoning = Reasoning(
         opener="<think>", closer="</think>", opened=True, budget=3, closing=tuple(b"</think>")
     )

@@ -35,7 +35,7 @@ def assert_valid(schema, text):
 
 
 @pytest.mark.parametrize("bounded", [True, False])
-def test_answers_chosen_by_chance_are_valid(bounded):
+def test_outputs_chosen_at_random_are_valid(bounded):
     """Whatever comes of what is allowed is JSON that a validator takes."""
     vocabulary = tokens()
     for seed in range(SCHEMAS):
@@ -61,7 +61,7 @@ def engine(backend):
     [(LlamaCppBackend(), 0), (OnnxBackend(), 1)],
     ids=["llama_cpp", "onnx"],
 )
-def test_answers_of_a_model_are_valid(engine, first):
+def test_outputs_of_a_model_are_valid(engine, first):
     """Each of 500 schemas, several at a time, gets an answer that a validator takes.
 
     The model has never seen JSON like that, so that only the guide makes it so. Each backend gets

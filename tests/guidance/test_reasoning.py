@@ -1,4 +1,4 @@
-"""A thought before the answer: free, then the grammar; and how it is made to end."""
+"""Reasoning before the content: free, then the grammar; and its budget."""
 
 import random
 
@@ -43,7 +43,7 @@ THOUGHTS = [
 
 
 @pytest.mark.parametrize(("opened", "text"), THOUGHTS)
-def test_thought_is_free_in_any_spelling(opened, text):
+def test_reasoning_is_free_in_any_spelling(opened, text):
     """Markers may be cut anywhere, and one token may hold a marker's end and the answer's start."""
     made = guides(ANSWER, opened=opened)
     for spelled in spellings(text.encode(), 60):
@@ -66,20 +66,20 @@ def test_thought_is_free_in_any_spelling(opened, text):
         (False, "yes<think>", "yes"),
     ],
 )
-def test_answer_behind_a_thought_keeps_to_the_grammar(opened, text, good):
+def test_content_behind_reasoning_matches_the_grammar(opened, text, good):
     """What follows the first closer is the body, after a little whitespace at the most."""
     assert say(guides(ANSWER, opened=opened)(), text.encode()) == len(good)
 
 
-def test_thought_that_is_open_cannot_end_the_answer():
+def test_open_reasoning_cannot_end_the_output():
     """A model that would stop while it thinks owes its answer yet."""
     guide = guides(ANSWER)()
     say(guide, b"I know")
     assert not allowed(guide) & VOCABULARY.ends
 
 
-def test_token_that_holds_too_much_of_an_answer_is_refused():
-    """Of a token that ends the thought, the rest must begin the body."""
+def test_token_beyond_the_content_is_refused():
+    """If a token ends the reasoning, its rest must begin the body."""
     guide = guides(ANSWER)()
     say(guide, b"</thi")
     found = allowed(guide)
@@ -92,7 +92,7 @@ def test_token_that_holds_too_much_of_an_answer_is_refused():
 
 
 @pytest.mark.parametrize("budget", [0, 1, 5])
-def test_spent_budget_closes_the_thought(budget):
+def test_spent_budget_closes_the_reasoning(budget):
     """After so many tokens the closing ones come, one by one, and then the body."""
     guide = guides(ANSWER, budget=budget, closing=LINES)()
     assert say(guide, b"x" * 10) == budget
@@ -102,7 +102,7 @@ def test_spent_budget_closes_the_thought(budget):
     assert accepts(guide, b"yes")
 
 
-def test_thought_that_ends_in_time_is_left_alone():
+def test_reasoning_that_ends_in_time_is_left_alone():
     """A budget that is not spent changes nothing, and the answer is not counted."""
     guide = guides(Regex("[a-z ]+"), budget=12, closing=LINES)()
     text = b"ok</think>an answer longer than the budget"
@@ -110,20 +110,20 @@ def test_thought_that_ends_in_time_is_left_alone():
 
 
 def test_budget_counts_from_the_opener():
-    """Where the model may open a thought, its tokens count from there."""
+    """If the model opens the reasoning, its tokens count from there."""
     guide = guides(ANSWER, opened=False, budget=2, closing=(CLOSE,))()
     assert say(guide, b"\n<think>abc") == len(b"\n<think>ab")
     assert allowed(guide) == {CLOSE}
 
 
-def test_answer_at_once_has_no_thought_to_close():
+def test_content_at_once_has_no_reasoning_to_close():
     """A model that does not think is not made to close what it never opened."""
     guide = guides(Regex("[a-z<]+"), opened=False, budget=2, closing=(CLOSE,))()
     assert say(guide, b"<thxabcdef") == len(b"<thxabcdef")
 
 
 def test_budget_never_cuts_a_character():
-    """A thought that is in the middle of a character has its last bytes first."""
+    """Reasoning within a character gets its last bytes first."""
     guide = guides(ANSWER, budget=1, closing=(CLOSE,))()
     llama = "🦙".encode()
     assert say(guide, llama + b"x") == len(llama)
@@ -131,7 +131,7 @@ def test_budget_never_cuts_a_character():
 
 
 def test_budget_is_kept_without_a_grammar():
-    """A free answer is free, and its thought ends all the same."""
+    """Without a grammar content is free, and the reasoning ends all the same."""
     guide = guides(None, budget=3, closing=LINES)()
     assert say(guide, b"abcd") == 3
     for token in LINES:
@@ -143,7 +143,7 @@ def test_budget_is_kept_without_a_grammar():
 
 
 def test_own_closer_split_over_tokens_is_seen():
-    """A budget that would be spent later does not close a thought twice."""
+    """A budget does not close reasoning twice."""
     guide = guides(None, budget=8, closing=(CLOSE,))()
     for token in (ord("a"), PIECES.index(b"</thi"), PIECES.index(b"nk>\n\nyes")):
         guide.accept(token)
@@ -159,7 +159,7 @@ def test_forced_token_that_the_model_holds_for_impossible_comes():
         assert np.flatnonzero(np.isfinite(logits)).tolist() == [CLOSE]
 
 
-def test_answers_have_a_budget_each():
+def test_choices_have_a_budget_each():
     """The guides of one compilation count for themselves."""
     made = guides(ANSWER, budget=2, closing=(CLOSE,))
     first, second = made(), made()
@@ -184,8 +184,8 @@ def test_markers_are_text_whatever_is_in_them():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_budgeted_answer_ends(seed):
-    """Whatever is chosen at random, thought and answer come to an end."""
+def test_output_with_a_budget_ends(seed):
+    """Whatever is chosen at random, reasoning and content end."""
     guide = guides(JsonObject(), budget=20, closing=LINES)()
     text, ended = walk(guide, seed)
     assert ended

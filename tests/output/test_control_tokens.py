@@ -83,7 +83,7 @@ def test_markers_are_heard(reasoning, calls, names):
     assert heard(names, reasoning, calls) == names
 
 
-def test_markers_of_calls_are_silent_where_nothing_reads_them():
+def test_markers_of_calls_are_skipped_if_they_are_not_parsed():
     """Without tools they are control tokens like others; reasoning is read in any chat."""
     left_out = skipped_tokens({"[TOOL_CALLS]", "[THINK]"}, "magistral", "mistral")
     assert left_out.chat == {b"[TOOL_CALLS]"}

@@ -29,7 +29,7 @@ def parser(
 
 
 def read(answer: OutputParser, pieces: list[bytes]) -> tuple[str, str, list[tuple[str, str]]]:
-    """Feed *pieces* and flush; return the thought, the content, and each call's name and text."""
+    """Feed *pieces* and flush; return the reasoning, the content, and each call's name and text."""
     events = [event for piece in pieces for event in answer.feed(piece)] + answer.flush()
     thought = content = ""
     calls: list[tuple[str, str]] = []
@@ -52,7 +52,7 @@ WHOLE = f"<think>\nHm, 🦙?\n</think>\n\nLook.\n{CALL}".encode()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, len(WHOLE)])
-def test_answer_is_taken_apart_however_it_is_split(size):
+def test_output_is_parsed_however_it_is_split(size):
     """Thought, content and calls are the same over any token boundaries."""
     pieces = [WHOLE[at : at + size] for at in range(0, len(WHOLE), size)]
     thought, content, calls = read(parser(), pieces)
@@ -68,13 +68,13 @@ def test_stage_without_a_format_is_left_out():
     assert answer.reasoning_tokens == 0
 
 
-def test_tool_calls_in_a_thought_are_thought():
+def test_tool_calls_in_reasoning_are_reasoning():
     """Only content goes through the tool calls' parser."""
     thought, content, calls = read(parser(), [f"<think>{CALL}</think>done".encode()])
     assert (thought, content, calls) == (CALL, "done", [])
 
 
-def test_nothing_is_an_answer():
+def test_empty_output():
     """An answer of no tokens has no events."""
     assert parser().flush() == []
 
@@ -99,7 +99,7 @@ def test_flush_releases_what_every_stage_holds():
     ],
 )
 def test_reasoning_tokens_are_those_that_led_to_nothing_else(opened, pieces, tokens):
-    """A token counts as thought where the thought is what it adds to, its closer included."""
+    """A token counts as reasoning if its text is reasoning or its closer."""
     answer = parser(opened=opened)
     for piece in pieces:
         answer.feed(piece)

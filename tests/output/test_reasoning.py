@@ -1,4 +1,4 @@
-"""Reasoning is told from content, however the tokens cut the text."""
+"""Reasoning is separated from content, wherever the tokens cut the text."""
 
 import itertools
 
@@ -301,7 +301,7 @@ def test_unknown_format_is_refused():
     ],
 )
 def test_format_is_seen_in_the_template(template, name):
-    """The markers that a chat template mentions tell what the model writes."""
+    """The markers in a chat template show what the model writes."""
     assert detect(template) == name
 
 
@@ -317,7 +317,7 @@ def test_format_is_seen_in_the_template(template, name):
         ("harmony", "<|start|>assistant<|channel|>analysis<|message|>", True),
     ],
 )
-def test_prompt_tells_whether_it_opened_the_thought(name, prompt, is_open):
+def test_prompt_shows_whether_it_opened_reasoning(name, prompt, is_open):
     """Only what the prompt ends with counts, not what a message says."""
     assert opened(name, prompt) is is_open
 
@@ -332,6 +332,6 @@ def test_prompt_tells_whether_it_opened_the_thought(name, prompt, is_open):
         ("harmony", "<|start|>assistant", False),
     ],
 )
-def test_prompt_tells_whether_it_closed_the_thought(name, prompt, is_closed):
-    """A prompt that ends with a thought's end leaves no thought to come."""
+def test_prompt_shows_whether_it_closed_reasoning(name, prompt, is_closed):
+    """A prompt that ended the reasoning leaves none to come."""
     assert closed(name, prompt) is is_closed

@@ -85,7 +85,7 @@ START, ARGUMENTS = ToolCallStart(0, "c1", "f"), ToolCallArguments(0, '{"a": "END
 
 
 def test_reasoning_and_calls_are_not_searched():
-    """A stop in a thought, in a name or in arguments ends nothing."""
+    """A stop in reasoning, in a name or in arguments has no effect."""
     stopping = StopFilter(["END", "f", "\n"])
     events = [ReasoningDelta("\nEND\n"), START, ARGUMENTS]
     assert stopping.feed(events) == events
@@ -94,7 +94,7 @@ def test_reasoning_and_calls_are_not_searched():
 
 @pytest.mark.parametrize("between", [[ReasoningDelta("hm")], [START, ARGUMENTS]])
 def test_stop_over_what_is_not_content(between):
-    """Content is one text, whatever stands between its parts; that stays."""
+    """Content is one text, and events between its parts stay."""
     stopping = StopFilter(["bc"])
     assert stopping.feed([ContentDelta("ab")]) == [ContentDelta("a")]
     assert stopping.feed(between) == []
@@ -115,7 +115,7 @@ def test_events_keep_their_order():
 
 
 def test_tokens_stay_with_the_first_part_of_their_content():
-    """A delta that is split tells its tokens once; those of a stop are not told."""
+    """A delta that is split has its tokens once; those of a stop are dropped."""
     one, two = (Token(id=number, piece=b"x") for number in (1, 2))
     stopping = StopFilter(["END"])
     assert stopping.feed([ContentDelta("a E", (one,))]) == [ContentDelta("a ", (one,))]

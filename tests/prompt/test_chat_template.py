@@ -115,7 +115,7 @@ def test_gemma_style():
     [([SYSTEM, USER], "System role not supported"), ([USER, USER], "must alternate")],
 )
 def test_template_refuses_messages_with_its_own_words(messages, reason):
-    """`raise_exception` tells the client what the model cannot take."""
+    """`raise_exception` returns the template's message to the client."""
     with pytest.raises(TemplateRefused, match=reason):
         render(GEMMA, messages)
 
@@ -192,7 +192,7 @@ def test_generation_tag_is_passed_through():
 
 
 def test_tojson_takes_the_arguments_of_transformers():
-    """`tojson` indents, sorts, separates and escapes as it is told to."""
+    """`tojson` indents, sorts, separates and escapes by its arguments."""
     source = "{{ {'b': 'é', 'a': 1} | tojson(%s) }}"
     assert render(source % "") == '{"b": "é", "a": 1}'
     assert render(source % "indent=2") == '{\n  "b": "é",\n  "a": 1\n}'

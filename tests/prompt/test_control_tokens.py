@@ -34,7 +34,7 @@ def user(content):
     return {"messages": [{"role": "user", "content": content}]}
 
 
-def test_names_in_a_user_s_text_are_told_from_the_template_s():
+def test_names_in_a_user_s_text_differ_from_the_template_s():
     """The markup stays markup, the same names in the text are the text's."""
     result = rendered(CHATML, **user(ATTACK))
     assert result.text == f"<|im_start|>user\n{ATTACK}<|im_end|>\n"
@@ -190,7 +190,7 @@ def test_many_names_take_linear_time():
     assert verbatim(result) == ["<unused17>"]
 
 
-def test_tags_of_a_thought_can_be_left_out():
+def test_tags_of_reasoning_can_be_excluded():
     """An assistant's text may have the tags that templates look for."""
     names = ControlNames(["[THINK]", "[/THINK]", "[INST]"]).without(["[THINK]", "[/THINK]"])
     marking = Marking(names, ["[THINK]a[/THINK][INST]"])

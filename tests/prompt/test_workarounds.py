@@ -199,7 +199,7 @@ def test_descriptions_that_are_left_out_are_empty():
 
 @pytest.mark.parametrize("properties", [None, [], "a"])
 def test_a_schema_that_is_none_is_no_fault_of_the_template(properties):
-    """The first complaint is raised, whatever stands in the place of the properties."""
+    """The first error is raised, whatever the properties are."""
     parameters = {"type": "object", "properties": properties}
     tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
     with pytest.raises(TemplateFailed):
@@ -220,7 +220,7 @@ def test_what_a_template_takes_is_not_changed():
     assert seen[0] is given
 
 
-def test_the_first_complaint_is_told_where_nothing_helps():
+def test_first_error_is_raised_if_nothing_helps():
     """It is about what the client sent, and not about a shape that was tried."""
     source = "{{ raise_exception(messages|length ~ ' ' ~ messages[0].role) }}"
     with pytest.raises(TemplateRefused, match=r"^3 system$"):

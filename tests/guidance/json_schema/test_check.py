@@ -223,7 +223,7 @@ PETS = {
 
 
 def test_union_with_a_tag_is_taken():
-    """`oneOf` of types in `$defs` that a constant tells apart is honoured, and may recur."""
+    """`oneOf` of types in `$defs` with different constants is supported, and may recur."""
     answer = b'{"kind":"cat","friends":[{"kind":"cat","friends":[]},{"kind":"wolf"}]}'
     assert accepts(guide(PETS), answer)
     assert not accepts(guide(PETS), b'{"kind":"cow"}')
@@ -247,7 +247,7 @@ def test_union_with_a_tag_is_valid(seed):
     ],
 )
 def test_choice_of_types_is_taken(options):
-    """`oneOf` is honoured where types or texts are told apart, beside `anyOf` too."""
+    """`oneOf` is supported if types or texts are disjoint, beside `anyOf` too."""
     both = {"anyOf": [{"type": ["string", "array", "integer"]}], "oneOf": options}
     for schema in ({"oneOf": options}, both):
         for seed in range(10):
@@ -367,7 +367,7 @@ LARGEST = 2**63 - 1024
     ],
 )
 def test_bounds_of_integer_types_are_kept(least, most, good, bad):
-    """Those of a type, which generators write, are kept as far as doubles tell them apart."""
+    """Those of a type, which generators write, are exact as far as doubles are."""
     schema = {"type": "integer", "minimum": least, "maximum": most}
     assert all(accepts(guide(schema), b"%d" % value) for value in good)
     assert not any(accepts(guide(schema), b"%d" % value) for value in bad)
@@ -510,7 +510,7 @@ def test_content_that_is_base64_is():
 
 
 def test_unknown_format_is_an_annotation_where_nothing_is_strict():
-    """As validators take it; who is strict is told."""
+    """As validators read it; strict requests get an error."""
     schema = {"type": "string", "format": "color"}
     made = compile_grammar(Grammar(content=JsonSchema(schema, strict=False)), TOKENS)
     assert accepts(made(), b'"red"')

@@ -1,4 +1,4 @@
-"""The chat template tells which format its model writes."""
+"""The chat template shows which format its model writes."""
 
 # ruff: noqa: RUF001, E501 -- templates stay as they are
 import pytest
@@ -132,7 +132,7 @@ def test_every_format_is_detected():
         ),
     ],
 )
-def test_relatives_are_told_apart(template, name):
+def test_similar_templates_are_distinguished(template, name):
     """The same tag, or the same headers, in the templates of other models."""
     assert [row.name for row in FORMATS.values() if row.matches(template)] == [name]
 

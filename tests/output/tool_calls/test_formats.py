@@ -151,8 +151,8 @@ def test_every_sequence_of_fragments_reads_the_same_whole_and_in_pieces(name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_answer_with_a_thought(name):
-    """A thought, then calls: the stages leave each other what is theirs."""
+def test_output_with_reasoning(name):
+    """Reasoning, then calls: each stage leaves the other's text alone."""
     reasoning = REASONING.get(name)
     thought = THOUGHTS[reasoning] if reasoning else ""
     expected = [ReasoningDelta("Hm.")] if reasoning else []
@@ -167,8 +167,8 @@ def test_answer_with_a_thought(name):
             assert answer(name, [data[:cut], data[cut:]]) == [*expected, *sample.events]
 
 
-def test_harmony_answer_of_many_messages():
-    """A thought, a preamble, two calls and a last word, as gpt-oss writes them."""
+def test_harmony_output_of_many_messages():
+    """Reasoning, a preamble, two calls and a final text, as gpt-oss writes them."""
     text = (
         "<|channel|>analysis<|message|>Hm.<|end|>"
         "<|start|>assistant<|channel|>commentary<|message|>I look.<|end|>"
@@ -188,7 +188,7 @@ def test_harmony_answer_of_many_messages():
         assert answer("harmony", [data[:cut], data[cut:]]) == expected
 
 
-def test_call_in_a_thought_is_thought():
+def test_call_in_reasoning_is_reasoning():
     """What a model plans is not called."""
     text = "<|channel>thought\n<|tool_call>call:ping{}<tool_call|><channel|>No."
     assert answer("gemma4", [text.encode()]) == [

@@ -44,7 +44,7 @@ def strict_matcher(name):
 
 @accepted
 def test_call_may_follow_free_text(name, text):
-    """Calls as the models write them: alone, behind a thought's end, and behind text."""
+    """Calls as the models write them: alone, behind the end of reasoning, and behind text."""
     made, text = matcher(name), text.replace("\\u00e9", "é")
     assert accepts(made.deep_copy(), text)
     assert accepts(made.deep_copy(), f"hm{CLOSER}\n\n{text}")

@@ -87,5 +87,5 @@ def test_parameter_that_is_not_declared():
     ],
 )
 def test_text_that_is_json_of_an_allowed_type(text, types, value):
-    """Anything else is a string, and so is what stands between quotes."""
+    """Anything else is a string, and so is text between quotes."""
     assert converted(text, frozenset(types)) == value
