@@ -4,9 +4,8 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, cycle, islice, repeat
+from collections.abc import Callable, Sequence
+from itertools import chain
 from threading import Condition, Event, Thread, current_thread
 
 from pilotlight_backend import placement
@@ -14,89 +13,34 @@ from pilotlight_backend.errors import (
     BackendError,
     ContextLengthExceeded,
     EngineClosed,
-    GuideFailed,
     InferenceFailed,
     InvalidParameter,
 )
-from pilotlight_backend.guide import Guide, Vocabulary
+from pilotlight_backend.guide import Vocabulary
 from pilotlight_backend.placement import common_prefix
 from pilotlight_backend.protocols import Ticket
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import FakeModel
-from pilotlight_backend.testing.fake_tokenizer import reply_of, tokenizer_of
+from pilotlight_backend.testing.fake_sampler import FakeSampler
+from pilotlight_backend.testing.fake_sequence import Emit, FakeSequence, FakeSlot
+from pilotlight_backend.testing.fake_tokenizer import tokenizer_of
+from pilotlight_backend.timing import RequestTimer
 from pilotlight_backend.types import (
-    Candidate,
     EngineEvent,
     EngineStats,
     Failed,
     Finish,
-    FinishReason,
     GenerateRequest,
     LoadOptions,
     ModelFacts,
     SamplingParams,
     Started,
     Step,
-    Timings,
-    Token,
-    Usage,
 )
 from pilotlight_backend.validation import check_request
 from pilotlight_backend.verbatim import Span, parts
 
 logger = logging.getLogger(__name__)
-
-Emit = Callable[[EngineEvent], None]
-
-
-@dataclass(eq=False, slots=True)
-class _Slot:
-    held: list[int] = field(default_factory=list)
-    """What its KV cache would hold; kept when a sequence ends, for the next one to reuse."""
-    prompted: int = 0
-    last_used: int = 0
-    sequence: "_Sequence | None" = None
-
-
-@dataclass(eq=False, slots=True)
-class _Sequence:
-    request: GenerateRequest
-    emit: Emit
-    changed: Condition
-    reply: Iterator[int]
-    wanted: int
-    """The reply's next token: it waits until a guide lets it be said."""
-    stops: frozenset[int]
-    submitted: float
-    admitted: float | None = None
-    first_token: float | None = None
-    slot: _Slot | None = None
-    prefilled: bool = False
-    cached: int = 0
-    completion: int = 0
-    cancelled: bool = False
-
-    def cancel(self) -> None:
-        with self.changed:
-            self.cancelled = True
-            self.changed.notify_all()
-
-    def finish(self, reason: FinishReason, now: float) -> Finish:
-        admitted = now if self.admitted is None else self.admitted
-        first_token = now if self.first_token is None else self.first_token
-        return Finish(
-            reason,
-            Usage(
-                prompt_tokens=len(self.request.prompt),
-                completion_tokens=self.completion,
-                cached_tokens=self.cached,
-            ),
-            Timings(
-                queue=admitted - self.submitted,
-                prefill=first_token - admitted,
-                decode=now - first_token,
-            ),
-        )
 
 
 class FakeEngine:
@@ -123,15 +67,16 @@ class FakeEngine:
         self.closed = Event()
         """Set when a close is complete: every request has ended, the thread is about to."""
         self.recovered = Event()
-        """Set it to let an engine go on that hangs as its model says, `hang_after`."""
+        """Set it to release an engine that hangs by its model's `hang_after`."""
         self._facts = facts
         self._model = model
         self._tokenizer = tokenizer_of(model)
+        self._sampler = FakeSampler(model, self._tokenizer)
         self._changed = changed
         self._token_gate = token_gate
         self._on_close = on_close
-        self._queue: deque[_Sequence] = deque()
-        self._slots = [_Slot() for _ in range(options.parallel)]
+        self._queue: deque[FakeSequence] = deque()
+        self._slots = [FakeSlot() for _ in range(options.parallel)]
         self._baked = baked
         self._closing = False
         self._uses = 0
@@ -160,7 +105,7 @@ class FakeEngine:
     def vocabulary(self) -> Vocabulary:
         """Return every token; the one that ends the model's answers is the only such."""
         pieces = tuple(map(self._tokenizer.piece, range(self._tokenizer.size)))
-        return Vocabulary(pieces, frozenset({self._eos()}))
+        return Vocabulary(pieces, frozenset({self._sampler.eos}))
 
     def submit(self, request: GenerateRequest, emit: Emit) -> Ticket:
         """Queue *request*; see `Engine.submit`."""
@@ -181,7 +126,7 @@ class FakeEngine:
         return sequence
 
     def _refuse(self, request: GenerateRequest) -> None:
-        """Raise what this engine refuses beyond what every backend does."""
+        """Raise what this model's file says that its engine refuses."""
         name, longest = self._model.unsupported, self._model.longest_prompt
         if name is not None and getattr(request.sampling, name) != getattr(SamplingParams(), name):
             raise InvalidParameter(f"sampling.{name}", f"{name}: this engine does not support it")
@@ -216,30 +161,20 @@ class FakeEngine:
         if current_thread() is not self._thread:  # an emit may close; it cannot wait for itself
             self._thread.join()
 
-    def _eos(self) -> int:
-        """Return the token that ends an answer."""
-        special = self._tokenizer.special
-        return special.get(self._model.eos_token, special["<|endoftext|>"])
-
-    def _sequence(self, request: GenerateRequest, emit: Emit) -> _Sequence:
-        eos = self._eos()
-        ids = reply_of(self._model, self._tokenizer, request.prompt)
-        reply = _endless(ids) if request.ignore_eos else chain(ids, repeat(eos))
-        if count := request.min_tokens:
-            unstopped = [token for token in ids if token not in request.stop_token_ids]
-            reply = chain(islice(_endless(unstopped), count), islice(reply, count, None))
-        return _Sequence(
+    def _sequence(self, request: GenerateRequest, emit: Emit) -> FakeSequence:
+        reply = self._sampler.reply(request)
+        return FakeSequence(
             request=request,
             emit=emit,
             changed=self._changed,
             reply=reply,
             wanted=next(reply),
-            stops=request.stop_token_ids | {eos},
-            submitted=time.monotonic(),
+            stops=request.stop_token_ids | {self._sampler.eos},
+            timer=RequestTimer(time.monotonic()),
         )
 
-    # The engine's thread. State changes under the condition, events leave outside of it: an emit
-    # may call the engine, and another thread that does must not wait for an emit.
+    # The engine's thread. State changes under the condition. Events are emitted without it: emit
+    # may call the engine, and another thread that does must not wait for emit.
 
     def _serve(self) -> None:
         while self._wait_for_work():
@@ -276,7 +211,7 @@ class FakeEngine:
         self._deliver(events)
 
     def _admit(self) -> None:
-        events: list[tuple[_Sequence, EngineEvent]] = []
+        events: list[tuple[FakeSequence, EngineEvent]] = []
         with self._changed:
             while self._queue and len(self._running()) < len(self._slots):
                 sequence = self._queue.popleft()
@@ -290,7 +225,7 @@ class FakeEngine:
                 sequence.prefilled = True
                 self._prefill_one(sequence)
 
-    def _prefill_one(self, sequence: _Sequence) -> None:
+    def _prefill_one(self, sequence: FakeSequence) -> None:
         prompt, cached = sequence.request.prompt, sequence.cached
         with self._changed:
             self._steps += 1
@@ -303,18 +238,18 @@ class FakeEngine:
                 sequence.slot.held = list(prompt[:cached])
             self._under_way = ()
 
-    def _start(self, sequence: _Sequence) -> Started:
+    def _start(self, sequence: FakeSequence) -> Started:
         prompt = sequence.request.prompt
         slot = self._choose_slot(prompt)
         size = len(self._baked)
         baked = size if size < len(prompt) and prompt[:size] == self._baked else 0
-        # To evaluate a prompt takes no time, so who shares one finds it in the slot of the first.
+        # Evaluation takes no time: a request that shares a prompt finds it in the first one's slot.
         readable = self._slots if sequence.request.shares_prompt else (slot,)
         held = max(common_prefix(one.held, prompt) for one in readable)
         # The last token is always evaluated: its logits choose the first token of the answer.
         sequence.cached = min(max(held, baked), len(prompt) - 1)
         sequence.slot = slot
-        sequence.admitted = time.monotonic()
+        sequence.timer.admitted = time.monotonic()
         slot.sequence = sequence
         slot.held = list(prompt)
         slot.prompted = len(prompt)
@@ -322,7 +257,7 @@ class FakeEngine:
         self._prompt_tokens += len(prompt) - sequence.cached
         return Started(len(prompt), sequence.cached)
 
-    def _choose_slot(self, prompt: Sequence[int]) -> _Slot:
+    def _choose_slot(self, prompt: Sequence[int]) -> FakeSlot:
         offers = (
             placement.Slot(
                 id=number,
@@ -339,7 +274,7 @@ class FakeEngine:
         return self._slots[placement.choose(offers, self._uses)]
 
     def _misbehave(self) -> None:
-        """Do what the model says that native code does to a thread, or to a process."""
+        """Abort the process or hang, as the model's file says."""
         lengths = {sequence.completion for sequence in self._running()}
         if self._model.abort_after in lengths:
             os.abort()
@@ -347,28 +282,19 @@ class FakeEngine:
             self.recovered.wait()
 
     def _step(self) -> None:
-        events: list[tuple[_Sequence, EngineEvent]] = []
+        events: list[tuple[FakeSequence, EngineEvent]] = []
         with self._changed:
             if self._model.token_seconds:
                 self._changed.wait_for(lambda: self._closing, self._model.token_seconds)
             self._steps += 1
         for sequence in self._running():
-            chosen = self._choose(sequence)
+            # Without the lock: a guide may be slow.
+            chosen = self._sampler.choose(sequence)
             with self._changed:
                 events += [(sequence, event) for event in self._sampled(sequence, chosen)]
         self._deliver(events)
 
-    def _choose(self, sequence: _Sequence) -> int | InferenceFailed:
-        """Choose the next token. A guide may take its time, so nobody waits for the lock."""
-        if sequence.completion == self._model.fail_after:
-            return InferenceFailed(f"the model fails after {sequence.completion} tokens")
-        guide = sequence.request.guide
-        try:
-            return sequence.wanted if guide is None else self._guided(sequence, guide)
-        except GuideFailed as error:
-            return error
-
-    def _sampled(self, sequence: _Sequence, chosen: int | InferenceFailed) -> list[EngineEvent]:
+    def _sampled(self, sequence: FakeSequence, chosen: int | InferenceFailed) -> list[EngineEvent]:
         if isinstance(chosen, InferenceFailed):
             return [self._end(sequence, Failed(chosen))]
         request, token = sequence.request, chosen
@@ -376,58 +302,22 @@ class FakeEngine:
         wanted = sequence.wanted
         if token == wanted:
             sequence.wanted = next(sequence.reply)
-        if sequence.first_token is None:
-            sequence.first_token = now
+        if sequence.timer.first_token is None:
+            sequence.timer.first_token = now
         sequence.completion += 1
         self._completion_tokens += 1
         if token in sequence.stops:
             return [self._end(sequence, sequence.finish("stop", now))]
         if sequence.slot is not None:
             sequence.slot.held.append(token)
-        events: list[EngineEvent] = [self._told(token, wanted, request.logprobs)]
+        events: list[EngineEvent] = [self._sampler.event(token, wanted, request.logprobs)]
         room = self._facts.context_length - len(request.prompt)
         if sequence.completion == min(request.max_tokens, room):
             events.append(self._end(sequence, sequence.finish("length", now)))
         return events
 
-    def _guided(self, sequence: _Sequence, guide: Guide) -> int:
-        """Choose the likeliest token that *guide* allows.
-
-        That is the reply's next, else the one that ends the answer, else the lowest.
-        """
-        request, wanted = sequence.request, sequence.wanted
-        # Tests that guide nothing need no numpy.
-        import numpy as np  # noqa: PLC0415
-
-        from pilotlight_backend import guided_decoding  # noqa: PLC0415
-
-        scores = -np.arange(self._tokenizer.size, dtype=np.float32)
-        scores[self._eos()] = 1
-        scores[wanted] = 2
-        guided_decoding.restrict(guide, scores)
-        if request.ignore_eos:
-            guided_decoding.withhold(scores, [self._eos()])
-        if sequence.completion < request.min_tokens:
-            guided_decoding.withhold(scores, [self._eos(), *request.stop_token_ids])
-        token = int(scores.argmax())
-        guided_decoding.accept(guide, token, scores)
-        return token
-
-    def _told(self, token: int, wanted: int, logprobs: int | None) -> Token:
-        """Return *token*; where it is asked for, *wanted* is the likeliest, and its next follow."""
-        piece = self._tokenizer.piece
-        if logprobs is None:
-            return Token(token, piece(token))
-        size = self._tokenizer.size
-        ids = [(wanted + index) % size for index in range(logprobs)]
-        likeliest = tuple(
-            Candidate(id=one, piece=piece(one), logprob=-0.5 - index)
-            for index, one in enumerate(ids)
-        )
-        return Token(token, piece(token), -0.5 - (token - wanted) % size, likeliest)
-
-    def _end(self, sequence: _Sequence, event: Finish | Failed) -> Finish | Failed:
-        # The slot is free before the last event leaves, so whoever sees it sees a free slot too.
+    def _end(self, sequence: FakeSequence, event: Finish | Failed) -> Finish | Failed:
+        # The slot is free before the last event is emitted: its client may submit at once.
         if sequence.slot is None:
             self._queue.remove(sequence)
         else:
@@ -444,19 +334,14 @@ class FakeEngine:
                 slot.held = []
         self._deliver(events)
 
-    def _running(self) -> list[_Sequence]:
+    def _running(self) -> list[FakeSequence]:
         return [slot.sequence for slot in self._slots if slot.sequence is not None]
 
-    def _deliver(self, events: Sequence[tuple[_Sequence, EngineEvent]]) -> None:
+    def _deliver(self, events: Sequence[tuple[FakeSequence, EngineEvent]]) -> None:
         for sequence, event in events:
             try:
                 sequence.emit(event)
             except Exception:
-                # Nobody listens any more; the others must not suffer for it.
+                # The listener is broken; other requests are not affected.
                 logger.exception("emit raised; the request is cancelled")
                 sequence.cancelled = True
-
-
-def _endless(ids: Sequence[int]) -> Iterator[int]:
-    """Repeat *ids*; an empty answer has spaces to say."""
-    return cycle(ids or b" ")

@@ -1,0 +1,55 @@
+"""A request in the fake engine, and the slot that it runs in."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from threading import Condition
+
+from pilotlight_backend.timing import RequestTimer
+from pilotlight_backend.types import EngineEvent, Finish, FinishReason, GenerateRequest, Usage
+
+Emit = Callable[[EngineEvent], None]
+
+
+@dataclass(eq=False, slots=True)
+class FakeSlot:
+    """What `placement` needs to know of a slot, and the sequence that it runs."""
+
+    held: list[int] = field(default_factory=list)
+    """The tokens in its KV cache; kept when a sequence ends, for the next one to reuse."""
+    prompted: int = 0
+    last_used: int = 0
+    sequence: "FakeSequence | None" = None
+
+
+@dataclass(eq=False, slots=True)
+class FakeSequence:
+    """A submitted request; also its ticket."""
+
+    request: GenerateRequest
+    emit: Emit
+    changed: Condition
+    reply: Iterator[int]
+    wanted: int
+    """The reply's next token; it stays until a guide allows it."""
+    stops: frozenset[int]
+    timer: RequestTimer
+    slot: FakeSlot | None = None
+    prefilled: bool = False
+    cached: int = 0
+    completion: int = 0
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """End the request at the next step; see `Ticket`."""
+        with self.changed:
+            self.cancelled = True
+            self.changed.notify_all()
+
+    def finish(self, reason: FinishReason, now: float) -> Finish:
+        """Return the last event, at *now*."""
+        usage = Usage(
+            prompt_tokens=len(self.request.prompt),
+            completion_tokens=self.completion,
+            cached_tokens=self.cached,
+        )
+        return Finish(reason, usage, self.timer.timings(now))
