@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from pilotlight.config import ConfigError, Settings
+from pilotlight.config import ConfigError, Settings, parse_size
 from pilotlight.deployment import process_age
 from pilotlight.errors import ModelNotFound
 from pilotlight.generation import Generator
@@ -36,7 +36,7 @@ from pilotlight.scheduling.admission import Admission
 from pilotlight.scheduling.lease import ModelLeases
 from pilotlight.scheduling.rate_limits import Limits, RateLimiter
 from pilotlight.schema.health import Hanging, Live, ModelReadiness, Readiness
-from pilotlight_backend import Backend, LoadOptions
+from pilotlight_backend import Backend, LoadOptions, PromptCacheOptions
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """*backends* are served beside the installed ones. Raises `ConfigError`."""
+        self._clock = clock
         self.registry = Registry(backends, only=settings.backends)
         _check_backends(settings, self.registry)
         self._configured = configured = read_models_file(settings.models_file, settings.models_dir)
@@ -89,7 +90,11 @@ class Service:
             max_queue=settings.max_queue,
             clock=clock,
         )
-        self.generator = Generator(self.leases, special_tokens=settings.special_tokens_in_content)
+        self.generator = Generator(
+            self.leases,
+            special_tokens=settings.special_tokens_in_content,
+            private_prompts=settings.prompt_cache_scope == "key",
+        )
         self.embedder = Embedder(self.leases, max_queue=settings.max_queue, clock=clock)
         self._naming: asyncio.Task[None] | None = None
         self._preloading: asyncio.Task[None] | None = None
@@ -184,8 +189,10 @@ class Service:
         They get an error: a stream as an event before `[DONE]`.
         """
         self.admission.close()
+        began = self._clock()
         if not await self.admission.drained(grace):
             logger.warning("the grace period of %g s is over: requests in flight fail", grace)
+        await self.pool.save_prompts(grace - (self._clock() - began))
         await self.pool.close()
         await self.admission.drained(_ERROR_GRACE)
 
@@ -237,6 +244,18 @@ def load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
         threads=options.threads or settings.threads,
         gpu_layers=options.gpu_layers or 0,
         execution_provider=options.execution_provider,
+        prompt_cache=prompt_cache_options(settings),
+    )
+
+
+def prompt_cache_options(settings: Settings) -> PromptCacheOptions:
+    """Return where prompts are kept once their slot was taken."""
+    memory, storage = settings.prompt_cache, settings.state_limit
+    return PromptCacheOptions(
+        memory_bytes=None if memory is None else parse_size(memory),
+        storage=settings.state_dir,
+        storage_bytes=None if storage is None else parse_size(storage),
+        ttl=settings.state_ttl or None,
     )
 
 

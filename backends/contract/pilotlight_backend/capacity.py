@@ -11,6 +11,8 @@ from pilotlight_backend.types import LoadOptions, ModelFacts
 logger = logging.getLogger("pilotlight.backend")
 
 DEFAULT_CONTEXT_LENGTH = 4096
+PROMPT_CACHE_SHARE = 4
+"""The prompt cache's part of the memory that is left, as a divisor: other models need the rest."""
 _LENGTH_STEP = 256
 """Tokens to whose multiples a length that would fit is rounded down; fewer are no use."""
 

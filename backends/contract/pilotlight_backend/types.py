@@ -80,8 +80,8 @@ class BakedPrompt(Struct, frozen=True, kw_only=True):
 class PromptCacheOptions(Struct, frozen=True, kw_only=True):
     """Where states of prompts are kept after their slot was taken."""
 
-    memory_bytes: int = 0
-    """Memory for them; 0 keeps none there."""
+    memory_bytes: int | None = 0
+    """Memory for them; 0 keeps none there, None takes a quarter of what the load leaves."""
     storage: str | None = None
     """A folder, or an address such as `s3://bucket/folder`, that outlives the process."""
     storage_bytes: int | None = None

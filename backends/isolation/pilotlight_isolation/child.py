@@ -23,6 +23,7 @@ from pilotlight_backend.protocols import (
     Backend,
     BakingEngine,
     BaseEngine,
+    CachingEngine,
     EmbeddingEngine,
     Engine,
     Ticket,
@@ -258,6 +259,17 @@ class Child:
                 return cast("Engine", self._engine).vocabulary()
             case wire.Bake():
                 return cast("BakingEngine", self._engine).bake(call.prompt, call.baked)
+            case wire.SavePrompts() | wire.ClearPrompts():
+                self._care_for_prompts(call)
+                return 0
+
+    def _care_for_prompts(self, call: wire.SavePrompts | wire.ClearPrompts) -> None:
+        if not isinstance(self._engine, CachingEngine):
+            return
+        if isinstance(call, wire.SavePrompts):
+            self._engine.save_prompts(call.seconds)
+        else:
+            self._engine.clear_prompts(call.scope)
 
 
 class GuideCalls:

@@ -93,6 +93,14 @@ class IsolatedEngine(IsolatedBase):
             lambda number: wire.Submit(number, sent, guide is not None), emit, guide
         )
 
+    def save_prompts(self, seconds: float) -> None:
+        """Write cached prompts to storage, if the engine has any; see `CachingEngine`."""
+        self._client.call(lambda number: wire.SavePrompts(number, seconds))
+
+    def clear_prompts(self, scope: str | None = None) -> None:
+        """Forget cached prompts, if the engine has any; see `CachingEngine`."""
+        self._client.call(lambda number: wire.ClearPrompts(number, scope))
+
 
 class IsolatedBakingEngine(IsolatedEngine):
     """A `BakingEngine`."""

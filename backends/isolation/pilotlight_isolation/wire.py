@@ -100,6 +100,20 @@ class Bake(Struct, frozen=True, tag=True):
     baked: BakedPrompt
 
 
+class SavePrompts(Struct, frozen=True, tag=True):
+    """Write cached prompts to storage, for *seconds* at the most."""
+
+    id: int
+    seconds: float
+
+
+class ClearPrompts(Struct, frozen=True, tag=True):
+    """Forget cached prompts of *scope*, None for all."""
+
+    id: int
+    scope: str | None
+
+
 class GetStats(Struct, frozen=True, tag=True):
     """Report the engine's statistics."""
 
@@ -119,10 +133,12 @@ ToChild: TypeAlias = (
     | TokenizeInput
     | GetVocabulary
     | Bake
+    | SavePrompts
+    | ClearPrompts
     | GetStats
     | Close
 )
-Call: TypeAlias = Tokenize | TokenizeInput | GetVocabulary | Bake
+Call: TypeAlias = Tokenize | TokenizeInput | GetVocabulary | Bake | SavePrompts | ClearPrompts
 
 # ── from the child ──────────────────────────────────────────────────────────────────────────────
 

@@ -166,6 +166,35 @@ class Settings(Struct, frozen=True, kw_only=True):
             " stay within it.",
         ),
     ] = None
+    prompt_cache: Annotated[
+        Size | None,
+        Meta(
+            description="Memory of each model for prompts whose slot was taken, such as `1GiB`; by"
+            " default a quarter of what is left. 0: none."
+        ),
+    ] = None
+    prompt_cache_scope: Annotated[
+        Literal["key", "all"],
+        Meta(
+            description="Whose requests share cached prompts: those of one API key or user, or"
+            " `all`. A request's `cache_salt` divides further."
+        ),
+    ] = "key"
+    state_dir: Annotated[
+        Word | None,
+        Meta(
+            description="Where cached prompts outlive the process: a folder that instances may"
+            " share, or an address (`gs://`, `s3://`). By default nowhere."
+        ),
+    ] = None
+    state_limit: Annotated[
+        Size | None,
+        Meta(description="Largest size of all files there; the longest unused are deleted first."),
+    ] = None
+    state_ttl: Annotated[
+        Seconds,
+        Meta(description="Seconds without use after which a file there is deleted; 0: never."),
+    ] = 604_800.0
     isolation: Annotated[
         Isolation,
         Meta(

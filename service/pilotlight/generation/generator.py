@@ -35,11 +35,14 @@ class Generator:
         *,
         announce_after: float = ANNOUNCE_AFTER,
         special_tokens: SpecialTokens = "text",
+        private_prompts: bool = True,
     ) -> None:
         """Announce requests that wait *announce_after* seconds for a slot.
 
-        *special_tokens* says how their names in messages are read, unless models.yaml does.
+        *special_tokens* says how their names in messages are read, unless models.yaml does. With
+        *private_prompts*, a caller's requests use cached tokens of its own alone.
         """
+        self._private_prompts = private_prompts
         self._leases = leases
         self._announce_after = announce_after
         self._special_tokens = special_tokens
@@ -83,7 +86,7 @@ class Generator:
         slots = len(params.prompts) * params.n
         async with (
             self._leases.slots(model, caller, slots),
-            aclosing(self._generate(model, params, watch, submitted)) as stream,
+            aclosing(self._generate(model, params, watch, caller, submitted)) as stream,
         ):
             async for events in stream:
                 yield events
@@ -125,6 +128,7 @@ class Generator:
         model: LoadedModel,
         params: GenerationParams,
         watch: AnswerWatch,
+        caller: str,
         submitted: asyncio.Event,
     ) -> AsyncGenerator[Events]:
         prepared = await self._prepare(model)
@@ -139,7 +143,8 @@ class Generator:
             for _ in range(params.n)
         ]
         guides = await self._guides.guides(prepared, params, prompts)
-        stream = _submit(prepared, params, _requests(params, prompts, guides))
+        scope = prompt_scope(caller if self._private_prompts else "", params.cache_salt)
+        stream = _submit(prepared, params, _requests(params, prompts, guides, scope))
         submitted.set()
         try:
             while not (all(one.ended for one in choices) or any(one.failure for one in choices)):
@@ -166,8 +171,16 @@ async def _prepared_model(model: LoadedModel, special: SpecialTokens) -> Prepare
     return await asyncio.to_thread(prepare, model, engine, special)
 
 
+def prompt_scope(caller: str, salt: str | None) -> str:
+    """Return the scope of cached tokens for requests of *caller*, divided by *salt*."""
+    return caller if salt is None else f"{caller}\0{salt}"
+
+
 def _requests(
-    params: GenerationParams, prompts: Sequence[Rendered], guides: Sequence[Guide | None]
+    params: GenerationParams,
+    prompts: Sequence[Rendered],
+    guides: Sequence[Guide | None],
+    scope: str = "",
 ) -> list[GenerateRequest]:
     """Return the engine's requests, one for each choice."""
     return [
@@ -180,6 +193,7 @@ def _requests(
             min_tokens=params.min_tokens,
             logprobs=params.logprobs,
             guide=guides[number],
+            scope=scope,
             shares_prompt=params.n > 1,
         )
         for number, prompt in enumerate(each for each in prompts for _ in range(params.n))

@@ -72,6 +72,8 @@ class GenerationParams(Struct, frozen=True, kw_only=True):
     """With 0 the prompts are prefilled, and so cached, and the choices are empty."""
     sampling: SamplingParams
     """With a seed, the choices of a prompt have consecutive seeds from it."""
+    cache_salt: str | None = None
+    """Cached tokens are shared with requests that have the same one."""
     stops: Sequence[str] = ()
     stop_token_ids: frozenset[int] = frozenset()
     ignore_eos: bool = False

@@ -22,7 +22,8 @@ class Resident(Struct, frozen=True):
 
 def memory_need(facts: ModelFacts, options: LoadOptions) -> int:
     """Return the bytes that a model takes once loaded with *options*."""
-    return capacity.memory_need(facts, options, capacity.served_length(facts, options))
+    cached = options.prompt_cache.memory_bytes or 0
+    return capacity.memory_need(facts, options, capacity.served_length(facts, options)) + cached
 
 
 def choose(residents: Sequence[Resident], need: int, budget: int | None) -> list[ModelEntry] | None:

@@ -11,6 +11,7 @@ from pilotlight.models.loaded import Hang
 from pilotlight.models.loading.failure import COOL_DOWN
 from pilotlight.models.loading.loader import LoadPlan
 from pilotlight.models.loading.threads import on_own_thread
+from pilotlight.models.prompts import AT_UNLOAD, save_prompts
 from pilotlight.models.state import PooledModel
 from pilotlight_backend.cgroup import memory_size
 
@@ -88,6 +89,8 @@ class Memory:
 
     async def _close(self, model: PooledModel) -> None:
         assert model.loaded  # noqa: S101 - true while draining
+        if not model.has_died:
+            await save_prompts(model.loaded.base, AT_UNLOAD)
         try:
             await on_own_thread(model.loaded.base.close, f"close {model.entry.name}")
         except Exception:  # a plugin's edge

@@ -23,6 +23,7 @@ from pilotlight.models.loading.history import LoadHistory
 from pilotlight.models.loading.loader import Loader
 from pilotlight.models.loading.runner import LoadRunner
 from pilotlight.models.memory import Memory
+from pilotlight.models.prompts import save_prompts
 from pilotlight.models.registry import Registry
 from pilotlight.models.state import ModelStatus, ModelUse, OnLoad, PooledModel
 from pilotlight.retry_after import after_load
@@ -71,6 +72,7 @@ class Pool:
             load_options=load_options,
             place=place,
             timeout=load_timeout,
+            memory_budget=memory_budget,
             clock=clock,
             sleep=sleep,
         )
@@ -243,6 +245,15 @@ class Pool:
     def sweep(self) -> None:
         """Unload every model that is idle for `idle_ttl`, and schedule the next sweep."""
         self._idle.sweep()
+
+    async def save_prompts(self, seconds: float) -> None:
+        """Write the cached prompts of all models to storage, for *seconds* at the most.
+
+        For a server that shuts down. Engines are written side by side.
+        """
+        if seconds > 0:
+            models = [m.loaded for m in self._models.values() if m.state == "ready" and m.loaded]
+            await asyncio.gather(*(save_prompts(model.base, seconds) for model in models))
 
     async def close(self) -> None:
         """Cancel every load and close every engine; running requests fail.

@@ -261,7 +261,13 @@ class SamplingRequest(Request, kw_only=True):
     ] = None
 
     cache_prompt: Annotated[bool | None, SAMPLING["cache_prompt"]] = None
-    cache_salt: Annotated[str | None, SAMPLING["cache_salt"]] = None
+    cache_salt: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=256)] | None,
+        Meta(
+            description="Cached tokens are shared with requests that have the same salt, and with"
+            " no others."
+        ),
+    ] = None
     guided_decoding_backend: Annotated[str | None, SAMPLING["guided_decoding_backend"]] = None
     id_slot: Annotated[int | None, SAMPLING["id_slot"]] = None
     include_stop_str_in_output: Annotated[bool | None, SAMPLING["include_stop_str_in_output"]] = (

@@ -49,7 +49,6 @@ _ALL_TEXT = "responses are text"
 
 SAMPLING: dict[str, Meta] = {
     "cache_prompt": accepted(_CACHED),
-    "cache_salt": accepted("all callers share one prompt cache"),
     "guided_decoding_backend": accepted("the server has one backend for this"),
     "id_slot": accepted("the slot with the longest cached prefix is used"),
     "keep_alive": accepted("`idle_ttl` says when a model is unloaded"),

@@ -11,6 +11,8 @@ engine's process, so no state crosses the pipe of an isolated one.
 
 from collections.abc import Callable
 
+from pilotlight_backend import cgroup
+from pilotlight_backend.capacity import PROMPT_CACHE_SHARE
 from pilotlight_backend.prompt_cache.cache import Found, PromptCache
 from pilotlight_backend.prompt_cache.entry import Checkpoint, Snapshot
 from pilotlight_backend.prompt_cache.guarded import GuardedStorage
@@ -29,7 +31,10 @@ def open_cache(
     thread of the cache's when it can take another state for the storage. Raises `ImportError`
     where the library of the storage's address is not installed.
     """
-    if not options.memory_bytes and options.storage is None:
+    memory = options.memory_bytes
+    if memory is None:
+        memory = (cgroup.available_memory() or 0) // PROMPT_CACHE_SHARE
+    if not memory and options.storage is None:
         return None
     files = None
     if options.storage is not None:
@@ -41,7 +46,7 @@ def open_cache(
         )
     return PromptCache(
         identity=identity,
-        memory_limit=options.memory_bytes,
+        memory_limit=memory,
         files=files,
         on_written=on_written,
     )

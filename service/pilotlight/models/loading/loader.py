@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pilotlight.models import eviction
 from pilotlight.models.baked import warn_of_unused, with_baked
@@ -50,6 +51,19 @@ class LoadPlan(Struct, frozen=True):
         return model_key(self.name, self.facts)
 
 
+def within(options: LoadOptions, facts: ModelFacts, budget: int | None) -> LoadOptions:
+    """Return *options* with a prompt cache that fits into *budget*, bytes for all models.
+
+    Without a budget the engine takes a part of all the memory that is left.
+    """
+    cache = options.prompt_cache
+    if budget is None or cache.memory_bytes is not None:
+        return options
+    left = max(budget - eviction.memory_need(facts, options), 0)
+    memory = left // capacity.PROMPT_CACHE_SHARE
+    return replace(options, prompt_cache=replace(cache, memory_bytes=memory))
+
+
 class LoadStalled(Exception):
     """A load was given up; the task *ended* is done once its thread has ended."""
 
@@ -70,10 +84,15 @@ class Loader:
         load_options: Callable[[ModelEntry], LoadOptions],
         place: Callable[[ModelEntry, Backend], Backend],
         timeout: Callable[[ModelEntry], float],
+        memory_budget: int | None = None,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        """*place* returns what loads a model, given its backend; *timeout* is seconds, 0: none."""
+        """*place* returns what loads a model, given its backend; *timeout* is seconds, 0: none.
+
+        *memory_budget* is bytes for all models, None for any.
+        """
+        self._memory_budget = memory_budget
         self._registry = registry
         self._history = history
         self._load_options = load_options
@@ -97,7 +116,7 @@ class Loader:
             backend=backend,
             own_process=backend is not claim.backend,
             facts=claim.facts,
-            options=self._load_options(entry),
+            options=within(self._load_options(entry), claim.facts, self._memory_budget),
         )
 
     async def earlier(self, plan: LoadPlan) -> Sequence[LoadTimes]:

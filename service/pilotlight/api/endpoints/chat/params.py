@@ -28,6 +28,7 @@ def generation_params(asked: ChatCompletionRequest, *, max_tokens: int) -> Gener
         n=asked.n or 1,
         max_tokens=asked.max_completion_tokens or asked.max_tokens or max_tokens,
         sampling=sampling_of(asked),
+        cache_salt=asked.cache_salt,
         stops=stops_of(asked),
         stop_token_ids=frozenset(asked.stop_token_ids or ()),
         ignore_eos=bool(asked.ignore_eos),

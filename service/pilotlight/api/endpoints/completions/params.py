@@ -26,6 +26,7 @@ def generation_params(asked: CompletionRequest) -> GenerationParams:
         echo=bool(asked.echo),
         max_tokens=MAX_TOKENS if asked.max_tokens is None else asked.max_tokens,
         sampling=sampling_of(asked),
+        cache_salt=asked.cache_salt,
         stops=stops_of(asked),
         stop_token_ids=frozenset(asked.stop_token_ids or ()),
         ignore_eos=bool(asked.ignore_eos),
