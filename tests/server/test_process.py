@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from pilotlight.config import Secret, Settings, load_settings
-from pilotlight.server.http_server import hanging_up, set_aside
-from pilotlight.server.process import announcement, exposure, findings
+from pilotlight.server.http_server import closing_on_shutdown, freeze_garbage
+from pilotlight.server.process import banner, exposure_warning, resources
 
 CLUSTER = {"K_SERVICE": "x", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
@@ -30,7 +30,7 @@ CLUSTER = {"K_SERVICE": "x", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 def test_it_says_where_it_runs_and_why(environ, flags, told):
     """With the CPUs and the memory that it found, and how long requests are held."""
     settings = load_settings(flags, environ)
-    line = findings(settings, environ)
+    line = resources(settings, environ)
     rest = r"[0-9]+ CPUs?, [0-9.]+ GB of memory; a request waits up to [0-9]+ s for a model"
     assert re.match(re.escape(told) + rest, line)
     assert f"up to {settings.hold:g} s" in line
@@ -49,7 +49,7 @@ class Listener:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "fe80::1%eth0"])  # noqa: S104 - what is looked at
 def test_it_warns_where_others_reach_it(host):
     """The address and what to do about it."""
-    warning = exposure(Listener(host))
+    warning = exposure_warning(Listener(host))
     assert warning.startswith(f"anyone who can reach {host} can use this server")
     assert "--api-keys-file" in warning
 
@@ -60,7 +60,7 @@ def test_it_does_not_warn_where_nobody_else_does(host):
     with socket.create_server(
         (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET
     ) as listener:
-        assert exposure(listener) is None
+        assert exposure_warning(listener) is None
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_it_does_not_warn_where_nobody_else_does(host):
 )
 def test_the_lines_to_paste_have_a_place_for_the_key(settings, needed):
     """Where one is needed; which it is nobody is told."""
-    printed = announcement(Settings(**settings), Listener("127.0.0.1"))
+    printed = banner(Settings(**settings), Listener("127.0.0.1"))
     lines = [line for line in printed.splitlines() if "curl" in line]
     assert len(lines) == 2
     for line in lines:
@@ -94,7 +94,7 @@ async def test_a_server_that_ends_keeps_no_connection(ends, headers):
     async def note(message):
         sent.append(message)
 
-    await hanging_up(app, lambda: ends)({"type": "http"}, None, note)
+    await closing_on_shutdown(app, lambda: ends)({"type": "http"}, None, note)
     assert sent == [
         {"type": "http.response.start", "status": 200, "headers": headers},
         {"type": "http.response.body", "body": b"x"},
@@ -105,7 +105,7 @@ async def test_what_is_there_for_good_is_not_collected():
     """What the start built is set aside at once, and what preloading brought when it is done."""
     loading = asyncio.Event()
     gc.disable()
-    task = asyncio.create_task(set_aside(SimpleNamespace(preloaded=loading.wait)))
+    task = asyncio.create_task(freeze_garbage(SimpleNamespace(preloaded=loading.wait)))
     try:
         await asyncio.sleep(0)
         started = gc.get_freeze_count()

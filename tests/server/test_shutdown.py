@@ -1,4 +1,4 @@
-"""How a server stops listening: whom the kernel let in is heard, and nobody else gets in."""
+"""Stop listening: the backlog is served, and new connections are dropped."""
 
 import errno
 import socket
@@ -16,10 +16,10 @@ def listener() -> Iterator[socket.socket]:
         yield one
 
 
-class Connection:
+class FakeConnection:
     """A connection as uvicorn has it, whose latest request is *cycle*; *peer* is its client."""
 
-    def __init__(self, connections: set["Connection"], cycle: object) -> None:
+    def __init__(self, connections: set["FakeConnection"], cycle: object) -> None:
         self._connections = connections
         self._socket, self.peer = socket.socketpair()
         self.cycle = cycle
@@ -51,11 +51,11 @@ class Connection:
         self.cycle.response_complete = True
 
 
-async def test_who_waits_is_let_in_and_who_comes_is_not(listener: socket.socket):
-    """A request that was sent is read and answered; who comes later is refused at the close."""
+async def test_the_backlog_is_served_and_new_connections_are_dropped(listener: socket.socket):
+    """A request in the backlog is answered; a later connection is refused at the close."""
     before = socket.create_connection(listener.getsockname())
     before.send(b"request")
-    shutdown.look_away(listener)
+    shutdown.drop_new_connections(listener)
     after = socket.socket()
     after.settimeout(0)
     assert after.connect_ex(listener.getsockname()) == errno.EINPROGRESS
@@ -65,7 +65,7 @@ async def test_who_waits_is_let_in_and_who_comes_is_not(listener: socket.socket)
     async def accept() -> None:
         accepted.append(listener.accept()[0])
 
-    await shutdown.emptied(listener, lambda: True, accept)
+    await shutdown.drain_backlog(listener, lambda: True, accept)
     listener.close()
     [server] = accepted
     assert server.recv(100) == b"request"
@@ -85,7 +85,7 @@ async def test_a_kernel_without_filters_keeps_its_backlog_short():
     def refuse(*_) -> None:
         raise OSError(errno.ENOPROTOOPT, "Protocol not available")
 
-    shutdown.look_away(SimpleNamespace(setsockopt=refuse, listen=said.append))
+    shutdown.drop_new_connections(SimpleNamespace(setsockopt=refuse, listen=said.append))
     assert said == [0]
 
 
@@ -94,35 +94,35 @@ def test_another_system_gets_no_socket_option(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shutdown.sys, "platform", "darwin")
     backlogs: list[int] = []
 
-    shutdown.look_away(SimpleNamespace(setsockopt=pytest.fail, listen=backlogs.append))
+    shutdown.drop_new_connections(SimpleNamespace(setsockopt=pytest.fail, listen=backlogs.append))
 
     assert backlogs == [0]
 
 
-async def test_where_people_still_come_it_closes_all_the_same(listener: socket.socket):
-    """Nobody holds a shutdown up by connecting again and again."""
+async def test_new_connections_do_not_delay_the_close(listener: socket.socket):
+    """Clients that connect again and again do not keep it from closing."""
     patience = iter((True, True, False))
     clients = [socket.create_connection(listener.getsockname())]
 
     async def another() -> None:
         clients.append(socket.create_connection(listener.getsockname()))
 
-    await shutdown.emptied(listener, lambda: next(patience), another)
+    await shutdown.drain_backlog(listener, lambda: next(patience), another)
     assert len(clients) == 3
     for one in clients:
         one.close()
 
 
-async def test_one_that_has_not_asked_yet_is_waited_for():
+async def test_a_connection_without_a_request_gets_time():
     """Its request is read and answered; the connection ends after that."""
-    connections: set[Connection] = set()
-    slow = Connection(connections, None)
+    connections: set[FakeConnection] = set()
+    slow = FakeConnection(connections, None)
     steps = iter((lambda: slow.peer.send(b"request"), slow.read))
 
     async def turn() -> None:
         next(steps)()
 
-    await shutdown.farewell(connections, lambda: True, turn)  # returns with the request under way
+    await shutdown.close_idle(connections, lambda: True, turn)  # returns with the request under way
     assert slow.cycle is not None
     slow.answer()
     assert slow.peer.recv(100) == b"answer"
@@ -130,22 +130,22 @@ async def test_one_that_has_not_asked_yet_is_waited_for():
     async def no_more() -> None:
         return
 
-    await shutdown.farewell(connections, lambda: True, no_more)
+    await shutdown.close_idle(connections, lambda: True, no_more)
     assert not connections
     slow.end()
 
 
 async def test_one_that_never_asks_is_closed_in_the_end():
     """Port scans and browsers that connect in advance hold nothing up for longer."""
-    connections: set[Connection] = set()
-    silent = Connection(connections, None)
+    connections: set[FakeConnection] = set()
+    silent = FakeConnection(connections, None)
     patience = iter((True, True, False))
     turns = []
 
     async def turn() -> None:
         turns.append(silent.is_closing())
 
-    await shutdown.farewell(connections, lambda: next(patience), turn)
+    await shutdown.close_idle(connections, lambda: next(patience), turn)
     assert turns == [False, False, True]
     assert silent.peer.recv(100) == b""
     silent.end()
@@ -153,16 +153,16 @@ async def test_one_that_never_asks_is_closed_in_the_end():
 
 async def test_a_kept_one_is_closed_unless_it_has_just_asked():
     """What arrived and was not read yet is no silence; what is under way is let be."""
-    connections: set[Connection] = set()
-    idle = Connection(connections, SimpleNamespace(response_complete=True))
-    asking = Connection(connections, SimpleNamespace(response_complete=True))
-    busy = Connection(connections, SimpleNamespace(response_complete=False))
+    connections: set[FakeConnection] = set()
+    idle = FakeConnection(connections, SimpleNamespace(response_complete=True))
+    asking = FakeConnection(connections, SimpleNamespace(response_complete=True))
+    busy = FakeConnection(connections, SimpleNamespace(response_complete=False))
     asking.peer.send(b"request")
 
     async def turn() -> None:
         asking.read()
 
-    await shutdown.farewell(connections, lambda: True, turn)
+    await shutdown.close_idle(connections, lambda: True, turn)
     assert connections == {asking, busy}
     assert idle.peer.recv(100) == b""
     for one in (idle, asking, busy):
@@ -176,4 +176,4 @@ async def test_what_is_no_http_connection_is_left_to_its_own_end():
     async def turn() -> None:
         raise AssertionError
 
-    await shutdown.farewell([other], lambda: True, turn)
+    await shutdown.close_idle([other], lambda: True, turn)

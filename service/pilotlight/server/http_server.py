@@ -1,4 +1,4 @@
-"""uvicorn, told what it serves, and when and how to end."""
+"""uvicorn with a shutdown that drains requests first."""
 
 import asyncio
 import gc
@@ -22,7 +22,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn, told to end only when the requests have ended."""
+    """A uvicorn server that exits once the requests in flight have ended."""
 
     def __init__(
         self, app: ASGIApp, service: Service, settings: Settings, listener: socket.socket
@@ -34,15 +34,15 @@ class HttpServer(uvicorn.Server):
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to take requests, and to be told to end."""
+        """Start to serve, and handle signals."""
         await super().startup(sockets)
-        self._aside = asyncio.create_task(set_aside(self._service))
+        self._freezing = asyncio.create_task(freeze_garbage(self._service))
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            loop.add_signal_handler(number, self._end)
+            loop.add_signal_handler(number, self._on_signal)
 
-    def _end(self) -> None:
-        if self._draining:  # asked twice
+    def _on_signal(self) -> None:
+        if self._draining:  # the second signal
             self.should_exit = self.force_exit = True
             return
         logger.info("shutting down: requests in flight have %g s", self._grace)
@@ -51,7 +51,7 @@ class HttpServer(uvicorn.Server):
     async def _drain(self) -> None:
         try:
             await self._service.drain(self._grace)
-            connections: Any = self.server_state.connections  # ours, and WebSockets
+            connections: Any = self.server_state.connections  # HttpConnection, and WebSockets
             await shutdown.close(self._listener, self.servers, connections)
         finally:
             self.should_exit = True
@@ -62,25 +62,25 @@ def _config(app: ASGIApp, service: Service, settings: Settings) -> uvicorn.Confi
         receive_timeout=settings.receive_timeout, max_header_bytes=settings.max_header_bytes
     )
     return uvicorn.Config(
-        hanging_up(app, lambda: service.admission.closed),
+        closing_on_shutdown(app, lambda: service.admission.closed),
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # who the peer is decides what is believed; a header cannot say it
+        proxy_headers=False,  # `access` decides which peers' headers to trust
         timeout_graceful_shutdown=1,
-        timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type]  # it is call_later's
+        timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type]  # passed on to call_later, which takes a float
         http=connection,
     )
 
 
-def hanging_up(app: ASGIApp, ends: Callable[[], bool]) -> ASGIApp:
-    """Return *app* so that its answers end their connections once *ends* says that it ends.
+def closing_on_shutdown(app: ASGIApp, ends: Callable[[], bool]) -> ASGIApp:
+    """Wrap *app* so that responses close their connections once *ends* returns True.
 
-    A client that keeps its connection would send the next request as that is closed.
+    A client that keeps its connection could send its next request just as that is closed.
     """
 
-    async def answer(scope: Any, receive: Any, send: Any) -> None:
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
         async def send_last(message: Any) -> None:
             if message["type"] == "http.response.start" and ends():
                 headers = [*message.get("headers", ()), (b"connection", b"close")]
@@ -89,15 +89,15 @@ def hanging_up(app: ASGIApp, ends: Callable[[], bool]) -> ASGIApp:
 
         await app(scope, receive, send_last if scope["type"] == "http" else send)
 
-    return answer
+    return wrapped
 
 
-async def set_aside(service: Service) -> None:
-    """Let the collector of garbage pass over what is there for good, and do its work from now on.
+async def freeze_garbage(service: Service) -> None:
+    """Enable garbage collection, without the objects that live as long as the process.
 
-    There are 80,000 such objects: to look at all of them, as a full collection does, holds every
-    request up for 60 ms. What preloading brings is there for good too. Nothing is set aside later:
-    what a model leaves that is unloaded would never be found.
+    There are 80,000 of them after startup, and a full collection over all of them delays every
+    request by 60 ms. Preloaded models add more. Nothing is frozen later: garbage of unloaded models
+    would never be collected.
     """
     gc.freeze()
     gc.enable()

@@ -1,4 +1,4 @@
-"""The process: a socket that listens before anything else, uvicorn on it, and an orderly end."""
+"""Run the server: a socket that listens before anything else, then uvicorn on it."""
 
 import asyncio
 import gc
@@ -32,9 +32,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Return a listening socket: a TCP probe passes from here on, and early requests wait in it.
+    """Return a listening socket: TCP probes pass from now on, and early requests wait in it.
 
-    Raises `ConfigError` where the address cannot be had.
+    Raises `ConfigError` if the address is not available.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
@@ -48,13 +48,15 @@ def listen(settings: Settings) -> socket.socket:
 def run(settings: Settings, listener: socket.socket) -> None:
     """Serve on *listener* until SIGTERM or SIGINT.
 
-    Then no request is admitted, those under way have `grace` seconds, and the process exits with 0.
+    Then no request is admitted, those in flight get `grace` seconds, and the process exits with 0.
     """
-    for number in _SIGNALS:  # until uvicorn runs there is nothing to drain; PID 1 has no default
+    for (
+        number
+    ) in _SIGNALS:  # before uvicorn runs there is nothing to drain; PID 1 has no default handlers
         signal.signal(number, lambda *_: sys.exit(0))
     configure_logging(settings)
-    gc.disable()  # until it has started: what is imported and built stays
-    # Imported here and below, with the port already open: they take most of the start.
+    gc.disable()  # during startup: imported modules and the application stay
+    # Imported after the port is open, like those below: imports take most of the startup.
     import uvloop  # noqa: PLC0415
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -68,18 +70,18 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     authenticator = Authenticator(settings, clock=time.monotonic)
     service = Service(settings)
     service.begin()
-    logger.info("%s", findings(settings))
+    logger.info("%s", resources(settings))
     if stall := deployment.warning(settings.platform, settings.hold):
         logger.warning("%s", stall)
-    if not authenticator.closed and (open_door := exposure(listener)):
-        logger.warning("%s", open_door)
+    if not authenticator.closed and (exposed := exposure_warning(listener)):
+        logger.warning("%s", exposed)
     # The web framework is imported on a thread: models load meanwhile.
     server = await asyncio.to_thread(_import_and_build, service, settings, authenticator, listener)
     naming = asyncio.create_task(service.named())
     await asyncio.wait({naming}, timeout=_NAMING)
     if naming.done():
         naming.result()
-    print(announcement(settings, listener), flush=True)  # noqa: T201 - for whoever started it
+    print(banner(settings, listener), flush=True)  # noqa: T201 - for whoever started it
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await asyncio.wait({naming, serving}, return_when=asyncio.FIRST_COMPLETED)
     if naming.done() and not naming.cancelled() and naming.exception():
@@ -102,8 +104,8 @@ def _import_and_build(
     return HttpServer(app, service, settings, listener)
 
 
-def findings(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
-    """Return what this process runs on, and what follows for requests."""
+def resources(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
+    """Describe the platform, CPUs and memory of this process, and how long requests wait."""
     from pilotlight_backend import cgroup  # noqa: PLC0415 - with the port already open
 
     memory = cgroup.available_memory()
@@ -117,14 +119,14 @@ def findings(settings: Settings, environ: Mapping[str, str] = os.environ) -> str
 
 
 def _found(chosen: deployment.Platform, found: deployment.Profile) -> str:
-    """Return the platform that was found or chosen; nothing on a plain machine."""
+    """Describe the platform that was detected or set; empty on a plain machine."""
     if chosen != found.platform:
         return f"platform {chosen} (--platform): "
     return "" if chosen == "none" else f"platform {chosen} ({found.why}): "
 
 
-def exposure(listener: socket.socket) -> str | None:
-    """Return what to warn of where other machines reach *listener* and nobody needs a key."""
+def exposure_warning(listener: socket.socket) -> str | None:
+    """Return a warning if other machines can reach *listener*; for a server without API keys."""
     host = listener.getsockname()[0]
     if ipaddress.ip_address(host.partition("%")[0]).is_loopback:
         return None
@@ -134,8 +136,8 @@ def exposure(listener: socket.socket) -> str | None:
     )
 
 
-def announcement(settings: Settings, listener: socket.socket) -> str:
-    """Return what is served where, and a line to paste. Knows only what costs no file access."""
+def banner(settings: Settings, listener: socket.socket) -> str:
+    """Return the addresses of the server and commands to paste. Reads no files."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     url = f"http://{host}:{port}"

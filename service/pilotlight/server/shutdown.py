@@ -1,9 +1,9 @@
-"""How a server stops listening without losing anybody whom the kernel has let in.
+"""Stop listening without losing a connection that the kernel has accepted.
 
-To close a listener resets whoever waits in it, and a backlog of 0 still lets one wait (Linux's
-`sk_acceptq_is_full`), so that between the last accept and the close there is always room for one
-more, who has perhaps sent its request. So the listener is told to look away from whoever knocks;
-who has been let in is accepted, and asked; only then is it closed.
+Closing a listener resets the connections in its backlog. A backlog of 0 still holds one connection
+(Linux's `sk_acceptq_is_full`), so between the last accept and the close another one can arrive,
+perhaps with its request. Therefore a packet filter on the listener first drops new connection
+requests; then the backlog is accepted and served; only then is the listener closed.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 _SO_ATTACH_FILTER = 26
-"""asm-generic/socket.h; the module `socket` does not name it."""
+"""asm-generic/socket.h; the module `socket` does not have it."""
 _LOAD_BYTE, _JUMP_IF_SET, _RETURN = 0x30, 0x45, 0x06
 """BPF_LD|BPF_B|BPF_ABS, BPF_JMP|BPF_JSET|BPF_K, BPF_RET|BPF_K of linux/bpf_common.h."""
 _FLAGS, _SYN = 13, 0x02
-"""Where a segment's flags are, and the one of a segment that asks for a connection (RFC 9293)."""
+"""Offset of a TCP segment's flags, and the flag of a connection request (RFC 9293)."""
 _DROP, _PASS = 0, 0xFFFFFFFF
 _NO_SYN = (
     (_LOAD_BYTE, 0, 0, _FLAGS),
@@ -32,22 +32,22 @@ _NO_SYN = (
 )
 
 _HANDSHAKE = 0.1
-"""Seconds in which a connection that was asked for comes about: a way to the client and back."""
-_FIRST_WORD = 1.0
-"""Seconds in which who has connected asks. A busy client takes some tenths; who connects to look
-whether the port is open, or in advance as browsers do, never asks."""
-_TURN = 0.01
-"""Seconds between two looks."""
+"""Seconds for handshakes that have begun: one round trip to the client."""
+_FIRST_REQUEST = 1.0
+"""Seconds for a new connection to send its request. A busy client takes some tenths; port checks
+and the spare connections of browsers never send one."""
+_POLL = 0.01
+"""Seconds between two checks."""
 
 
-class Closable(Protocol):
-    """What accepts connections on an event loop."""
+class AcceptingServer(Protocol):
+    """What accepts connections on an event loop, such as `asyncio.Server`."""
 
     def close(self) -> None:
-        """Stop that."""
+        """Stop accepting."""
 
 
-class Connection(Protocol):
+class UvicornConnection(Protocol):
     """What uvicorn's HTTP protocols have in common."""
 
     cycle: Any
@@ -55,94 +55,96 @@ class Connection(Protocol):
     transport: Any
 
     def shutdown(self) -> None:
-        """Close it, or after the answer that is under way."""
+        """Close it, if need be after the response under way."""
 
 
 async def close(
-    listener: socket.socket, servers: Iterable[Closable], connections: Iterable[Connection]
+    listener: socket.socket,
+    servers: Iterable[AcceptingServer],
+    connections: Iterable[UvicornConnection],
 ) -> None:
-    """Close *listener*, on which *servers* accept, and then the *connections* that are idle.
+    """Close *listener*, on which *servers* accept, and then the idle *connections*.
 
-    Everybody whom the kernel let in has been answered by then, or has not asked in a second.
+    Every connection in the backlog is served, if it sends a request within a second.
     """
 
-    async def turn() -> None:
-        await asyncio.sleep(_TURN)
+    async def pause() -> None:
+        await asyncio.sleep(_POLL)
 
-    until = time.monotonic() + _FIRST_WORD
+    until = time.monotonic() + _FIRST_REQUEST
 
-    def waits() -> bool:
+    def has_time() -> bool:
         return time.monotonic() < until
 
-    look_away(listener)
+    drop_new_connections(listener)
     await asyncio.sleep(_HANDSHAKE)
-    await emptied(listener, waits, turn)
+    await drain_backlog(listener, has_time, pause)
     for server in servers:
         server.close()
-    await farewell(connections, waits, turn)
+    await close_idle(connections, has_time, pause)
 
 
-def look_away(listener: socket.socket) -> None:
-    """Let *listener* take no notice of whoever asks for a connection from here on.
+def drop_new_connections(listener: socket.socket) -> None:
+    """Let the kernel drop new connection requests to *listener*.
 
-    Their kernels ask again a second later, and are refused where it is closed by then. Handshakes
-    that have begun are ended, which a filter of everything would break. Where the kernel has no
-    such filters (gVisor, macOS) the backlog is made as short as it can be.
+    Clients' kernels repeat the request a second later, and are refused if it is closed by then. A
+    filter that drops everything would break handshakes that have begun; this one lets them finish.
+    If the system has no such filters (gVisor, macOS), the backlog is made as short as possible.
     """
     program = b"".join(struct.pack("HBBI", *instruction) for instruction in _NO_SYN)
     code = ctypes.create_string_buffer(program, len(program))
     fprog = struct.pack("HP", len(_NO_SYN), ctypes.addressof(code))
-    if sys.platform == "linux":  # elsewhere the number may mean another option
+    if sys.platform == "linux":  # elsewhere the number may be another option
         with suppress(OSError):
             listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
             return
     listener.listen(0)
 
 
-def has_news(one: Any) -> bool:
-    """Tell whether there is something that the event loop has not taken from *one* yet.
+def is_readable(one: Any) -> bool:
+    """Return whether the event loop has something to read from the socket *one*.
 
-    Of a listener a connection, of a connection data, or its end.
+    From a listener that is a connection, from a connection data or its end.
     """
     poll = select.poll()
     poll.register(one, select.POLLIN)
     return bool(poll.poll(0))
 
 
-async def emptied(
-    listener: socket.socket, waits: Callable[[], bool], turn: Callable[[], Awaitable[None]]
+async def drain_backlog(
+    listener: socket.socket, has_time: Callable[[], bool], pause: Callable[[], Awaitable[None]]
 ) -> None:
-    """Return when nobody waits in *listener* any more; *turn* lets the loop accept.
+    """Return when the backlog of *listener* is empty; *pause* lets the event loop accept.
 
-    Where the kernel still lets people in there may be no such moment: then when *waits* says no.
+    Without a packet filter it may never be empty: then return when *has_time* returns False.
     """
-    while has_news(listener) and waits():
-        await turn()
+    while is_readable(listener) and has_time():
+        await pause()
 
 
-async def farewell(
-    connections: Iterable[Connection],
-    waits: Callable[[], bool],
-    turn: Callable[[], Awaitable[None]],
+async def close_idle(
+    connections: Iterable[UvicornConnection],
+    has_time: Callable[[], bool],
+    pause: Callable[[], Awaitable[None]],
 ) -> None:
-    """Close those of *connections*, a live collection, on which nothing is under way.
+    """Close those of *connections*, a live collection, that have no request in flight.
 
-    One on which something has arrived is left for the loop to read and to answer. One that never
-    asked is waited for as long as *waits* says so: a client may be slow between connecting and
-    asking. One that asked before was told with its answer to ask no more, or was silent since.
+    A connection with unread data is left to the event loop. A connection without any request yet
+    is kept while *has_time* returns True: its client may be slow. One that had a request got
+    `Connection: close` with its response, or has been silent since.
     """
     while idle := [one for one in connections if is_idle(one)]:
-        patient = waits()
+        waiting = has_time()
         for one in idle:
-            if one.cycle is None and patient:
+            if one.cycle is None and waiting:
                 continue
-            if not (has_news(one.transport.get_extra_info("socket")) and patient):
+            if not (is_readable(one.transport.get_extra_info("socket")) and waiting):
                 one.shutdown()
-        await turn()
+        await pause()
 
 
-def is_idle(connection: Connection) -> bool:
-    """Tell whether no request of *connection* is under way; a WebSocket has none at any time."""
+def is_idle(connection: UvicornConnection) -> bool:
+    """Return whether *connection* has no request in flight; False for a WebSocket."""
     if not hasattr(connection, "cycle") or connection.transport.is_closing():
         return False
     return connection.cycle is None or bool(connection.cycle.response_complete)

@@ -240,11 +240,13 @@ class HubSource:
 
     def __init__(self, address: Address) -> None:
         from huggingface_hub import HfFileSystem  # noqa: PLC0415
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]  # noqa: PLC0415 - documented
+            build_hf_headers,
+        )
 
         self._address = address
         self._hub = HfFileSystem(skip_instance_cache=True)
-        headers: Mapping[str, str] = self._hub._api._build_hf_headers()  # noqa: SLF001 - as its own reads do
-        self._http = HttpSource(address, headers)
+        self._http = HttpSource(address, build_hf_headers())
 
     async def look(self) -> Listing:
         """List them; a large one comes with its sha256."""
