@@ -7,7 +7,7 @@ from tools.sbom.part import Part, System, purl
 
 
 def system(os_release: str, status: str) -> System:
-    """Return what `/etc/os-release` and `/var/lib/dpkg/status` tell.
+    """Return what `/etc/os-release` and `/var/lib/dpkg/status` contain.
 
     Licences are left out: Debian has them as prose, in `/usr/share/doc/*/copyright`.
     """

@@ -56,8 +56,8 @@ def normalised(name: str) -> str:
 def of_environment(python: Path, pyproject: Path, packages: Path) -> Bom:
     """Return a document of the distributions that *python* imports from.
 
-    *pyproject* is that of the distribution which the document is about; *packages* is where the
-    licences are looked up that `cyclonedx-py` does not tell.
+    *pyproject* is that of the distribution that the document describes. Licences that
+    `cyclonedx-py` does not report are looked up in *packages*.
     """
     command = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible"]
     # Not validated there: `text` validates the whole document.
@@ -81,12 +81,12 @@ def _all(bom: Bom) -> Iterable[Component]:
 
 
 def _complete(component: Component, license_names: list[str]) -> None:
-    # A folder of the machine that built it, which is nothing to whoever reads this.
+    # A folder of the build machine, which means nothing to a reader.
     for reference in list(component.external_references):
         if reference.url.uri.startswith("file:"):
             component.external_references.remove(reference)
     if component.purl is None:
-        # Installed from its sources: on PyPI somebody else may have the name.
+        # Installed from source: on PyPI the name may belong to another project.
         name = normalised(component.name)
         component.purl = PackageURL.from_string(purl("generic", name, version=component.version))
     if not component.licenses and license_names:
@@ -126,7 +126,7 @@ def _component(part: Part) -> Component:
         name=part.name,
         version=part.version,
         type=ComponentType.FILE if part.sha256 else ComponentType.LIBRARY,
-        # What is copied out of another system stands here twice.
+        # A package that is copied from another system is listed twice.
         bom_ref=f"{part.inside or ''}:{part.purl or part.name}",
         purl=at,
         cpe=part.cpe,
@@ -142,7 +142,7 @@ def text(bom: Bom) -> str:
         InvalidDocumentError: CycloneDX' schema refuses it
 
     """
-    # A number and a time of its own would make every build of an image another one.
+    # A serial number and a timestamp would make every build of an image different.
     bom.serial_number = None
     bom.metadata.timestamp = None
     written: str = JsonV1Dot6(bom).output_as_string(indent=2)

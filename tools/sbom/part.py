@@ -1,4 +1,4 @@
-"""What stands in the document besides Python's distributions."""
+"""Components of the document besides Python's distributions."""
 
 import re
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ class Part:
     license_id: str | None = None
     cpe: str | None = None
     inside: str | None = None
-    sha256: str | None = None  # of a file that tells nothing of itself
+    sha256: str | None = None  # of a file without a version
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def llama_cpp(version: str, ggml_version: str, commit: str) -> Iterable[Part]:
     """
     known = _COMMIT.fullmatch(commit)
     at = purl("github", "ggml-org", "llama.cpp", version=known.group(1) if known else None)
-    # Versions alone tell little: many commits have the same.
+    # A version alone is ambiguous: many commits have the same.
     suffix = f"+{known.group(1)}" if known else ""
     inside = "llama-cpp-python"
     yield Part("llama.cpp", version + suffix, at, "MIT", inside=inside)
@@ -61,7 +61,7 @@ def microsoft(repository: str, version: str) -> Part:
 
 
 def cpython(version: str) -> Part:
-    """Return the interpreter, which is nobody's package where it was compiled for the image."""
+    """Return the interpreter: one that was compiled for the image is in no package."""
     return Part(
         "python",
         version,

@@ -211,7 +211,7 @@ class FakeEmbeddingEngine:
         return Finish(reason, usage, request.timer.timings(time.monotonic()))
 
     def _end(self, request: _Request, event: Finish | Failed) -> None:
-        # It is out of the way before the last event leaves, so whoever sees that sees it too.
+        # The slot is free before the last event is emitted: its client may submit at once.
         with self._changed:
             (self._running if request in self._running else self._queue).remove(request)
         self._emit(request, event)

@@ -67,7 +67,7 @@ class Line(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FakeModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A model file's keys. All are optional; one that nobody knows makes the file invalid."""
+    """A model file's keys. All are optional; an unknown key makes the file invalid."""
 
     architecture: str = "fake"
     name: str | None = None

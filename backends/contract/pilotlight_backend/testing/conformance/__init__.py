@@ -1,4 +1,4 @@
-"""The conformance suite: what every backend, ours and other people's, must do.
+"""The conformance suite: what every backend must do.
 
 Run it by subclassing, with pytest; nothing else in this distribution imports pytest. It needs
 numpy, which every backend's logits are arrays of.
@@ -15,16 +15,16 @@ numpy, which every backend's logits are arrays of.
         def model_path(cls) -> Path: ...  # a small model, a few megabytes at the most
 
 `options`, `prompt_text` and `plugin` may be overridden too; see `ConformanceFixtures`. A backend
-that embeds overrides `embedding_model_path`; `EmbedConformance` alone is for one that does nothing
-else. The suite
-asserts the contract and nothing that a correct backend may do differently. It never sleeps: it
-waits for events, for `DEADLINE` seconds at the most, and where it must catch a request at work it
-listens slowly, which keeps any engine busy.
+that embeds overrides `embedding_model_path`; one that only embeds subclasses `EmbedConformance`.
+
+The suite asserts the contract, and nothing that a correct backend may do differently. It never
+sleeps: it waits for events, at most `DEADLINE` seconds. To catch a running request it listens
+slowly, which keeps any engine busy.
 """
 
 import pytest
 
-# Before the modules are imported: only then do their asserts explain themselves.
+# Before the modules are imported: otherwise pytest does not explain their failed asserts.
 _PARTS = (
     "baking",
     "cancelling",

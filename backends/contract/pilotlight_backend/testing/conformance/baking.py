@@ -1,4 +1,4 @@
-"""Baking: a prompt's state in a file, taken up by a later load, or not where it does not fit."""
+"""Baking: a later load starts from a prompt's state in a file, unless the file does not fit."""
 # ruff: noqa: S101 - the suite asserts
 
 from collections.abc import Callable, Iterator
@@ -58,13 +58,13 @@ class BakeConformance(ConformanceFixtures):
     @pytest.fixture(scope="class")
     @classmethod
     def loads(cls, backend: Backend, model: ModelFacts, options: LoadOptions) -> "Loads":
-        """Return what loads the model, asks once, and closes."""
+        """Return a helper that loads the model, sends one request, and closes."""
         return Loads(backend, model, options)
 
     def test_first_request_starts_behind_the_baked_prompt(
         self, loads: "Loads", baked: BakedPrompt, long_prompt: list[int], prompt: list[int]
     ) -> None:
-        """A request that begins with it evaluates the rest alone, and has the same tokens."""
+        """A request that begins with it evaluates only the rest, and samples the same tokens."""
         whole = [*long_prompt, *prompt]
         expected, cached = loads.answer(whole)
         assert cached == 0
@@ -90,7 +90,7 @@ class BakeConformance(ConformanceFixtures):
     def test_other_prompts_are_what_they_were(
         self, loads: "Loads", baked: BakedPrompt, long_prompt: list[int], prompt: list[int]
     ) -> None:
-        """A prompt that is no more than the baked one, or part of it, or another, is right too."""
+        """The baked prompt alone, a part of it and another prompt are answered as without it."""
         for turn in (long_prompt, long_prompt[:-20], [*long_prompt[:40], *prompt[::-1]], prompt):
             tokens, cached = loads.answer(turn, baked=baked)
             assert tokens == loads.answer(turn)[0]
@@ -142,7 +142,7 @@ class BakeConformance(ConformanceFixtures):
     def damaged(
         self, baked: BakedPrompt, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> Iterator[Callable[[Callable[[bytes], bytes] | None], BakedPrompt]]:
-        """Return what makes a damaged copy; asserts in the end that it was warned of."""
+        """Return a function that damages a copy; assert afterwards that a warning names it."""
 
         def copy(damage: Callable[[bytes], bytes] | None) -> BakedPrompt:
             path = tmp_path / "damaged.baked"
@@ -163,7 +163,7 @@ class BakeConformance(ConformanceFixtures):
         long_prompt: list[int],
         damaged: Callable[[Callable[[bytes], bytes] | None], BakedPrompt],
     ) -> None:
-        """Wherever a byte is another, the file is not used."""
+        """With any byte changed, the file is not used."""
         size = baked.path.stat().st_size
         # The file's beginning, then a byte here and there.
         offsets = {*range(0, 32, 3), 100, *range(4000, size, max(1, size // 8)), size - 1}
@@ -192,7 +192,7 @@ class BakeConformance(ConformanceFixtures):
     def test_file_that_cannot_be_written_is_an_os_error(
         self, baking_engine: BakingEngine, long_prompt: list[int], tmp_path: Path
     ) -> None:
-        """Where the folder is missing, `bake` says so, and the engine goes on."""
+        """If the folder is missing, `bake` raises, and the engine still works."""
         baked = BakedPrompt(path=tmp_path / "none" / "model.baked", template=TEMPLATE)
         with pytest.raises(OSError, match="none"):
             within(lambda: baking_engine.bake(tuple(long_prompt), baked))
@@ -201,7 +201,7 @@ class BakeConformance(ConformanceFixtures):
     def test_closed_engine_does_not_bake(
         self, own_engine: Engine, long_prompt: list[int], tmp_path: Path
     ) -> None:
-        """As with any request after the end."""
+        """After `close`, `bake` raises like `submit`."""
         within(own_engine.close)
         if isinstance(own_engine, BakingEngine):
             baked = BakedPrompt(path=tmp_path / "model.baked", template=TEMPLATE)
@@ -237,7 +237,7 @@ class Loads:
     def answer(
         self, prompt: list[int], length: int = LENGTH, **changed: Any
     ) -> tuple[list[int], int]:
-        """Load, ask once greedily, close; return the tokens, and how many were cached."""
+        """Load, run one greedy request, close; return its tokens and the number of cached ones."""
         engine = self.load(**changed)
         listener = run(engine, request_of(prompt, length))
         within(engine.close)

@@ -1,4 +1,4 @@
-"""Conversations: what a slot holds is continued by the next turn, and not lost to another one."""
+"""Conversations: the next turn reuses its slot, and no other conversation evicts it."""
 # ruff: noqa: S101 - the suite asserts
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class ConversationConformance(ConformanceFixtures):
     def test_conversations_in_turn_keep_their_history(
         self, fresh: Engine, prompt: list[int], options: LoadOptions, shared: int, spare: int
     ) -> None:
-        """With a slot for each, every turn starts behind the last one, whatever they share."""
+        """With a slot for each, each turn starts behind the last one, whatever they share."""
         beginning = (prompt * shared)[:shared]
         conversations = [
             [*beginning, *fresh.tokenize(f"{number} is my number.", special=False)]
@@ -50,7 +50,7 @@ class ConversationConformance(ConformanceFixtures):
 
 
 def _order(count: int, turn: int) -> list[int]:
-    """Return who speaks in *turn*: in order, backwards, and from the middle."""
+    """Return the order of conversations in *turn*: forwards, backwards, from the middle."""
     numbers = list(range(count))
     if turn % 2:
         numbers.reverse()

@@ -25,7 +25,7 @@ from pilotlight_backend.types import (
 )
 
 CLOSE = 1e-3
-"""What a number of a vector may differ by, in other company."""
+"""Tolerance for a vector's values in another batch."""
 SLOW = 0.01
 """Seconds that a slow listener takes for a vector."""
 TEXTS = ("the cat", "What is 2+2?", "the cat sat on the mat", "a", "hello hello hello", "dog 7")
@@ -127,7 +127,7 @@ class EmbedConformance(ConformanceFixtures):
     def test_different_inputs_have_different_vectors(
         self, embedder: EmbeddingEngine, inputs: list[list[int]]
     ) -> None:
-        """What is embedded is the text, its order too."""
+        """The vector depends on the order of the tokens."""
         reversed_ = [one[::-1] for one in inputs if len(set(one)) > 1]
         vectors = [tuple(one) for one in embed(embedder, [*inputs, *reversed_])]
         assert len(set(vectors)) >= len(inputs) + 1
@@ -149,7 +149,7 @@ class EmbedConformance(ConformanceFixtures):
     def test_input_beyond_the_context_is_refused(
         self, embedder: EmbeddingEngine, inputs: list[list[int]]
     ) -> None:
-        """One token more is refused, with both figures, wherever it stands."""
+        """One token more is refused with both figures, at any index."""
         long = [*filled(embedder, inputs), inputs[0][0]]
         for tokens in ([long], [inputs[0], long]):
             with pytest.raises(ContextLengthExceeded) as caught:
@@ -160,7 +160,7 @@ class EmbedConformance(ConformanceFixtures):
     def test_inputs_that_are_none_are_refused(
         self, embedder: EmbeddingEngine, inputs: list[list[int]]
     ) -> None:
-        """No inputs, an empty one among others, and tokens that there are not."""
+        """No inputs, an empty input and unknown tokens are refused."""
         refused: list[list[list[int]]] = [
             [],
             [[]],
@@ -173,7 +173,7 @@ class EmbedConformance(ConformanceFixtures):
                 embedder.embed(wrong, never)
 
     def test_input_of_a_text_holds_the_text(self, embedder: EmbeddingEngine) -> None:
-        """The tokens of a text stand in the middle of those of the input."""
+        """The tokens of an input contain those of its text."""
         for text in TEXTS:
             plain = embedder.tokenize(text, special=True)
             whole = embedder.tokenize_input(text)
@@ -184,7 +184,7 @@ class EmbedConformance(ConformanceFixtures):
     def test_cancelled_embedding_ends(
         self, embedder: EmbeddingEngine, inputs: list[list[int]]
     ) -> None:
-        """Cancelled before, while and after it runs, a request has one end, and frees its place."""
+        """Cancelled before, while and after it runs, a request ends once and frees its slot."""
         many = inputs * MANY
         running = submit_inputs(embedder, many, slow=True)
         queued = submit_inputs(embedder, inputs)
@@ -205,7 +205,7 @@ class EmbedConformance(ConformanceFixtures):
     def test_emit_that_raises_while_embedding_harms_nobody_else(
         self, embedder: EmbeddingEngine, inputs: list[list[int]]
     ) -> None:
-        """Where an `emit` raises, at any event, the engine goes on."""
+        """If `emit` raises, at any event, the engine still works."""
         expected = embed(embedder, inputs)
         for kind in (Started, Embedded, Finish):
             listener = RaisingListener(kind)
@@ -217,7 +217,7 @@ class EmbedConformance(ConformanceFixtures):
     def test_closing_ends_embedding(
         self, own_embedder: EmbeddingEngine, inputs: list[list[int]]
     ) -> None:
-        """Every request ends with `EngineClosed`, and none is taken afterwards."""
+        """Every request ends with `EngineClosed`, and later ones are refused."""
         under_way = [submit_inputs(own_embedder, inputs * MANY, slow=True) for _ in range(3)]
         under_way[0].listener.wait_started()
         within(own_embedder.close)
@@ -257,7 +257,7 @@ class EmbedConformance(ConformanceFixtures):
         assert after.completion_tokens == after.queued == 0
 
     def test_any_thread_may_embed(self, embedder: EmbeddingEngine, inputs: list[list[int]]) -> None:
-        """Threads that embed at the same time get what one alone gets."""
+        """Threads that embed at the same time get the same vectors as one alone."""
         expected = embed(embedder, inputs)
         found: list[list[array[float]]] = []
 
@@ -286,7 +286,7 @@ class EmbedConformance(ConformanceFixtures):
 
 
 class EmbedListener:
-    """An `emit` that keeps what it hears. A *slow* one holds the engine up until `hurry`."""
+    """An `emit` that records events. A *slow* one delays the engine until `hurry`."""
 
     def __init__(self, *, slow: bool = False) -> None:
         self.events: list[EmbedEvent] = []
@@ -306,7 +306,7 @@ class EmbedListener:
             self._hurry.wait(SLOW)
 
     def hurry(self) -> None:
-        """Hold the engine up no more."""
+        """Stop delaying the engine."""
         self._hurry.set()
 
     def wait_started(self) -> None:
@@ -353,7 +353,7 @@ class RaisingListener(EmbedListener):
 
 
 class SubmittedInputs:
-    """A request under way: its listener and its ticket."""
+    """A submitted request: its listener and its ticket."""
 
     def __init__(self, listener: EmbedListener, ticket: Ticket) -> None:
         self.listener = listener
@@ -387,7 +387,7 @@ def filled(engine: EmbeddingEngine, inputs: Sequence[Sequence[int]]) -> list[int
 
 
 def assert_close(found: "Sequence[array[float]]", expected: "Sequence[array[float]]") -> None:
-    """Assert that the vectors are the same but for what company does to the last bits."""
+    """Assert that the vectors are equal within the tolerance of another batch."""
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         assert max(abs(a - b) for a, b in zip(one, other, strict=True)) < CLOSE

@@ -1,4 +1,4 @@
-"""What the parts of the suite share: a backend, a model, an engine."""
+"""Fixtures of the suite: a backend, a model, an engine."""
 # ruff: noqa: S101 - the suite asserts
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from pilotlight_backend.types import LoadOptions, ModelFacts
 
 
 def load(backend: Backend, model: ModelFacts, options: LoadOptions) -> Engine:
-    """Load a model that writes answers."""
+    """Load a model that generates."""
     engine = within(lambda: backend.load(model, options, lambda _: None))
     assert isinstance(engine, Engine)
     return engine
@@ -26,13 +26,13 @@ class ConformanceFixtures:
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls) -> Backend:
-        """Return the backend to examine; a subclass must say it."""
+        """Return the backend under test; a subclass must override it."""
         raise NotImplementedError(f"{cls.__name__} has no fixture `backend`")
 
     @pytest.fixture(scope="class")
     @classmethod
     def model_path(cls) -> Path:
-        """Return a small model of this backend's kind; a subclass must say it."""
+        """Return the path of a small model; a subclass must override it."""
         raise NotImplementedError(f"{cls.__name__} has no fixture `model_path`")
 
     @pytest.fixture(scope="class")

@@ -49,7 +49,7 @@ OUT_OF_NEUTRAL: dict[str, dict[str, Any]] = {
     "dry_penalty_last_n": {"dry_multiplier": 0.8, "dry_penalty_last_n": -1},
     "dry_sequence_breakers": {"dry_multiplier": 0.8, "dry_sequence_breakers": ("é", "</x>")},
 }
-"""For fields of `SamplingParams` that not every backend honours: values that ask for something."""
+"""A value with an effect for each field of `SamplingParams` that a backend may refuse."""
 SEEDED = SamplingParams(temperature=1.0, top_p=0.95, top_k=64, seed=42)
 
 
@@ -59,7 +59,7 @@ class GenerateConformance(ConformanceFixtures):
     def test_events_come_in_order_on_the_engines_thread(
         self, engine: Engine, prompt: list[int]
     ) -> None:
-        """A request starts, has tokens and one end; they all come on one thread of the engine's."""
+        """A request emits a start, tokens and one end, all on one thread of the engine's."""
         listener = run(engine, request_of(prompt, LENGTH))
         assert isinstance(listener.events[0], Started)
         assert listener.events[0].prompt_tokens == len(prompt)
@@ -75,7 +75,7 @@ class GenerateConformance(ConformanceFixtures):
         check_order(first.events)
 
     def test_submit_does_not_wait_for_the_engine(self, engine: Engine, prompt: list[int]) -> None:
-        """While the engine is busy, submitting and looking at its figures return at once."""
+        """While the engine is busy, `submit` and `stats` return at once."""
         busy = submit(engine, request_of(prompt, LONG), slow=True)
         busy.listener.wait_tokens()
         second = submit(engine, request_of(prompt, 1))
@@ -103,7 +103,7 @@ class GenerateConformance(ConformanceFixtures):
             assert len(listener.tokens) == finish.usage.completion_tokens == count
 
     def test_usage_and_timings_add_up(self, engine: Engine, prompt: list[int]) -> None:
-        """An end counts the prompt, the part of it that was reused, and seconds that are sane."""
+        """The last event has the prompt's tokens, the cached ones, and plausible times."""
         listener = run(engine, request_of(prompt, LENGTH))
         finish = listener.finish()
         assert finish.usage.prompt_tokens == len(prompt)
@@ -146,7 +146,7 @@ class GenerateConformance(ConformanceFixtures):
             assert first not in listener.tokens[: LENGTH - 2]
 
     def test_what_is_honoured_runs_and_repeats(self, engine: Engine, prompt: list[int]) -> None:
-        """Each field that the engine says it honours is taken, and a seed repeats the draws."""
+        """Each field that the engine honours is accepted, and a seed repeats the tokens."""
         for name in sorted(engine.facts.sampling & OUT_OF_NEUTRAL.keys()):
             sampling = replace(SEEDED, **OUT_OF_NEUTRAL[name])
             first, second = (
@@ -155,7 +155,7 @@ class GenerateConformance(ConformanceFixtures):
             assert first == second, name
 
     def test_context_end_is_a_length(self, engine: Engine, prompt: list[int]) -> None:
-        """A request that may go on for ever fills the context and ends with reason `length`."""
+        """A request without a limit fills the context and ends with reason `length`."""
         context_length = engine.facts.context_length
         finish = run(engine, request_of(prompt, context_length * 2)).finish()
         assert finish.reason == "length"
@@ -269,7 +269,7 @@ class GenerateConformance(ConformanceFixtures):
                 assert sum(map(math.exp, found)) <= 1 + 1e-3
 
     def test_logprobs_change_no_token(self, engine: Engine, prompt: list[int]) -> None:
-        """To ask for them changes nothing; with 0 of the likeliest there is the token's own."""
+        """Requesting them changes no token; `logprobs` 0 returns the sampled token's own."""
         plain = run(engine, request_of(prompt, LENGTH, sampling=SEEDED))
         request = replace(request_of(prompt, LENGTH, sampling=SEEDED), logprobs=0)
         asked = run(engine, request)
@@ -280,7 +280,7 @@ class GenerateConformance(ConformanceFixtures):
             assert not any(token.candidates for token in tokens)
 
     def test_emit_that_raises_harms_nobody_else(self, engine: Engine, prompt: list[int]) -> None:
-        """Where an `emit` raises, at any event, the engine goes on and its slot is freed."""
+        """If `emit` raises, at any event, the engine still works and the slot is freed."""
         expected = run(engine, request_of(prompt, LENGTH)).tokens
         for kind in ("Started", "Token", "Finish"):
             emit = RaisingEmit(kind)
@@ -290,7 +290,7 @@ class GenerateConformance(ConformanceFixtures):
         assert eventually(lambda: engine.stats().slots_busy == 0)
 
     def test_stats_add_up(self, engine: Engine, prompt: list[int], options: LoadOptions) -> None:
-        """The figures agree with each other, and with what a request says it used."""
+        """The statistics agree with each other and with the usage of requests."""
         assert eventually(lambda: engine.stats().slots_busy == 0)
         before = engine.stats()
         usage = run(engine, request_of(prompt, LENGTH)).finish().usage

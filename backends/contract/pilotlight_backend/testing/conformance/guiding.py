@@ -1,4 +1,4 @@
-"""Guiding: what a guide allows, what it is told, and whom its failure ends."""
+"""Guides: which tokens they allow and accept, and which request their failure ends."""
 # ruff: noqa: S101 - the suite asserts
 
 import threading
@@ -42,7 +42,7 @@ SAMPLED = {
 
 
 class RecordingGuide:
-    """Allows in each step what *choose* says of the step's number, and keeps what happened."""
+    """Allows in each step the tokens that *choose* returns for its number, and records them."""
 
     def __init__(self, choose: Callable[[int], Iterable[int]]) -> None:
         self.accepted: list[int] = []
@@ -69,7 +69,7 @@ class RecordingGuide:
 
 
 class BrokenGuide(RecordingGuide):
-    """Raises in its third step: where it restricts, or where it is told."""
+    """Raises in its third step, in `restrict` or in `accept`."""
 
     def __init__(self, method: str, allowed: Iterable[int]) -> None:
         super().__init__(lambda _: allowed)
@@ -100,7 +100,7 @@ class GuideConformance(ConformanceFixtures):
     def test_only_what_the_guide_allows_is_chosen(
         self, engine: Engine, prompt: list[int], sampling: SamplingParams
     ) -> None:
-        """Whatever samples, every token is one of those allowed, and the guide is told each."""
+        """With any sampling, every token is an allowed one, and the guide accepts each."""
         allowed = set(range(3, len(engine.vocabulary().pieces), 7))
         guide = RecordingGuide(lambda _: allowed)
         listener = run(engine, replace(request_of(prompt, LENGTH, sampling=sampling), guide=guide))
@@ -116,14 +116,14 @@ class GuideConformance(ConformanceFixtures):
     def test_guide_that_allows_one_token_is_obeyed(
         self, engine: Engine, prompt: list[int], sampling: SamplingParams
     ) -> None:
-        """Where one token is left, it comes, however unlikely."""
+        """If one token is allowed, it is sampled, however unlikely it is."""
         forced = prompt[::-1][:LENGTH]
         guide = RecordingGuide(lambda step: forced[step : step + 1])
         request = request_of(prompt, len(forced), sampling=sampling)
         assert run(engine, replace(request, guide=guide)).tokens == forced
 
     def test_guide_that_allows_all_changes_nothing(self, engine: Engine, prompt: list[int]) -> None:
-        """A guide that refuses nothing leaves the tokens as they are, greedy or drawn."""
+        """A guide that allows everything changes no token, greedy or with a seed."""
         everything = range(len(engine.vocabulary().pieces))
         for sampling in (GREEDY, SAMPLED["filtered"]):
             request = request_of(prompt, LENGTH, sampling=sampling)
@@ -135,7 +135,7 @@ class GuideConformance(ConformanceFixtures):
     def test_guide_that_raises_ends_its_own_request(
         self, engine: Engine, prompt: list[int], method: str
     ) -> None:
-        """What a guide raises is its request's failure; the one beside it has all its tokens."""
+        """A guide that raises fails its own request; the other one gets all its tokens."""
         alone = run(engine, request_of(prompt, LENGTH)).tokens
         beside = submit(engine, request_of(prompt, LENGTH))
         guide = BrokenGuide(method, alone)
@@ -151,7 +151,7 @@ class GuideConformance(ConformanceFixtures):
     def test_guide_that_allows_nothing_is_a_failure(
         self, engine: Engine, prompt: list[int]
     ) -> None:
-        """A guide that leaves no token ends its request, and no token comes that it refused."""
+        """A guide that allows no token fails its request, and no refused token is emitted."""
         for sampling in (GREEDY, SAMPLED["sampled"]):
             guide = RecordingGuide(lambda _: ())
             request = request_of(prompt, LENGTH, sampling=sampling)
@@ -160,7 +160,7 @@ class GuideConformance(ConformanceFixtures):
             assert listener.tokens == guide.accepted == []
 
     def test_logprobs_are_the_models_own(self, engine: Engine, prompt: list[int]) -> None:
-        """With a guide too, probabilities are those that the model gave before it restricted."""
+        """Log probabilities are the model's, from before the guide."""
         request = replace(request_of(prompt, 2), logprobs=LIKELIEST)
         plain = next(event for event in run(engine, request).events if isinstance(event, Token))
         refused = {one.id for one in plain.candidates}
@@ -176,7 +176,7 @@ class GuideConformance(ConformanceFixtures):
         assert told.logprob <= told.candidates[-1].logprob
 
     def test_guide_may_force_the_end(self, engine: Engine, prompt: list[int]) -> None:
-        """Where only a token that ends is left, the request ends by it, and the guide is told."""
+        """If only an end token is allowed, the request ends by it, and the guide accepts it."""
         ends = engine.vocabulary().ends
         guide = RecordingGuide(lambda step: ends if step else prompt[:1])
         request = request_of(prompt, LENGTH, ignore_eos=False)
@@ -185,8 +185,8 @@ class GuideConformance(ConformanceFixtures):
         assert guide.accepted[0] == prompt[0]
         assert guide.accepted[1] in ends
 
-    def test_guide_is_told_a_stop_token(self, engine: Engine, prompt: list[int]) -> None:
-        """A stop token ends the request unseen; the guide is told it like any other."""
+    def test_guide_accepts_a_stop_token(self, engine: Engine, prompt: list[int]) -> None:
+        """A stop token ends the request and is not emitted; the guide accepts it like any other."""
         guide = RecordingGuide(lambda _: prompt[:1])
         request = request_of(prompt, LENGTH, stop_token_ids=frozenset(prompt[:1]))
         listener = run(engine, replace(request, guide=guide))
@@ -195,7 +195,7 @@ class GuideConformance(ConformanceFixtures):
         assert guide.accepted == prompt[:1]
 
     def test_guided_request_is_cancelled_like_any(self, engine: Engine, prompt: list[int]) -> None:
-        """A cancel ends a guided request, and its guide is not asked again."""
+        """A cancel ends a guided request, and its guide is not called again."""
         guide = RecordingGuide(lambda _: prompt)
         request = replace(request_of(prompt, 100), guide=guide)
         submitted = submit(engine, request, slow=True)

@@ -20,14 +20,14 @@ from pilotlight_backend.types import (
 T = TypeVar("T")
 
 DEADLINE = 60.0
-"""Seconds that anything may take before the suite calls it stuck."""
+"""Seconds after which the suite fails a test as stuck."""
 SLOW = 0.02
-"""Seconds that a slow listener takes for a token: it keeps a request at work as long as needed."""
+"""Seconds that a slow listener takes for a token, so that a request runs as long as needed."""
 GREEDY = SamplingParams(temperature=0.0)
 
 
 class Listener:
-    """An `emit` that keeps what it hears. A *slow* one holds the engine up until `hurry`."""
+    """An `emit` that records events. A *slow* one delays the engine until `hurry`."""
 
     def __init__(self, *, slow: bool = False) -> None:
         self.events: list[EngineEvent] = []
@@ -47,7 +47,7 @@ class Listener:
             self._hurry.wait(SLOW)
 
     def hurry(self) -> None:
-        """Hold the engine up no more."""
+        """Stop delaying the engine."""
         self._hurry.set()
 
     @property
@@ -119,7 +119,7 @@ def run(engine: Engine, request: GenerateRequest) -> Listener:
 
 
 class Submitted:
-    """A request under way: its listener and its ticket."""
+    """A submitted request: its listener and its ticket."""
 
     def __init__(self, listener: Listener, ticket: Ticket) -> None:
         self.listener = listener
@@ -150,7 +150,7 @@ def within(call: Callable[[], T], seconds: float = DEADLINE) -> T:
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait for what no event tells, such as a snapshot or a thread's end; false at the deadline."""
+    """Wait for a state without an event, such as a thread's end; return false at the deadline."""
     deadline = time.monotonic() + DEADLINE
     pause = threading.Event()
     while not condition():

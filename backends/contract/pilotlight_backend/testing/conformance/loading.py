@@ -1,4 +1,4 @@
-"""Loading: progress, options, and leaving nothing behind."""
+"""Loading: progress, options, and no leaks."""
 # ruff: noqa: S101 - the suite asserts
 
 import threading
@@ -53,7 +53,7 @@ class LoadConformance(ConformanceFixtures):
     def test_progress_that_raises_ends_the_load(
         self, backend: Backend, model: ModelFacts, options: LoadOptions
     ) -> None:
-        """What a progress callback raises, first, midway or last, passes through the load."""
+        """An exception of the progress callback, first, midway or last, passes through the load."""
         count = len(list(groupby(reports_of(backend, model, options))))
         for position in sorted({0, count // 2, count - 1}):
             progress = RaisingProgress(position)
@@ -97,7 +97,7 @@ class LoadConformance(ConformanceFixtures):
     def test_two_engines_of_one_model_are_independent(
         self, backend: Backend, model: ModelFacts, options: LoadOptions, prompt_text: str
     ) -> None:
-        """Closing one engine leaves another one of the same model at work."""
+        """Closing one engine does not affect another one of the same model."""
         one, other = (load(backend, model, options) for _ in range(2))
         within(one.close)
         prompt = other.tokenize(prompt_text, special=False)
@@ -151,12 +151,12 @@ def reports_of(backend: Backend, model: ModelFacts, options: LoadOptions) -> lis
 
 
 def count_threads() -> int:
-    """Return how many threads this process has, native ones too where the system tells."""
+    """Return the number of threads, including native ones if the system reports them."""
     tasks = Path("/proc/self/task")
     return len(list(tasks.iterdir())) if tasks.is_dir() else threading.active_count()
 
 
 def count_files() -> int:
-    """Return how many files this process has open, or 0 where the system does not tell."""
+    """Return how many files this process has open, or 0 if the system does not report it."""
     files = Path("/proc/self/fd")
     return len(list(files.iterdir())) if files.is_dir() else 0

@@ -1,4 +1,4 @@
-"""Prefill: a long prompt holds nobody up who has left, nor a shutdown."""
+"""Prefill: a long prompt delays neither a cancel nor a close."""
 # ruff: noqa: S101 - the suite asserts
 
 import time

@@ -80,7 +80,7 @@ class ProbeConformance(ConformanceFixtures):
         assert backend.probe(model_path) == backend.probe(model_path)
 
     def test_probe_leaves_foreign_files_alone(self, backend: Backend, tmp_path: Path) -> None:
-        """Files of another kind are answered with None, not with an error."""
+        """Files of another kind return None and raise nothing."""
         (tmp_path / "notes.txt").write_text("# Not a model\n")
         (tmp_path / "empty").touch()
         (tmp_path / "noise.bin").write_bytes(bytes(range(256)) * 64)

@@ -66,7 +66,7 @@ class RefuseConformance(ConformanceFixtures):
     def test_what_is_not_honoured_is_refused(
         self, engine: Engine, prompt: list[int], param: str
     ) -> None:
-        """A field that the engine does not honour is refused by name, and not passed over."""
+        """A field that the engine does not honour is refused by name, not ignored."""
         if param in engine.facts.sampling:
             return
         sampling = replace(SamplingParams(), **OUT_OF_NEUTRAL[param])

@@ -78,7 +78,7 @@ class ShareConformance(ConformanceFixtures):
     def test_shared_prompt_is_evaluated_once(
         self, sharing: Engine, shared_prompt: list[int]
     ) -> None:
-        """Four requests cost one prompt and a few tokens, and say what each did not evaluate."""
+        """Four requests evaluate one prompt and a few tokens, and report their cached tokens."""
         asked = [submit(sharing, sharer_of(shared_prompt)) for _ in range(ANSWERS)]
         ends = [one.listener.finish() for one in asked]
         assert [end.usage.completion_tokens for end in ends] == [LENGTH] * ANSWERS
@@ -97,7 +97,7 @@ class ShareConformance(ConformanceFixtures):
     def test_sharers_answer_as_they_do_alone(
         self, sharing: Engine, alone: Engine, shared_prompt: list[int], temperature: float
     ) -> None:
-        """Greedily, and each with its seed, the tokens are those that it has alone."""
+        """Greedy or with a seed, each request has the tokens that it has alone."""
         requests = [
             sharer_of(shared_prompt, sampling=SamplingParams(temperature=temperature, seed=seed))
             for seed in range(ANSWERS)
@@ -109,7 +109,7 @@ class ShareConformance(ConformanceFixtures):
         assert [one.listener.tokens for one in asked] == single
 
     def test_more_sharers_than_slots(self, sharing: Engine, shared_prompt: list[int]) -> None:
-        """Those that have to wait for a slot find the prompt too."""
+        """Requests that wait for a slot reuse the prompt too."""
         count = 2 * ANSWERS + 1
         asked = [submit(sharing, sharer_of(shared_prompt)) for _ in range(count)]
         tokens = [one.listener.finish() and one.listener.tokens for one in asked]
@@ -151,7 +151,7 @@ class ShareConformance(ConformanceFixtures):
     def test_first_is_cancelled_while_it_reads(
         self, sharing: Engine, alone: Engine, shared_prompt: list[int], prompt: list[int]
     ) -> None:
-        """Another one reads the prompt then, and all the others have their answers."""
+        """Another request evaluates the prompt then, and all others finish."""
         blockers = block(sharing, prompt[::-1])
         first = AtStart()
         first.act = sharing.submit(sharer_of(shared_prompt), first).cancel
@@ -164,14 +164,14 @@ class ShareConformance(ConformanceFixtures):
             assert one.listener.finish().reason == "length"
         expected = run(alone, request_of(shared_prompt, LENGTH)).tokens
         assert [one.listener.tokens for one in others] == [expected] * ANSWERS
-        # What the first had read may be of use, or not.
+        # The first one's evaluated tokens may be reused or not.
         most = 2 * len(shared_prompt) + ANSWERS * AGAIN
         assert sharing.stats().prompt_tokens - before <= most
 
     def test_first_is_cancelled_while_it_answers(
         self, sharing: Engine, shared_prompt: list[int]
     ) -> None:
-        """The prompt stays for those that come later."""
+        """The prompt stays cached for later requests."""
         first = submit(sharing, sharer_of(shared_prompt, LONG), slow=True)
         first.listener.wait_tokens()
         others = [submit(sharing, sharer_of(shared_prompt)) for _ in range(ANSWERS)]
@@ -185,7 +185,7 @@ class ShareConformance(ConformanceFixtures):
     def test_waiting_sharer_is_cancelled(
         self, sharing: Engine, shared_prompt: list[int], prompt: list[int]
     ) -> None:
-        """It ends, and the others do not notice."""
+        """It ends, and the others are not affected."""
         blockers = block(sharing, prompt[::-1])
         first = AtStart()
         sharing.submit(sharer_of(shared_prompt, LONG), first)
@@ -220,7 +220,7 @@ class ShareConformance(ConformanceFixtures):
     def test_single_sharer_and_shortest_prompt(
         self, sharing: Engine, alone: Engine, prompt: list[int]
     ) -> None:
-        """A request that shares with nobody runs, and a prompt of one token can be shared."""
+        """A single request with a shared prompt runs; so does a shared prompt of one token."""
         single = submit(sharing, sharer_of(prompt)).listener
         assert single.finish().reason == "length"
         assert single.tokens == run(alone, request_of(prompt, LENGTH)).tokens
@@ -263,7 +263,7 @@ def block(engine: Engine, prompt: list[int]) -> list[Submitted]:
 
 
 def unblock(blockers: list[Submitted]) -> None:
-    """End those that hold the slots."""
+    """End the requests that occupy the slots."""
     for one in blockers:
         one.ticket.cancel()
         one.listener.hurry()

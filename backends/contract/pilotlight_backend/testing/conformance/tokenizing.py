@@ -68,7 +68,7 @@ class TokenizeConformance(ConformanceFixtures):
 
     @pytest.mark.parametrize("kind", UGLY_TEXTS)
     def test_any_text_has_tokens(self, engine: Engine, kind: str) -> None:
-        """Text of any script, and text that is hardly text, has tokens and always the same."""
+        """Any text, valid or not, has tokens, and always the same."""
         ids = engine.tokenize(UGLY_TEXTS[kind], special=False)
         assert ids
         assert all(isinstance(token, int) and token >= 0 for token in ids)
@@ -84,7 +84,7 @@ class TokenizeConformance(ConformanceFixtures):
         assert within(lambda: engine.tokenize(text, special=False))
 
     def test_any_thread_may_tokenize(self, engine: Engine, prompt_text: str) -> None:
-        """Threads that tokenise at the same time get what one alone gets."""
+        """Threads that tokenize at the same time get the same ids as one alone."""
         expected = engine.tokenize(prompt_text, special=False)
         results: list[bool] = []
 
