@@ -684,12 +684,12 @@ async def test_model_is_prepared_once_and_forgotten_when_unloaded(service):
     second, *_ = await service.answer()
     assert first.fingerprint == second.fingerprint
     assert first.fingerprint.startswith("fp_")
-    assert len(service.generator._prepared) == 1
+    assert len(service.generator._prepared_models) == 1
     service.now += 60
     service.pool.sweep()
     await service.pool._models[entry].closing
     gc.collect()
-    assert len(service.generator._prepared) == 0
+    assert len(service.generator._prepared_models) == 0
 
 
 async def test_fingerprint_tells_models_apart(service):

@@ -1,4 +1,4 @@
-"""resolve → render → submit → parse: what every endpoint that generates text shares."""
+"""One request's way through a loaded model: parameters → prompt → guides → engine → events."""
 
 from pilotlight.generation.events import (
     Begun,

@@ -44,7 +44,8 @@ class Choice:
         )
         self._stops = StopFilter(params.stops)
         self._skipped = _skipped(model, prompt, calls=calls is not None)
-        if params.stops:  # a stop may be the name of a control token
+        # A stop that is the name of a control token must reach the stop filter.
+        if params.stops:
             self._skipped -= {stop.encode("utf-8", "replace") for stop in params.stops}
         self._empty = params.max_tokens == 0
         self._parallel = calls is None or calls.parallel

@@ -52,6 +52,8 @@ def compile_constraints(constraints: Constraints, tokenizer: GuideTokenizer) -> 
         return _compile(constraints, tokenizer, None)
     if constraints.structured_output is not None:
         _compile(constraints, tokenizer, None)  # so that an error below is about the calls
+    # All functions are compiled as one grammar. Only if that fails, each one is compiled alone, to
+    # find those that are at fault: the common case stays one compilation.
     try:
         return _compile(constraints, tokenizer, _supported(constraints.tool_calling))
     except _CallsInvalid:

@@ -48,7 +48,7 @@ class Generator:
         self._special_tokens = special_tokens
         self._checking: WeakKeyDictionary[LoadedModel, asyncio.Lock] = WeakKeyDictionary()
         self._guides = GuideFactory()
-        self._prepared: SingleFlight[LoadedModel, PreparedModel] = SingleFlight()
+        self._prepared_models: SingleFlight[LoadedModel, PreparedModel] = SingleFlight()
 
     async def status(self, name: str) -> ModelStatus:
         """Return the status of the model *name*; raises `ModelNotFound`."""
@@ -66,7 +66,7 @@ class Generator:
         async with self._leases.lease(params.model, hold, caller) as (model, watch):
             watch.submitted()
             submitted = asyncio.Event()
-            stream = self._in_turn(model, params, watch, caller, submitted)
+            stream = self._queued(model, params, watch, caller, submitted)
             if announces:
                 check = partial(self._check, model, params, submitted)
                 stream = announced(stream, self._announce_after, check)
@@ -74,7 +74,7 @@ class Generator:
                 async for events in stream:
                     yield events
 
-    async def _in_turn(
+    async def _queued(
         self,
         model: LoadedModel,
         params: GenerationParams,
@@ -82,7 +82,7 @@ class Generator:
         caller: str,
         submitted: asyncio.Event,
     ) -> AsyncGenerator[Events]:
-        """Wait in *caller*'s queue for slots, and yield the events of the choices."""
+        """Wait in *caller*'s queue for slots, then yield the events of all choices."""
         slots = len(params.prompts) * params.n
         async with (
             self._leases.slots(model, caller, slots),
@@ -149,6 +149,7 @@ class Generator:
         try:
             while not (all(one.ended for one in choices) or any(one.failure for one in choices)):
                 events = await _next(stream, choices)
+                # The record ends before the last events are yielded: the client may close then.
                 if all(choice.ended for choice in choices):
                     watch.ended(_reason(choices[0]))
                 if events:
@@ -162,7 +163,9 @@ class Generator:
                 raise generation_error(choice.failure, prompt) from choice.failure
 
     async def _prepare(self, model: LoadedModel) -> PreparedModel:
-        return await self._prepared.get(model, lambda: _prepared_model(model, self._special_tokens))
+        return await self._prepared_models.get(
+            model, lambda: _prepared_model(model, self._special_tokens)
+        )
 
 
 async def _prepared_model(model: LoadedModel, special: SpecialTokens) -> PreparedModel:
@@ -194,7 +197,7 @@ def _requests(
             logprobs=params.logprobs,
             guide=guides[number],
             scope=scope,
-            shares_prompt=params.n > 1,
+            shares_prompt=params.n > 1,  # the engine prefills the prompt once for all of them
         )
         for number, prompt in enumerate(each for each in prompts for _ in range(params.n))
     ]

@@ -296,6 +296,7 @@ def _with_calls(message: Message, change: Callable[[Message], Message]) -> Messa
     return {**message, "tool_calls": [change(call) for call in message["tool_calls"]]}
 
 
+# In the order of trial: first those that keep every role and message.
 _WORKAROUNDS: tuple[Workaround, ...] = (
     _no_tools_as_a_list,
     _described,

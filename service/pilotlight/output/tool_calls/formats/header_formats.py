@@ -32,17 +32,14 @@ def _deepseek(
     end = closed_by(_CALLS_END)
     call_end = Tail({_CALL_END: end, _CALLS_END: END})
     headers = (
-        header_pattern(SPACES, NAME, _SEPARATOR, SPACES, OBJECT),
-        header_pattern(SPACES, "function", _SEPARATOR, SPACES, NAME, SPACES, "```json"),
+        (SPACES, NAME, _SEPARATOR, SPACES, OBJECT),
+        (SPACES, "function", _SEPARATOR, SPACES, NAME, SPACES, "```json"),
     )
-    begun = tuple(
-        header_pattern(SPACES, _CALL_BEGIN, *parts)
-        for parts in (
-            (SPACES, NAME, _SEPARATOR, SPACES, OBJECT),
-            (SPACES, "function", _SEPARATOR, SPACES, NAME, SPACES, "```json"),
-        )
+    # Behind `_CALLS_BEGIN` a header begins with `_CALL_BEGIN`, which is also an opener itself.
+    patterns = tuple(
+        header_pattern(*begin, *parts) for begin in ((), (SPACES, _CALL_BEGIN)) for parts in headers
     )
-    shape = HeaderShape(headers + begun, Tail({"```": call_end} | dict(call_end.closers)))
+    shape = HeaderShape(patterns, Tail({"```": call_end} | dict(call_end.closers)))
     return ToolCallFormat(
         name,
         signs=(signs,),

@@ -59,6 +59,9 @@ def lazy_rules(
     With *text_after_calls* free text follows, and more calls. *closer* ends the reasoning before
     the content, which is part of the text; *never* is a regex of what content must not begin with.
     """
+    # A trigger and the text before it are one lexeme, since one token may contain both. The text
+    # without a call excludes all triggers: llguidance would follow both alternatives otherwise, and
+    # a call would never be enforced.
     begin = f"((?s:.*){_escaped(closer)})?{_SPACE}" if closer else _SPACE
     names = "|".join(re.escape(function.name) for function in functions)
     refused = [begin + never.replace("$names", names)] if never else []
