@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import gc
 import importlib.metadata
 import socket
 import sys
@@ -40,6 +41,20 @@ def events(text: str) -> list[Any]:
     lines = (line for line in text.split("\n") if line.startswith("data: "))
     messages = [line.removeprefix("data: ") for line in lines]
     return [one if one == "[DONE]" else msgspec.json.decode(one) for one in messages]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without looking for garbage, now and later, in what stays to the end.
+
+    That took a fifth of the time of collection, and half a second of each `gc.collect()`.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
