@@ -20,15 +20,15 @@ ModelName = Annotated[
         extra={HINT: "`GET /v1/models` lists the models"},
     ),
 ]
-"""A name of blanks alone names nothing, like an empty one."""
+"""A name of spaces alone is refused like an empty one."""
 
 
 class Request(Struct, forbid_unknown_fields=True):
-    """What a client sends. An unknown field is an error, so that a misspelled one is noticed."""
+    """Sent by a client. An unknown field is an error, so that a misspelled one is noticed."""
 
     untagged: ClassVar[bool] = False
-    """Whether an object without a tag is of this type, where others have one."""
+    """Whether an object without a tag is of this type."""
 
 
 class Response(Struct):
-    """What the server sends."""
+    """Sent by the server."""

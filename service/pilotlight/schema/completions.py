@@ -1,7 +1,6 @@
-"""Completions of text: OpenAI's older request with our additions, the answer, and the chunks.
+"""Text completions: OpenAI's request with additions, the completion, and the chunks.
 
-A field typed `None` is one that OpenAI has and this server refuses. Its description says so in the
-document.
+A field typed `None` is one of OpenAI's that this server refuses; `schema/support.py` says why.
 """
 
 from typing import Annotated, Literal, TypeAlias
@@ -19,7 +18,7 @@ Prompts: TypeAlias = Annotated[
     list[str | TokenId | PromptTokens],
     Meta(
         min_length=1,
-        # The type cannot say it: all are token ids, or each is a prompt.
+        # The type cannot say that all items are token ids, or that each is a prompt.
         extra_json_schema={
             "anyOf": [
                 {"items": {"type": "integer"}},
@@ -33,15 +32,15 @@ Prompts: TypeAlias = Annotated[
 
 
 class CompletionRequest(SamplingRequest, kw_only=True):
-    """OpenAI's request for completions, with some fields of llama-server's and vLLM's."""
+    """OpenAI's request for text completions, with some fields of llama-server's and vLLM's."""
 
     prompt: Annotated[
         str | Prompts | None,
         Meta(
             description=(
-                "What to go on from: a text, token ids of this model, or a list of several texts"
-                " and lists of token ids. An empty text or null starts a new text, where the model"
-                " has a token for that."
+                "The text to continue: a string, token ids of this model, or a list of strings and"
+                " of lists of token ids. An empty string or null starts a new text if the model has"
+                " a token for that."
             )
         ),
     ]
@@ -49,8 +48,8 @@ class CompletionRequest(SamplingRequest, kw_only=True):
         Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,
         Meta(
             description=(
-                "Most tokens of an answer. 16 if omitted. With 0 the prompt is evaluated, and an"
-                " answer is empty, or with `echo` its prompt."
+                "Maximum tokens of a choice. 16 if omitted. With 0 the prompt is prefilled, and the"
+                " choice is empty, or with `echo` the prompt."
             ),
             extra=MAX_TOKENS_HINT,
         ),
@@ -59,41 +58,41 @@ class CompletionRequest(SamplingRequest, kw_only=True):
         Annotated[int, Meta(ge=1, le=128)] | None,
         Meta(
             description=(
-                "Answers to generate for each prompt, of which the `n` with the highest mean log"
-                " probability of their tokens are told; not in a stream. `n` if omitted."
+                "Choices to generate for each prompt, of which the `n` with the highest mean log"
+                " probability of their tokens are returned; not in a stream. `n` if omitted."
             )
         ),
     ] = None
     echo: Annotated[
         bool | None,
-        Meta(description="Whether an answer begins with its prompt; not with `logprobs`."),
+        Meta(description="Whether a choice begins with its prompt; not with `logprobs`."),
     ] = None
     logprobs: Annotated[
         Annotated[int, Meta(ge=0, le=5)] | None,
-        Meta(description="Tell tokens' log probabilities, and this many of the likeliest beside."),
+        Meta(description="Return log probabilities, with this many of the likeliest tokens each."),
     ] = None
     suffix: Annotated[None, COMPLETIONS["suffix"]] = None
     user: Annotated[str | None, COMPLETIONS["user"]] = None
 
 
-# ── answer ──────────────────────────────────────────────────────────────────────────────────────
+# ── completion ──────────────────────────────────────────────────────────────────────────────────
 
 CompletionFinishReason: TypeAlias = Literal["stop", "length", "error"]
 
 
 class CompletionLogprobs(Response, kw_only=True):
-    r"""An answer's tokens, one in each list; a piece of a character reads `bytes:\xe2\x82`."""
+    r"""A choice's tokens, one in each list; a part of a character reads `bytes:\xe2\x82`."""
 
     tokens: list[str]
     token_logprobs: list[float]
     top_logprobs: list[dict[str, float]]
-    """The likeliest tokens, and the one that came."""
+    """The likeliest tokens, and the sampled one."""
     text_offset: list[int]
-    """Where each begins, in characters of the answer's text."""
+    """Where each begins, in characters of the choice's text."""
 
 
 class CompletionChoice(Response, kw_only=True):
-    """One answer; they are counted by prompt, then by answer."""
+    """One choice; choices are numbered by prompt, then by choice."""
 
     index: int
     text: str
@@ -102,7 +101,7 @@ class CompletionChoice(Response, kw_only=True):
 
 
 class Completion(Response, kw_only=True):
-    """Whole answers."""
+    """A whole completion."""
 
     id: str
     object: Literal["text_completion"] = "text_completion"
@@ -117,7 +116,7 @@ class Completion(Response, kw_only=True):
 
 
 class CompletionChunkChoice(Response, kw_only=True):
-    """The next piece of the answer *index*."""
+    """The next piece of the choice *index*."""
 
     index: int
     text: str
@@ -126,7 +125,7 @@ class CompletionChunkChoice(Response, kw_only=True):
 
 
 class CompletionChunk(Response, kw_only=True):
-    """One event of a stream; *choices* is empty in those that carry *usage* or *loading*."""
+    """One event of a stream; *choices* is empty in chunks that have *usage* or *loading*."""
 
     id: str
     object: Literal["text_completion"] = "text_completion"
@@ -136,4 +135,4 @@ class CompletionChunk(Response, kw_only=True):
     usage: CompletionUsage | UnsetType | None = UNSET
     system_fingerprint: str | UnsetType = UNSET
     loading: Loading | UnsetType = UNSET
-    """Where `stream_options.include_loading` asks for it, before the answers begin."""
+    """With `stream_options.include_loading`, before the choices begin."""

@@ -1,7 +1,7 @@
 """Tools that a request declares: those that a model is offered, and those that are skipped.
 
-msgspec has no union for them: skipped tools are told by a pattern of their type, and Anthropic's
-own tools may go without a type. So a list of tools has items of a `DeclaredTool`, which is no
+msgspec has no union for them: a skipped tool is known by a pattern of its type, and Anthropic's
+own tools may have no type. So a list of tools has items of a `DeclaredTool`, which is no
 struct, and msgspec asks `decode_declared` what each is.
 """
 
@@ -18,7 +18,7 @@ Convert = Callable[[Any, type[Any]], Any]
 
 
 class DeclaredTool:
-    """What one API's lists of tools hold; each of its structs is a subclass."""
+    """An item of one API's lists of tools; each of its structs is a subclass."""
 
     __slots__ = ()
 
@@ -27,11 +27,11 @@ class DeclaredTool:
     skipped: ClassVar[type["SkippedTool"]]
     """The struct of one that is skipped."""
     skipped_types: ClassVar[re.Pattern[str]]
-    """The types of those."""
+    """The types of skipped tools."""
 
 
 class SkippedTool(dict[str, Any]):
-    """A tool that is declared and not offered to the model, as it was declared."""
+    """A tool that is not offered to the model, as it was declared."""
 
     @property
     def type(self) -> str:
@@ -40,7 +40,7 @@ class SkippedTool(dict[str, Any]):
 
     @property
     def name(self) -> str:
-        """What a client calls it: its name, else its type."""
+        """Its name, or its type if it has none."""
         name = self.get("name")
         return name if isinstance(name, str) else self.type
 
@@ -48,8 +48,8 @@ class SkippedTool(dict[str, Any]):
 def decode_declared(kind: type[Any], value: Any, convert: Convert, *, skip_unknown: bool) -> Any:
     """Return *value* as an item of a list of *kind*; msgspec's `dec_hook` for the wire types.
 
-    Raises `ValueError` with what *convert* says: msgspec adds the place of the item to it. With
-    *skip_unknown* a tool of a type that nobody knows is skipped too.
+    Raises `ValueError` with the message of *convert*: msgspec adds the item's path to it. With
+    *skip_unknown* a tool of an unknown type is skipped too.
     """
     if not issubclass(kind, DeclaredTool):
         raise NotImplementedError(f"{kind} is no declared tool")
@@ -66,7 +66,7 @@ def decode_declared(kind: type[Any], value: Any, convert: Convert, *, skip_unkno
 def offered(tools: Sequence[Any] | None, kind: type[T]) -> list[T]:
     """Return those of *tools* that the model is offered, all of which are *kind*.
 
-    One that only a vendor's program may call (`allowed_callers`) is none of them.
+    A tool that only a vendor's program may call (`allowed_callers`) is not offered.
     """
     return [tool for tool in tools or () if isinstance(tool, kind) and _is_direct(tool)]
 

@@ -1,4 +1,4 @@
-"""`/v1/embeddings`: OpenAI's request and answer."""
+"""`/v1/embeddings`: OpenAI's request and response."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from pilotlight.schema.base import ModelName, Request, Response
 from pilotlight.schema.support import NO_EFFECT
 
 MOST_INPUTS = 2048
-"""Of a list; OpenAI's own limit."""
+"""Inputs of a request; OpenAI's limit."""
 
 NonEmpty = Annotated[str, Meta(min_length=1)]
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -24,9 +24,9 @@ class EmbeddingRequest(Request, kw_only=True):
         | Annotated[list[NonEmpty | TokenId | Tokens], Meta(min_length=1, max_length=MOST_INPUTS)],
         Meta(
             description=(
-                "What to embed: a text, a list of texts, the token ids of one text, or a list of"
-                " such. Token ids are taken as they are; a text gets what the model wants at its"
-                " ends. A list that holds token ids holds nothing else."
+                "The inputs: a text, a list of texts, the token ids of one text, or a list of such"
+                " lists. Token ids are used as they are; a text gets the model's special tokens at"
+                " its ends. A list of token ids cannot have other items."
             )
         ),
     ]
@@ -34,8 +34,8 @@ class EmbeddingRequest(Request, kw_only=True):
         Literal["float", "base64"] | None,
         Meta(
             description=(
-                "How a vector is written: as numbers, or as the base64 of its 32-bit floats, the"
-                " lowest byte first. `float` if omitted."
+                "How a vector is encoded: as numbers, or as the base64 of its 32-bit floats,"
+                " little-endian. `float` if omitted."
             )
         ),
     ] = None
@@ -43,8 +43,8 @@ class EmbeddingRequest(Request, kw_only=True):
         Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
         Meta(
             description=(
-                "Numbers of each vector, at most as many as the model makes: the first of them,"
-                " scaled to length 1. All if omitted."
+                "Dimensions of each vector, at most the model's: the first of them, scaled to"
+                " length 1. All if omitted."
             )
         ),
     ] = None
@@ -52,7 +52,7 @@ class EmbeddingRequest(Request, kw_only=True):
 
 
 class Embedding(Response, kw_only=True):
-    """One input's vector, of length 1: numbers, or base64 where the request asks for it."""
+    """One input's vector, of length 1: numbers, or base64 if the request asks for it."""
 
     object: Literal["embedding"] = "embedding"
     index: int
@@ -60,7 +60,7 @@ class Embedding(Response, kw_only=True):
 
 
 class EmbeddingUsage(Response, kw_only=True):
-    """Tokens of all inputs, with those that the model wants at their ends."""
+    """Tokens of all inputs, with the special tokens at their ends."""
 
     prompt_tokens: int
     total_tokens: int

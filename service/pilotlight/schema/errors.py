@@ -1,4 +1,4 @@
-"""The one body of every error."""
+"""The body of every error."""
 
 from pilotlight.schema.base import Response
 
@@ -9,7 +9,7 @@ class ErrorDetail(Response, kw_only=True):
     message: str
     type: str
     param: str | None
-    """The request's field at fault, such as `messages[2].role`."""
+    """The JSON path of the request's wrong field, such as `messages[2].role`."""
     code: str
 
 

@@ -9,40 +9,40 @@ from pilotlight.schema.models import ModelState
 
 
 class Hanging(Response, kw_only=True):
-    """What hangs in the process and cannot be ended: a thread in native code."""
+    """A thread of the process that hangs in native code and cannot be ended."""
 
     id: str
     """The model's name."""
     during: Literal["load", "step"]
     """The model is not loaded again while its load hangs; an engine that hangs is replaced."""
     memory_bytes: int
-    """What cannot be had back; 0 where that is not known."""
+    """Memory that cannot be freed; 0 if unknown."""
 
 
 class Live(Response, kw_only=True):
-    """The process answers; `hanging` where only a restart gives back what hangs in it."""
+    """The process is alive; `hanging` if only a restart ends a thread that hangs."""
 
     status: Literal["ok", "hanging"]
     hanging: list[Hanging]
 
 
 class ModelReadiness(Response, kw_only=True):
-    """How far one model is."""
+    """Readiness of one model."""
 
     id: str
     state: ModelState
     progress: float
-    """0 to 1, the part of the load's time that is over; it never falls, and is 1 once ready."""
+    """0 to 1, the share of the load's expected time that has passed; never falls, 1 once ready."""
     retry_after: float | None
-    """Seconds that the load is expected to take still; null where unknown."""
+    """Seconds until the load is expected to end; null if unknown."""
     error: str | None
 
 
 class Readiness(Response, kw_only=True):
-    """Whether every model to preload is ready; `draining` once the server is told to end."""
+    """Whether every preloaded model is ready; `draining` once the server shuts down."""
 
     status: Literal["ready", "loading", "failed", "draining"]
     models: list[ModelReadiness]
-    """Those that are not ready, empty once all are; with `model`, that one in any state."""
+    """Models that are not ready, empty once all are; with `model`, that one in any state."""
     hanging: list[Hanging] = field(default_factory=list)
-    """Of any model, whatever was asked about; it does not change the status."""
+    """Threads that hang, of any model; they do not change the status."""

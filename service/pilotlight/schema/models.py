@@ -6,12 +6,12 @@ from pilotlight.schema.base import Response
 
 ModelState: TypeAlias = Literal["absent", "loading", "ready", "draining", "failed"]
 ListedState: TypeAlias = ModelState | Literal["unsupported", "invalid"]
-"""`unsupported`: the file is whole, and no backend here serves what it holds. `invalid`: it is
-damaged, empty, a pointer of Git LFS, or a part of it is missing."""
+"""`unsupported`: the file is valid, and no installed backend can serve it. `invalid`: it is
+damaged, empty, a Git LFS pointer, or incomplete."""
 
 
 class Model(Response, kw_only=True):
-    """A model that can be asked for by its *id*."""
+    """A model, which requests name by its *id*."""
 
     id: str
     object: Literal["model"] = "model"
@@ -19,13 +19,13 @@ class Model(Response, kw_only=True):
     """When the model's file was last changed, in seconds since 1970."""
     owned_by: str
     state: ListedState
-    """Where it is; `unsupported` and `invalid` models cannot be loaded, as *error* says."""
+    """Its state; `unsupported` and `invalid` models cannot be loaded, *error* says why."""
     backend: str | None
-    """The backend that serves it; null where none can."""
+    """The backend that serves it; null if none can."""
     context_length: int | None
-    """Tokens of one request, prompt and answer, as it is served; null where it cannot be."""
+    """Tokens of one request, prompt and completion; null if it cannot be served."""
     error: str | None
-    """Why the model cannot be served as it is; null where nothing is known against it."""
+    """Why the model cannot be served; null if no reason is known."""
 
 
 class ModelList(Response, kw_only=True):

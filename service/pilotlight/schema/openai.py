@@ -5,7 +5,7 @@ from pilotlight.schema.models import ModelState
 
 
 class RefusalPart(Request, kw_only=True, tag_field="type", tag="refusal"):
-    """An earlier answer's refusal; to the model it is text."""
+    """A refusal of an earlier response; the model gets it as text."""
 
     refusal: str
 
@@ -15,19 +15,19 @@ class TextFormat(Request, kw_only=True, tag_field="type", tag="text"):
 
 
 class PromptTokensDetails(Response, kw_only=True):
-    """Of the prompt's tokens, those that a slot still held and that were not evaluated again."""
+    """Tokens of the prompt that were cached, and not prefilled again."""
 
     cached_tokens: int
 
 
 class CompletionTokensDetails(Response, kw_only=True):
-    """Of the answer's tokens, those that were spent on thinking."""
+    """Tokens of the completion that are reasoning."""
 
     reasoning_tokens: int
 
 
 class CompletionUsage(Response, kw_only=True):
-    """Tokens that the request took."""
+    """Tokens of the request: its prompt's and its completion's."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -37,10 +37,10 @@ class CompletionUsage(Response, kw_only=True):
 
 
 class Loading(Response, kw_only=True):
-    """How far the model is that a stream waits for."""
+    """Progress of the model that a stream waits for."""
 
     state: ModelState
     progress: float
-    """0 to 1, the share of its bytes that are read."""
+    """0 to 1, the share of the load's expected time that has passed."""
     retry_after: float | None
-    """Seconds that the load is expected to take still; null where unknown."""
+    """Seconds until the load is expected to end; null if unknown."""

@@ -1,4 +1,4 @@
-"""Fields that all requests for text share: chat and text completions.
+"""Fields of requests that generate: those of all APIs, and those of chat and text completions.
 
 OpenAI's fields, and some of llama-server's and vLLM's.
 """
@@ -15,32 +15,32 @@ Breaker = Annotated[str, Meta(min_length=1, max_length=40, pattern="^[^\\x00]+$"
 TokenIdKey = Annotated[str, Meta(pattern="^[0-9]{1,9}$")]
 
 
-# A struct of msgspec's can have one base with fields, so what several APIs' requests have in common
-# are types of fields, and no mixin.
+# A msgspec struct can have only one base with fields ("multiple bases have instance lay-out
+# conflict"), so what requests of several APIs share are types of fields instead of a mixin.
 
 Temperature: TypeAlias = Annotated[
     Annotated[float, Meta(ge=0, le=2)] | None,
-    Meta(description="How freely tokens are drawn; 0 takes the likeliest. 1 if omitted."),
+    Meta(description="Sampling temperature; 0 always takes the likeliest token. 1 if omitted."),
 ]
 TopP: TypeAlias = Annotated[
     Annotated[float, Meta(ge=0, le=1)] | None,
-    Meta(description="Draw from the likeliest tokens of this total share. 0.95 if omitted."),
+    Meta(description="Sample from the likeliest tokens that add up to this. 0.95 if omitted."),
 ]
 TopK: TypeAlias = Annotated[
     Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,
-    Meta(description="Draw from this many of the likeliest; 0 from all. 64 if omitted."),
+    Meta(description="Sample from this many of the likeliest tokens; 0 from all. 64 if omitted."),
 ]
 MinP: TypeAlias = Annotated[
     Annotated[float, Meta(ge=0, le=1)] | None,
     Meta(description="Drop tokens below this share of the likeliest one's. 0 if omitted."),
 ]
 Stream: TypeAlias = Annotated[
-    bool | None, Meta(description="Whether the answer comes as server-sent events.")
+    bool | None, Meta(description="Whether the response is a stream of server-sent events.")
 ]
 
 
 class SampledRequest(Protocol):
-    """What all requests for text say of how tokens are drawn."""
+    """A request with the sampling fields of all APIs."""
 
     temperature: Temperature
     top_p: TopP
@@ -48,17 +48,17 @@ class SampledRequest(Protocol):
 
 
 class StreamOptions(Request, kw_only=True):
-    """What a stream carries beside the answer."""
+    """Options of a stream."""
 
     include_usage: Annotated[
-        bool | None, Meta(description="Whether a last chunk carries the usage.")
+        bool | None, Meta(description="Whether a last chunk has the usage.")
     ] = None
     include_loading: Annotated[
         bool | Literal["comments", "events"] | None,
         Meta(
             description=(
-                "Whether to show the wait for a model that is loading: the stream begins at once,"
-                " with a comment each second, or with `events` a chunk that carries `loading`."
+                "Whether to report the progress of a model that is loading. The stream begins at"
+                " once, with a comment each second, or with `events` a chunk that has `loading`."
                 " `true` means `comments`."
             )
         ),
@@ -67,7 +67,7 @@ class StreamOptions(Request, kw_only=True):
 
 
 class SamplingRequest(Request, kw_only=True):
-    """Which model, how its tokens are drawn, where an answer ends, and how it is sent."""
+    """The model, how tokens are sampled, where a choice ends, and how the response is sent."""
 
     model: ModelName
 
@@ -77,8 +77,8 @@ class SamplingRequest(Request, kw_only=True):
         Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None,
         Meta(
             description=(
-                "Draw from this many of the likeliest; 0 from all, and so does vLLM's -1. 64 if"
-                " omitted."
+                "Sample from this many of the likeliest tokens; 0 from all, and so does vLLM's -1."
+                " 64 if omitted."
             )
         ),
     ] = None
@@ -87,7 +87,7 @@ class SamplingRequest(Request, kw_only=True):
         Annotated[float, Meta(ge=-1, le=100)] | None,
         Meta(
             description=(
-                "Drop tokens whose logit is this many standard deviations below the largest; 0 and"
+                "Drop tokens whose logit is this many standard deviations below the highest; 0 and"
                 " -1 keep all. 0 if omitted."
             )
         ),
@@ -96,14 +96,14 @@ class SamplingRequest(Request, kw_only=True):
         Annotated[float, Meta(ge=0, le=1)] | None,
         Meta(
             description=(
-                "Draw from the tokens nearest to the expected surprise, of this total share"
+                "Sample from the tokens nearest to the expected surprise that add up to this"
                 " (locally typical sampling). 1, off, if omitted."
             )
         ),
     ] = None
     xtc_probability: Annotated[
         Annotated[float, Meta(ge=0, le=1)] | None,
-        Meta(description="How often XTC excludes the top choices. 0 if omitted."),
+        Meta(description="Probability with which XTC excludes the top tokens. 0 if omitted."),
     ] = None
     xtc_threshold: Annotated[
         Annotated[float, Meta(ge=0, le=1)] | None,
@@ -166,7 +166,7 @@ class SamplingRequest(Request, kw_only=True):
         Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None,
         Meta(
             description=(
-                "Tokens, the prompt's included, that the penalties look back on; -1 is the context."
+                "Last tokens, the prompt's included, that the penalties count; -1 is the context."
                 " 64 if omitted."
             )
         ),
@@ -195,7 +195,7 @@ class SamplingRequest(Request, kw_only=True):
         Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None,
         Meta(
             description=(
-                "With `dry_multiplier`: tokens, the prompt's included, that it looks back on; -1 is"
+                "With `dry_multiplier`: tokens, the prompt's included, that it compares; -1 is"
                 " the context. 64 if omitted."
             )
         ),
@@ -211,34 +211,34 @@ class SamplingRequest(Request, kw_only=True):
     ] = None
     presence_penalty: Annotated[
         Annotated[float, Meta(ge=-2, le=2)] | None,
-        Meta(description="Lowers tokens that the answer has already. 0 if omitted."),
+        Meta(description="Lowers tokens that the output already has. 0 if omitted."),
     ] = None
     frequency_penalty: Annotated[
         Annotated[float, Meta(ge=-2, le=2)] | None,
-        Meta(description="Lowers tokens by how often the answer has them. 0 if omitted."),
+        Meta(description="Lowers tokens by how often the output has them. 0 if omitted."),
     ] = None
     logit_bias: Annotated[
         dict[TokenIdKey, Annotated[float, Meta(ge=-100, le=100)]] | None,
-        Meta(description="What to add to tokens' logits, by token id of this model."),
+        Meta(description="Values that are added to tokens' logits, by token id of this model."),
     ] = None
     seed: Annotated[
         Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None,
-        Meta(description="Makes the draw repeatable."),
+        Meta(description="Seed of the sampling: the same request samples the same tokens again."),
     ] = None
     stop: Annotated[
         NonEmpty | Annotated[list[NonEmpty], Meta(max_length=16)] | None,
-        Meta(description="A text, or several, that end the answer and are left out of it."),
+        Meta(description="A text, or several, that end the output and are omitted from it."),
     ] = None
     stop_token_ids: Annotated[
         Annotated[list[TokenId], Meta(max_length=64)] | None,
-        Meta(description="Tokens of this model that end the answer."),
+        Meta(description="Tokens of this model that end the output."),
     ] = None
     ignore_eos: Annotated[
         bool | None,
         Meta(
             description=(
-                "Whether the model may not end its answer: it goes on to `max_tokens`, a stop, or"
-                " the end of its structured output."
+                "Never sample the tokens that end a generation: it continues to `max_tokens`, a"
+                " stop, or the end of its structured output."
             )
         ),
     ] = None
@@ -246,19 +246,17 @@ class SamplingRequest(Request, kw_only=True):
         Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,
         Meta(
             description=(
-                "Tokens before which the model may not end its answer, nor choose one of"
+                "Tokens before which the model cannot end its output, nor sample one of"
                 " `stop_token_ids`; the end of structured output comes first. 0 if omitted."
             )
         ),
     ] = None
     n: Annotated[
         Annotated[int, Meta(ge=1, le=128)] | None,
-        Meta(description="Number of answers; the prompt is evaluated once for all. 1 if omitted."),
+        Meta(description="Number of choices; their prompt is prefilled once. 1 if omitted."),
     ] = None
     stream: Stream = None
-    stream_options: Annotated[
-        StreamOptions | None, Meta(description="What a stream carries beside the answer.")
-    ] = None
+    stream_options: Annotated[StreamOptions | None, Meta(description="Options of a stream.")] = None
 
     cache_prompt: Annotated[bool | None, SAMPLING["cache_prompt"]] = None
     cache_salt: Annotated[

@@ -1,4 +1,4 @@
-"""Texts to tokens and back, in llama-server's words and in vLLM's."""
+"""Tokenize and detokenize, with the fields of llama-server and of vLLM."""
 
 from typing import Annotated, Any
 
@@ -15,32 +15,32 @@ class TokenizeRequest(Request, kw_only=True):
 
     model: ModelName
     content: Annotated[
-        str | None, Meta(description="A text, as llama-server has it: nothing is put before it.")
+        str | None, Meta(description="A text, as llama-server has it: without a token before it.")
     ] = None
     prompt: Annotated[
         str | None,
         Meta(
             description=(
-                "A text, as vLLM has it and as completions evaluate it: behind the token that the"
-                " model's texts begin with, if there is one."
+                "A text, as vLLM has it and as text completions use it: after the model's BOS"
+                " token, if it has one."
             )
         ),
     ] = None
     messages: Annotated[
         Annotated[list[Message], Meta(min_length=1)] | None,
-        Meta(description="A conversation, as chat completions evaluate it."),
+        Meta(description="A conversation, as chat completions use it."),
     ] = None
 
     add_special: Annotated[
         bool | None,
-        Meta(description="llama-server's name for `add_special_tokens`; of a text."),
+        Meta(description="llama-server's name for `add_special_tokens`."),
     ] = None
     add_special_tokens: Annotated[
         bool | None,
         Meta(
             description=(
-                "Of a text: whether the token comes before it that the model's texts begin with. If"
-                " omitted, `prompt` has it and `content` has not."
+                "With a text: whether the model's BOS token comes before it. If omitted, `prompt`"
+                " has it and `content` has not."
             )
         ),
     ] = None
@@ -48,7 +48,7 @@ class TokenizeRequest(Request, kw_only=True):
         bool | None,
         Meta(
             description=(
-                "Of a text: whether names of special tokens in it are those tokens. True if"
+                "With a text: whether names of special tokens in it are those tokens. True if"
                 " omitted."
             )
         ),
@@ -56,24 +56,24 @@ class TokenizeRequest(Request, kw_only=True):
 
     add_generation_prompt: Annotated[
         bool | None,
-        Meta(description="Of messages: whether the answer is begun. True if omitted."),
+        Meta(description="With messages: whether the assistant's turn is begun. True if omitted."),
     ] = None
     continue_final_message: Annotated[
         bool | None,
         Meta(
             description=(
-                "Of messages: whether a last assistant message is continued. True if"
+                "With messages: whether a last assistant message is continued. True if"
                 " omitted, unless `add_generation_prompt` is false."
             )
         ),
     ] = None
     tools: Annotated[
         Annotated[list[ChatTool], Meta(max_length=128)] | None,
-        Meta(description="Of messages: functions that the model may call."),
+        Meta(description="With messages: functions that the model may call."),
     ] = None
     chat_template_kwargs: Annotated[
         dict[str, Any] | None,
-        Meta(description="Of messages: variables for the model's chat template."),
+        Meta(description="With messages: variables for the model's chat template."),
     ] = None
 
     with_pieces: Annotated[
@@ -85,7 +85,7 @@ class TokenizeRequest(Request, kw_only=True):
 
 
 class TokenPiece(Response, kw_only=True):
-    """A token, and its text, or its bytes where they are no text."""
+    """A token, and its text, or its bytes if they are not UTF-8."""
 
     id: int
     piece: str | list[int]
@@ -97,9 +97,9 @@ class TokenizeResponse(Response, kw_only=True):
     tokens: list[int | TokenPiece]
     count: int
     max_model_len: int
-    """Tokens of the model's context, prompt and answer."""
+    """Tokens of the model's context: prompt and completion."""
     token_strs: list[str] | None
-    """The tokens' texts where they are asked for; what is no UTF-8 is U+FFFD."""
+    """The tokens' texts with `return_token_strs`; bytes that are not UTF-8 are U+FFFD."""
 
 
 class DetokenizeRequest(Request, kw_only=True):
@@ -112,7 +112,7 @@ class DetokenizeRequest(Request, kw_only=True):
 class DetokenizeResponse(Response, kw_only=True):
     """The text of the tokens, under llama-server's name and under vLLM's.
 
-    Special tokens are spelled out; what is no UTF-8 is U+FFFD.
+    Special tokens are spelled out; bytes that are not UTF-8 are U+FFFD.
     """
 
     content: str

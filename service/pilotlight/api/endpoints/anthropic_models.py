@@ -1,4 +1,4 @@
-"""`/v1/models` for Anthropic's clients, which are known by their header `anthropic-version`."""
+"""`/v1/models` for Anthropic's clients, which send the header `anthropic-version`."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ _LIMIT = re.compile(r"[1-9][0-9]{0,3}")
 
 
 class Page(Struct, frozen=True):
-    """Which of the models a client asks for; all of them where it says nothing.
+    """The models that a client asks for; all of them by default.
 
-    Anthropic's own default is 20, for its list is long and comes from elsewhere.
+    Anthropic's default is 20, but its list is longer.
     """
 
     limit: int = _MOST
@@ -47,9 +47,9 @@ def anthropic_model(model: Model) -> AnthropicModel:
 
 
 def model_page(models: Sequence[Model], page: Page) -> AnthropicModelPage:
-    """Return those of *models* that *page* asks for.
+    """Return the *page* of *models*.
 
-    Raises `InvalidRequest` where it begins or ends at a model that is not there.
+    Raises `InvalidRequest` for a page that begins or ends at an unknown model.
     """
     ids = [model.id for model in models]
     start, end = 0, len(models)

@@ -58,21 +58,21 @@ def _page(operation_id: str, summary: str, description: str, media_type: str) ->
 
 _JSON_PAGE = _page("getOpenApiJson", "This document", "The document.", "application/json")
 _YAML_PAGE = _page("getOpenApiYaml", "This document as YAML", "The document.", _YAML)
-_SWAGGER_PAGE = _page("getSwagger", "A page to try it on", "Swagger UI.", "text/html")
+_SWAGGER_PAGE = _page("getSwagger", "Swagger UI", "Swagger UI.", "text/html")
 
 _ROOT = Operation(
     id="getRoot",
     tag="document",
-    summary="The way to the page",
-    responses={307: SuccessResponse(description="The page is at `/swagger`.")},
+    summary="Redirect to Swagger UI",
+    responses={307: SuccessResponse(description="Swagger UI is at `/swagger`.")},
     public=True,
-    documented=False,  # a way for people; a client has no use for it
+    documented=False,  # for people; clients do not need it
 )
 
 _FILE = Operation(
     id="getSwaggerFile",
     tag="document",
-    summary="A file of the Swagger page",
+    summary="A file of Swagger UI",
     parameters=[
         Parameter(
             name="file",
@@ -97,13 +97,13 @@ _FILE = Operation(
 
 
 def docs_handlers(document: Callable[[], dict[str, Any]]) -> Sequence[HTTPRouteHandler]:
-    """Return the endpoints; *document* is built when it is first asked for."""
+    """Return the endpoints; *document* is called at the first request."""
     as_json = cache(lambda: msgspec.json.encode(document()))
     as_yaml = cache(lambda: document_yaml(document()))
 
     @get("/", opt={"operation": _ROOT})
     async def root() -> Response[bytes]:
-        # Temporary: browsers keep a permanent one, and there may be another page one day.
+        # Temporary, because browsers cache a permanent redirect, and the page may change.
         there = {"Location": "/swagger"}
         return Response(b"", status_code=307, headers=there, media_type=MediaType.TEXT)
 
@@ -132,7 +132,7 @@ def docs_handlers(document: Callable[[], dict[str, Any]]) -> Sequence[HTTPRouteH
     async def swagger_file(file: FromPath[str]) -> Response[bytes]:
         if file not in _FILES:
             raise PathNotFound(f"no file {file!r} at /swagger")
-        content = (_FOLDER / file).read_bytes()  # a page's two files, not worth a thread
+        content = (_FOLDER / file).read_bytes()  # two small files: a thread would cost more
         return Response(content, media_type=_FILES[file], headers=_CACHE)
 
     return root, openapi_json, openapi_yaml, swagger, swagger_file
@@ -142,6 +142,6 @@ def document_yaml(document: dict[str, Any]) -> bytes:
     """Return *document* as YAML, in the order in which it was built."""
     import yaml  # noqa: PLC0415 - needed for this page alone
 
-    # Through JSON and back: two places that share an object would become an anchor and an alias.
+    # Through JSON and back: PyYAML writes shared objects as anchors and aliases.
     plain = msgspec.json.decode(msgspec.json.encode(document))
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100).encode()

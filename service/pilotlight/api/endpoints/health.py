@@ -1,4 +1,4 @@
-"""Probes: `/livez`, `/readyz`, `/health`; they read memory alone and answer during any load."""
+"""Probes: `/livez`, `/readyz`, `/health`. They read memory only, and respond during any load."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
@@ -32,25 +32,25 @@ def _readiness(operation_id: str, summary: str) -> Operation:
         tag="health",
         summary=summary,
         description=(
-            "200 once every model to preload is ready, 503 until then. With `model` it reports"
-            " that one alone, in any state; asking loads nothing."
+            "200 once every preloaded model is ready, 503 until then. With `model` it reports that"
+            " model only, in any state. The request loads nothing."
         ),
         parameters=[
             Parameter(
                 name="model",
                 place="query",
-                description="A model's name, as a request would give it.",
+                description="A model's name, as in requests.",
                 schema={"type": "string", "minLength": 1},
                 example="spark",
             )
         ],
         responses={
             200: SuccessResponse(
-                description="Every model that was asked about is ready.",
+                description="Every model in question is ready.",
                 content=[Content(type=Readiness, examples={"ready": _READY})],
             ),
             503: SuccessResponse(
-                description="One is absent or loading, or could not be loaded.",
+                description="A model is absent, loading, or failed to load.",
                 content=[Content(type=Readiness, examples={"loading": _LOADING})],
             ),
         },
@@ -62,18 +62,18 @@ def _readiness(operation_id: str, summary: str) -> Operation:
 LIVEZ = Operation(
     id="livez",
     tag="health",
-    summary="Tell that the process answers",
+    summary="Report whether the process is alive",
     description=(
-        "200 whatever is being loaded. 503 while a thread of this process hangs in native code,"
-        " where nothing but the process's end can end it."
+        "200, also while models load. 503 while a thread of this process hangs in native code,"
+        " which only a restart ends."
     ),
     responses={
         200: SuccessResponse(
-            description="It does.",
+            description="The process is alive.",
             content=[Content(type=Live, examples={"alive": {"status": "ok", "hanging": []}})],
         ),
         503: SuccessResponse(
-            description="It does, and something hangs in it for good: restart it.",
+            description="A thread of the process hangs: restart it.",
             content=[
                 Content(
                     type=Live,
@@ -95,7 +95,8 @@ def health_handlers(
 ) -> Sequence[HTTPRouteHandler]:
     """Return the endpoints.
 
-    *liveness* tells what hangs; *readiness* how far a model is, or all that are preloaded.
+    *liveness* returns the threads that hang; *readiness* the state of one model, or of all that
+    are preloaded.
     """
 
     @get("/livez", opt={"operation": LIVEZ})
@@ -103,7 +104,7 @@ def health_handlers(
         live = liveness()
         return _response(live, 200 if live.status == "ok" else 503)
 
-    @get("/readyz", opt={"operation": _readiness("readyz", "Tell whether the server is ready")})
+    @get("/readyz", opt={"operation": _readiness("readyz", "Report whether the server is ready")})
     async def readyz(model: _Model = None) -> Response[bytes]:
         return _ready(await readiness(_checked(model)))
 

@@ -1,4 +1,4 @@
-"""`GET /metrics`: what Prometheus scrapes."""
+"""`GET /metrics`, for Prometheus."""
 
 import asyncio
 from typing import Any
@@ -19,11 +19,11 @@ pilotlight_load_phase_seconds_sum{backend="llama_cpp",model="spark",phase="load"
 OPERATION = Operation(
     id="metrics",
     tag="health",
-    summary="Tell what was counted and timed",
+    summary="Return all metrics",
     description="Prometheus' text format, or OpenMetrics where `Accept` asks for it.",
     responses={
         200: SuccessResponse(
-            description="Every metric.",
+            description="The metrics.",
             content=[
                 Content(
                     media_type=media_type,
@@ -42,7 +42,9 @@ def metrics_handler(metrics: Metrics) -> HTTPRouteHandler:
 
     @get("/metrics", opt={"operation": OPERATION})
     async def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:
-        await asyncio.to_thread(import_library)  # the first scrape would hold up everybody
+        await asyncio.to_thread(
+            import_library
+        )  # the first import takes long, and the event loop must not wait
         body, content_type = metrics.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 

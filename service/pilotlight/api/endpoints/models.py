@@ -38,8 +38,8 @@ LIST = Operation(
     tag="models",
     summary="List models",
     description=(
-        "Every model there is: configured, discovered, embedded. With the header"
-        " `anthropic-version` the answer has the shape of Anthropic's API."
+        "All models: configured, discovered, embedded. With the header `anthropic-version` the"
+        " response has the shape of Anthropic's API."
     ),
     responses={
         200: SuccessResponse(
@@ -62,7 +62,7 @@ RETRIEVE = Operation(
         Parameter(
             name="model",
             place="path",
-            description="A model's name, as a request would give it.",
+            description="A model's name, as in requests.",
             schema={"type": "string", "minLength": 1},
             required=True,
             example="spark",
@@ -99,7 +99,7 @@ def models_handlers(
         page = page_of(request.query_params)
         return _json(model_page(await models(await resolver.entries()), page))
 
-    # `:path`, for names have slashes in them: org/name.
+    # `:path`, because names can have slashes: org/name.
     @get("/v1/models/{model:path}", opt={"operation": RETRIEVE})
     async def retrieve_model(
         request: Request[Any, Any, Any], model: FromPath[str]
@@ -116,7 +116,7 @@ def models_handlers(
 
 def _model(listed: ListedModel, pool: Pool) -> Model:
     state = pool.status(listed.entry).state
-    # What is loaded stays in service, whatever has become of its file.
+    # A loaded model is served on, even if its file is gone or damaged since.
     trouble = listed.trouble if state in ("absent", "failed") else None
     return Model(
         id=listed.entry.name,
@@ -129,5 +129,5 @@ def _model(listed: ListedModel, pool: Pool) -> Model:
     )
 
 
-def _json(answer: Any) -> Response[bytes]:
-    return Response(_encoder.encode(answer), media_type=MediaType.JSON)
+def _json(body: Any) -> Response[bytes]:
+    return Response(_encoder.encode(body), media_type=MediaType.JSON)

@@ -1,8 +1,8 @@
 """The OpenAPI document, generated from the routes, their operations and the wire types.
 
-Litestar's own generator is left aside: it moves bounds out of unions, loses minimums of 0 and knows
-no `additionalProperties: false` (Litestar 2.25 with msgspec 0.22). `msgspec.json.schema_components`
-says exactly what the decoder does.
+Litestar's own generator is not used: it moves bounds out of unions, loses minimums of 0 and omits
+`additionalProperties: false` (Litestar 2.25 with msgspec 0.22). `msgspec.json.schema_components`
+describes exactly what the decoder accepts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,24 +40,24 @@ from pilotlight.schema.base import Request
 from pilotlight.schema.declared import DeclaredTool, schema_of_declared
 
 _TAGS = [
-    {"name": "chat", "description": "Answers to conversations."},
-    {"name": "responses", "description": "Answers to conversations, as lists of items."},
-    {"name": "messages", "description": "Answers to conversations, as Anthropic's clients ask."},
+    {"name": "chat", "description": "Chat completions."},
+    {"name": "responses", "description": "OpenAI's Responses API."},
+    {"name": "messages", "description": "Anthropic's Messages API."},
     {"name": "completions", "description": "Text completions."},
-    {"name": "tokens", "description": "Texts to tokens, and tokens to text."},
+    {"name": "tokens", "description": "Tokenize and detokenize."},
     {"name": "embeddings", "description": "Embeddings of texts."},
-    {"name": "models", "description": "The models that can be asked."},
-    {"name": "health", "description": "Probes for platforms and people."},
+    {"name": "models", "description": "The models that are served."},
+    {"name": "health", "description": "Probes and metrics."},
     {"name": "document", "description": "This document."},
 ]
 
 _RETRY_HEADERS = {
     "Retry-After": {
-        "description": "Seconds until another try is worth it, from 1 to 60.",
+        "description": "Seconds after which to retry, from 1 to 60.",
         "schema": {"type": "integer", "minimum": 1, "maximum": 60},
     },
     "retry-after-ms": {
-        "description": "The same in milliseconds; OpenAI's clients read it first.",
+        "description": "The same in milliseconds; OpenAI's SDKs read it first.",
         "schema": {"type": "integer", "minimum": 1, "maximum": 60000},
     },
 }
@@ -66,8 +66,8 @@ _ID_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 128}
 
 
 def _rate_headers(counted: str) -> dict[str, Any]:
-    """Return the headers that tell how a caller's limit of *counted* a minute stands."""
-    of = f"{counted} a minute; only where the caller has such a limit."
+    """Return the headers of a caller's limit of *counted* a minute."""
+    of = f"{counted} a minute; omitted without such a limit."
     return {
         f"RateLimit{counted.title()}": {
             "description": f"The caller's limit of {of}",
@@ -75,12 +75,12 @@ def _rate_headers(counted: str) -> dict[str, Any]:
             "example": 60,
         },
         f"RateRemaining{counted.title()}": {
-            "description": f"What is left of the limit of {of}",
+            "description": f"What remains of the limit of {of}",
             "schema": {"type": "integer", "minimum": 0},
             "example": 59,
         },
         f"RateReset{counted.title()}": {
-            "description": f"The time until all is left again of the limit of {of}",
+            "description": f"The time until the full limit is available again, of {of}",
             "schema": {"type": "string", "pattern": DURATION},
             "example": "1m30s",
         },
@@ -90,21 +90,21 @@ def _rate_headers(counted: str) -> dict[str, Any]:
 _HEADERS = {
     "XRequestId": {
         "description": (
-            "The request's id, for the server's log: the client's own `x-request-id` where it is"
-            " fit, else a new one."
+            "The request's id in the server's log: the client's own `x-request-id` if it is valid,"
+            " or a new one."
         ),
         "schema": _ID_SCHEMA,
         "example": _REQUEST_ID,
     },
     "RequestId": {
-        "description": "The same, under the name that Anthropic's clients read.",
+        "description": "The same, by the name that Anthropic's SDKs read.",
         "schema": _ID_SCHEMA,
         "example": _REQUEST_ID,
     },
     **_rate_headers("requests"),
     **_rate_headers("tokens"),
 }
-"""What the components call the headers of many responses."""
+"""Headers of many responses, by the name of their component."""
 _RATE_HEADERS = {
     f"x-ratelimit-{what}-{counted}": {"$ref": f"#/components/headers/{name}"}
     for name, what, counted in (
@@ -116,36 +116,36 @@ _RATE_HEADERS = {
         ("RateResetTokens", "reset", "tokens"),
     )
 }
-"""What is told of a caller's limits, each where there is such a limit."""
+"""Headers of a caller's limits."""
 _ID_HEADERS = {"x-request-id": {"$ref": "#/components/headers/XRequestId"}}
 _ANTHROPIC_ID_HEADERS = {"request-id": {"$ref": "#/components/headers/RequestId"}}
 _SHOULD_RETRY = {
     "x-should-retry": {
-        "description": "Whether OpenAI's clients should try again: `false` where no try can help.",
+        "description": "Whether OpenAI's SDKs retry: `false` if a retry cannot help.",
         "schema": {"type": "string", "enum": ["true", "false"]},
     }
 }
 _NO_RETRY = {
     "x-should-retry": {
-        "description": "Tells OpenAI's clients not to try again: that would take as long.",
+        "description": "Stops retries of OpenAI's SDKs: they would take as long.",
         "schema": {"type": "string", "const": "false"},
     }
 }
 _CLOSES = {
     "Connection": {
-        "description": "The connection ends, for the rest of the request was not read.",
+        "description": "The connection closes, because the rest of the request was not read.",
         "schema": {"type": "string", "const": "close"},
     }
 }
 _ACCEPTED = {
     "Accept-Encoding": {
-        "description": "The content encodings that a body may have, where it had another one.",
+        "description": "The supported content encodings, if the body had another one.",
         "schema": {"type": "string", "const": ", ".join(SUPPORTED)},
     }
 }
 _CHALLENGE = {
     "WWW-Authenticate": {
-        "description": "How to say who is calling.",
+        "description": "The authentication scheme.",
         "schema": {"type": "string", "const": "Bearer"},
     }
 }
@@ -153,13 +153,13 @@ _SECURITY_SCHEMES = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "An API key, as OpenAI's clients send it.",
+        "description": "An API key, as OpenAI's SDKs send it.",
     },
     "apiKey": {
         "type": "apiKey",
         "in": "header",
         "name": "x-api-key",
-        "description": "An API key, as Anthropic's clients send it.",
+        "description": "An API key, as Anthropic's SDKs send it.",
     },
 }
 
@@ -169,9 +169,8 @@ def build_document(
 ) -> dict[str, Any]:
     """Return the document of *app*, whose every route carries an operation.
 
-    `info.x-chat-completions-path` names the chat endpoint's path also where it is not served.
-    Unless it is said that a *key is required*, it is optional: with it and without it a request is
-    one that the document has.
+    `info.x-chat-completions-path` is the chat endpoint's path, even if it is not served.
+    Without *key_required* the API key is optional.
     """
     served = [one for one in operations(app) if one[2].documented]
     asked = {kind for _, _, operation in served for kind in _asked(operation)}
@@ -193,7 +192,7 @@ def build_document(
     for path, method, operation in served:
         described = _operation(operation, by_type)
         if method == "post":
-            _tell_rates(described["responses"])
+            _add_rate_headers(described["responses"])
         paths.setdefault(path, {})[method] = described
     return {
         "openapi": "3.1.0",
@@ -256,7 +255,7 @@ def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, An
         str(status): _response(one, schemas) for status, one in operation.responses.items()
     }
     errors = [*operation.errors, HeadTooLarge]
-    if not operation.public:  # what the guard answers
+    if not operation.public:  # the guard's errors
         errors = list(dict.fromkeys((InvalidApiKey, *errors, RateLimited)))
     responses |= _errors(errors, operation.error_shape, schemas)
     headers = _ID_HEADERS
@@ -268,8 +267,8 @@ def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, An
     return described
 
 
-def _tell_rates(responses: Mapping[str, Any]) -> None:
-    """Add how a caller's limits stand to the answers that say so: those of who was let in."""
+def _add_rate_headers(responses: Mapping[str, Any]) -> None:
+    """Add the headers of a caller's limits to responses behind the guard."""
     for status, response in responses.items():
         if int(status) not in (InvalidApiKey.status, HeadTooLarge.status):
             response["headers"] |= _RATE_HEADERS

@@ -1,4 +1,4 @@
-"""What the document says of every operation that evaluates something with a model."""
+"""What operations that use a model have in common in the document."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,9 +25,7 @@ from pilotlight.errors import (
 PREFER = Parameter(
     name="Prefer",
     place="header",
-    description=(
-        "`wait=N`: seconds to wait for a model that is loading, 0 included, at most 45 (RFC 7240)."
-    ),
+    description=("`wait=N`: seconds to wait for a model that is loading, from 0 to 45 (RFC 7240)."),
     schema={"type": "string"},
     example="wait=30",
 )
@@ -51,11 +49,11 @@ ERRORS: Sequence[type[ServiceError]] = (
 
 
 def event_of(chunk: str) -> Mapping[str, Any]:
-    """Return the schema of a stream's messages, whose chunks are of the component *chunk*."""
+    """Return the schema of a stream's events, whose data is the component *chunk*."""
     return {
         "description": (
-            "A message of the stream. Its data is a chunk, after a fault an error, and last"
-            " `[DONE]`."
+            "An event of the stream. Its data is a chunk, an error if the stream fails, and at the"
+            " end `[DONE]`."
         ),
         "type": "object",
         "properties": {

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of an endpoint; stands beside its handler, in its `opt`."""
+"""An endpoint's part of the OpenAPI document, which its handler has in its `opt`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -22,9 +22,9 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
 
 class Content(Struct, frozen=True, kw_only=True):
-    """A body: its wire type, or for media that are no JSON a schema of their own.
+    """A body: its wire type, or a *schema* for media types that are not JSON.
 
-    Such a schema may refer to the components of *type*, and of those that it *mentions* beside it.
+    A schema may refer to the components of *type* and of the types that it *mentions*.
     """
 
     type: Any = None
@@ -35,14 +35,14 @@ class Content(Struct, frozen=True, kw_only=True):
 
 
 class SuccessResponse(Struct, frozen=True, kw_only=True):
-    """A successful response; errors come from the operation's list of them."""
+    """A successful response; error responses come from the operation's *errors*."""
 
     description: str
     content: Sequence[Content] = ()
 
 
 class Operation(Struct, frozen=True, kw_only=True):
-    """One operation. *errors* are classes of `pilotlight.errors`, told in *error_shape*."""
+    """One operation. *errors* are classes of `pilotlight.errors`, written in *error_shape*."""
 
     id: str
     tag: str
@@ -54,13 +54,13 @@ class Operation(Struct, frozen=True, kw_only=True):
     errors: Sequence[Any] = ()
     error_shape: ErrorShape = OPENAI
     public: bool = False
-    """Whether everybody may call it, whatever keys there are."""
+    """Whether it needs no API key."""
     documented: bool = True
-    """Whether the document lists it."""
+    """Whether it is in the document."""
 
 
 def operations(app: Litestar) -> Iterable[tuple[str, str, Operation]]:
-    """Yield path, method and operation of all that *app* serves; raises `LookupError` for none."""
+    """Yield path, method and operation of each route; raises `LookupError` without an operation."""
     for route in app.routes:
         if not isinstance(route, HTTPRoute):
             continue

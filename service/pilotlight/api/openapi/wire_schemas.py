@@ -83,9 +83,9 @@ def spelled_out(value: Any) -> Any:
 
 
 def _always_sent(schema: Any) -> Any:
-    """Make the fields of an answer that have a default required: they are always written.
+    """Make the fields of a response that have a default required: they are always written.
 
-    An answer's struct omits what is `UNSET`, which is no default, and nothing else.
+    A response's struct omits fields that are `UNSET`, which is not a default, and no others.
     """
     properties = schema.get("properties")
     if properties is None:

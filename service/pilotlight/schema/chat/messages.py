@@ -26,7 +26,7 @@ Content: TypeAlias = str | Annotated[list[TextPart], Meta(min_length=1)]
 
 
 class Kept(Request, kw_only=True):
-    """What clients keep beside each message of a conversation."""
+    """Fields that clients add to each message of a conversation."""
 
     id: Annotated[Any, CHAT_MESSAGES["id"]] = None
     metadata: Annotated[Any, CHAT_MESSAGES["metadata"]] = None
@@ -34,7 +34,7 @@ class Kept(Request, kw_only=True):
 
 
 class AnsweredTextPart(Request, kw_only=True, tag_field="type", tag="text"):
-    """A piece of an earlier answer's text."""
+    """A piece of an earlier response's text."""
 
     text: str
     prompt_cache_breakpoint: Annotated[Any, CHAT_MESSAGES["prompt_cache_breakpoint"]] = None
@@ -42,7 +42,7 @@ class AnsweredTextPart(Request, kw_only=True, tag_field="type", tag="text"):
 
 
 class ThinkingPart(Request, kw_only=True, tag_field="type", tag="thinking"):
-    """An earlier answer's thinking, as Anthropic and Mistral write it; `reasoning_content` wins."""
+    """Reasoning of an earlier response, in Anthropic's form; `reasoning_content` wins."""
 
     thinking: str | list[TextPart]
     signature: Annotated[Any, CHAT_MESSAGES["signature"]] = None
@@ -53,7 +53,7 @@ AnsweredContent: TypeAlias = str | list[AnsweredTextPart | RefusalPart | Thinkin
 
 
 class SystemMessage(Kept, kw_only=True, tag_field="role", tag="system"):
-    """What the model is told about its task."""
+    """Instructions for the model."""
 
     content: Content
     name: str | None = None
@@ -67,7 +67,7 @@ class DeveloperMessage(Kept, kw_only=True, tag_field="role", tag="developer"):
 
 
 class UserMessage(Kept, kw_only=True, tag_field="role", tag="user"):
-    """What the user says."""
+    """A message of the user's."""
 
     content: Content
     name: str | None = None
@@ -85,7 +85,7 @@ class CalledFunction(Request, kw_only=True):
 
 
 class ToolCall(Request, kw_only=True):
-    """A call that an earlier answer made."""
+    """A call of an earlier response."""
 
     id: str
     function: CalledFunction
@@ -96,7 +96,7 @@ class ToolCall(Request, kw_only=True):
 
 
 class AssistantMessage(Kept, kw_only=True, tag_field="role", tag="assistant"):
-    """An earlier answer, as a client got it; as the last message, the beginning of the answer."""
+    """An earlier response, as a client got it; as the last message, the assistant prefill."""
 
     content: AnsweredContent | None = None
     name: str | None = None
@@ -123,10 +123,10 @@ class AssistantMessage(Kept, kw_only=True, tag_field="role", tag="assistant"):
 
 
 class ToolMessage(Kept, kw_only=True, tag_field="role", tag="tool"):
-    """What a tool answered."""
+    """The result of a tool call."""
 
     content: Annotated[
-        str | list[TextPart] | None, Meta(description="Empty if null: it answered nothing.")
+        str | list[TextPart] | None, Meta(description="The result; null is an empty one.")
     ]
     tool_call_id: str
     name: Annotated[

@@ -1,4 +1,4 @@
-"""A request for a chat completion: OpenAI's, with our additions.
+"""OpenAI's request for a chat completion, with additions.
 
 A field typed `None` is one that OpenAI has and this server refuses; `schema/support.py` says which
 fields are refused or have no effect, and why.
@@ -26,7 +26,7 @@ class FunctionDefinition(Request, kw_only=True):
 
 
 class ChatTool(DeclaredTool):
-    """What the tools of a chat request are."""
+    """An item of `tools` in a chat request."""
 
     __slots__ = ()
     skipped_types = CHAT_VENDOR_TOOLS
@@ -48,13 +48,13 @@ ChatTool.offered, ChatTool.skipped = Tool, SkippedChatTool
 
 
 class JsonObjectFormat(Request, kw_only=True, tag_field="type", tag="json_object"):
-    """Any JSON object, or one that validates against *schema*, as llama-server has it."""
+    """Any JSON object, or one that matches *schema*, as llama-server has it."""
 
     schema: dict[str, Any] | None = None
 
 
 class JsonSchema(Request, kw_only=True):
-    """A JSON Schema; the answer validates against it whether *strict* or not."""
+    """A JSON Schema; the content always matches it, *strict* or not."""
 
     name: NonEmpty
     description: str | None = None
@@ -63,7 +63,7 @@ class JsonSchema(Request, kw_only=True):
 
 
 class JsonSchemaFormat(Request, kw_only=True, tag_field="type", tag="json_schema"):
-    """JSON that validates against a schema."""
+    """JSON that matches a schema."""
 
     json_schema: JsonSchema
 
@@ -84,7 +84,7 @@ class NamedToolChoice(Request, kw_only=True, tag_field="type", tag="function"):
 
 
 class ChatAllowance(DeclaredTool):
-    """What the tools of `allowed_tools` are."""
+    """An item of `allowed_tools`."""
 
     __slots__ = ()
     skipped_types = CHAT_VENDOR_TOOLS
@@ -130,8 +130,8 @@ class ChatCompletionRequest(SamplingRequest, kw_only=True):
     max_completion_tokens: Annotated[
         Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
         Meta(
-            description="Most tokens of the answer, thinking included. `default_max_tokens` if"
-            " omitted: 2048 unless the server is set otherwise.",
+            description="Maximum tokens of a choice, reasoning included. `default_max_tokens` if"
+            " omitted, a setting of the server: 2048.",
             extra=MAX_TOKENS_HINT,
         ),
     ] = None
@@ -143,11 +143,12 @@ class ChatCompletionRequest(SamplingRequest, kw_only=True):
         ),
     ] = None
     logprobs: Annotated[
-        bool | None, Meta(description="Whether content comes with its tokens' log probabilities.")
+        bool | None,
+        Meta(description="Whether to return the log probabilities of the content's tokens."),
     ] = None
     top_logprobs: Annotated[
         Annotated[int, Meta(ge=0, le=20)] | None,
-        Meta(description="With `logprobs`: how many of the likeliest tokens to tell beside each."),
+        Meta(description="With `logprobs`: how many of the likeliest tokens to return for each."),
     ] = None
 
     tools: Annotated[
@@ -158,14 +159,15 @@ class ChatCompletionRequest(SamplingRequest, kw_only=True):
         ToolChoice | None,
         Meta(
             description=(
-                "`none` hides the tools from the model, `auto` leaves it to the model, `required`"
-                " and a named function make it call; `allowed_tools` hides all others."
+                "`none`: no call, and the model does not see the tools. `auto`: the model decides."
+                " `required` or a named function: the model must call. `allowed_tools`: the model"
+                " sees these tools only."
             )
         ),
     ] = None
     parallel_tool_calls: Annotated[
         bool | None,
-        Meta(description="Whether an answer may make several calls. True if omitted."),
+        Meta(description="Whether a choice may have several calls. True if omitted."),
     ] = None
     add_generation_prompt: Annotated[
         bool | None,
@@ -180,8 +182,8 @@ class ChatCompletionRequest(SamplingRequest, kw_only=True):
         bool | None,
         Meta(
             description=(
-                "Whether the answer continues a last message of the assistant's. True if omitted,"
-                " unless `add_generation_prompt` is false."
+                "Whether a last assistant message is continued (assistant prefill). True if"
+                " omitted, unless `add_generation_prompt` is false."
             )
         ),
     ] = None
@@ -189,8 +191,8 @@ class ChatCompletionRequest(SamplingRequest, kw_only=True):
         Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None,
         Meta(
             description=(
-                "`none` turns the thinking off. The others end it after 128, 512, 2048 or 8192"
-                " tokens, `xhigh` and `max` never, and the chat template reads the word."
+                "`none` switches reasoning off. `minimal` to `high` limit it to 128, 512, 2048 or"
+                " 8192 tokens, `xhigh` and `max` do not. The chat template gets the value too."
             )
         ),
     ] = None
@@ -199,28 +201,26 @@ class ChatCompletionRequest(SamplingRequest, kw_only=True):
     ] = None
     response_format: Annotated[
         ResponseFormat | None,
-        Meta(description="The answer's form: text, a JSON object, or JSON of a schema."),
+        Meta(description="Structured output: text, a JSON object, or JSON that matches a schema."),
     ] = None
     guided_json: Annotated[
         dict[str, Any] | bool | None,
-        Meta(description="A JSON Schema that the answer validates against."),
+        Meta(description="A JSON Schema that the content matches."),
     ] = None
     guided_regex: Annotated[
-        NonEmpty | None, Meta(description="A regular expression that the whole answer matches.")
+        NonEmpty | None, Meta(description="A regular expression of the whole content.")
     ] = None
     guided_choice: Annotated[
         Annotated[list[NonEmpty], Meta(min_length=1, max_length=1024)] | None,
-        Meta(description="Texts, one of which is the answer."),
+        Meta(description="Texts, one of which is the content."),
     ] = None
     grammar: Annotated[
         NonEmpty | None,
-        Meta(
-            description="A grammar that the answer follows: Lark's notation, or llama.cpp's GBNF."
-        ),
+        Meta(description="A grammar of the content, in Lark's notation or llama.cpp's GBNF."),
     ] = None
 
     modalities: Annotated[
-        list[Literal["text"]] | None, Meta(description="Accepted as `text`: answers are text.")
+        list[Literal["text"]] | None, Meta(description="Accepted as `text`: responses are text.")
     ] = None
 
     metadata: Annotated[Any, CHAT["metadata"]] = None

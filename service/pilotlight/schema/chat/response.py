@@ -1,4 +1,4 @@
-"""The answer to a chat completion, whole or as the chunks of a stream."""
+"""A chat completion, whole or as the chunks of a stream."""
 
 from typing import Literal, TypeAlias
 
@@ -26,7 +26,7 @@ class AnsweredToolCall(Response, kw_only=True):
 
 
 class TopLogprob(Response, kw_only=True):
-    """A token that could have come, and the natural logarithm of its probability."""
+    """A candidate token, and the natural logarithm of its probability."""
 
     token: str
     logprob: float
@@ -34,7 +34,7 @@ class TopLogprob(Response, kw_only=True):
 
 
 class TokenLogprob(TopLogprob, kw_only=True):
-    """A token that came, and the likeliest at its place."""
+    """A sampled token, and the likeliest candidates for its position."""
 
     top_logprobs: list[TopLogprob]
 
@@ -47,7 +47,7 @@ class ChoiceLogprobs(Response, kw_only=True):
 
 
 class ChatCompletionMessage(Response, kw_only=True):
-    """The answer; its thinking is apart from its content."""
+    """The assistant's message; its reasoning is separate from its content."""
 
     role: Literal["assistant"] = "assistant"
     content: str | None
@@ -57,7 +57,7 @@ class ChatCompletionMessage(Response, kw_only=True):
 
 
 class Choice(Response, kw_only=True):
-    """One answer."""
+    """One choice."""
 
     index: int
     message: ChatCompletionMessage
@@ -66,7 +66,7 @@ class Choice(Response, kw_only=True):
 
 
 class ChatCompletion(Response, kw_only=True):
-    """A whole answer."""
+    """A whole chat completion."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -76,18 +76,18 @@ class ChatCompletion(Response, kw_only=True):
     usage: CompletionUsage
     system_fingerprint: str
     thought: str | UnsetType = UNSET
-    """The answer's thinking once more, where clients that show it look for it."""
+    """The reasoning of the first choice again, for clients that show this field."""
 
 
 class FunctionDelta(Response, kw_only=True):
-    """A piece of a function call; *name* comes first and once."""
+    """A piece of a function call; *name* is in the first one only."""
 
     name: str | UnsetType = UNSET
     arguments: str | UnsetType = UNSET
 
 
 class ToolCallDelta(Response, kw_only=True):
-    """A piece of the call that *index* counts; *id* comes first and once."""
+    """A piece of the call number *index*; *id* is in the first one only."""
 
     index: int
     id: str | UnsetType = UNSET
@@ -96,7 +96,7 @@ class ToolCallDelta(Response, kw_only=True):
 
 
 class Delta(Response, kw_only=True):
-    """What a chunk adds to the message."""
+    """The text that a chunk adds to the message."""
 
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
@@ -105,7 +105,7 @@ class Delta(Response, kw_only=True):
 
 
 class ChunkChoice(Response, kw_only=True):
-    """The next piece of the answer *index*."""
+    """The next piece of the choice *index*."""
 
     index: int
     delta: Delta
@@ -114,7 +114,7 @@ class ChunkChoice(Response, kw_only=True):
 
 
 class ChatCompletionChunk(Response, kw_only=True):
-    """One event of a stream; *choices* is empty in those that carry *usage* or *loading*."""
+    """One event of a stream; *choices* is empty in chunks that have *usage* or *loading*."""
 
     id: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
@@ -125,4 +125,4 @@ class ChatCompletionChunk(Response, kw_only=True):
     system_fingerprint: str | UnsetType = UNSET
     thought: str | UnsetType = UNSET
     loading: Loading | UnsetType = UNSET
-    """Where `stream_options.include_loading` asks for it, before the answer begins."""
+    """With `stream_options.include_loading`, before the choices begin."""

@@ -11,7 +11,7 @@ Cached: TypeAlias = Annotated[dict[str, Any] | None, BLOCKS["cache_control"]]
 
 
 class PlainTextBlock(Request, kw_only=True):
-    """A piece of text, where nothing but text may stand.
+    """A piece of text, where only text is allowed.
 
     Its type is a field and no tag: msgspec takes a tag that is missing for the right one where
     there is only one struct to choose.
@@ -34,7 +34,7 @@ class TextBlock(Request, kw_only=True, tag_field="type", tag="text"):
 
 
 class ToolResultBlock(Request, kw_only=True, tag_field="type", tag="tool_result"):
-    """What a tool answered to the call *tool_use_id*, or that it failed."""
+    """The result of the call *tool_use_id*, or its error."""
 
     tool_use_id: NonEmpty
     content: str | list[PlainTextBlock] | None = None
@@ -44,7 +44,7 @@ class ToolResultBlock(Request, kw_only=True, tag_field="type", tag="tool_result"
 
 
 class ToolUseBlock(Request, kw_only=True, tag_field="type", tag="tool_use"):
-    """A call that an earlier answer made."""
+    """A call of an earlier response."""
 
     id: NonEmpty
     name: NonEmpty
@@ -55,23 +55,23 @@ class ToolUseBlock(Request, kw_only=True, tag_field="type", tag="tool_use"):
 
 
 class ThinkingBlock(Request, kw_only=True, tag_field="type", tag="thinking"):
-    """An earlier answer's thinking."""
+    """Thinking of an earlier response."""
 
     thinking: str
     signature: Annotated[str | None, BLOCKS["signature"]] = None
 
 
 class RedactedThinkingBlock(Request, kw_only=True, tag_field="type", tag="redacted_thinking"):
-    """Thinking that only who encrypted it can read; accepted without effect."""
+    """Encrypted thinking; accepted without effect."""
 
     data: Annotated[str, BLOCKS["data"]]
 
 
 class FallbackBlock(Request, kw_only=True, tag_field="type", tag="fallback"):
-    """A note that another model went on with an earlier answer; accepted without effect."""
+    """A note that another model continued an earlier response; accepted without effect."""
 
     previous: Annotated[Any, accepted()] = field(default=None, name="from")
-    from_: Annotated[Any, accepted("so Anthropic's Python SDK dumps `from`")] = None
+    from_: Annotated[Any, accepted("Anthropic's Python SDK dumps `from` so")] = None
     to: Annotated[Any, accepted()] = None
     trigger: Annotated[Any, accepted()] = None
 
@@ -86,19 +86,19 @@ SystemContent: TypeAlias = str | list[PlainTextBlock]
 
 
 class UserTurn(Request, kw_only=True, tag_field="role", tag="user"):
-    """What the user says, and what tools answered."""
+    """A turn of the user's: text, and results of tool calls."""
 
     content: UserContent
 
 
 class AssistantTurn(Request, kw_only=True, tag_field="role", tag="assistant"):
-    """An earlier answer, as a client got it; as the last message, the beginning of the answer."""
+    """An earlier response, as a client got it; as the last message, the assistant prefill."""
 
     content: AssistantContent
 
 
 class SystemTurn(Request, kw_only=True, tag_field="role", tag="system"):
-    """What the model is told about its task on the way."""
+    """Instructions for the model between two turns."""
 
     content: SystemContent = ""
     clear_at: Annotated[

@@ -19,21 +19,21 @@ MessagesErrorType: TypeAlias = Literal[
 
 
 class MessagesErrorReason(Response, kw_only=True):
-    """What Anthropic's SDKs act on by themselves."""
+    """A reason that Anthropic's SDKs act on."""
 
     error_code: Literal["thread_not_found"]
 
 
 class MessagesErrorDetail(Response, kw_only=True):
-    """Anthropic's type and message, and what this server knows beside them."""
+    """Anthropic's type and message, and this server's own fields."""
 
     type: MessagesErrorType
     message: str
     param: str | None
-    """The request's field at fault, such as `messages[2].content`."""
+    """The JSON path of the request's wrong field, such as `messages[2].content`."""
     code: str
     details: MessagesErrorReason | UnsetType = UNSET
-    """Where the SDKs know what to do: on `thread_not_found` they send the whole conversation."""
+    """On `thread_not_found` the SDKs send the whole conversation."""
 
 
 class MessagesError(Response, kw_only=True, tag_field="type", tag="error"):

@@ -12,26 +12,26 @@ from pilotlight.schema.messages.response import (
 
 
 class MessageStart(Response, kw_only=True, tag_field="type", tag="message_start"):
-    """The answer begins."""
+    """The message begins."""
 
     message: AnsweredMessage
 
 
 class ContentBlockStart(Response, kw_only=True, tag_field="type", tag="content_block_start"):
-    """The block *index* begins; it is empty yet."""
+    """The block *index* begins; it is still empty."""
 
     index: int
     content_block: AnsweredBlock
 
 
 class TextDelta(Response, kw_only=True, tag_field="type", tag="text_delta"):
-    """More text."""
+    """The next piece of a text."""
 
     text: str
 
 
 class ThinkingDelta(Response, kw_only=True, tag_field="type", tag="thinking_delta"):
-    """More thinking."""
+    """The next piece of the thinking."""
 
     thinking: str
 
@@ -43,7 +43,7 @@ class SignatureDelta(Response, kw_only=True, tag_field="type", tag="signature_de
 
 
 class InputJsonDelta(Response, kw_only=True, tag_field="type", tag="input_json_delta"):
-    """More of the JSON text of a call's input."""
+    """The next piece of the JSON text of a call's input."""
 
     partial_json: str
 
@@ -52,38 +52,38 @@ BlockDelta: TypeAlias = TextDelta | ThinkingDelta | SignatureDelta | InputJsonDe
 
 
 class ContentBlockDelta(Response, kw_only=True, tag_field="type", tag="content_block_delta"):
-    """More of the block *index*."""
+    """The next piece of the block *index*."""
 
     index: int
     delta: BlockDelta
 
 
 class ContentBlockStop(Response, kw_only=True, tag_field="type", tag="content_block_stop"):
-    """The block *index* is whole."""
+    """The block *index* ends."""
 
     index: int
 
 
 class MessageEnding(Response, kw_only=True):
-    """Why the answer ended."""
+    """The reason for the end."""
 
     stop_reason: StopReason
     stop_sequence: str | None
 
 
 class MessageDelta(Response, kw_only=True, tag_field="type", tag="message_delta"):
-    """How the answer ended, and what it took."""
+    """The reason for the end, and the usage."""
 
     delta: MessageEnding
     usage: MessageUsage
 
 
 class MessageStop(Response, kw_only=True, tag_field="type", tag="message_stop"):
-    """The stream is whole."""
+    """The last event of a stream."""
 
 
 class Ping(Response, kw_only=True, tag_field="type", tag="ping"):
-    """Says that the connection lives, while there is nothing else to say."""
+    """Keeps an idle connection alive."""
 
 
 MessageEvent: TypeAlias = (

@@ -1,4 +1,4 @@
-"""A request for a message, and for the count of its tokens: Anthropic's.
+"""Anthropic's requests for a message, and for the number of its prompt's tokens.
 
 A field typed `None` is one that Anthropic has and this server refuses; `schema/support.py` says
 which fields are refused or have no effect, and why.
@@ -22,7 +22,7 @@ from pilotlight.schema.support import (
 
 
 class MessagesTool(DeclaredTool):
-    """What the tools of a request are."""
+    """An item of `tools`."""
 
     __slots__ = ()
     skipped_types = ANTHROPIC_VENDOR_TOOLS
@@ -62,13 +62,13 @@ class AutoToolChoice(Request, kw_only=True, tag_field="type", tag="auto"):
 
 
 class AnyToolChoice(Request, kw_only=True, tag_field="type", tag="any"):
-    """The model calls a tool, whichever it likes."""
+    """The model must call a tool, any of them."""
 
     disable_parallel_tool_use: bool | None = None
 
 
 class OneToolChoice(Request, kw_only=True, tag_field="type", tag="tool"):
-    """The model calls the tool *name*."""
+    """The model must call the tool *name*."""
 
     name: NonEmpty
     disable_parallel_tool_use: bool | None = None
@@ -82,13 +82,13 @@ MessagesToolChoice: TypeAlias = AutoToolChoice | AnyToolChoice | OneToolChoice |
 
 Display = Annotated[
     Literal["summarized", "omitted", "updates"] | None,
-    Meta(description="`omitted` leaves the thinking's text out; the others are all of it."),
+    Meta(description="With `omitted` thinking blocks have no text; with the others all of it."),
 ]
 Binding = Annotated[dict[str, Any] | None, accepted("nothing is signed")]
 
 
 class ThinkingEnabled(Request, kw_only=True, tag_field="type", tag="enabled"):
-    """The model thinks, for no more than *budget_tokens*."""
+    """The model thinks, for at most *budget_tokens*."""
 
     budget_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     display: Display = None
@@ -96,11 +96,11 @@ class ThinkingEnabled(Request, kw_only=True, tag_field="type", tag="enabled"):
 
 
 class ThinkingDisabled(Request, kw_only=True, tag_field="type", tag="disabled"):
-    """The model does not think, where its template knows how to turn that off."""
+    """The model does not think, if its chat template can switch that off."""
 
 
 class ThinkingAdaptive(Request, kw_only=True, tag_field="type", tag="adaptive"):
-    """The model thinks as much as it likes."""
+    """The model thinks, without a limit."""
 
     display: Display = None
     block_binding: Binding = None
@@ -110,26 +110,28 @@ Thinking: TypeAlias = ThinkingEnabled | ThinkingDisabled | ThinkingAdaptive
 
 
 class OutputFormat(Request, kw_only=True):
-    """JSON that validates against *schema*."""
+    """JSON that matches *schema*."""
 
     type: Literal["json_schema"]
     schema: dict[str, Any]
 
 
 class OutputConfig(Request, kw_only=True):
-    """How the answer is to be."""
+    """Effort and format of the response."""
 
     effort: Annotated[
         Literal["low", "medium", "high", "xhigh", "max"] | None,
         Meta(
             description=(
-                "Where `thinking` sets no budget, ends it after 512, 2048 or 8192 tokens, with"
-                " `xhigh` and `max` never; the chat template is told it."
+                "Limits thinking that has no budget: `low` to `high` to 512, 2048 or 8192 tokens,"
+                " `xhigh` and `max` do not. The chat template gets the value too."
             )
         ),
     ] = None
     format: OutputFormat | None = None
-    task_budget: Annotated[dict[str, Any] | None, accepted("`max_tokens` bounds the answer")] = None
+    task_budget: Annotated[dict[str, Any] | None, accepted("`max_tokens` limits the response")] = (
+        None
+    )
 
 
 class CreatedThread(Request, kw_only=True, tag_field="type", tag="create"):
@@ -146,15 +148,13 @@ Thread: TypeAlias = CreatedThread | ContinuedThread
 
 
 class CountTokensRequest(Request, kw_only=True):
-    """What a prompt is made of."""
+    """The parts of a prompt."""
 
     model: ModelName
     messages: Annotated[
         list[Turn], Meta(min_length=1, description="The conversation, oldest first.")
     ]
-    system: Annotated[
-        SystemContent | None, Meta(description="What the model is told about its task.")
-    ] = None
+    system: Annotated[SystemContent | None, Meta(description="Instructions for the model.")] = None
     tools: Annotated[
         Annotated[list[MessagesTool], Meta(max_length=1024)] | None,
         Meta(description="Tools that the model may call; those of other types are skipped."),
@@ -163,17 +163,20 @@ class CountTokensRequest(Request, kw_only=True):
         MessagesToolChoice | None,
         Meta(
             description=(
-                "`none` hides the tools from the model, `auto` leaves it to the model, `any` makes"
-                " it call one, and `tool` the one that is named, which alone it is shown."
+                "`none`: no call, and the model does not see the tools. `auto`: the model decides."
+                " `any`: the model must call. `tool`: the model must call this tool, and sees no"
+                " other."
             )
         ),
     ] = None
     thinking: Annotated[
         Thinking | None,
-        Meta(description="Whether the model thinks, and for how long; its template's if omitted."),
+        Meta(
+            description="Whether the model thinks, and how long. If omitted, its template decides."
+        ),
     ] = None
     output_config: Annotated[
-        OutputConfig | None, Meta(description="The answer's effort, and its form.")
+        OutputConfig | None, Meta(description="Effort and format of the response.")
     ] = None
     cache_control: Cached = None
 
@@ -193,8 +196,8 @@ class MessagesRequest(CountTokensRequest, kw_only=True):
             ge=0,
             le=2**31 - 1,
             description=(
-                "Most tokens of the answer, thinking included. With 0 the prompt is evaluated, so"
-                " that a slot holds it, and the answer is empty."
+                "Maximum tokens of the response, thinking included. With 0 the prompt is prefilled"
+                " into a slot, and the response is empty."
             ),
             extra=MAX_TOKENS_HINT,
         ),
@@ -204,7 +207,7 @@ class MessagesRequest(CountTokensRequest, kw_only=True):
     top_k: TopK = None
     stop_sequences: Annotated[
         Annotated[list[NonEmpty], Meta(max_length=16)] | None,
-        Meta(description="Texts that end the answer and are left out of it."),
+        Meta(description="Texts that end the output and are omitted from it."),
     ] = None
     stream: Stream = None
 

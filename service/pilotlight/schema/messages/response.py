@@ -1,4 +1,4 @@
-"""The whole answer to a request for a message."""
+"""A whole message."""
 
 from typing import Any, Literal, TypeAlias
 
@@ -10,7 +10,7 @@ StopReason: TypeAlias = Literal[
 
 
 class AnsweredTextBlock(Response, kw_only=True, tag_field="type", tag="text"):
-    """Text of the answer."""
+    """Text of the response."""
 
     text: str
 
@@ -23,7 +23,7 @@ class AnsweredThinkingBlock(Response, kw_only=True, tag_field="type", tag="think
 
 
 class AnsweredToolUseBlock(Response, kw_only=True, tag_field="type", tag="tool_use"):
-    """A call that the model makes; what is no JSON object is `{"INVALID_JSON": its text}`."""
+    """A tool call; input that is not a JSON object is `{"INVALID_JSON": its text}`."""
 
     id: str
     name: str
@@ -34,25 +34,25 @@ AnsweredBlock: TypeAlias = AnsweredTextBlock | AnsweredThinkingBlock | AnsweredT
 
 
 class OutputTokensDetails(Response, kw_only=True):
-    """Of the answer's tokens, those that were spent on thinking."""
+    """Tokens of the output that are thinking."""
 
     thinking_tokens: int
 
 
 class MessageUsage(Response, kw_only=True):
-    """Tokens that the request took; the prompt's are the sum of the first three."""
+    """Tokens of the request; its prompt's are the sum of the first three."""
 
     input_tokens: int
-    """Those that were evaluated."""
+    """Tokens of the prompt that were prefilled."""
     cache_creation_input_tokens: int = 0
     cache_read_input_tokens: int
-    """Those that a slot still held and that were not evaluated again."""
+    """Tokens of the prompt that were cached, and not prefilled again."""
     output_tokens: int
     output_tokens_details: OutputTokensDetails
 
 
 class AnsweredMessage(Response, kw_only=True):
-    """A whole answer; at the start of a stream, an empty one."""
+    """A whole message; at the start of a stream, an empty one."""
 
     id: str
     type: Literal["message"] = "message"

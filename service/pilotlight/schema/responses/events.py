@@ -12,13 +12,13 @@ from pilotlight.schema.responses.response import (
 
 
 class ResponseEvent(Response, kw_only=True):
-    """One event of a stream; they are numbered from 0."""
+    """One event of a stream; events are numbered from 0."""
 
     sequence_number: int
 
 
 class ResponseCreatedEvent(ResponseEvent, kw_only=True, tag_field="type", tag="response.created"):
-    """The answer has begun."""
+    """The response begins."""
 
     response: ResponseObject
 
@@ -26,7 +26,7 @@ class ResponseCreatedEvent(ResponseEvent, kw_only=True, tag_field="type", tag="r
 class ResponseInProgressEvent(
     ResponseEvent, kw_only=True, tag_field="type", tag="response.in_progress"
 ):
-    """The answer is on its way."""
+    """The response is in progress."""
 
     response: ResponseObject
 
@@ -34,7 +34,7 @@ class ResponseInProgressEvent(
 class ResponseCompletedEvent(
     ResponseEvent, kw_only=True, tag_field="type", tag="response.completed"
 ):
-    """The answer is whole."""
+    """The response is complete."""
 
     response: ResponseObject
 
@@ -42,13 +42,13 @@ class ResponseCompletedEvent(
 class ResponseIncompleteEvent(
     ResponseEvent, kw_only=True, tag_field="type", tag="response.incomplete"
 ):
-    """The answer is cut."""
+    """The response is incomplete: it reached its maximum of tokens."""
 
     response: ResponseObject
 
 
 class ResponseFailedEvent(ResponseEvent, kw_only=True, tag_field="type", tag="response.failed"):
-    """The answer broke off."""
+    """The response failed."""
 
     response: ResponseObject
 
@@ -65,14 +65,14 @@ class OutputItemAddedEvent(
 class OutputItemDoneEvent(
     ResponseEvent, kw_only=True, tag_field="type", tag="response.output_item.done"
 ):
-    """An item is whole, or cut."""
+    """An item ends."""
 
     output_index: int
     item: OutputItem
 
 
 class ItemEvent(ResponseEvent, kw_only=True):
-    """Something of the item that *output_index* counts."""
+    """An event of the item number *output_index*."""
 
     item_id: str
     output_index: int
@@ -90,21 +90,21 @@ class ContentPartAddedEvent(
 class ContentPartDoneEvent(
     ItemEvent, kw_only=True, tag_field="type", tag="response.content_part.done"
 ):
-    """The text of an item is whole, or cut."""
+    """The text of an item ends."""
 
     content_index: int = 0
     part: OutputText | ReasoningText
 
 
 class DeltaTopLogprob(Response, kw_only=True):
-    """A token that could have come, and the natural logarithm of its probability."""
+    """A candidate token, and the natural logarithm of its probability."""
 
     token: str
     logprob: float
 
 
 class DeltaLogprob(DeltaTopLogprob, kw_only=True):
-    """A token that came, and the likeliest at its place."""
+    """A sampled token, and the likeliest candidates for its position."""
 
     top_logprobs: list[DeltaTopLogprob]
 
@@ -112,7 +112,7 @@ class DeltaLogprob(DeltaTopLogprob, kw_only=True):
 class OutputTextDeltaEvent(
     ItemEvent, kw_only=True, tag_field="type", tag="response.output_text.delta"
 ):
-    """More of a message."""
+    """The next piece of a message."""
 
     content_index: int = 0
     delta: str
@@ -122,7 +122,7 @@ class OutputTextDeltaEvent(
 class OutputTextDoneEvent(
     ItemEvent, kw_only=True, tag_field="type", tag="response.output_text.done"
 ):
-    """The whole of a message."""
+    """The whole text of a message."""
 
     content_index: int = 0
     text: str
@@ -132,7 +132,7 @@ class OutputTextDoneEvent(
 class ReasoningTextDeltaEvent(
     ItemEvent, kw_only=True, tag_field="type", tag="response.reasoning_text.delta"
 ):
-    """More of a thought."""
+    """The next piece of reasoning."""
 
     content_index: int = 0
     delta: str
@@ -141,7 +141,7 @@ class ReasoningTextDeltaEvent(
 class ReasoningTextDoneEvent(
     ItemEvent, kw_only=True, tag_field="type", tag="response.reasoning_text.done"
 ):
-    """The whole of a thought."""
+    """The whole text of reasoning."""
 
     content_index: int = 0
     text: str
@@ -150,7 +150,7 @@ class ReasoningTextDoneEvent(
 class FunctionCallArgumentsDeltaEvent(
     ItemEvent, kw_only=True, tag_field="type", tag="response.function_call_arguments.delta"
 ):
-    """More of a call's arguments."""
+    """The next piece of a call's arguments."""
 
     delta: str
 
@@ -158,13 +158,13 @@ class FunctionCallArgumentsDeltaEvent(
 class FunctionCallArgumentsDoneEvent(
     ItemEvent, kw_only=True, tag_field="type", tag="response.function_call_arguments.done"
 ):
-    """The whole of a call's arguments."""
+    """All of a call's arguments."""
 
     arguments: str
 
 
 class ErrorEventDetail(Response, kw_only=True):
-    """The error as its body has it; by this field the SDKs know that it is one, and raise it."""
+    """The error as in an error body; the SDKs raise it because this field exists."""
 
     message: str
     type: str
@@ -173,7 +173,7 @@ class ErrorEventDetail(Response, kw_only=True):
 
 
 class ResponseErrorEvent(ResponseEvent, kw_only=True, tag_field="type", tag="error"):
-    """What broke the answer off; the last event of a stream that has one."""
+    """The error that ends a stream; its last event."""
 
     message: str
     code: str

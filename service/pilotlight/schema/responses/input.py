@@ -1,4 +1,4 @@
-"""What a request for a response gives to the model: the items of a conversation."""
+"""The items of a conversation, in a request for a response."""
 
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
@@ -21,7 +21,7 @@ class InputTextPart(Request, kw_only=True, tag_field="type", tag="input_text"):
 
 
 class OutputTextPart(Request, kw_only=True, tag_field="type", tag="output_text"):
-    """A piece of an earlier answer's text."""
+    """A piece of an earlier response's text."""
 
     text: str
     annotations: Annotated[Any, RESPONSE_ITEMS["annotations"]] = None
@@ -30,7 +30,7 @@ class OutputTextPart(Request, kw_only=True, tag_field="type", tag="output_text")
 
 
 class InputMessage(Request, kw_only=True, tag_field="type", tag="message"):
-    """What somebody says; an item without a `type` is one too."""
+    """A message; an item without a `type` is one too."""
 
     untagged: ClassVar[bool] = True
 
@@ -42,7 +42,7 @@ class InputMessage(Request, kw_only=True, tag_field="type", tag="message"):
 
 
 class InputFunctionCall(Request, kw_only=True, tag_field="type", tag="function_call"):
-    """A call that an earlier answer made, with its arguments as JSON text."""
+    """A call of an earlier response, with its arguments as JSON text."""
 
     call_id: NonEmpty
     name: NonEmpty
@@ -59,7 +59,7 @@ class InputFunctionCall(Request, kw_only=True, tag_field="type", tag="function_c
 
 
 class FunctionOutputPart(Request, kw_only=True):
-    """A piece of what a called function answered.
+    """A piece of a function call's result.
 
     Its type is a field and no tag: msgspec takes a tag that is missing for the right one where
     there is only one struct to choose.
@@ -72,7 +72,7 @@ class FunctionOutputPart(Request, kw_only=True):
 
 
 class InputFunctionCallOutput(Request, kw_only=True, tag_field="type", tag="function_call_output"):
-    """What a called function answered."""
+    """The result of a function call."""
 
     call_id: NonEmpty
     output: str | list[FunctionOutputPart]
@@ -84,21 +84,21 @@ class InputFunctionCallOutput(Request, kw_only=True, tag_field="type", tag="func
 
 
 class InputReasoningText(Request, kw_only=True):
-    """A piece of an earlier answer's thinking."""
+    """A piece of an earlier response's reasoning."""
 
     type: Literal["reasoning_text"]
     text: str
 
 
 class InputReasoningSummary(Request, kw_only=True):
-    """A piece of a summary of an earlier answer's thinking."""
+    """A piece of a summary of an earlier response's reasoning."""
 
     type: Literal["summary_text"]
     text: str
 
 
 class InputReasoning(Request, kw_only=True, tag_field="type", tag="reasoning"):
-    """An earlier answer's thinking; of one that has no text left its summary is taken."""
+    """Reasoning of an earlier response; without content its summary is used."""
 
     summary: list[InputReasoningSummary]
     content: list[InputReasoningText] | None = None
@@ -108,7 +108,7 @@ class InputReasoning(Request, kw_only=True, tag_field="type", tag="reasoning"):
 
 
 class InputCustomCall(Request, kw_only=True, tag_field="type", tag="custom_tool_call"):
-    """A call of a tool that takes text; to the model it is a function's, with that as `input`."""
+    """A call of a custom tool; the model gets it as a function call with an `input`."""
 
     call_id: NonEmpty
     name: NonEmpty
@@ -124,7 +124,7 @@ class InputCustomCall(Request, kw_only=True, tag_field="type", tag="custom_tool_
 
 
 class InputCustomCallOutput(Request, kw_only=True, tag_field="type", tag="custom_tool_call_output"):
-    """What such a tool answered."""
+    """The result of a custom tool call."""
 
     call_id: NonEmpty
     output: str | list[FunctionOutputPart]
@@ -135,7 +135,7 @@ class InputCustomCallOutput(Request, kw_only=True, tag_field="type", tag="custom
 
 
 class InputWebSearch(Request, kw_only=True, tag_field="type", tag="web_search_call"):
-    """A search that a vendor made; accepted without effect: what was found is in its answer."""
+    """A search by a vendor; accepted without effect: its results are in the response."""
 
     action: Annotated[Any, accepted()] = None
     id: Annotated[str | None, RESPONSE_ITEMS["id"]] = None
@@ -143,7 +143,7 @@ class InputWebSearch(Request, kw_only=True, tag_field="type", tag="web_search_ca
 
 
 class InputToolListing(Request, kw_only=True, tag_field="type", tag="mcp_list_tools"):
-    """What a server offered to a vendor; accepted without effect: nothing of it can be called."""
+    """Tools of an MCP server; accepted without effect: they cannot be called."""
 
     server_label: Annotated[Any, accepted()] = None
     tools: Annotated[Any, accepted()] = None
@@ -152,7 +152,7 @@ class InputToolListing(Request, kw_only=True, tag_field="type", tag="mcp_list_to
 
 
 class InputTools(Request, kw_only=True, tag_field="type", tag="additional_tools"):
-    """More tools; the model sees them from the beginning on, as those of the request."""
+    """More tools; the model sees them as if they were in `tools`."""
 
     tools: list[ResponseTool]
     role: Literal["developer"] | None = None

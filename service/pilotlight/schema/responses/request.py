@@ -1,4 +1,4 @@
-"""A request for a response: OpenAI's, with some fields of llama-server's and vLLM's.
+"""OpenAI's request for a response, with some fields of llama-server's and vLLM's.
 
 A field typed `None` is one that OpenAI has and this server refuses; `schema/support.py` says which
 fields are refused or have no effect, and why.
@@ -30,7 +30,7 @@ class FunctionToolChoice(Request, kw_only=True, tag_field="type", tag="function"
 
 
 class ResponseAllowance(DeclaredTool):
-    """What the tools of `allowed_tools` are."""
+    """An item of `allowed_tools`."""
 
     __slots__ = ()
     skipped_types = OPENAI_VENDOR_TOOLS
@@ -67,7 +67,7 @@ class ResponseJsonObjectFormat(Request, kw_only=True, tag_field="type", tag="jso
 
 
 class ResponseJsonSchemaFormat(Request, kw_only=True, tag_field="type", tag="json_schema"):
-    """JSON that validates against *schema*, whether *strict* or not."""
+    """JSON that matches *schema*, *strict* or not."""
 
     name: NonEmpty
     schema: dict[str, Any]
@@ -79,11 +79,11 @@ ResponseTextFormat: TypeAlias = TextFormat | ResponseJsonObjectFormat | Response
 
 
 class ResponseTextConfig(Request, kw_only=True):
-    """What the answer's text is like."""
+    """Format of the output's text."""
 
     format: Annotated[
         ResponseTextFormat | None,
-        Meta(description="The answer's form: text, a JSON object, or JSON of a schema."),
+        Meta(description="Structured output: text, a JSON object, or JSON that matches a schema."),
     ] = None
     verbosity: Annotated[Literal["low", "medium", "high"] | None, NO_EFFECT] = None
 
@@ -94,14 +94,14 @@ Summary: TypeAlias = Literal["auto", "concise", "detailed"]
 
 
 class ReasoningConfig(Request, kw_only=True):
-    """How the model thinks."""
+    """Options of the model's reasoning."""
 
     effort: Annotated[
         Effort | None,
         Meta(
             description=(
-                "`none` turns the thinking off. The others end it after 128, 512, 2048 or 8192"
-                " tokens, `xhigh` and `max` never, and the chat template reads the word."
+                "`none` switches reasoning off. `minimal` to `high` limit it to 128, 512, 2048 or"
+                " 8192 tokens, `xhigh` and `max` do not. The chat template gets the value too."
             )
         ),
     ] = None
@@ -112,7 +112,7 @@ class ReasoningConfig(Request, kw_only=True):
 
 
 class ResponseStreamOptions(Request, kw_only=True):
-    """What a stream carries beside the answer."""
+    """Options of a stream."""
 
     include_obfuscation: Annotated[bool | None, NO_EFFECT] = None
 
@@ -135,10 +135,13 @@ class ResponseRequest(Request, kw_only=True):
     model: ModelName
     input: Annotated[
         str | Annotated[list[InputItem], Meta(min_length=1)],
-        Meta(description="What the user says, or the conversation's items, oldest first."),
+        Meta(
+            description="A message of the user's, or the items of the conversation, oldest first."
+        ),
     ]
     instructions: Annotated[
-        str | None, Meta(description="A system message, before those that the input begins with.")
+        str | None,
+        Meta(description="A system message, before those at the beginning of the input."),
     ] = None
 
     temperature: Temperature = None
@@ -148,8 +151,8 @@ class ResponseRequest(Request, kw_only=True):
     max_output_tokens: Annotated[
         Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
         Meta(
-            description="Most tokens of the answer, thinking included. `default_max_tokens` if"
-            " omitted: 2048 unless the server is set otherwise.",
+            description="Maximum tokens of the output, reasoning included. `default_max_tokens` if"
+            " omitted, a setting of the server: 2048.",
             extra=MAX_TOKENS_HINT,
         ),
     ] = None
@@ -158,8 +161,8 @@ class ResponseRequest(Request, kw_only=True):
         list[Includable] | None,
         Meta(
             description=(
-                "With `message.output_text.logprobs` text comes with its tokens' log"
-                " probabilities. The others have no effect."
+                "`message.output_text.logprobs` returns the log probabilities of the text's tokens."
+                " The others have no effect."
             )
         ),
     ] = None
@@ -167,7 +170,7 @@ class ResponseRequest(Request, kw_only=True):
         Annotated[int, Meta(ge=0, le=20)] | None,
         Meta(
             description=(
-                "How many of the likeliest tokens to tell beside each, where `include` asks for"
+                "How many of the likeliest tokens to return for each token, if `include` asks for"
                 " log probabilities."
             )
         ),
@@ -183,19 +186,22 @@ class ResponseRequest(Request, kw_only=True):
         ResponseToolChoice | None,
         Meta(
             description=(
-                "`none` hides the tools from the model, `auto` leaves it to the model, `required`"
-                " and a named function make it call; `allowed_tools` hides all others."
+                "`none`: no call, and the model does not see the tools. `auto`: the model decides."
+                " `required` or a named function: the model must call. `allowed_tools`: the model"
+                " sees these tools only."
             )
         ),
     ] = None
     parallel_tool_calls: Annotated[
         bool | None,
-        Meta(description="Whether an answer may make several calls. True if omitted."),
+        Meta(description="Whether a response may have several calls. True if omitted."),
     ] = None
-    reasoning: Annotated[ReasoningConfig | None, Meta(description="How the model thinks.")] = None
-    text: Annotated[
-        ResponseTextConfig | None, Meta(description="What the answer's text is like.")
+    reasoning: Annotated[
+        ReasoningConfig | None, Meta(description="Options of the model's reasoning.")
     ] = None
+    text: Annotated[ResponseTextConfig | None, Meta(description="Format of the output's text.")] = (
+        None
+    )
     chat_template_kwargs: Annotated[
         dict[str, Any] | None, Meta(description="Variables for the model's chat template.")
     ] = None
@@ -209,7 +215,7 @@ class ResponseRequest(Request, kw_only=True):
             Meta(max_length=16),
         ]
         | None,
-        Meta(description="Stands in the answer as it is here."),
+        Meta(description="Returned in the response as it is."),
     ] = None
     access_programs: Annotated[Any, RESPONSES["access_programs"]] = None
     client_metadata: Annotated[Any, RESPONSES["client_metadata"]] = None
@@ -229,8 +235,7 @@ class ResponseRequest(Request, kw_only=True):
         bool | None,
         Meta(
             description=(
-                "`true` is refused: no response is stored, so each is answered while the client"
-                " waits."
+                "`true` is refused: no response is stored, so a client has to wait for it."
             ),
             extra_json_schema={"not": {"const": True}},
         ),

@@ -1,4 +1,4 @@
-"""The whole answer to a request for a response, as a list of items."""
+"""A whole response, as a list of items."""
 
 from typing import Any, Literal, TypeAlias
 
@@ -15,7 +15,7 @@ from pilotlight.schema.support import OPENAI_VENDOR_TOOLS
 
 
 class OutputTopLogprob(Response, kw_only=True):
-    """A token that could have come, and the natural logarithm of its probability."""
+    """A candidate token, and the natural logarithm of its probability."""
 
     token: str
     bytes: list[int]
@@ -23,7 +23,7 @@ class OutputTopLogprob(Response, kw_only=True):
 
 
 class OutputLogprob(OutputTopLogprob, kw_only=True):
-    """A token that came, and the likeliest at its place."""
+    """A sampled token, and the likeliest candidates for its position."""
 
     top_logprobs: list[OutputTopLogprob]
 
@@ -37,13 +37,13 @@ class OutputText(Response, kw_only=True, tag_field="type", tag="output_text"):
 
 
 class ReasoningText(Response, kw_only=True, tag_field="type", tag="reasoning_text"):
-    """The text of a thought."""
+    """The text of reasoning."""
 
     text: str
 
 
 class OutputMessage(Response, kw_only=True, tag_field="type", tag="message"):
-    """What the model says."""
+    """A message of the model's."""
 
     id: str
     status: ItemStatus
@@ -62,7 +62,7 @@ class OutputFunctionCall(Response, kw_only=True, tag_field="type", tag="function
 
 
 class OutputReasoning(Response, kw_only=True, tag_field="type", tag="reasoning"):
-    """What the model thinks, in full; there is no summary of it."""
+    """The model's reasoning, in full and without a summary."""
 
     id: str
     status: ItemStatus
@@ -74,21 +74,21 @@ OutputItem: TypeAlias = OutputMessage | OutputFunctionCall | OutputReasoning
 
 
 class ResponseInputTokensDetails(Response, kw_only=True):
-    """Of the prompt's tokens, those that a slot still held and that were not evaluated again."""
+    """Tokens of the prompt that were cached, and not prefilled again."""
 
     cached_tokens: int
     cache_write_tokens: int = 0
-    """No cache is written that outlives its slot, and nobody pays for one."""
+    """Always 0: writing to the prompt cache costs nothing."""
 
 
 class ResponseOutputTokensDetails(Response, kw_only=True):
-    """Of the answer's tokens, those that were spent on thinking."""
+    """Tokens of the output that are reasoning."""
 
     reasoning_tokens: int
 
 
 class ResponseUsage(Response, kw_only=True):
-    """Tokens that the request took."""
+    """Tokens of the request: its prompt's and its output's."""
 
     input_tokens: int
     input_tokens_details: ResponseInputTokensDetails
@@ -98,13 +98,13 @@ class ResponseUsage(Response, kw_only=True):
 
 
 class IncompleteDetails(Response, kw_only=True):
-    """Why an answer is cut."""
+    """Why a response is incomplete."""
 
     reason: Literal["max_output_tokens"]
 
 
 class ResponseFault(Response, kw_only=True):
-    """Why an answer broke off. OpenAI's list of codes has one for a server's own faults."""
+    """Why a response failed. OpenAI's list of codes has one for errors of the server."""
 
     code: Literal["server_error"] = "server_error"
     message: str
@@ -114,7 +114,7 @@ class ResponseFault(Response, kw_only=True):
 
 
 class AnsweredDeclaration(DeclaredTool):
-    """What the tools of an answer are: those of the request."""
+    """An item of `tools` in a response: the request's."""
 
     __slots__ = ()
     skipped_types = OPENAI_VENDOR_TOOLS
@@ -137,21 +137,21 @@ AnsweredDeclaration.offered, AnsweredDeclaration.skipped = AnsweredTool, Skipped
 
 
 class AnsweredText(Response, kw_only=True):
-    """What the request says of the text, with what it means where it says nothing."""
+    """The request's options of the text, with defaults for omitted ones."""
 
     format: ResponseTextFormat
     verbosity: Literal["low", "medium", "high"]
 
 
 class AnsweredReasoning(Response, kw_only=True):
-    """What the request says of the thinking."""
+    """The request's options of the reasoning."""
 
     effort: Effort | None
     summary: Summary | None
 
 
 class ResponseObject(Response, kw_only=True):
-    """An answer, and what was asked; in a stream's events as far as it is by then."""
+    """A response, with fields of its request; in a stream's events, as far as it is complete."""
 
     id: str
     object: Literal["response"] = "response"
@@ -176,7 +176,7 @@ class ResponseObject(Response, kw_only=True):
     safety_identifier: str | None
     service_tier: Literal["default"] = "default"
     store: bool = False
-    """Nothing is, whatever the request says."""
+    """Always false: no response is stored."""
     temperature: float
     text: AnsweredText
     tool_choice: ResponseToolChoice

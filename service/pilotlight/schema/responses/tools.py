@@ -1,4 +1,4 @@
-"""The tools that a request for a response declares, in its own list or in an item."""
+"""Tools that a request for a response declares, in `tools` or in an item."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ from pilotlight.schema.support import NO_EFFECT, OPENAI_VENDOR_TOOLS
 
 
 class ResponseTool(DeclaredTool):
-    """What the tools of a request are."""
+    """An item of `tools`."""
 
     __slots__ = ()
     skipped_types = OPENAI_VENDOR_TOOLS

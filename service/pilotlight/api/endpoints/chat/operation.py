@@ -16,7 +16,7 @@ _USAGE = {
     "completion_tokens_details": {"reasoning_tokens": 6},
 }
 _HEAD = {"id": "chatcmpl-1f0c", "created": 1767225600, "model": "spark"}
-_ANSWER = _HEAD | {
+_COMPLETION = _HEAD | {
     "object": "chat.completion",
     "choices": [
         {
@@ -46,9 +46,9 @@ OPERATION = Operation(
     tag="chat",
     summary="Create a chat completion",
     description=(
-        "Answers a conversation. With `stream` the answer comes as server-sent events: each message"
-        " is a `ChatCompletionChunk`, or an `ErrorBody` where the stream breaks, and the last is"
-        " `[DONE]`."
+        "Generates the next message of a conversation. With `stream` the response is a stream of"
+        " server-sent events: each is a `ChatCompletionChunk`, or an `ErrorBody` if the stream"
+        " fails, and the last is `[DONE]`."
     ),
     parameters=[PREFER],
     body=Content(
@@ -61,9 +61,9 @@ OPERATION = Operation(
     ),
     responses={
         200: SuccessResponse(
-            description="The answer, whole or as a stream.",
+            description="The chat completion, whole or as a stream.",
             content=[
-                Content(type=ChatCompletion, examples={"sum": _ANSWER}),
+                Content(type=ChatCompletion, examples={"sum": _COMPLETION}),
                 Content(
                     type=ChatCompletionChunk,
                     media_type="text/event-stream",

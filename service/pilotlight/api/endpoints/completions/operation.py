@@ -8,7 +8,7 @@ from pilotlight.schema.completions import Completion, CompletionChunk, Completio
 
 _REQUEST = {"model": "spark", "prompt": "The sun is"}
 _HEAD = {"id": "cmpl-1f0c", "object": "text_completion", "created": 1767225600, "model": "spark"}
-_ANSWER = _HEAD | {
+_COMPLETION = _HEAD | {
     "choices": [{"index": 0, "text": " a star.", "logprobs": None, "finish_reason": "stop"}],
     "usage": {
         "prompt_tokens": 3,
@@ -29,9 +29,9 @@ OPERATION = Operation(
     tag="completions",
     summary="Create completions",
     description=(
-        "Goes on from texts or tokens as they are: no chat template is needed, and answers are not"
-        " read for thoughts or tool calls. With `stream` they come as server-sent events: each"
-        " message is a `CompletionChunk`, or an `ErrorBody` where the stream breaks, and the last"
+        "Continues texts or tokens as they are, without a chat template. The output is not parsed"
+        " for reasoning or tool calls. With `stream` the response is a stream of server-sent"
+        " events: each is a `CompletionChunk`, or an `ErrorBody` if the stream fails, and the last"
         " is `[DONE]`."
     ),
     parameters=[PREFER],
@@ -46,9 +46,9 @@ OPERATION = Operation(
     ),
     responses={
         200: SuccessResponse(
-            description="The answers, whole or as a stream.",
+            description="The completion, whole or as a stream.",
             content=[
-                Content(type=Completion, examples={"star": _ANSWER}),
+                Content(type=Completion, examples={"star": _COMPLETION}),
                 Content(
                     type=CompletionChunk,
                     media_type="text/event-stream",

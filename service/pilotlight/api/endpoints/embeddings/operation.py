@@ -6,7 +6,7 @@ from pilotlight.schema.embeddings import EmbeddingList, EmbeddingRequest
 
 _REQUEST = {"model": "bge-small", "input": "The cat sat on the mat."}
 _USAGE = {"prompt_tokens": 9, "total_tokens": 9}
-_ANSWER = {"object": "list", "model": "bge-small", "usage": _USAGE}
+_EMBEDDINGS = {"object": "list", "model": "bge-small", "usage": _USAGE}
 
 
 def _data(embedding: object) -> list[dict[str, object]]:
@@ -18,7 +18,7 @@ OPERATION = Operation(
     tag="embeddings",
     summary="Create embeddings",
     description=(
-        "Makes a vector of each input. Inputs of a request, and of several, are evaluated together."
+        "Returns a vector for each input. Inputs of one or several requests share a batch."
     ),
     parameters=[PREFER],
     body=Content(
@@ -36,8 +36,8 @@ OPERATION = Operation(
                 Content(
                     type=EmbeddingList,
                     examples={
-                        "float": _ANSWER | {"data": _data([0.6, -0.8])},
-                        "base64": _ANSWER | {"data": _data("mpkZP83MTL8=")},
+                        "float": _EMBEDDINGS | {"data": _data([0.6, -0.8])},
+                        "base64": _EMBEDDINGS | {"data": _data("mpkZP83MTL8=")},
                     },
                 )
             ],

@@ -57,8 +57,8 @@ _EVENTS = {
 }
 _EVENT = {
     "description": (
-        "A message of the stream. Its event and its data's `type` are the same; the last is"
-        " `message_stop`, or after a fault `error`."
+        "An event of the stream. Its name and its data's `type` are the same; the last is"
+        " `message_stop`, or `error` if the stream fails."
     ),
     "type": "object",
     "properties": {
@@ -97,9 +97,9 @@ CREATE = Operation(
     tag="messages",
     summary="Create a message",
     description=(
-        "Answers a conversation as Anthropic's Messages API does. With `stream` the answer comes as"
-        " server-sent events, from `message_start` to `message_stop`, or to an `error` where the"
-        " stream breaks."
+        "Generates the next message of a conversation, with Anthropic's Messages API. With `stream`"
+        " the response is a stream of server-sent events, from `message_start` to `message_stop`,"
+        " or to `error` if the stream fails."
     ),
     parameters=_PARAMETERS,
     body=Content(
@@ -112,7 +112,7 @@ CREATE = Operation(
     ),
     responses={
         200: SuccessResponse(
-            description="The answer, whole or as a stream.",
+            description="The message, whole or as a stream.",
             content=[
                 Content(type=AnsweredMessage, examples={"sum": _MESSAGE}),
                 Content(
@@ -137,7 +137,7 @@ COUNT_TOKENS = Operation(
     id="countMessageTokens",
     tag="messages",
     summary="Count a message's tokens",
-    description="Tells how many tokens a request's prompt comes to, and generates nothing.",
+    description="Returns the number of tokens of a request's prompt. Nothing is generated.",
     parameters=_PARAMETERS,
     body=Content(type=CountTokensRequest, examples={"question": _PROMPT}),
     responses={

@@ -39,7 +39,7 @@ _CONVERSATION = {
     ],
     "tools": [_WEATHER],
 }
-_ANSWER = {
+_RESPONSE = {
     "id": "resp_1f0c",
     "object": "response",
     "created_at": 1767225600,
@@ -105,7 +105,7 @@ _DELTA = {
 }
 
 _EVENT = {
-    "description": "A message of the stream. It is called by the type of its event.",
+    "description": "An event of the stream. Its name is its type.",
     "type": "object",
     "properties": {
         "event": {"type": "string"},
@@ -125,10 +125,10 @@ OPERATION = Operation(
     tag="responses",
     summary="Create a response",
     description=(
-        "Answers a conversation with a list of items: thoughts, messages, function calls. Nothing"
-        " is stored, so the input is the whole conversation. With `stream` the response comes as"
-        " server-sent events, the last of which is `response.completed`, `response.incomplete`, or"
-        " after `response.failed` an `error`."
+        "Generates a list of items for a conversation: reasoning, messages, function calls. Nothing"
+        " is stored, so the input is the whole conversation. With `stream` the response is a stream"
+        " of server-sent events: the last is `response.completed`, `response.incomplete`, or after"
+        " `response.failed` an `error`."
     ),
     parameters=[PREFER],
     body=Content(
@@ -143,7 +143,7 @@ OPERATION = Operation(
         200: SuccessResponse(
             description="The response, whole or as a stream.",
             content=[
-                Content(type=ResponseObject, examples={"sum": _ANSWER}),
+                Content(type=ResponseObject, examples={"sum": _RESPONSE}),
                 Content(
                     media_type="text/event-stream",
                     schema=_EVENT,

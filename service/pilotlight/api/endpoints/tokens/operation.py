@@ -34,7 +34,7 @@ _ERRORS = (
     ShuttingDown,
 )
 
-_ANSWER = {"tokens": [311, 42, 7], "count": 3, "max_model_len": 1024, "token_strs": None}
+_TOKENS = {"tokens": [311, 42, 7], "count": 3, "max_model_len": 1024, "token_strs": None}
 _PIECES = [{"id": 311, "piece": "two"}, {"id": 42, "piece": " "}, {"id": 7, "piece": [195]}]
 
 TOKENIZE = Operation(
@@ -42,8 +42,8 @@ TOKENIZE = Operation(
     tag="tokens",
     summary="Tokenize a text or a conversation",
     description=(
-        "Returns the tokens that a model would read, in the words of llama-server (`content`) and"
-        " of vLLM (`prompt`, `messages`). Nothing is generated."
+        "Returns the tokens of a text or a conversation, with the fields of llama-server"
+        " (`content`) and of vLLM (`prompt`, `messages`). Nothing is generated."
     ),
     parameters=[PREFER],
     body=Content(
@@ -63,7 +63,7 @@ TOKENIZE = Operation(
             content=[
                 Content(
                     type=TokenizeResponse,
-                    examples={"ids": _ANSWER, "pieces": _ANSWER | {"tokens": _PIECES}},
+                    examples={"ids": _TOKENS, "pieces": _TOKENS | {"tokens": _PIECES}},
                 )
             ],
         )
@@ -74,7 +74,7 @@ TOKENIZE = Operation(
 DETOKENIZE = Operation(
     id="detokenize",
     tag="tokens",
-    summary="Spell tokens as text",
+    summary="Detokenize tokens",
     parameters=[PREFER],
     body=Content(
         type=DetokenizeRequest,
