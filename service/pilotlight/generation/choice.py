@@ -115,6 +115,7 @@ class Choice:
         rest += self._up_to_call_limit(self._stops.flush())
         if self._stops.stopped is not None:
             reason = "stop"
+        # As in OpenAI's API: a call that max_tokens cut ends with "length".
         called = self._calls and reason == "stop"
         self.ended = Ended(
             "tool_calls" if called else reason,

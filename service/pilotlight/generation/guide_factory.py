@@ -44,6 +44,7 @@ class GuideFactory:
         budget = None if block is None else block.budget
         if params.structured_output is None and calls is None and budget is None:
             return None
+        # Required calls leave no content that structured output could constrain.
         output = None if calls is not None and calls.required else params.structured_output
         constraints = Constraints(
             structured_output=output,

@@ -71,6 +71,7 @@ def prepare(
     names = ControlNames(
         () if parses else model.facts.control_names, template.removes if template else ()
     )
+    # models.yaml overrides what the template shows.
     reasoning_format = options.reasoning_format or reasoning.detect(source or "")
     call_format = options.tool_call_format or tool_calls.detect(source or "")
     return PreparedModel(

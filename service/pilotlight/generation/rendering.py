@@ -51,6 +51,7 @@ async def render(model: PreparedModel, prompt: Prompt) -> Rendered:
 async def _text_tokens(model: PreparedModel, prompt: TextPrompt) -> tuple[int, ...]:
     begin = model.bos_token if prompt.begins else ""
     if prompt.special:
+        # A client that wrote the BOS token itself gets one: models are not trained with two.
         text = prompt.text if prompt.text.startswith(begin) else begin + prompt.text
         return tuple(await model.engine.tokenize(text, special=True))
     first = await model.engine.tokenize(begin, special=True) if begin else ()

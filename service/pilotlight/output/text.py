@@ -38,6 +38,7 @@ class Markers:
     """
 
     def __init__(self, words: Iterable[str]) -> None:
+        # Longest first: of two markers that end at the same character the longer one wins.
         self._words = sorted(set(words), key=lambda word: (-len(word), word))
         if "" in self._words:
             raise ValueError("an empty string cannot be a marker")

@@ -40,7 +40,7 @@ def closed(node: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(required, list) or not isinstance(least, int | float):
         return node  # llguidance refuses it
     if any(not isinstance(name, str) or name not in properties for name in required):
-        return node
+        return node  # a required property is not listed
     if least > len(properties):
-        return node
+        return node  # no object with the listed properties alone is valid
     return node | {"additionalProperties": False}

@@ -203,11 +203,17 @@ def _harmony() -> ReasoningFormat:
 
 
 _ROWS = (
+    # openai/gpt-oss
     _harmony(),
+    # google/gemma-4
     _channel(),
+    # ByteDance-Seed/Seed-OSS
     _block("seed", "<seed:think>", "</seed:think>"),
+    # CohereLabs/command-a-reasoning
     _command_a(),
+    # mistralai/Magistral
     _block("magistral", "[THINK]", "[/THINK]"),
+    # DeepSeek-R1, Qwen3 and most others; last, since its tags are the most common text
     _block("think", "<think>", "</think>"),
 )
 

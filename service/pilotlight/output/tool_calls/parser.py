@@ -84,6 +84,7 @@ class ToolCallParser:
         *cut* says that `max_tokens` ended the output.
         """
         self._scan("", final=True)
+        # The text of a call that is given up is scanned again, and may open another call.
         while self._call is not None:
             call = self._call
             call.finish()

@@ -39,6 +39,7 @@ def _joined(pieces: Iterable[str]) -> str:
     written: list[str] = []
     left = limits.MAX_OUTPUT
     iterator = iter(pieces)
+    # The encoder yields a few characters at a time, so they are counted in batches.
     while batch := list(islice(iterator, 100)):
         piece = "".join(batch)
         left -= len(piece)
