@@ -1,4 +1,4 @@
-"""Where this process runs, and what follows from it."""
+"""Detect the platform that this process runs on, and its defaults."""
 
 import os
 import time
@@ -12,36 +12,36 @@ Platform: TypeAlias = Literal["cloud_run", "knative", "kubernetes", "none"]
 
 
 class Profile(Struct, frozen=True):
-    """A platform's defaults; *why* is for the log."""
+    """The defaults of a platform; *why* it was detected is for the log."""
 
     platform: Platform
     why: str
     withdraws_cpu: bool = False
-    """Whether a load stands still while no request is in flight: 503 and a load in the background
-    never end there, so a request is held until the model is ready."""
+    """Whether the CPU is throttled while no request is in flight: a load in the background would
+    never end, so a request waits until the model is ready instead of getting a 503."""
     hold: float | None = None
-    """Seconds that a request is held by default; None leaves the general default."""
+    """Default of the setting `hold` in seconds; None for the general default."""
     max_retry_after: float | None = None
-    """Largest Retry-After by default, in seconds; None leaves the general default."""
+    """Default of the setting `max_retry_after` in seconds; None for the general default."""
 
 
 _BACK_IN_TIME = 45.0
-"""Seconds after which a refused client is back while its pod is still there. Knative's autoscaler
-does not see requests that are refused at once, and removes a pod 60 to 62 s after the last one that
-it saw. On Cloud Run a load stands still until the client is back."""
+"""Seconds after which a refused client retries while its pod still exists. Knative's autoscaler
+does not count requests that are refused at once, and removes a pod 60 to 62 s after the last
+request that it counted. On Cloud Run a load makes no progress until the client retries."""
 
 
 def detect(environ: Mapping[str, str]) -> Profile:
-    """Return the profile of the platform that *environ* shows.
+    """Detect the platform from *environ*.
 
-    Cloud Run and Knative both set K_SERVICE; only in a cluster there is KUBERNETES_SERVICE_HOST.
+    Cloud Run and Knative both set K_SERVICE; only clusters set KUBERNETES_SERVICE_HOST.
     """
     if environ.get("K_SERVICE"):
         if environ.get("KUBERNETES_SERVICE_HOST"):
             why = "K_SERVICE and KUBERNETES_SERVICE_HOST are set"
             return Profile("knative", why, max_retry_after=_BACK_IN_TIME)
-        # Request-based billing, the default, gives CPU while a request is in flight. 45 s is what
-        # proxies before the service leave before they cut a silent connection.
+        # With request-based billing, the default, there is CPU only while a request is in flight.
+        # 45 s is below the idle timeouts of proxies in front, such as HAProxy's 50 s.
         return Profile(
             "cloud_run",
             "K_SERVICE is set",
@@ -55,11 +55,11 @@ def detect(environ: Mapping[str, str]) -> Profile:
 
 
 _ENOUGH = 30.0
-"""Seconds of hold below which a load of some gigabytes is cut off from the CPU half-way."""
+"""Seconds of `hold` below which the CPU is throttled during the load of some gigabytes."""
 
 
 def warning(platform: Platform, hold: float) -> str | None:
-    """Return what would stall on *platform*, and the cure; None where nothing would."""
+    """Return a warning if loads would stall on *platform*, and how to avoid that."""
     if platform == "cloud_run" and hold < _ENOUGH:
         return (
             f"Cloud Run throttles the CPU while no request is in flight, and requests are held"
@@ -71,9 +71,9 @@ def warning(platform: Platform, hold: float) -> str | None:
 
 
 def process_age() -> float | None:
-    """Return the seconds since this process was started; None where the kernel does not tell.
+    """Return the seconds since this process was started; None if the system does not report it.
 
-    Linux counts its start in clock ticks, 10 ms each, since the machine's boot (proc(5), stat).
+    Linux reports the start in clock ticks, 10 ms each, since the machine's boot (proc(5), stat).
     """
     try:
         stat = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace")

@@ -1,4 +1,4 @@
-"""The errors a client can meet; each knows its status, type, code, param and headers.
+"""The errors that clients get, each with its status, type, code, param and headers.
 
     ServiceError
     ├── InvalidRequest              400  invalid_request_error  invalid_request_error
@@ -25,19 +25,19 @@
             ├── InsufficientMemory  503  model_load_failed      insufficient_memory
             └── ModelUnsupported    400  invalid_request_error  model_unsupported
 
-A 503 carries Retry-After with `x-should-retry: true`, or where no try can help
-`x-should-retry: false` alone. A 504 carries that too: the SDKs would try again by themselves, and
-another try would take as long and be given up as well.
+A 503 carries Retry-After and `x-should-retry: true`, or only `x-should-retry: false` if a retry
+cannot help. A 504 carries the latter too: the SDKs retry it by default, and a retry would take as
+long and time out as well.
 
 Errors are raised where the cause is known, and mapped to a response once, in `api/http/errors.py`.
-A message names the thing and the value, and carries nothing that a client must not see.
+A message names the thing and the value, and contains nothing that clients must not see.
 """
 
 from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """An error of the table above; *param* is the request's field, if one is at fault."""
+    """An error of the table above; *param* is the field of the request that is wrong, if any."""
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
@@ -48,21 +48,21 @@ class ServiceError(Exception):
         self.message = message
         self.param = param
         self.retry_after: float | None = None
-        """Seconds until another try is worth it, or None where that is not known."""
+        """Seconds until a retry is worthwhile; None if that is unknown."""
         self.should_retry: bool | None = None
-        """What `x-should-retry` tells the SDKs; None leaves it to them."""
+        """The value of `x-should-retry`; None leaves the decision to the SDKs."""
         self.accept_encoding: str | None = None
-        """The content encodings that a body may have, for the `Accept-Encoding` header."""
+        """Accepted content encodings of a body, for the `Accept-Encoding` header."""
         self.allow: str | None = None
-        """The methods that a path knows, for the `Allow` header."""
+        """Methods of the path, for the `Allow` header."""
         self.challenge: str | None = None
-        """How a caller can say who it is, for the `WWW-Authenticate` header."""
+        """Authentication scheme, for the `WWW-Authenticate` header."""
         self.closes = False
-        """Whether the connection ends with it, because the rest of the request never came."""
+        """Whether the connection is closed, because the rest of the request was not received."""
 
 
 class InvalidRequest(ServiceError):
-    """The request cannot be understood or honoured as it stands."""
+    """The request is malformed, or asks for something that is not supported."""
 
     status = 400
     type = "invalid_request_error"
@@ -76,7 +76,7 @@ class ContextLengthExceeded(InvalidRequest):
 
 
 class InvalidApiKey(InvalidRequest):
-    """The request carries no API key that is known, and no proxy vouches for its user."""
+    """The request carries no valid API key, and no trusted proxy names its user."""
 
     status = 401
     code = "invalid_api_key"
@@ -87,7 +87,7 @@ class InvalidApiKey(InvalidRequest):
 
 
 class MethodNotAllowed(InvalidRequest):
-    """The path exists, the method does not."""
+    """The path does not support the method."""
 
     status = 405
     code = "method_not_allowed"
@@ -98,7 +98,7 @@ class MethodNotAllowed(InvalidRequest):
 
 
 class RequestTimeout(InvalidRequest):
-    """The body was not there in `receive_timeout` seconds."""
+    """The body was not received within `receive_timeout` seconds."""
 
     status = 408
     code = "request_timeout"
@@ -116,7 +116,7 @@ class RequestTooLarge(InvalidRequest):
 
 
 class UnsupportedMediaType(InvalidRequest):
-    """The body is not declared as JSON, or compressed in a way that is not known."""
+    """The body is not declared as JSON, or has an unsupported content encoding."""
 
     status = 415
     code = "unsupported_media_type"
@@ -127,7 +127,7 @@ class UnsupportedMediaType(InvalidRequest):
 
 
 class HeadTooLarge(InvalidRequest):
-    """The request's first line and headers are larger than `max_header_bytes`."""
+    """The request line and headers are larger than `max_header_bytes`."""
 
     status = 431
     code = "head_too_large"
@@ -170,7 +170,7 @@ class ModelNotFound(ServiceError):
 
 
 class TooManyRequests(ServiceError):
-    """Not now; *retry_after* is in seconds."""
+    """The client sends too much; *retry_after* is in seconds."""
 
     status = 429
     type = "rate_limit_error"
@@ -182,19 +182,19 @@ class TooManyRequests(ServiceError):
 
 
 class QueueFull(TooManyRequests):
-    """As many requests wait for this model as may."""
+    """`max_queue` requests wait for this model already."""
 
     code = "queue_full"
 
 
 class RateLimited(TooManyRequests):
-    """The caller has had what it may."""
+    """The caller has reached one of its limits."""
 
     code = "rate_limit_exceeded"
 
 
 class InferenceError(ServiceError):
-    """The engine failed, or something of ours did."""
+    """The engine failed, or the server has a bug."""
 
     status = 500
     type = "inference_error"
@@ -202,7 +202,7 @@ class InferenceError(ServiceError):
 
 
 class TimeLimitExceeded(ServiceError):
-    """The answer was not whole in `request_timeout` seconds."""
+    """The response was not complete within `request_timeout` seconds."""
 
     status = 504
     code = "time_limit_exceeded"
@@ -213,7 +213,7 @@ class TimeLimitExceeded(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """Not now, or not at all: with *retry_after* seconds it is worth another try."""
+    """The model or the server is unavailable; a retry can help if *retry_after* is given."""
 
     status = 503
 
@@ -224,34 +224,34 @@ class Unavailable(ServiceError):
 
 
 class ShuttingDown(Unavailable):
-    """The process ends; another one may take the request."""
+    """The server shuts down; another instance may serve the request."""
 
     type = "server_error"
     code = "shutting_down"
 
 
 class ModelLoading(Unavailable):
-    """The model is on its way."""
+    """The model is loading."""
 
     type = "model_loading"
     code = "model_loading"
 
 
 class ModelLoadFailed(Unavailable):
-    """The model could not be loaded; without a Retry-After another try cannot help."""
+    """The model could not be loaded; without Retry-After a retry cannot help."""
 
     type = "model_load_failed"
     code = "model_load_failed"
 
 
 class InsufficientMemory(ModelLoadFailed):
-    """The model does not fit; the message has both figures."""
+    """The model does not fit into memory; the message has both figures."""
 
     code = "insufficient_memory"
 
 
 class ModelUnsupported(ModelLoadFailed):
-    """The file is whole, and no backend here serves what it holds: another model is to be asked."""
+    """The file is intact, and no installed backend can serve it: request another model."""
 
     status = 400
     type = "invalid_request_error"

@@ -8,7 +8,7 @@ import pytest
 
 from pilotlight.access import key_file
 from pilotlight.access.key_file import KeyFile
-from pilotlight.access.keys import KeysRefused, read_entries
+from pilotlight.access.keys import InvalidKeys, read_entries
 
 
 class Clock:
@@ -40,7 +40,7 @@ def file(path: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> KeyFile:
 
 
 def names(file: KeyFile) -> list[str]:
-    return [key.name for key in file.in_force()]
+    return [key.name for key in file.current()]
 
 
 def replace(path: Path, text: str) -> None:
@@ -144,7 +144,7 @@ def test_keys_from_elsewhere_are_not_repeated(path, clock, caplog):
     clock.now += 1
     assert names(file) == ["ann"]
     assert "line 1: its key is already used in api_keys" in caplog.text
-    with pytest.raises(KeysRefused, match="its key is already used in api_keys"):
+    with pytest.raises(InvalidKeys, match="its key is already used in api_keys"):
         KeyFile(path, beside, clock=clock)
 
 
@@ -164,7 +164,7 @@ def test_what_is_no_file_is_refused(tmp_path, clock):
         (tmp_path, "cannot be read: Is a directory"),
         (tmp_path / "absent", "cannot be read: No such file or directory"),
     ):
-        with pytest.raises(KeysRefused, match=reason):
+        with pytest.raises(InvalidKeys, match=reason):
             KeyFile(path, (), clock=clock)
 
 
@@ -180,6 +180,6 @@ def test_no_descriptor_is_left_open(tmp_path, clock):
     before = descriptors()
     KeyFile(good, (), clock=clock)
     for path in (bad, tmp_path, Path(os.devnull)):
-        with pytest.raises(KeysRefused):
+        with pytest.raises(InvalidKeys):
             KeyFile(path, (), clock=clock)
     assert descriptors() == before

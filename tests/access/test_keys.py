@@ -7,7 +7,7 @@ import pytest
 from pilotlight.access import keys as module
 from pilotlight.access.keys import (
     ApiKey,
-    KeysRefused,
+    InvalidKeys,
     name_of,
     presented,
     read_entries,
@@ -73,7 +73,7 @@ def test_a_line_is_split_at_its_first_colon(line, name, key):
 )
 def test_a_bad_line_is_refused_by_its_number(line, reason):
     """Nothing of the line is told: mistyped, its key can stand anywhere in it."""
-    with pytest.raises(KeysRefused) as refused:
+    with pytest.raises(InvalidKeys) as refused:
         read_file(f"# keys\none:first\n\n{line}\n")
 
     message = str(refused.value)
@@ -85,16 +85,16 @@ def test_a_bad_line_is_refused_by_its_number(line, reason):
 @pytest.mark.parametrize("text", ["", "\n\n", "# nobody\n"])
 def test_a_file_without_a_key_is_refused(text):
     """Whoever names one wants the server closed."""
-    with pytest.raises(KeysRefused, match="it contains no key"):
+    with pytest.raises(InvalidKeys, match="it contains no key"):
         read_file(text)
 
 
 def test_a_file_repeats_no_key_from_elsewhere():
     """Neither a name nor a key of `api_keys`."""
     beside = read_entries("ann:one")
-    with pytest.raises(KeysRefused, match="line 1: its name is already used in api_keys"):
+    with pytest.raises(InvalidKeys, match="line 1: its name is already used in api_keys"):
         read_file("ann:two", beside)
-    with pytest.raises(KeysRefused, match="line 1: its key is already used in api_keys"):
+    with pytest.raises(InvalidKeys, match="line 1: its key is already used in api_keys"):
         read_file("bob:one", beside)
     assert names(read_file("bob:two", beside)) == ["bob"]
 
@@ -121,7 +121,7 @@ def test_entries_may_have_no_name():
 )
 def test_a_bad_entry_is_refused_by_its_number(text, reason):
     """As in the file."""
-    with pytest.raises(KeysRefused) as refused:
+    with pytest.raises(InvalidKeys) as refused:
         read_entries(text)
     assert str(refused.value).startswith(reason)
     assert "s3c" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Who is calling, and whether they may: API keys, and proxies that vouch for users."""
+"""Authentication: API keys, and users that trusted proxies have signed in."""
 
 from pilotlight.access.authenticator import Authenticator
 from pilotlight.access.caller import ANONYMOUS, Caller

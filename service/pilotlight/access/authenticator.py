@@ -1,11 +1,11 @@
-"""Tells who sends a request, as the settings say, or refuses it."""
+"""Authenticate requests as the settings say."""
 
 from collections.abc import Callable, Sequence
 
 from pilotlight.access.caller import ANONYMOUS, Caller
 from pilotlight.access.failed_keys import FailedKeys
 from pilotlight.access.key_file import KeyFile
-from pilotlight.access.keys import ApiKey, KeysRefused, name_of, presented, read_entries
+from pilotlight.access.keys import ApiKey, InvalidKeys, name_of, presented, read_entries
 from pilotlight.access.proxies import TrustedProxies, network
 from pilotlight.config import ConfigError, Settings, environment_name
 from pilotlight.errors import InvalidApiKey, RateLimited
@@ -14,10 +14,10 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Authenticator:
-    """Knows the keys and the proxies. Everybody may call where the settings have neither."""
+    """Checks API keys and trusted proxies. Without either setting every request is accepted."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float]) -> None:
-        """Read the keys; raises `ConfigError`, which tells no key."""
+        """Read the keys; raises `ConfigError`, without any key in its message."""
         self._keys = _keys(settings)
         self._file = _key_file(settings, self._keys, clock)
         self._proxies = _proxies(settings)
@@ -29,24 +29,24 @@ class Authenticator:
 
     @property
     def has_keys(self) -> bool:
-        """Whether there are API keys."""
+        """Whether API keys are configured."""
         return bool(self._keys) or self._file is not None
 
     @property
     def trusts_proxies(self) -> bool:
-        """Whether a proxy may vouch for users."""
+        """Whether proxies may sign users in."""
         return self._proxies is not None
 
     @property
     def closed(self) -> bool:
-        """Whether a caller has to be known."""
+        """Whether requests must be authenticated."""
         return self.has_keys or self.trusts_proxies
 
     def authenticate(self, headers: Headers, peer: str | None) -> Caller:
-        """Return who sends a request with *headers*, lower-case names, from the address *peer*.
+        """Return the caller of a request with *headers*, lower-case names, from the address *peer*.
 
-        A user whom a trusted proxy vouches for needs no key. Raises `InvalidApiKey`, and
-        `RateLimited` where one wrong key after another comes from there.
+        A user that a trusted proxy has signed in needs no key. Raises `InvalidApiKey`, or
+        `RateLimited` after too many wrong keys from the same address.
         """
         if not self.closed:
             return ANONYMOUS
@@ -56,7 +56,7 @@ class Authenticator:
         keys = presented(headers)
         if len(keys) == 1:
             (key,) = keys
-            name = name_of(key, self._in_force())
+            name = name_of(key, self._valid_keys())
             if name is not None:
                 return Caller(name, "key")
             self._note_failure(headers, peer)
@@ -71,8 +71,8 @@ class Authenticator:
     def _has_group(self, user: Caller) -> bool:
         return self._required_group is None or self._required_group in user.groups
 
-    def _in_force(self) -> Sequence[ApiKey]:
-        return self._keys if self._file is None else (*self._keys, *self._file.in_force())
+    def _valid_keys(self) -> Sequence[ApiKey]:
+        return self._keys if self._file is None else (*self._keys, *self._file.current())
 
     def _reason(self, keys: int, user: Caller | None) -> str:
         if keys > 1:
@@ -91,18 +91,18 @@ def _keys(settings: Settings) -> Sequence[ApiKey]:
         return ()
     try:
         return read_entries(settings.api_keys.reveal())
-    except KeysRefused as error:
+    except InvalidKeys as error:
         raise ConfigError(f"{environment_name('api_keys')}: {error}") from None
 
 
 def _key_file(
-    settings: Settings, beside: Sequence[ApiKey], clock: Callable[[], float]
+    settings: Settings, others: Sequence[ApiKey], clock: Callable[[], float]
 ) -> KeyFile | None:
     if settings.api_keys_file is None:
         return None
     try:
-        return KeyFile(settings.api_keys_file, beside, clock=clock)
-    except KeysRefused as error:
+        return KeyFile(settings.api_keys_file, others, clock=clock)
+    except InvalidKeys as error:
         raise ConfigError(f"--api-keys-file: {settings.api_keys_file}: {error}") from None
 
 

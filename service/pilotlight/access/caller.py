@@ -1,4 +1,4 @@
-"""Who is calling."""
+"""The caller of a request. A module of its own, because both kinds of authentication make one."""
 
 from typing import Literal
 
@@ -6,18 +6,18 @@ from msgspec import Struct
 
 
 class Caller(Struct, frozen=True):
-    """Who sent a request. *name* is a key's, or a user's as the proxy in front has it."""
+    """The sender of a request: the *name* of its API key, or of its user at the proxy."""
 
     name: str
     kind: Literal["key", "proxy", "anonymous"]
     groups: tuple[str, ...] = ()
-    """The user's, as the proxy has them; a key has none."""
+    """The groups of a user, as the proxy sends them; a key has none."""
 
     @property
     def account(self) -> str:
-        """What its limits are counted under: a key and a user may have one name."""
+        """The account that its limits apply to: a key and a user may have the same name."""
         return f"{self.kind}:{self.name}"
 
 
 ANONYMOUS = Caller("anonymous", "anonymous")
-"""Who nobody asked for a key."""
+"""The caller if no authentication is configured."""

@@ -1,19 +1,19 @@
-"""How many wrong keys an address may try in a minute. Pure: times are passed in."""
+"""Limit the wrong keys that an address may try a minute. Pure: times are passed in."""
 
 import ipaddress
 from collections import OrderedDict
 
 _MINUTE = 60.0
 _ADDRESSES = 4096
-"""Remembered at once; beyond them the one that failed longest ago is forgotten."""
+"""Addresses that are remembered; beyond them the one that failed longest ago is dropped."""
 _SITE = 64
-"""Bits of an IPv6 address that name its site: whoever has one address there has them all."""
+"""Prefix length of an IPv6 site: one client usually has all of its addresses."""
 
 
 class FailedKeys:
-    """Counts wrong keys by address. A minute's worth may be tried at once, and comes back evenly.
+    """A token bucket of wrong keys for each address: a minute's worth at once, refilled evenly.
 
-    What is refused for it costs nothing, so that the wait that is told is true.
+    Refused attempts take no token, so the wait that they report is exact.
     """
 
     def __init__(self, per_minute: int, *, addresses: int = _ADDRESSES) -> None:
@@ -23,9 +23,9 @@ class FailedKeys:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def fail(self, address: str | None, now: float) -> float:
-        """Note a wrong key from *address*; return the seconds until the next may come, 0 if it may.
+        """Count a wrong key from *address*; return the seconds until the next attempt, 0 for none.
 
-        None is a peer without an address, as of a Unix socket; all of them count as one.
+        None is a peer without an address, as of a Unix socket; all of these count as one.
         """
         if not self._per_minute:
             return 0.0

@@ -1,4 +1,4 @@
-"""The file of API keys, read anew when it changes."""
+"""The file of API keys, reloaded when it changes."""
 
 import logging
 import os
@@ -7,83 +7,83 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from pilotlight.access.keys import ApiKey, KeysRefused, read_file
+from pilotlight.access.keys import ApiKey, InvalidKeys, read_file
 
 logger = logging.getLogger(__name__)
 
 _EVERY = 1.0
-"""Seconds in which the file is looked at once at most."""
+"""Seconds between two checks of the file, at least."""
 _LARGEST = 1_000_000
-"""Bytes; a larger file was named by mistake, and reading it would hold up every request."""
+"""Bytes; a larger file is a mistake, and reading it would delay every request."""
 
 _Version: TypeAlias = tuple[int, int, int, int, int]
 
 
 class KeyFile:
-    """The keys in a file. What is changed holds from the next second on, without a restart.
+    """The keys in a file. Changes apply within a second, without a restart.
 
-    A file that is broken or gone changes nothing: the keys that were read stay in force. Links are
-    followed each time, for Kubernetes updates a secret by renaming a link to its folder.
+    If the file becomes invalid or is removed, the keys that were read stay valid. Links are
+    resolved each time: Kubernetes updates a secret by renaming a link to its folder.
     """
 
-    def __init__(self, path: Path, beside: Sequence[ApiKey], *, clock: Callable[[], float]) -> None:
-        """*beside* are keys from elsewhere, which the file may not repeat. Raises `KeysRefused`."""
+    def __init__(self, path: Path, others: Sequence[ApiKey], *, clock: Callable[[], float]) -> None:
+        """*others* are keys from elsewhere, which the file may not repeat. Raises `InvalidKeys`."""
         self._path = path
-        self._beside = beside
+        self._others = others
         self._clock = clock
         self._keys, self._version = self._read()
-        self._look_at = clock() + _EVERY
+        self._check_at = clock() + _EVERY
         self._complaint: str | None = None
 
-    def in_force(self) -> Sequence[ApiKey]:
-        """Return the keys in force."""
+    def current(self) -> Sequence[ApiKey]:
+        """Return the valid keys."""
         now = self._clock()
-        if now >= self._look_at:
-            self._look_at = now + _EVERY
-            self._look()
+        if now >= self._check_at:
+            self._check_at = now + _EVERY
+            self._reload()
         return self._keys
 
-    def _look(self) -> None:
+    def _reload(self) -> None:
         try:
-            if self._is_as_read():
+            if self._is_unchanged():
                 self._complaint = None
                 return
             self._keys, self._version = self._read()
-        except KeysRefused as error:
-            if str(error) != self._complaint:  # once, and not every second
+        except InvalidKeys as error:
+            if str(error) != self._complaint:  # log it once, not every second
                 self._complaint = str(error)
                 logger.warning("%s: %s; earlier keys stay valid", self._path, error)
         else:
             self._complaint = None
             logger.info("%s: reloaded; API keys: %d", self._path, len(self._keys))
 
-    def _is_as_read(self) -> bool:
+    def _is_unchanged(self) -> bool:
         try:
             return _version(self._path.stat()) == self._version
         except OSError:
             return False
 
     def _read(self) -> tuple[tuple[ApiKey, ...], _Version]:
-        """Return the keys, and the version of the file they are from; raises `KeysRefused`."""
+        """Return the keys, and the version of the file; raises `InvalidKeys`."""
         try:
             with open(self._path, "rb", opener=_open) as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
-                    raise KeysRefused("is not a regular file")
+                    raise InvalidKeys("is not a regular file")
                 content = file.read(_LARGEST + 1)
         except OSError as error:
-            raise KeysRefused(f"cannot be read: {error.strerror}") from None
+            raise InvalidKeys(f"cannot be read: {error.strerror}") from None
         if len(content) > _LARGEST:
-            raise KeysRefused(f"is larger than {_LARGEST:,} bytes")
+            raise InvalidKeys(f"is larger than {_LARGEST:,} bytes")
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise KeysRefused("is not UTF-8 text") from None
-        return read_file(text, self._beside), _version(status)
+            raise InvalidKeys("is not UTF-8 text") from None
+        return read_file(text, self._others), _version(status)
 
 
 def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for its writer
+    return os.open(path, flags | os.O_NONBLOCK)  # opening a pipe would block until it has a writer
 
 
 def _version(status: os.stat_result) -> _Version:

@@ -1,4 +1,4 @@
-"""Proxies in front that have signed users in, and say so in headers: authentik, oauth2-proxy."""
+"""Users that a proxy in front has signed in and sends in headers: authentik, oauth2-proxy."""
 
 import ipaddress
 from collections.abc import Iterable, Sequence
@@ -12,24 +12,24 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def network(text: str) -> Network:
-    """Return the network that *text* writes as an address or in CIDR notation.
+    """Parse an address or a network in CIDR notation.
 
-    Raises `ValueError`, also where bits are set behind the prefix.
+    Raises `ValueError`, also if bits are set after the prefix.
     """
     return ipaddress.ip_network(text)
 
 
 class TrustedProxies(Struct, frozen=True, kw_only=True):
-    """Which peers are believed what their headers say, and what these headers are called."""
+    """The peers whose headers are trusted, and the names of these headers."""
 
     networks: Sequence[Network]
     user_header: bytes
     groups_header: bytes
     separator: str
-    """What stands between two groups."""
+    """Separator between two groups."""
 
     def user(self, headers: Iterable[tuple[bytes, bytes]], peer: str | None) -> Caller | None:
-        """Return the user that a trusted *peer* vouches for in *headers*, lower-case names."""
+        """Return the user in *headers*, lower-case names, if *peer* is trusted."""
         if peer is None or not self._trusts(peer):
             return None
         users, groups = [], []
@@ -38,16 +38,16 @@ class TrustedProxies(Struct, frozen=True, kw_only=True):
                 users.append(_text(value))
             elif name == self.groups_header:
                 groups.append(_text(value))
-        # Two are one of the proxy's and one that it let pass: nobody knows which is which.
+        # Of two headers one is the client's own, which the proxy passed on: trust neither.
         if len(users) != 1 or not users[0]:
             return None
         listed = groups[0].split(self.separator) if len(groups) == 1 else ()
         return Caller(users[0], "proxy", tuple(group.strip() for group in listed if group.strip()))
 
     def client(self, headers: Iterable[tuple[bytes, bytes]], peer: str | None) -> str | None:
-        """Return the address that asks: behind trusted proxies the last that is none of theirs.
+        """Return the address of the client: behind trusted proxies the last one that is not theirs.
 
-        What stands before it in `X-Forwarded-For` the client may have written itself.
+        Entries of `X-Forwarded-For` before it may be forged by the client.
         """
         if peer is None or not self._trusts(peer):
             return peer
@@ -66,7 +66,7 @@ class TrustedProxies(Struct, frozen=True, kw_only=True):
 
 
 def _text(value: bytes) -> str:
-    """Return a header's text; none where it is no UTF-8, for what it says is not certain then."""
+    """Decode a header; return an empty string if it is not UTF-8, and so ambiguous."""
     try:
         return value.decode().strip()
     except UnicodeDecodeError:
