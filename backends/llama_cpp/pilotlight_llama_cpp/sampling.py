@@ -60,10 +60,10 @@ class Samplers:
     """Makes the samplers of a model's requests, at once or on a thread of their own.
 
     DRY looks for each of its sequence breakers in every token of the vocabulary
-    (llama-sampler.cpp, get_overlapping_token_sequences). Of 152,000 tokens the four default ones
-    take 40 to 100 ms, sixteen single letters 700 ms; to clone a prepared stage takes 0.2 ms of the
-    former and 170 ms of the latter. The engine's thread would hold up every running stream for
-    that long, so a sampler with DRY is made beside it. To free one takes 10 ms at the most.
+    (`get_overlapping_token_sequences` in llama-sampler.cpp). With 152,000 tokens, the four default
+    breakers take 40 to 135 ms and sixteen single letters 460 to 620 ms. Cloning a prepared stage
+    takes 0.2 ms for the former and 95 to 160 ms for the latter, freeing it at most 10 ms. On the
+    engine's thread this would delay every running stream, so a sampler with DRY is made beside it.
     """
 
     def __init__(self, model: LlamaModel, *, context_length: int) -> None:
