@@ -255,7 +255,7 @@ async def test_a_client_that_hangs_up_in_a_stream(service, lines):
     await hung_up(service, stream=True)
     (line,) = lines.access
     assert (line["status"], line["client_gone"]) == (200, True)
-    assert line["message"] == "POST /v1/chat/completions 200, the client hung up"
+    assert line["message"] == "POST /v1/chat/completions 200, the client disconnected"
     assert "error_code" not in line
     assert "finish_reason" not in line
 

@@ -1,4 +1,4 @@
-"""What the access log says of a request: who asked for what, and what came of it. Never content."""
+"""The access log: one line for each request, never with content."""
 
 import logging
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pilotlight.observability.request_watch import RequestWatch
 logger = logging.getLogger("pilotlight.access")
 
 _PROBES = frozenset(("/livez", "/readyz", "/health", "/metrics"))
-"""Asked for every few seconds by platforms; told at debug alone."""
+"""Platforms probe them every few seconds, so they are logged at debug."""
 _FINISHES = frozenset(("stop", "length", "tool_calls"))
 
 
@@ -18,13 +18,13 @@ def log_request(watch: RequestWatch, record: RequestRecord) -> None:
     """Write the one line of a request that has ended."""
     level = logging.DEBUG if watch.route in _PROBES else logging.INFO
     if logger.isEnabledFor(level):
-        hung_up = ", the client hung up" if watch.client_gone else ""
+        hung_up = ", the client disconnected" if watch.client_gone else ""
         line = f"{watch.method} {watch.path} {record.status}{hung_up}"
         logger.log(level, "%s", line, extra={"fields": fields_of(watch, record)})
 
 
 def fields_of(watch: RequestWatch, record: RequestRecord) -> Mapping[str, Any]:
-    """Return what is known, in the order in which it is told; times in seconds."""
+    """Return the fields of the line in their order; times in seconds."""
     known = {
         "method": watch.method,
         "path": watch.path,
@@ -39,12 +39,12 @@ def fields_of(watch: RequestWatch, record: RequestRecord) -> Mapping[str, Any]:
 
 
 def _answer(answer: AnswerRecord) -> Mapping[str, Any]:
-    told = answer.prompt_tokens or answer.completion_tokens
+    counted = answer.prompt_tokens or answer.completion_tokens
     return {
         "model": answer.model or None,
-        "prompt_tokens": answer.prompt_tokens if told else None,
-        "cached_tokens": answer.cached_tokens if told else None,
-        "completion_tokens": answer.completion_tokens if told else None,
+        "prompt_tokens": answer.prompt_tokens if counted else None,
+        "cached_tokens": answer.cached_tokens if counted else None,
+        "completion_tokens": answer.completion_tokens if counted else None,
         "inputs": answer.inputs or None,
         "hold": _rounded(answer.hold),
         "queue": _rounded(answer.queue),

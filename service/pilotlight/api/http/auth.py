@@ -1,4 +1,4 @@
-"""Stands before the routes: whoever has to be known and is not gets a 401, and no more."""
+"""The guard before the routes: a request without a valid key gets a 401."""
 
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ _POLICY_VIOLATION = 1008
 
 
 def caller_of(scope: Scope) -> Caller:
-    """Return who sent the request of *scope*; of public endpoints nobody asks, nor before."""
+    """Return the caller of *scope*; anonymous at public endpoints, and before the guard."""
     return cast("Caller", scope.get("state", {}).get(_CALLER, ANONYMOUS))
 
 

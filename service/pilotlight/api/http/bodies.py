@@ -21,8 +21,8 @@ T = TypeVar("T")
 class BodyDecoder(Generic[T]):
     """Decodes one endpoint's body; made once.
 
-    Not Litestar's own decoding: that takes any content type and names no place (it calls every
-    missing or unknown field `data`).
+    Litestar's own decoding accepts any content type and names no path: it calls every missing or
+    unknown field `data`.
     """
 
     def __init__(self, kind: type[T]) -> None:
@@ -64,7 +64,7 @@ class BodyDecoder(Generic[T]):
         try:
             return self._decoder.decode(body)
         except msgspec.ValidationError:
-            # The lenient reading is slower, and refuses in the same words what is wrong in both.
+            # Lenient decoding is slower. It raises the same error for what is wrong in both.
             return lenient.decode(body, self._kind, ignore_unknown=ignore_unknown)
 
 

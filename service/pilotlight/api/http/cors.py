@@ -1,4 +1,4 @@
-"""Cross-origin requests: which pages of other origins may read the answers (Fetch, 3.3: CORS).
+"""Cross-origin requests: which pages of other origins may read responses (Fetch, 3.3: CORS).
 
 Credentials are never allowed. A page's own script sends its key in a header; what a browser adds by
 itself, such as the cookie of a proxy that signs users in, is not lent to pages of other origins.
@@ -30,10 +30,10 @@ EXPOSED = (
     "Allow",
     "WWW-Authenticate",
 )
-"""Headers of answers that scripts may read, beyond those that every script can."""
+"""Headers that scripts may read, beyond the safelisted ones."""
 _METHODS = b"GET, HEAD, POST, OPTIONS"
 _MAX_AGE = b"7200"
-"""Seconds that a browser may keep a preflight's answer; Chromium keeps none for longer."""
+"""Seconds that a browser may cache a preflight; Chromium's maximum."""
 _PREFLIGHT_VARIES = (
     b"Origin, Access-Control-Request-Headers, Access-Control-Request-Private-Network"
 )
@@ -42,11 +42,11 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Cors:
-    """An ASGI application before *app* that lets pages of other origins read its answers.
+    """An ASGI application before *app* that lets pages of other origins read its responses.
 
-    It stands before the guard: a preflight carries no key, and a script that cannot read a 401
-    takes the server for one that is down. Every preflight of an origin gets the same answer,
-    whatever the path, so that it tells nobody which paths there are.
+    It is before the guard: a preflight has no key, and to a script that cannot read a 401 the
+    server seems down. Every preflight of an origin gets the same response, which does not reveal
+    the paths that exist.
     """
 
     def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
@@ -57,7 +57,7 @@ class Cors:
         self._named = frozenset(one.encode() for one in named - {ANY})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a preflight; pass anything else on, and let the page read its answer."""
+        """Respond to a preflight; add the headers to the responses of other requests."""
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
@@ -81,17 +81,17 @@ class Cors:
         return origin.lower() in self._named
 
     def _headers(self, origin: bytes) -> Headers:
-        """Return what an answer to *origin* has; empty is that of no page."""
+        """Return the headers of a response to *origin*, which is empty without a page."""
         exposed = (b"access-control-expose-headers", ", ".join(EXPOSED).encode())
         if self._any:
             return ((b"access-control-allow-origin", b"*"), exposed)
-        vary = (b"vary", b"Origin")  # a cache must not give one origin's answer to another
+        vary = (b"vary", b"Origin")  # a cache must not give one origin's response to another
         if not self._names(origin):
             return (vary,)
         return ((b"access-control-allow-origin", origin), exposed, vary)
 
     def _preflight(self, origin: bytes, asked: Mapping[bytes, bytes]) -> Headers:
-        """Return the headers of a preflight's answer."""
+        """Return the headers of a response to a preflight."""
         headers = [
             (b"access-control-allow-origin", b"*" if self._any else origin),
             (b"access-control-allow-methods", _METHODS),

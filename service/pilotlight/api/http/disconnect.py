@@ -1,4 +1,4 @@
-"""Work that ends when the client hangs up."""
+"""Work that is cancelled when the client disconnects."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -10,13 +10,13 @@ T = TypeVar("T")
 
 
 class ClientDisconnected(Exception):
-    """The client hung up; there is nobody to answer."""
+    """The client disconnected before the response."""
 
 
 async def unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
-    """Return what *work* returns, and cancel it when the client hangs up.
+    """Return what *work* returns, and cancel it when the client disconnects.
 
-    To be called when the request's body has been read: what comes next is the disconnect. Raises
+    Call it after the request's body has been read, when the next message is the disconnect. Raises
     `ClientDisconnected`, or what *work* raises.
     """
     task = asyncio.ensure_future(work)

@@ -1,4 +1,4 @@
-"""Every error becomes a response, here and nowhere else."""
+"""The exception handler: every error becomes a response here."""
 
 import logging
 import math
@@ -35,13 +35,13 @@ _encoder = msgspec.json.Encoder()
 
 
 def error_body(error: ServiceError, shape: ErrorShape = OPENAI) -> Any:
-    """Return *error* as clients see it."""
+    """Return the body of *error* in *shape*."""
     watch = current()
     return shape.body(type(error), error.message, error.param, watch.id if watch else None)
 
 
 def error_headers(error: ServiceError, max_retry_after: float = math.inf) -> dict[str, str]:
-    """Return what *error* says in headers.
+    """Return the headers of *error*.
 
     `retry-after-ms` is read first by the SDKs and `Retry-After` by everyone else; both are sent,
     the second rounded up to whole seconds, neither over *max_retry_after*. `x-should-retry`
@@ -66,7 +66,7 @@ def error_headers(error: ServiceError, max_retry_after: float = math.inf) -> dic
 
 
 def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer *request* with *error*; the one exception handler of the application."""
+    """Return the response to *request* for *error*; the application's only exception handler."""
     known = as_service_error(error, request)
     if not _is_hang_up(error):
         note_error(known.code)
@@ -79,11 +79,11 @@ def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[
 
 
 def as_service_error(error: Exception, request: Request[Any, Any, Any]) -> ServiceError:
-    """Return *error* as one of ours; what nobody foresaw is logged and told to no client."""
+    """Return *error* as a `ServiceError`; an unexpected one is logged, and hidden from clients."""
     if isinstance(error, ServiceError):
         return error
     if _is_hang_up(error):
-        return InvalidRequest("the client has gone")  # and nobody reads this
+        return InvalidRequest("the client disconnected")  # no client reads it
     if isinstance(error, HTTPException) and error.status_code < _SERVER_ERRORS:
         return _refusal(error, request)
     route = request.scope.get("path_template", "a path that is not served")
@@ -92,14 +92,14 @@ def as_service_error(error: Exception, request: Request[Any, Any, Any]) -> Servi
 
 
 def _is_hang_up(error: Exception) -> bool:
-    """Tell whether *error* says that the client has gone; Litestar's is a 500 like any other."""
+    """Return whether *error* is a disconnect, which Litestar raises as a 500."""
     watch = current()
     gone = isinstance(error, InternalServerException) and watch is not None and watch.client_gone
     return gone or isinstance(error, ClientDisconnected)
 
 
 def _refusal(error: HTTPException, request: Request[Any, Any, Any]) -> ServiceError:
-    """Return what Litestar refuses, in our words."""
+    """Return Litestar's *error* as a `ServiceError`."""
     match error:
         case NotFoundException():
             return PathNotFound(_nowhere(request))
@@ -114,7 +114,7 @@ def _refusal(error: HTTPException, request: Request[Any, Any, Any]) -> ServiceEr
 
 
 def _nowhere(request: Request[Any, Any, Any]) -> str:
-    """Say that there is no endpoint at the path, and which one may be meant."""
+    """Return the message of a 404, with a suggestion."""
     path = request.url.path
     paths: Paths | None = request.app.state.get("paths")
     meant = None if paths is None else paths.meant_by(path)

@@ -1,4 +1,4 @@
-"""Every request is watched: it gets an id, and when it has ended, log, metrics and traces know."""
+"""Instrumentation of every request: its id, its line in the log, metrics and traces."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ from pilotlight.observability.request_watch import RequestWatch, request_id, tra
 from pilotlight.observability.traces import Traces
 
 _GONE = 499
-"""nginx's status of a request whose client hung up before it was answered."""
+"""nginx's status for a client that disconnects before the response."""
 _FAILED = 500
 _METHODS = frozenset(map(str, HTTPMethod))
 _LONGEST_PATH = 200
@@ -36,7 +36,7 @@ _LONGEST_PATH = 200
 class Instrumentation:
     """An ASGI application that watches the requests to another one, those it refuses included.
 
-    It stands around Litestar's own handling: a middleware there sees no request without a route.
+    It wraps Litestar: a middleware of Litestar's sees no request without a route.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Instrumentation:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; when this returns it has been told of."""
+        """Pass one request on; it is recorded when this returns."""
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
@@ -100,9 +100,9 @@ class _Exchange:
         return _GONE if self._watch.client_gone else _FAILED
 
     async def receive(self) -> HTTPReceiveMessage | WebSocketReceiveMessage:
-        """Wait for the next message, and notice a client that hangs up."""
+        """Return the next message, and note a disconnect."""
         message = await self._receive()
-        # Servers say it of every connection once its answer is whole.
+        # Servers send it for every connection once its response is complete.
         if message["type"] == "http.disconnect" and not self._whole:
             self._watch.client_gone = True
         return message
@@ -118,7 +118,7 @@ class _Exchange:
 
 
 def _id_headers(request_id: str, path: str) -> Headers:
-    """Return the id under the name of each kind of client that reads *path*'s answers."""
+    """Return the headers with the request id, by the names that clients of *path* read."""
     value = request_id.encode()
     headers = [(b"x-request-id", value)]
     return [*headers, (b"request-id", value)] if shape_at(path) is ANTHROPIC else headers

@@ -1,4 +1,4 @@
-"""What a stream says while it has nothing else to say: how its model loads, then pings."""
+"""Messages of a silent stream: the progress of the load, then pings."""
 
 from collections.abc import Awaitable, Callable
 
@@ -8,21 +8,21 @@ from pilotlight.errors import ServiceError
 from pilotlight.models.state import ModelStatus
 
 _LOADING_EVERY = 1.0
-"""Seconds from one word about the loading to the next."""
+"""Seconds between two messages about the loading."""
 
 
 class ShownLoading(Struct, frozen=True):
-    """How a client wants to see its model loading."""
+    """The progress of a load, and how to encode it."""
 
     status: Callable[[], Awaitable[ModelStatus]]
     encode: Callable[[ModelStatus], bytes]
 
 
 class KeepAlive:
-    """The words of one stream."""
+    """The keep-alive messages of one stream."""
 
     def __init__(self, ping: bytes, interval: float, loading: ShownLoading | None = None) -> None:
-        """Say *ping* every *interval* seconds, 0 for never; *loading* until the answer begins."""
+        """Send *ping* every *interval* seconds, 0 for never; *loading* until the choices begin."""
         self._ping = ping
         self._interval = interval
         self._loading = loading
@@ -38,14 +38,14 @@ class KeepAlive:
         return _LOADING_EVERY if self._loading else self._interval or None
 
     def begin(self) -> None:
-        """Note that the answer has begun."""
+        """Note that the choices have begun."""
         self._loading = None
 
     async def words(self) -> bytes:
-        """Return what to say."""
+        """Return the next message."""
         if self._loading is None:
             return self._ping
         try:
             return self._loading.encode(await self._loading.status())
-        except ServiceError:  # the model is gone; the request is told so in its own time
+        except ServiceError:  # the model is gone; the request itself gets the error
             return self._ping

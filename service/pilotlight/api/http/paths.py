@@ -1,4 +1,4 @@
-"""The paths that are served, the aliases they have, and which of them a wrong path means."""
+"""The paths that are served, their aliases, and suggestions for wrong paths."""
 
 import difflib
 import re
@@ -15,7 +15,7 @@ from pilotlight.config import CHAT_COMPLETIONS_PATH
 
 _VERSION = "/v1"
 _LONGEST = 200
-"""Characters of a wrong path that another one is looked for."""
+"""Characters of the longest wrong path that gets a suggestion."""
 _ALIKE = 0.8
 """`difflib`'s ratio from which a path is a misspelling of another one."""
 
@@ -55,7 +55,7 @@ _FOREIGN: Mapping[str, str] = {
     "/docs": "/swagger",
     "/redoc": "/swagger",
 }
-"""Endpoints of other servers, and ours that do the same."""
+"""Endpoints of other servers, and the equivalent ones here."""
 
 
 class Paths:
@@ -116,7 +116,7 @@ class Paths:
 class Aliases:
     """An ASGI application before *app*, to which every `/v1/…` path is also known without `/v1`.
 
-    Clients differ in whether their base URL ends with `/v1`. It stands before everything else, so
+    Clients differ in whether their base URL ends with `/v1`. It is the outermost application, so
     that keys, limits, logs, metrics and the shape of errors are those of the path itself.
     """
 
@@ -141,7 +141,7 @@ def _template(route: HTTPRoute) -> str:
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    """Return what matches every path that *template* stands for."""
+    """Return the pattern of all paths of *template*."""
     parts = re.split(r"\{[^}:]+(:[^}]+)?\}", template)  # texts, and the parameters' types between
     spelled = [
         re.escape(part or "") if index % 2 == 0 else (".+" if part == ":path" else "[^/]+")

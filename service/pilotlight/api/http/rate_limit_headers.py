@@ -1,4 +1,4 @@
-"""Tells callers how their limits stand, in OpenAI's headers."""
+"""OpenAI's headers of a caller's rate limits."""
 
 from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,25 +11,25 @@ DURATION = r"^([0-9]+m)?[0-9]+(\.[0-9]+)?s$|^[0-9]+ms$"
 
 
 class RateLimitHeaders:
-    """An ASGI application before *app* that adds `x-ratelimit-…` to what is evaluated."""
+    """An ASGI application before *app* that adds `x-ratelimit-…` to responses of POST requests."""
 
     def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
         self._app = app
         self._limiter = limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; every request that counts is a POST, and no other one is told."""
+        """Pass the request on; only POST requests count."""
         if scope["type"] != ScopeType.HTTP or scope["method"] != HttpMethod.POST:
             await self._app(scope, receive, send)
             return
         caller = caller_of(scope).account
 
-        async def tell(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *self._headers(caller)]
             await send(message)
 
-        await self._app(scope, receive, tell)
+        await self._app(scope, receive, send_with_headers)
 
     def _headers(self, caller: str) -> list[tuple[bytes, bytes]]:
         return [

@@ -1,6 +1,6 @@
-"""What to add to a decode error where a request is refused: why, and what to do instead.
+"""Additions to decode errors: why a field is refused, and what to send instead.
 
-It is looked up when a request is refused and not before, so that it costs the others nothing.
+They are looked up after an error only, so that valid requests pay nothing.
 """
 
 import difflib
@@ -104,7 +104,7 @@ def _said(kind: type[Any], param: str, key: str) -> str | None:
 
 
 def _found(kind: inspect.Type, steps: Iterator[str]) -> list[inspect.Type]:
-    """Return what may stand at the end of *steps*: a type, with all that it is wrapped in."""
+    """Return the types at the end of *steps*, each with its wrappers."""
     found = [kind]
     for step in steps:
         found = [below for one in found for below in _below(one, step)]

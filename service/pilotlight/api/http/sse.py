@@ -13,7 +13,7 @@ from pilotlight.observability.request_watch import overdue
 
 DONE = b"data: [DONE]\n\n"
 _LAST_WORDS = 5.0
-"""Seconds in which a client takes what it is told when its time is over."""
+"""Seconds to send the last message after the time limit."""
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -35,7 +35,7 @@ def encode_named(name: str, event: Any) -> bytes:
 
 
 def comment(text: str) -> bytes:
-    """Return *text* as what a reader of events passes over, whatever it holds."""
+    """Return *text* as a comment, which readers of events ignore; line breaks become spaces."""
     return f": {' '.join(text.splitlines())}\n\n".encode()
 
 
@@ -43,14 +43,14 @@ PING = comment("keep-alive")
 
 
 class Idle(Protocol):
-    """What a stream says where it has nothing else to say."""
+    """The messages of a silent stream."""
 
     @property
     def seconds(self) -> float | None:
         """How long the stream may be silent; None for ever, from then on."""
 
     async def words(self) -> bytes:
-        """Return what to say."""
+        """Return the next message."""
 
 
 class EventSourceResponse:
@@ -69,9 +69,9 @@ class EventSourceResponse:
         idle: Idle | None = None,
         overdue: Callable[[], bytes] | None = None,
     ) -> None:
-        """*close* ends what *messages* are made of, once they are closed themselves.
+        """*close* closes the source of *messages*, after *messages* themselves.
 
-        *overdue* has the last words of a stream whose request's time is over.
+        *overdue* returns the last message of a stream whose request exceeds its time limit.
 
         Closing a generator that was never begun runs none of it, so *messages* could not do that
         for a client that leaves before the first.
@@ -85,7 +85,7 @@ class EventSourceResponse:
         self._spoke_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        """Send the messages; returns when the last is sent or the client has gone."""
+        """Send the messages; returns when the last is sent or the client disconnects."""
         try:
             await unless_disconnected(receive, self._send(send))
         except ClientDisconnected:
@@ -93,7 +93,7 @@ class EventSourceResponse:
         except asyncio.CancelledError:
             if self._overdue is None or not self._began or not overdue():
                 raise
-            await self._end()  # first of all the slot is free: the client may not read
+            await self._end()  # free the slot first: the client may not read
             await self._speak_last(receive, send, self._overdue())
         finally:
             await self._end()
@@ -103,7 +103,7 @@ class EventSourceResponse:
         await self._close()
 
     async def _speak_last(self, receive: Receive, send: Send, words: bytes) -> None:
-        """Send *words* to whoever still reads, and end the stream."""
+        """Send *words* if the client still reads, and end the stream."""
 
         async def speak() -> None:
             await send({"type": "http.response.body", "body": words, "more_body": True})
@@ -125,9 +125,9 @@ class EventSourceResponse:
 
     @asynccontextmanager
     async def _never_silent(self, send: Send) -> AsyncIterator[None]:
-        """Say that the stream is idle where it is.
+        """Send messages while the stream is idle.
 
-        A task of its own looks at the clock, so that a message costs no timer.
+        A separate task watches the clock, so that a message costs no timer.
         """
         if self._idle is None:
             yield
@@ -146,7 +146,7 @@ class EventSourceResponse:
                 await asyncio.sleep(left)
                 continue
             spoke_at, words = self._spoke_at, await idle.words()
-            if spoke_at == self._spoke_at:  # nothing was said meanwhile
+            if spoke_at == self._spoke_at:  # nothing was sent meanwhile
                 self._spoke_at = self._now()
                 await send({"type": "http.response.body", "body": words, "more_body": True})
 

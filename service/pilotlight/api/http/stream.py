@@ -1,4 +1,4 @@
-"""An answer as a stream, whichever endpoint's: when it begins, and how it ends."""
+"""A streamed response of any endpoint: when it begins, and how it ends."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -18,8 +18,8 @@ from pilotlight.observability.request_watch import note_error
 from pilotlight.observability.timing import server_timing
 
 _PATIENCE = 0.25
-"""Seconds in which an answer mostly begins, or is refused with a status of its own, before a
-stream that may show the loading does."""
+"""Seconds that a stream which shows the loading waits for its first events before it begins: within
+them most requests are admitted, or refused with a status of their own."""
 
 
 class StreamProjection(Protocol):
@@ -34,17 +34,17 @@ class StreamProjection(Protocol):
         """Encodes how far the model is loaded, where the client wants to see it."""
 
     def encode(self, events: Events) -> bytes:
-        """Return what a stream says of *events*."""
+        """Return the bytes of *events*."""
 
     def fail(self, error: ServiceError) -> bytes:
-        """Return what a stream says of a fault that ends it; `end` follows."""
+        """Return the bytes of an error that ends the stream; `end` follows."""
 
     def end(self) -> bytes:
         """Return a stream's last bytes."""
 
 
 class GenerationStream:
-    """One request's streamed answer."""
+    """The streamed response to one request."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class GenerationStream:
         projection: StreamProjection,
         keep_alive: KeepAlive,
     ) -> None:
-        """*keep_alive* has the words of a silent stream, which may begin before its answer does."""
+        """*keep_alive* has the messages of a silent stream, which may begin before its choices."""
         self._request = request
         self._generation = generation
         self._projection = projection
@@ -63,8 +63,8 @@ class GenerationStream:
         """Return the response, once its status is known to be 200 or the loading is to be shown.
 
         The first events come before the 200, so that an early error keeps its own status. They are
-        empty where the request was found right and waits for a slot: what goes wrong after them is
-        the server's fault, and ends the stream.
+        empty if the request is valid and waits for a slot: an error after them is the server's, and
+        ends the stream.
         """
         first = asyncio.ensure_future(anext(self._generation))
 
@@ -86,14 +86,14 @@ class GenerationStream:
         )
 
     async def _messages(self, first: asyncio.Future[Events]) -> AsyncGenerator[bytes]:
-        """Yield the bytes; what goes wrong on the way ends them as the projection has it."""
+        """Yield the bytes; an error ends them as the projection encodes it."""
         try:
             if not (first.done() and first.result()):
                 yield await self._keep_alive.words()
             yield self._encode(await first)
             async for events in self._generation:
                 yield self._encode(events)
-        except Exception as error:  # noqa: BLE001 - the status is sent; only the stream can tell
+        except Exception as error:  # noqa: BLE001 - the status is sent; the error goes into the stream
             yield self._failed(as_service_error(error, self._request))
         yield self._projection.end()
 
@@ -107,7 +107,7 @@ class GenerationStream:
     def _encode(self, events: Events) -> bytes:
         if events:
             self._keep_alive.begin()
-        # The headers are gone; a reader of events passes over a comment.
+        # The headers are sent already; readers of events ignore comments.
         comments = [
             sse.comment(f"server-timing: {server_timing(event.timing)}")
             for _, event in events
@@ -117,7 +117,7 @@ class GenerationStream:
 
 
 def _headers(events: Events) -> sse.Headers:
-    """Return what is known of a cold start when the answer begins."""
+    """Return the headers of a cold start, if *events* have its timing."""
     for _, event in events:
         if isinstance(event, Begun | FirstToken) and event.timing is not None:
             return ((b"server-timing", server_timing(event.timing).encode()),)

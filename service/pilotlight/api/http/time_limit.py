@@ -1,4 +1,4 @@
-"""What a request may take: so long to send its body, and so long until its answer is whole."""
+"""Time limits of a request: for its body, and until its response is complete."""
 
 import asyncio
 from typing import Any
@@ -21,10 +21,10 @@ from pilotlight.observability.request_watch import current
 
 
 class TimeLimit:
-    """An ASGI application before *app* that ends requests whose time is over.
+    """An ASGI application before *app* that ends requests at their time limit.
 
-    One timer for a request, around all that is done for it: what it waits for is cancelled, as if
-    its client had gone. A stream under way catches that and has its own last words.
+    One timer for each request: what it waits for is cancelled, as at a disconnect. A stream that
+    has begun catches that and sends a last message.
     """
 
     def __init__(self, app: ASGIApp, *, whole: float, body: float) -> None:
@@ -58,7 +58,7 @@ class TimeLimit:
 
 
 def time_is_over() -> TimeLimitExceeded:
-    """Return what the current request is told when its time is over."""
+    """Return the error of the current request when its time is over."""
     watch = current()
     seconds = watch.limit_seconds if watch else 0.0
     return TimeLimitExceeded(f"the response was not complete within {seconds:g} s")

@@ -1,4 +1,4 @@
-"""An answer that is not streamed, whichever endpoint's: its events to the end, and its bytes."""
+"""Responses that are not streams: reads a generation to its end, and encodes JSON."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -16,19 +16,19 @@ _encoder = msgspec.json.Encoder()
 
 
 class WholeGeneration(Struct, frozen=True):
-    """What is known of a request once all its answers have ended."""
+    """The outcome of a generation whose choices have all ended."""
 
     begun: Begun
     endings: Mapping[int, Ended]
-    """By the answers' numbers."""
+    """By the choices' numbers."""
     timing: Phases | None
-    """Where the time of a cold start went."""
+    """The phases of a cold start."""
 
 
 async def collect(
     generation: AsyncGenerator[Events], add: Callable[[int, OutputEvent], None]
 ) -> WholeGeneration:
-    """Read *generation* to its end; *add* is given the outputs with their answers' numbers."""
+    """Read *generation* to its end; *add* gets each output with its choice's number."""
     endings: dict[int, Ended] = {}
     begun: Begun | None = None
     timing: Phases | None = None

@@ -48,7 +48,7 @@ def _references(value: Any) -> Iterable[str]:
 
 
 def spelled_out(value: Any) -> Any:
-    """Say what goes without saying in JSON Schema, and leave out what says nothing.
+    """Add what JSON Schema leaves implicit, and omit what has no effect.
 
     - An array without `items` holds anything: openapi-python-client (0.29) drops the whole type.
     - An object that says nothing of its fields has any: openapi-typescript (7.13) has it empty.

@@ -1,7 +1,7 @@
-"""How much of each thing a request may have: messages, tools, stops, answers, and schemas.
+"""Limits by settings: messages, tools, stops, choices and schemas of a request.
 
-The wire types have bounds too, which hold whatever is set and which the document states. What is
-set here is less, or of what they leave open.
+The wire types have bounds too, which are in the document and independent of settings. A setting is
+a lower bound, or one for a field that has none.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ from pilotlight.schema.tokens import TokenizeRequest
 
 
 class Amount(Struct, frozen=True):
-    """So many of something, where a request has them, and the setting that says how many may be."""
+    """A number of items at a path of a request, and the setting that limits it."""
 
     param: str
     count: int
@@ -39,7 +39,7 @@ class Amount(Struct, frozen=True):
 
 
 class Schema(Struct, frozen=True):
-    """A JSON Schema, where a request has it."""
+    """A JSON Schema at a path of a request."""
 
     param: str
     value: Any
@@ -49,7 +49,7 @@ Taken: TypeAlias = Iterator[Amount | Schema]
 
 
 def check_amounts(asked: Any, settings: Settings) -> None:
-    """Raise `InvalidRequest` for the first thing of which the request *asked* has too much."""
+    """Raise `InvalidRequest` for the first limit that *asked* exceeds."""
     for taken in _taken(asked):
         match taken:
             case Amount(param, count, of, setting):
@@ -71,7 +71,7 @@ def _check_schema(param: str, schema: Any, settings: Settings) -> None:
 
 
 def _taken(asked: Any) -> Taken:
-    """Yield what a request has; what takes time to look at comes last."""
+    """Yield the amounts of a request; schemas, which take time to check, come last."""
     match asked:
         case ChatCompletionRequest():
             yield from _messages("messages", asked.messages)
@@ -127,7 +127,7 @@ def _schema_of(tool: DeclaredTool) -> tuple[str, Any]:
         case CustomTool():
             return "input_schema", tool.input_schema
         case _:
-            return "", None  # it is skipped, so nothing is made of it
+            return "", None  # a skipped tool's schema is not used
 
 
 def _chat_forms(asked: ChatCompletionRequest) -> Taken:

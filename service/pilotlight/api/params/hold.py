@@ -11,7 +11,7 @@ MOST = 45.0
 _MARGIN = 2.0
 """Seconds before the client's own timeout in which a 503 still reaches it."""
 _RETRIES = 2
-"""Of the OpenAI SDKs by default; the attempt that says it is the second retry is the last."""
+"""Default of the OpenAI SDKs; the attempt with retry count 2 is the last."""
 
 _WAIT = re.compile(
     r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9}(?:\.[0-9]+)?)\"?\s*(?:$|[,;])", re.IGNORECASE
@@ -22,18 +22,17 @@ _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]+)?")
 def hold_of(
     headers: Mapping[str, str], *, default: float, to_the_end: bool, shows_loading: bool = False
 ) -> Hold:
-    """Return what the client says of its patience, and what the settings say where it does not.
+    """Return how long the client waits by its headers, or else by the settings.
 
-    `Prefer: wait=N` is the client's word. Else a request is held for *default* seconds, and the
-    last attempt of an SDK as long as can be, since a 503 would be the end of it; in either case
-    less than the client's own timeout. Only a request that has other attempts left may be answered
-    at once where the wait would be in vain, and not where *to_the_end* says that its platform takes
-    the CPU away once nobody waits.
+    `Prefer: wait=N` is decisive. Otherwise a request is held for *default* seconds, and the
+    last attempt of an SDK for `MOST`, because the SDK gives up after a 503; in either case for less
+    than the client's own timeout. A request with attempts left may get a 503 at once if its wait
+    would be too short for the load. With *to_the_end* it may not: the platform takes the CPU away
+    when no request waits.
 
-    A stream that *shows_loading* is never silent, so it waits for as long as the load takes, where
-    the client does not say otherwise.
+    A stream that *shows_loading* is never silent, so by default it waits until the load ends.
 
-    A header that cannot be understood is ignored, as RFC 7240 has it for `Prefer`.
+    An invalid header is ignored (RFC 7240, 2).
     """
     wait = _WAIT.search(headers.get("prefer", ""))
     if wait:
@@ -42,7 +41,7 @@ def hold_of(
         return Hold(FOREVER)
     last = (_number(headers, "x-stainless-retry-count") or 0) >= _RETRIES
     seconds = MOST if last else min(default, MOST)
-    # openai-python tells its read timeout, openai-node the one that a call sets; both in seconds.
+    # openai-python sends its read timeout, openai-node the timeout of the call; both in seconds.
     timeouts = (
         _number(headers, name) for name in ("x-stainless-read-timeout", "x-stainless-timeout")
     )

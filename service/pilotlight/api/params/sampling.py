@@ -1,4 +1,4 @@
-"""How tokens are drawn: what a request says, and what it means where it says nothing."""
+"""Sampling parameters of a request, with defaults for omitted fields."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from pilotlight.schema.support import ACCEPTED, ONLY, SAMPLING
 from pilotlight_backend import SamplingParams
 
 _DEFAULTS: dict[str, Any] = {"temperature": 1.0, "top_p": 0.95, "top_k": 64}
-"""What an omitted value means; one that is given is honoured, 0 included."""
+"""Defaults of omitted fields; 0 is a value."""
 
 _AS_NAMED = (
     "temperature",
@@ -38,7 +38,7 @@ _SEEDS = 2**32 - 1
 
 
 def sampling_of(asked: SampledRequest) -> SamplingParams:
-    """Return how the tokens of *asked*'s responses are drawn; raises `InvalidRequest`."""
+    """Return the sampling parameters of *asked*; raises `InvalidRequest`."""
     given = {name: getattr(asked, name, None) for name in _AS_NAMED}
     if isinstance(asked, SamplingRequest):
         given |= _more(asked)
@@ -50,7 +50,7 @@ def sampling_of(asked: SampledRequest) -> SamplingParams:
 
 
 def _more(asked: SamplingRequest) -> dict[str, Any]:
-    """Return what chat and text completions say in other words than the contract."""
+    """Return the fields of chat and text completions that the contract names otherwise."""
     _check_switches(asked)
     breakers = asked.dry_sequence_breakers
     return {
@@ -62,7 +62,7 @@ def _more(asked: SamplingRequest) -> dict[str, Any]:
 
 
 def _check_switches(asked: SamplingRequest) -> None:
-    """Raise `InvalidRequest` for a switch that is turned, where the server knows one value."""
+    """Raise `InvalidRequest` for a switch whose other value the server does not support."""
     for name, meta in SAMPLING.items():
         extra = meta.extra or {}
         if ONLY in extra and getattr(asked, name) not in (None, extra[ONLY]):
@@ -82,6 +82,6 @@ def _repeat_penalty(asked: SamplingRequest) -> float | None:
 
 
 def stops_of(asked: SamplingRequest) -> tuple[str, ...]:
-    """Return the texts that end *asked*'s answers."""
+    """Return the stop texts of *asked*."""
     stop = asked.stop or ()
     return (stop,) if isinstance(stop, str) else tuple(stop)

@@ -10,7 +10,7 @@ from pilotlight.schema.chat.request import ChatCompletionRequest
 
 
 def generation_params(asked: ChatCompletionRequest, *, max_tokens: int) -> GenerationParams:
-    """Return what *asked* means, with the defaults for what it leaves out; one is *max_tokens*."""
+    """Return the parameters of *asked*, with defaults for omitted fields; one is *max_tokens*."""
     if asked.top_logprobs and not asked.logprobs:
         raise InvalidRequest("top_logprobs: requires logprobs to be true", param="top_logprobs")
     offer = offer_of(asked)

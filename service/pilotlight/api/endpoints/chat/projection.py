@@ -1,4 +1,4 @@
-"""Chat's projection of the one event stream: a whole answer, or chunks."""
+"""Chat completions from the events of a generation: whole, or as chunks."""
 
 import secrets
 import time
@@ -42,11 +42,11 @@ def _new_id() -> str:
     return f"chatcmpl-{secrets.token_hex(12)}"
 
 
-# ── the whole answer ────────────────────────────────────────────────────────────────────────────
+# ── the completion ──────────────────────────────────────────────────────────────────────────────
 
 
 class _ChatChoice:
-    """One answer as it grows."""
+    """A choice as it grows."""
 
     def __init__(self) -> None:
         self._content: list[str] = []
@@ -113,7 +113,7 @@ async def fold(
 
 
 class ChatChunks:
-    """Turns *n* answers' events into chunks; *model* is its name until an answer tells it."""
+    """Turns the events of *n* choices into chunks; *model* is the requested name."""
 
     def __init__(self, model: str, *, n: int, include_usage: bool, logprobs: bool) -> None:
         self._n = n
@@ -126,7 +126,7 @@ class ChatChunks:
         self._endings: dict[int, Ended] = {}
 
     def of(self, index: int, event: GenerationEvent) -> Sequence[ChatCompletionChunk]:
-        """Return what a stream says of *event*, which is the answer *index*'s."""
+        """Return the chunks of *event*, which is the choice *index*'s."""
         match event:
             case Begun():
                 self._model = event.model
@@ -169,7 +169,7 @@ class ChatChunks:
         return (last,)
 
     def broken(self) -> Sequence[ChatCompletionChunk]:
-        """Return the chunks that end those answers which are not whole."""
+        """Return the chunks that end the choices which are not whole."""
         return [
             self._chunk(index, Delta(), reason="error")
             for index in range(self._n)
@@ -177,7 +177,7 @@ class ChatChunks:
         ]
 
     def loading(self, status: ModelStatus) -> ChatCompletionChunk:
-        """Return the chunk that tells how far the model is."""
+        """Return the chunk that says how far the model is loaded."""
         return ChatCompletionChunk(
             id=self._id,
             created=self._created,

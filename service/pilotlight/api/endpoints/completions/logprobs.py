@@ -1,4 +1,4 @@
-"""Log probabilities as completions tell them: lists beside each other, and places in the text."""
+"""Log probabilities of text completions: parallel lists, and offsets in the text."""
 
 import codecs
 
@@ -9,7 +9,7 @@ from pilotlight_backend import Token
 
 
 class TextLogprobs:
-    """Follows one answer's text, so that each token's place in it is known."""
+    """Follows the text of one choice, to know each token's offset in it."""
 
     def __init__(self) -> None:
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -19,9 +19,9 @@ class TextLogprobs:
         """Characters of the text so far."""
 
     def of(self, content: ContentDelta) -> CompletionLogprobs:
-        """Return what is told of *content*'s tokens; those of a stop behind it are left out."""
+        """Return the log probabilities of *content*'s tokens, without those of a stop after it."""
         self._told += len(content.text)
-        if not content.tokens:  # the prompt, or the rest of tokens that are told already
+        if not content.tokens:  # the prompt, or the rest of tokens that are counted already
             self._read = self._told
         if content.text:
             placed = [(self._place(token), token) for token in content.tokens]
@@ -36,14 +36,14 @@ class TextLogprobs:
         )
 
     def _place(self, token: Token) -> int:
-        """Return where *token* begins; in the middle of a character that is the character."""
+        """Return the offset of *token*; inside a character that of the character."""
         place = self._read
         self._read += len(self._utf8.decode(token.piece))
         return place
 
 
 def name_of(piece: bytes) -> str:
-    r"""Return what a token is called: its text, or OpenAI's `bytes:\xe2\x82` where it has none."""
+    r"""Return a token's name: its text, or OpenAI's `bytes:\xe2\x82` where it has none."""
     try:
         return piece.decode("utf-8")
     except UnicodeDecodeError:
@@ -51,7 +51,7 @@ def name_of(piece: bytes) -> str:
 
 
 def _top(token: Token) -> dict[str, float]:
-    """Return the likeliest tokens and *token* by their names; of two of one name the likelier."""
+    """Return the likeliest tokens and *token* by name; of two with one name the likelier."""
     top: dict[str, float] = {}
     for one in token.candidates:
         top.setdefault(name_of(one.piece), finite(one.logprob))

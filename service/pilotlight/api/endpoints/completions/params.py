@@ -6,15 +6,15 @@ from pilotlight.generation import GenerationParams, Prompt, TextPrompt, TokensPr
 from pilotlight.schema.completions import CompletionRequest
 
 MAX_TOKENS = 16
-"""What an omitted value means, as for OpenAI."""
+"""OpenAI's default."""
 
 _MOST_PROMPTS = 1024
 _MOST_CHOICES = 2048
-"""Of one request. All are submitted at once, and each waits for a slot of its own."""
+"""Of one request. All are submitted at once, and each needs a slot."""
 
 
 def generation_params(asked: CompletionRequest) -> GenerationParams:
-    """Return what *asked* means, with the defaults for what it leaves out."""
+    """Return the parameters of *asked*, with defaults for omitted fields."""
     n = asked.n or 1
     best_of = asked.best_of or n
     prompts = prompts_of(asked)
@@ -31,13 +31,13 @@ def generation_params(asked: CompletionRequest) -> GenerationParams:
         stop_token_ids=frozenset(asked.stop_token_ids or ()),
         ignore_eos=bool(asked.ignore_eos),
         min_tokens=asked.min_tokens or 0,
-        # The best are chosen by their log probabilities, told or not.
+        # The best choices are found by their log probabilities, returned or not.
         logprobs=0 if asked.logprobs is None and best_of > n else asked.logprobs,
     )
 
 
 def _check(asked: CompletionRequest, n: int, best_of: int, prompts: int) -> None:
-    """Raise `InvalidRequest` for fields that do not go together."""
+    """Raise `InvalidRequest` for fields that cannot be combined."""
     if best_of < n:
         raise InvalidRequest(f"best_of: expected at least n, {n}, got {best_of}", param="best_of")
     if asked.stream and best_of > n:
@@ -57,7 +57,7 @@ def _check(asked: CompletionRequest, n: int, best_of: int, prompts: int) -> None
 
 
 def prompts_of(asked: CompletionRequest) -> tuple[Prompt, ...]:
-    """Return the prompts, each by its place in the request.
+    """Return the prompts, each with its JSON path.
 
     Raises `InvalidRequest` for a list that is neither one prompt of tokens nor a list of prompts.
     """

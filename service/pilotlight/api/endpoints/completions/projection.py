@@ -1,4 +1,4 @@
-"""Completions' projection of the one event stream: whole answers, or chunks."""
+"""Text completions from the events of a generation: whole, or as chunks."""
 
 import secrets
 import time
@@ -34,11 +34,11 @@ def _reason(ended: Ended) -> CompletionFinishReason:
     return "length" if ended.reason == "length" else "stop"
 
 
-# ── whole answers ───────────────────────────────────────────────────────────────────────────────
+# ── the completion ──────────────────────────────────────────────────────────────────────────────
 
 
 class _TextChoice:
-    """One answer as it grows."""
+    """A choice as it grows."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -59,7 +59,7 @@ class _TextChoice:
 
     @property
     def mean_logprob(self) -> float:
-        """How likely its tokens were; an answer without any is the last to be chosen."""
+        """Mean log probability of its tokens; minus infinity without any."""
         logprobs = self._listed.token_logprobs
         return sum(logprobs) / len(logprobs) if logprobs else float("-inf")
 
@@ -110,9 +110,9 @@ def _best(drafts: Sequence[_TextChoice], n: int) -> Sequence[_TextChoice]:
 
 
 class CompletionChunks:
-    """Turns the events of *n* answers to each of *prompts* into chunks.
+    """Turns the events of *n* choices for each of *prompts* into chunks.
 
-    *model* is its name until an answer tells it.
+    *model* is the requested name, until a choice begins with the model's own.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class CompletionChunks:
         self._endings: dict[int, Ended] = {}
 
     def of(self, number: int, event: GenerationEvent) -> Sequence[CompletionChunk]:
-        """Return what a stream says of *event*, which is the answer *number*'s."""
+        """Return the chunks of *event*, which is the choice *number*'s."""
         match event:
             case Begun():
                 self._model = event.model
@@ -156,7 +156,7 @@ class CompletionChunks:
         return (last,)
 
     def broken(self) -> Sequence[CompletionChunk]:
-        """Return the chunks that end those answers which are not whole."""
+        """Return the chunks that end the choices which are not whole."""
         return [
             self._end(number, "error")
             for number in range(self._count)
@@ -164,7 +164,7 @@ class CompletionChunks:
         ]
 
     def loading(self, status: ModelStatus) -> CompletionChunk:
-        """Return the chunk that tells how far the model is."""
+        """Return the chunk that says how far the model is loaded."""
         chunk = self._chunk([])
         chunk.loading = loading_of(status)
         return chunk

@@ -26,7 +26,7 @@ def structured_output_of(asked: CountTokensRequest) -> StructuredOutput | None:
 
 
 def thinking_budget(asked: CountTokensRequest) -> int | None:
-    """Return the tokens after which the thinking ends; None where it may go on."""
+    """Return the maximum tokens of thinking; None for no limit."""
     if isinstance(asked.thinking, ThinkingEnabled):
         return asked.thinking.budget_tokens
     effort = asked.output_config.effort if asked.output_config else None
@@ -39,7 +39,7 @@ def prompt_of(asked: CountTokensRequest, offer: Offer) -> ChatPrompt:
 
 
 def generation_params(asked: MessagesRequest) -> GenerationParams:
-    """Return what *asked* means, with the defaults for what it leaves out.
+    """Return the parameters of *asked*, with defaults for omitted fields.
 
     Raises `ThreadNotFound` where it continues a conversation that would have to be stored.
     """

@@ -1,4 +1,4 @@
-"""The whole answer as Anthropic's clients read it: a fold over the one event stream."""
+"""A whole message of Anthropic's from the events of a generation."""
 
 import secrets
 from collections.abc import AsyncGenerator
@@ -33,7 +33,7 @@ _object = msgspec.json.Decoder(dict[str, Any])
 
 
 class MessageOptions(Struct, frozen=True):
-    """What of a request its answer depends on."""
+    """Fields of a request that its response depends on."""
 
     max_tokens: int
     shows_thinking: bool = True
@@ -45,7 +45,7 @@ def new_id() -> str:
 
 
 def usage_of(usage: Usage, reasoning_tokens: int) -> MessageUsage:
-    """Return *usage* as Anthropic counts: what was cached is not among the input."""
+    """Return *usage* as Anthropic counts: `input_tokens` are without cached ones."""
     return MessageUsage(
         input_tokens=usage.prompt_tokens - usage.cached_tokens,
         cache_read_input_tokens=usage.cached_tokens,
@@ -55,7 +55,7 @@ def usage_of(usage: Usage, reasoning_tokens: int) -> MessageUsage:
 
 
 def ending_of(ended: Ended, options: MessageOptions) -> MessageEnding:
-    """Return why the answer ended, in Anthropic's words."""
+    """Return the stop reason, by Anthropic's names."""
     reason: StopReason = "end_turn"
     if ended.stop is not None:
         reason = "stop_sequence"
@@ -68,9 +68,9 @@ def ending_of(ended: Ended, options: MessageOptions) -> MessageEnding:
 
 
 def input_of(text: str) -> dict[str, Any]:
-    """Return a call's input, which the clients' types have as an object.
+    """Return a call's input, which clients expect to be an object.
 
-    What is none is put into one as Anthropic advises for input that is no JSON.
+    Other text is put into an object, as Anthropic advises for invalid JSON.
     """
     try:
         return _object.decode(text.strip() or "{}")
@@ -79,7 +79,7 @@ def input_of(text: str) -> dict[str, Any]:
 
 
 class _BlockDrafts:
-    """The blocks of an answer as it grows, in the order in which the model writes them."""
+    """The blocks of a message as it grows, in the order of the model's output."""
 
     def __init__(self, *, shows_thinking: bool) -> None:
         self._shows_thinking = shows_thinking
@@ -115,7 +115,7 @@ def begins_block(event: OutputEvent, block: OutputEvent) -> bool:
 async def fold(
     generation: AsyncGenerator[Events], options: MessageOptions
 ) -> tuple[AnsweredMessage, Phases | None]:
-    """Return the message that the events of *generation* add up to, and a start's timing."""
+    """Return the message of *generation*, and the timing of a cold start."""
     content = _BlockDrafts(shows_thinking=options.shows_thinking)
     whole = await collect(generation, lambda _, event: content.add(event))
     ended = whole.endings[0]

@@ -1,4 +1,4 @@
-"""The answer as a stream of Anthropic's events."""
+"""A message as a stream of Anthropic's events."""
 
 from collections.abc import Iterator
 
@@ -64,7 +64,7 @@ class MessagesProjection:
         self._events = MessageEvents(options)
 
     def encode(self, events: Events) -> bytes:
-        """Return the events that *events* come to."""
+        """Return the stream's events for *events*."""
         return b"".join(_encode(one) for _, event in events for one in self._events.of(event))
 
     def fail(self, error: ServiceError) -> bytes:
@@ -72,26 +72,26 @@ class MessagesProjection:
         return _encode(error_body(error, ANTHROPIC))
 
     def end(self) -> bytes:
-        """Return nothing: `message_stop` comes with the answer's end."""
+        """Return nothing: `message_stop` is sent with the end of the message."""
         return b""
 
 
 class MessageEvents:
-    """Turns one answer's events into a message's; its blocks come one after another."""
+    """Turns the events of a generation into a message's; blocks follow each other."""
 
     def __init__(self, options: MessageOptions) -> None:
         self._options = options
         self._index = -1
-        """The block at hand."""
+        """The current block."""
         self._block: OutputEvent | None = None
-        """What it began with; None before the first."""
+        """Its first event; None before the first block."""
         self._passes = False
-        """Whether the call at hand has an object for its arguments."""
+        """Whether the arguments of the current call are an object."""
         self._held = ""
-        """Its arguments until that is known, and until they are whole where it has none."""
+        """Its arguments until that is known; all of them if they are not an object."""
 
     def of(self, event: GenerationEvent) -> Iterator[MessageEvent]:
-        """Yield what a stream says of *event*."""
+        """Yield the stream's events for *event*."""
         match event:
             case Begun():
                 yield _start(event)
@@ -120,7 +120,7 @@ class MessageEvents:
             case ReasoningDelta() if self._options.shows_thinking:
                 yield self._delta(ThinkingDelta(thinking=event.text))
             case ToolCallArguments():
-                # An object's text is passed on as it comes; another value has to be put into one.
+                # An object's text is sent as it arrives; another value is put into an object.
                 self._held += event.text
                 self._passes = self._passes or self._held.lstrip().startswith("{")
                 if self._passes:
@@ -128,7 +128,7 @@ class MessageEvents:
                     self._held = ""
 
     def _end(self) -> Iterator[MessageEvent]:
-        """Yield what ends the block at hand, if there is one."""
+        """Yield the end of the current block, if there is one."""
         if self._block is None:
             return
         if isinstance(self._block, ReasoningDelta):

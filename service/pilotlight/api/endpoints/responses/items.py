@@ -1,4 +1,4 @@
-"""The items of a response as they grow: a thought, a message, a call; and what a stream says."""
+"""Items of a response as they grow, reasoning, messages and calls, and their stream events."""
 
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,15 +47,15 @@ Part: TypeAlias = OutputText | ReasoningText
 
 
 def new_id(kind: str) -> str:
-    """Return an id that says what it is one of."""
+    """Return a new id with the prefix *kind*."""
     return f"{kind}_{secrets.token_hex(12)}"
 
 
 class _BaseItem:
-    """What the kinds of items have in common."""
+    """The common part of the kinds of items."""
 
     kind: ClassVar[str]
-    """What its id says."""
+    """The prefix of its id."""
 
     def __init__(self, index: int) -> None:
         self._id = new_id(self.kind)
@@ -93,28 +93,28 @@ class ReasoningItem(_BaseItem):
     kind = "rs"
 
     def continues_with(self, event: OutputEvent) -> bool:
-        """Return whether *event* is more of it."""
+        """Return whether *event* belongs to it."""
         return isinstance(event, ReasoningDelta)
 
     def add(self, event: OutputEvent) -> None:
-        """Take *event*, which is its first, or with which it goes on."""
-        assert isinstance(event, ReasoningDelta)  # noqa: S101 - what it goes on with
+        """Add *event*, its first or its next one."""
+        assert isinstance(event, ReasoningDelta)  # noqa: S101 - nothing else belongs to it
         self._pieces.append(event.text)
 
     def item(self, status: ItemStatus) -> OutputReasoning:
-        """Return what there is of it."""
+        """Return it as far as it is complete."""
         return self._item(status, [ReasoningText(text=self._text)])
 
     def opening(self, numbers: Numbers) -> StreamEvents:
-        """Return what a stream says when it begins."""
+        """Return the stream's events for its beginning."""
         return (
             self._added(self._item("in_progress", []), numbers),
             self._part_added(ReasoningText(text=""), numbers),
         )
 
     def delta(self, event: OutputEvent, numbers: Numbers) -> StreamEvents:
-        """Return what a stream says of *event*, which was added."""
-        assert isinstance(event, ReasoningDelta)  # noqa: S101 - what it goes on with
+        """Return the stream's events for *event*, which was added."""
+        assert isinstance(event, ReasoningDelta)  # noqa: S101 - nothing else belongs to it
         return (
             ReasoningTextDeltaEvent(
                 sequence_number=next(numbers),
@@ -125,7 +125,7 @@ class ReasoningItem(_BaseItem):
         )
 
     def closing(self, status: ItemStatus, numbers: Numbers) -> StreamEvents:
-        """Return what a stream says when it ends."""
+        """Return the stream's events for its end."""
         part = ReasoningText(text=self._text)
         done = ReasoningTextDoneEvent(
             sequence_number=next(numbers),
@@ -153,29 +153,29 @@ class MessageItem(_BaseItem):
         self._tokens: list[Token] = []
 
     def continues_with(self, event: OutputEvent) -> bool:
-        """Return whether *event* is more of it."""
+        """Return whether *event* belongs to it."""
         return isinstance(event, ContentDelta)
 
     def add(self, event: OutputEvent) -> None:
-        """Take *event*, which is its first, or with which it goes on."""
-        assert isinstance(event, ContentDelta)  # noqa: S101 - what it goes on with
+        """Add *event*, its first or its next one."""
+        assert isinstance(event, ContentDelta)  # noqa: S101 - nothing else belongs to it
         self._pieces.append(event.text)
         self._tokens += event.tokens
 
     def item(self, status: ItemStatus) -> OutputMessage:
-        """Return what there is of it."""
+        """Return it as far as it is complete."""
         return self._item(status, [self._part()])
 
     def opening(self, numbers: Numbers) -> StreamEvents:
-        """Return what a stream says when it begins."""
+        """Return the stream's events for its beginning."""
         return (
             self._added(self._item("in_progress", []), numbers),
             self._part_added(OutputText(text="", annotations=[], logprobs=[]), numbers),
         )
 
     def delta(self, event: OutputEvent, numbers: Numbers) -> StreamEvents:
-        """Return what a stream says of *event*, which was added."""
-        assert isinstance(event, ContentDelta)  # noqa: S101 - what it goes on with
+        """Return the stream's events for *event*, which was added."""
+        assert isinstance(event, ContentDelta)  # noqa: S101 - nothing else belongs to it
         return (
             OutputTextDeltaEvent(
                 sequence_number=next(numbers),
@@ -187,7 +187,7 @@ class MessageItem(_BaseItem):
         )
 
     def closing(self, status: ItemStatus, numbers: Numbers) -> StreamEvents:
-        """Return what a stream says when it ends."""
+        """Return the stream's events for its end."""
         part = self._part()
         done = OutputTextDoneEvent(
             sequence_number=next(numbers),
@@ -219,24 +219,24 @@ class CallItem(_BaseItem):
         self._start = start
 
     def continues_with(self, event: OutputEvent) -> bool:
-        """Return whether *event* is more of it."""
+        """Return whether *event* belongs to it."""
         return isinstance(event, ToolCallArguments) and event.index == self._start.index
 
     def add(self, event: OutputEvent) -> None:
-        """Take *event*, which is its first, or with which it goes on."""
+        """Add *event*, its first or its next one."""
         if isinstance(event, ToolCallArguments):
             self._pieces.append(event.text)
 
     def item(self, status: ItemStatus) -> OutputFunctionCall:
-        """Return what there is of it."""
+        """Return it as far as it is complete."""
         return self._item(status, self._text)
 
     def opening(self, numbers: Numbers) -> StreamEvents:
-        """Return what a stream says when it begins."""
+        """Return the stream's events for its beginning."""
         return (self._added(self._item("in_progress", ""), numbers),)
 
     def delta(self, event: OutputEvent, numbers: Numbers) -> StreamEvents:
-        """Return what a stream says of *event*, which was added."""
+        """Return the stream's events for *event*, which was added."""
         if not isinstance(event, ToolCallArguments):
             return ()
         return (
@@ -249,7 +249,7 @@ class CallItem(_BaseItem):
         )
 
     def closing(self, status: ItemStatus, numbers: Numbers) -> StreamEvents:
-        """Return what a stream says when it ends."""
+        """Return the stream's events for its end."""
         done = FunctionCallArgumentsDoneEvent(
             sequence_number=next(numbers),
             item_id=self._id,
@@ -272,7 +272,7 @@ ItemDraft: TypeAlias = ReasoningItem | MessageItem | CallItem
 
 
 class OutputItems:
-    """The items of one answer, in the order in which the model writes them."""
+    """The items of one response, in the order of the model's output."""
 
     def __init__(self) -> None:
         self._items: list[ItemDraft] = []
@@ -283,7 +283,7 @@ class OutputItems:
         return self._items[-1] if self._items else None
 
     def add(self, event: OutputEvent) -> ItemDraft:
-        """Add *event*; return the item that it went to, which is the last one now."""
+        """Add *event*; return its item, which is now the last one."""
         item = self.last
         if item is None or not item.continues_with(event):
             item = _begin(len(self._items), event)
@@ -292,7 +292,7 @@ class OutputItems:
         return item
 
     def conclude(self) -> MessageItem | None:
-        """Return the empty message that an answer is which says nothing and calls nothing."""
+        """Add and return an empty message, if there is no message and no call yet."""
         if any(isinstance(item, MessageItem | CallItem) for item in self._items):
             return None
         message = MessageItem(len(self._items))
@@ -300,7 +300,7 @@ class OutputItems:
         return message
 
     def items(self, last: ItemStatus) -> list[OutputItem]:
-        """Return what there is of them; *last* is how far the last one is."""
+        """Return them as far as they are complete; *last* is the status of the last one."""
         ends = len(self._items) - 1
         return [
             item.item(last if index == ends else "completed")
@@ -342,7 +342,7 @@ def _top(candidate: Candidate) -> OutputTopLogprob:
 
 
 def _delta_logprobs(tokens: Iterable[Token]) -> list[DeltaLogprob]:
-    """Return what the events of a stream tell: OpenAI leaves the bytes out of them."""
+    """Return log probabilities for a stream's events, which have no bytes at OpenAI."""
     return [
         DeltaLogprob(
             token=text_of(token.piece),

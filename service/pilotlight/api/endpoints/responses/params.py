@@ -15,7 +15,7 @@ from pilotlight.schema.responses.request import (
 
 
 def generation_params(asked: ResponseRequest, *, max_tokens: int) -> GenerationParams:
-    """Return what *asked* means, with the defaults for what it leaves out; one is *max_tokens*."""
+    """Return the parameters of *asked*, with defaults for omitted fields; one is *max_tokens*."""
     _check(asked)
     offer = offer_of(asked)
     return GenerationParams(
@@ -31,7 +31,7 @@ def generation_params(asked: ResponseRequest, *, max_tokens: int) -> GenerationP
 
 
 def _check(asked: ResponseRequest) -> None:
-    """Raise `InvalidRequest` for what would need responses that are stored, or says nothing."""
+    """Raise for fields that need stored responses, and for an empty input."""
     if asked.input and all(isinstance(item, NO_TURNS) for item in asked.input):
         raise InvalidRequest("input: expected at least one message, call or result", param="input")
     if asked.previous_response_id is not None:
@@ -48,8 +48,8 @@ def _check(asked: ResponseRequest) -> None:
 
 
 def _logprobs(asked: ResponseRequest) -> int | None:
-    told = "message.output_text.logprobs" in (asked.include or ())
-    return (asked.top_logprobs or 0) if told else None
+    wanted = "message.output_text.logprobs" in (asked.include or ())
+    return (asked.top_logprobs or 0) if wanted else None
 
 
 def _structured_output(asked: ResponseRequest) -> StructuredOutput | None:

@@ -1,4 +1,4 @@
-"""A response's projection of the one event stream: a whole response, or its events."""
+"""Responses from the events of a generation: whole, or as a stream's events."""
 
 import itertools
 import time
@@ -46,7 +46,7 @@ from pilotlight.schema.responses.tools import (
 
 
 class ResponseDraft:
-    """A response as it comes about."""
+    """A response as it grows."""
 
     def __init__(self, asked: ResponseRequest) -> None:
         text = asked.text or ResponseTextConfig()
@@ -109,7 +109,7 @@ class ResponseDraft:
 
 
 def item_status(ended: Ended) -> ItemStatus:
-    """Return how far the last item is."""
+    """Return the status of the last item."""
     return "incomplete" if ended.reason == "length" else "completed"
 
 
@@ -136,13 +136,13 @@ def _usage(ended: Ended) -> ResponseUsage:
     )
 
 
-# ── the whole answer ────────────────────────────────────────────────────────────────────────────
+# ── the whole response ──────────────────────────────────────────────────────────────────────────
 
 
 async def fold(
     generation: AsyncGenerator[Events], asked: ResponseRequest
 ) -> tuple[ResponseObject, Phases | None]:
-    """Return the response that the events of *generation* add up to, and a start's timing."""
+    """Return the response of *generation*, and the timing of a cold start."""
     draft = ResponseDraft(asked)
 
     def add(_number: int, event: OutputEvent) -> None:
@@ -167,7 +167,7 @@ class ResponseProjection:
         self._numbers = itertools.count()
 
     def encode(self, events: Events) -> bytes:
-        """Return what a stream says of *events*."""
+        """Return the stream's events for *events*."""
         return _encoded(one for _, event in events for one in self._of(event))
 
     def fail(self, error: ServiceError) -> bytes:
@@ -232,5 +232,5 @@ class ResponseProjection:
 
 
 def _encoded(events: Iterable[ResponseStreamEvent]) -> bytes:
-    """Return *events* as messages, each called by its type."""
+    """Return *events* as server-sent events, each named by its type."""
     return b"".join(sse.encode_named(str(event.__struct_config__.tag), event) for event in events)

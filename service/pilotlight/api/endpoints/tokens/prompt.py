@@ -24,7 +24,7 @@ _OF_MESSAGES = (
 def prompt_of(asked: TokenizeRequest) -> Prompt:
     """Return the prompt.
 
-    Raises `InvalidRequest` where there are none or several, and for a field of another kind of it.
+    Raises `InvalidRequest` for none or several, and for a field of another kind of prompt.
     """
     given = [name for name in _INPUTS if getattr(asked, name) is not None]
     if not given:
