@@ -1,12 +1,13 @@
 """What a program does with the client that openapi-python-client makes of our document.
 
-`generated_client.py CASE BASE_URL REQUEST`; what it got is written as JSON. mypy holds it to the
-generated types, strictly.
+A line of the input is `[CASE, BASE_URL, REQUEST]`; one of the output is `{"value"}`, what the case
+got, or `{"thrown"}`. mypy holds it to the generated types, strictly.
 """
 
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -153,12 +154,24 @@ CASES: dict[str, Callable[[Client, ChatCompletionRequest], Any]] = {
 }
 
 
-def main(name: str, base_url: str, given: str) -> None:
+def run(name: str, base_url: str, given: dict[str, Any]) -> Any:
     """Run one case."""
-    request = ChatCompletionRequest.from_dict(json.loads(given))
+    request = ChatCompletionRequest.from_dict(given)
     with Client(base_url=base_url, timeout=httpx.Timeout(60)) as client:
-        sys.stdout.write(json.dumps(CASES[name](client, request)))
+        return CASES[name](client, request)
+
+
+def main() -> None:
+    """Run one case after another: to import the client takes longer than a case."""
+    for line in sys.stdin:
+        outcome: dict[str, Any]
+        try:
+            outcome = {"value": run(*json.loads(line))}
+        except Exception:  # noqa: BLE001 - passed on to the test, whatever it is
+            outcome = {"thrown": traceback.format_exc()}
+        sys.stdout.write(json.dumps(outcome) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -1,4 +1,4 @@
-"""Programs for Node: their packages installed as locked, checked by TypeScript, and run."""
+"""Programs of clients that run one case after another, and those for Node with their packages."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ class Node:
     def program(self, name: str, *arguments: Any) -> Any:
         """Return what a compiled program makes of one case, in a process that goes on."""
         if name not in self._programs:
-            self._programs[name] = Program(self._folder, name)
+            command = ["node", f"built/{name}.js"]
+            self._programs[name] = Program(command, self._folder, os.environ | QUIET)
         return self._programs[name].ask(*arguments)
 
     def close(self) -> None:
@@ -91,14 +93,16 @@ class Node:
 class Program:
     """A process that runs one case after another; see `node/serve.ts`."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(
+        self, command: Sequence[str | Path], folder: Path, environment: Mapping[str, str]
+    ) -> None:
         self._process = subprocess.Popen(
-            ["node", f"built/{name}.js"],  # noqa: S607 - whichever is on the path
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=folder,
-            env=os.environ | QUIET,
+            env=environment,
         )
 
     def ask(self, *arguments: Any) -> Any:

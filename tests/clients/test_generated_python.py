@@ -4,11 +4,11 @@ The program is `generated_client.py`.
 """
 
 import importlib.metadata
-import json
 import os
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 
 from tests.clients.conftest import DOCUMENT
 from tests.clients.prepared import prepared
+from tests.clients.programs import Program
 from tests.clients.servers import FakeServer
 from tests.conftest import LiveServer, chat
 
@@ -34,6 +35,11 @@ disable_error_code = redundant-cast
 """
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment of a program that imports the client in *folder*."""
+    return os.environ | {"PYTHONPATH": str(folder), "MYPYPATH": str(folder), "NO_COLOR": "1"}
+
+
 def run(folder: Path, *command: str | Path) -> str:
     """Run *command* with the generated client on its path; what it wrote is why it fails."""
     done = subprocess.run(
@@ -43,7 +49,7 @@ def run(folder: Path, *command: str | Path) -> str:
         text=True,
         timeout=120,
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder), "MYPYPATH": str(folder), "NO_COLOR": "1"},
+        env=environment(folder),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -72,12 +78,18 @@ def generate(folder: Path) -> None:
     (folder / "said").write_text(said)
 
 
-def ask(
-    generated: tuple[Path, str], case: str, server: LiveServer | FakeServer, request: Any = None
-) -> Any:
+@pytest.fixture(scope="session")
+def program(generated: tuple[Path, str]) -> Iterator[Program]:
+    """Run the program with the client that was generated."""
+    folder, _ = generated
+    program = Program([sys.executable, PROGRAM], folder, environment(folder))
+    yield program
+    program.close()
+
+
+def ask(program: Program, case: str, server: LiveServer | FakeServer, request: Any = None) -> Any:
     """Return what the program makes of *case*."""
-    request = json.dumps(request or chat())
-    return json.loads(run(generated[0], sys.executable, PROGRAM, case, server.url, request))
+    return program.ask(case, server.url, request or chat())
 
 
 def test_the_generator_takes_the_whole_document(generated: tuple[Path, str]):
@@ -118,19 +130,19 @@ def test_mypy_sees_a_wrong_program(generated: tuple[Path, str]):
         run(folder, sys.executable, "-m", "mypy", "--cache-dir=.mypy", wrong)
 
 
-def test_a_question_as_the_types_have_it(generated: tuple[Path, str], spark: LiveServer):
+def test_a_question_as_the_types_have_it(program: Program, spark: LiveServer):
     """Messages and parts, made as objects, are answered."""
-    said = ask(generated, "question", spark)
+    said = ask(program, "question", spark)
 
     assert "4" in said["content"]
     assert (said["object"], said["role"], said["index"]) == ("chat.completion", "assistant", 0)
     assert said["total"] > 0
 
 
-def test_an_answer_and_its_stream(generated: tuple[Path, str], troubled: FakeServer):
+def test_an_answer_and_its_stream(program: Program, troubled: FakeServer):
     """The pieces of a stream, typed as chunks, are the answer."""
-    whole = ask(generated, "answer", troubled)
-    streamed = ask(generated, "stream", troubled)
+    whole = ask(program, "answer", troubled)
+    streamed = ask(program, "stream", troubled)
 
     assert (whole["status"], whole["content"], whole["reason"]) == (200, "Hello.", "stop")
     assert "".join(streamed["pieces"]) == "Hello."
@@ -147,7 +159,7 @@ def test_an_answer_and_its_stream(generated: tuple[Path, str], troubled: FakeSer
     ],
 )
 def test_an_error_is_typed(
-    generated: tuple[Path, str],
+    program: Program,
     troubled: FakeServer,
     *,
     model: str,
@@ -155,48 +167,48 @@ def test_an_error_is_typed(
     error: Any,
 ):
     """Each documented status has the one body, with all its fields."""
-    told = ask(generated, "answer", troubled, chat(model) | fields)
+    told = ask(program, "answer", troubled, chat(model) | fields)
 
     assert {key: told[key] for key in error} == error
     assert isinstance(told["message"], str)
     assert isinstance(told["type"], str)
 
 
-def test_a_key_is_given_or_not(generated: tuple[Path, str], closed: FakeServer):
+def test_a_key_is_given_or_not(program: Program, closed: FakeServer):
     """The types leave it open; a server with keys has the last word, in a body of its own type."""
-    told = ask(generated, "known", closed)
+    told = ask(program, "known", closed)
 
     assert (told["with"]["status"], told["with"]["content"]) == (200, "Hello.")
     assert (told["without"]["status"], told["without"]["code"]) == (401, "invalid_api_key")
 
 
-def test_a_full_queue(generated: tuple[Path, str], full: FakeServer):
+def test_a_full_queue(program: Program, full: FakeServer):
     """Too many requests are a 429."""
-    told = ask(generated, "answer", full)
+    told = ask(program, "answer", full)
 
     assert (told["status"], told["code"]) == (429, "queue_full")
 
 
-def test_a_cold_model_is_waited_for(generated: tuple[Path, str], cold: FakeServer):
+def test_a_cold_model_is_waited_for(program: Program, cold: FakeServer):
     """A program that does what `Retry-After` says gets its answer."""
-    said = ask(generated, "patience", cold, chat("slow"))
+    said = ask(program, "patience", cold, chat("slow"))
 
     assert said["content"] == "Awake."
     assert said["statuses"][0] == 503
     assert said["statuses"] == cold.statuses
 
 
-def test_a_cold_model_is_held_for(generated: tuple[Path, str], cold: FakeServer):
+def test_a_cold_model_is_held_for(program: Program, cold: FakeServer):
     """One request is enough with `Prefer: wait`, which the types know."""
-    assert ask(generated, "held", cold, chat("slow"))["content"] == "Awake."
+    assert ask(program, "held", cold, chat("slow"))["content"] == "Awake."
     assert cold.statuses == [200]
 
 
-def test_models_and_health(generated: tuple[Path, str], troubled: FakeServer):
+def test_models_and_health(program: Program, troubled: FakeServer):
     """The other endpoints, with parameters in path and query."""
-    ask(generated, "answer", troubled)
-    models = ask(generated, "models", troubled)
-    health = ask(generated, "health", troubled)
+    ask(program, "answer", troubled)
+    models = ask(program, "models", troubled)
+    health = ask(program, "health", troubled)
 
     assert models["first"] == models["same"]
     assert models["first"]["object"] == "model"
