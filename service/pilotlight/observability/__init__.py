@@ -1,1 +1,1 @@
-"""What is recorded of requests and loads: logs, metrics, traces, timing."""
+"""Logs, metrics, traces and the timing of requests and loads."""

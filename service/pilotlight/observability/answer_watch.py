@@ -1,4 +1,4 @@
-"""When things happened to one answer, for its timing and for the metrics."""
+"""Measure one request to a model, for its timing and for the metrics."""
 
 from collections.abc import Callable
 
@@ -8,9 +8,9 @@ from pilotlight_backend import Usage
 
 
 class AnswerWatch:
-    """Follows one request; each method says what has just happened.
+    """Records the times of one request; each method records an event that has just happened.
 
-    Of a request with several answers the first to begin, and the first token, are what counts.
+    For a request with several answers the first slot and the first token count.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -21,24 +21,24 @@ class AnswerWatch:
         self._hold: float | None = None
         self.model = ""
         self.waits = False
-        """Whether its model was not ready when it came."""
+        """Whether its model was not ready when it arrived."""
         self.inputs = 0
         """Texts to embed."""
         self.outcome = "cancelled"
         self.timing: dict[str, float] | None = None
-        """Of a request that came to a cold model."""
+        """The timing of a request to a cold model."""
 
     def cold(self, load: Phases) -> None:
-        """Note that the request waited for its model, whose load went through *load*."""
+        """Record that the request waited for its model, and the phases of its *load*."""
         self._hold = self._clock() - self._arrived
         self.timing = {**load, "hold": self._hold}
 
     def submitted(self) -> None:
-        """Note that the engine has the request."""
+        """Record that the request was submitted."""
         self._submitted = self._clock()
 
     def begun(self) -> Phases | None:
-        """Note that the request has a slot; return the timing so far, the first time."""
+        """Record that the request has a slot; return the timing so far, the first time."""
         if self._begun:
             return None
         self._begun = self._clock()
@@ -48,7 +48,7 @@ class AnswerWatch:
         return dict(self.timing)
 
     def first_token(self) -> Phases | None:
-        """Note that a token is there; return the whole timing, the first time."""
+        """Record a token; return the complete timing, the first time."""
         if self._first_token:
             return None
         self._first_token = self._clock()
@@ -59,22 +59,22 @@ class AnswerWatch:
         return dict(self.timing)
 
     def ended(self, outcome: str) -> None:
-        """Note that the answer is whole."""
+        """Record that the answer is complete."""
         self._ended = self._clock()
         self.outcome = outcome
 
     def spent(self, usage: Usage) -> None:
-        """Note what the request took, whole or not."""
+        """Record the usage of the request, complete or not."""
         self._usage = usage
 
     @property
     def tokens(self) -> int:
-        """Tokens of the prompt and of the answer, as far as they are known."""
+        """Tokens of the prompt and the answer, as far as they are known."""
         usage = self._usage
         return 0 if usage is None else usage.prompt_tokens + usage.completion_tokens
 
     def record(self) -> AnswerRecord:
-        """Return what is told of the request, once it has ended."""
+        """Return the record of the request, once it has ended."""
 
         def between(start: float, end: float) -> float | None:
             return end - start if start and end else None

@@ -1,4 +1,4 @@
-"""Logs: one line each on standard error, as text for people or as JSON for collectors."""
+"""Log to standard error, one line a record: text for people, JSON for collectors."""
 
 import logging
 import os
@@ -18,10 +18,10 @@ from pilotlight_backend.redaction import trace
 
 
 class _Formatter(logging.Formatter):
-    """Writes exceptions without what they say: the one place where any of them is written."""
+    """Formats exceptions without their messages, which may contain what a client sent."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name and method
-        """Return the class and the frames of the exception in *ei*, as `sys.exc_info` has it."""
+        """Return the class and the frames of the exception in *ei*, a `sys.exc_info` tuple."""
         return "" if ei[1] is None else trace(ei[1])
 
 
@@ -29,12 +29,12 @@ class JsonFormatter(_Formatter):
     """One JSON object a line, with the field names that Cloud Logging reads: severity, message."""
 
     def __init__(self, cloud: "CloudLogging | None" = None) -> None:
-        """With *cloud* also the rest is named as Cloud Logging has it."""
+        """*cloud* adds the fields of Cloud Logging for traces and HTTP requests."""
         super().__init__()
         self._cloud = cloud
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return *record* as JSON, with the id of the request that it belongs to."""
+        """Return *record* as JSON, with the id of its request."""
         fields: Mapping[str, Any] = getattr(record, "fields", {})
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
@@ -64,10 +64,10 @@ class JsonFormatter(_Formatter):
 
 
 class TextFormatter(_Formatter):
-    """A line for people, with its fields and the id of the request that it belongs to."""
+    """A line for people, with the fields of the record and the id of its request."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; another handler's way to write the exception is not taken over."""
+        """Return the line, with the exception formatted here and not by another handler."""
         record.exc_text = None
         return super().format(record)
 
@@ -75,19 +75,19 @@ class TextFormatter(_Formatter):
         super().__init__("%(levelname)-7s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """Return the line without a traceback, which follows it."""
-        told = " ".join(
+        """Return the line without the traceback."""
+        fields = " ".join(
             f"{name}={_plain(value)}"
             for name, value in getattr(record, "fields", {}).items()
             if name not in _IN_MESSAGE
         )
         watch = _under_way()
-        parts = (super().formatMessage(record), told, f"[{watch.id}]" if watch else "")
+        parts = (super().formatMessage(record), fields, f"[{watch.id}]" if watch else "")
         return " ".join(part for part in parts if part)
 
 
 _IN_MESSAGE = frozenset(("method", "path", "status", "client_gone"))
-"""Fields that an access line's message has already."""
+"""Fields that are part of the message of an access line."""
 
 
 def _plain(value: Any) -> str:
@@ -98,19 +98,19 @@ def _plain(value: Any) -> str:
 
 
 def _under_way() -> RequestWatch | None:
-    """Return the request that a line belongs to: what it began may go on when it is over."""
+    """Return the request that a line belongs to; None once it is over: a load may outlive it."""
     watch = current()
     return None if watch is None or watch.over else watch
 
 
 class CloudLogging(Struct, frozen=True):
-    """What Cloud Logging takes out of a line (cloud.google.com/logging/docs/structured-logging)."""
+    """The special fields of Cloud Logging (cloud.google.com/logging/docs/structured-logging)."""
 
     project: str | None
-    """Whose traces they are; without it a trace is told by its bare id."""
+    """The project of the traces; without it a trace is only its id."""
 
     def trace(self, trace: TraceContext) -> Mapping[str, Any]:
-        """Return the fields that put a line beside its trace."""
+        """Return the fields that link a line to its trace."""
         name = trace.trace_id
         if self.project is not None:
             name = f"projects/{self.project}/traces/{name}"
@@ -123,7 +123,7 @@ class CloudLogging(Struct, frozen=True):
 
 
 def http_request(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an access line's *fields* as LogEntry's HttpRequest."""
+    """Return the *fields* of an access line as an `HttpRequest` of `LogEntry`."""
     return {
         "requestMethod": fields["method"],
         "requestUrl": fields["path"],
@@ -133,7 +133,7 @@ def http_request(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _encodable(value: Any) -> Any:
-    """Write out lone surrogates, which file names can hold and JSON cannot."""
+    """Escape lone surrogates, which file names can contain and JSON cannot."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
@@ -148,14 +148,16 @@ def configure_logging(settings: Settings, environ: Mapping[str, str] = os.enviro
         cloud = CloudLogging(environ.get("GOOGLE_CLOUD_PROJECT") or None)
     handler.setFormatter(JsonFormatter(cloud) if as_json else TextFormatter())
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
-    sys.excepthook = _fatal
-    threading.excepthook = _ended_by
-    # uvicorn tells of its own start and stop, which `serve` has told already.
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_thread
+    # uvicorn logs its start and stop, which the server logs already.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 
-def _fatal(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
-    """Log what ends the process, as everything else is: Python would write out what it says."""
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, frames: TracebackType | None
+) -> None:
+    """Log an uncaught exception; Python would print its message."""
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, frames)
         return
@@ -164,8 +166,8 @@ def _fatal(kind: type[BaseException], error: BaseException, frames: TracebackTyp
     )
 
 
-def _ended_by(args: threading.ExceptHookArgs) -> None:
-    """Log what ended a thread."""
+def _log_thread(args: threading.ExceptHookArgs) -> None:
+    """Log an uncaught exception of a thread."""
     if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
         name = args.thread.name if args.thread else "unknown"
         logging.getLogger("pilotlight").error(

@@ -1,9 +1,8 @@
-"""What /metrics tells, in Prometheus' words.
+"""The metrics of `/metrics`, in the Prometheus format.
 
-What happened is noted as plain records and counted later: importing prometheus_client takes 20 ms
-or more, most of it for an HTTP server of its own that nobody uses here, and a cold start has no
-such time to give away. Everything runs on the event loop, but for that import: it would hold up
-every request.
+Events are kept as plain records and counted later, because importing prometheus_client takes 20 ms
+or more, most of it for an HTTP server that is not used here, and would slow a cold start.
+Everything runs on the event loop, except that import: it would delay every request.
 """
 
 import threading
@@ -17,24 +16,23 @@ from pilotlight.observability.model_gauges import ModelGauges, ModelSnapshot
 from pilotlight.observability.timing import Phases
 
 _MANY = 256
-"""Records that are kept before they are counted, scraped or not."""
+"""Records after which the library is imported, even without a scrape."""
 _FEW = 16
-"""Records that are counted at once, when all before them are: some hundred would take longer than
-an answer that is due meanwhile."""
+"""Records that are counted in one go afterwards: hundreds would delay a token that is due."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 class AnswerRecord(Struct, frozen=True, kw_only=True):
-    """One answer; times in seconds, None where it did not come that far."""
+    """One request to a model; times in seconds, None for phases that it did not reach."""
 
     model: str
     outcome: str
-    """The finish reason, `cancelled`, or an error's code."""
+    """The finish reason, `cancelled`, or the code of an error."""
     queue: float | None = None
     prefill: float | None = None
     first_token: float | None = None
-    """From the request's arrival, a cold model's load included."""
+    """From the request's arrival, including the load of a cold model."""
     decode: float | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -42,50 +40,50 @@ class AnswerRecord(Struct, frozen=True, kw_only=True):
     inputs: int = 0
     """Embedded texts."""
     hold: float | None = None
-    """Waiting for the model, where it was not ready."""
+    """Waiting for the model, if it was not ready."""
     submitted: float | None = None
-    """From the request's arrival until the engine had it."""
+    """From the request's arrival until it was submitted."""
     took: float | None = None
-    """From the request's arrival until it ended, however it did."""
+    """From the request's arrival until it ended, whatever the outcome."""
 
 
 class RequestRecord(Struct, frozen=True, kw_only=True):
-    """One HTTP request; *seconds* lead to its last byte, or to where the client hung up."""
+    """One HTTP request; *seconds* until its last byte, or until the client disconnected."""
 
     method: str
-    """As HTTP has it, or `_OTHER`: clients can invent methods."""
+    """A method of HTTP, or `_OTHER`: clients can invent methods."""
     route: str | None
-    """The route's template; None where nothing is served."""
+    """The template of the route; None for an unknown path."""
     status: int
-    """As it was sent; 499 where the client had gone before, as nginx has it."""
+    """As sent; 499 if the client disconnected before, as in nginx."""
     seconds: float
     error: str | None = None
-    """The code of the error that it was answered with, also within a stream."""
+    """The code of the error response, or of the error in a stream."""
     client_gone: bool = False
 
 
 class LoadRecord(Struct, frozen=True, kw_only=True):
-    """One load of a model, with the phases that it went through."""
+    """One load of a model, with its phases."""
 
     model: str
     backend: str
     outcome: str
-    """`ready`, or an error's code."""
+    """`ready`, or the code of an error."""
     phases: Phases
     seconds: float = 0.0
-    """From the decision to load it until it was ready, or had failed."""
+    """From the decision to load until the model was ready, or had failed."""
 
 
 Record: TypeAlias = AnswerRecord | RequestRecord | LoadRecord
 OTHER = "_OTHER"
-"""What OpenTelemetry calls what clients may invent."""
+"""OpenTelemetry's value for unknown methods."""
 
 
 class Metrics:
-    """Counts what it is told, and looks at the models when it is asked."""
+    """Counts records, and reads the state of the models when it is scraped."""
 
     def __init__(self, models: Callable[[], Mapping[str, ModelSnapshot]]) -> None:
-        """*models* gives a snapshot of each known model, by its name."""
+        """*models* returns a snapshot of each known model, by its name."""
         self._gauges = ModelGauges(models)
         self._waiting: list[Record] = []
         self._counted: _Families | None = None
@@ -94,7 +92,7 @@ class Metrics:
         """Seconds from exec until the server accepted requests."""
 
     def note(self, record: Record) -> None:
-        """Take one record."""
+        """Add one record."""
         self._waiting.append(record)
         if len(self._waiting) < (_MANY if self._counted is None else _FEW):
             return
@@ -109,7 +107,7 @@ class Metrics:
         self._count()
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """Return every metric, and the content type of the format that *accept* asks for."""
+        """Return all metrics, and their content type, in the format that *accept* prefers."""
         from prometheus_client.exposition import choose_encoder  # noqa: PLC0415
 
         families = self._count()
@@ -134,7 +132,7 @@ class Metrics:
 
 
 def import_library() -> None:
-    """Import what counts; to be called on another thread than the event loop's."""
+    """Import prometheus_client; call it on a thread, not on the event loop."""
     import prometheus_client  # noqa: F401, PLC0415
 
 
@@ -156,7 +154,7 @@ _TIMES = {
         "Mean time between the tokens of an answer.",
     ),
 }
-"""Histograms by model, under the answer's time that each observes."""
+"""Histograms by model, by the field of the record that each observes."""
 
 _COUNTS = {
     "prompt_tokens": ("pilotlight_prompt_tokens", "Prompt tokens, including cached ones."),
@@ -167,11 +165,11 @@ _COUNTS = {
     "completion_tokens": ("pilotlight_completion_tokens", "Generated tokens."),
     "inputs": ("pilotlight_embedding_inputs", "Embedded texts."),
 }
-"""Counters by model, under the answer's count that each adds up."""
+"""Counters by model, by the field of the record that each adds."""
 
 
 class _Families:
-    """The metrics themselves, in a registry of their own: two services may share a process."""
+    """The metric families, in a registry of their own: two services may share a process."""
 
     def __init__(self, gauges: ModelGauges) -> None:
         from prometheus_client import (  # noqa: PLC0415
@@ -226,7 +224,7 @@ class _Families:
             if seconds is not None:
                 self._times[key].labels(record.model).observe(seconds)
         for key, counter in self._counts.items():
-            # A count of nothing makes no series: a model that embeds has no generated tokens.
+            # A count of 0 makes no series: an embedding model generates no tokens.
             if count := getattr(record, key):
                 counter.labels(record.model).inc(count)
 
@@ -243,7 +241,7 @@ class _Families:
 
 
 def _times(record: AnswerRecord) -> dict[str, float | None]:
-    # From token to token there is a time only where there are two.
+    # A time between tokens needs two tokens.
     between = record.completion_tokens - 1
     decode = record.decode if between > 0 else None
     return {

@@ -1,7 +1,7 @@
-"""What /metrics says of each model now: for people, for routers and for autoscalers.
+"""Gauges of each model: for dashboards, routers and autoscalers.
 
-Every model has every gauge, 0 where it is not loaded: an autoscaler that divides by a series, or a
-router that looks for one, fails where it is missing, and that is just when nothing is loaded yet.
+Every model has every gauge, 0 if it is not loaded: an autoscaler that divides by a series, or a
+router that reads one, fails if the series is missing, and before the first load all would be.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class ModelSnapshot(Struct, frozen=True, kw_only=True):
-    """One model at one moment."""
+    """The state of one model at one moment."""
 
     state: ModelState = "absent"
     progress: float = 0.0
-    """How far its load is, 0 to 1; 1 where it is ready."""
+    """Progress of its load, 0 to 1; 1 once ready."""
     held: int = 0
     """Requests that wait for its load."""
     queued: int = 0
-    """Requests that wait for a slot outside the engine."""
+    """Requests that wait for a slot, outside the engine."""
     stats: EngineStats | None = None
-    """Its engine's, where it is loaded."""
+    """The statistics of its engine, if loaded."""
 
     @property
     def running(self) -> int:
@@ -46,9 +46,9 @@ class ModelSnapshot(Struct, frozen=True, kw_only=True):
 
     @property
     def busy(self) -> int:
-        """Requests that run or wait, and at least 1 during a load.
+        """Requests that run or wait, at least 1 during a load.
 
-        Clients that were refused during the load come back for it; the autoscaler sees none of them
+        Clients that were refused during the load retry later. The autoscaler does not see them
         meanwhile, and would remove the instance.
         """
         return max(self.running + self.waiting, int(self.state == "loading"))
@@ -133,7 +133,7 @@ no LoRA adapters here, so there is no `vllm:lora_requests_info`."""
 
 
 class ModelGauges:
-    """A collector that looks at the models when it is asked."""
+    """A Prometheus collector that reads the models when it is scraped."""
 
     def __init__(self, models: Callable[[], Mapping[str, ModelSnapshot]]) -> None:
         self._models = models

@@ -1,4 +1,4 @@
-"""Spans as OpenTelemetry makes and sends them. Imported where traces are told, and never else."""
+"""Create and export spans with OpenTelemetry. Imported only if traces are enabled."""
 
 from collections.abc import Mapping
 
@@ -20,16 +20,16 @@ _SECOND = 1_000_000_000
 _w3c = TraceContextTextMapPropagator()
 
 
-def exporting_to(endpoint: str) -> SpanProcessor:
-    """Return what sends spans to the collector at *endpoint*, in batches, on a thread of its own.
+def otlp_processor(endpoint: str) -> SpanProcessor:
+    """Return a processor that exports spans to *endpoint* in batches, on a thread of its own.
 
-    `OTEL_EXPORTER_OTLP_HEADERS`, `…_TIMEOUT`, `…_COMPRESSION` and the like hold as ever.
+    `OTEL_EXPORTER_OTLP_HEADERS`, `…_TIMEOUT`, `…_COMPRESSION` and so on apply as usual.
     """
     return BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces"))
 
 
 class Otel:
-    """Makes spans and gives them to a processor. Nothing of it is global."""
+    """Creates spans for a processor, without any global state."""
 
     def __init__(self, processor: SpanProcessor) -> None:
         self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
@@ -37,7 +37,7 @@ class Otel:
         self._tracer = self._provider.get_tracer("pilotlight", __version__)
 
     def begin(self, watch: RequestWatch, scheme: str, headers: Mapping[str, str]) -> "ServerSpan":
-        """Begin the span of an HTTP request, below the one that its `traceparent` names."""
+        """Start the span of an HTTP request, as a child of its `traceparent`."""
         name = "HTTP" if watch.method == OTHER else watch.method
         return ServerSpan(
             self._tracer.start_span(
@@ -54,12 +54,12 @@ class Otel:
             name,
         )
 
-    def tell(self, span: Span, ended_at: int, parent: TraceContext | None) -> None:
-        """Tell of *span*, which ended at *ended_at* in nanoseconds of the epoch, below *parent*."""
-        self._tell(span, ended_at - round(span.end * _SECOND), _below(parent))
+    def export(self, span: Span, ended_at: int, parent: TraceContext | None) -> None:
+        """Export *span*, which ended at *ended_at* in nanoseconds of the epoch, below *parent*."""
+        self._export(span, ended_at - round(span.end * _SECOND), _below(parent))
 
-    def _tell(self, span: Span, origin: int, context: Context) -> None:
-        told = self._tracer.start_span(
+    def _export(self, span: Span, origin: int, context: Context) -> None:
+        made = self._tracer.start_span(
             span.name,
             context=context,
             kind=SpanKind.INTERNAL,
@@ -67,18 +67,18 @@ class Otel:
             start_time=origin + round(span.start * _SECOND),
         )
         if span.error is not None:
-            _fail(told, span.error)
+            _fail(made, span.error)
         for child in span.children:
-            self._tell(child, origin, trace.set_span_in_context(told, Context()))
-        told.end(origin + round(span.end * _SECOND))
+            self._export(child, origin, trace.set_span_in_context(made, Context()))
+        made.end(origin + round(span.end * _SECOND))
 
     def close(self) -> None:
-        """Send what is left; blocks."""
+        """Export the remaining spans; blocks."""
         self._provider.shutdown()
 
 
 class ServerSpan:
-    """The span of one HTTP request, until it has ended."""
+    """The open span of one HTTP request."""
 
     def __init__(self, span: trace.Span, method: str) -> None:
         self._span = span
@@ -93,10 +93,10 @@ class ServerSpan:
             if made.is_valid
             else None
         )
-        """None where `OTEL_SDK_DISABLED` makes spans that are none."""
+        """None if `OTEL_SDK_DISABLED` is set: its spans are not valid."""
 
     def end(self, record: RequestRecord, path: str, caller: str | None) -> None:
-        """Add what is known now, and end it."""
+        """Add the attributes of the response, and end the span."""
         if record.route is not None:
             self._span.update_name(f"{self._method} {record.route}")
         self._span.set_attributes({**request_attributes(record), "url.path": path})
@@ -125,7 +125,7 @@ def _below(parent: TraceContext | None) -> Context:
 
 
 def _resource() -> Resource:
-    """Return who tells: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, else Pilotlight."""
+    """Return the resource: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, else Pilotlight."""
     named = Resource.create({SERVICE_VERSION: __version__})
     if str(named.attributes[SERVICE_NAME]).startswith("unknown_service"):
         return named.merge(Resource({SERVICE_NAME: "pilotlight"}))

@@ -1,4 +1,4 @@
-"""What is known of one HTTP request while it is under way, for its log lines, metrics and trace."""
+"""The context of the current HTTP request, for its log lines, metrics and trace."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 _TRACEPARENT = re.compile(
     r"(?!ff|00-.{53})[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
 )
-"""W3C's; version 00 has nothing more, and there is no version ff."""
+"""W3C Trace Context; version 00 has exactly these fields, and version ff is invalid."""
 _CLOUD_TRACE = re.compile(r"([0-9a-fA-F]{32})(?:/([0-9]{1,20}))?(?:;o=([0-9]))?")
 
 
@@ -31,34 +31,34 @@ class TraceContext(Struct, frozen=True):
 
 @dataclass(eq=False)
 class RequestWatch:
-    """Follows one request; whoever learns something about it notes it here."""
+    """The facts about one request, set as they become known."""
 
     id: str
     method: str
     path: str
-    """As it may be told: the route's template, or where there is no route what was asked for."""
+    """The template of the route, or the requested path if it has no route."""
     trace: TraceContext | None = None
-    """The span that its log lines belong to: the caller's, or where traces are told our own."""
+    """The span of its log lines: the client's, or the server's if traces are enabled."""
     route: str | None = None
     operation: str | None = None
-    """The tag of what was asked for: `chat`, `embeddings`."""
+    """The tag of the endpoint: `chat`, `embeddings`."""
     caller: str | None = None
     error: str | None = None
-    """The code of the error that it was answered with."""
+    """The code of its error response."""
     client_gone: bool = False
-    """Whether the client hung up before the answer was whole."""
+    """Whether the client disconnected before the response was complete."""
     answer: AnswerRecord | None = None
-    """What a model did for it."""
+    """The record of its request to a model."""
     answered_at: int = 0
-    """When that was noted, in nanoseconds of the epoch."""
+    """The time of that record, in nanoseconds of the epoch."""
     limit: asyncio.Timeout | None = None
-    """Ends it when its time is over."""
+    """The timeout of `request_timeout`."""
     limit_seconds: float = 0.0
-    """How much time that is."""
+    """The seconds of that timeout."""
     over: bool = False
 
     def record(self, status: int, seconds: float) -> RequestRecord:
-        """Return what is told of the request, once it has ended."""
+        """Return the record of the request, once it has ended."""
         return RequestRecord(
             method=self.method,
             route=self.route,
@@ -73,16 +73,16 @@ _current: ContextVar[RequestWatch | None] = ContextVar("request_watch", default=
 
 
 def current() -> RequestWatch | None:
-    """Return the watch over the request for which this code runs, or that began what runs.
+    """Return the watch of the request that this code runs for, or that started this task.
 
-    What a request begins and does not wait for, such as a load, may outlive it: then it is `over`.
+    A task of a request, such as a load, may outlive it: then the watch is `over`.
     """
     return _current.get()
 
 
 @contextmanager
 def watching(watch: RequestWatch) -> Iterator[None]:
-    """Make *watch* the current one for the block and what it begins."""
+    """Make *watch* the current one for the block and the tasks that it starts."""
     token = _current.set(watch)
     try:
         yield
@@ -92,36 +92,36 @@ def watching(watch: RequestWatch) -> Iterator[None]:
 
 
 def note_answer(record: AnswerRecord) -> None:
-    """Note what a model did for the current request."""
+    """Set the model record of the current request."""
     if watch := current():
         watch.answer = record
         watch.answered_at = time.time_ns()
 
 
 def note_error(code: str) -> None:
-    """Note that the current request is answered with an error."""
+    """Set the error code of the current request."""
     if watch := current():
         watch.error = code
 
 
 def overdue() -> bool:
-    """Tell whether the current request is being ended because its time is over."""
+    """Return whether the current request is cancelled because of its timeout."""
     watch = current()
     return watch is not None and watch.limit is not None and watch.limit.expired()
 
 
 def request_id(given: str | None) -> str:
-    """Return the client's id where it is fit for headers and logs, else a new one."""
+    """Return the client's id if it is safe in headers and logs, else a new one."""
     if given is not None and _ID.fullmatch(given):
         return given
     return f"req_{secrets.token_hex(12)}"
 
 
 def trace_context(headers: Mapping[str, str]) -> TraceContext | None:
-    """Return the span that the client says its request belongs to.
+    """Return the parent span from the headers of a request.
 
-    In W3C's `traceparent`, or in the older `X-Cloud-Trace-Context` of Google's load balancers,
-    whose span is a decimal number. One that cannot be understood is ignored, as W3C has it.
+    From W3C's `traceparent`, or the older `X-Cloud-Trace-Context` of Google's load balancers, whose
+    span id is a decimal number. Invalid headers are ignored, as W3C specifies.
     """
     if parent := _TRACEPARENT.fullmatch(headers.get("traceparent", "").strip()):
         trace_id, span_id, flags = parent.groups()

@@ -1,27 +1,26 @@
-"""The timing of a cold start: where the seconds of an answer went, by phase."""
+"""The timing of a cold start: the seconds of a response by phase."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
 
 Phases: TypeAlias = Mapping[str, float]
-"""Seconds by phase, in the order in which they passed.
+"""Seconds by phase, in order.
 
 | phase         | from … to                                                            |
 |---------------|----------------------------------------------------------------------|
-| `import`      | the process's exec … the server takes requests                       |
-| `begin`       | the process's exec … the load began, be it before or after `import`  |
-| `fetch`       | the load began … the files are on this machine, where they were not  |
+| `import`      | the process's exec … the server accepts requests                     |
+| `begin`       | the process's exec … the load began, before or after `import` ends |
+| `fetch`       | the load began … the files are here, if they had to be fetched       |
 | `read`        | … the weights are in the page cache                                  |
-| `load`        | … weights and context are made                                       |
+| `load`        | … weights and context are created                                    |
 | `warm`        | … the model is ready                                                 |
 | `hold`        | the request arrived … its model is ready                             |
 | `queue`       | it was submitted … it has a slot                                     |
-| `prefill`     | … the first token is there                                           |
-| `first_token` | the request arrived … the first token is there                       |
+| `prefill`     | … its first token is ready                                           |
+| `first_token` | the request arrived … its first token is ready                       |
 
-`import` and `begin` are told with the process's first model alone. `import` to `warm` may have
-passed
-before the request came; `hold` is what it waited for them.
+Only the first model of a process has `import` and `begin`. The phases from `import` to `warm` may
+end before the request arrives; `hold` is how long it waited for them.
 """
 
 

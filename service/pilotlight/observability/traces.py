@@ -1,8 +1,7 @@
-"""Spans of requests and loads, sent to an OpenTelemetry collector where one is configured.
+"""Export spans of requests and loads to an OpenTelemetry collector, if one is configured.
 
-Names and attributes follow OpenTelemetry's semantic conventions for generative AI, as far as they
-have one; what they have no name for begins with `pilotlight.`. No attribute holds what a client
-wrote.
+Names and attributes follow the semantic conventions for generative AI; attributes that these do not
+have begin with `pilotlight.`. No attribute contains text of a client.
 """
 
 import threading
@@ -29,26 +28,26 @@ _OPERATIONS = {
     "embeddings": "embeddings",
     "tokens": "tokenize",
 }
-"""What the conventions call an endpoint, by its tag; they have no name for the last."""
+"""Operation names of the conventions by endpoint tag; the last is not one of theirs."""
 _FINISHES = frozenset(("stop", "length", "tool_calls"))
 _NO_ERRORS = _FINISHES | {"cancelled", "tokenized"}
 _SERVER_ERRORS = 500
 
 
 class Span(Struct, frozen=True, kw_only=True):
-    """A span inside of a request or a load; seconds count from where the outermost begins."""
+    """A span within a request or a load; in seconds since the start of the outermost."""
 
     name: str
     start: float
     end: float
     attributes: Attributes = {}
     error: str | None = None
-    """What it failed with."""
+    """The error type, if it failed."""
     children: "Sequence[Span]" = ()
 
 
 def request_attributes(record: RequestRecord) -> Attributes:
-    """Return what the end of a request adds to its server span."""
+    """Return the attributes that are known at the end of a request."""
     attributes: dict[str, str | int | bool] = {"http.response.status_code": record.status}
     if record.route is not None:
         attributes["http.route"] = record.route
@@ -58,9 +57,9 @@ def request_attributes(record: RequestRecord) -> Attributes:
 
 
 def request_error(record: RequestRecord) -> str | None:
-    """Return what the server failed with; what the client did wrong is no error of the server's.
+    """Return the error of the server, if any; a 4xx is none.
 
-    A stream that breaks has sent its 200 before.
+    A stream that fails has sent its 200 before.
     """
     if record.status >= _SERVER_ERRORS:
         return record.error or str(record.status)
@@ -68,7 +67,7 @@ def request_error(record: RequestRecord) -> str | None:
 
 
 def answer_span(record: AnswerRecord, tag: str | None) -> Span:
-    """Return the span of what a model did for one request to an endpoint with *tag*."""
+    """Return the span of a request to a model, from an endpoint with *tag*."""
     took = record.took or 0.0
     operation = _OPERATIONS.get(tag or "", "generate")
     attributes: dict[str, str | int | Sequence[str]] = {
@@ -102,7 +101,7 @@ def answer_span(record: AnswerRecord, tag: str | None) -> Span:
 
 
 def _phases(record: AnswerRecord, took: float) -> list[tuple[str, float, float]]:
-    """Return the phases that a request came to; the last of one that was cut short ends with it."""
+    """Return the phases that a request reached; if it is cut short, the last one ends with it."""
     phases = [] if record.hold is None else [("hold", 0.0, record.hold)]
     at = record.submitted
     for name, seconds in (
@@ -119,12 +118,12 @@ def _phases(record: AnswerRecord, took: float) -> list[tuple[str, float, float]]
 
 
 def _decodes(record: AnswerRecord) -> bool:
-    """Tell whether tokens were generated: embeddings end with their prefill."""
+    """Return whether there was a decode phase: embeddings end with their prefill."""
     return record.completion_tokens > 0 or record.decode is None
 
 
 def load_span(record: LoadRecord) -> Span:
-    """Return the span of a load; its phases but for the fetch follow each other to its end."""
+    """Return the span of a load; the phases after the fetch are consecutive and end with it."""
     children = []
     end = record.seconds
     for name, seconds in reversed(list(record.phases.items())):
@@ -151,21 +150,20 @@ if TYPE_CHECKING:
 
     from pilotlight.observability.otel import Otel, ServerSpan
 
-_LAST_WORDS = 2.0
-"""Seconds in which a process that ends can still send its last spans."""
+_EXPORT_GRACE = 2.0
+"""Seconds in which a process that exits can still export its last spans."""
 
 
 class Traces:
-    """Tells a collector what became of requests and loads.
+    """Exports requests and loads to a collector. Used on one loop.
 
-    Spans are made of what was noted anyway, when it is over: nothing is done for a token. Used on
-    one loop.
+    Spans are made from existing records once a request or load has ended: a token costs nothing.
     """
 
     def __init__(self, endpoint: str | None) -> None:
-        """*endpoint* is the collector's address; None tells nobody.
+        """*endpoint* is the URL of the collector; None exports nothing.
 
-        Raises `ConfigError` where OpenTelemetry is not installed.
+        Raises `ConfigError` if OpenTelemetry is not installed.
         """
         self._endpoint = endpoint
         self._otel: Otel | None = None
@@ -178,22 +176,22 @@ class Traces:
             )
 
     async def open(self, processor: "SpanProcessor | None" = None) -> None:
-        """Begin to tell; *processor* gets the spans instead of the collector.
+        """Start to export; *processor* gets the spans instead of the collector.
 
-        OpenTelemetry is imported on a thread, for that takes long and models load meanwhile.
-        Without a collector, and without *processor*, nothing is done.
+        OpenTelemetry is imported on a thread: that takes long, and models load meanwhile. Does
+        nothing without a collector and without *processor*.
         """
         if processor is not None or self._endpoint is not None:
             self._otel = await to_thread(_made, self._endpoint or "", processor)
         early, self._early = self._early, []
         for record, ended_at, parent in early:
             assert self._otel  # noqa: S101 - loads are kept for a collector alone
-            self._otel.tell(load_span(record), ended_at, parent)
+            self._otel.export(load_span(record), ended_at, parent)
 
     def begin(
         self, watch: RequestWatch, scheme: str, headers: Mapping[str, str]
     ) -> "ServerSpan | None":
-        """Begin a request's span, below the one that the client names, and let *watch* know it."""
+        """Start the span of a request, as a child of the client's, and set it in *watch*."""
         if self._otel is None:
             return None
         span = self._otel.begin(watch, scheme, headers)
@@ -201,36 +199,36 @@ class Traces:
         return span
 
     def end(self, span: "ServerSpan", watch: RequestWatch, record: RequestRecord) -> None:
-        """End a request's span; what a model did for it lies below."""
+        """End the span of a request, and export that of its model as a child."""
         assert self._otel  # noqa: S101 - it made the span
         if watch.answer is not None and span.context is not None and span.context.sampled:
             below = answer_span(watch.answer, watch.operation)
-            self._otel.tell(below, watch.answered_at, span.context)
+            self._otel.export(below, watch.answered_at, span.context)
         span.end(record, watch.path, watch.caller)
 
     def load(self, record: LoadRecord) -> None:
-        """Tell of a load that has just ended; it lies below the request that began it."""
+        """Export a load that has just ended, as a child of the request that started it."""
         watch = current()
         parent = watch.trace if watch else None
         if self._otel is not None:
-            self._otel.tell(load_span(record), time.time_ns(), parent)
+            self._otel.export(load_span(record), time.time_ns(), parent)
         elif self._endpoint is not None:
             self._early.append((record, time.time_ns(), parent))
 
     async def close(self) -> None:
-        """Send what is left, and tell nothing more; a collector that does not answer is left."""
+        """Export the remaining spans; a collector that does not answer is not waited for long."""
         otel, self._otel = self._otel, None
         if otel is not None:
-            # A daemon: the exporter may wait for ten seconds, and the process must end.
+            # A daemon thread: the exporter may wait for ten seconds, and the process must exit.
             last = threading.Thread(target=otel.close, name="last spans", daemon=True)
             last.start()
-            await to_thread(last.join, _LAST_WORDS)
+            await to_thread(last.join, _EXPORT_GRACE)
 
 
 def _made(endpoint: str, processor: "SpanProcessor | None") -> "Otel":
-    from pilotlight.observability.otel import Otel, exporting_to  # noqa: PLC0415
+    from pilotlight.observability.otel import Otel, otlp_processor  # noqa: PLC0415
 
-    return Otel(processor or exporting_to(endpoint))
+    return Otel(processor or otlp_processor(endpoint))
 
 
 def _installed() -> bool:
