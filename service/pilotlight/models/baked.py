@@ -1,4 +1,4 @@
-"""Where a model's baked prompt stands, and what it must have been made with."""
+"""Find the baked prompt of a model, and the template that it must have been baked with."""
 
 import hashlib
 import logging
@@ -16,7 +16,7 @@ SUFFIX = ".baked"
 
 
 def baked_path(entry: ModelEntry) -> Path:
-    """Return where the baked prompt of *entry* is: as models.yaml says, else beside the model."""
+    """Return the path of the baked prompt: from models.yaml, else beside the model."""
     if entry.options.baked:
         folder = entry.path if entry.path.is_dir() else entry.path.parent
         return folder / entry.options.baked
@@ -24,7 +24,7 @@ def baked_path(entry: ModelEntry) -> Path:
 
 
 def template_source(entry: ModelEntry, facts: ModelFacts) -> str | None:
-    """Return the chat template in force. Raises `OSError` or `UnicodeDecodeError`."""
+    """Return the chat template that is used. Raises `OSError` or `UnicodeDecodeError`."""
     if entry.options.chat_template:
         path = template_path(entry.path, entry.options.chat_template)
         return path.read_text(encoding="utf-8")
@@ -32,15 +32,15 @@ def template_source(entry: ModelEntry, facts: ModelFacts) -> str | None:
 
 
 def template_digest(source: str) -> str:
-    """Return what `BakedPrompt.template` says of a template."""
+    """Return the digest of a template for `BakedPrompt.template`."""
     return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def with_baked(options: LoadOptions, entry: ModelEntry, facts: ModelFacts) -> LoadOptions:
-    """Return *options* with the model's baked prompt; without one where no file is there.
+    """Return *options* with the baked prompt of the model, if its file exists.
 
-    Reads files, so it belongs into a thread. A file that models.yaml names is passed on in any
-    case: the backend says that it is missing.
+    Reads files: run it on a thread. A file that models.yaml names is passed on even if it is
+    missing: the backend then reports that.
     """
     path = baked_path(entry)
     if not (entry.options.baked or os.path.isfile(path)):  # noqa: PTH113 - raises nothing
@@ -48,12 +48,12 @@ def with_baked(options: LoadOptions, entry: ModelEntry, facts: ModelFacts) -> Lo
     try:
         source = template_source(entry, facts) or ""
     except (OSError, UnicodeDecodeError):
-        return options  # a request learns of it; without a template nothing begins with the prompt
+        return options  # a request reports this error; without a template no prompt can match
     return replace(options, baked=BakedPrompt(path=path, template=template_digest(source)))
 
 
 def warn_of_unused(options: LoadOptions, engine: BaseEngine, backend: str) -> None:
-    """Warn where a baked prompt was found and *engine* is none that takes it up."""
+    """Log a warning if there is a baked prompt that *engine* cannot use."""
     if options.baked and not isinstance(engine, BakingEngine):
         logger.warning(
             "the baked prompt %s is ignored: the backend %s does not use baked prompts",

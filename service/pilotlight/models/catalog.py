@@ -1,4 +1,4 @@
-"""Which models there are: named in models.yaml, or embedded. `discovery` finds the others."""
+"""The models of models.yaml, and those embedded in backends; `discovery` finds the others."""
 
 import difflib
 from collections import Counter
@@ -17,10 +17,10 @@ SpecialTokens: TypeAlias = Literal["text", "parse"]
 
 
 class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What models.yaml can say of one model; what it leaves out is the service's setting."""
+    """The options of one model in models.yaml; the settings are their defaults."""
 
     path: Annotated[str, Meta(min_length=1)]
-    """A file or folder here, or an address that it is fetched from."""
+    """A local file or folder, or the address to fetch it from."""
     backend: str | None = None
     """The backend that serves it; by default the first that recognises the path."""
     parallel: Count | None = None
@@ -28,27 +28,27 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     threads: Count | None = None
     gpu_layers: int | None = None
     execution_provider: Annotated[str, Meta(min_length=1)] | None = None
-    """Where ONNX Runtime computes, by the name it has in `genai_config.json`: `cuda`."""
+    """Execution provider of ONNX Runtime, by its name in `genai_config.json`: `cuda`."""
     chat_template: str | None = None
-    """A file with the Jinja template to use in place of the model's own.
+    """A Jinja file that replaces the chat template of the model.
 
     Relative to the model's folder.
     """
     baked: str | None = None
-    """The file with its baked prompt, where that is not beside the model.
+    """The file of its baked prompt, if that is not beside the model.
 
     Relative to the model's folder.
     """
     isolation: Isolation | None = None
-    """Whether the engine gets a process of its own."""
+    """Whether the engine runs in a process of its own."""
     step_timeout: Seconds | None = None
-    """Seconds after which a step of the engine hangs; 0 for never."""
+    """Seconds after which a step of the engine counts as hanging; 0 for never."""
     load_timeout: Seconds | None = None
-    """Seconds without progress after which a load hangs; 0 for never."""
+    """Seconds without progress after which a load counts as hanging; 0 for never."""
     reasoning_format: str | None = None
     tool_call_format: str | None = None
     special_tokens_in_content: SpecialTokens | None = None
-    """Whether names of special tokens in messages stay text, or are parsed."""
+    """Whether names of special tokens in messages are text, or these tokens."""
 
 
 class Origin(Struct, frozen=True):
@@ -66,19 +66,18 @@ class ModelEntry(Struct, frozen=True):
     source: Literal["configured", "discovered", "embedded"]
     options: ModelOptions
     origin: Origin | None = None
-    """Where it is fetched from when it is first loaded; None where it is a file of this machine."""
+    """The address to fetch it from at its first load; None for a local file."""
 
 
 # ── models.yaml ─────────────────────────────────────────────────────────────────────────────────
 
 
 def read_models_file(path: Path, models_dir: Path | None = None) -> list[ModelEntry]:
-    """Return the models that the file at *path* names; none where there is no such file.
+    """Return the models in the file at *path*; none if the file is missing.
 
-    Both `models: {name: …}` and top-level `name: …` count; a value is a path or a map of
-    `ModelOptions`. The models' paths are relative to the file; an address is fetched to
-    *models_dir*, by default the file's folder, under the entry's name. Raises `ConfigError`
-    naming the key at fault.
+    Names are keys of `models:` or of the top level; a value is a path or a map of `ModelOptions`.
+    Paths are relative to the file. An address is fetched to *models_dir*, by default the folder of
+    the file, under the name of the entry. Raises `ConfigError` that names the key.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -106,10 +105,10 @@ def _parse_yaml(text: str, path: Path) -> dict[Any, Any]:
     import yaml  # noqa: PLC0415 - most cold starts have no models.yaml
 
     try:
-        # Not the faster CSafeLoader: deep nesting overflows its stack and ends the process.
+        # Not the faster CSafeLoader: deep nesting overflows its stack and crashes the process.
         _refuse_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))
         document = yaml.safe_load(text)
-    # Its constructors of dates, numbers and booleans let through what those raise.
+    # The constructors of dates, numbers and booleans raise other errors than YAMLError.
     except (yaml.YAMLError, AttributeError, LookupError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: invalid YAML: {reason}") from None
@@ -121,9 +120,9 @@ def _parse_yaml(text: str, path: Path) -> dict[Any, Any]:
 
 
 def _refuse_repeated_keys(node: Any, levels: int = 3) -> None:
-    """Raise `ValueError` where a map has a key twice: YAML forbids it, PyYAML drops the first.
+    """Raise `ValueError` for a duplicate key: YAML forbids it, but PyYAML drops the first.
 
-    Three levels are the document, its `models`, and a model's options.
+    The three levels are the document, its `models`, and the options of a model.
     """
     if not levels or getattr(node, "id", None) != "mapping":
         return
@@ -166,7 +165,7 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
 
 
 def _fault(key: str, error: msgspec.ValidationError) -> str:
-    """Return where in the entry *key* something is wrong, and what would be right."""
+    """Return the path of the invalid field in the entry *key*, and what is expected."""
     reason, field = decode_errors.split(str(error))
     if field is None:
         return f"{key}: {reason.replace('an object', 'a path or a map of options')}"
@@ -177,14 +176,14 @@ def _fault(key: str, error: msgspec.ValidationError) -> str:
 
 
 def _check_text(*texts: str) -> None:
-    """Raise `ConfigError` for what no path and no answer can hold: YAML can write it as escapes."""
+    """Raise `ConfigError` for characters that no path or JSON can contain; YAML can escape them."""
     for text in texts:
         if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
             raise ConfigError(f"{text!a} contains a null character or a lone surrogate")
 
 
 def template_path(model: Path, name: str) -> Path:
-    """Return the template *name*, relative to the folder that *model* is or is in."""
+    """Return the path of the template *name*, in the folder of *model*."""
     return (model if model.is_dir() else model.parent) / name
 
 
@@ -192,9 +191,9 @@ def template_path(model: Path, name: str) -> Path:
 
 
 def embedded_entries(registry: Registry) -> list[ModelEntry]:
-    """Return the models that ship inside the backends.
+    """Return the models that ship with the backends.
 
-    The first backend to bring a name has it; another one's is called `name:backend`.
+    If two backends have the same name, the second model is called `name:backend`.
     """
     entries: dict[str, ModelEntry] = {}
     for backend_name in registry.names:

@@ -1,4 +1,4 @@
-"""The models that lie in the models folder."""
+"""Find the models in the models folder."""
 
 import logging
 import os
@@ -16,27 +16,27 @@ from pilotlight_backend.split_file import first_part, whole_name
 logger = logging.getLogger(__name__)
 
 MAX_DEPTH = 6
-"""Folders below the models folder that are searched. LM Studio has two (`publisher/repository`),
-the Hub's cache four (`hub/models--org--name/snapshots/revision`), and a quantisation may have a
-folder of its own in there. What lies one folder deeper is listed as invalid, to be noticed."""
+"""Levels of folders that are searched. LM Studio has two (`publisher/repository`), the Hub's cache
+four (`hub/models--org--name/snapshots/revision`), and a quantization may have a folder of its own
+in there. A model one level deeper is listed as invalid, so that users notice it."""
 MAX_FOLDERS = 10_000
-"""Folders that one scan looks into: a link may lead to a whole disk."""
+"""Folders that one scan reads: a link may lead to a whole disk."""
 
 Finding: TypeAlias = Claim | BackendError | BackendBroken
 
 
 class Discovered(Struct, frozen=True):
-    """A model of the models folder, and what the probe said: a claim, or why there is none.
+    """A model of the models folder, and the result of its probe: a claim, or an error.
 
-    Its *entry* is the configured one where models.yaml names the same file, and that of the first
-    path where several lead to one file.
+    Its *entry* is the configured one if models.yaml names the same file, and that of the first path
+    if several lead to one file.
     """
 
     entry: ModelEntry
     file: str
-    """The name of its file without the suffix, or of the folder that it is."""
+    """The name of its file without the suffix, or of its folder."""
     folder: str | None
-    """The name of the folder that holds the file and no other model."""
+    """The name of the folder, if it contains no other model."""
     claim: Finding
 
 
@@ -47,24 +47,24 @@ class _Found(NamedTuple):
 
 
 class Discovery:
-    """What the models folder holds. Used from threads: it reads files.
+    """Scans the models folder. Used from threads: it reads files.
 
-    The registry probes a path once, and again when it changes, so that a stream of unknown names
-    costs directory listings and not header reads.
+    The registry caches probes until a file changes, so a request with an unknown name costs
+    directory listings, and no reads of model headers.
     """
 
     def __init__(self, folder: Path, registry: Registry) -> None:
         self._folder = folder
         self._registry = registry
-        self._told: dict[Path, str] = {}
-        """What the log has said of each path."""
+        self._logged: dict[Path, str] = {}
+        """The last message that was logged for each path."""
 
     def scan(self, configured: Sequence[ModelEntry] = ()) -> list[Discovered]:
-        """Return the folder's models in the order of their paths; none where it does not exist.
+        """Return the models of the folder, sorted by path; none if it does not exist.
 
-        A file that *configured* names is the model that is described there. Every other has a name
-        of its own: its file's, or where that is taken its path's inside the folder. A file that
-        several paths lead to is one model, called by the first that is no link.
+        A file that *configured* names is that model. Every other model is named after its file, or
+        after its path in the folder if that name is taken. A file with several paths is one model,
+        named after the first path that is not a link.
         """
         entries = {_identity(entry.path): entry for entry in reversed(configured)}
         taken = {entry.name for entry in configured}
@@ -78,7 +78,7 @@ class Discovery:
             if identity not in entries:
                 entries[identity] = self._entry(called[identity], taken)
                 taken.add(entries[identity].name)
-                self._tell(path, finding)
+                self._log(path, finding)
             name = _as_named(_without_part(path).name)
             found.append(Discovered(entries[identity], name, folder, finding))
         return found
@@ -90,11 +90,11 @@ class Discovery:
         name = next((name for name in names if name not in taken), names[-1])
         return ModelEntry(name, path, "discovered", ModelOptions(path=str(path)))
 
-    def _tell(self, path: Path, finding: Finding) -> None:
-        """Log why a file is not served, once; what merely lies beside models is no warning."""
-        if isinstance(finding, Claim) or self._told.get(path) == str(finding):
+    def _log(self, path: Path, finding: Finding) -> None:
+        """Log once why a file is not served; an unsupported file is no warning."""
+        if isinstance(finding, Claim) or self._logged.get(path) == str(finding):
             return
-        self._told[path] = str(finding)
+        self._logged[path] = str(finding)
         level = logging.INFO if isinstance(finding, ModelUnsupported) else logging.WARNING
         logger.log(level, "%s is not served: %s", path, finding)
 
@@ -105,7 +105,7 @@ class Discovery:
         return list(self._inside(self._folder, 0, seen))
 
     def _inside(self, folder: Path, depth: int, seen: "_Seen") -> Iterator[_Found]:
-        """Yield the models in *folder*, which is *depth* folders below the models folder."""
+        """Yield the models in *folder*, which is *depth* levels below the models folder."""
         if depth > MAX_DEPTH + 1 or not seen.enter(folder):
             return
         children = _children(folder)
@@ -123,7 +123,7 @@ class Discovery:
 
     def _finding(self, path: Path) -> Finding | None:
         first = first_part(path)
-        if first != path:  # a later part: it counts where the first does
+        if first != path:  # a later part of a split file: the first part stands for all
             return None if first.exists() else _headless(path, first)
         if path.suffix.lower() == ".gguf" and path.is_symlink() and not path.exists():
             return ModelFileInvalid(path, "it is a broken link")
@@ -131,19 +131,19 @@ class Discovery:
             return self._registry.recognise(path)
         except (BackendError, BackendBroken) as error:
             return error
-        except OSError:  # not ours to read, or deleted since it was listed
+        except OSError:  # not readable, or deleted since it was listed
             return None
 
 
 class _Seen:
-    """The folders that a scan has been in: a link may lead back, or up."""
+    """The folders that a scan has read: a link may lead back, or up."""
 
     def __init__(self, root: Path) -> None:
         self._above = {_identity(folder) for folder in root.absolute().parents}
         self._entered: set[object] = set()
 
     def enter(self, folder: Path) -> bool:
-        """Tell whether *folder* is one to look into, and count it."""
+        """Return whether to read *folder*, and count it."""
         identity = _identity(folder)
         if identity in self._entered | self._above or len(self._entered) >= MAX_FOLDERS:
             return False
@@ -152,15 +152,15 @@ class _Seen:
 
 
 def _without_part(path: Path) -> Path:
-    """Return the path without what a file's name says of its kind and its part."""
+    """Return the path without the suffix and the part number of a file."""
     return path if path.is_dir() else path.with_name(whole_name(path))
 
 
 def _as_named(name: str) -> str:
-    """Return *name* as requests can say it: trimmed, lower-case, and text.
+    """Normalise *name* as in requests: trimmed, lower-case, valid Unicode.
 
-    The name of a file is bytes, and Python keeps what is not UTF-8 in it as lone surrogates, which
-    no JSON can hold.
+    File names are bytes; Python decodes bytes that are not UTF-8 to lone surrogates, which JSON
+    cannot contain.
     """
     return os.fsencode(name).decode("utf-8", "replace").strip().lower()
 
@@ -174,9 +174,9 @@ def _headless(path: Path, first: Path) -> ModelFileInvalid:
 
 
 def _identity(path: Path) -> object:
-    """Return what is the same for all paths that lead to one file; the path, where there is none.
+    """Return a key that is equal for all paths of one file; the path itself if the file is missing.
 
-    In the Hub's cache each revision has a link to the one file of a content.
+    In the Hub's cache the revisions have links to the same file.
     """
     try:
         status = path.stat()
@@ -186,9 +186,10 @@ def _identity(path: Path) -> object:
 
 
 def _children(folder: Path) -> list[Path]:
-    """Return what is in *folder*, in the order of names, without what is hidden.
+    """Return the entries of *folder*, sorted by name, without hidden ones.
 
-    In a repository of the Hub's cache files have their names in `snapshots`, and lie in `blobs`.
+    For a repository in the Hub's cache that is `snapshots` alone: `blobs` has the same files
+    without names.
     """
     try:
         children = sorted(path for path in folder.iterdir() if not path.name.startswith("."))

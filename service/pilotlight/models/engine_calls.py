@@ -1,7 +1,7 @@
-"""Calls of one engine that may block, on a few threads of its own.
+"""Run blocking calls to one engine on a few threads of its own.
 
-Not on asyncio's default executor: an engine that hangs would take every thread of it, and keep the
-renders and loads of other models waiting.
+Not on asyncio's default executor: an engine that hangs would block all of its threads, and delay
+the prompts and loads of other models.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from pilotlight_backend import BackendError, Step
 T = TypeVar("T")
 
 _THREADS = 4
-"""As many as are of use: a process of an engine answers so many calls at a time."""
+"""An engine in a process of its own serves as many calls at a time."""
 
 
 class _Call:
-    """A call that waits for a thread, or is under way."""
+    """A call that waits for a thread or runs."""
 
     def __init__(self, function: Callable[[], Any], tokens: int) -> None:
         self._function = function
@@ -32,34 +32,34 @@ class _Call:
         self.done: asyncio.Future[Any] = self.loop.create_future()
 
     def run(self) -> None:
-        """Run on a thread, and settle the future on the loop."""
+        """Run on a thread, and set the result of the future on the loop."""
         try:
             result = self._context.run(self._function)
         except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
             settle = partial(_settle, self.done.set_exception, error)
         else:
             settle = partial(_settle, self.done.set_result, result)
-        with suppress(RuntimeError):  # the loop is closed, and with it everyone who waited
+        with suppress(RuntimeError):  # the loop is closed, and nothing awaits the call
             self.loop.call_soon_threadsafe(settle, self.done)
 
 
 def _settle(how: Callable[[Any], None], value: object, done: asyncio.Future[Any]) -> None:
-    if not done.done():  # it was cancelled, or the engine has failed
+    if not done.done():  # cancelled, or the engine has failed
         how(value)
 
 
 class EngineCalls:
-    """Runs calls in their order, a few at a time. Used on one loop.
+    """Runs calls in order, a few at a time. Used on one loop.
 
-    A thread ends when nothing waits, so that an engine at rest has none, and there is nothing to
-    close. They are daemons: one that hangs keeps no process from ending.
+    A thread ends when no call waits, so an idle engine has none, and there is nothing to close. The
+    threads are daemons: a hang does not keep the process from exiting.
     """
 
     def __init__(self, name: str = "engine") -> None:
-        """*name* is the threads'."""
+        """*name* is part of the names of the threads."""
         self._name = name
         self._lock = threading.Lock()
-        """Guards what follows: the threads take calls themselves."""
+        """Guards the fields below: the threads take calls themselves."""
         self._waiting: deque[_Call] = deque()
         self._under_way: dict[int, _Call] = {}
         self._threads = 0
@@ -68,14 +68,14 @@ class EngineCalls:
 
     @property
     def under_way(self) -> tuple[Step, ...]:
-        """The calls that have begun and not ended, as steps with numbers below 0."""
+        """The running calls, as steps with negative numbers."""
         with self._lock:
             return tuple(Step(-number, call.tokens) for number, call in self._under_way.items())
 
     async def run(self, function: Callable[[], T], tokens: int = 0) -> T:
-        """Return what *function* returns, which runs on a thread; raises what it raises.
+        """Run *function* on a thread, and return its result.
 
-        *tokens* is how many it has to do with. Raises the engine's error once that has failed.
+        *tokens* is how many it processes. Raises the error of an engine that has failed.
         """
         call = _Call(function, tokens)
         with self._lock:
@@ -89,12 +89,12 @@ class EngineCalls:
                 self._begin()
             result: T = await call.done
         finally:
-            with self._lock, suppress(ValueError):  # it has begun, and cannot be taken back
+            with self._lock, suppress(ValueError):  # it runs already
                 self._waiting.remove(call)
         return result
 
     def fail(self, error: BackendError) -> None:
-        """End the wait for every call with *error*, and take no more: the engine will not answer.
+        """Raise *error* in every call, now and later: the engine hangs or has died.
 
         Runs on the loop. The threads end when their calls return.
         """
@@ -108,7 +108,7 @@ class EngineCalls:
     def _begin(self) -> None:
         try:
             threading.Thread(target=self._work, name=f"{self._name} calls", daemon=True).start()
-        except BaseException:  # the system has no thread left
+        except BaseException:  # the system has no more threads
             with self._lock:
                 self._threads -= 1
             raise
@@ -120,7 +120,7 @@ class EngineCalls:
             one.run()
 
     def _next(self, ended: int) -> tuple[int, _Call] | None:
-        """Note that the call *ended*, and return the next with its number; None ends the thread."""
+        """Remove the call *ended*; return the next one with its number; None ends the thread."""
         with self._lock:
             self._under_way.pop(ended, None)
             if not self._waiting:
@@ -132,5 +132,5 @@ class EngineCalls:
 
 
 def _anew(error: BackendError) -> BackendError:
-    """Return *error* for one more caller: one that is raised again keeps every traceback."""
+    """Return a copy of *error*: an exception that is raised again keeps all its tracebacks."""
     return type(error)(str(error))

@@ -1,4 +1,4 @@
-"""Who makes room. Pure: it decides and touches nothing."""
+"""Choose the models to unload. Pure."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from pilotlight.models.catalog import ModelEntry
 from pilotlight_backend import LoadOptions, ModelFacts, capacity
 
 PROCESS_BYTES = 32 << 20
-"""What a process of its own takes beside its model: an interpreter, and the backend's libraries."""
+"""Memory of an engine's own process beside its model: the interpreter and the libraries."""
 
 
 class Resident(Struct, frozen=True):
@@ -21,16 +21,15 @@ class Resident(Struct, frozen=True):
 
 
 def memory_need(facts: ModelFacts, options: LoadOptions) -> int:
-    """Return the bytes that a model takes once loaded with *options*."""
+    """Return the bytes that a model uses once loaded with *options*."""
     cached = options.prompt_cache.memory_bytes or 0
     return capacity.memory_need(facts, options, capacity.served_length(facts, options)) + cached
 
 
 def choose(residents: Sequence[Resident], need: int, budget: int | None) -> list[ModelEntry] | None:
-    """Return whom to unload so that *need* bytes fit into *budget*: least recently used first.
+    """Return the models to unload to fit *need* bytes into *budget*, least recently used first.
 
-    An empty list means that there is room; None, that even all idle models together do not make
-    enough while the busy ones stay.
+    An empty list means that there is room; None, that unloading all idle models is not enough.
     """
     if budget is None:
         return []

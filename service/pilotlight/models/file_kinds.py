@@ -1,7 +1,6 @@
-"""Kinds of model files that distributions of this project serve, for where none is installed.
+"""Kinds of model files and the backend to install for each, for error messages.
 
-A table of files and of what to install, not of code: the first backend that recognises a path
-serves it, whatever its kind.
+It decides nothing: the first backend that recognises a path serves it, whatever its kind.
 """
 
 from collections.abc import Callable
@@ -15,32 +14,32 @@ _GENAI = "genai_config.json"
 
 
 class FileKind(NamedTuple):
-    """A kind of model files, and how to install what serves it."""
+    """A kind of model files, and how to install its backend."""
 
     name: str
     backend: str
-    """The entry point's name of the backend that serves it."""
+    """The entry point name of its backend."""
     command: str
-    """What installs the backend in a checkout."""
+    """The command that installs the backend in a checkout."""
     extra: str
-    """What of `pilotlight` installs it elsewhere."""
+    """The extra of `pilotlight` that installs it elsewhere."""
 
     @property
     def advice(self) -> str:
-        """What to do, in one line."""
+        """How to install it, in one line."""
         return f"run `{self.command}`, or `pip install 'pilotlight[{self.extra}]'`"
 
 
 def kind_of(path: Path) -> FileKind | None:
-    """Return the kind of what is at *path*, by its name and its first bytes; None for no such."""
+    """Return the kind of the file at *path*, by name and first bytes; None if unknown."""
     try:
         return next((kind for kind, matches in _KINDS if matches(path)), None)
-    except OSError:  # not ours to read, or deleted since it was listed
+    except OSError:  # not readable, or deleted since it was listed
         return None
 
 
 def _is_gguf(path: Path) -> bool:
-    if not is_regular(path):  # to open a pipe would wait for its writer
+    if not is_regular(path):  # opening a pipe would block until it has a writer
         return False
     if path.suffix.lower() == ".gguf":
         return True

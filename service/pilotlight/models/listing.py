@@ -1,4 +1,4 @@
-"""What there is to say of each model without loading it."""
+"""Describe models without loading them."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -14,17 +14,17 @@ from pilotlight_backend.redaction import without_folders
 
 
 class ListedModel(Struct, frozen=True):
-    """A model, and who serves it with what facts; or the *error* that nobody can."""
+    """A model, with its backend and facts, or the *error* why it cannot be served."""
 
     entry: ModelEntry
     created: int
-    """When its file was last changed, in seconds since 1970; 0 where there is none."""
+    """Modification time of its file in seconds since 1970; 0 if there is none."""
     backend: str | None = None
     facts: ModelFacts | None = None
-    """With the context length that it is served with."""
+    """Its context length is the one it is served with."""
     error: str | None = None
     trouble: Literal["unsupported", "invalid"] | None = None
-    """Whether it is the file's fault: it is whole and cannot be served, or it is not whole."""
+    """Whether the file is the cause: intact but unsupported, or invalid."""
 
 
 def describe(
@@ -32,7 +32,7 @@ def describe(
     registry: Registry,
     load_options: Callable[[ModelEntry], LoadOptions] = lambda _: LoadOptions(),
 ) -> list[ListedModel]:
-    """Return what the headers of *entries* say. Looks at files, so it belongs into a thread."""
+    """Describe *entries* by their headers. Reads files: run it on a thread."""
     return [_describe(entry, registry, load_options(entry)) for entry in entries]
 
 
@@ -57,7 +57,7 @@ def _trouble(error: Exception) -> Literal["unsupported", "invalid"] | None:
     match error:
         case ModelUnsupported():
             return "unsupported"
-        case BackendBroken():  # nothing is wrong with the file
+        case BackendBroken():  # the file is not the cause
             return None
         case _:
             return "invalid"

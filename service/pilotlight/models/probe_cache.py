@@ -1,4 +1,4 @@
-"""What probes have said, until the files change."""
+"""Cache the results of probes until the files change."""
 
 import itertools
 from collections.abc import Callable
@@ -14,15 +14,15 @@ _Probe: TypeAlias = Callable[[Path], ModelFacts | None]
 
 
 class ProbeCache:
-    """Probes a path once, and again when it changes. Any thread; at worst one probes in vain."""
+    """Probes a path once, and again when it changes. Any thread; two may probe the same."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, Path], tuple[_Signature, _Outcome]] = {}
 
     def probe(self, name: str, probe: _Probe, path: Path) -> ModelFacts | None:
-        """Return what *probe*, the one called *name*, says of *path*, or raise it.
+        """Return what *probe*, called *name*, returns for *path*, or raise what it raises.
 
-        An `OSError` is not remembered.
+        An `OSError` is not cached.
         """
         signature = _signature(path)
         key = (name, path)
@@ -32,7 +32,7 @@ class ProbeCache:
             self._known[key] = known
         outcome = known[1]
         if isinstance(outcome, BackendError):
-            raise outcome.with_traceback(None)  # else it would keep the frames of all who asked
+            raise outcome.with_traceback(None)  # else it would keep the frames of all callers
         return outcome
 
 
@@ -44,14 +44,14 @@ def _outcome(probe: _Probe, path: Path) -> _Outcome:
 
 
 def _signature(path: Path) -> _Signature:
-    """Return what changes with *path*, its other parts, and what is in it: it can be a folder."""
-    # Up to the first part that is missing: a probe gets no further.
+    """Return a value that changes with *path*, with its other parts, or with the folder's files."""
+    # Up to the first missing part: a probe reads no further.
     whole = itertools.takewhile(bool, map(_stat, each_part(path)))
     return (*whole, *filter(None, map(_stat, _inside(path))))
 
 
 def _stat(path: Path) -> tuple[int, ...]:
-    """Return what changes with the file at *path*; nothing for a link that leads nowhere."""
+    """Return a value that changes with the file at *path*; empty for a broken link."""
     try:
         stat = path.stat()
     except OSError:

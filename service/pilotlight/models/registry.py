@@ -1,4 +1,4 @@
-"""Backends by name: listed from metadata, imported one at a time when a model needs one."""
+"""Backends by name: listed from package metadata, each imported when a model needs it."""
 
 import importlib.metadata
 import logging
@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 
 
 class BackendBroken(Exception):
-    """A plugin is installed and does not work; its cause is logged and chained."""
+    """An installed plugin does not work; the cause is logged and chained."""
 
 
 class Claim(Struct, frozen=True):
-    """A backend that recognises a path, and what it read there."""
+    """The backend that recognises a path, and the facts that it read there."""
 
     backend: Backend
     facts: ModelFacts
@@ -48,14 +48,14 @@ class Registry:
     def __init__(
         self, builtin: Mapping[str, Backend] | None = None, only: Collection[str] = ()
     ) -> None:
-        """*builtin* backends need no entry point; tests and embedders bring theirs so.
+        """*builtin* backends need no entry point, for tests and embedding.
 
-        Where *only* names backends, the others are as if they were not installed.
+        If *only* is not empty, other backends count as not installed.
         """
         self._loaded: dict[str, Backend] = dict(builtin or {})
         self._broken: dict[str, BaseException] = {}
-        """Why a plugin cannot be used. The error is made anew for each who asks: an exception that
-        is raised again keeps every traceback that it ever had."""
+        """Why a plugin cannot be used. A new error is raised each time: an exception that is raised
+        again keeps all its tracebacks."""
         self._loading = threading.Lock()
         self._probed = ProbeCache()
         # Of two with one name the first on the path counts. Reading them costs a file for each
@@ -72,9 +72,9 @@ class Registry:
         return list(self._names)
 
     def get(self, name: str) -> Backend:
-        """Return the backend *name*, importing its plugin if need be.
+        """Return the backend *name*, and import its plugin if need be.
 
-        Raises `BackendBroken` where that fails, and `KeyError` where there is no such backend.
+        Raises `BackendBroken` if that fails, and `KeyError` for an unknown name.
         """
         if name not in self._names:
             raise KeyError(name)
@@ -89,16 +89,19 @@ class Registry:
     def _load(self, name: str) -> None:
         try:
             self._loaded[name] = _load_plugin(self._plugins[name])
-        except (Exception, SystemExit) as error:  # a plugin's edge: it is its own models' error
-            logger.exception("the plugin of backend %r cannot be used: %s", name, error)  # noqa: TRY401 - a trace leaves the words out
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # a plugin may raise anything: only its models fail
+            logger.exception("the plugin of backend %r cannot be used: %s", name, error)  # noqa: TRY401 - logged traces omit messages
             self._broken[name] = error
 
     def recognise(self, path: Path) -> Claim | None:
         """Return the first backend, by name, that recognises *path*, or None.
 
-        Raises the contract's `ModelFileInvalid` for a damaged file, its `ModelUnsupported` also for
-        a known kind of file whose backend is not among these, and `BackendBroken` where no working
-        backend recognises the path and a broken one might have.
+        Raises `ModelFileInvalid` for a damaged file, `ModelUnsupported` also for a known kind of
+        file whose backend is not installed or enabled, and `BackendBroken` if no working backend
+        recognises the path and a broken one might.
         """
         broken: BackendBroken | None = None
         for name in self._names:
@@ -115,7 +118,7 @@ class Registry:
         return None
 
     def _refuse_known_kind(self, path: Path) -> None:
-        """Raise `ModelUnsupported` where a backend that is not among these serves such files."""
+        """Raise `ModelUnsupported` if the backend for such files is not installed or enabled."""
         kind = kind_of(path)
         if kind is None or kind.backend in self._names:
             return
@@ -126,7 +129,7 @@ class Registry:
         raise ModelUnsupported(path, f"no installed backend serves {kind.name}: {kind.advice}")
 
     def claim(self, path: Path, backend: str | None) -> Claim:
-        """Return who serves *path*: the backend of that name, or the first that recognises it.
+        """Return the backend for *path*: the one of that name, or the first that recognises it.
 
         Raises `ModelFileInvalid`, or `BackendBroken`.
         """
@@ -145,7 +148,7 @@ class Registry:
             raise ModelFileInvalid(path, self._missing(name, path)) from None
 
     def _missing(self, name: str, path: Path) -> str:
-        """Return why the backend *name* cannot be asked about *path*."""
+        """Return why the backend *name* is not available for *path*."""
         if name in self._installed:
             return f"its backend {name!r} is not in the setting `backends`"
         kind = kind_of(path)
@@ -159,7 +162,7 @@ class Registry:
         return Claim(backend, facts) if facts else None
 
     def embedded(self, name: str) -> Path | None:
-        """Return the model that ships inside the backend *name*, if one does.
+        """Return the model that ships with the backend *name*, if any.
 
         Raises `BackendBroken`.
         """
@@ -170,7 +173,7 @@ class Registry:
 
 @contextmanager
 def _edge(name: str) -> Iterator[None]:
-    """Turn what a plugin is not supposed to raise into `BackendBroken`."""
+    """Raise `BackendBroken` for errors that the contract does not allow."""
     try:
         yield
     except (BackendError, OSError):

@@ -1,4 +1,4 @@
-"""From the name in a request to a model."""
+"""Resolve the name in a request to a model."""
 
 import asyncio
 import difflib
@@ -13,7 +13,7 @@ from pilotlight_backend import BackendError
 
 
 def normalise(name: str) -> str:
-    """Return *name* as names are compared: trimmed, lower-case."""
+    """Return *name* trimmed and in lower case, as names are compared."""
     return name.strip().lower()
 
 
@@ -41,11 +41,11 @@ def resolve(
     backends: Container[str] = (),
     backend_of: Callable[[ModelEntry], str | None] = lambda entry: entry.options.backend,
 ) -> ModelEntry | None:
-    """Return the model that *name* means, or None.
+    """Return the model called *name*, or None.
 
     In this order: a loaded name, a configured one, a discovered one, an embedded one. Then
     `name:backend`, the first model called `name` that this backend serves, and `name:tag` for a
-    discovered one. The costly two are asked for only when their turn comes.
+    discovered one. The costly two, discovered and embedded, are read only if needed.
     """
     name = normalise(name)
 
@@ -88,7 +88,7 @@ def _is_folder(model: Discovered, wanted: str) -> bool:
 
 
 class Resolver:
-    """Finds models by name, and lists them. Reads files, so its work is done in threads."""
+    """Finds models by name, and lists them. Reads files, on threads."""
 
     def __init__(
         self,
@@ -103,9 +103,9 @@ class Resolver:
         self._loaded = loaded
 
     async def resolve(self, name: str) -> ModelEntry:
-        """Return the model that *name* means.
+        """Return the model called *name*.
 
-        Raises `ModelNotFound`, or `ModelLoadFailed` where no backend is there to tell.
+        Raises `ModelNotFound`, or `ModelLoadFailed` if a missing backend may have it.
         """
         known = (*self._loaded(), *self._configured)
         if entry := _named(normalise(name), known):
@@ -127,7 +127,7 @@ class Resolver:
         )
 
     def _backend_of(self, entry: ModelEntry) -> str | None:
-        """Return the backend that serves *entry*, None where that cannot be told."""
+        """Return the backend that serves *entry*; None if that is unknown."""
         if entry.options.backend is not None:
             return entry.options.backend
         try:
@@ -142,7 +142,7 @@ class Resolver:
         for backend in self._registry.names:
             try:
                 self._registry.get(backend)
-            except BackendBroken as error:  # the model may be one that it would have served
+            except BackendBroken as error:  # it might have served the model
                 return ModelLoadFailed(
                     f"no working backend has {name!r}: {error}", retry_after=None
                 )
@@ -153,7 +153,7 @@ class Resolver:
         )
 
     async def entries(self) -> list[ModelEntry]:
-        """Return every model there is, each name once, in the order of the look-up."""
+        """Return all models, each name once, in the order of resolution."""
         return await asyncio.to_thread(self._entries)
 
     def _entries(self) -> list[ModelEntry]:
@@ -165,5 +165,5 @@ class Resolver:
         return list(by_name.values())
 
     async def described(self) -> list[ListedModel]:
-        """Return every model there is with what its files say."""
+        """Return all models with the facts of their files."""
         return await asyncio.to_thread(lambda: describe(self._entries(), self._registry))

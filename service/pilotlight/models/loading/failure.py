@@ -1,4 +1,4 @@
-"""What clients are told of a load that fails."""
+"""Map the error of a failed load to the client's."""
 
 import logging
 
@@ -14,33 +14,33 @@ from pilotlight_backend.redaction import without_folders
 logger = logging.getLogger(__name__)
 
 COOL_DOWN = 10.0
-"""Seconds after a failed load in which no other is tried, so that retries start no storm."""
+"""Seconds after a failed load in which the model is not loaded again, whatever clients retry."""
 
 
 def load_failed(entry: ModelEntry, error: Exception) -> ModelLoadFailed:
-    """Put what a load raised into the client's words; without *retry_after* it is permanent.
+    """Return the client's error for what a load raised; without *retry_after* it is permanent.
 
-    The log has the whole of what a client is told in part.
+    If the client gets a shortened message, the complete one is logged.
     """
-    told = without_folders(str(error), entry.path)
-    if told != str(error) and isinstance(error, BackendError | FetchFailed | BackendBroken):
+    message = without_folders(str(error), entry.path)
+    if message != str(error) and isinstance(error, BackendError | FetchFailed | BackendBroken):
         logger.error("%s: %s", entry.name, error)
     if isinstance(error, TooLittleMemory):
-        return InsufficientMemory(f"{entry.name}: {told}", retry_after=COOL_DOWN)
+        return InsufficientMemory(f"{entry.name}: {message}", retry_after=COOL_DOWN)
     if isinstance(error, FetchFailed):
         return ModelLoadFailed(
-            f"{entry.name}: {told}", retry_after=None if error.permanent else COOL_DOWN
+            f"{entry.name}: {message}", retry_after=None if error.permanent else COOL_DOWN
         )
     if isinstance(error, FileUnsupported):
         return ModelUnsupported(f"the model {entry.name!r} cannot be served: {error.reason}")
     if isinstance(error, ModelFileInvalid | BackendBroken):
-        return ModelLoadFailed(told, retry_after=None)
+        return ModelLoadFailed(message, retry_after=None)
     if isinstance(error, BackendError):
-        return ModelLoadFailed(told, retry_after=COOL_DOWN)
+        return ModelLoadFailed(message, retry_after=COOL_DOWN)
     logger.error("loading %s failed: %s", entry.name, error, exc_info=error)
     return ModelLoadFailed(f"the model {entry.name!r} could not be loaded", retry_after=COOL_DOWN)
 
 
 def shutting_down() -> ModelLoadFailed:
-    """Return what ends the loads of a server that ends."""
+    """Return the error of loads that a shutdown cancels."""
     return ModelLoadFailed("the server is shutting down", retry_after=COOL_DOWN)

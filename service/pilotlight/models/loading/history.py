@@ -1,6 +1,6 @@
-"""What earlier loads took, kept between runs where there is a folder to keep it in.
+"""How long earlier loads took, kept in a file between runs.
 
-A process that scaled to zero and came back knows at its first request how long its model takes.
+After scaling from zero, the first request gets an estimate of its load.
 """
 
 import logging
@@ -19,14 +19,14 @@ from pilotlight_backend import ModelFacts
 logger = logging.getLogger(__name__)
 
 _KEPT = 8
-"""Loads of one model: the machine's state changes, and older ones mislead."""
+"""Loads that are kept for each model: older ones are less representative."""
 _FILE_NAME = "loads.json"
 
 _decoder = msgspec.json.Decoder(dict[str, list[LoadTimes]])
 
 
 def model_key(backend: str, facts: ModelFacts) -> str:
-    """Name what makes a load long: who loads, and what. Another file of the name is another key."""
+    """Return a key of the backend and the file; a changed file has another key."""
     return f"{backend} {facts.path.name} {facts.size_bytes}"
 
 
@@ -34,23 +34,23 @@ class LoadHistory:
     """The last loads of each model. Used from threads: it reads and writes a file."""
 
     def __init__(self, folder: Path | None) -> None:
-        """*folder* may not exist and may not be writable; without one, nothing is kept."""
+        """*folder* may be missing or read-only; without one nothing is written."""
         self._path = folder and folder / _FILE_NAME
         self._loads: defaultdict[str, deque[LoadTimes]] = defaultdict(lambda: deque(maxlen=_KEPT))
         self._read = False
         self._lock = threading.Lock()
-        """Guards all of it, the file too: loads end side by side, and others begin meanwhile."""
+        """Guards all fields and the file: loads run at the same time."""
 
     def of(self, key: str) -> Sequence[LoadTimes]:
-        """Return what is known of *key*, the latest last."""
+        """Return the loads of *key*, the latest last."""
         with self._lock:
             self._read_once()
             return tuple(self._loads.get(key, ()))
 
     def add(self, key: str, times: LoadTimes) -> None:
-        """Remember a load, and write the file."""
+        """Add a load, and write the file."""
         with self._lock:
-            self._read_once()  # else what earlier runs noted would come behind it, or be lost
+            self._read_once()  # else loads of earlier runs would come later, or be lost
             self._loads[key].append(times)
             self._save()
 
@@ -60,7 +60,7 @@ class LoadHistory:
         kept = {key: list(loads) for key, loads in self._loads.items()}
         try:
             _write(self._path, msgspec.json.encode(kept))
-        except OSError as error:  # a read-only file system is a usual thing
+        except OSError as error:  # read-only file systems are common
             logger.debug("load times are not kept: %s", error)
             self._path = None
 
@@ -82,7 +82,7 @@ class LoadHistory:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write the file whole or not at all: several instances may share the folder."""
+    """Write the file atomically: several instances may share the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
