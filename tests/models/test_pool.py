@@ -298,7 +298,7 @@ async def test_repaired_file_is_loaded_after_the_cool_down(pool, clock, write):
     ("name", "content", "message"),
     [
         ("gone.fake", None, "gone.fake: no such file or folder"),
-        ("text.txt", "hello", r"text.txt: no backend recognises it \(asked: fake\)"),
+        ("text.txt", "hello", r"text.txt: no backend recognises it \(tried: fake\)"),
         ("broken.fake", "{", "broken.fake: "),
     ],
 )

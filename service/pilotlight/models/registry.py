@@ -89,10 +89,7 @@ class Registry:
     def _load(self, name: str) -> None:
         try:
             self._loaded[name] = _load_plugin(self._plugins[name])
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # a plugin may raise anything: only its models fail
+        except (Exception, SystemExit) as error:  # a plugin's edge: only its models fail
             logger.exception("the plugin of backend %r cannot be used: %s", name, error)  # noqa: TRY401 - logged traces omit messages
             self._broken[name] = error
 
