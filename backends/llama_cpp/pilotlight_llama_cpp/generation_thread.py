@@ -137,7 +137,13 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         if self._states is None:
             return
         idle = [slot for slot in self._scheduler.slots if slot.sequence is None]
-        if not self._states.write_behind(idle) and self._flushed is not None:
+        try:
+            has_written = self._states.write_behind(idle)
+        except Exception:  # no request waits for it, and none is to fail for it
+            logger.exception("cached prompts cannot be saved")
+            self._states.settle()
+            has_written = False
+        if not has_written and self._flushed is not None:
             # Nothing is being written, or this would not be called.
             self._flushed.set()
             self._flushed = None
@@ -235,8 +241,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         self._decoder.expect(len(job.prompt))
         slot = job.slot
         if slot is not None:
-            if self._states is not None and job.displaced is not None:
-                self._states.save(slot, job.displaced)
+            if self._states is not None:
+                self._make_room(self._states, slot, job)
             if not self._prepare(slot, job):
                 self._scheduler.forget(slot)
         job.stored = job.displaced = None  # their states are memory
@@ -244,6 +250,13 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             job.sampler = self._decoder.sampler(job.sampling, job.prompt)
         self._cached_tokens += job.cached_tokens
         self._emit(job, Started(len(job.prompt), job.cached_tokens))
+
+    def _make_room(self, states: PromptStates, slot: Slot, job: GenerationJob) -> None:
+        """Save what *slot* still holds, in the place of what it gets if that comes from memory."""
+        if job.offer.source == "cache":
+            states.take(job)
+        if job.displaced is not None:
+            states.save(slot, job.displaced)
 
     def _prepare(self, slot: Slot, job: GenerationJob) -> bool:
         """Leave the cached tokens in the slot and no others; False if the slot had to be cleared.

@@ -75,6 +75,11 @@ class PromptStates:
         ):
             sequence.fetching = False
 
+    def take(self, sequence: Sequence) -> None:
+        """Note that what the cache has of the prompt goes into a slot, before that is saved."""
+        if sequence.stored is not None:
+            self._cache.used(sequence.stored)
+
     def restore(self, slot: Slot, sequence: Sequence) -> bool:
         """Put what the cache has of the prompt into *slot*; False: it is empty now."""
         found = sequence.stored
@@ -84,7 +89,6 @@ class PromptStates:
         if not self._decoder.put(slot.id, memoryview(snapshot.state), whole):
             logger.warning("llama.cpp refuses a cached state of %d tokens", whole)
             return False
-        self._cache.used(found)
         slot.checkpoints = [one for one in snapshot.checkpoints if one.tokens <= found.tokens]
         length = sequence.cached_tokens
         if length == whole:
@@ -111,6 +115,7 @@ class PromptStates:
             least=self._least(len(tokens)),
             checkpoints=tuple(one.tokens for one in checkpoints),
             size=self._decoder.state_size(slot.id),
+            age=held.age,
             store=store,
         )
         if not wanted:
@@ -121,7 +126,9 @@ class PromptStates:
             logger.warning("a slot's state cannot be saved: %s", error)
             return False
         snapshot = Snapshot(state=state, checkpoints=checkpoints)
-        self._cache.put(held.scope, tokens, snapshot, least=self._least(len(tokens)), store=store)
+        self._cache.put(
+            held.scope, tokens, snapshot, least=self._least(len(tokens)), age=held.age, store=store
+        )
         return True
 
     # ── storage ────────────────────────────────────────────────────────────────────────────────
@@ -156,11 +163,16 @@ class PromptStates:
         now = max((slot.last_used for slot in slots), default=0) + 1
         slots.sort(key=lambda slot: worth(len(slot.held), now - slot.last_used), reverse=True)
         for slot in slots:
-            held = Displaced(slot.scope, tuple(slot.held), slot.prompted, tuple(slot.checkpoints))
+            age = now - 1 - slot.last_used
+            held = Displaced(slot.scope, tuple(slot.held), tuple(slot.checkpoints), age)
             if self._save(slot, held, store=True):
                 return True
-        self._is_stored = True
+        self.settle()
         return False
+
+    def settle(self) -> None:
+        """Do not write before something runs again."""
+        self._is_stored = True
 
     def clear(self, scope: str | None) -> None:
         """Forget what the cache has, of *scope* or of all."""

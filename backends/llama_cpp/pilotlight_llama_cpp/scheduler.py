@@ -124,7 +124,10 @@ class Scheduler(Generic[S]):
         sequence.displaced = None
         if lost >= _WORTH_SAVING:
             sequence.displaced = Displaced(
-                slot.scope, tuple(slot.held), slot.prompted, tuple(slot.checkpoints)
+                slot.scope,
+                tuple(slot.held),
+                tuple(slot.checkpoints),
+                self._uses - slot.last_used,
             )
         slot.least = _least(sequence, kept)
         slot.checkpoints = (

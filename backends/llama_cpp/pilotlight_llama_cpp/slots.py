@@ -114,8 +114,9 @@ class Displaced(NamedTuple):
 
     scope: str
     tokens: tuple[int, ...]
-    prompted: int
     checkpoints: tuple["Checkpoint", ...]
+    age: int
+    """Requests that ended since its own did."""
 
 
 class Offer(NamedTuple):

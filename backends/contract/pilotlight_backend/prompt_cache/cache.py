@@ -92,9 +92,9 @@ class PromptCache:
             return Found(found[0], found[0].snapshot, found[1], "memory")
 
     def used(self, found: Found) -> None:
-        """Note that *found* was restored into a slot."""
+        """Note that *found* is restored into a slot, whose old state may take its place here."""
         with self._lock:
-            found.entry.used = self._states.now
+            self._states.use(found.entry)
             self._counts["restores"] += 1
             self._counts[f"{found.tier}_hits"] += 1
             self._counts[f"{found.tier}_tokens"] += found.tokens
@@ -181,6 +181,7 @@ class PromptCache:
         least: int,
         checkpoints: tuple[int, ...] = (),
         size: int,
+        age: int = 0,
         store: bool = False,
     ) -> bool:
         """Tell whether a state would be kept: it is not here yet, and worth its bytes.
@@ -196,7 +197,9 @@ class PromptCache:
             if store and self.stores:
                 return (covering is None or covering.file is None) and not self._states.saving
             if covering is not None and covering.snapshot is not None:
+                covering.is_in_slot = False
                 return False
+            self._states.date(entry, age)
             return self._states.fits(entry)
 
     def put(
@@ -206,18 +209,22 @@ class PromptCache:
         snapshot: Snapshot,
         *,
         least: int,
+        age: int = 0,
         store: bool = False,
     ) -> None:
-        """Keep a state in memory, as far as it is worth it; with *store* write it behind too."""
+        """Keep a state in memory, as far as it is worth it; with *store* write it behind too.
+
+        Its slot was last used *age* requests ago, and with *store* it keeps the state.
+        """
         lengths = tuple(one.tokens for one in snapshot.checkpoints)
         entry = self._entry(scope, tokens, least, lengths, snapshot.size)
         states = self._states
         with self._lock:
             if self._closing:
                 return
-            states.now += 1
-            entry.used = states.now
+            states.date(entry, age)
             entry = states.known(entry)
+            entry.is_in_slot = store
             self._counts["saves"] += 1
             is_kept = states.keep(entry, snapshot)
             is_written = store and self._tier is not None and entry.file is None
@@ -275,9 +282,9 @@ class PromptCache:
 
     def _list(self, files: GuardedStorage) -> None:
         """Learn which files there are: those of other instances too."""
-        self._listed_at = self._clock()
         listed = files.files()
         if listed is None:
+            self._listed_at = self._clock()
             return
         with self._lock:
             known = set(self._states.files)
@@ -287,6 +294,8 @@ class PromptCache:
             with self._lock:
                 if name not in self._states.files:
                     self._states.stored(self._states.known(entry), name)
+        # Not before: a request that comes meanwhile waits for the list.
+        self._listed_at = self._clock()
 
     # ── the end, and what operators ask for ────────────────────────────────────────────────────
 

@@ -52,6 +52,10 @@ class Entry(Struct, eq=False, kw_only=True):
     """Further lengths at which it is of use, rising, each below `least`."""
     size: int
     """Bytes of the state and its checkpoints."""
+    interval: int | None = None
+    """Requests between its last two uses, once it was used again."""
+    is_in_slot: bool = False
+    """Whether a slot has it too, as far as is known: then memory need not."""
     used: int = 0
     """When it was last of use, on the clock of the cache that counts requests."""
     snapshot: Snapshot | None = None

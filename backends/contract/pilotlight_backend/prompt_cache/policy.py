@@ -1,14 +1,21 @@
 """What a cached state is worth, and which one makes room. Pure.
 
-A state is worth what it saves: the tokens that nobody else has, times the chance that they are
-asked for again, which falls with the number of requests since. The bytes that it takes are what it
-costs. `placement.worth` is the same rule for slots.
+A state is worth the tokens that nothing else has, divided by the number of requests until it is
+likely to be used. The bytes that it takes are what it costs. `placement.worth` is the same rule for
+slots.
+
+Many conversations in turn are where the rule of the least recently used fails: the next one to
+come is the one that was just evicted. So a state that was used before is expected after as many
+requests as it took the last time.
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from pilotlight_backend.placement import worth
+
+_LATE = 2
+"""How many times its last interval a state may be unused before it is expected no more than any."""
 
 
 class Resident(NamedTuple):
@@ -17,15 +24,26 @@ class Resident(NamedTuple):
     id: int
     tokens: int
     """Tokens that would have to be evaluated again without it: those that nothing else has."""
-    age: int
-    """Requests since it was of use, at least 1."""
+    due: int
+    """Requests until it is likely to be used, at least 1: see `due`."""
     size: int
     """Its bytes."""
 
 
+def due(age: int, interval: int | None) -> int:
+    """Return after how many requests a state is likely to be used, at least 1.
+
+    It was used *age* requests ago, and *interval* requests before that. Without an interval the
+    best guess is that it stays unused as long as it was.
+    """
+    if interval is None or age > _LATE * interval:
+        return max(age, 1)
+    return max(interval - age, 1)
+
+
 def density(resident: Resident) -> float:
     """Return what a byte of *resident* is worth."""
-    return worth(resident.tokens, resident.age) / max(resident.size, 1)
+    return worth(resident.tokens, resident.due) / max(resident.size, 1)
 
 
 def to_evict(residents: Iterable[Resident], newcomer: Resident, room: int) -> list[int] | None:
@@ -36,12 +54,12 @@ def to_evict(residents: Iterable[Resident], newcomer: Resident, room: int) -> li
     """
     victims: list[int] = []
     displaced = 0.0
-    for one in sorted(residents, key=lambda one: (density(one), -one.age, one.id)):
+    for one in sorted(residents, key=lambda one: (density(one), -one.due, one.id)):
         if room >= newcomer.size:
             break
         victims.append(one.id)
-        displaced += worth(one.tokens, one.age)
+        displaced += worth(one.tokens, one.due)
         room += one.size
-    if room < newcomer.size or displaced > worth(newcomer.tokens, newcomer.age):
+    if room < newcomer.size or displaced > worth(newcomer.tokens, newcomer.due):
         return None
     return victims

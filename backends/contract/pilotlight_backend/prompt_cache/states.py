@@ -3,13 +3,19 @@
 Whoever uses it holds a lock.
 """
 
+from collections import OrderedDict
+
 from pilotlight_backend.prompt_cache import policy
-from pilotlight_backend.prompt_cache.entry import Entry, Snapshot
+from pilotlight_backend.prompt_cache.entry import BLOCK, Entry, Snapshot, chain
 from pilotlight_backend.prompt_cache.index import PrefixIndex
 
 _STORED = 8
 """How much less a state in memory is worth that storage has too. Reading 230 MB from a disk took a
 tenth of a second, evaluating its 2,000 tokens a hundred times as long."""
+
+
+_MOST_GONE = 1024
+"""States that are remembered without their bytes."""
 
 
 class States:
@@ -26,6 +32,9 @@ class States:
         self.saving: dict[Entry, Snapshot] = {}
         """What waits to be written; the snapshot stays in memory until then."""
         self.evictions = 0
+        self._gone: OrderedDict[bytes, tuple[int, int | None]] = OrderedDict()
+        """When states were used that memory has no more, and the interval before that, by the hash
+        of their last whole block."""
         self.now = 0
         """Requests so far: the clock of `Entry.used`."""
 
@@ -44,9 +53,11 @@ class States:
             return True
         victims = self._victims(entry)
         if victims is None:
+            self._remember(entry)
             return False
         for victim in victims:
             self.evictions += 1
+            self._remember(victim)
             self.unload(victim)
         self.index.add(entry)
         entry.snapshot = snapshot
@@ -69,13 +80,43 @@ class States:
         return None if ids is None else [residents[number] for number in ids]
 
     def _resident(self, number: int, entry: Entry) -> policy.Resident:
-        tokens = len(entry) - self.index.shared(entry)
+        tokens = 0 if entry.is_in_slot else len(entry) - self.index.shared(entry)
         return policy.Resident(
             id=number,
             tokens=tokens // _STORED if entry.file is not None else tokens,
-            age=self.now + 1 - entry.used,
+            due=policy.due(self.now + 1 - entry.used, entry.interval),
             size=entry.size,
         )
+
+    def date(self, entry: Entry, age: int) -> None:
+        """Note that *entry* was last used *age* requests ago, and how often its conversation is."""
+        entry.used = self.now - age
+        before = self.index.longest(entry.seed, entry.tokens, len(entry))
+        if before is not None and before[0].interval is not None:
+            entry.interval = before[0].interval
+            return
+        for key in reversed(list(chain(entry.seed, entry.tokens))):
+            if key in self._gone:
+                used, interval = self._gone[key]
+                # The use itself may be the one that is known: its slot is taken only now.
+                entry.interval = entry.used - used if entry.used > used else interval
+                return
+
+    def _remember(self, entry: Entry) -> None:
+        """Keep when a state was used: if it comes again, it is known how often."""
+        if len(entry) < BLOCK:
+            return
+        (*_, key) = chain(entry.seed, entry.tokens)
+        self._gone[key] = entry.used, entry.interval
+        self._gone.move_to_end(key)
+        if len(self._gone) > _MOST_GONE:
+            self._gone.popitem(last=False)
+
+    def use(self, entry: Entry) -> None:
+        """Note that *entry* was restored into a slot."""
+        entry.interval = max(self.now - entry.used, 1)
+        entry.used = self.now
+        entry.is_in_slot = True
 
     def supersede(self, entry: Entry) -> None:
         """Drop the states for which *entry* is of use as well.

@@ -70,6 +70,7 @@ def test_the_least_valuable_makes_room():
     states.put("", range(2000, 2100), snapshot(10), least=1)
     for _ in range(3):
         states.used(states.find("", range(1000, 1101), 100))
+        assert not states.wants("", range(1000, 1100), least=1, size=10)  # its slot is taken
     states.put("", range(3000, 3100), snapshot(10), least=1)
     assert states.find("", range(1000, 1101), 100)
     assert states.find("", range(2000, 2101), 100) is None
