@@ -94,10 +94,10 @@ class Slow(KeepAlive):
         super().__init__(b"ping", 0.01)
         self.asked, self.found = asyncio.Event(), asyncio.Event()
 
-    async def words(self) -> bytes:
+    async def message(self) -> bytes:
         self.asked.set()
         await self.found.wait()
-        return await super().words()
+        return await super().message()
 
 
 async def test_words_that_come_too_late_are_not_said():
@@ -120,11 +120,11 @@ async def test_a_client_that_reads_nothing_is_not_pinged_again_and_again():
     pinged, gone, made = asyncio.Event(), asyncio.Event(), 0
 
     class Counted(KeepAlive):
-        async def words(self) -> bytes:
+        async def message(self) -> bytes:
             nonlocal made
             made += 1
             pinged.set()
-            return await super().words()
+            return await super().message()
 
     async def silent() -> AsyncGenerator[bytes]:
         await gone.wait()

@@ -1,9 +1,8 @@
-"""What becomes of the fields and tools that the vendors' APIs have and this server has not.
+"""Fields and tools of the vendors' APIs that this server does not support: accepted or refused.
 
-The rule: a field or a declared tool that asks only for what this server does not have, and without
-which the answer is still right, is accepted without effect. What changes the meaning of the request
-(a conversation that is stored elsewhere, an item that refers to one, an input that cannot be read)
-is refused by name, whatever `unknown_fields` says.
+A field or a declared tool is accepted without effect if the response is correct without it. One
+that changes the meaning of the request (a conversation that is stored elsewhere, an item that
+refers to it, an input that cannot be read) is refused by name, whatever `unknown_fields` is.
 
 The tables list the fields of each API by that rule; the wire types take their descriptions from
 here, and docs/api.md lists them all. Every other field of a wire type is honoured.
@@ -15,7 +14,7 @@ from typing import Any
 from msgspec import Meta
 
 ACCEPTED, REFUSED, HINT, ONLY = "accepted", "refused", "hint", "only"
-"""Keys of `Meta.extra`: what becomes of a field, its one value, or what to do about a bad one."""
+"""Keys of `Meta.extra`: the fate of a field, its only value, or advice about an invalid one."""
 
 
 def accepted(reason: str = "") -> Meta:
@@ -30,10 +29,10 @@ def refused(reason: str) -> Meta:
 
 
 def _only(reason: str, *, value: bool) -> Meta:
-    """Return the description of a switch that cannot be turned: it is accepted as *value* alone."""
+    """Return the description of a switch that is accepted as *value* only."""
     said = "true" if value else "false"
     return Meta(
-        description=f"Accepted as `{said}` alone: {reason}.",
+        description=f"Accepted as `{said}` only: {reason}.",
         extra={ACCEPTED: reason, ONLY: value},
         extra_json_schema={"not": {"const": not value}},
     )
@@ -113,7 +112,7 @@ CHAT_MESSAGES: dict[str, Meta] = {
     "audio": refused(f"{_ALL_TEXT}; send what was said as `content`"),
     "function_call": refused("it is deprecated; use `tool_calls`"),
 }
-"""Of chat's messages: what clients gather from streams, or what SDKs add to an answer."""
+"""Of chat's messages: fields that clients gather from streams or SDKs add to responses."""
 
 COMPLETIONS: dict[str, Meta] = {
     "suffix": refused(
@@ -295,7 +294,7 @@ REFUSED_TYPES: dict[str, str] = {
     "tool_result": "allowed in user messages only",
     "between_tools": "thinking between tool calls is not supported; use `adaptive`",
 }
-"""Why messages, items and parts of a type, and some values, are refused, and what to do instead."""
+"""Why types of messages, items and parts, and some values, are refused, and what to send."""
 
 
 OTHER_NAMES: dict[str, str] = {

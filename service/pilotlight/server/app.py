@@ -46,9 +46,9 @@ def create_app(
 
 
 def create_app_of(service: Service, settings: Settings, authenticator: Authenticator) -> Litestar:
-    """Return the application that serves *service* to those whom *authenticator* knows.
+    """Return the application that serves *service* to callers that *authenticator* knows.
 
-    It begins the service where nobody has, and ends it.
+    The application begins the service if it has not begun, and ends it.
     """
     handlers = [
         *health_handlers(service.liveness, service.readiness),
@@ -63,7 +63,7 @@ def create_app_of(service: Service, settings: Settings, authenticator: Authentic
             lambda: build_document(
                 app,
                 chat_completions_path=settings.chat_completions_path,
-                # Users of a proxy need none, and the document is theirs too.
+                # Users of a trusted proxy need no key, and the document is for them too.
                 key_required=authenticator.has_keys and not authenticator.trusts_proxies,
             )
         ),

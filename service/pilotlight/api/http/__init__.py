@@ -1,1 +1,1 @@
-"""What all endpoints share of HTTP: bodies, streams, errors, keys, limits, logs. No API's words."""
+"""HTTP for all endpoints: bodies, streams, errors, keys, limits, logs. Nothing of one API."""

@@ -14,7 +14,7 @@ from pilotlight.errors import InvalidApiKey, RateLimited, ServiceError
 
 _CALLER = "pilotlight_caller"
 _POLICY_VIOLATION = 1008
-"""The code of a WebSocket that is closed for who asks (RFC 6455, 7.4.1)."""
+"""Close code of a WebSocket without a valid key (RFC 6455, 7.4.1)."""
 
 
 def caller_of(scope: Scope) -> Caller:
@@ -23,25 +23,25 @@ def caller_of(scope: Scope) -> Caller:
 
 
 def account_of(request: Request[Any, Any, Any]) -> str:
-    """Return what the limits of *request*'s caller are counted under."""
+    """Return the account that the rate limits of *request*'s caller belong to."""
     return caller_of(request.scope).account
 
 
 class Guard:
-    """An ASGI application before *app*, which gets those requests alone that may be answered.
+    """An ASGI application before *app*, which gets only requests of known callers.
 
-    Litestar runs its middleware and guards only once a route was found (2.25), so that paths and
-    methods which are not there would be told apart without a key. Nothing of a body is read here.
+    Litestar runs its middleware and guards after the routing (2.25), so that a request without a
+    key would learn which paths and methods exist. No body is read here.
     """
 
     def __init__(self, app: ASGIApp, authenticator: Authenticator, public: frozenset[str]) -> None:
-        """Leave the paths *public* open to everybody."""
+        """Pass requests to *public* paths on without a key."""
         self._app = app
         self._authenticator = authenticator
         self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer it with the error of its path's shape."""
+        """Pass the request on, or send the error in the shape of its path."""
         if normalize_path(scope["path"]) not in self._public:  # as Litestar's router reads it
             client = scope.get("client")
             try:
@@ -74,7 +74,7 @@ def public_paths(app: Litestar) -> frozenset[str]:
 
 
 def _spelled_out(path: str, operation: Operation) -> set[str]:
-    """Return every path that *path* stands for; of a parameter the values that are listed."""
+    """Return the paths of the template *path*, with each listed value of a parameter."""
     paths = {path}
     for parameter in operation.parameters:
         if parameter.place == "path":

@@ -13,7 +13,7 @@ _IDENTITY = "identity"
 _OTHER_NAMES = {"x-gzip": "gzip"}
 """RFC 9110, 8.4.1.3."""
 _STEP = 65_536
-"""Bytes that a step makes at the most, before the limit is looked at."""
+"""Maximum bytes that a step returns, before the limit is checked."""
 _MOST_MEMBERS = 1024
 """Members of a gzip body, or frames of a zstd body: empty ones take time and count no bytes."""
 _GZIP = 16 + zlib.MAX_WBITS
@@ -22,7 +22,7 @@ _ZSTD_WINDOW_LOG = 23
 
 
 class _Decompressor(Protocol):
-    """Decodes one member or frame, as `bz2` and `compression.zstd` have it."""
+    """Decompresses one member or frame; the interface of `bz2` and `compression.zstd`."""
 
     @property
     def eof(self) -> bool: ...
@@ -34,7 +34,7 @@ class _Decompressor(Protocol):
 
 
 def coding_of(values: Iterable[str]) -> str | None:
-    """Return the coding that a request's `Content-Encoding` fields name, None for none.
+    """Return the coding in a request's `Content-Encoding` fields; None for none.
 
     Raises `UnsupportedMediaType` for one that is unknown, and for several in a row.
     """
@@ -55,7 +55,7 @@ def coding_of(values: Iterable[str]) -> str | None:
 async def decoded(
     pieces: AsyncIterator[bytes], coding: str, most: int | None
 ) -> AsyncIterator[bytes]:
-    """Yield what *pieces* are in *coding*; other tasks run between two steps.
+    """Yield *pieces* decoded from *coding*; other tasks run between two steps.
 
     Raises `RequestTooLarge` as soon as it comes to more than *most* bytes, and `InvalidRequest`
     where it is damaged or has no end.
@@ -88,7 +88,7 @@ class _Decoder:
     """Decodes one body."""
 
     def __init__(self, begin: Callable[[], _Decompressor], concatenated: bool) -> None:  # noqa: FBT001 - a row of the table
-        """*begin* returns what decodes a member; *concatenated* ones may follow each other."""
+        """*begin* returns a decompressor; *concatenated* allows several members."""
         self._begin = begin
         self._concatenated = concatenated
         self._current = begin()
@@ -97,11 +97,11 @@ class _Decoder:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the data may end here; no data are no body, which is refused elsewhere."""
+        """Whether the data may end here. An empty body is refused elsewhere."""
         return self._current.eof or self._is_empty
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        """Yield what *data* come to, `_STEP` bytes at the most at a time.
+        """Yield *data* decoded, at most `_STEP` bytes at a time.
 
         Raises `ValueError`, or what the library raises.
         """
@@ -126,12 +126,12 @@ class _Decoder:
 
 
 class _Zlib:
-    """zlib's decompressor, which leaves it to its caller to keep what it did not consume."""
+    """zlib's decompressor, whose caller has to keep unconsumed input."""
 
     def __init__(self, wbits: int) -> None:
         self._zlib = zlib.decompressobj(wbits)
         self._is_full = False
-        """Whether the last step was as long as it could be: then there may be more."""
+        """Whether the last step returned its maximum, so that more may follow."""
 
     @property
     def eof(self) -> bool:
@@ -152,7 +152,7 @@ class _Zlib:
 
 
 class _Deflate:
-    """Deflate in zlib's format, as RFC 9110 has it, or without, as many clients send it."""
+    """Deflate with zlib's header (RFC 9110), or without, as many clients send it."""
 
     def __init__(self) -> None:
         self._start = b""
@@ -198,4 +198,4 @@ _DECOMPRESSORS: dict[str, tuple[Callable[[], _Decompressor], bool]] = {
     "deflate": (_Deflate, False),
     "zstd": (_zstd, True),
 }
-"""What decodes a member of each coding, and whether several may follow each other."""
+"""The decompressor of each coding, and whether members may be concatenated."""

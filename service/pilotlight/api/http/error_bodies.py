@@ -45,7 +45,7 @@ _ANTHROPIC_TYPES: dict[int, MessagesErrorType] = {
 
 def _anthropic_type(kind: type[ServiceError]) -> MessagesErrorType:
     if issubclass(kind, ModelLoading | ShuttingDown):
-        return "overloaded_error"  # the one that means: not now
+        return "overloaded_error"  # Anthropic's type for a temporary lack of capacity
     own = kind.status >= 500  # noqa: PLR2004 - HTTP's first code of a server's own fault
     return _ANTHROPIC_TYPES.get(kind.status, "api_error" if own else "invalid_request_error")
 
@@ -59,7 +59,7 @@ def _anthropic(
             message=message,
             param=param,
             code=kind.code,
-            # By this the SDKs' threads know to send the whole conversation once more
+            # The SDKs' threads then send the whole conversation again
             # (anthropic 2.13, lib/threads/_thread_state.py).
             details=MessagesErrorReason(error_code="thread_not_found")
             if issubclass(kind, ThreadNotFound)

@@ -30,11 +30,11 @@ _GONE = 499
 _FAILED = 500
 _METHODS = frozenset(map(str, HTTPMethod))
 _LONGEST_PATH = 200
-"""Characters of a path that is not served, in logs."""
+"""Characters that are logged of a path that is not served."""
 
 
 class Instrumentation:
-    """An ASGI application that watches the requests to another one, those it refuses included.
+    """An ASGI application that records the requests to *app*, refused ones included.
 
     It wraps Litestar: a middleware of Litestar's sees no request without a route.
     """
@@ -82,7 +82,7 @@ class Instrumentation:
 
 
 class _Exchange:
-    """What goes to and fro in one request, looked at on its way."""
+    """The messages of one request, observed in both directions."""
 
     def __init__(self, watch: RequestWatch, receive: Receive, send: Send, headers: Headers) -> None:
         self._watch = watch
@@ -94,7 +94,7 @@ class _Exchange:
 
     @property
     def status(self) -> int:
-        """The status that was sent; where none was, what that comes to."""
+        """The status that was sent, or the one to record if none was."""
         if self._status is not None:
             return self._status
         return _GONE if self._watch.client_gone else _FAILED
@@ -125,7 +125,7 @@ def _id_headers(request_id: str, path: str) -> Headers:
 
 
 def _note_scope(watch: RequestWatch, scope: Scope) -> None:
-    """Note what the layers below left in *scope*: the route, and who asks where that is known."""
+    """Note the route and the caller, which the layers below wrote to *scope*."""
     template = scope.get("path_template")
     if isinstance(template, str):
         watch.path = watch.route = template

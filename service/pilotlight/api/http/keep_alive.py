@@ -41,7 +41,7 @@ class KeepAlive:
         """Note that the choices have begun."""
         self._loading = None
 
-    async def words(self) -> bytes:
+    async def message(self) -> bytes:
         """Return the next message."""
         if self._loading is None:
             return self._ping

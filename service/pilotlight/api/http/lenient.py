@@ -1,12 +1,13 @@
-"""A second, slower reading for bodies that the strict decoder refuses.
+"""A second, slower decoding for bodies that the strict decoder refuses.
 
-JSON Schema counts 8.0 among the integers, and some clients write them so; msgspec's decoder does
-not. Other clients dump every field of their own types, as `null` where it was not given: a field
-that the wire types do not know counts as omitted where it is `null`, for it asks for nothing. Nor
-does msgspec take an object without a tag for the one of several types that says it may go without.
-And where `unknown_fields = ignore`, fields that the wire types do not know are dropped, wherever
-they stand, and tools of types that nobody knows are skipped: the types themselves forbid them, for
-that is what the document says. What the types refuse by name is refused here too.
+- 8.0 is an integer in JSON Schema and in some clients' requests, and not for msgspec's decoder.
+- A field that the wire types do not have counts as omitted if it is `null`: some clients dump
+  every field of their own types.
+- An object without a tag is of the one type that is marked `untagged`; msgspec has no such type.
+- With `unknown_fields = ignore` unknown fields are dropped at any depth, and tools of unknown types
+  are skipped. The types themselves forbid both, because that is what the document says.
+
+Fields that are refused by name are refused here too.
 """
 
 from functools import cache
@@ -38,7 +39,7 @@ def _convert(value: Any, kind: type[T], *, ignore_unknown: bool) -> T:
 
 
 def described(kind: type[Any]) -> inspect.Type:
-    """Return what *kind* consists of; to look at it takes longer than to decode a request."""
+    """Return msgspec's description of *kind*, which takes longer than to decode a request."""
     return _described(cast("Any", kind))  # mypy takes no type[T] for hashable
 
 
@@ -74,7 +75,7 @@ def _shape(value: Any, kind: inspect.Type, *, ignore_unknown: bool) -> Any:
 def _shape_struct(
     value: dict[str, Any], kind: inspect.StructType, *, ignore_unknown: bool
 ) -> dict[str, Any]:
-    """Shape the fields; what *value* is goes first, so that of two faults its type's is told."""
+    """Shape the fields, its type first, so that of two errors the type's is raised."""
     known = {field.encode_name: field.type for field in kind.fields}
     shaped = {} if kind.tag_field is None else {kind.tag_field: value.get(kind.tag_field, kind.tag)}
     for name, item in sorted(value.items(), key=lambda pair: pair[0] != "type"):
@@ -86,7 +87,7 @@ def _shape_struct(
 
 
 def _shape_union(value: Any, union: inspect.UnionType, *, ignore_unknown: bool) -> Any:
-    """Shape by the member that *value* is meant to be: by its tag, else by its JSON type."""
+    """Shape *value* as one member of *union*: by its tag, or else by its JSON type."""
     for member in union.types:
         inner = member.type if isinstance(member, inspect.Metadata) else member
         if _is_meant(value, inner):

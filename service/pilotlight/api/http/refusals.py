@@ -20,12 +20,12 @@ _TYPE = re.compile(r"^invalid value '(?P<value>.*)'$")
 _BOUND = re.compile(r"^expected an? \w+ (of at least|greater than|that matches) ")
 _BLANK = (r"that matches '\S'", "that is not blank")
 _LONGEST_NAME = 64
-"""Characters of an unknown field that is compared with those there are."""
+"""Characters of the longest unknown field that gets a suggestion."""
 _STEPS = re.compile(r"[^.\[\]]+")
 
 
 def explained(reason: str, param: str | None, kind: type[Any]) -> str:
-    """Return *reason*, which is wrong with the field *param* of a *kind*, with what is known of it.
+    """Return *reason*, why the field *param* of a *kind* is wrong, with an explanation.
 
     That is why a field, or a message, item or tool of a type, is refused; or what a value can be.
     """
@@ -45,7 +45,7 @@ def explained(reason: str, param: str | None, kind: type[Any]) -> str:
 
 
 def _suggestion(kind: type[Any], param: str) -> str:
-    """Return the field beside *param* that is likely meant."""
+    """Return a suggestion: the field beside *param* with the most similar name."""
     *above, name = _STEPS.findall(param) or [""]  # a field may be named "" or "."
     if not name or len(name) > _LONGEST_NAME:
         return ""
@@ -60,7 +60,7 @@ def _suggestion(kind: type[Any], param: str) -> str:
 
 
 def _allowed(kind: type[Any], param: str) -> str:
-    """Return the values that there are: a literal's, or those that decide about the rest."""
+    """Return the allowed values: of a literal, or of a tag."""
     *above, name = steps = _STEPS.findall(param)
     tags = [
         found.tag
@@ -96,7 +96,7 @@ def _declared(kind: type[Any]) -> Iterator[type[DeclaredTool]]:
 
 
 def _said(kind: type[Any], param: str, key: str) -> str | None:
-    """Return what the field at *param* of a *kind* says under *key*."""
+    """Return *key* in the `Meta.extra` of the field at *param*."""
     for found in _found(described(kind), iter(_STEPS.findall(param))):
         if isinstance(found, inspect.Metadata) and key in (found.extra or {}):
             return str((found.extra or {})[key])
@@ -121,7 +121,7 @@ def _below(kind: inspect.Type, step: str) -> Iterator[inspect.Type]:
 
 
 def _unwrapped(kind: inspect.Type) -> Iterable[inspect.Type]:
-    """Yield *kind* and what it is made of, until a field or an item would be named."""
+    """Yield *kind* and the types that it wraps, without entering fields and items."""
     yield kind
     match kind:
         case inspect.Metadata():

@@ -49,7 +49,7 @@ class Idle(Protocol):
     def seconds(self) -> float | None:
         """How long the stream may be silent; None for ever, from then on."""
 
-    async def words(self) -> bytes:
+    async def message(self) -> bytes:
         """Return the next message."""
 
 
@@ -82,7 +82,7 @@ class EventSourceResponse:
         self._idle = idle
         self._overdue = overdue
         self._began = False
-        self._spoke_at = 0.0
+        self._sent_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Send the messages; returns when the last is sent or the client disconnects."""
@@ -94,7 +94,7 @@ class EventSourceResponse:
             if self._overdue is None or not self._began or not overdue():
                 raise
             await self._end()  # free the slot first: the client may not read
-            await self._speak_last(receive, send, self._overdue())
+            await self._send_last(receive, send, self._overdue())
         finally:
             await self._end()
 
@@ -102,29 +102,29 @@ class EventSourceResponse:
         await self._messages.aclose()
         await self._close()
 
-    async def _speak_last(self, receive: Receive, send: Send, words: bytes) -> None:
-        """Send *words* if the client still reads, and end the stream."""
+    async def _send_last(self, receive: Receive, send: Send, last: bytes) -> None:
+        """Send *last* if the client still reads, and end the stream."""
 
-        async def speak() -> None:
-            await send({"type": "http.response.body", "body": words, "more_body": True})
+        async def send_last() -> None:
+            await send({"type": "http.response.body", "body": last, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         with suppress(ClientDisconnected, TimeoutError):
             async with asyncio.timeout(_LAST_WORDS):
-                await unless_disconnected(receive, speak())
+                await unless_disconnected(receive, send_last())
 
     async def _send(self, send: Send) -> None:
         self._began = True
         await send({"type": "http.response.start", "status": 200, "headers": self._headers})
-        async with self._never_silent(send):
+        async with self._keep_alive(send):
             async for message in self._messages:
                 if message:
-                    self._spoke_at = self._now()
+                    self._sent_at = self._now()
                     await send({"type": "http.response.body", "body": message, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     @asynccontextmanager
-    async def _never_silent(self, send: Send) -> AsyncIterator[None]:
+    async def _keep_alive(self, send: Send) -> AsyncIterator[None]:
         """Send messages while the stream is idle.
 
         A separate task watches the clock, so that a message costs no timer.
@@ -132,23 +132,23 @@ class EventSourceResponse:
         if self._idle is None:
             yield
             return
-        self._spoke_at = self._now()
-        task = asyncio.create_task(self._speak(send, self._idle))
+        self._sent_at = self._now()
+        task = asyncio.create_task(self._send_idle(send, self._idle))
         try:
             yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _speak(self, send: Send, idle: Idle) -> None:
+    async def _send_idle(self, send: Send, idle: Idle) -> None:
         while (seconds := idle.seconds) is not None:
-            if (left := self._spoke_at + seconds - self._now()) > 0:
+            if (left := self._sent_at + seconds - self._now()) > 0:
                 await asyncio.sleep(left)
                 continue
-            spoke_at, words = self._spoke_at, await idle.words()
-            if spoke_at == self._spoke_at:  # nothing was sent meanwhile
-                self._spoke_at = self._now()
-                await send({"type": "http.response.body", "body": words, "more_body": True})
+            sent_at, message = self._sent_at, await idle.message()
+            if sent_at == self._sent_at:  # nothing was sent meanwhile
+                self._sent_at = self._now()
+                await send({"type": "http.response.body", "body": message, "more_body": True})
 
     @staticmethod
     def _now() -> float:

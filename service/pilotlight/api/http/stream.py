@@ -89,7 +89,7 @@ class GenerationStream:
         """Yield the bytes; an error ends them as the projection encodes it."""
         try:
             if not (first.done() and first.result()):
-                yield await self._keep_alive.words()
+                yield await self._keep_alive.message()
             yield self._encode(await first)
             async for events in self._generation:
                 yield self._encode(events)

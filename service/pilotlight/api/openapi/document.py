@@ -176,7 +176,7 @@ def build_document(
     asked = {kind for _, _, operation in served for kind in _asked(operation)}
     sent = {kind for _, _, operation in served for kind in _sent(operation)}
     ordered = sorted(asked | sent, key=lambda kind: kind.__name__)
-    # What lists of tools offer is reached over the hook alone, which msgspec does not follow.
+    # The structs of tools are reached by the hook only, which msgspec does not follow.
     ordered += [kind.offered for kind in DeclaredTool.__subclasses__()]
     schemas, components = msgspec.json.schema_components(
         ordered, schema_hook=partial(schema_of_declared, ref_template=REF), ref_template=REF
@@ -204,8 +204,8 @@ def build_document(
             "x-chat-completions-path": chat_completions_path,
         },
         "tags": _TAGS,
-        # Said once for all operations: openapi-python-client 0.29 would take a key that one
-        # operation has as optional for a required one.
+        # Once for all operations: openapi-python-client 0.29 takes a key that is optional in one
+        # operation for a required one.
         "security": [
             *({name: []} for name in _SECURITY_SCHEMES),
             *([] if key_required else [{}]),
@@ -220,7 +220,7 @@ def build_document(
 
 
 def _free_untagged(components: dict[str, Any]) -> None:
-    """Let those go without a tag that the lenient reading takes so."""
+    """Make the tag optional for types that may have none."""
     for kind in Request.__subclasses__():
         if kind.untagged and kind.__name__ in components:
             components[kind.__name__]["required"].remove(kind.__struct_config__.tag_field)

@@ -1,4 +1,4 @@
-"""JSON Schemas of the wire types, as msgspec writes them, made fit for generators of clients."""
+"""JSON Schemas of the wire types, as msgspec writes them, adapted to generators of clients."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ def finished(
 
 
 def _reached(components: Mapping[str, Schema], roots: Iterable[Any]) -> set[str]:
-    """Return the names of the components that *roots* lead to, over any number of others."""
+    """Return the names of the components that *roots* reach, directly or not."""
     reached: set[str] = set()
     ahead = list(roots)
     while ahead:

@@ -13,7 +13,7 @@ def offer_of(asked: wire.ChatCompletionRequest) -> Offer:
 
 
 def tool_of(tool: wire.Tool) -> Tool:
-    """Return *tool* in no API's words."""
+    """Return *tool* as the conversation has it."""
     function = tool.function
     return Tool(function.name, function.description, function.parameters, function.strict)
 

@@ -17,7 +17,7 @@ from pilotlight.schema.messages.request import (
 
 
 def structured_output_of(asked: CountTokensRequest) -> StructuredOutput | None:
-    """Return the form of the answer, where the request has one."""
+    """Return the structured output of *asked*, if it has one."""
     if asked.output_config is None or asked.output_config.format is None:
         return None
     return StructuredOutput(
