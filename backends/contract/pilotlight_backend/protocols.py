@@ -137,10 +137,12 @@ class CachingEngine(Engine, Protocol):
         engine's. A no-op without a storage.
         """
 
-    def clear_prompts(self, scope: str | None = None) -> None:
-        """Forget every prompt, or those of *scope*: in idle slots, in memory and in storage.
+    def clear_prompts(self, owner: str | None = None) -> None:
+        """Forget every prompt, or those in the scopes of *owner*: in slots, memory and storage.
 
-        A slot that is in use is cleared when its request ends. Does not wait for storage.
+        Returns after the running step, when nothing starts from such a prompt any more. A slot that
+        is in use is cleared when its request ends. Does not wait for storage. Any thread but the
+        engine's.
         """
 
 

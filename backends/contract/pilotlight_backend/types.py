@@ -190,7 +190,7 @@ class GenerateRequest(Struct, frozen=True, kw_only=True):
     """Restricts the tokens. It keeps state, so each request has its own."""
     scope: str = ""
     """Whose cached tokens it may use, in slots and in the prompt cache: those of its own scope and
-    the baked prompt's."""
+    the baked prompt's. What comes before the first NUL is the scope's owner."""
     shares_prompt: bool = False
     """Other requests with this very prompt are submitted with it, `n` answers to one question: the
     engine evaluates the prompt once for all, even where one of them has to wait for that. Each
@@ -215,6 +215,8 @@ class Timings(Struct, frozen=True, kw_only=True):
     """
 
     queue: float
+    restore: float = 0.0
+    """Reading a cached state from storage and putting it into the slot, before the prefill."""
     prefill: float
     decode: float
 
@@ -227,6 +229,8 @@ class Started(Struct, frozen=True, gc=False, tag=True):
 
     prompt_tokens: int
     cached_tokens: int
+    restore: float = 0.0
+    """As in `Timings`."""
 
 
 class Candidate(Struct, frozen=True, gc=False):
@@ -310,7 +314,12 @@ class PromptCacheStats(Struct, frozen=True, kw_only=True):
     """States that made room in memory for others."""
     stored: int = 0
     """Files that were written."""
+    storage_reads: int = 0
+    """Files whose state was read into memory."""
+    storage_evictions: int = 0
+    """Files that were deleted: they were not used for long, or made room for others."""
     storage_errors: int = 0
+    """Calls to the storage that failed."""
 
 
 class EngineStats(Struct, frozen=True, kw_only=True):

@@ -269,7 +269,7 @@ class Child:
         if isinstance(call, wire.SavePrompts):
             self._engine.save_prompts(call.seconds)
         else:
-            self._engine.clear_prompts(call.scope)
+            self._engine.clear_prompts(call.owner)
 
 
 class GuideCalls:

@@ -97,9 +97,9 @@ class IsolatedEngine(IsolatedBase):
         """Write cached prompts to storage, if the engine has any; see `CachingEngine`."""
         self._client.call(lambda number: wire.SavePrompts(number, seconds))
 
-    def clear_prompts(self, scope: str | None = None) -> None:
+    def clear_prompts(self, owner: str | None = None) -> None:
         """Forget cached prompts, if the engine has any; see `CachingEngine`."""
-        self._client.call(lambda number: wire.ClearPrompts(number, scope))
+        self._client.call(lambda number: wire.ClearPrompts(number, owner))
 
 
 class IsolatedBakingEngine(IsolatedEngine):

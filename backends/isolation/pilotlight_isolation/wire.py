@@ -108,10 +108,10 @@ class SavePrompts(Struct, frozen=True, tag=True):
 
 
 class ClearPrompts(Struct, frozen=True, tag=True):
-    """Forget cached prompts of *scope*, None for all."""
+    """Forget the cached prompts of *owner*, None for all."""
 
     id: int
-    scope: str | None
+    owner: str | None
 
 
 class GetStats(Struct, frozen=True, tag=True):

@@ -167,11 +167,9 @@ class LlamaCppEngine:
             self._thread.flush(seconds)
             self._cache.wait(max(0.0, deadline - time.monotonic()))
 
-    def clear_prompts(self, scope: str | None = None) -> None:
-        """Forget every prompt, or those of *scope*: in slots, in memory and in storage."""
-        self._thread.forget(scope)
-        if self._cache is not None:
-            self._cache.clear(scope)
+    def clear_prompts(self, owner: str | None = None) -> None:
+        """Forget every prompt, or those of *owner*: in slots, in memory and in storage."""
+        self._thread.forget(owner)
 
     def close(self) -> None:
         """Fail every request and free all memory; waits, except on the engine's own thread."""

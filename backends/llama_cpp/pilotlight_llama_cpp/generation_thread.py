@@ -17,7 +17,7 @@ from pilotlight_backend import (
     Started,
     Token,
 )
-from pilotlight_backend.prompt_cache import Checkpoint
+from pilotlight_backend.prompt_cache import Checkpoint, owner_of
 from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.branches import thinned
 from pilotlight_llama_cpp.decoder import GenerationDecoder
@@ -30,6 +30,8 @@ from pilotlight_llama_cpp.slots import Slot
 logger = logging.getLogger("pilotlight.llama_cpp")
 
 
+_LIVELINESS = 1.0
+"""Seconds between two looks at whether the thread that is waited for has ended."""
 _MEASURED = 16
 """Prompt tokens of a step from which on it says how long one takes."""
 
@@ -64,8 +66,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         self._states: PromptStates | None = None
         self._flushed: threading.Event | None = None
         """Set when idle slots are stored, once that was asked for."""
-        self._to_clear: list[str | None] = []
-        """Scopes whose prompts are to be forgotten, None for all."""
+        self._to_clear: list[tuple[str | None, threading.Event]] = []
+        """Owners whose prompts are to be forgotten, None for all; each event is set by then."""
         self._seconds_per_token = 0.0
         """What a prompt's token took to evaluate, lately."""
         self._preparing: dict[GenerationJob, Future[Any]] = {}
@@ -92,10 +94,13 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         self.written()
         flushed.wait(seconds)
 
-    def forget(self, scope: str | None) -> None:
-        """Forget prompts of *scope*, or all: in slots at the next step, and in the cache."""
-        self._to_clear.append(scope)
+    def forget(self, owner: str | None) -> None:
+        """Forget the prompts of *owner*, or all, in slots and in the cache; waits for the step."""
+        forgotten = threading.Event()
+        self._to_clear.append((owner, forgotten))
         self.wake()
+        while not (self.dead or forgotten.wait(_LIVELINESS)):
+            pass
 
     def stats(self, *, kv_capacity: int) -> EngineStats:
         """Return a snapshot; any thread. The numbers may be of slightly different moments."""
@@ -221,20 +226,25 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
     def _look_up(self, states: PromptStates) -> None:
         """Ask the prompt cache for the prompts that are next."""
         for job in self._scheduler.reserve():
-            if not job.looked:
-                job.looked = True
+            if job.looked_at is None:
+                job.looked_at = self._clock()
                 states.find(job)
                 states.fetch(job, self._scheduler.held(job), self._seconds_per_token, self.wake)
 
     def _clear(self) -> None:
-        scopes, self._to_clear = self._to_clear, []
+        to_clear, self._to_clear = self._to_clear, []
+        owners = [owner for owner, _ in to_clear]
         for slot in self._scheduler.slots:
-            if None in scopes or slot.scope in scopes:
+            if None in owners or owner_of(slot.scope) in owners:
                 if slot.sequence is None:
                     self._decoder.truncate(slot.id, 0)
                     self._scheduler.forget(slot)
                 else:
                     slot.is_cleared = True
+        for owner, forgotten in to_clear:
+            if self._states is not None:  # after the slots: they are saved into it
+                self._states.clear(owner)
+            forgotten.set()
 
     def _start(self, job: GenerationJob) -> None:
         job.timer.admitted = self._clock()
@@ -245,11 +255,15 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
                 self._make_room(self._states, slot, job)
             if not self._prepare(slot, job):
                 self._scheduler.forget(slot)
+            elif job.offer.source == "cache":
+                was_read = job.stored is not None and job.stored.tier == "storage"
+                job.timer.restoring = job.looked_at if was_read else job.timer.admitted
+                job.timer.admitted = self._clock()
         job.stored = job.displaced = None  # their states are memory
         if job.sampler is None:
             job.sampler = self._decoder.sampler(job.sampling, job.prompt)
         self._cached_tokens += job.cached_tokens
-        self._emit(job, Started(len(job.prompt), job.cached_tokens))
+        self._emit(job, Started(len(job.prompt), job.cached_tokens, job.timer.restore))
 
     def _make_room(self, states: PromptStates, slot: Slot, job: GenerationJob) -> None:
         """Save what *slot* still holds, in the place of what it gets if that comes from memory."""

@@ -174,6 +174,6 @@ class PromptStates:
         """Do not write before something runs again."""
         self._is_stored = True
 
-    def clear(self, scope: str | None) -> None:
-        """Forget what the cache has, of *scope* or of all."""
-        self._cache.clear(scope)
+    def clear(self, owner: str | None) -> None:
+        """Forget what the cache has, of *owner* or of all."""
+        self._cache.clear(owner)

@@ -33,7 +33,7 @@ class Sequence:
         "displaced",
         "fetching",
         "limit",
-        "looked",
+        "looked_at",
         "offer",
         "pending",
         "prompt",
@@ -67,8 +67,8 @@ class Sequence:
         """Where the cached tokens come from."""
         self.stored: Found | None = None
         """What the prompt cache has of the prompt."""
-        self.looked = False
-        """Whether the prompt cache was asked."""
+        self.looked_at: float | None = None
+        """When the prompt cache was asked."""
         self.fetching = False
         """Whether that is being read from storage."""
         self.displaced: Displaced | None = None

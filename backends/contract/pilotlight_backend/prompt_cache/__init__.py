@@ -14,12 +14,10 @@ from collections.abc import Callable
 from pilotlight_backend import cgroup
 from pilotlight_backend.capacity import PROMPT_CACHE_SHARE
 from pilotlight_backend.prompt_cache.cache import Found, PromptCache
-from pilotlight_backend.prompt_cache.entry import Checkpoint, Snapshot
-from pilotlight_backend.prompt_cache.guarded import GuardedStorage
-from pilotlight_backend.prompt_cache.storage import open_storage
+from pilotlight_backend.prompt_cache.entry import Checkpoint, Snapshot, owner_of
 from pilotlight_backend.types import PromptCacheOptions
 
-__all__ = ["Checkpoint", "Found", "PromptCache", "Snapshot", "open_cache"]
+__all__ = ["Checkpoint", "Found", "PromptCache", "Snapshot", "open_cache", "owner_of"]
 
 
 def open_cache(
@@ -38,6 +36,10 @@ def open_cache(
         return None
     files = None
     if options.storage is not None:
+        # Imported late: most servers have no storage.
+        from pilotlight_backend.prompt_cache.guarded import GuardedStorage  # noqa: PLC0415
+        from pilotlight_backend.prompt_cache.storage import open_storage  # noqa: PLC0415
+
         files = GuardedStorage(
             open_storage(options.storage),
             prefix=f"{identity}-",

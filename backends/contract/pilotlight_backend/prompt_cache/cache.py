@@ -12,14 +12,21 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pilotlight_backend.prompt_cache.entry import Entry, Snapshot, name_of, seed_of
-from pilotlight_backend.prompt_cache.guarded import GuardedStorage
+from pilotlight_backend.prompt_cache.entry import (
+    Entry,
+    Snapshot,
+    file_name,
+    owner_digest,
+    seed_of,
+)
 from pilotlight_backend.prompt_cache.states import States
-from pilotlight_backend.prompt_cache.storage import SUFFIX
 from pilotlight_backend.prompt_cache.worker import Worker
 from pilotlight_backend.types import PromptCacheStats
+
+if TYPE_CHECKING:
+    from pilotlight_backend.prompt_cache.guarded import GuardedStorage
 
 logger = logging.getLogger("pilotlight.backend")
 
@@ -55,7 +62,7 @@ class PromptCache:
         *,
         identity: str,
         memory_limit: int,
-        files: GuardedStorage | None = None,
+        files: "GuardedStorage | None" = None,
         on_written: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -138,7 +145,7 @@ class PromptCache:
         return found if found is not None and found[1] >= least else None
 
     def _read(
-        self, files: GuardedStorage, seed: bytes, prompt: Sequence[int], most: int, least: int
+        self, files: "GuardedStorage", seed: bytes, prompt: Sequence[int], most: int, least: int
     ) -> Found | None:
         """Return the state that saves most of *prompt*, read from its file if it has to be."""
         if self._is_list_old():
@@ -154,10 +161,13 @@ class PromptCache:
         snapshot = None if name is None else files.read(name)
         lengths = () if snapshot is None else tuple(one.tokens for one in snapshot.checkpoints)
         with self._lock:
+            if entry not in self._states.index:  # it was cleared meanwhile
+                return None
             if snapshot is None or lengths != entry.checkpoints:
                 if name is not None and files.is_readable:
                     self._states.lose(name)
                 return None
+            self._counts["storage_reads"] += 1
             self._states.keep(entry, snapshot)
         return Found(entry, snapshot, tokens, "storage")
 
@@ -255,17 +265,18 @@ class PromptCache:
 
     # ── storage, on the workers' threads ───────────────────────────────────────────────────────
 
-    def _write(self, files: GuardedStorage, entry: Entry) -> None:
+    def _write(self, files: "GuardedStorage", entry: Entry) -> None:
         with self._lock:
             snapshot = self._states.saving.get(entry)
         if snapshot is None:  # it was cleared meanwhile
             return
-        name = f"{self._identity}-{name_of(entry.seed, entry.tokens)}{SUFFIX}"
+        name = file_name(self._identity, entry)
         deleted = files.write(name, entry, snapshot)
         is_there = deleted is not None and name not in deleted
         with self._lock:
             for one in deleted or ():
                 self._states.lose(one)
+            self._counts["storage_evictions"] += len(deleted or ())
             was_cleared = self._states.saving.pop(entry, None) is None
             if is_there and not was_cleared:
                 self._states.stored(entry, name)
@@ -280,7 +291,7 @@ class PromptCache:
     def _is_list_old(self) -> bool:
         return self._listed_at is None or self._clock() - self._listed_at > _RELIST
 
-    def _list(self, files: GuardedStorage) -> None:
+    def _list(self, files: "GuardedStorage") -> None:
         """Learn which files there are: those of other instances too."""
         listed = files.files()
         if listed is None:
@@ -299,10 +310,11 @@ class PromptCache:
 
     # ── the end, and what operators ask for ────────────────────────────────────────────────────
 
-    def clear(self, scope: str | None = None) -> None:
-        """Delete every state, in memory and in storage, or those of *scope* alone."""
+    def clear(self, owner: str | None = None) -> None:
+        """Delete every state, in memory and in storage, or those in the scopes of *owner*."""
+        digest = None if owner is None else owner_digest(self._identity, owner)
         with self._lock:
-            names = self._states.clear(None if scope is None else seed_of(self._identity, scope))
+            names = self._states.clear(digest)
         if self._tier is not None:
             for name in names:
                 self._tier.writer.submit(partial(self._tier.files.delete, name))
@@ -343,7 +355,7 @@ class PromptCache:
 class _Tier(NamedTuple):
     """The storage with its threads: one reads for requests, while the other one writes."""
 
-    files: GuardedStorage
+    files: "GuardedStorage"
     reader: Worker
     writer: Worker
 

@@ -20,6 +20,12 @@ BLOCK = 64
 """Tokens that are hashed together. A prompt of 32,000 tokens has 500 hashes, half a millisecond; a
 prefix that is shorter than a block costs less to evaluate than to restore."""
 
+SUFFIX = ".state"
+"""What the names of files with states end with."""
+
+_OWNER = 8
+"""Bytes of an owner's digest. Two owners would have to share it for one to delete the other's."""
+
 
 class Checkpoint(Struct, frozen=True, gc=False):
     """The part of a state that cannot be cut back, as it was after the first *tokens* tokens."""
@@ -67,6 +73,11 @@ class Entry(Struct, eq=False, kw_only=True):
         return len(self.tokens)
 
     @property
+    def owner(self) -> bytes:
+        """The digest of the owner of its scope."""
+        return self.seed[:_OWNER]
+
+    @property
     def lengths(self) -> Iterator[int]:
         """The lengths at which the state is of use, rising; from the last one on, each is."""
         yield from self.checkpoints
@@ -91,13 +102,24 @@ class Entry(Struct, eq=False, kw_only=True):
         return other.least == len(other) and kept.issuperset(other.lengths)
 
 
+def owner_of(scope: str) -> str:
+    """Return whose *scope* is: its part before the first NUL. A salt follows that."""
+    return scope.partition("\0")[0]
+
+
+def owner_digest(identity: str, owner: str) -> bytes:
+    """Return what the seeds of all scopes of *owner* begin with."""
+    return blake2b(f"{identity}\0{owner}".encode(), digest_size=_OWNER).digest()
+
+
 def seed_of(identity: str, scope: str) -> bytes:
     """Return what hashes of prompts begin with.
 
     *identity* is whatever a state depends on, *scope* who may find it: another scope has other
     hashes, so nobody finds, nor can ask for, what belongs to another.
     """
-    return blake2b(f"{identity}\0{scope}".encode(), digest_size=16).digest()
+    digest = blake2b(f"{identity}\0{scope}".encode(), digest_size=16).digest()
+    return owner_digest(identity, owner_of(scope)) + digest
 
 
 def chain(seed: bytes, tokens: Sequence[int], start: int = 0) -> Iterator[bytes]:
@@ -113,8 +135,26 @@ def chain(seed: bytes, tokens: Sequence[int], start: int = 0) -> Iterator[bytes]
         yield digest
 
 
+def owned_prefix(identity: str, owner: bytes) -> str:
+    """Return how the names of *owner*'s files begin, those for one model."""
+    return f"{identity}-{owner.hex()}-"
+
+
+def file_name(identity: str, entry: Entry) -> str:
+    """Return the name of the file for the state of *entry*.
+
+    A listing alone says which model a file is for, and whose it is.
+    """
+    return owned_prefix(identity, entry.owner) + name_of(entry.seed, entry.tokens) + SUFFIX
+
+
+def identity_of(name: str) -> str:
+    """Return which model the file *name* is for."""
+    return name.partition("-")[0]
+
+
 def name_of(seed: bytes, tokens: Sequence[int]) -> str:
-    """Return the name of the file for the state of *tokens*: the hash of all of them, in hex."""
+    """Return the hash of all *tokens* behind *seed*, in hex."""
     whole = len(tokens) // BLOCK * BLOCK
     digest = seed
     for digest in islice(chain(seed, tokens), whole // BLOCK):  # noqa: B007 - the last one

@@ -16,7 +16,13 @@ from itertools import accumulate
 import msgspec
 from msgspec import Struct
 
-from pilotlight_backend.prompt_cache.entry import Checkpoint, Entry, Snapshot, name_of
+from pilotlight_backend.prompt_cache.entry import (
+    Checkpoint,
+    Entry,
+    Snapshot,
+    file_name,
+    identity_of,
+)
 
 MAGIC = b"PLSTATE1"
 PREAMBLE = struct.Struct("<8sIIQI")
@@ -99,10 +105,7 @@ def read_header(name: str, start: bytes, file_size: int) -> Entry:
         size=size,
         file=name,
     )
-    if (
-        not _is_sound(header, entry)
-        or name_of(entry.seed, tokens) != name.partition(".")[0].rpartition("-")[2]
-    ):
+    if not _is_sound(header, entry) or file_name(identity_of(name), entry) != name:
         raise Damaged("its name is not that of its tokens")
     return entry
 

@@ -153,10 +153,10 @@ class States:
             entry.file = None
             self.drop(entry)
 
-    def clear(self, seed: bytes | None) -> list[str]:
-        """Forget every state, or those that begin with *seed*; return the names of their files."""
+    def clear(self, owner: bytes | None) -> list[str]:
+        """Forget every state, or those of *owner*; return the names of their files."""
         names = []
-        for entry in [one for one in self.index if seed in (None, one.seed)]:
+        for entry in [one for one in self.index if owner in (None, one.owner)]:
             self.saving.pop(entry, None)
             if entry.file is not None:
                 names.append(entry.file)

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from pilotlight_backend.prompt_cache.entry import SUFFIX
 from pilotlight_backend.prompt_cache.state_file import PREAMBLE, Buffer, Damaged, header_size
 
-SUFFIX = ".state"
 _PART = ".part"
-_ABANDONED = 3600.0
+ABANDONED = 3600.0
 """Seconds after which a file without its name counts as left behind; writing one takes seconds."""
 _MOST_TRANSFERS = 16
 """Headers of a bucket that are read at a time."""
@@ -57,8 +57,8 @@ class Storage(Protocol):
     def delete(self, name: str) -> None:
         """Delete a file; a no-op where it is gone."""
 
-    def sweep(self) -> None:
-        """Delete what killed writers left."""
+    def sweep(self, age: float = ABANDONED) -> None:
+        """Delete what killed writers left, if it is *age* seconds old."""
 
 
 class Folder:
@@ -122,13 +122,13 @@ class Folder:
         """Delete a file; a no-op where it is gone."""
         (self._path / name).unlink(missing_ok=True)
 
-    def sweep(self) -> None:
-        """Delete what killed writers left."""
+    def sweep(self, age: float = ABANDONED) -> None:
+        """Delete what killed writers left, if it is *age* seconds old."""
         with suppress(FileNotFoundError), os.scandir(self._path) as entries:
             for one in entries:
                 if one.name.endswith(_PART) and one.name.startswith("."):
                     with suppress(FileNotFoundError):
-                        if self._clock() - one.stat().st_mtime > _ABANDONED:
+                        if self._clock() - one.stat().st_mtime > age:
                             Path(one.path).unlink()
 
 
@@ -226,7 +226,7 @@ class Bucket:
         with _as_os_errors(), suppress(FileNotFoundError):
             self._system.rm_file(self._at(name))
 
-    def sweep(self) -> None:
+    def sweep(self, age: float = ABANDONED) -> None:
         """Do nothing: buckets have no half-written objects."""
 
     def _at(self, name: str) -> str:

@@ -167,3 +167,62 @@ def test_the_oldest_files_make_room(tmp_path: Path):
     assert fetched(again, "", range(150)) is None
     assert fetched(again, "", range(2000, 2150)).tokens == 100
     again.close(10)
+
+
+def test_a_request_that_comes_during_the_first_listing_waits_for_it(tmp_path: Path):
+    one = cache(tmp_path)
+    one.put("", range(100), snapshot(10), least=1, store=True)
+    one.close(10)
+    listing, found = threading.Event(), []
+
+    class Slow(Folder):
+        def files(self):
+            assert listing.wait(10)
+            return super().files()
+
+    files = GuardedStorage(Slow(tmp_path), prefix="abc-", limit=None, ttl=None)
+    two = PromptCache(identity="abc", memory_limit=1000, files=files)
+    done = threading.Event()
+
+    def hear(one):
+        found.append(one)
+        done.set()
+
+    assert two.fetch("", range(150), 149, have=0, seconds_per_token=1.0, done=hear)
+    listing.set()
+    assert done.wait(10)
+    assert found[0].tokens == 100
+    two.close(10)
+
+
+def test_a_state_that_is_cleared_while_it_is_read_is_not_kept(tmp_path: Path):
+    one = cache(tmp_path)
+    one.put("", range(100), snapshot(10), least=1, store=True)
+    one.close(10)
+    reading, go_on = threading.Event(), threading.Event()
+
+    class Slow(Folder):
+        def read(self, name):
+            whole = super().read(name)
+            reading.set()
+            assert go_on.wait(10)
+            return whole
+
+    files = GuardedStorage(Slow(tmp_path), prefix="abc-", limit=None, ttl=None)
+    two = PromptCache(identity="abc", memory_limit=1000, files=files)
+    done, found = threading.Event(), []
+
+    def hear(one):
+        found.append(one)
+        done.set()
+
+    assert two.fetch("", range(150), 149, have=0, seconds_per_token=1.0, done=hear)
+    assert reading.wait(10)
+    two.clear("")
+    go_on.set()
+    assert done.wait(10)
+    assert found == [None]
+    assert two.find("", range(150), 149) is None
+    assert two.stats().memory_entries == 0
+    two.close(10)
+    assert list(tmp_path.iterdir()) == []

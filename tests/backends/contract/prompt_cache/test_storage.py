@@ -11,6 +11,7 @@ import time
 import pytest
 
 from pilotlight_backend.prompt_cache import PromptCache, Snapshot
+from pilotlight_backend.prompt_cache.deletion import Deleted, delete_states
 from pilotlight_backend.prompt_cache.guarded import GuardedStorage
 from pilotlight_backend.prompt_cache.storage import Bucket, Folder, prune
 from tests.backends.contract.prompt_cache.test_cache import fetched
@@ -145,6 +146,7 @@ WRITER = """
 import random, sys
 from pathlib import Path
 from pilotlight_backend.prompt_cache import PromptCache, Snapshot
+from pilotlight_backend.prompt_cache.deletion import Deleted, delete_states
 from pilotlight_backend.prompt_cache.guarded import GuardedStorage
 from pilotlight_backend.prompt_cache.storage import Folder
 
@@ -217,3 +219,41 @@ def test_what_a_buckets_library_raises_is_an_os_error(monkeypatch):
     monkeypatch.setattr(bucket._system, "ls", refuse)
     with pytest.raises(OSError, match="503 Slow Down"):
         bucket.files()
+
+
+def test_an_owner_s_files_are_deleted_for_every_model_and_salt(tmp_path):
+    kept = {}
+    for identity in ("abc", "def"):
+        states = PromptCache(
+            identity=identity,
+            memory_limit=0,
+            files=GuardedStorage(Folder(tmp_path), prefix=f"{identity}-", limit=None, ttl=None),
+        )
+        for number, scope in enumerate(("ann", "ann\0salt", "anna", "", "bob\0ann")):
+            before = {file.name for file in tmp_path.iterdir()}
+            state = Snapshot(state=b"s" * 10)
+            states.put(scope, range(number, 100 + number), state, least=1, store=True)
+            assert states.wait(10)
+            (kept[identity, scope],) = {file.name for file in tmp_path.iterdir()} - before
+        states.close(10)
+    (tmp_path / "notes.txt").write_text("no state")
+    owned = {name for (_, scope), name in kept.items() if scope in ("ann", "ann\0salt")}
+    size = sum((tmp_path / name).stat().st_size for name in owned)
+    assert delete_states(str(tmp_path), "ann") == Deleted(files=4, size=size)
+    left = set(kept.values()) - owned
+    assert {file.name for file in tmp_path.iterdir()} == left | {"notes.txt"}
+    assert delete_states(str(tmp_path)).files == 6
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_deleting_everything_takes_what_killed_writers_left(tmp_path):
+    parts = [tmp_path / f".abc-0-{number}.state.1.{number}.part" for number in range(2)]
+    for part in parts:
+        part.write_bytes(b"a prompt")
+    os.utime(parts[0], (time.time() - 120,) * 2)
+    delete_states(str(tmp_path))
+    assert list(tmp_path.iterdir()) == parts[1:]
+
+
+def test_deleting_from_a_folder_that_is_not_there_finds_nothing(tmp_path):
+    assert delete_states(str(tmp_path / "none")).files == 0
