@@ -1,1 +1,1 @@
-"""Models from an address: where they lie, what is missing of them, and how it is fetched."""
+"""Fetch models from an address: HTTP, the Hugging Face Hub, or a bucket."""

@@ -1,4 +1,4 @@
-"""Where a model lies: `https://…`, `hf://…`, `s3://…`, `gs://…`, and where it goes. Pure."""
+"""Parse the address of a model, `https://`, `hf://`, `s3://` or `gs://`, and place it. Pure."""
 
 import re
 from pathlib import Path
@@ -15,24 +15,24 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,7}$")
-"""What ends a file's name. `qwen2.5-0.5b` is a folder: its last dot is followed by a number."""
+"""The suffix of a file name. `qwen2.5-0.5b` has none: a digit follows its last dot."""
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})(?P<suffix>\.gguf)")
 """A part of a split GGUF file, as llama.cpp names it (`llama_split_path`)."""
 _LONGEST_NAME = 180
-"""Bytes; file systems take 255, and some of them are for what a fetch adds."""
+"""Bytes; file systems allow 255, and a fetch adds a prefix and a suffix."""
 
 
 class Address(Struct, frozen=True):
-    """A file or a folder elsewhere."""
+    """A remote file or folder."""
 
     scheme: Scheme
     url: str
-    """Without the fragment. It may hold secrets: a signature, a password."""
+    """Without the fragment. It may contain secrets: a signature, a password."""
     sha256: str | None = None
-    """What the file must be, in lower-case hexadecimal digits."""
+    """The expected digest of the file, in lower-case hexadecimal digits."""
 
     def __str__(self) -> str:
-        """Return the address without what may be secret: credentials and the query."""
+        """Return the address without its possible secrets: credentials and query."""
         if self.scheme not in ("https", "http"):
             return self.url
         parts = urlsplit(self.url)
@@ -40,7 +40,7 @@ class Address(Struct, frozen=True):
 
     @property
     def last(self) -> str:
-        """The name of the file or folder that it names."""
+        """The name of the file or folder."""
         path = unquote(urlsplit(self.url).path) if self.scheme in ("https", "http") else self.url
         last = path.rstrip("/").rpartition("/")[2]
         is_repository = self.scheme == "hf" and self.url.rstrip("/").count("/") == 3  # noqa: PLR2004 - hf://owner/repo
@@ -48,11 +48,11 @@ class Address(Struct, frozen=True):
 
     @property
     def is_split(self) -> bool:
-        """Whether it names a part of a split GGUF file."""
+        """Whether it is a part of a split GGUF file."""
         return _PART.fullmatch(self.last) is not None
 
     def parts(self) -> list[str]:
-        """Return the addresses to fetch: all parts where this is one of a split GGUF file's."""
+        """Return the addresses to fetch: all parts of a split GGUF file, else this one."""
         part = _PART.fullmatch(self.last)
         if part is None:
             return [self.url]
@@ -62,23 +62,23 @@ class Address(Struct, frozen=True):
 
 
 class Place(Struct, frozen=True):
-    """Where a fetched model lies."""
+    """The local path of a fetched model."""
 
     root: Path
-    """The file or folder that appears whole or not at all."""
+    """The file or folder that is moved into place once complete."""
     model: Path
-    """What a backend is asked to load: *root*, or the first part of a split file in it."""
+    """The path to load: *root*, or the first part of a split file in it."""
 
 
 def is_address(text: str) -> bool:
-    """Tell whether *text* is meant as an address and not as a path."""
+    """Return whether *text* is an address and not a path."""
     return _ADDRESS.match(text.strip()) is not None
 
 
 def parse_address(text: str, sha256: str | None = None) -> Address:
-    """Read an address; `#sha256=HEX` may follow it, or *sha256* be given beside it.
+    """Parse an address; its sha256 may be the fragment `#sha256=HEX`, or *sha256*.
 
-    Raises `ConfigError` that says what is wrong, and shows no secret.
+    Raises `ConfigError`, without secrets in its message.
     """
     url, _, fragment = text.strip().partition("#")
     scheme, colon, _ = url.partition("://")
@@ -113,7 +113,7 @@ def _sha256(fragment: str, given: str | None) -> str | None:
 
 
 def _objection(address: Address, parts: SplitResult) -> str | None:
-    """Return why *address* cannot be fetched, None where nothing speaks against it."""
+    """Return why *address* cannot be fetched; None if it can."""
     part = _PART.fullmatch(address.last)
     if any(char <= " " or char == "\x7f" for char in address.url):
         return "it contains a space or a control character"
@@ -148,10 +148,10 @@ def _objection_to_path(address: Address) -> str | None:
 
 
 def place(address: Address, folder: Path, name: str | None = None) -> Place:
-    """Return where in *folder* the model of *address* goes; *name* is without the suffix.
+    """Return the path in *folder* for the model of *address*; *name* is without the suffix.
 
-    Known before anything is asked: a server that has the model starts without the network.
-    Raises `ConfigError` where the name cannot be a file's.
+    It needs no request: a server that has the model starts without the network. Raises
+    `ConfigError` for an invalid file name.
     """
     if folder.parts[:1] == ("~",):
         raise ConfigError(f"{address}: there is no home folder; set --models-dir")

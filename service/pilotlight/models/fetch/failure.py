@@ -1,21 +1,21 @@
-"""What a fetch raises."""
+"""The errors of a fetch. A module of its own, so that reporting them imports no source."""
 
 
 class FetchFailed(Exception):
     """A model could not be fetched; the message is one line, and free of secrets.
 
-    What was fetched of it stays for the next try, except where it proved to be wrong.
+    The bytes that were fetched stay for the next attempt, unless they are wrong.
     """
 
     def __init__(self, message: str, *, permanent: bool) -> None:
         super().__init__(message)
         self.permanent = permanent
-        """Whether another try would fail too, as long as nobody mends the cause."""
+        """Whether a retry fails too, until the cause is fixed."""
 
 
 class Interrupted(Exception):
-    """A source failed in a way that passes: a lost connection, a 503. It is asked again."""
+    """A temporary failure of a source, such as a lost connection or a 503: the read is retried."""
 
 
 class SourceChanged(Exception):
-    """The source is not what it was when the fetch began; what is there of it is worthless."""
+    """The source has changed since the fetch began: discard the bytes that were fetched."""

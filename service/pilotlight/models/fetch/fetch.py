@@ -1,4 +1,4 @@
-"""Fetching: many ranges at a time into a hidden place, checked, then moved to where it belongs."""
+"""Fetch many ranges at a time into a hidden folder, verify them, and move the files into place."""
 
 import asyncio
 import errno
@@ -24,13 +24,13 @@ from pilotlight.models.fetch.staging import StagedFile, Staging, is_whole, lock
 logger = logging.getLogger(__name__)
 
 RANGE = 16 * 2**20
-"""Bytes of one request: large enough for its round trip not to count, small enough to share."""
-_MENDING = 2**16
-"""Bytes after which a connection that broke counts as one that works."""
+"""Bytes of one request: large compared with a round trip, small enough to share the work."""
+_PROGRESS = 2**16
+"""Bytes after which the count of failures starts again."""
 _TICK, _SAVE = 0.1, 1.0
-"""Seconds between two reports of progress, and between two savings of the state."""
+"""Seconds between two progress reports, and between two writes of the state."""
 
-_LASTING = frozenset(
+_PERMANENT = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG}
 )
 
@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 
 
 class Retries(Struct, frozen=True):
-    """How often an interrupted request is tried, and the seconds before the second try."""
+    """How often an interrupted request is tried, and the seconds before the first retry."""
 
     tries: int = 6
     wait: float = 0.5
@@ -54,12 +54,12 @@ def fetch(
     retries: Retries = Retries(),  # noqa: B008 - frozen
     source: Callable[[Address], Source] = open_source,
 ) -> bool:
-    """Bring *address* to *root*, and tell whether anything was to be done.
+    """Fetch *address* to *root*, and return False if it is there already.
 
-    Blocks, with an event loop of its own: call it in a thread. *note* is called ten times a second
-    in this thread; what it raises ends the fetch and is raised from here. What was fetched until
-    then is kept, and the next call goes on from it, be it another process's. Processes that fetch
-    the same to one folder wait for each other. Raises `FetchFailed`.
+    Blocks, with an event loop of its own: call it on a thread. *note* is called ten times a second
+    on this thread; an exception that it raises ends the fetch. The fetched bytes are kept, and the
+    next call, in any process, continues from them. Processes that fetch the same address to one
+    folder wait for each other. Raises `FetchFailed`.
     """
     try:
         if is_whole(root, address):
@@ -70,12 +70,12 @@ def fetch(
         reason = error.strerror or type(error).__name__
         raise FetchFailed(
             f"{address}: cannot write to the models folder: {reason}",
-            permanent=error.errno in _LASTING,
+            permanent=error.errno in _PERMANENT,
         ) from None
 
 
 class _Fetch:
-    def __init__(  # noqa: PLR0917 - what `fetch` is given
+    def __init__(  # noqa: PLR0917 - the arguments of `fetch`
         self,
         address: Address,
         root: Path,
@@ -95,7 +95,7 @@ class _Fetch:
         self._staging = Staging(root)
 
     async def run(self) -> bool:
-        """Fetch, and report meanwhile; whichever ends first ends the other."""
+        """Fetch, and report progress meanwhile; whichever ends first ends the other."""
         work = asyncio.create_task(self._run())
         ticker = asyncio.create_task(self._report())
         try:
@@ -105,15 +105,15 @@ class _Fetch:
             await _cancel(work, ticker)
         fetched = ended[0].result() or False
         self._phase = "fetch"
-        self._tell()
+        self._report_now()
         return fetched
 
     async def _report(self) -> None:
         while True:
-            self._tell()
+            self._report_now()
             await asyncio.sleep(_TICK)
 
-    def _tell(self) -> None:
+    def _report_now(self) -> None:
         self._note(FetchProgress(self._done, self._total, self._kept, self._phase))
 
     async def _run(self) -> bool:
@@ -125,13 +125,13 @@ class _Fetch:
             await asyncio.sleep(_TICK)
 
     async def _run_locked(self) -> bool:
-        if is_whole(self._root, self._address):  # another process was here
+        if is_whole(self._root, self._address):  # another process has fetched it meanwhile
             return False
         source = self._open_source(self._address)
         try:
             for _ in range(2):
                 with suppress(SourceChanged):
-                    await self._bring(source)
+                    await self._fetch(source)
                     return True
                 self._staging.drop()
         finally:
@@ -139,25 +139,25 @@ class _Fetch:
             await source.close()
         raise FetchFailed(f"{self._address}: it changed during the fetch", permanent=False)
 
-    async def _bring(self, source: Source) -> None:
-        # 1. what there is
+    async def _fetch(self, source: Source) -> None:
+        # 1. list the files
         self._phase = "fetch"
-        listing = await self._persist(source.look)
+        listing = await self._retry(source.look)
         listing = _checked(listing, self._address)
         self._staging.open(listing.files)
         self._total = sum(file.size for file in listing.files)
         self._kept = self._done = sum(total(file.done) for file in self._staging.files)
-        # 2. the bytes
+        # 2. read the missing bytes
         await self._read_all(source)
-        # 3. are they what they should be?
-        if not source.checks_reads and _identity(await self._persist(source.look)) != _identity(
+        # 3. verify them
+        if not source.checks_reads and _identity(await self._retry(source.look)) != _identity(
             listing
         ):
             raise SourceChanged
         self._phase = "check"
         for file in self._staging.files:
             await self._check(file)
-        # 4. all at once
+        # 4. move all files into place
         self._staging.move(self._address, is_folder=listing.is_folder)
 
     async def _read_all(self, source: Source) -> None:
@@ -194,10 +194,10 @@ class _Fetch:
                     async for piece in pieces:
                         self._write(file, written, piece, end)
                 if written[1] < end:
-                    raise Interrupted("the response ended early")  # noqa: TRY301 - like the others
+                    raise Interrupted("the response ended early")  # noqa: TRY301 - handled like the others
             except Interrupted as error:
                 since += written[1] - written[0]
-                if since >= _MENDING and file.remote.ranges:
+                if since >= _PROGRESS and file.remote.ranges:
                     failures = since = 0
                 failures += 1
                 await self._wait_or_give_up(failures, error)
@@ -215,7 +215,7 @@ class _Fetch:
         written[1] += len(piece)
         self._done += len(piece)
 
-    async def _persist(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+    async def _retry(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         failures = 0
         while True:
             try:
@@ -231,7 +231,7 @@ class _Fetch:
             ) from None
         wait = min(self._retries.wait * 2 ** (failures - 1), self._retries.longest)
         logger.debug("%s: %s; retrying", self._address, error)
-        await asyncio.sleep(wait * (0.5 + random.random() / 2))  # noqa: S311 - no secret
+        await asyncio.sleep(wait * (0.5 + random.random() / 2))  # noqa: S311 - jitter
 
     async def _check(self, file: StagedFile) -> None:
         if file.remote.sha256 is None:
@@ -250,7 +250,7 @@ class _Fetch:
 
 
 def _checked(listing: Listing, address: Address) -> Listing:
-    """Return *listing* with the sha256 that the address states; raises where it cannot be right."""
+    """Return *listing* with the sha256 of the address; raises `FetchFailed` if it is invalid."""
     files = listing.files
     for file in files:
         path = PurePosixPath(file.name)
@@ -275,7 +275,7 @@ def _identity(listing: Listing) -> Sequence[tuple[str, int, str]]:
 
 
 async def _all(tasks: Sequence["asyncio.Task[None]"], beside: "asyncio.Task[None]") -> None:
-    """Wait for all *tasks*; the first error of one of them, or of *beside*, is raised at once."""
+    """Wait for all *tasks*; raise the first error of one of them, or of *beside*, at once."""
     left = set(tasks)
     while left:
         done, _ = await asyncio.wait((*left, beside), return_when=asyncio.FIRST_COMPLETED)
@@ -285,7 +285,7 @@ async def _all(tasks: Sequence["asyncio.Task[None]"], beside: "asyncio.Task[None
 
 
 async def _cancel(*tasks: "asyncio.Task[object]") -> None:
-    """End *tasks* and wait until they have."""
+    """Cancel *tasks*, and wait until they have ended."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

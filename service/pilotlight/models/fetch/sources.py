@@ -1,7 +1,7 @@
-"""Who brings the bytes: HTTP, the Hugging Face Hub, a bucket.
+"""The sources of a fetch: HTTP, the Hugging Face Hub, and buckets.
 
-Their libraries are imported here alone, and when one is opened. Every source belongs to one event
-loop and is closed on it. What it raises is `Interrupted`, which passes, `FetchFailed`, or
+Only this module imports their libraries, when a source is opened. A source belongs to one event
+loop and is closed on it. It raises `Interrupted`, which is retried, `FetchFailed`, or
 `SourceChanged`.
 """
 
@@ -27,48 +27,48 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CONNECT, _SILENCE = 20.0, 60.0
-"""Seconds until a connection counts as refused, and a silent one as lost."""
+"""Timeouts in seconds for connecting, and between two pieces of a response."""
 _PIECE = 4 * 2**20
 _NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError"})
-"""botocore's; by name, for it is imported nowhere here."""
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Class names of botocore, which is not imported here."""
+_TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class RemoteFile(Struct, frozen=True):
-    """A file at its source."""
+    """A file of a source."""
 
     name: str
-    """Its path inside the fetched folder, `/` between the parts; its name where it is alone."""
+    """Its path in the fetched folder, with `/`; the name of a single file."""
     location: str
-    """What its source reads it by. It may hold secrets."""
+    """Its URL or key. It may contain secrets."""
     size: int
     version: str = ""
-    """Another one means another content; empty where the source tells none."""
+    """Changes with the content; empty if the source has no versions."""
     sha256: str | None = None
     ranges: bool = True
-    """Whether it can be read from its middle."""
+    """Whether ranges of it can be read."""
 
 
 class Listing(Struct, frozen=True):
-    """What an address leads to."""
+    """The files of an address."""
 
     files: Sequence[RemoteFile]
     is_folder: bool
-    """Whether the files belong into a folder, be it of one file, or are one file alone."""
+    """Whether the files are a folder, even of one file, or a single file."""
 
 
 class Source(Protocol):
     """Files of one address."""
 
     checks_reads: bool
-    """Whether a read raises `SourceChanged`; else a second look tells whether the files changed."""
+    """Whether reads raise `SourceChanged`; else a second listing detects changes."""
 
     async def look(self) -> Listing:
-        """Return the files, those of a folder where the address is one."""
+        """Return the files of the address."""
         ...
 
     def read(self, file: RemoteFile, start: int, end: int) -> AsyncIterator[bytes]:
-        """Yield the bytes from *start* to before *end*, in pieces, or fewer where it ends early."""
+        """Yield the bytes from *start* to before *end*; fewer if the response ends early."""
         ...
 
     async def close(self) -> None:
@@ -79,7 +79,7 @@ class Source(Protocol):
 def open_source(address: Address) -> Source:
     """Return the source of *address*; call it on the loop that uses it.
 
-    Raises `FetchFailed` where its library is not installed.
+    Raises `FetchFailed` if its library is not installed.
     """
     kinds: dict[str, Callable[[Address], Source]] = {
         "https": HttpSource,
@@ -104,8 +104,8 @@ def open_source(address: Address) -> Source:
 class HttpSource:
     """One file, or the parts of a split one, over HTTP.
 
-    With aiohttp alone: fsspec's file system of HTTP, which stands on it, calls every failure of
-    `info` a missing file, and takes the whole file for a range where a server ignores `Range`.
+    It uses aiohttp directly: fsspec's HTTP file system reports every failure of `info` as a missing
+    file, and takes the whole file for a range if the server ignores `Range`.
     """
 
     checks_reads = True
@@ -126,7 +126,7 @@ class HttpSource:
         )
 
     async def look(self) -> Listing:
-        """Ask for the first byte of each: HEAD is refused where an address is signed for GET."""
+        """Request the first byte of each file: URLs that are signed for GET refuse HEAD."""
         files = [await self._look_at(url) for url in self._address.parts()]
         return Listing(files, self._address.is_split)
 
@@ -140,14 +140,14 @@ class HttpSource:
             if response.status == 200 and response.content_length is not None:  # noqa: PLR2004
                 if response.headers.get("Content-Encoding", "identity") == "identity":
                     return RemoteFile(name, url, response.content_length, version, ranges=False)
-            elif response.status == 416:  # noqa: PLR2004 - there is no first byte
+            elif response.status == 416:  # noqa: PLR2004 - an empty file
                 return RemoteFile(name, url, 0, version)
         raise FetchFailed(
             f"{self._address}: the server does not report the size of the file", permanent=True
         )
 
     async def read(self, file: RemoteFile, start: int, end: int) -> AsyncIterator[bytes]:
-        """Ask for the range, and hold the answer to be it."""
+        """Request the range, and check that the response is that range of the same version."""
         async with self._ask(file.location, start, end, whole=not file.ranges) as response:
             if file.version and _version(response) != file.version:
                 raise SourceChanged
@@ -170,12 +170,12 @@ class HttpSource:
     async def _ask(
         self, url: str, start: int, end: int, *, whole: bool = False
     ) -> AsyncIterator["aiohttp.ClientResponse"]:
-        """Ask for a range; what is no answer to it is raised."""
+        """Request a range, and raise for error responses."""
         import yarl  # noqa: PLC0415
 
         headers = {} if whole else {"Range": f"bytes={start}-{end - 1}"}
         try:
-            # As it stands, but for what no address may have: a signature is one of the very bytes.
+            # Quote only characters that no URL may contain: a signature covers the exact bytes.
             literal = yarl.URL(quote(url, safe=string.punctuation), encoded=True)
             response = await self._session.get(literal, headers=headers)
         except (self._aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -184,14 +184,14 @@ class HttpSource:
             _check(response, self._address)
             yield response
         finally:
-            response.close()  # not `release`: the rest of a whole file would be read
+            response.close()  # not `release`, which reads the rest of the response
 
     async def close(self) -> None:
-        """Close the session, and wait until its connections are gone."""
+        """Close the session and its connections."""
         await self._session.close()
 
     def _failure(self, error: Exception) -> Exception:
-        """Put *error* into words of ours: aiohttp's may have the address with its secrets."""
+        """Map *error*, without its message: aiohttp's may contain the URL with its secrets."""
         if isinstance(error, TimeoutError):
             return Interrupted("the server did not respond in time")
         if isinstance(error, self._aiohttp.TooManyRedirects):
@@ -208,7 +208,7 @@ class HttpSource:
 def _check(response: "aiohttp.ClientResponse", address: Address) -> None:
     if address.scheme == "https" and response.url.scheme != "https":
         raise FetchFailed(f"{address}: it redirects away from https://", permanent=True)
-    if response.status in _PASSING:
+    if response.status in _TEMPORARY:
         raise Interrupted(f"the server answered {response.status}")
     if response.status >= 400 and response.status != 416:  # noqa: PLR2004 - see `_look`
         raise _refused(address, response.status)
@@ -232,8 +232,8 @@ def _version(response: "aiohttp.ClientResponse") -> str:
 class HubSource:
     """A file or folder of a repository on the Hub.
 
-    The Hub's library lists and names, HTTP reads: the library reads a range into memory whole, and
-    a thread that waits for it cannot be stopped.
+    huggingface_hub lists the files and resolves URLs, aiohttp reads: the library reads a range into
+    memory as a whole, on a thread that cannot be cancelled.
     """
 
     checks_reads = False
@@ -249,7 +249,7 @@ class HubSource:
         self._http = HttpSource(address, build_hf_headers())
 
     async def look(self) -> Listing:
-        """List them; a large one comes with its sha256."""
+        """List the files; large ones have a sha256."""
         with _Failures(self._address):
             return await asyncio.to_thread(self._list)
 
@@ -279,11 +279,11 @@ class HubSource:
         return Listing(files, base is not None or self._address.is_split)
 
     def read(self, file: RemoteFile, start: int, end: int) -> AsyncIterator[bytes]:
-        """Read from where the Hub keeps the file, which has a version of its own there."""
+        """Read from the storage behind the Hub, which has versions of its own."""
         return self._http.read(replace(file, version=""), start, end)
 
     async def close(self) -> None:
-        """Close the connections for reading; the library's own are shared by the process."""
+        """Close the connections for reading; those of the library are shared by the process."""
         await self._http.close()
 
 
@@ -291,9 +291,10 @@ class HubSource:
 
 
 class BucketSource:
-    """An object, or those below a prefix, through s3fs or gcsfs.
+    """An object, or the objects below a prefix, with s3fs or gcsfs.
 
-    Credentials and endpoints are found as these libraries find them.
+    These libraries find the credentials and endpoints. Methods with an underscore are fsspec's
+    documented coroutines (filesystem_spec.readthedocs.io, "Async").
     """
 
     checks_reads = False
@@ -303,7 +304,7 @@ class BucketSource:
         self._files = _bucket(address.scheme)
 
     async def look(self) -> Listing:
-        """List them."""
+        """List the objects."""
         with _Failures(self._address):
             found: list[dict[str, Any]] = []
             base = None
@@ -329,7 +330,7 @@ class BucketSource:
         return Listing(files, base is not None or self._address.is_split)
 
     async def read(self, file: RemoteFile, start: int, end: int) -> AsyncIterator[bytes]:
-        """Read the range in small ones: each is in memory as a whole."""
+        """Read the range in small pieces: each is in memory as a whole."""
         for at, until in cut([(start, end)], _PIECE):
             with _Failures(self._address):
                 piece = await self._files._cat_file(file.location, start=at, end=until)  # noqa: SLF001
@@ -349,16 +350,16 @@ def _bucket(scheme: str) -> Any:
         from s3fs import S3FileSystem  # noqa: PLC0415
 
         return S3FileSystem(asynchronous=True, skip_instance_cache=True)
-    # Not the one that `gcsfs` itself names: it speaks gRPC to learn what kind a bucket is.
+    # Not `gcsfs.GCSFileSystem`, which uses gRPC to find out the kind of the bucket.
     from gcsfs.core import GCSFileSystem  # noqa: PLC0415
 
     return GCSFileSystem(asynchronous=True, skip_instance_cache=True)
 
 
 class _Failures:
-    """Puts what the libraries raise into ours.
+    """Maps the errors of the libraries to those of a fetch.
 
-    Their messages name endpoints and keys: they are for the log, and not for clients.
+    Their messages contain endpoints and keys: they are logged, and not sent to clients.
     """
 
     def __init__(self, address: Address) -> None:
@@ -385,7 +386,7 @@ class _Failures:
 
 
 def _status(error: Exception) -> int | None:
-    """Return the status of the answer that *error* is about, where it is about one."""
+    """Return the HTTP status of *error*, if it has one."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     status = str(status or getattr(error, "code", None))
     return int(status) if status.isdecimal() else None

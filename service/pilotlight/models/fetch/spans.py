@@ -1,4 +1,4 @@
-"""Which bytes of a file are there and which are missing. Pure."""
+"""Ranges of the bytes of a file: present, missing. Pure."""
 
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
@@ -8,7 +8,7 @@ Span: TypeAlias = tuple[int, int]
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:
-    """Return the same bytes in the fewest spans, sorted; empty ones are dropped."""
+    """Merge adjacent and overlapping spans, sort them, and drop empty ones."""
     merged: list[Span] = []
     for start, end in sorted(span for span in spans if span[0] < span[1]):
         if merged and start <= merged[-1][1]:
@@ -19,17 +19,17 @@ def merge(spans: Iterable[Span]) -> list[Span]:
 
 
 def missing(size: int, done: Sequence[Span]) -> list[Span]:
-    """Return what of *size* bytes is not in *done*, which is merged."""
+    """Return the spans of *size* bytes that are not in *done*, which is merged."""
     starts = [0, *(end for _, end in done)]
     ends = [*(start for start, _ in done), size]
     return [span for span in zip(starts, ends, strict=True) if span[0] < span[1]]
 
 
 def cut(spans: Iterable[Span], length: int) -> list[Span]:
-    """Return *spans* in pieces of at most *length* bytes."""
+    """Split *spans* into pieces of at most *length* bytes."""
     return [(at, min(at + length, end)) for start, end in spans for at in range(start, end, length)]
 
 
 def total(spans: Iterable[Span]) -> int:
-    """Return how many bytes *spans* have; none may overlap."""
+    """Return the number of bytes in *spans*, which may not overlap."""
     return sum(end - start for start, end in spans)

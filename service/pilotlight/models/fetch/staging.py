@@ -1,8 +1,8 @@
-"""What is fetched so far, on the disk: a hidden folder beside the place, and a lock.
+"""The state of a fetch on disk: a hidden folder beside the final path, and a lock.
 
-`.NAME.part/files/` has the files in full length, holes where bytes are missing; `state.json` says
-which are there. Discovery passes over hidden names. Bytes are on the disk before the state says so,
-and the state is replaced whole: a process may be killed at any moment.
+`.NAME.part/files/` has the files in full length, with holes for missing bytes; `state.json` lists
+the bytes that are present. Discovery ignores hidden names. Bytes are synced before the state lists
+them, and the state is replaced atomically: the process may be killed at any moment.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ _BLOCK = 2**22
 
 
 class _Had(Struct):
-    """What the state says of a file."""
+    """The state of a file."""
 
     name: str
     size: int
@@ -35,7 +35,7 @@ class _Had(Struct):
 
 
 class _Origin(Struct):
-    """What was fetched to a place: kept beside it, so that another model is never taken for it."""
+    """The origin of a fetched model, kept beside it to detect another model at the same path."""
 
     address: str
     sha256: str | None
@@ -47,7 +47,7 @@ _origins = msgspec.json.Decoder(_Origin)
 
 
 class StagedFile:
-    """A file on its way. *active* are spans whose end moves while they are written."""
+    """A file that is being fetched. *active* are spans that are being written; their end moves."""
 
     def __init__(self, remote: RemoteFile, path: Path, done: list[Span]) -> None:
         self.remote = remote
@@ -59,37 +59,37 @@ class StagedFile:
 
     @property
     def done(self) -> list[Span]:
-        """The bytes that are there, merged."""
+        """The spans that are present, merged."""
         return merge([*self._done, *((start, end) for start, end in self.active)])
 
     def missing(self) -> list[Span]:
-        """Return the bytes that are not."""
+        """Return the spans that are missing."""
         return missing(self.remote.size, self.done)
 
     def write(self, data: bytes, at: int) -> None:
-        """Write *data* to its place."""
+        """Write *data* at an offset."""
         view = memoryview(data)
         while view:
             written = os.pwrite(self._fd, view, at)
             view, at = view[written:], at + written
 
     def begin(self, start: int) -> list[int]:
-        """Return a span that begins at *start* and is empty; its end is moved as it is written."""
+        """Return an empty active span at *start*; the writer moves its end."""
         self.active.append([start, start])
         return self.active[-1]
 
     def end(self, span: list[int], *, keep: bool = True) -> None:
-        """Take *span* as it is, or forget its bytes."""
+        """Deactivate *span*, and keep or discard its bytes."""
         self.active.remove(span)
         if keep:
             self._done = merge([*self._done, (span[0], span[1])])
 
     def sync(self) -> None:
-        """Return when what was written is on the disk."""
+        """Sync the file to disk."""
         os.fsync(self._fd)
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the file from its beginning, in pieces."""
+        """Yield the content of the file in blocks."""
         at = 0
         while block := os.pread(self._fd, _BLOCK, at):
             yield block
@@ -101,7 +101,7 @@ class StagedFile:
 
 
 class Staging:
-    """The hidden folder of one place. Whoever makes one holds the lock."""
+    """The hidden folder of one fetch. Hold the lock while you use it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -111,9 +111,9 @@ class Staging:
         self.files: list[StagedFile] = []
 
     def open(self, remotes: Sequence[RemoteFile]) -> None:
-        """Go on with what is there of *remotes*; what is of another version is dropped.
+        """Open the files of *remotes*; keep the bytes of an earlier fetch of the same version.
 
-        Raises `FetchFailed` where the disk has no room for the rest.
+        Raises `FetchFailed` if the disk has no room for the rest.
         """
         had = {one.name: one for one in self._read()}
         kept = {file.name: _kept(file, had.get(file.name)) for file in remotes}
@@ -126,7 +126,7 @@ class Staging:
         for remote in remotes:
             path = self._content / remote.name
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Where the file was lost and the state was not, nothing is there.
+            # If the file was lost and the state was not, no bytes are present.
             there = path.is_file() and path.stat().st_size == remote.size
             if not there or not kept[remote.name]:
                 path.unlink(missing_ok=True)
@@ -143,7 +143,7 @@ class Staging:
             )
 
     def save(self) -> None:
-        """Note what is there, after it is on the disk."""
+        """Sync the files, then write the state."""
         state = [
             _Had(
                 file.remote.name,
@@ -165,7 +165,7 @@ class Staging:
             return []
 
     def move(self, address: Address, *, is_folder: bool) -> None:
-        """Put what is there, which is whole, into its place."""
+        """Move the complete files to their final path."""
         size = sum(file.remote.size for file in self.files)
         name = self.files[0].remote.name
         for file in self.files:
@@ -179,20 +179,20 @@ class Staging:
         self.drop()
 
     def close(self) -> None:
-        """Close the files; what is there stays."""
+        """Close the files, and keep them."""
         while self.files:
             self.files.pop().close()
 
     def drop(self) -> None:
-        """Remove what is there."""
+        """Delete the files and the state."""
         self.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _kept(remote: RemoteFile, had: _Had | None) -> list[Span]:
-    """Return the bytes of *remote* that an earlier fetch left.
+    """Return the spans of *remote* from an earlier fetch.
 
-    None where nothing proves that they are of the same content.
+    None of them if no version or digest proves that the content is the same.
     """
     known = remote.version or remote.sha256
     if had is None or not known or not remote.ranges:
@@ -202,7 +202,7 @@ def _kept(remote: RemoteFile, had: _Had | None) -> list[Span]:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write the file whole or not at all, even where the machine loses its power."""
+    """Replace the file atomically, safe against a power loss."""
     new = path.with_name(f"{path.name}.new")
     with new.open("wb") as file:
         file.write(data)
@@ -214,20 +214,20 @@ def _replace(path: Path, data: bytes) -> None:
 def _sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        with suppress(OSError):  # not every file system knows it of folders
+        with suppress(OSError):  # not every file system supports fsync of folders
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-# ── what is whole ───────────────────────────────────────────────────────────────────────────────
+# ── complete files ──────────────────────────────────────────────────────────────────────────────
 
 
 def is_whole(root: Path, address: Address) -> bool:
-    """Tell whether *root* is there and was fetched from *address*; asks nobody else.
+    """Return whether *root* exists and was fetched from *address*; needs no network.
 
-    A file from elsewhere counts too where *address* has its sha256. Raises `FetchFailed` where
-    something else is in the place.
+    A file from elsewhere counts too if *address* has its sha256. Raises `FetchFailed` if another
+    model is at *root*.
     """
     if not root.exists():
         return False
@@ -273,10 +273,10 @@ def _sha256(path: Path) -> str:
 
 @contextmanager
 def lock(root: Path) -> Iterator[bool]:
-    """Try to be the only one who fetches to *root* within the context; tell whether it is so.
+    """Try to lock the fetch to *root* for the context; yield whether it is locked.
 
-    The system lets go of it when the process ends, however it does. Where a file system knows no
-    locks, everybody has it.
+    The system releases the lock when the process ends, whatever the cause. On a file system without
+    locks every process gets it.
     """
     path = root.with_name(f".{root.name}.lock")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -286,7 +286,7 @@ def lock(root: Path) -> Iterator[bool]:
             yield locked
         finally:
             if locked:
-                path.unlink(missing_ok=True)  # while it is held, see `_try_lock`
+                path.unlink(missing_ok=True)  # while the lock is held, see `_try_lock`
     finally:
         os.close(descriptor)
 
@@ -299,7 +299,7 @@ def _try_lock(descriptor: int, path: Path) -> bool:
     except OSError:
         return True
     try:
-        # The holder before may have removed this very file, and another one made it anew.
+        # The previous holder may have deleted this file, and another process created a new one.
         return path.stat().st_ino == os.fstat(descriptor).st_ino
     except FileNotFoundError:
         return False
