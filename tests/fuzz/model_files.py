@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import pilotlight_llama_cpp
 import pilotlight_onnx
 from pilotlight.access.key_file import KeyFile
-from pilotlight.access.keys import KeysRefused, read_entries
+from pilotlight.access.keys import InvalidKeys, read_entries
 from pilotlight.config import ConfigError
 from pilotlight.models.catalog import read_models_file
 from pilotlight.models.fetch import spans
@@ -309,7 +309,7 @@ _KEYS_TEXT = ("ann", "bob", ":", "sha256:", "sha256", ",", "\n", "#", " ", _SECR
 
 @case("key file", short=150, text=text_of(_KEYS_TEXT), raw=st.binary(), as_text=st.booleans())
 def key_file(text: str, raw: bytes, as_text: bool) -> None:  # noqa: FBT001
-    """Keys, or `KeysRefused` that shows none."""
+    """Keys, or `InvalidKeys` that shows none."""
     content = text.encode() if as_text else raw
     with file_of(content, "keys") as path, bounded():
         for read in (
@@ -318,7 +318,7 @@ def key_file(text: str, raw: bytes, as_text: bool) -> None:  # noqa: FBT001
         ):
             try:
                 keys = read()
-            except KeysRefused as error:
+            except InvalidKeys as error:
                 assert _SECRET not in str(error)
             else:
                 assert len({key.name for key in keys}) == len(keys) > 0
