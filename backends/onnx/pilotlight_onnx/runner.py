@@ -89,6 +89,7 @@ class Job:
         self.emit = emit
         self.prompt = request.prompt
         self.limit = limit
+        self.scope = request.scope
         self.shares_prompt = request.shares_prompt
         self.stop_tokens = request.stop_token_ids
         self.sampler = TokenSampler(

@@ -31,6 +31,8 @@ class Sized(Protocol):
     """Tokens that may be sampled."""
     cached_tokens: int
     """Tokens of the prompt that its slot holds."""
+    scope: str
+    """Whose cached tokens it may use: those of its own scope."""
     shares_prompt: bool
     """Whether it waits for a busy slot with its prompt instead of evaluating the prompt."""
 
@@ -41,11 +43,12 @@ J = TypeVar("J", bound=Sized)
 class Slot(Generic[J]):
     """A generator's tokens, and the tokens that its cache has *room* for."""
 
-    __slots__ = ("held", "id", "job", "last_used", "prompted", "room")
+    __slots__ = ("held", "id", "job", "last_used", "prompted", "room", "scope")
 
     def __init__(self, slot_id: int) -> None:
         self.id = slot_id
         self.held: list[int] = []
+        self.scope = ""
         self.prompted = 0
         """Prompt tokens of its last request; what follows them in `held` is the completion."""
         self.room = 0
@@ -97,7 +100,7 @@ class Slots(Generic[J]):
 
     def _offer(self, slot: Slot[J], job: J) -> placement.Slot:
         held = len(slot.held) if self._reuse else 0  # tokens that cannot be reused are no loss
-        common = common_prefix(slot.held, job.prompt) if held else 0
+        common = _common(slot, job) if held else 0
         usable = self._reusable(slot, job)
         return placement.Slot(
             id=slot.id,
@@ -115,6 +118,7 @@ class Slots(Generic[J]):
         awaited = any(
             slot.job is not None
             and slot.job.prompt == job.prompt
+            and slot.job.scope == job.scope
             and len(job.prompt) + job.limit <= self._room(slot, slot.job)
             for slot in self.all
         )
@@ -128,7 +132,7 @@ class Slots(Generic[J]):
         """Return how many tokens of the prompt *slot* can keep."""
         if not self._reuse or len(job.prompt) + job.limit > slot.room:
             return 0
-        return max(min(common_prefix(slot.held, job.prompt), len(job.prompt) - AGAIN), 0)
+        return max(min(_common(slot, job), len(job.prompt) - AGAIN), 0)
 
     def admit(self, slot: Slot[J]) -> J:
         """Give the idle *slot* to the next request, and return the request."""
@@ -137,6 +141,7 @@ class Slots(Generic[J]):
             raise AssertionError("no request is queued")
         self.queue.remove(job)
         job.cached_tokens = self._reusable(slot, job)
+        slot.scope = job.scope
         slot.job = job
         return job
 
@@ -152,6 +157,11 @@ class Slots(Generic[J]):
         if slot.job is not None:
             slot.prompted = len(slot.job.prompt)
         slot.job = None
+
+
+def _common(slot: Slot[J], job: J) -> int:
+    """Return how many tokens of the prompt *slot* has, as far as *job* may use them."""
+    return common_prefix(slot.held, job.prompt) if slot.scope == job.scope else 0
 
 
 def chunks(start: int, end: int, most: int) -> Iterator[tuple[int, int]]:

@@ -8,8 +8,9 @@ from pilotlight_onnx.slots import Slots, chunks
 class Job:
     """What is to be known of a request."""
 
-    def __init__(self, prompt, limit=10, *, shares_prompt=False):
+    def __init__(self, prompt, limit=10, *, shares_prompt=False, scope=""):
         self.prompt = tuple(prompt)
+        self.scope = scope
         self.limit = limit
         self.cached_tokens = 0
         self.shares_prompt = shares_prompt

@@ -17,7 +17,6 @@ from pilotlight_backend.errors import (
     InvalidParameter,
 )
 from pilotlight_backend.guide import Vocabulary
-from pilotlight_backend.placement import common_prefix
 from pilotlight_backend.protocols import Ticket
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import FakeModel
@@ -240,29 +239,30 @@ class FakeEngine:
 
     def _start(self, sequence: FakeSequence) -> Started:
         prompt = sequence.request.prompt
-        slot = self._choose_slot(prompt)
+        slot = self._choose_slot(sequence.request)
         size = len(self._baked)
         baked = size if size < len(prompt) and prompt[:size] == self._baked else 0
         # Evaluation takes no time: a request that shares a prompt finds it in the first one's slot.
         readable = self._slots if sequence.request.shares_prompt else (slot,)
-        held = max(common_prefix(one.held, prompt) for one in readable)
+        held = max(one.common(sequence.request) for one in readable)
         # The last token is always evaluated: its logits choose the first token of the answer.
         sequence.cached = min(max(held, baked), len(prompt) - 1)
         sequence.slot = slot
         sequence.timer.admitted = time.monotonic()
         slot.sequence = sequence
+        slot.scope = sequence.request.scope
         slot.held = list(prompt)
         slot.prompted = len(prompt)
         self._cached_tokens += sequence.cached
         self._prompt_tokens += len(prompt) - sequence.cached
         return Started(len(prompt), sequence.cached)
 
-    def _choose_slot(self, prompt: Sequence[int]) -> FakeSlot:
+    def _choose_slot(self, request: GenerateRequest) -> FakeSlot:
         offers = (
             placement.Slot(
                 id=number,
                 continued=placement.continues(
-                    len(slot.held), slot.prompted, common := common_prefix(slot.held, prompt)
+                    len(slot.held), slot.prompted, common := slot.common(request)
                 ),
                 usable=common,
                 lost=len(slot.held) - common,

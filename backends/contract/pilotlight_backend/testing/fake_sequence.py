@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Condition
 
+from pilotlight_backend.placement import common_prefix
 from pilotlight_backend.timing import RequestTimer
 from pilotlight_backend.types import EngineEvent, Finish, FinishReason, GenerateRequest, Usage
 
@@ -14,11 +15,16 @@ Emit = Callable[[EngineEvent], None]
 class FakeSlot:
     """What `placement` needs to know of a slot, and the sequence that it runs."""
 
+    scope: str = ""
     held: list[int] = field(default_factory=list)
     """The tokens in its KV cache; kept when a sequence ends, for the next one to reuse."""
     prompted: int = 0
     last_used: int = 0
     sequence: "FakeSequence | None" = None
+
+    def common(self, request: GenerateRequest) -> int:
+        """Return how many tokens of the prompt it has, as far as *request* may use them."""
+        return common_prefix(self.held, request.prompt) if self.scope == request.scope else 0
 
 
 @dataclass(eq=False, slots=True)

@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from pilotlight_backend.protocols import Backend, Engine
 from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures, load
@@ -26,6 +27,15 @@ class ConversationConformance(ConformanceFixtures):
         engine = load(backend, model, options)
         yield engine
         within(engine.close)
+
+    def test_another_scope_uses_no_cached_token(self, fresh: Engine, prompt: list[int]) -> None:
+        """Whose request it is cannot be told by the time of another's."""
+        long = (prompt * 50)[:50]
+        for scope in ("one", "two"):
+            listener = run(fresh, replace(request_of(long, LENGTH), scope=scope))
+            assert listener.finish().usage.cached_tokens == 0
+        again = run(fresh, replace(request_of(long, LENGTH), scope="one"))
+        assert again.finish().usage.cached_tokens >= len(long) - AGAIN
 
     @pytest.mark.parametrize("shared", [3, 100], ids=["few tokens", "a system prompt"])
     @pytest.mark.parametrize("spare", [0, 1], ids=["as many as slots", "fewer than slots"])
