@@ -1,1 +1,1 @@
-"""What fields that several APIs have mean to a generation: sampling, tools, formats, bounds."""
+"""What fields that several APIs have mean to a generation: sampling, tools, reasoning, limits."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pilotlight.api.params.template_options import template_options
+from pilotlight.api.params.reasoning import template_options
 from pilotlight.errors import InvalidRequest
 from pilotlight.prompt.conversation import (
     AssistantTurn,

@@ -1,8 +1,9 @@
 """A chat request as parameters of a generation."""
 
 from pilotlight.api.endpoints.chat.conversation import chat_conversation
+from pilotlight.api.endpoints.chat.structured_output import structured_output_of
 from pilotlight.api.endpoints.chat.tools import offer_of
-from pilotlight.api.params.response_format import BUDGETS, structured_output_of
+from pilotlight.api.params.reasoning import thinking_budget
 from pilotlight.api.params.sampling import sampling_of, stops_of
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import ChatPrompt, GenerationParams
@@ -35,6 +36,6 @@ def generation_params(asked: ChatCompletionRequest, *, max_tokens: int) -> Gener
         min_tokens=asked.min_tokens or 0,
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
         structured_output=structured_output_of(asked),
-        thinking_budget=BUDGETS.get(asked.reasoning_effort or ""),
+        thinking_budget=thinking_budget(asked.reasoning_effort),
         tool_calling=offer.tool_calling,
     )

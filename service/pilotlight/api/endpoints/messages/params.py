@@ -2,7 +2,7 @@
 
 from pilotlight.api.endpoints.messages.conversation import conversation_of
 from pilotlight.api.endpoints.messages.tools import offer_of
-from pilotlight.api.params.response_format import BUDGETS
+from pilotlight.api.params import reasoning
 from pilotlight.api.params.sampling import sampling_of
 from pilotlight.api.params.tools import Offer
 from pilotlight.errors import ThreadNotFound
@@ -30,7 +30,7 @@ def thinking_budget(asked: CountTokensRequest) -> int | None:
     if isinstance(asked.thinking, ThinkingEnabled):
         return asked.thinking.budget_tokens
     effort = asked.output_config.effort if asked.output_config else None
-    return BUDGETS.get(effort or "")
+    return reasoning.thinking_budget(effort)
 
 
 def prompt_of(asked: CountTokensRequest, offer: Offer) -> ChatPrompt:

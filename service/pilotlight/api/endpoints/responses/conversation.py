@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, takewhile
 
-from pilotlight.api.params.template_options import template_options
+from pilotlight.api.params.reasoning import template_options
 from pilotlight.prompt.conversation import (
     AssistantTurn,
     Conversation,

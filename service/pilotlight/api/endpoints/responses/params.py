@@ -2,7 +2,7 @@
 
 from pilotlight.api.endpoints.responses.conversation import NO_TURNS, conversation_of
 from pilotlight.api.endpoints.responses.tools import offer_of
-from pilotlight.api.params.response_format import BUDGETS
+from pilotlight.api.params.reasoning import thinking_budget
 from pilotlight.api.params.sampling import sampling_of
 from pilotlight.errors import InvalidRequest, PreviousResponseNotFound
 from pilotlight.generation import ChatPrompt, GenerationParams, StructuredOutput
@@ -25,7 +25,7 @@ def generation_params(asked: ResponseRequest, *, max_tokens: int) -> GenerationP
         sampling=sampling_of(asked),
         logprobs=_logprobs(asked),
         structured_output=_structured_output(asked),
-        thinking_budget=BUDGETS.get(_effort(asked) or ""),
+        thinking_budget=thinking_budget(_effort(asked)),
         tool_calling=offer.tool_calling,
     )
 

@@ -10,9 +10,6 @@ from pilotlight.schema.chat.request import (
     ResponseFormat,
 )
 
-BUDGETS = {"minimal": 128, "low": 512, "medium": 2048, "high": 8192}
-"""Reasoning tokens of each `reasoning_effort`; other efforts have no limit."""
-
 
 def structured_output_of(asked: ChatCompletionRequest) -> StructuredOutput | None:
     """Return the structured output that *asked* names; raises `InvalidRequest` for two."""

@@ -1,14 +1,22 @@
-"""The variables that a request sets for its model's chat template."""
+"""Reasoning effort, and other variables of the chat template."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from pilotlight.errors import InvalidRequest
 
+_BUDGETS = {"minimal": 128, "low": 512, "medium": 2048, "high": 8192}
+"""Reasoning tokens of each effort; others have no limit."""
+
 _RESERVED = frozenset(
     ("messages", "tools", "add_generation_prompt", "documents", "bos_token", "eos_token")
 )
 """Variables that the service sets; no request may."""
+
+
+def thinking_budget(effort: str | None) -> int | None:
+    """Return the maximum of reasoning tokens for *effort*; None for no limit."""
+    return _BUDGETS.get(effort or "")
 
 
 def template_options(
