@@ -88,6 +88,13 @@ class OnnxEngine:
         self._runner.submit(job)
         return job
 
+    def save_prompts(self, seconds: float) -> None:
+        """Do nothing: ONNX Runtime GenAI gives no state of a generator out (0.18)."""
+
+    def clear_prompts(self, owner: str | None = None) -> None:
+        """Forget the prompts in slots, or those of *owner*."""
+        self._runner.clear(owner)
+
     def stats(self) -> EngineStats:
         """Return a snapshot."""
         return self._runner.stats(

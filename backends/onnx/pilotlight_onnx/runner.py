@@ -26,6 +26,7 @@ from pilotlight_backend import (
     Usage,
 )
 from pilotlight_backend.logits import Logits
+from pilotlight_backend.prompt_cache import owner_of
 from pilotlight_backend.timing import RequestTimer
 from pilotlight_backend.token_sampler import TokenSampler
 from pilotlight_onnx.slots import Slot, Slots, chunks
@@ -88,8 +89,8 @@ class Job:
         self._runner = runner
         self.emit = emit
         self.prompt = request.prompt
-        self.limit = limit
         self.scope = request.scope
+        self.limit = limit
         self.shares_prompt = request.shares_prompt
         self.stop_tokens = request.stop_token_ids
         self.sampler = TokenSampler(
@@ -174,6 +175,17 @@ class Runner:
                 if slot.job is not None and slot.job.prefilling is not None:
                     slot.job.prefilling.terminate()
             self._changed.notify_all()
+
+    def clear(self, owner: str | None) -> None:
+        """Forget the prompts of *owner*, or all: of busy slots when their requests end."""
+        with self._changed:
+            for slot in self._slots.all:
+                if owner not in (None, owner_of(slot.scope)):
+                    continue
+                if slot.job is None:
+                    self._discard(slot)
+                else:
+                    slot.is_cleared = True
 
     def stats(self, *, kv_capacity: int, dead: bool = False) -> EngineStats:
         """Return a snapshot; *dead* is whether a thread that calls `serve` has ended."""

@@ -27,12 +27,12 @@ class Sized(Protocol):
     """What the slots need to know of a request."""
 
     prompt: tuple[int, ...]
+    scope: str
+    """Whose tokens it may use: those of its own scope."""
     limit: int
     """Tokens that may be sampled."""
     cached_tokens: int
     """Tokens of the prompt that its slot holds."""
-    scope: str
-    """Whose cached tokens it may use: those of its own scope."""
     shares_prompt: bool
     """Whether it waits for a busy slot with its prompt instead of evaluating the prompt."""
 
@@ -43,12 +43,14 @@ J = TypeVar("J", bound=Sized)
 class Slot(Generic[J]):
     """A generator's tokens, and the tokens that its cache has *room* for."""
 
-    __slots__ = ("held", "id", "job", "last_used", "prompted", "room", "scope")
+    __slots__ = ("held", "id", "is_cleared", "job", "last_used", "prompted", "room", "scope")
 
     def __init__(self, slot_id: int) -> None:
         self.id = slot_id
         self.held: list[int] = []
         self.scope = ""
+        self.is_cleared = False
+        """Whether no later request may use what it holds: prompts of its scope were cleared."""
         self.prompted = 0
         """Prompt tokens of its last request; what follows them in `held` is the completion."""
         self.room = 0
@@ -99,7 +101,8 @@ class Slots(Generic[J]):
         return self.all[placement.choose(idle, self._uses)]
 
     def _offer(self, slot: Slot[J], job: J) -> placement.Slot:
-        held = len(slot.held) if self._reuse else 0  # tokens that cannot be reused are no loss
+        # Of a slot that was cleared, or cannot be reused, nothing is lost.
+        held = len(slot.held) if self._reuse and not slot.is_cleared else 0
         common = _common(slot, job) if held else 0
         usable = self._reusable(slot, job)
         return placement.Slot(
@@ -142,6 +145,7 @@ class Slots(Generic[J]):
         self.queue.remove(job)
         job.cached_tokens = self._reusable(slot, job)
         slot.scope = job.scope
+        slot.is_cleared = False
         slot.job = job
         return job
 
@@ -161,7 +165,9 @@ class Slots(Generic[J]):
 
 def _common(slot: Slot[J], job: J) -> int:
     """Return how many tokens of the prompt *slot* has, as far as *job* may use them."""
-    return common_prefix(slot.held, job.prompt) if slot.scope == job.scope else 0
+    if slot.is_cleared or slot.scope != job.scope:
+        return 0
+    return common_prefix(slot.held, job.prompt)
 
 
 def chunks(start: int, end: int, most: int) -> Iterator[tuple[int, int]]:

@@ -22,6 +22,7 @@ class Job:
         changed: threading.Condition,
     ) -> None:
         self.prompt = request.prompt
+        self.scope = request.scope
         self.emit = emit
         self.limit = min(request.max_tokens, context_length - len(request.prompt))
         self.stops = request.stop_token_ids | {tokenizer.END}

@@ -1,7 +1,5 @@
 """The slots: chooses one for a prompt, and copies the evaluated tokens that it can reuse."""
 
-from collections.abc import Sequence
-
 from pilotlight_backend import placement
 from pilotlight_backend.placement import common_prefix
 from pilotlight_echo.job import Job
@@ -14,10 +12,18 @@ class Slot:
     def __init__(self, number: int) -> None:
         self.number = number
         self.cache = Cache()
+        self.scope = ""
+        """Whose tokens the cache holds: other scopes must not notice them."""
         self.job: Job | None = None
         self.prompted = 0
         """Tokens of the last request's prompt; the cache's further tokens are the answer."""
         self.last_used = 0
+
+    def common(self, job: Job) -> int:
+        """Return how many tokens of the prompt of *job* the cache has, if it may use them."""
+        if self.scope != job.scope:
+            return 0
+        return common_prefix(self.cache.tokens, job.prompt)
 
 
 class Slots:
@@ -38,12 +44,13 @@ class Slots:
         The prompt's last token is always evaluated: its logits give the answer's first token.
         """
         prompt = job.prompt
-        source = max(self.all, key=lambda slot: common_prefix(slot.cache.tokens, prompt))
-        usable = min(common_prefix(source.cache.tokens, prompt), len(prompt) - 1)
-        idle = (self._offer(slot, prompt, usable) for slot in self.all if slot.job is None)
+        source = max(self.all, key=lambda slot: slot.common(job))
+        usable = min(source.common(job), len(prompt) - 1)
+        idle = (self._offer(slot, job, usable) for slot in self.all if slot.job is None)
         slot = self.all[placement.choose(idle, self._ended)]
         slot.cache.copy(source.cache, usable)
         slot.job = job
+        slot.scope = job.scope
         slot.prompted = len(prompt)
         job.start(usable)
 
@@ -55,13 +62,18 @@ class Slots:
                 slot.last_used = self._ended
                 slot.job = None
 
-    def _offer(self, slot: Slot, prompt: Sequence[int], usable: int) -> placement.Slot:
+    def _offer(self, slot: Slot, job: Job, usable: int) -> placement.Slot:
         held = slot.cache.tokens
-        others = (other.cache.tokens for other in self.all if other is not slot)
-        kept = max(common_prefix(held, one) for one in (prompt, *others))
+        others = (
+            common_prefix(held, other.cache.tokens)
+            for other in self.all
+            if other is not slot and other.scope == slot.scope
+        )
+        kept = max(others, default=0)
+        kept = max(kept, slot.common(job))
         return placement.Slot(
             id=slot.number,
-            continued=placement.continues(len(held), slot.prompted, common_prefix(held, prompt)),
+            continued=placement.continues(len(held), slot.prompted, slot.common(job)),
             usable=usable,
             lost=len(held) - kept,
             last_used=slot.last_used,

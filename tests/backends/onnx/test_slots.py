@@ -412,3 +412,22 @@ def test_conversation_whose_cache_is_too_small_keeps_its_slot():
     (job,) = enqueue(slots, [*SYSTEM, *TURN, 900, *TURN], limit=200)
     assert start(slots) == (0, job)
     assert job.cached_tokens == 0
+
+
+def test_another_scope_finds_no_tokens():
+    """Nor does it wait for a busy slot that evaluates the same prompt for another caller."""
+    slots = slots_of(2)
+    slots.all[0].scope = "a"
+    prompt = list(range(40))
+    slots.queue.append(Job(prompt, scope="a", shares_prompt=True))
+    first, _ = start(slots)
+    slots.all[first].held, slots.all[first].room = prompt, 4096
+    other = Job(prompt, scope="b", shares_prompt=True)
+    slots.queue.append(other)
+    second, _ = start(slots)
+    assert (second != first, other.cached_tokens) == (True, 0)
+    slots.release(slots.all[first])
+    same = Job([*prompt, 1], scope="a")
+    slots.queue.append(same)
+    assert start(slots) == (first, same)
+    assert same.cached_tokens == len(prompt) - 1  # with its own last token, two are evaluated
