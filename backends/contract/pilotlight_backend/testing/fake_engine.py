@@ -17,9 +17,11 @@ from pilotlight_backend.errors import (
     InvalidParameter,
 )
 from pilotlight_backend.guide import Vocabulary
+from pilotlight_backend.prompt_cache import owner_of
 from pilotlight_backend.protocols import Ticket
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import FakeModel
+from pilotlight_backend.testing.fake_prompts import FakePrompts
 from pilotlight_backend.testing.fake_sampler import FakeSampler
 from pilotlight_backend.testing.fake_sequence import Emit, FakeSequence, FakeSlot
 from pilotlight_backend.testing.fake_tokenizer import tokenizer_of
@@ -76,6 +78,7 @@ class FakeEngine:
         self._on_close = on_close
         self._queue: deque[FakeSequence] = deque()
         self._slots = [FakeSlot() for _ in range(options.parallel)]
+        self._prompts = FakePrompts(options.prompt_cache, facts)
         self._baked = baked
         self._closing = False
         self._uses = 0
@@ -150,7 +153,23 @@ class FakeEngine:
                 steps=self._steps,
                 under_way=self._under_way,
                 dead=not self._thread.is_alive(),
+                prompt_cache=self._prompts.stats(),
             )
+
+    def save_prompts(self, seconds: float) -> None:
+        """Write what idle slots hold to storage; see `CachingEngine`."""
+        with self._changed:
+            self._prompts.store([slot for slot in self._slots if not slot.sequence], seconds)
+
+    def clear_prompts(self, owner: str | None = None) -> None:
+        """Forget prompts; see `CachingEngine`."""
+        with self._changed:
+            for slot in self._slots:
+                if owner in (None, owner_of(slot.scope)):
+                    slot.is_cleared = True
+                    if slot.sequence is None:
+                        slot.empty()
+            self._prompts.clear(owner)
 
     def close(self) -> None:
         """End every request with `Failed(EngineClosed)` and the thread with them."""
@@ -159,6 +178,7 @@ class FakeEngine:
             self._changed.notify_all()
         if current_thread() is not self._thread:  # an emit may close; it cannot wait for itself
             self._thread.join()
+        self._prompts.close()
 
     def _sequence(self, request: GenerateRequest, emit: Emit) -> FakeSequence:
         reply = self._sampler.reply(request)
@@ -245,8 +265,11 @@ class FakeEngine:
         # Evaluation takes no time: a request that shares a prompt finds it in the first one's slot.
         readable = self._slots if sequence.request.shares_prompt else (slot,)
         held = max(one.common(sequence.request) for one in readable)
+        if slot.common(sequence.request) < len(slot.held):
+            self._prompts.keep(slot)
+        held = self._prompts.restore(sequence.request.scope, prompt, max(held, baked))
         # The last token is always evaluated: its logits choose the first token of the answer.
-        sequence.cached = min(max(held, baked), len(prompt) - 1)
+        sequence.cached = min(held, len(prompt) - 1)
         sequence.slot = slot
         sequence.timer.admitted = time.monotonic()
         slot.sequence = sequence
@@ -324,6 +347,8 @@ class FakeEngine:
             sequence.slot.sequence = None
             self._uses += 1
             sequence.slot.last_used = self._uses
+            if sequence.slot.is_cleared:
+                sequence.slot.empty()
         return event
 
     def _end_all(self, error: BackendError) -> None:

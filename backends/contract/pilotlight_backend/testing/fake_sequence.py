@@ -19,12 +19,18 @@ class FakeSlot:
     held: list[int] = field(default_factory=list)
     """The tokens in its KV cache; kept when a sequence ends, for the next one to reuse."""
     prompted: int = 0
+    is_cleared: bool = False
+    """Whether it is to be emptied when its sequence ends."""
     last_used: int = 0
     sequence: "FakeSequence | None" = None
 
     def common(self, request: GenerateRequest) -> int:
         """Return how many tokens of the prompt it has, as far as *request* may use them."""
         return common_prefix(self.held, request.prompt) if self.scope == request.scope else 0
+
+    def empty(self) -> None:
+        """Forget the tokens."""
+        self.held, self.prompted, self.is_cleared = [], 0, False
 
 
 @dataclass(eq=False, slots=True)

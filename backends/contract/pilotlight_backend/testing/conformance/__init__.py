@@ -27,6 +27,7 @@ import pytest
 # Before the modules are imported: otherwise pytest does not explain their failed asserts.
 _PARTS = (
     "baking",
+    "caching",
     "cancelling",
     "closing",
     "conversing",
@@ -46,6 +47,7 @@ _PARTS = (
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS))
 
 from pilotlight_backend.testing.conformance.baking import BakeConformance  # noqa: E402
+from pilotlight_backend.testing.conformance.caching import CacheConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.cancelling import CancelConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.closing import CloseConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.conversing import (  # noqa: E402
@@ -79,6 +81,7 @@ class BackendConformance(
     RefuseConformance,
     CloseConformance,
     BakeConformance,
+    CacheConformance,
     EmbedConformance,
 ):
     """The whole suite."""
