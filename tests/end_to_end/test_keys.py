@@ -102,7 +102,7 @@ def test_no_key_is_told_to_anybody(tmp_path: Path):
                     assert asked == (status if let_in else 401)
 
         keys.write_text(f"{LATER}\n")
-        while "stay in force" not in server.log:
+        while "stay valid" not in server.log:
             assert server.ask("GET", "/v1/models", **{"x-api-key": ANN}) == 200
         (tmp_path / "fresh").write_text(f"ann:{LATER}")
         (tmp_path / "fresh").replace(keys)
@@ -149,7 +149,7 @@ def test_it_warns_where_everybody_may_use_it(tmp_path: Path, flags, variables, w
         ([], {"PILOTLIGHT_API_KEYS": "s3cret,s3cret"}, "PILOTLIGHT_API_KEYS: entry 2: its key"),
         ([], {"PILOTLIGHT_API_KEYS": ""}, "PILOTLIGHT_API_KEYS: its value is invalid"),
         (["--trusted-proxies=proxy"], {}, "--trusted-proxies: 'proxy' does not appear to be"),
-        (["--required-group=a"], {}, "--required-group: users have groups only with"),
+        (["--required-group=a"], {}, "--required-group: --trusted-proxies is required too"),
     ],
 )
 def test_bad_keys_end_the_start(tmp_path: Path, arguments, variables, named):
