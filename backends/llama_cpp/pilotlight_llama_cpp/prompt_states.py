@@ -102,9 +102,10 @@ class PromptStates:
 
     def save(self, slot: Slot, displaced: Displaced) -> None:
         """Keep what *slot* still holds, before it is given away."""
-        self._save(slot, displaced, store=False)
+        if not self._save(slot, displaced, store=False, stays=False) and self._cache.stores:
+            self._save(slot, displaced, store=True, stays=False)
 
-    def _save(self, slot: Slot, held: Displaced, *, store: bool) -> bool:
+    def _save(self, slot: Slot, held: Displaced, *, store: bool, stays: bool) -> bool:
         if not self._decoder.is_settled(slot.id):
             return False
         tokens = held.tokens
@@ -125,9 +126,14 @@ class PromptStates:
         except (BackendError, MemoryError) as error:
             logger.warning("a slot's state cannot be saved: %s", error)
             return False
-        snapshot = Snapshot(state=state, checkpoints=checkpoints)
         self._cache.put(
-            held.scope, tokens, snapshot, least=self._least(len(tokens)), age=held.age, store=store
+            held.scope,
+            tokens,
+            Snapshot(state=state, checkpoints=checkpoints),
+            least=self._least(len(tokens)),
+            age=held.age,
+            store=store,
+            stays=stays,
         )
         return True
 
@@ -158,15 +164,17 @@ class PromptStates:
         self._is_stored = False
 
     def write_behind(self, idle: Iterable[Slot]) -> bool:
-        """Save the most valuable *idle* slot that storage lacks; tell whether there was one."""
+        """Begin to write the most valuable state that storage lacks, of *idle* slots first."""
         slots = [slot for slot in idle if slot.held]
         now = max((slot.last_used for slot in slots), default=0) + 1
         slots.sort(key=lambda slot: worth(len(slot.held), now - slot.last_used), reverse=True)
         for slot in slots:
             age = now - 1 - slot.last_used
             held = Displaced(slot.scope, tuple(slot.held), tuple(slot.checkpoints), age)
-            if self._save(slot, held, store=True):
+            if self._save(slot, held, store=True, stays=True):
                 return True
+        if self._cache.store_next():
+            return True
         self.settle()
         return False
 

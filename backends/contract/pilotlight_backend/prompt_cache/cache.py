@@ -221,10 +221,11 @@ class PromptCache:
         least: int,
         age: int = 0,
         store: bool = False,
+        stays: bool = False,
     ) -> None:
         """Keep a state in memory, as far as it is worth it; with *store* write it behind too.
 
-        Its slot was last used *age* requests ago, and with *store* it keeps the state.
+        Its slot was last used *age* requests ago; *stays* says whether the slot keeps the state.
         """
         lengths = tuple(one.tokens for one in snapshot.checkpoints)
         entry = self._entry(scope, tokens, least, lengths, snapshot.size)
@@ -234,7 +235,7 @@ class PromptCache:
                 return
             states.date(entry, age)
             entry = states.known(entry)
-            entry.is_in_slot = store
+            entry.is_in_slot = stays
             self._counts["saves"] += 1
             is_kept = states.keep(entry, snapshot)
             is_written = store and self._tier is not None and entry.file is None
@@ -246,6 +247,19 @@ class PromptCache:
             states.supersede(entry)
         if is_written and self._tier is not None:
             self._tier.writer.submit(partial(self._write, self._tier.files, entry))
+
+    def store_next(self) -> bool:
+        """Begin to write the most valuable state that memory has and storage lacks, if there is."""
+        states, tier = self._states, self._tier
+        with self._lock:
+            if tier is None or not tier.files.is_writable or states.saving:
+                return False
+            entry = states.most_valuable(lambda one: one.file is None)
+            if entry is None or entry.snapshot is None:
+                return False
+            states.saving[entry] = entry.snapshot
+        tier.writer.submit(partial(self._write, tier.files, entry))
+        return True
 
     def _entry(
         self,

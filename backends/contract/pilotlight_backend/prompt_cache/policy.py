@@ -41,9 +41,14 @@ def due(age: int, interval: int | None) -> int:
     return max(interval - age, 1)
 
 
+def value(resident: Resident) -> float:
+    """Return what *resident* is worth: tokens that it saves, divided by the requests until then."""
+    return worth(resident.tokens, resident.due)
+
+
 def density(resident: Resident) -> float:
     """Return what a byte of *resident* is worth."""
-    return worth(resident.tokens, resident.due) / max(resident.size, 1)
+    return value(resident) / max(resident.size, 1)
 
 
 def to_evict(residents: Iterable[Resident], newcomer: Resident, room: int) -> list[int] | None:
@@ -58,8 +63,8 @@ def to_evict(residents: Iterable[Resident], newcomer: Resident, room: int) -> li
         if room >= newcomer.size:
             break
         victims.append(one.id)
-        displaced += worth(one.tokens, one.due)
+        displaced += value(one)
         room += one.size
-    if room < newcomer.size or displaced > worth(newcomer.tokens, newcomer.due):
+    if room < newcomer.size or displaced > value(newcomer):
         return None
     return victims

@@ -4,6 +4,7 @@ Whoever uses it holds a lock.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from pilotlight_backend.prompt_cache import policy
 from pilotlight_backend.prompt_cache.entry import BLOCK, Entry, Snapshot, chain
@@ -87,6 +88,11 @@ class States:
             due=policy.due(self.now + 1 - entry.used, entry.interval),
             size=entry.size,
         )
+
+    def most_valuable(self, wanted: Callable[[Entry], bool]) -> Entry | None:
+        """Return the state in memory that is worth most, of those that are *wanted*."""
+        entries = [one for one in self.index if one.snapshot is not None and wanted(one)]
+        return max(entries, key=lambda one: policy.value(self._resident(0, one)), default=None)
 
     def date(self, entry: Entry, age: int) -> None:
         """Note that *entry* was last used *age* requests ago, and how often its conversation is."""

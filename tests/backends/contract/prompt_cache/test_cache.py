@@ -226,3 +226,17 @@ def test_a_state_that_is_cleared_while_it_is_read_is_not_kept(tmp_path: Path):
     assert two.stats().memory_entries == 0
     two.close(10)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_memory_has_is_written_the_most_valuable_first(tmp_path: Path):
+    states = cache(tmp_path)
+    states.put("", range(1000, 1100), snapshot(10), least=1)
+    states.put("", range(2000, 2300), snapshot(30), least=1)
+    assert states.store_next()
+    assert states.wait(10)
+    assert states.stats().storage_bytes == 30
+    assert states.store_next()
+    assert states.wait(10)
+    assert not states.store_next()
+    states.close(10)
+    assert len(list(tmp_path.iterdir())) == 2

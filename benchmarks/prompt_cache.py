@@ -1,0 +1,220 @@
+"""Compare conversations with and without a prompt cache: in one process, and across a restart.
+
+    python -m benchmarks.prompt_cache model.gguf --conversations 12 --tokens 1500 --memory 1GiB
+    python -m benchmarks.prompt_cache model.gguf --restart --storage FOLDER
+
+Without `--restart` so many conversations are asked in turn on four slots, three turns each; figures
+are of the turns after the first. With it each conversation has one turn, the server is ended by
+SIGTERM and started again, and the first turn after that is timed from exec. `--storage` is what
+`--state-dir` takes: a folder, or a bucket's address.
+"""
+
+import argparse
+import http.client
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.server_process import ServerProcess, serving
+
+SLOTS = 4
+TURNS = 3
+ANSWER = 8
+"""Tokens of each answer."""
+
+
+class Turn(NamedTuple):
+    """What a client sees of one turn."""
+
+    prompt: int
+    cached: int
+    seconds: float
+    """Until the first token."""
+    content: str
+
+
+class Figures(NamedTuple):
+    """Several turns together."""
+
+    share: float
+    """Cached tokens of the prompts' tokens."""
+    median: float
+    """Seconds to the first token."""
+
+
+def conversation(number: int, length: int) -> list[dict[str, str]]:
+    """Return a first turn of so many characters, unlike every other one from its start."""
+    words = (f"{number * 7919 + word * 104_729:x}" for word in count())
+    text = f"Story {number}. "
+    while len(text) < length:
+        text += next(words) + " "
+    return [{"role": "user", "content": text}]
+
+
+def characters(server: ServerProcess, model: str, tokens: int) -> int:
+    """Return how many characters of such a text are so many tokens."""
+    text = conversation(0, 1000)[0]["content"]
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    body = json.dumps({"model": model, "content": text})
+    connection.request("POST", "/tokenize", body, {"Content-Type": "application/json"})
+    found = len(json.load(connection.getresponse())["tokens"])
+    connection.close()
+    return tokens * len(text) // found
+
+
+def ask(server: ServerProcess, model: str, messages: list[dict[str, str]]) -> Turn:
+    """Ask for the next turn of a conversation, streamed."""
+    body = {
+        "model": model,
+        "messages": messages,
+        "max_tokens": ANSWER,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
+    began = time.perf_counter()
+    connection.request(
+        "POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"}
+    )
+    first, content, usage = 0.0, "", dict[str, Any]()
+    for chunk in _events(connection.getresponse()):
+        usage = chunk.get("usage") or usage
+        for choice in chunk["choices"]:
+            first = first or time.perf_counter() - began
+            content += choice["delta"].get("content") or ""
+    connection.close()
+    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    return Turn(usage["prompt_tokens"], cached, first, content)
+
+
+def _events(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
+    if response.status != http.HTTPStatus.OK:
+        raise RuntimeError(response.read().decode())
+    for line in response:
+        if line.startswith(b"data: {"):
+            yield json.loads(line.removeprefix(b"data: "))
+
+
+def follow_up(messages: list[dict[str, str]], turn: Turn) -> None:
+    """Add the answer, and the user's next message."""
+    messages += [
+        {"role": "assistant", "content": turn.content},
+        {"role": "user", "content": f"And what came after that, in {len(messages)} words?"},
+    ]
+
+
+def in_turn(
+    server: ServerProcess, model: str, conversations: list[list[dict[str, str]]]
+) -> list[Turn]:
+    """Ask each conversation once, one after another; return its turns."""
+    turns = []
+    for messages in conversations:
+        turn = ask(server, model, messages)
+        follow_up(messages, turn)
+        turns.append(turn)
+    return turns
+
+
+def figures(turns: list[Turn]) -> Figures:
+    """Return what several turns have in common."""
+    cached, prompt = sum(turn.cached for turn in turns), sum(turn.prompt for turn in turns)
+    return Figures(cached / prompt, statistics.median(turn.seconds for turn in turns))
+
+
+class Comparison(NamedTuple):
+    """How servers are started: the same but for the prompt cache."""
+
+    model: Path
+    flags: dict[str, object]
+    folder: Path
+
+    @contextmanager
+    def server(self, **cache: object) -> Iterator[ServerProcess]:
+        """Serve with the flags in *cache*."""
+        flags = {"--models-dir": self.model.parent, "--parallel": SLOTS, **self.flags}
+        flags |= {f"--{name.replace('_', '-')}": value for name, value in cache.items()}
+        with serving(flags, self.folder / "server.log") as server:
+            yield server
+
+
+def many(compare: Comparison, total: int, tokens: int, memory: str) -> None:
+    """Print the figures of *total* conversations in turn, with and without *memory*."""
+    model = compare.model.stem
+    rows = {}
+    for cache in ("0", memory):
+        with compare.server(prompt_cache=cache, preload=model) as server:
+            length = characters(server, model, tokens)
+            conversations = [conversation(number, length) for number in range(total)]
+            turns = [in_turn(server, model, conversations) for _ in range(TURNS)]
+            rows[cache] = figures([turn for later in turns[1:] for turn in later])
+            size = turns[0][0].prompt
+    _table(f"{total} conversations of {size} tokens in turn on {SLOTS} slots", rows)
+
+
+def restarted(compare: Comparison, total: int, tokens: int, storage: str) -> None:
+    """Print the figures of the first turns after a restart, with and without *storage*."""
+    model = compare.model.stem
+    caches: dict[str, dict[str, object]] = {
+        "none": {"prompt_cache": "0"},
+        storage: {"prompt_cache": "0", "state_dir": storage},
+    }
+    rows = {}
+    for name, cache in caches.items():
+        with compare.server(preload=model, **cache) as server:
+            length = characters(server, model, tokens)
+            conversations = [conversation(number, length) for number in range(total)]
+            size = in_turn(server, model, conversations)[0].prompt
+        began = time.perf_counter()
+        with compare.server(preload=model, **cache) as server:
+            ready = time.perf_counter() - began
+            first, *others = in_turn(server, model, conversations)
+        share, _ = figures([first, *others])
+        rows[name] = Figures(share, ready + first.seconds)
+    title = f"{total} conversations of {size} tokens, ended by SIGTERM; exec to a first token"
+    _table(title, rows)
+
+
+def _table(title: str, rows: dict[str, Figures]) -> None:
+    without, with_ = rows.values()
+    lines = [title, "| prompt cache | cached share | first token, s |", "|---|---|---|"]
+    lines += [f"| {name} | {row.share:.3f} | {row.median:.2f} |" for name, row in rows.items()]
+    lines.append(f"| ratio | | {with_.median / without.median:.3f} |")
+    print("\n".join(lines))  # noqa: T201 - a command's output
+
+
+def main() -> None:
+    """Print the comparison."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--conversations", type=int, default=12)
+    parser.add_argument("--tokens", type=int, default=1500)
+    parser.add_argument("--memory", default="1GiB")
+    parser.add_argument("--restart", action="store_true")
+    parser.add_argument("--storage")
+    parser.add_argument("--grace", type=float, default=8.0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        compare = Comparison(
+            arguments.model.resolve(),
+            {"--grace": arguments.grace, "--step-timeout": 0},
+            Path(folder),
+        )
+        if arguments.restart:
+            storage = arguments.storage or f"{folder}/states"
+            restarted(compare, arguments.conversations, arguments.tokens, storage)
+        else:
+            many(compare, arguments.conversations, arguments.tokens, arguments.memory)
+
+
+if __name__ == "__main__":
+    main()
