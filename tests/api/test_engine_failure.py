@@ -169,7 +169,7 @@ async def test_process_goes_on_beside_a_hang(start, isolation):
 
 async def test_hang_that_ends_gives_its_memory_back(start):
     """A thread cannot be killed: its memory counts until it goes on, and then it is closed."""
-    service = await start(step_timeout=0.4, memory_budget="1000B")
+    service = await start(step_timeout=0.4, memory_budget="1000B", prompt_cache="0")
     service.write(reply=LONG, hang_after=5, size_bytes=600)
     assert (await service.post(chat())).status_code == 500
     (hung,) = service.backend.engines
