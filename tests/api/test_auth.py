@@ -52,12 +52,12 @@ def from_peer(app: Litestar, peer: str) -> httpx.AsyncClient:
 # ── what is public ──────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("path", [*PUBLIC, "/livez/", "/readyz?model=m"])
+@pytest.mark.parametrize("path", [*PUBLIC, "/page/app.js", "/livez/", "/readyz?model=m"])
 @pytest.mark.parametrize("headers", [{}, {"x-api-key": "wrong"}])
 async def test_probes_and_the_document_need_no_key(closed: FakeService, path, headers):
     """Platforms have none; a wrong one does no harm there."""
     response = await closed.client.get(path, headers=headers)
-    assert response.status_code == 307 if path == "/" else response.status_code in {200, 503}
+    assert response.status_code in {200, 503}
     assert "www-authenticate" not in response.headers
 
 
@@ -93,6 +93,9 @@ async def test_everything_else_is_closed(closed: FakeService):
         ("HEAD", "/v1/models"),
         ("BREW", "/nothing"),
         ("GET", "/swagger/LICENSE"),
+        ("GET", "/page/index.html"),
+        ("GET", "/page/vendor/LICENSE-marked"),
+        ("GET", "/page/../docs.py"),
         ("GET", "/livez/../metrics"),
         ("GET", "/livez%2f..%2fmetrics"),
         ("GET", "/LIVEZ"),
@@ -108,7 +111,9 @@ async def test_nothing_is_told_of_what_is_there(closed: FakeService, method, pat
     assert "allow" not in response.headers
 
 
-@pytest.mark.parametrize("path", ["/livez", "/swagger/swagger-ui.css", "/swagger/chat"])
+@pytest.mark.parametrize(
+    "path", ["/livez", "/swagger/swagger-ui.css", "/swagger/x", "/page/app.js"]
+)
 async def test_a_chat_endpoint_is_never_public(start: Callable[..., Any], path: str):
     """Also where it was moved to a public path, which is closed by that."""
     service = await start(api_keys=Secret("s3cret"), chat_completions_path=path)
@@ -123,7 +128,7 @@ def test_the_documentation_says_what_is_public_and_how_keys_are_written():
     section = text.partition("## Public paths\n\n")[2].partition(" need no key")[0]
     files = [path for path in PUBLIC if path.startswith("/swagger/")]
     assert len(files) == 2  # which it calls so
-    assert set(re.findall("`([^`]+)`", section)) == set(PUBLIC) - set(files)
+    assert set(re.findall("`([^`]+)`", section)) == {*PUBLIC, "/page/…"} - set(files)
     keys = read_file(text.partition("```text\n")[2].partition("```")[0])
     assert [key.name for key in keys] == ["ann", "ci"]
 

@@ -1,5 +1,6 @@
 """Paths: their aliases, what a wrong one is told, and the methods that each has."""
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -192,7 +193,8 @@ async def test_options_lists_the_methods(start: Any, path: str, allow: str):
     assert (await service.post(chat("nobody"))).status_code == 404
 
 
-async def test_the_root_leads_to_the_page(service: FakeService):
+async def test_the_root_leads_to_swagger_without_the_page(start: Callable[..., Any]):
+    service = await start(page=False)
     for method in ("GET", "HEAD"):
         response = await service.client.request(method, "/")
         assert (response.status_code, response.headers["location"]) == (307, "/swagger")
@@ -202,6 +204,7 @@ def test_head_is_get_without_a_body(spark: LiveServer):
     """The same status and headers, `Content-Length` too; over a socket, on a kept connection."""
     paths = ["/livez", "/readyz", "/health", "/v1/models", "/models", "/v1/models/spark"]
     paths += ["/openapi.json", "/openapi.yaml", "/swagger", "/swagger/swagger-ui.css", "/"]
+    paths += ["/page/app.js", "/page/vendor/marked.esm.js"]
     paths += ["/nothing", "/v1/models/nobody"]
     changing = {"date", "x-request-id"}
     with httpx.Client(base_url=spark.url) as client:

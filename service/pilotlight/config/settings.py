@@ -328,6 +328,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     chat_completions_path: Annotated[UrlPath, Meta(description="Path of the chat endpoint.")] = (
         CHAT_COMPLETIONS_PATH
     )
+    page: Annotated[bool, Meta(description="Whether the chat page is served at `/`.")] = True
     cors_origins: Annotated[
         tuple[Origin, ...],
         Meta(

@@ -10,7 +10,7 @@ from litestar.types import ASGIApp
 from pilotlight.access import Authenticator
 from pilotlight.api.endpoints.chat.handler import chat_handler
 from pilotlight.api.endpoints.completions.handler import completions_handler
-from pilotlight.api.endpoints.docs import docs_handlers
+from pilotlight.api.endpoints.docs import docs_handlers, page_handlers
 from pilotlight.api.endpoints.embeddings.handler import embeddings_handler
 from pilotlight.api.endpoints.health import health_handlers
 from pilotlight.api.endpoints.messages.handler import messages_handlers
@@ -59,6 +59,7 @@ def create_app_of(service: Service, settings: Settings, authenticator: Authentic
         responses_handler(service.generator, settings),
         completions_handler(service.generator, settings),
         *tokens_handlers(service.generator, settings),
+        *page_handlers(settings),
         *docs_handlers(
             lambda: build_document(
                 app,

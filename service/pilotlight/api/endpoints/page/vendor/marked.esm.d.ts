@@ -1,0 +1,13 @@
+/** The part of marked's types that the page uses. */
+export interface CodeToken {
+  text: string;
+  lang?: string;
+}
+export class Marked {
+  constructor(options: {
+    gfm?: boolean;
+    breaks?: boolean;
+    renderer?: { code?: (token: CodeToken) => string };
+  });
+  parse(markdown: string, options: { async: false }): string;
+}

@@ -1,0 +1,106 @@
+/**
+ * Drives Chromium for the tests: reads one step a line from standard input, a JSON list of a verb
+ * and its arguments, and writes what it returns, or what it throws.
+ */
+
+import { createRequire } from "node:module";
+import { readFile } from "node:fs/promises";
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+const TIMEOUT = 15_000;
+const axe = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+const browser = await chromium.launch({
+  executablePath: process.argv[2],
+  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+});
+
+/** @type {import("playwright-core").Page} */
+let page;
+/** @type {string[]} */
+let problems = [];
+
+/** @type {Record<string, (...args: any[]) => unknown>} */
+const verbs = {
+  /** Open a window of its own, with nothing stored. */
+  async open(url, { width = 1100, height = 760, dark = false, scale = 1, touch = false } = {}) {
+    await page?.context().close();
+    problems = [];
+    const context = await browser.newContext({
+      viewport: { width, height },
+      colorScheme: dark ? "dark" : "light",
+      deviceScaleFactor: scale,
+      hasTouch: touch,
+      locale: "en-US",
+      reducedMotion: "reduce",
+      permissions: ["clipboard-read", "clipboard-write"],
+    });
+    context.setDefaultTimeout(TIMEOUT);
+    page = await context.newPage();
+    page.on("console", (message) => {
+      if (message.type() === "error" || message.type() === "warning") problems.push(message.text());
+    });
+    page.on("pageerror", (error) => problems.push(String(error)));
+    page.on("dialog", (dialog) => dialog.accept());
+    page.on("request", (request) => {
+      const { protocol, origin } = new URL(request.url());
+      if (protocol.startsWith("http") && origin !== new URL(url).origin) problems.push(`request to ${request.url()}`);
+    });
+    await page.addInitScript(() => {
+      document.addEventListener("securitypolicyviolation", (event) => {
+        console.error(`policy violated: ${event.violatedDirective} ${event.blockedURI}`);
+      });
+    });
+    await page.goto(url);
+  },
+  reload: () => page.reload(),
+  click: (role, name) => page.getByRole(role, { name, exact: true }).last().click(),
+  fill: (label, text) => page.getByLabel(label, { exact: true }).last().fill(text),
+  choose: (label, value) => page.getByLabel(label, { exact: true }).selectOption(value).then(() => null),
+  press: (keys) => page.keyboard.press(keys),
+  type: (text) => page.keyboard.type(text),
+  /** Wait until the page shows a text. */
+  see: (text) => page.getByText(text).last().waitFor(),
+  /** Wait until an element is there and visible. */
+  find: (selector) => page.locator(selector).last().waitFor(),
+  /** Wait until there is no such visible element. */
+  gone: (selector) => page.locator(selector).last().waitFor({ state: "hidden" }),
+  text: (selector) => page.locator(selector).last().innerText(),
+  count: (selector) => page.locator(selector).count(),
+  attribute: (selector, name) => page.locator(selector).last().getAttribute(name),
+  focused: () => page.evaluate(() => document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.id),
+  evaluate: (expression) => page.evaluate(expression),
+  upload: (selector, path) => page.locator(selector).setInputFiles(path),
+  offline: (off) => page.context().setOffline(off),
+  /** Return the text of the file that a click downloads. */
+  async download(role, name) {
+    const [file] = await Promise.all([page.waitForEvent("download"), verbs.click(role, name)]);
+    return readFile(await file.path(), "utf8");
+  },
+  /** Have one address return a JSON text of the test's. */
+  answer: (path, json) => page.route(`**${path}`, (route) => route.fulfill({ json })),
+  /** Return what axe finds serious or critical. */
+  async axe() {
+    // Through the debugger: the page's own policy allows no script of another origin.
+    await page.evaluate(await readFile(axe, "utf8"));
+    const { violations } = await page.evaluate("axe.run({resultTypes: ['violations']})");
+    return violations
+      .filter((one) => ["serious", "critical"].includes(one.impact))
+      .map((one) => `${one.id}: ${one.nodes.map((node) => node.target.join(" ")).join(", ")}`);
+  },
+  screenshot: (path) => page.screenshot({ path, animations: "disabled", caret: "hide" }).then(() => null),
+  /** Return and forget the errors, policy violations and requests elsewhere so far. */
+  problems: () => problems.splice(0),
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [verb, ...args] = JSON.parse(line);
+  let outcome;
+  try {
+    outcome = { value: (await verbs[verb](...args)) ?? null };
+  } catch (error) {
+    outcome = { thrown: `${verb} ${JSON.stringify(args)}: ${error.message}` };
+  }
+  process.stdout.write(`${JSON.stringify(outcome)}\n`);
+}
+await browser.close();
