@@ -33,6 +33,7 @@ TABLE = [
     ("ModelLoadFailed", 503, "model_load_failed", "model_load_failed"),
     ("InsufficientMemory", 503, "model_load_failed", "insufficient_memory"),
     ("PreviousResponseNotFound", 400, "invalid_request_error", "previous_response_not_found"),
+    ("StreamNotFound", 404, "invalid_request_error", "stream_not_found"),
     ("ThreadNotFound", 404, "invalid_request_error", "thread_not_found"),
     ("ModelUnsupported", 400, "invalid_request_error", "model_unsupported"),
 ]

@@ -10,6 +10,7 @@
     │   ├── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type  Accept-E…
     │   ├── HeadTooLarge            431  invalid_request_error  head_too_large          Connection
     │   ├── PreviousResponseNotFound  400  invalid_request_error  previous_response_not_found
+    │   ├── StreamNotFound          404  invalid_request_error  stream_not_found
     │   ├── ThreadNotFound          404  invalid_request_error  thread_not_found
     │   └── PathNotFound            404  invalid_request_error  not_found
     ├── ModelNotFound               404  model_not_found        model_not_found
@@ -148,6 +149,13 @@ class PreviousResponseNotFound(InvalidRequest):
     """The request continues a response, and none is stored."""
 
     code = "previous_response_not_found"
+
+
+class StreamNotFound(InvalidRequest):
+    """The stream to resume is not kept, or is another caller's."""
+
+    status = 404
+    code = "stream_not_found"
 
 
 class ThreadNotFound(InvalidRequest):

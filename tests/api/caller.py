@@ -20,6 +20,7 @@ class Call:
         *,
         pieces: int = 1,
         whole: bool = True,
+        method: str = "POST",
     ) -> None:
         """Send the body in so many *pieces*; where it is not *whole*, more is awaited after it."""
         self._body = msgspec.json.encode(body)
@@ -36,7 +37,7 @@ class Call:
             "type": "http",
             "asgi": {"version": "3.0"},
             "http_version": "1.1",
-            "method": "POST",
+            "method": method,
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),

@@ -47,7 +47,7 @@ async def test_a_preflight_needs_no_key_and_tells_no_paths(open_to_page: FakeSer
         headers = response.headers
         assert (response.status_code, response.content) == (204, b"")
         assert headers[CROSS] == PAGE
-        assert headers["access-control-allow-methods"] == "GET, HEAD, POST, OPTIONS"
+        assert headers["access-control-allow-methods"] == "GET, HEAD, POST, DELETE, OPTIONS"
         assert headers["access-control-allow-headers"] == ASKS["access-control-request-headers"]
         assert headers["access-control-max-age"] == "7200"
         assert "Origin" in headers["vary"].split(", ")

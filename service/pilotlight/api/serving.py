@@ -94,7 +94,8 @@ async def serve_generation(
     if stream.loading is not None:
         loading = ShownLoading(lambda: generator.status(plan.params.model), stream.loading)
     keep_alive = KeepAlive(stream.ping, settings.sse_ping_interval, loading)
-    return await GenerationStream(request, generation, stream, keep_alive).response()
+    replays = request.app.state.replays
+    return await GenerationStream(request, generation, stream, keep_alive, replays).response()
 
 
 def hold_for(

@@ -305,6 +305,20 @@ class Settings(Struct, frozen=True, kw_only=True):
             " on Anthropic's endpoint. 0: never, and the headers of a stream wait for its slot."
         ),
     ] = 5.0
+    stream_replay: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds that a stream goes on and is kept after its client disconnects, so"
+            " that it can be resumed at `/v1/stream`. 0: not at all; a disconnect cancels it."
+        ),
+    ] = 0.0
+    stream_replay_bytes: Annotated[
+        Size,
+        Meta(
+            description="Size of the buffer of such a stream. If it is full while no client is"
+            " connected, the stream is cancelled."
+        ),
+    ] = "4MiB"
     unknown_fields: Annotated[
         Literal["refuse", "ignore"],
         Meta(

@@ -47,6 +47,8 @@ class RequestWatch:
     """The code of its error response."""
     client_gone: bool = False
     """Whether the client disconnected before the response was complete."""
+    resumed: bool = False
+    """Whether its response continues the stream of an earlier request."""
     answer: AnswerRecord | None = None
     """The record of its request to a model."""
     answered_at: int = 0
@@ -102,6 +104,12 @@ def note_error(code: str) -> None:
     """Set the error code of the current request."""
     if watch := current():
         watch.error = code
+
+
+def note_resumed() -> None:
+    """Note that the current request resumes the stream of an earlier one."""
+    if watch := current():
+        watch.resumed = True
 
 
 def overdue() -> bool:

@@ -1,7 +1,7 @@
 """Admit requests until the shutdown, and count those in flight, which the shutdown waits for."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pilotlight.errors import ShuttingDown
@@ -22,6 +22,7 @@ class Admission:
         self.closed = False
         self._in_flight = 0
         self._left = asyncio.Event()
+        self._on_close: list[Callable[[], None]] = []
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -38,6 +39,12 @@ class Admission:
     def close(self) -> None:
         """Admit no more requests; those in flight continue."""
         self.closed = True
+        for call in self._on_close:
+            call()
+
+    def on_close(self, call: Callable[[], None]) -> None:
+        """Have `close` make *call*: it ends what needs no grace period."""
+        self._on_close.append(call)
 
     async def drained(self, seconds: float) -> bool:
         """Wait up to *seconds* until no request is in flight; return whether that is so."""

@@ -17,6 +17,7 @@ from pilotlight.api.endpoints.messages.handler import messages_handlers
 from pilotlight.api.endpoints.metrics import metrics_handler
 from pilotlight.api.endpoints.models import models_handlers
 from pilotlight.api.endpoints.responses.handler import responses_handler
+from pilotlight.api.endpoints.streams import streams_handlers
 from pilotlight.api.endpoints.tokens.handler import tokens_handlers
 from pilotlight.api.http.auth import Guard, public_paths
 from pilotlight.api.http.cors import Cors
@@ -24,9 +25,10 @@ from pilotlight.api.http.errors import handle_error
 from pilotlight.api.http.instrumentation import Instrumentation
 from pilotlight.api.http.paths import Aliases, Paths
 from pilotlight.api.http.rate_limit_headers import RateLimitHeaders
+from pilotlight.api.http.replay import Replays
 from pilotlight.api.http.time_limit import TimeLimit
 from pilotlight.api.openapi.document import build_document
-from pilotlight.config import Settings
+from pilotlight.config import Settings, parse_size
 from pilotlight.service import Service
 from pilotlight_backend import Backend
 
@@ -60,6 +62,7 @@ def create_app_of(service: Service, settings: Settings, authenticator: Authentic
         completions_handler(service.generator, settings),
         *tokens_handlers(service.generator, settings),
         *page_handlers(settings),
+        *streams_handlers(settings),
         *docs_handlers(
             lambda: build_document(
                 app,
@@ -80,6 +83,10 @@ def create_app_of(service: Service, settings: Settings, authenticator: Authentic
         logging_config=None,
     )
     app.state.service = service
+    app.state.replays = replays = Replays(
+        settings.stream_replay, parse_size(settings.stream_replay_bytes)
+    )
+    service.admission.on_close(replays.close)
     app.state.paths = Paths.of(app, settings.chat_completions_path)
     app.state.max_retry_after = settings.max_retry_after
     timed = TimeLimit(

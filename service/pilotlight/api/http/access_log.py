@@ -19,7 +19,8 @@ def log_request(watch: RequestWatch, record: RequestRecord) -> None:
     level = logging.DEBUG if watch.route in _PROBES else logging.INFO
     if logger.isEnabledFor(level):
         hung_up = ", the client disconnected" if watch.client_gone else ""
-        line = f"{watch.method} {watch.path} {record.status}{hung_up}"
+        resumed = ", resumed" if watch.resumed else ""
+        line = f"{watch.method} {watch.path} {record.status}{resumed}{hung_up}"
         logger.log(level, "%s", line, extra={"fields": fields_of(watch, record)})
 
 
@@ -31,6 +32,7 @@ def fields_of(watch: RequestWatch, record: RequestRecord) -> Mapping[str, Any]:
         "status": record.status,
         "duration": round(record.seconds, 6),
         "client_gone": watch.client_gone or None,
+        "resumed": watch.resumed or None,
         "caller": watch.caller,
         **(_answer(watch.answer) if watch.answer else {}),
         "error_code": watch.error,

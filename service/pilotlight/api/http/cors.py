@@ -31,7 +31,7 @@ EXPOSED = (
     "WWW-Authenticate",
 )
 """Headers that scripts may read, beyond the safelisted ones."""
-_METHODS = b"GET, HEAD, POST, OPTIONS"
+_METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
 _MAX_AGE = b"7200"
 """Seconds that a browser may cache a preflight; Chromium's maximum."""
 _PREFLIGHT_VARIES = (

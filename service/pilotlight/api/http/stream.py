@@ -1,15 +1,18 @@
 """A streamed response of any endpoint: when it begins, and how it ends."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Protocol
 
 from litestar import Request
 
 from pilotlight.api.http import sse
+from pilotlight.api.http.auth import account_of
 from pilotlight.api.http.disconnect import unless_disconnected
 from pilotlight.api.http.errors import as_service_error
 from pilotlight.api.http.keep_alive import KeepAlive
+from pilotlight.api.http.replay import Replays
+from pilotlight.api.http.resumable import RecordedResponse
 from pilotlight.api.http.time_limit import time_is_over
 from pilotlight.errors import ServiceError
 from pilotlight.generation import Begun, Events, FirstToken
@@ -52,14 +55,19 @@ class GenerationStream:
         generation: AsyncGenerator[Events],
         projection: StreamProjection,
         keep_alive: KeepAlive,
+        replays: Replays,
     ) -> None:
-        """*keep_alive* has the messages of a silent stream, which may begin before its choices."""
+        """*keep_alive* has the messages of a silent stream, which may begin before its choices.
+
+        The stream is recorded in *replays* if these are enabled.
+        """
         self._request = request
         self._generation = generation
         self._projection = projection
         self._keep_alive = keep_alive
+        self._replays = replays
 
-    async def response(self) -> sse.EventSourceResponse:
+    async def response(self) -> sse.EventSourceResponse | RecordedResponse:
         """Return the response, once its status is known to be 200 or the loading is to be shown.
 
         The first events come before the 200, so that an early error keeps its own status. They are
@@ -81,15 +89,31 @@ class GenerationStream:
         except BaseException:
             await close()
             raise
-        return sse.EventSourceResponse(
-            self._messages(first), close, headers, self._keep_alive, overdue=self._overdue
+        waits = not (first.done() and first.result())
+        if not self._replays.enabled:
+            messages = self._messages(first, self._keep_alive.message if waits else None)
+            return sse.EventSourceResponse(
+                messages, close, headers, self._keep_alive, overdue=self._overdue
+            )
+        return RecordedResponse(
+            lambda: self._replays.record(account_of(self._request), self._projection.ping),
+            self._messages(first),
+            close,
+            opening=self._keep_alive.message if waits else None,
+            headers=headers,
+            keep_alive=self._keep_alive,
+            last_words=self._overdue,
         )
 
-    async def _messages(self, first: asyncio.Future[Events]) -> AsyncGenerator[bytes]:
-        """Yield the bytes; an error ends them as the projection encodes it."""
+    async def _messages(
+        self,
+        first: asyncio.Future[Events],
+        opening: Callable[[], Awaitable[bytes]] | None = None,
+    ) -> AsyncGenerator[bytes]:
+        """Yield the bytes, after the *opening*; an error ends them as the projection encodes it."""
         try:
-            if not (first.done() and first.result()):
-                yield await self._keep_alive.message()
+            if opening is not None:
+                yield await opening()
             yield self._encode(await first)
             async for events in self._generation:
                 yield self._encode(events)

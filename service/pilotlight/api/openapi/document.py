@@ -46,6 +46,7 @@ _TAGS = [
     {"name": "completions", "description": "Text completions."},
     {"name": "tokens", "description": "Tokenize and detokenize."},
     {"name": "embeddings", "description": "Embeddings of texts."},
+    {"name": "streams", "description": "Streams whose connection broke."},
     {"name": "models", "description": "The models that are served."},
     {"name": "health", "description": "Probes and metrics."},
     {"name": "document", "description": "This document."},

@@ -1,0 +1,115 @@
+"""`/v1/stream`: resume or end a stream whose connection broke.
+
+The path and the methods are llama-server's. It names streams by the client's `X-Conversation-Id`
+and counts bytes; here the standard's `Last-Event-ID` names both the stream and the event.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from litestar import Request, Response
+from litestar.enums import HttpMethod
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+
+from pilotlight.api.http.auth import account_of
+from pilotlight.api.http.replay import Replays
+from pilotlight.api.http.resumable import ResumedResponse
+from pilotlight.api.openapi.operation import Content, Operation, Parameter, SuccessResponse
+from pilotlight.config import Settings
+from pilotlight.errors import InvalidRequest, StreamNotFound
+from pilotlight.observability.request_watch import note_resumed
+
+_PATH = "/v1/stream"
+_HEADER = "Last-Event-ID"
+_QUERY = "last_event_id"
+_NO_CONTENT = 204
+_EXAMPLE = "6f1c0a5be2d94e7780c3b1a2d4f59e06:17"
+
+_ID_SCHEMA = {"type": "string", "pattern": "^[0-9a-f]{32}:[0-9]{1,12}$"}
+_PARAMETERS = [
+    Parameter(
+        name=_HEADER,
+        place="header",
+        description="The `id` of the last event that the client received.",
+        schema=_ID_SCHEMA,
+        required=True,
+        example=_EXAMPLE,
+    ),
+    Parameter(
+        name=_QUERY,
+        place="query",
+        description="The same, for clients that cannot set the header, which takes precedence.",
+        schema=_ID_SCHEMA,
+        example=_EXAMPLE,
+    ),
+]
+
+RESUME = Operation(
+    id="resumeStream",
+    tag="streams",
+    summary="Resume a stream",
+    description=(
+        "Sends the events that follow the last one received, then those still to come. The stream"
+        " may be of any endpoint, and its server needs `stream_replay`. A connection that still"
+        " reads the stream ends."
+    ),
+    parameters=_PARAMETERS,
+    responses={
+        200: SuccessResponse(
+            description="The rest of the stream.",
+            content=[Content(media_type="text/event-stream", schema={"type": "string"})],
+        ),
+        _NO_CONTENT: SuccessResponse(
+            description="The stream has ended with that event; an `EventSource` stops."
+        ),
+    },
+    errors=[InvalidRequest, StreamNotFound],
+)
+STOP = Operation(
+    id="stopStream",
+    tag="streams",
+    summary="End a stream",
+    description="Cancels the generation and forgets its events.",
+    parameters=_PARAMETERS,
+    responses={_NO_CONTENT: SuccessResponse(description="The stream has ended.")},
+    errors=[InvalidRequest, StreamNotFound],
+)
+
+
+def streams_handlers(settings: Settings) -> Sequence[HTTPRouteHandler]:
+    """Return the two endpoints."""
+
+    # No HEAD: a look at the headers must not take the stream from the client that reads it.
+    @HTTPRouteHandler(_PATH, http_method=HttpMethod.GET, status_code=200, opt={"operation": RESUME})
+    async def resume_stream(request: Request[Any, Any, Any]) -> ASGIApp:
+        recording, number = _replays(request).find(account_of(request), _event_id(request))
+        note_resumed()
+        if recording.ended and number + 1 == recording.buffer.end:
+            # By this status an EventSource does not connect again (HTML, 9.2).
+            ended = Response(None, status_code=_NO_CONTENT)
+            return cast("ASGIApp", ended)  # Litestar takes either
+        return ResumedResponse(recording, number, settings.sse_ping_interval)
+
+    @HTTPRouteHandler(
+        _PATH, http_method=HttpMethod.DELETE, status_code=_NO_CONTENT, opt={"operation": STOP}
+    )
+    async def stop_stream(request: Request[Any, Any, Any]) -> None:
+        _replays(request).stop(account_of(request), _event_id(request))
+
+    return resume_stream, stop_stream
+
+
+def _replays(request: Request[Any, Any, Any]) -> Replays:
+    replays: Replays = request.app.state.replays
+    return replays
+
+
+def _event_id(request: Request[Any, Any, Any]) -> str:
+    given = request.headers.get(_HEADER) or request.query_params.get(_QUERY)
+    if not given:
+        raise InvalidRequest(
+            f"{_HEADER}: expected a header with the id of the last event that was received",
+            param=_HEADER,
+        )
+    return str(given)
