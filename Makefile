@@ -1,24 +1,14 @@
 # `make serve` serves a real model, `make test` runs the tests; both install what they need.
 # Two environments, because the serving one must hold no dev package: .venv and .venv-dev.
 
-PYTHON ?= python3
-UV := $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
 # The backend that `make serve` makes sure of. ONNX Runtime comes as a wheel; llama.cpp is compiled
 # once, and from then on the serving environment has both.
 BACKEND ?= onnx
-# A wheel of llama-cpp-python to use instead of compiling one: a file or an address. It has to be of
-# the version that requirements/llama_cpp.txt pins; `#sha256=…` behind an address is checked.
-LLAMA_CPP_WHEEL ?=
-# Added to the flags of llama.cpp's CMake, such as -DGGML_CUDA=ON.
-CMAKE_ARGS ?=
 # How many processes the tests run in, side by side: one for each core.
 WORKERS ?= auto
 SOURCES := $(wildcard pyproject.toml backends/*/pyproject.toml)
 # Developed and tested with the rest, and in no environment that serves.
 EXAMPLES := $(wildcard examples/*/pyproject.toml)
-# Named by what decides about the wheel, not by times: a cache or a checkout brings new ones.
-WHEEL_OF := requirements/llama_cpp.txt requirements/build.txt backends/llama_cpp/build.cmake
-WHEEL := build/wheels/.llama_cpp-$(firstword $(shell cat $(WHEEL_OF) | cksum))
 # Draws the diagrams of the documentation's site; 11 is the version that the theme expects.
 MERMAID := 11.17.2
 MERMAID_SHA256 := 28302a2f6bd556bfd223acff76a1fd511bcc9e6f1cac1bad91b904469aeca102
@@ -29,6 +19,7 @@ TAG ?= pilotlight
 VERSION ?= Unreleased
 
 .DEFAULT_GOAL := help
+include backends/llama_cpp/wheel.mk
 .PHONY: help serve llama_cpp wheel test test-fast dist image release-notes test-image clients check docs \
 	sbom audit format generated requirements clean
 
@@ -127,41 +118,6 @@ COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-u
 	--custom-compile-command "make requirements" --quiet
 SOURCE_ELSEWHERE := --no-emit-package llama-cpp-python
 
-# Where the machine has uv it is used; elsewhere it is installed here, by hash like the rest.
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
-
-.venv/bin/uv: .venv/bin/python requirements/uv.txt
-	.venv/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
-	touch $@
-
-# llama.cpp is compiled once, to a wheel that every environment installs: uv keeps what it built only
-# where the index lets it. The source's hash is checked, and so are those of the tools that build it;
-# pip's cache is left out, for it knows a wheel by its name and not by CMAKE_ARGS.
-wheel: $(WHEEL)  ## compile llama.cpp to a wheel in build/wheels/, once
-$(WHEEL):
-	$(MAKE) --no-print-directory .venv-build/.installed
-	rm -rf build/wheels
-ifeq ($(LLAMA_CPP_WHEEL),)
-	@echo "compiling llama.cpp, once: this takes some minutes"
-	PATH="$(CURDIR)/.venv-build/bin:$$PATH" \
-	CMAKE_ARGS="-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/backends/llama_cpp/build.cmake $(CMAKE_ARGS)" \
-		.venv-build/bin/python -m pip wheel --quiet --no-cache-dir --no-deps --no-build-isolation \
-			--no-binary llama-cpp-python --require-hashes -r requirements/llama_cpp.txt \
-			--wheel-dir build/wheels
-else
-	.venv-build/bin/python -m pip download --quiet --no-deps --dest build/wheels "$(LLAMA_CPP_WHEEL)"
-endif
-	echo '$(MADE_WITH)' >$@
-
-# Other flags than those of the wheel that is there make another one; none use it as it is.
-MADE_WITH = $(strip $(CMAKE_ARGS) $(LLAMA_CPP_WHEEL))
-ifneq ($(MADE_WITH),)
-ifneq ($(MADE_WITH),$(shell cat $(WHEEL) 2>/dev/null))
-.PHONY: $(WHEEL)
-endif
-endif
-
 .venv/.onnx .venv/.llama_cpp: .venv/.%: requirements/serve-%.txt $(SOURCES) .venv/bin/python $(UV)
 	$(UV) pip install --compile-bytecode --python .venv/bin/python --require-hashes -r $<
 	$(UV) pip install --python .venv/bin/python --no-deps \
@@ -183,13 +139,6 @@ endif
 .venv/.llama_cpp: $(WHEEL)
 install_wheel = $(UV) pip install --compile-bytecode --python $(1)/bin/python --no-deps \
 	--reinstall-package llama-cpp-python build/wheels/llama_cpp_python-*.whl
-
-# Tools that neither serve nor test, and what llama.cpp is compiled with.
-.venv-sbom/.installed .venv-audit/.installed .venv-build/.installed \
-.venv-docs/.installed: .venv-%/.installed: requirements/%.txt .venv/bin/python $(UV)
-	$(UV) venv --quiet --allow-existing --python .venv/bin/python .venv-$*
-	$(UV) pip install --python .venv-$*/bin/python --require-hashes -r $<
-	touch $@
 
 # Diagrams are drawn in the reader's browser; the theme would load Mermaid from a CDN there. npm asks
 # the registry that it is configured for.

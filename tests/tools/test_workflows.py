@@ -8,7 +8,10 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
-TARGETS = set(re.findall(r"(?m)^([a-z_-]+):(?!=)", (REPOSITORY / "Makefile").read_text()))
+MAKEFILES = "".join(
+    (REPOSITORY / name).read_text() for name in ("Makefile", "backends/llama_cpp/wheel.mk")
+)
+TARGETS = set(re.findall(r"(?m)^([a-z_-]+):(?!=)", MAKEFILES))
 MODULES = re.compile(r"python3? -m ([a-z_.]+)")
 
 
