@@ -4,9 +4,10 @@ import tracemalloc
 
 import pytest
 
-from pilotlight.prompt.errors import TemplateFailed, TemplateInvalid
+from pilotlight.prompt.errors import TemplateExceeded, TemplateFailed, TemplateInvalid
 from pilotlight.prompt.sandbox import limits
 from pilotlight.prompt.sandbox.budget import Budget
+from pilotlight.prompt.sandbox.json_filters import tojson
 from tests.prompt.templates import QWEN3, USER, compiled, render
 
 
@@ -332,3 +333,45 @@ def test_output_may_be_exactly_the_limit(monkeypatch):
     assert render("{{ messages[0].content }}") == "Hi <b>"
     with pytest.raises(TemplateFailed, match="more than 6 characters"):
         render("{{ messages[0].content }}.")
+
+
+LONG = 16 * 1024 * 1024 // 12 + 1
+"""Characters of a text whose JSON may be too long: each may become two escapes of six."""
+
+
+@pytest.mark.parametrize(
+    ("value", "ascii_only", "written"),
+    [
+        ("a" * LONG, False, LONG + 2),
+        ("a" * LONG, True, LONG + 2),
+        ("\n" * LONG, False, 2 * LONG + 2),
+        ("\x01" * LONG, False, 6 * LONG + 2),
+        ('"\\' * LONG, False, 4 * LONG + 2),
+        ("\N{GRINNING FACE}" * LONG, False, LONG + 2),
+        ("\N{GRINNING FACE}" * (LONG - 1), True, 12 * (LONG - 1) + 2),
+        ("\N{GRINNING FACE}" * LONG, True, None),
+        ({"a": ["b", "\x01" * (3 * LONG)]}, False, None),
+        ({"\x01" * (3 * LONG): 1}, False, None),
+        (["\x01" * LONG, ("\x01" * LONG, "\x01" * LONG)], False, None),
+    ],
+    ids=[
+        "plain",
+        "plain as ASCII",
+        "short escapes",
+        "control characters",
+        "quotes and backslashes",
+        "beyond U+FFFF",
+        "two escapes each, just short enough",
+        "two escapes each",
+        "inside an array",
+        "a key",
+        "none too long, but together",
+    ],
+)
+def test_json_of_a_long_text_is_written_or_refused(value, ascii_only, written):
+    """What fits is written whole; what does not is refused before it is made, or as it grows."""
+    if written is None:
+        with pytest.raises(TemplateExceeded, match="tojson"):
+            tojson(value, ensure_ascii=ascii_only)
+    else:
+        assert len(tojson(value, ensure_ascii=ascii_only)) == written
