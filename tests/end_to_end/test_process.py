@@ -304,7 +304,10 @@ def write_plugin(folder: Path) -> Path:
 
 START = """
 import sys
-import pilotlight.cli, pilotlight.server.process, pilotlight.service, pilotlight.server.app, uvicorn
+import pilotlight.cli, pilotlight.server.process, pilotlight.service
+from pilotlight.server.deferred_modules import defer
+defer()
+import pilotlight.server.app, pilotlight.server.http_server
 
 names = {name.partition(".")[0] for name in sys.modules if not name.startswith("_")}
 print(*sorted(names - sys.stdlib_module_names - {"cython_runtime"}))
@@ -312,7 +315,7 @@ print(*sorted(names - sys.stdlib_module_names - {"cython_runtime"}))
 IMPORTED = {
     *("pilotlight", "pilotlight_backend", "msgspec", "pluggy", "yaml"),
     *("litestar", "anyio", "multidict", "multipart", "sniffio", "typing_extensions"),
-    *("uvicorn", "click"),
+    *("uvicorn", "httptools"),
 }
 """Every package that a start imports: each costs the first caller's time."""
 

@@ -8,8 +8,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-import uvicorn
 from litestar.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.server import Server
 
 from pilotlight.config import Settings
 from pilotlight.server import shutdown
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class HttpServer(uvicorn.Server):
+class HttpServer(Server):
     """A uvicorn server that exits once the requests in flight have ended."""
 
     def __init__(
@@ -57,11 +58,11 @@ class HttpServer(uvicorn.Server):
             self.should_exit = True
 
 
-def _config(app: ASGIApp, service: Service, settings: Settings) -> uvicorn.Config:
+def _config(app: ASGIApp, service: Service, settings: Settings) -> Config:
     connection = connection_class(
         receive_timeout=settings.receive_timeout, max_header_bytes=settings.max_header_bytes
     )
-    return uvicorn.Config(
+    return Config(
         closing_on_shutdown(app, lambda: service.admission.closed),
         lifespan="on",
         log_config=None,

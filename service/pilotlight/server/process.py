@@ -97,6 +97,9 @@ def _import_and_build(
     authenticator: "Authenticator",
     listener: socket.socket,
 ) -> "HttpServer":
+    from pilotlight.server.deferred_modules import defer  # noqa: PLC0415
+
+    defer()
     from pilotlight.server.app import create_app_of  # noqa: PLC0415
     from pilotlight.server.http_server import HttpServer  # noqa: PLC0415
 
