@@ -318,6 +318,21 @@ async def test_a_silent_stream_is_kept_open_when_resumed(start, path, ping):
     await client.task
 
 
+async def test_a_look_takes_the_stream_from_no_client(start):
+    """HEAD has the headers of GET; the client that is connected reads on."""
+    service = await replaying(start)
+    service.backend.token_gate.hold()
+    client = Client(service.app, BODIES[CHAT])
+    had = await client.until(1)
+    look = await service.client.head(STREAM, headers={"last-event-id": ids(had)[0]})
+    assert (look.status_code, look.content) == (200, b"")
+    assert look.headers["content-type"] == "text/event-stream; charset=utf-8"
+    service.backend.token_gate.release()
+    assert events((await client.to_the_end()).decode())[-1] == "[DONE]"
+    gone = await service.client.head(STREAM, headers={"last-event-id": "0" * 32 + ":0"})
+    assert gone.status_code == 404
+
+
 # ── how long it is kept ─────────────────────────────────────────────────────────────────────────
 
 

@@ -4,7 +4,7 @@ The path and the methods are llama-server's. It names streams by the client's `X
 and counts bytes; here the standard's `Last-Event-ID` names both the stream and the event.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, cast
 
 from litestar import Request, Response
@@ -14,8 +14,10 @@ from litestar.types import ASGIApp
 
 from pilotlight.api.http.auth import account_of
 from pilotlight.api.http.replay import Replays
-from pilotlight.api.http.resumable import ResumedResponse
+from pilotlight.api.http.resumable import ResumedResponse, nothing_to_close
+from pilotlight.api.http.sse import EventSourceResponse
 from pilotlight.api.openapi.operation import Content, Operation, Parameter, SuccessResponse
+from pilotlight.api.serving import get
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest, StreamNotFound
 from pilotlight.observability.request_watch import note_resumed
@@ -80,15 +82,16 @@ STOP = Operation(
 def streams_handlers(settings: Settings) -> Sequence[HTTPRouteHandler]:
     """Return the two endpoints."""
 
-    # No HEAD: a look at the headers must not take the stream from the client that reads it.
-    @HTTPRouteHandler(_PATH, http_method=HttpMethod.GET, status_code=200, opt={"operation": RESUME})
+    @get(_PATH, opt={"operation": RESUME})
     async def resume_stream(request: Request[Any, Any, Any]) -> ASGIApp:
         recording, number = _replays(request).find(account_of(request), _event_id(request))
-        note_resumed()
         if recording.ended and number + 1 == recording.buffer.end:
             # By this status an EventSource does not connect again (HTML, 9.2).
             ended = Response(None, status_code=_NO_CONTENT)
             return cast("ASGIApp", ended)  # Litestar takes either
+        if request.method == HttpMethod.HEAD:  # the client that reads the stream keeps it
+            return EventSourceResponse(_no_messages(), nothing_to_close)
+        note_resumed()
         return ResumedResponse(recording, number, settings.sse_ping_interval)
 
     @HTTPRouteHandler(
@@ -98,6 +101,12 @@ def streams_handlers(settings: Settings) -> Sequence[HTTPRouteHandler]:
         _replays(request).stop(account_of(request), _event_id(request))
 
     return resume_stream, stop_stream
+
+
+async def _no_messages() -> AsyncGenerator[bytes]:
+    empty: tuple[bytes, ...] = ()
+    for message in empty:
+        yield message
 
 
 def _replays(request: Request[Any, Any, Any]) -> Replays:

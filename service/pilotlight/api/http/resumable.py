@@ -125,12 +125,14 @@ class ResumedResponse:
         """Send; returns at the end, when the client disconnects or when another one takes over."""
         keep_alive = KeepAlive(self._recording.ping, self._ping_interval)
         with self._recording.reading(self._reader):
-            response = EventSourceResponse(self._reader.messages(), _nothing, idle=keep_alive)
+            response = EventSourceResponse(
+                self._reader.messages(), nothing_to_close, idle=keep_alive
+            )
             await response(scope, receive, send)
 
 
-async def _nothing() -> None:
-    """Leave the source as it is: the stream can be resumed again."""
+async def nothing_to_close() -> None:
+    """Leave the source of a recording as it is: the stream can be resumed again."""
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
