@@ -21,6 +21,7 @@
     ├── TimeLimitExceeded           504  server_error           time_limit_exceeded     see below
     └── Unavailable                 503                                                 see below
         ├── ShuttingDown            503  server_error           shutting_down
+        ├── StorageUnavailable      503  server_error           storage_unavailable
         ├── ModelLoading            503  model_loading          model_loading
         └── ModelLoadFailed         503  model_load_failed      model_load_failed
             ├── InsufficientMemory  503  model_load_failed      insufficient_memory
@@ -236,6 +237,13 @@ class ShuttingDown(Unavailable):
 
     type = "server_error"
     code = "shutting_down"
+
+
+class StorageUnavailable(Unavailable):
+    """The storage of cached prompts cannot be used now."""
+
+    type = "server_error"
+    code = "storage_unavailable"
 
 
 class ModelLoading(Unavailable):

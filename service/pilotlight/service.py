@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from pilotlight.config import ConfigError, Settings, parse_size
+from pilotlight.config import ConfigError, Settings, parse_size, state_address
 from pilotlight.deployment import process_age
 from pilotlight.errors import ModelNotFound
 from pilotlight.generation import Generator
@@ -25,6 +25,7 @@ from pilotlight.models.loading.history import LoadHistory
 from pilotlight.models.loading.preload import Preload
 from pilotlight.models.loading.preload import Readiness as PreloadReadiness
 from pilotlight.models.pool import Pool
+from pilotlight.models.prompts import clear_stored_prompts
 from pilotlight.models.registry import Registry
 from pilotlight.models.resolver import Resolver
 from pilotlight.models.state import LoadEnded
@@ -61,6 +62,8 @@ class Service:
         self._configured = configured = read_models_file(settings.models_file, settings.models_dir)
         _check_formats(settings, configured)
         self._load_options = partial(load_options, settings)
+        self._state_address = state_address(settings.state_dir)
+        self._private_prompts = settings.prompt_cache_scope == "key"
         self.pool = Pool(
             self.registry,
             load_options=self._load_options,
@@ -93,7 +96,7 @@ class Service:
         self.generator = Generator(
             self.leases,
             special_tokens=settings.special_tokens_in_content,
-            private_prompts=settings.prompt_cache_scope == "key",
+            private_prompts=self._private_prompts,
         )
         self.embedder = Embedder(self.leases, max_queue=settings.max_queue, clock=clock)
         self._naming: asyncio.Task[None] | None = None
@@ -105,7 +108,11 @@ class Service:
         known = dict.fromkeys(expected, ModelSnapshot())
         for name, use in self.pool.use().items():
             known[name] = ModelSnapshot(
-                state=use.state, progress=use.progress, held=use.held, stats=use.stats
+                state=use.state,
+                progress=use.progress,
+                held=use.held,
+                stats=use.stats,
+                prompt_cache=use.prompt_cache,
             )
         return {
             name: replace(model, queued=self.leases.waiting(name)) for name, model in known.items()
@@ -182,6 +189,17 @@ class Service:
             return _readiness(self.preload.readiness_of(await self.resolver.resolve(model)))
         except ModelNotFound:  # the probes need no key, so their answer suggests no other name
             raise ModelNotFound(f"there is no model {model!r}") from None
+
+    async def clear_prompts(self, caller: str) -> None:
+        """Delete the cached prompts of *caller*, or all where callers share them.
+
+        They are deleted in slots, in memory and in storage, of every model. Raises
+        `StorageUnavailable`.
+        """
+        owner = caller if self._private_prompts else None
+        await self.pool.clear_prompts(owner)
+        if self._state_address is not None:
+            await clear_stored_prompts(self._state_address, owner)
 
     async def drain(self, grace: float) -> None:
         """Admit no more requests, give those in flight *grace* seconds, then fail them.

@@ -41,6 +41,19 @@ def test_a_cold_answer_has_a_timing(clock):
     )
 
 
+def test_the_restore_of_a_cached_prompt_is_a_phase_between_queue_and_prefill(clock):
+    watch = AnswerWatch(clock)
+    watch.cold({"load": 1.0})
+    watch.submitted()
+    clock.now += 4.0
+    begun = watch.begun(1.5)
+    clock.now += 2.0
+    whole = watch.first_token()
+    assert list(begun.items())[-2:] == [("queue", 2.5), ("restore", 1.5)]
+    assert list(whole) == ["load", "hold", "queue", "restore", "prefill", "first_token"]
+    assert (watch.record().queue, watch.record().restore, watch.record().prefill) == (2.5, 1.5, 2.0)
+
+
 def test_a_warm_answer_has_none(clock):
     """Nothing is told where the model was ready."""
     watch = AnswerWatch(clock)

@@ -51,6 +51,8 @@ async def used(service: FakeService) -> None:
     service.write("bad", load_error="invalid")
     for name in ("m", "m", "nobody", "bad"):
         await service.post(chat(name))
+    for letter in "abcdefa":  # the last prompt is restored: others took its slot
+        await service.post(chat("m", text=letter * 200))
     await service.post({"model": "e", "input": "a"}, "/v1/embeddings")
 
 

@@ -51,7 +51,7 @@ def gauges(text: str, model: str) -> dict[str, float]:
         for sample in family.samples
         if family.type == "gauge"
         and model in (sample.labels.get("model"), sample.labels.get("model_name"))
-        and "state" not in sample.labels
+        and not sample.labels.keys() & {"state", "tier"}
     }
 
 

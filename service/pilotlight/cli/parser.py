@@ -13,6 +13,7 @@ from pilotlight.cli.bake import bake
 from pilotlight.cli.bench.command import bench_cold_start, bench_streams
 from pilotlight.cli.generated import openapi, settings_table
 from pilotlight.cli.models import models
+from pilotlight.cli.prompt_cache import clear_prompt_cache
 from pilotlight.cli.pull import pull
 from pilotlight.cli.serve import serve
 from pilotlight.cli.settings_flags import add_setting, add_settings, flag_of
@@ -36,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
             _add_bake,
             "prefill a system prompt once, and store its state beside the model",
         ),
+        ("prompt-cache", None, _add_prompt_cache, "manage the cached prompts in storage"),
         ("bench", None, _add_benches, "measure the speed that clients of a server see"),
         ("openapi", openapi, _add_document, "write the OpenAPI document as YAML"),
         ("settings", settings_table, _add_output, "write the table of settings as Markdown"),
@@ -96,6 +98,14 @@ def _add_bake(parser: argparse.ArgumentParser) -> None:
         " model, or `baked` in models.yaml",
     )
     add_settings(parser)
+
+
+def _add_prompt_cache(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    summary = "delete every cached prompt from the storage that the settings name"
+    clear = actions.add_parser("clear", help=summary, description=_sentence(summary))
+    clear.set_defaults(command=clear_prompt_cache)
+    add_settings(clear)
 
 
 def _add_benches(parser: argparse.ArgumentParser) -> None:

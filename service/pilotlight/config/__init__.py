@@ -11,6 +11,7 @@ from pilotlight.config.settings import (
     Settings,
     parse_size,
 )
+from pilotlight.config.state_dir import state_address
 
 __all__ = [
     "CHAT_COMPLETIONS_PATH",
@@ -25,4 +26,5 @@ __all__ = [
     "is_secret",
     "load_settings",
     "parse_size",
+    "state_address",
 ]

@@ -73,7 +73,7 @@ class Choice:
                     completion_tokens=0,
                     cached_tokens=event.cached_tokens,
                 )
-                timing = self._watch.begun()
+                timing = self._watch.begun(event.restore)
                 begun = Begun(*self._begun, event.prompt_tokens, event.cached_tokens, timing)
                 return [begun, *self._echo]
             case Finish():

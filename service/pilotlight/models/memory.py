@@ -95,7 +95,7 @@ class Memory:
             await on_own_thread(model.loaded.base.close, f"close {model.entry.name}")
         except Exception:  # a plugin's edge
             logger.exception("cannot close the engine of %s", model.entry.name)
-        model.loaded = None
+        model.forget_engine()
         model.closing = None
         model.need = 0
         model.state = "absent"

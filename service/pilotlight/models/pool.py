@@ -23,7 +23,7 @@ from pilotlight.models.loading.history import LoadHistory
 from pilotlight.models.loading.loader import Loader
 from pilotlight.models.loading.runner import LoadRunner
 from pilotlight.models.memory import Memory
-from pilotlight.models.prompts import save_prompts
+from pilotlight.models.prompts import clear_prompts, save_prompts
 from pilotlight.models.registry import Registry
 from pilotlight.models.state import ModelStatus, ModelUse, OnLoad, PooledModel
 from pilotlight.retry_after import after_load
@@ -232,7 +232,8 @@ class Pool:
         loaded.fail(InferenceFailed(reason))
         hang = Hang(model.entry, "step", model.need)
         self._memory.add_hang(hang)
-        model.loaded, model.need, model.state = None, 0, "absent"
+        model.forget_engine()
+        model.need, model.state = 0, "absent"
         loop = asyncio.get_running_loop()
         close_when_unblocked(loaded.base, partial(_call, loop, partial(self._unblocked, hang)))
 
@@ -254,6 +255,16 @@ class Pool:
         if seconds > 0:
             models = [m.loaded for m in self._models.values() if m.state == "ready" and m.loaded]
             await asyncio.gather(*(save_prompts(model.base, seconds) for model in models))
+
+    async def clear_prompts(self, owner: str | None) -> None:
+        """Forget the cached prompts of *owner*, or all, of every loaded model.
+
+        A model that is being unloaded writes its prompts to storage: this waits until it is gone.
+        """
+        models = [model for model in self._models.values() if model.loaded]
+        await asyncio.gather(*(clear_prompts(m.loaded, owner) for m in models if m.loaded))
+        if closings := [model.closing for model in models if model.closing]:
+            await asyncio.wait(closings)
 
     async def close(self) -> None:
         """Cancel every load and close every engine; running requests fail.
@@ -279,7 +290,7 @@ class Pool:
 def _use(model: PooledModel) -> ModelUse:
     ready = model.state == "ready"
     stats = model.loaded.base.stats() if ready and model.loaded else None
-    return ModelUse(model.state, model.status().progress, model.held, stats)
+    return ModelUse(model.state, model.status().progress, model.held, stats, model.prompt_cache)
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@ absent again.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -16,7 +16,8 @@ from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.loaded import Hang, LoadedModel
 from pilotlight.models.loading.failure import COOL_DOWN
 from pilotlight.models.loading.progress import LoadTimes, LoadWatch, Phases
-from pilotlight_backend import EngineStats
+from pilotlight.models.prompts import only_counts, with_earlier
+from pilotlight_backend import EngineStats, PromptCacheStats
 
 ModelState: TypeAlias = Literal["absent", "loading", "ready", "draining", "failed"]
 
@@ -37,6 +38,8 @@ class ModelUse(Struct, frozen=True):
     progress: float
     held: int
     stats: EngineStats | None
+    prompt_cache: PromptCacheStats
+    """Counts of all its loads in this process; sizes of the present one."""
 
 
 class LoadEnded(Struct, frozen=True, kw_only=True):
@@ -78,6 +81,8 @@ class PooledModel:
     stalled: Hang | None = None
     """A load that was given up and whose thread has not ended; no other load starts meanwhile."""
     earlier_loads: Sequence[LoadTimes] = ()
+    earlier_prompts: PromptCacheStats = field(default_factory=PromptCacheStats)
+    """Counts of the prompt caches of its earlier loads in this process."""
 
     @property
     def is_idle(self) -> bool:
@@ -93,6 +98,18 @@ class PooledModel:
     def remaining(self) -> float | None:
         """Seconds until its load is likely to end; None if that is unknown."""
         return self.watch.remaining(self.earlier_loads) if self.watch else None
+
+    @property
+    def prompt_cache(self) -> PromptCacheStats:
+        """Counts of all its loads in this process; sizes of the present one."""
+        if self.loaded is None:
+            return self.earlier_prompts
+        return with_earlier(self.loaded.base.stats().prompt_cache, self.earlier_prompts)
+
+    def forget_engine(self) -> None:
+        """Record that the engine is closed, or given up. Its counts are kept."""
+        self.earlier_prompts = only_counts(self.prompt_cache)
+        self.loaded = None
 
     def cooling(self, now: float) -> float:
         """Return the seconds until a failed model may be loaded again, at most 0 if it may now."""

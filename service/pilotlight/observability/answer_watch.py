@@ -18,6 +18,7 @@ class AnswerWatch:
         self._arrived = clock()
         self._submitted = self._begun = self._first_token = self._ended = 0.0
         self._usage: Usage | None = None
+        self._restore: float | None = None
         self._hold: float | None = None
         self.model = ""
         self.waits = False
@@ -37,14 +38,20 @@ class AnswerWatch:
         """Record that the request was submitted."""
         self._submitted = self._clock()
 
-    def begun(self) -> Phases | None:
-        """Record that the request has a slot; return the timing so far, the first time."""
+    def begun(self, restore: float = 0.0) -> Phases | None:
+        """Record that the request has a slot; return the timing so far, the first time.
+
+        *restore* is how many of the seconds until now a cached state took to be restored.
+        """
         if self._begun:
             return None
         self._begun = self._clock()
+        self._restore = restore or None
         if self.timing is None:
             return None
-        self.timing["queue"] = self._begun - self._submitted
+        self.timing["queue"] = self._begun - self._submitted - restore
+        if restore:
+            self.timing["restore"] = restore
         return dict(self.timing)
 
     def first_token(self) -> Phases | None:
@@ -73,6 +80,11 @@ class AnswerWatch:
         usage = self._usage
         return 0 if usage is None else usage.prompt_tokens + usage.completion_tokens
 
+    def _queue(self) -> float | None:
+        if not (self._submitted and self._begun):
+            return None
+        return self._begun - self._submitted - (self._restore or 0.0)
+
     def record(self) -> AnswerRecord:
         """Return the record of the request, once it has ended."""
 
@@ -84,7 +96,8 @@ class AnswerWatch:
         return AnswerRecord(
             model=self.model,
             outcome=self.outcome,
-            queue=between(self._submitted, self._begun),
+            queue=self._queue(),
+            restore=self._restore,
             prefill=between(self._begun, self._first_token),
             first_token=between(self._arrived, self._first_token),
             decode=between(self._first_token, self._ended),

@@ -30,6 +30,8 @@ class AnswerRecord(Struct, frozen=True, kw_only=True):
     outcome: str
     """The finish reason, `cancelled`, or the code of an error."""
     queue: float | None = None
+    restore: float | None = None
+    """None also without a cached state that was restored."""
     prefill: float | None = None
     first_token: float | None = None
     """From the request's arrival, including the load of a cold model."""
@@ -143,6 +145,10 @@ _TIMES = {
     ),
     "hold": ("pilotlight_hold_seconds", "Time waiting for a model that is not ready."),
     "queue": ("pilotlight_queue_seconds", "Time waiting for a slot."),
+    "restore": (
+        "pilotlight_restore_seconds",
+        "Time to restore a cached prompt, reading it from storage included.",
+    ),
     "prefill": ("pilotlight_prefill_seconds", "From getting a slot to the first token."),
     "first_token": (
         "pilotlight_time_to_first_token_seconds",
@@ -248,6 +254,7 @@ def _times(record: AnswerRecord) -> dict[str, float | None]:
         "took": record.took,
         "hold": record.hold,
         "queue": record.queue,
+        "restore": record.restore,
         "prefill": record.prefill,
         "first_token": record.first_token,
         "decode": decode,

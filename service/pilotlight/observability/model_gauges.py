@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, get_args
 
 from msgspec import Struct
 
+from pilotlight.observability.prompt_cache_metrics import prompt_cache_families
 from pilotlight.schema.models import ModelState
-from pilotlight_backend import EngineStats
+from pilotlight_backend import EngineStats, PromptCacheStats
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -28,6 +29,9 @@ class ModelSnapshot(Struct, frozen=True, kw_only=True):
     """Requests that wait for a slot, outside the engine."""
     stats: EngineStats | None = None
     """The statistics of its engine, if loaded."""
+
+    prompt_cache: PromptCacheStats = PromptCacheStats()
+    """Its prompt cache; the counts are of all its loads, so that they never fall."""
 
     @property
     def running(self) -> int:
@@ -149,6 +153,9 @@ class ModelGauges:
                 for model, snapshot in models.items():
                     family.add_metric((model,), value(snapshot))
                 yield family
+        yield from prompt_cache_families(
+            {model: snapshot.prompt_cache for model, snapshot in models.items()}
+        )
         family = GaugeMetricFamily(
             "pilotlight_model_state",
             "1 for the current state of a model, else 0.",

@@ -16,6 +16,7 @@ Phases: TypeAlias = Mapping[str, float]
 | `warm`        | … the model is ready                                                 |
 | `hold`        | the request arrived … its model is ready                             |
 | `queue`       | it was submitted … it has a slot                                     |
+| `restore`     | … the slot has the cached state that was restored, if there was one  |
 | `prefill`     | … its first token is ready                                           |
 | `first_token` | the request arrived … its first token is ready                       |
 

@@ -106,11 +106,14 @@ def _phases(record: AnswerRecord, took: float) -> list[tuple[str, float, float]]
     at = record.submitted
     for name, seconds in (
         ("queue", record.queue),
+        ("restore", record.restore),
         ("prefill", record.prefill),
         ("decode", record.decode),
     ):
         if at is None or (name == "decode" and not _decodes(record)):
             break
+        if name == "restore" and seconds is None:
+            continue
         end = took if seconds is None else at + seconds
         phases.append((name, at, end))
         at = None if seconds is None else end

@@ -267,7 +267,10 @@ class FakeEngine:
         held = max(one.common(sequence.request) for one in readable)
         if slot.common(sequence.request) < len(slot.held):
             self._prompts.keep(slot)
-        held = self._prompts.restore(sequence.request.scope, prompt, max(held, baked))
+        held, began = max(held, baked), time.monotonic()
+        restored = self._prompts.restore(sequence.request.scope, prompt, held)
+        if restored > held:
+            held, sequence.timer.restoring = restored, began
         # The last token is always evaluated: its logits choose the first token of the answer.
         sequence.cached = min(held, len(prompt) - 1)
         sequence.slot = slot
@@ -278,7 +281,7 @@ class FakeEngine:
         slot.prompted = len(prompt)
         self._cached_tokens += sequence.cached
         self._prompt_tokens += len(prompt) - sequence.cached
-        return Started(len(prompt), sequence.cached)
+        return Started(len(prompt), sequence.cached, sequence.timer.restore)
 
     def _choose_slot(self, request: GenerateRequest) -> FakeSlot:
         offers = (

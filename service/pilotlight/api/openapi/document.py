@@ -47,6 +47,7 @@ _TAGS = [
     {"name": "tokens", "description": "Tokenize and detokenize."},
     {"name": "embeddings", "description": "Embeddings of texts."},
     {"name": "streams", "description": "Streams whose connection broke."},
+    {"name": "prompt_cache", "description": "Prompts that are kept for later requests."},
     {"name": "models", "description": "The models that are served."},
     {"name": "health", "description": "Probes and metrics."},
     {"name": "document", "description": "This document."},

@@ -1,0 +1,44 @@
+"""Where cached prompts are stored: a folder's path, or the address of a bucket."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from pilotlight.config.settings import ConfigError
+
+_LIBRARIES = {"gs": "gcsfs", "s3": "s3fs"}
+"""The library for each kind of bucket; the extra has the scheme's name."""
+
+
+def state_address(given: str | None) -> str | None:
+    """Return the setting *given*, with its `~` expanded; None without one.
+
+    Raises `ConfigError` for an address of another scheme, one whose library is not installed, and
+    a path that is no folder. A folder that does not exist is made when the first state is written.
+    """
+    if given is None:
+        return None
+    scheme, separator, rest = given.partition("://")
+    if separator:
+        _check_bucket(given, scheme, rest)
+        return given
+    try:
+        path = Path(given).expanduser()
+    except RuntimeError:
+        raise _error(given, "there is no home folder to expand its ~") from None
+    if path.exists() and not path.is_dir():
+        raise _error(given, "it is a file; expected a folder")
+    return str(path)
+
+
+def _check_bucket(address: str, scheme: str, rest: str) -> None:
+    library = _LIBRARIES.get(scheme)
+    if library is None:
+        raise _error(address, f"expected a folder, gs://… or s3://…, not {scheme}://")
+    if not rest.strip("/"):
+        raise _error(address, f"expected a bucket, such as {scheme}://bucket/folder")
+    if find_spec(library) is None:  # not imported: that takes a second
+        raise _error(address, f"{library} is not installed: pip install 'pilotlight[{scheme}]'")
+
+
+def _error(given: str, reason: str) -> ConfigError:
+    return ConfigError(f"--state-dir {given}: {reason}")
