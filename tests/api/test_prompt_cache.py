@@ -66,6 +66,25 @@ async def test_a_salt_divides_the_prompts_of_a_key(start):
     assert await cached(service, headers=BOB, cache_salt="a") == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "body"), [("/v1/completions", {"prompt": LONG}), (RESPONSES, {"input": LONG})]
+)
+async def test_a_salt_divides_completions_and_responses_too(start, path, body):
+    service = await start(api_keys=KEYS)
+    service.write()
+
+    async def usage(**fields):
+        answer = await service.post({"model": "m", **body, **fields}, path, **ANN)
+        assert answer.status_code == 200, answer.text
+        usage = answer.json()["usage"]
+        details = usage.get("input_tokens_details") or usage["prompt_tokens_details"]
+        return details["cached_tokens"]
+
+    assert await usage(cache_salt="a") == 0
+    assert await usage(cache_salt="b") == 0
+    assert await usage(cache_salt="a") > 200
+
+
 async def test_prompt_cache_key_divides_nothing(start):
     service = await start(api_keys=KEYS)
     service.write()

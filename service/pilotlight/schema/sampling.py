@@ -10,6 +10,15 @@ from msgspec import Meta
 from pilotlight.schema.base import ModelName, NonEmpty, Request
 from pilotlight.schema.support import NO_EFFECT, SAMPLING
 
+CacheSalt = Annotated[
+    Annotated[str, Meta(min_length=1, max_length=256)] | None,
+    Meta(
+        description="Cached tokens are shared with requests that have the same salt, and with"
+        " no others."
+    ),
+]
+"""As in vLLM for chat, completions and responses. Its Messages API has none."""
+
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Breaker = Annotated[str, Meta(min_length=1, max_length=40, pattern="^[^\\x00]+$")]
 TokenIdKey = Annotated[str, Meta(pattern="^[0-9]{1,9}$")]
@@ -259,13 +268,7 @@ class SamplingRequest(Request, kw_only=True):
     stream_options: Annotated[StreamOptions | None, Meta(description="Options of a stream.")] = None
 
     cache_prompt: Annotated[bool | None, SAMPLING["cache_prompt"]] = None
-    cache_salt: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=256)] | None,
-        Meta(
-            description="Cached tokens are shared with requests that have the same salt, and with"
-            " no others."
-        ),
-    ] = None
+    cache_salt: CacheSalt = None
     guided_decoding_backend: Annotated[str | None, SAMPLING["guided_decoding_backend"]] = None
     id_slot: Annotated[int | None, SAMPLING["id_slot"]] = None
     include_stop_str_in_output: Annotated[bool | None, SAMPLING["include_stop_str_in_output"]] = (

@@ -13,7 +13,7 @@ from pilotlight.schema.declared import DeclaredTool, SkippedTool
 from pilotlight.schema.openai import TextFormat
 from pilotlight.schema.responses.input import InputItem
 from pilotlight.schema.responses.tools import ResponseTool
-from pilotlight.schema.sampling import MinP, Stream, Temperature, TopK, TopP
+from pilotlight.schema.sampling import CacheSalt, MinP, Stream, Temperature, TopK, TopP
 from pilotlight.schema.support import (
     MAX_TOKENS_HINT,
     NO_EFFECT,
@@ -222,6 +222,7 @@ class ResponseRequest(Request, kw_only=True):
     context_management: Annotated[Any, RESPONSES["context_management"]] = None
     image: Annotated[Any, RESPONSES["image"]] = None
     max_tool_calls: Annotated[int | None, RESPONSES["max_tool_calls"]] = None
+    cache_salt: CacheSalt = None
     prompt_cache_key: Annotated[str | None, RESPONSES["prompt_cache_key"]] = None
     prompt_cache_options: Annotated[Any, RESPONSES["prompt_cache_options"]] = None
     prompt_cache_retention: Annotated[str | None, RESPONSES["prompt_cache_retention"]] = None

@@ -27,6 +27,7 @@ def generation_params(asked: ResponseRequest, *, max_tokens: int) -> GenerationP
         structured_output=_structured_output(asked),
         thinking_budget=thinking_budget(_effort(asked)),
         tool_calling=offer.tool_calling,
+        cache_salt=asked.cache_salt,
     )
 
 
