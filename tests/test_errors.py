@@ -29,6 +29,7 @@ TABLE = [
     ("InferenceError", 500, "inference_error", "inference_error"),
     ("TimeLimitExceeded", 504, "server_error", "time_limit_exceeded"),
     ("ShuttingDown", 503, "server_error", "shutting_down"),
+    ("StorageUnavailable", 503, "server_error", "storage_unavailable"),
     ("ModelLoading", 503, "model_loading", "model_loading"),
     ("ModelLoadFailed", 503, "model_load_failed", "model_load_failed"),
     ("InsufficientMemory", 503, "model_load_failed", "insufficient_memory"),
