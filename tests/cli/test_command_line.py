@@ -62,3 +62,25 @@ def test_a_missing_argument_is_told_below_a_short_usage(capsys):
     assert status == 2
     assert errors.endswith("the following arguments are required: MODEL, --prompt\n")
     assert errors.count("\n") <= 3
+
+
+def test_clearing_the_prompt_cache_counts_what_it_deletes(capsys, tmp_path):
+    """States alone are deleted, and what killed writers left."""
+    for number in range(2):
+        (tmp_path / f"a-b-{number}.state").write_bytes(b"x" * 1_500_000)
+    (tmp_path / "notes.txt").touch()
+    main(["prompt-cache", "clear", "--state-dir", str(tmp_path)])
+    assert capsys.readouterr().out == f"{tmp_path}: deleted 2 files, 3.0 MB\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_clearing_needs_a_storage(capsys, tmp_path):
+    """None is an error, and so is one that cannot be listed."""
+    status, output, _ = said(capsys, "prompt-cache", "clear")
+    assert (status, output) == (
+        "pilotlight: --state-dir is not set: expected a folder, gs://… or s3://…",
+        "",
+    )
+    folder = tmp_path / ("x" * 300)
+    status, _, _ = said(capsys, "prompt-cache", "clear", "--state-dir", str(folder))
+    assert status == f"pilotlight: --state-dir {folder}: File name too long"

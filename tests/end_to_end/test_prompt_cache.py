@@ -9,7 +9,7 @@ from tests.conftest import CHAT
 from tests.end_to_end.test_process import run, served
 
 SYSTEM = "You add numbers, one after another, and say what you have so far. " * 8
-TURNS = ("What is 2+2?", "And 3 more?", "And 4 more?")
+TURNS = ("What is 2+2?", "And 3 more?")
 
 
 class Conversation:

@@ -70,6 +70,42 @@ def test_what_fetches_is_not_imported_where_nothing_is_fetched(tmp_path):
     assert modules(tmp_path)["answered"] & libraries == set()
 
 
+NO_STORAGE = """
+import json, sys, threading
+from pathlib import Path
+from pilotlight_backend import LoadOptions, PromptCacheOptions
+from pilotlight_llama_cpp.backend import LlamaCppBackend
+
+backend = LlamaCppBackend()
+cache = PromptCacheOptions(memory_bytes=1 << 20, storage=sys.argv[1] or None)
+options = LoadOptions(parallel=1, prompt_cache=cache)
+engine = backend.load(backend.probe(backend.embedded()), options, lambda _: None)
+threads = [one.name for one in threading.enumerate() if "prompt cache" in one.name]
+modules = [name for name in sys.modules if name.endswith(("prompt_cache.storage", "guarded"))]
+print(json.dumps([sorted(threads), sorted(modules)]))
+engine.close()
+"""
+
+
+def test_without_a_state_dir_there_is_no_thread_and_no_module_for_it(tmp_path):
+    """With one there are both: a test that cannot fail shows nothing."""
+    seen = []
+    for storage in ("", str(tmp_path)):
+        output = subprocess.run(
+            [sys.executable, "-c", NO_STORAGE, storage],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+        seen.append(json.loads(output))
+    assert seen[0] == [[], []]
+    assert seen[1] == [
+        ["prompt cache reader", "prompt cache writer"],
+        ["pilotlight_backend.prompt_cache.guarded", "pilotlight_backend.prompt_cache.storage"],
+    ]
+
+
 LOADS_FIRST = """
 import sys, time
 from pilotlight import cli

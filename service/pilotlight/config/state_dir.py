@@ -1,5 +1,6 @@
 """Where cached prompts are stored: a folder's path, or the address of a bucket."""
 
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,8 +26,9 @@ def state_address(given: str | None) -> str | None:
         path = Path(given).expanduser()
     except RuntimeError:
         raise _error(given, "there is no home folder to expand its ~") from None
-    if path.exists() and not path.is_dir():
-        raise _error(given, "it is a file; expected a folder")
+    with suppress(OSError):  # a mount that fails now costs the cache, and not the server
+        if path.exists() and not path.is_dir():
+            raise _error(given, "it is a file; expected a folder")
     return str(path)
 
 
