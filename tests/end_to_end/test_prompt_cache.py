@@ -38,20 +38,28 @@ class Conversation:
         return usage["prompt_tokens_details"]["cached_tokens"], usage["prompt_tokens"], phases
 
 
-@pytest.mark.parametrize("isolation", ["none", "process"])
-def test_the_next_turn_after_a_restart_finds_its_history(tmp_path, isolation):
-    """With the answers of a server that was never shut down; until the storage is cleared."""
-    folder = tmp_path / "states"
-    flags = (
-        *("--models-dir", str(tmp_path / "m"), "--models-file", str(tmp_path / "m.yaml")),
-        *("--backends", "llama_cpp", "--isolation", isolation),
-    )
-    kept = (*flags, "--state-dir", str(folder))
-    restarted, unbroken = Conversation(), Conversation()
-    with served(*flags) as server:
+def flags(folder):
+    """Return how to serve spark alone."""
+    nowhere = ("--models-dir", str(folder / "m"), "--models-file", str(folder / "m.yaml"))
+    return (*nowhere, "--backends", "llama_cpp")
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """Return the messages of a conversation with a server that was not shut down meanwhile."""
+    conversation = Conversation()
+    with served(*flags(tmp_path_factory.mktemp("unbroken"))) as server:
         for text in TURNS:
-            unbroken.say(server, text)
-    before = 0
+            conversation.say(server, text)
+    return conversation.messages
+
+
+@pytest.mark.parametrize("isolation", ["none", "process"])
+def test_the_next_turn_after_a_restart_finds_its_history(tmp_path, isolation, unbroken):
+    """With the answers of a server that was not shut down; then the storage is cleared."""
+    folder = tmp_path / "states"
+    kept = (*flags(tmp_path), "--isolation", isolation, "--state-dir", str(folder))
+    restarted, before = Conversation(), 0
     for number, text in enumerate(TURNS):
         with served(*kept) as server:
             cached, whole, phases = restarted.say(server, text)
@@ -60,11 +68,7 @@ def test_the_next_turn_after_a_restart_finds_its_history(tmp_path, isolation):
         assert ("restore" in phases) == bool(number)
         before = whole
         assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
-    assert restarted.messages == unbroken.messages
+    assert restarted.messages == unbroken
     cleared = run("prompt-cache", "clear", "--state-dir", str(folder))
     assert cleared.stdout.startswith(f"{folder}: deleted ")
     assert list(folder.iterdir()) == []
-    with served(*kept) as server:
-        cached, _, phases = restarted.say(server, "And 5 more?")
-    assert cached == 0
-    assert "restore" not in phases
