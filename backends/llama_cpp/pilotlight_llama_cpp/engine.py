@@ -31,6 +31,10 @@ from pilotlight_llama_cpp.growing_context import GrowingContext
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.prompt_states import PromptStates
 
+_SECONDS_PER_BYTE = 1.5e-11
+"""What a token of a prompt takes for each byte of weights, until it is measured: 10 ms for 0.6 GB
+on one thread of a CPU with AVX-512. It says how long a stored state is worth waiting for."""
+
 _WINDOWS = 2
 """Checkpoints of a slot whose model has a sliding window; each is as large as the window."""
 
@@ -60,6 +64,7 @@ class LlamaCppEngine:
             baked=baked,
             copies=True,
             cuts=model.cuttable_cache,
+            seconds_per_token=facts.size_bytes * _SECONDS_PER_BYTE,
             most_checkpoints=_WINDOWS if model.cuttable_cache else MOST,
         )
         self._cache = open_cache(

@@ -51,6 +51,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         copies: bool = False,
         cuts: bool = True,
         most_checkpoints: int = 0,
+        seconds_per_token: float = 0.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """*baked* is the prompt that *decoder* has adopted into its first slot.
@@ -68,7 +69,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         """Set when idle slots are stored, once that was asked for."""
         self._to_clear: list[tuple[str | None, threading.Event]] = []
         """Owners whose prompts are to be forgotten, None for all; each event is set by then."""
-        self._seconds_per_token = 0.0
+        self._seconds_per_token = seconds_per_token
         """What a prompt's token took to evaluate, lately."""
         self._preparing: dict[GenerationJob, Future[Any]] = {}
         """Jobs whose samplers are being made, in the order they came."""

@@ -10,6 +10,7 @@ engine's process, so no state crosses the pipe of an isolated one.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from pilotlight_backend import cgroup
 from pilotlight_backend.capacity import PROMPT_CACHE_SHARE
@@ -26,8 +27,7 @@ def open_cache(
     """Return the cache that *options* ask for, None where they ask for none.
 
     *identity* is a short hex digest of whatever a state depends on. *on_written* is called on a
-    thread of the cache's when it can take another state for the storage. Raises `ImportError`
-    where the library of the storage's address is not installed.
+    thread of the cache's when it can take another state for the storage.
     """
     memory = options.memory_bytes
     if memory is None:
@@ -41,7 +41,7 @@ def open_cache(
         from pilotlight_backend.prompt_cache.storage import open_storage  # noqa: PLC0415
 
         files = GuardedStorage(
-            open_storage(options.storage),
+            partial(open_storage, options.storage),
             prefix=f"{identity}-",
             limit=options.storage_bytes,
             ttl=options.ttl,

@@ -5,6 +5,7 @@ nor a bucket that answers 503 delays requests again and again.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -24,7 +25,7 @@ class GuardedStorage:
 
     def __init__(
         self,
-        storage: Storage,
+        open_: Callable[[], Storage],
         *,
         prefix: str,
         limit: int | None,
@@ -32,8 +33,14 @@ class GuardedStorage:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """*prefix* begins the names of this cache's files; *limit* and *ttl* are of all files."""
-        self._storage = storage
+        """*prefix* begins the names of this cache's files; *limit* and *ttl* are of all files.
+
+        *open_* returns the storage. It is called at the first use, on a thread that may wait: the
+        library of a bucket takes a second to import.
+        """
+        self._open = open_
+        self._storage: Storage | None = None
+        self._opening = threading.Lock()
         self._prefix = prefix
         self._limit = limit
         self._ttl = ttl
@@ -58,12 +65,21 @@ class GuardedStorage:
         """Whether it is worth a try to write. A folder that is read-only serves those who read."""
         return self._writing.is_closed
 
+    def _opened(self) -> Storage:
+        with self._opening:
+            if self._storage is None:
+                try:
+                    self._storage = self._open()
+                except (ImportError, ValueError) as error:
+                    raise OSError(None, str(error)) from error
+            return self._storage
+
     def files(self) -> list[StoredFile] | None:
         """Return this cache's files; None where the storage fails."""
         if not self.is_readable:
             return None
         try:
-            files = self._storage.files()
+            files = self._opened().files()
         except OSError as error:
             self._reading.fail(error)
             return None
@@ -77,7 +93,7 @@ class GuardedStorage:
     def entries(self, files: Sequence[StoredFile]) -> Iterator[tuple[str, Entry]]:
         """Yield what *files* are of; those that are gone are passed over, damaged ones deleted."""
         try:
-            for file, start in self._storage.starts(files):
+            for file, start in self._opened().starts(files):
                 try:
                     yield file.name, state_file.read_header(file.name, start, file.size)
                 except Damaged as error:
@@ -88,7 +104,7 @@ class GuardedStorage:
     def read(self, name: str) -> Snapshot | None:
         """Return a file's states; None where it is gone, was damaged, or the storage fails."""
         try:
-            snapshot = state_file.read_snapshot(self._storage.read(name))
+            snapshot = state_file.read_snapshot(self._opened().read(name))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -105,7 +121,7 @@ class GuardedStorage:
         if not self.is_writable:
             return None
         try:
-            self._storage.write(name, state_file.pieces(entry, snapshot))
+            self._opened().write(name, state_file.pieces(entry, snapshot))
         except OSError as error:
             self._writing.fail(error)
             return None
@@ -114,7 +130,7 @@ class GuardedStorage:
 
     def _prune(self) -> list[str]:
         try:
-            return prune(self._storage, limit=self._limit, ttl=self._ttl, now=self._wall_clock())
+            return prune(self._opened(), limit=self._limit, ttl=self._ttl, now=self._wall_clock())
         except OSError as error:
             self._reading.fail(error)
             return []
@@ -122,14 +138,14 @@ class GuardedStorage:
     def delete(self, name: str) -> None:
         """Delete a file."""
         try:
-            self._storage.delete(name)
+            self._opened().delete(name)
         except OSError as error:
             self._writing.fail(error)
 
     def touch(self, name: str) -> None:
         """Note that a file was of use."""
         try:
-            self._storage.touch(name)
+            self._opened().touch(name)
         except OSError:  # a folder that is read-only serves all the same
             logger.debug("%s cannot be touched", name, exc_info=True)
 

@@ -15,7 +15,7 @@ def cache(folder=None, *, memory=1000, limit=None):
     """Return a cache, with storage in *folder*."""
     files = None
     if folder is not None:
-        files = GuardedStorage(Folder(folder), prefix="abc-", limit=limit, ttl=None)
+        files = GuardedStorage(lambda: Folder(folder), prefix="abc-", limit=limit, ttl=None)
     return PromptCache(identity="abc", memory_limit=memory, files=files)
 
 
@@ -180,7 +180,7 @@ def test_a_request_that_comes_during_the_first_listing_waits_for_it(tmp_path: Pa
             assert listing.wait(10)
             return super().files()
 
-    files = GuardedStorage(Slow(tmp_path), prefix="abc-", limit=None, ttl=None)
+    files = GuardedStorage(lambda: Slow(tmp_path), prefix="abc-", limit=None, ttl=None)
     two = PromptCache(identity="abc", memory_limit=1000, files=files)
     done = threading.Event()
 
@@ -208,7 +208,7 @@ def test_a_state_that_is_cleared_while_it_is_read_is_not_kept(tmp_path: Path):
             assert go_on.wait(10)
             return whole
 
-    files = GuardedStorage(Slow(tmp_path), prefix="abc-", limit=None, ttl=None)
+    files = GuardedStorage(lambda: Slow(tmp_path), prefix="abc-", limit=None, ttl=None)
     two = PromptCache(identity="abc", memory_limit=1000, files=files)
     done, found = threading.Event(), []
 

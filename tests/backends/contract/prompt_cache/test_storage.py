@@ -19,7 +19,7 @@ from tests.backends.contract.prompt_cache.test_cache import fetched
 
 def cache(storage, clock=time.monotonic):
     """Return a cache with *storage* and no memory."""
-    files = GuardedStorage(storage, prefix="abc-", limit=None, ttl=None, clock=clock)
+    files = GuardedStorage(lambda: storage, prefix="abc-", limit=None, ttl=None, clock=clock)
     return PromptCache(identity="abc", memory_limit=0, files=files, clock=clock)
 
 
@@ -67,6 +67,7 @@ def test_a_storage_that_fails_is_left_alone_for_a_while_and_said_once(tmp_path, 
     if what != "write":
         first = cache(storage)
         stored(first)
+        assert fetched(first, "", range(150))  # its first listing is over
         first.close(10)
     storage.broken.add(what)
     states = cache(storage, clock=lambda: now)
@@ -150,7 +151,7 @@ from pilotlight_backend.prompt_cache.deletion import Deleted, delete_states
 from pilotlight_backend.prompt_cache.guarded import GuardedStorage
 from pilotlight_backend.prompt_cache.storage import Folder
 
-files = GuardedStorage(Folder(Path(sys.argv[1])), prefix="abc-", limit=3_000_000, ttl=None)
+files = GuardedStorage(lambda: Folder(Path(sys.argv[1])), prefix="abc-", limit=3_000_000, ttl=None)
 cache = PromptCache(identity="abc", memory_limit=0, files=files)
 print("ready", flush=True)
 while True:
@@ -179,7 +180,7 @@ def test_processes_that_are_killed_leave_no_damaged_file(tmp_path):
                 writer.wait()
                 writer.stdout.close()
     storage = Folder(tmp_path)
-    files = GuardedStorage(storage, prefix="abc-", limit=None, ttl=None)
+    files = GuardedStorage(lambda: storage, prefix="abc-", limit=None, ttl=None)
     entries = dict(files.entries(files.files()))
     assert len(entries) == len(storage.files()) > 0
     for name, entry in entries.items():
@@ -227,7 +228,9 @@ def test_an_owner_s_files_are_deleted_for_every_model_and_salt(tmp_path):
         states = PromptCache(
             identity=identity,
             memory_limit=0,
-            files=GuardedStorage(Folder(tmp_path), prefix=f"{identity}-", limit=None, ttl=None),
+            files=GuardedStorage(
+                lambda: Folder(tmp_path), prefix=f"{identity}-", limit=None, ttl=None
+            ),
         )
         for number, scope in enumerate(("ann", "ann\0salt", "anna", "", "bob\0ann")):
             before = {file.name for file in tmp_path.iterdir()}
