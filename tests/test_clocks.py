@@ -16,8 +16,8 @@ TOLD = {
     "backends/contract/pilotlight_backend/prompt_cache/guarded.py": 1,
     "backends/contract/pilotlight_backend/prompt_cache/storage.py": 1,
 }
-"""Where the wall's clock is read, and how often: `created`, dates, prompts unlike earlier ones, when spans ended, and
-how old the files are that instances share."""
+"""Where the wall's clock is read, and how often: `created`, dates, prompts unlike earlier ones,
+when spans ended, how old the files are that instances share."""
 
 
 def readings(source: str) -> int:

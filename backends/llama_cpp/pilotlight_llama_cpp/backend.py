@@ -68,6 +68,10 @@ class LlamaCppBackend:
         known, reason = self._given_up.get(facts.path, (None, ""))
         if known == facts:
             raise ModelUnsupported(facts.path, reason)
+        if options.prompt_cache.storage is not None:
+            from pilotlight_backend.prompt_cache import prepare  # noqa: PLC0415 - few have a storage
+
+            prepare(options.prompt_cache)
         total = facts.size_bytes
         try:
             read_ahead(
