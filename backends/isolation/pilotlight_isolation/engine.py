@@ -12,6 +12,7 @@ from pilotlight_backend.types import (
     EngineEvent,
     EngineStats,
     GenerateRequest,
+    LoadOptions,
     ModelFacts,
 )
 from pilotlight_backend.validation import check_inputs, check_request
@@ -99,7 +100,8 @@ class IsolatedEngine(IsolatedBase):
 
     def clear_prompts(self, owner: str | None = None) -> None:
         """Forget cached prompts, if the engine has any; see `CachingEngine`."""
-        self._client.call(lambda number: wire.ClearPrompts(number, owner))
+        # It waits for the running step: it counts as hanging when that does.
+        self._client.call(lambda number: wire.ClearPrompts(number, owner), LoadOptions().chunk)
 
 
 class IsolatedBakingEngine(IsolatedEngine):

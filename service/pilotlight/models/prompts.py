@@ -9,7 +9,13 @@ from msgspec.structs import replace
 from pilotlight.errors import StorageUnavailable
 from pilotlight.models.loaded import LoadedModel
 from pilotlight.models.loading.threads import on_own_thread
-from pilotlight_backend import BackendError, BaseEngine, CachingEngine, PromptCacheStats
+from pilotlight_backend import (
+    BackendError,
+    BaseEngine,
+    CachingEngine,
+    LoadOptions,
+    PromptCacheStats,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +56,8 @@ async def clear_prompts(model: LoadedModel, owner: str | None) -> None:
     if not isinstance(engine, CachingEngine):
         return
     try:
-        await model.calls.run(partial(engine.clear_prompts, owner))
+        # It waits for the running step: it counts as hanging when that does.
+        await model.calls.run(partial(engine.clear_prompts, owner), LoadOptions().chunk)
     except BackendError as error:  # it is closed, hangs or has died, and its prompts with it
         logger.info("%s: its prompts are gone with its engine: %s", model.entry.name, error)
 
