@@ -1,17 +1,17 @@
 """The contract between Pilotlight and its backends: a hook, protocols, values and errors.
 
 A plugin's hook returns a `Backend`. Its `probe` reads a file's headers and returns `ModelFacts`;
-its `load` returns an `Engine`, or an `EmbeddingEngine` for a model that embeds. `Engine.submit`
-queues a `GenerateRequest`, returns a `Ticket`, and emits `Started`, then a `Token` for each sampled
-token, then one `Finish` or `Failed`.
+its `load` returns an `Engine`, an `EmbeddingEngine` for a model that embeds, or a `RankingEngine`
+for one that scores documents. `Engine.submit` queues a `GenerateRequest`, returns a `Ticket`, and
+emits `Started`, then a `Token` for each sampled token, then one `Finish` or `Failed`.
 
 The service owns everything above token ids: chat templates, stop strings, tool calls, JSON Schema,
 HTTP. The backend owns everything below: tokenizing, slots, the KV cache, batches, sampling.
 
 **Threads.** `load` blocks, on a thread of the service's. After it the service calls engines from
-any thread, its event loop's included: `submit`, `embed`, `stats` and `Ticket.cancel` return at
-once. An engine emits events and calls guides on threads of its own. `emit` may be slow and may call
-the engine, so an engine emits no token under a lock that `submit`, `stats` or `cancel` takes.
+any thread, its event loop's included: `submit`, `embed`, `rank`, `stats` and `Ticket.cancel` return
+at once. An engine emits events and calls guides on threads of its own. `emit` may be slow and may
+call the engine, so an engine emits no token under a lock that `submit`, `stats` or `cancel` takes.
 
 **Units.** Times are seconds, sizes are bytes, lengths are tokens, log probabilities are natural
 logarithms.
@@ -45,6 +45,7 @@ from pilotlight_backend.protocols import (
     CachingEngine,
     EmbeddingEngine,
     Engine,
+    RankingEngine,
     RemoteEngine,
     Ticket,
 )
@@ -64,11 +65,15 @@ from pilotlight_backend.types import (
     ModelFacts,
     PromptCacheOptions,
     PromptCacheStats,
+    RankEvent,
+    Relevance,
     SamplingParams,
+    Scored,
     Started,
     Step,
     Timings,
     Token,
+    TokenizedPairs,
     Usage,
 )
 
@@ -107,13 +112,18 @@ __all__ = [
     "ModelUnsupported",
     "PromptCacheOptions",
     "PromptCacheStats",
+    "RankEvent",
+    "RankingEngine",
+    "Relevance",
     "RemoteEngine",
     "SamplingParams",
+    "Scored",
     "Started",
     "Step",
     "Ticket",
     "Timings",
     "Token",
+    "TokenizedPairs",
     "Usage",
     "Vocabulary",
     "hookimpl",

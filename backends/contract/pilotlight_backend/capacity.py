@@ -72,10 +72,10 @@ def fitting(facts: ModelFacts, options: LoadOptions, room: int) -> str:
 def memory_need(facts: ModelFacts, options: LoadOptions, length: int) -> int:
     """Return the bytes that a model takes once loaded, with *length* tokens for each slot.
 
-    That is its files, what its sequences keep, and what a step works with. A model that embeds
-    forgets an input once it is embedded: one cache serves all.
+    That is its files, what its sequences keep, and what a step works with. A model that embeds or
+    ranks forgets an input once it has its vector or score: one cache serves all.
     """
-    slots = 1 if facts.embeds else options.parallel
+    slots = options.parallel if facts.generates else 1
     kept = slots * (facts.kv_bytes_per_token * length + facts.state_bytes)
     tokens = options.chunk + slots
     step = tokens * (facts.step_bytes + facts.score_bytes * length)

@@ -12,9 +12,10 @@
     │   └── GuideFailed          the request's guide raised, or allowed no token
     └── EngineClosed             the engine was closed before the request ended
 
-`Backend.probe` and `Backend.load` raise the first two kinds. `Engine.submit` and
-`EmbeddingEngine.embed` raise `InvalidParameter` and `EngineClosed`; the last two also arrive in a
-`Failed` event. Messages reach clients: they name the thing, what is wrong, and what would be right.
+`Backend.probe` and `Backend.load` raise the first two kinds. `Engine.submit`,
+`EmbeddingEngine.embed` and `RankingEngine.rank` raise `InvalidParameter` and `EngineClosed`; the
+last two also arrive in a `Failed` event. Messages reach clients: they name the thing, what is
+wrong, and what would be right.
 """
 
 from pathlib import Path

@@ -18,6 +18,8 @@ from pilotlight_backend.types import (
     LoadOptions,
     LoadProgress,
     ModelFacts,
+    RankEvent,
+    TokenizedPairs,
 )
 from pilotlight_backend.verbatim import Span
 
@@ -106,6 +108,26 @@ class EmbeddingEngine(BaseEngine, Protocol):
 
 
 @runtime_checkable
+class RankingEngine(BaseEngine, Protocol):
+    """A loaded model that scores how relevant documents are to a query."""
+
+    def tokenize_pairs(self, query: str, documents: Sequence[str]) -> TokenizedPairs:
+        """Return the token ids of *query* with each of *documents*, as the model was trained.
+
+        Names of control tokens in the texts are text: a document cannot end its own turn.
+        """
+
+    def rank(self, pairs: Sequence[Sequence[int]], emit: Callable[[RankEvent], None]) -> Ticket:
+        """Queue *pairs*, token ids that are used as they are, and return at once.
+
+        Pairs are evaluated in order, as many in one step as fit, also of several requests. *emit*
+        is called as by `Engine.submit`.
+
+        Raises what `EmbeddingEngine.embed` raises; then *emit* is never called.
+        """
+
+
+@runtime_checkable
 class BakingEngine(Engine, Protocol):
     """An engine that can also write a prompt's state to a file. Optional.
 
@@ -150,7 +172,8 @@ class CachingEngine(Engine, Protocol):
 class RemoteEngine(BaseEngine, Protocol):
     """An engine in a process of its own.
 
-    `submit`, `embed`, `stats` and `cancel` do not wait for the process; all other methods do.
+    `submit`, `embed`, `rank`, `stats` and `cancel` do not wait for the process; all other methods
+    do.
     """
 
     @property
@@ -185,7 +208,8 @@ class Backend(Protocol):
     ) -> BaseEngine:
         """Load the model of *facts* and return its engine. Blocks.
 
-        The engine is an `EmbeddingEngine` if `facts.embeds`, else an `Engine`.
+        The engine is an `EmbeddingEngine` if `facts.embeds`, a `RankingEngine` if `facts.ranks`,
+        else an `Engine`.
 
         *progress* is called on the calling thread whenever the load advances: the service ends a
         load that makes no progress. It raises to end a load; its exception passes through.

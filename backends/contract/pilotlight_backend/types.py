@@ -29,6 +29,10 @@ BASIC_SAMPLING = frozenset(
 """The fields of `SamplingParams` that every backend honours."""
 
 
+Relevance: TypeAlias = Literal["logit", "probability"]
+"""What a score is: any number, whose sigmoid is a probability, or a probability itself."""
+
+
 class ModelFacts(Struct, frozen=True, kw_only=True):
     """What the headers of a model's files say, and on a loaded engine what is in force."""
 
@@ -57,7 +61,9 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     vocabulary_size: int = 0
     """Tokens in the vocabulary, on a loaded engine; 0 if it does not report them."""
     embedding_length: int = 0
-    """Dimensions of the model's vectors; 0 for a model that generates."""
+    """Dimensions of the model's vectors; 0 for a model that does not embed."""
+    relevance: Relevance | None = None
+    """What the scores of a model that ranks are; None for a model that does not rank."""
     control_names: frozenset[str] = frozenset()
     """On a loaded engine, the names of its control tokens, such as `<|im_end|>`."""
     sampling: frozenset[str] = BASIC_SAMPLING
@@ -67,6 +73,16 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     def embeds(self) -> bool:
         """Whether the model returns vectors: its engine is an `EmbeddingEngine`."""
         return self.embedding_length > 0
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the model scores documents: its engine is a `RankingEngine`."""
+        return self.relevance is not None
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model generates text: its engine is an `Engine`."""
+        return not (self.embeds or self.ranks)
 
 
 class BakedPrompt(Struct, frozen=True, kw_only=True):
@@ -282,6 +298,31 @@ class Embedded(Struct, frozen=True, gc=False, tag=True):
 EmbedEvent: TypeAlias = Started | Embedded | Finish | Failed
 """An embedding request's events: at most one `Started`, an `Embedded` for each input in order, then
 exactly one `Finish` or `Failed`. Its usage has no completion tokens."""
+
+
+class Scored(Struct, frozen=True, gc=False, tag=True):
+    """How relevant a pair's document is to its query: the higher, the more."""
+
+    score: float
+
+
+RankEvent: TypeAlias = Started | Scored | Finish | Failed
+"""A ranking request's events: at most one `Started`, a `Scored` for each pair in order, then
+exactly one `Finish` or `Failed`. Its usage has no completion tokens."""
+
+
+class TokenizedPairs(Struct, frozen=True):
+    """A query with each of several documents, as token ids.
+
+    A pair's document is the tokens between those before it and the `tail`; a pair is shortened by
+    dropping tokens in front of the tail.
+    """
+
+    pairs: list[list[int]]
+    frame: int
+    """Tokens of a pair with an empty document."""
+    tail: int
+    """How many of these are behind the document."""
 
 
 class Step(Struct, frozen=True, gc=False):

@@ -79,7 +79,7 @@ def check_request(
 def check_inputs(
     inputs: Sequence[Sequence[int]], *, context_length: int, vocabulary_size: int
 ) -> None:
-    """Raise `InvalidParameter`, or its `ContextLengthExceeded`, for what cannot be embedded."""
+    """Raise `InvalidParameter`, or its `ContextLengthExceeded`, for inputs that cannot run."""
     if not inputs:
         raise InvalidParameter("inputs", "inputs: expected at least one input")
     for index, tokens in enumerate(inputs):

@@ -26,6 +26,7 @@ from pilotlight_backend.protocols import (
     CachingEngine,
     EmbeddingEngine,
     Engine,
+    RankingEngine,
     Ticket,
 )
 from pilotlight_backend.redaction import trace
@@ -37,6 +38,8 @@ from pilotlight_backend.types import (
     Finish,
     LoadProgress,
     ModelFacts,
+    RankEvent,
+    TokenizedPairs,
 )
 from pilotlight_isolation import wire
 from pilotlight_isolation.channel import FrameDecoder
@@ -130,7 +133,7 @@ class Child:
                 self._sender.delivered(message.count)
             case wire.Restricted():
                 self._guides.replies.put(message.done)
-            case wire.Submit() | wire.Embed():
+            case wire.Submit() | wire.Embed() | wire.Rank():
                 self._submit(message)
             case wire.Cancel():
                 self._cancel(message.id)
@@ -191,7 +194,7 @@ class Child:
 
     # ── requests ───────────────────────────────────────────────────────────────────────────────
 
-    def _submit(self, message: wire.Submit | wire.Embed) -> None:
+    def _submit(self, message: wire.Submit | wire.Embed | wire.Rank) -> None:
         with self._lock:
             self._tickets[message.id] = None
         try:
@@ -209,16 +212,18 @@ class Child:
             if message.id in self._tickets:  # otherwise the request has ended already
                 self._tickets[message.id] = ticket
 
-    def _ticket(self, message: wire.Submit | wire.Embed) -> Ticket:
+    def _ticket(self, message: wire.Submit | wire.Embed | wire.Rank) -> Ticket:
         emit = partial(self._emit, message.id)
         if isinstance(message, wire.Embed):
             return cast("EmbeddingEngine", self._engine).embed(message.inputs, emit)
+        if isinstance(message, wire.Rank):
+            return cast("RankingEngine", self._engine).rank(message.pairs, emit)
         request = message.request
         if message.guided:
             request = replace(request, guide=RemoteGuide(message.id, self._guides))
         return cast("Engine", self._engine).submit(request, emit)
 
-    def _emit(self, number: int, event: EngineEvent | EmbedEvent) -> None:
+    def _emit(self, number: int, event: EngineEvent | EmbedEvent | RankEvent) -> None:
         """Pass an event on; runs on the engine's thread."""
         if isinstance(event, Finish | Failed) and not self._ended(number):
             return  # its end was emitted already
@@ -239,13 +244,31 @@ class Child:
 
     def _call(self, call: wire.Call) -> None:
         try:
-            self._sender.send(wire.Returned(call.id, self._result(call)))
+            result = self._result(call)
+            if isinstance(result, TokenizedPairs):
+                self._sender.send(wire.Paired(call.id, result))
+            else:
+                self._sender.send(wire.Returned(call.id, result))
         except Exception as error:  # goes to the caller, whatever a backend raises
             if not isinstance(error, BackendError | OSError):
                 logger.exception("a call failed")
             self._sender.send(wire.Raised(call.id, describe(error)))
 
-    def _result(self, call: wire.Call) -> list[int] | int | Vocabulary:
+    def _result(self, call: wire.Call) -> list[int] | int | Vocabulary | TokenizedPairs:
+        match call:
+            case wire.Tokenize() | wire.TokenizeInput() | wire.TokenizePairs():
+                return self._tokens(call)
+            case wire.GetVocabulary():
+                return cast("Engine", self._engine).vocabulary()
+            case wire.Bake():
+                return cast("BakingEngine", self._engine).bake(call.prompt, call.baked)
+            case wire.SavePrompts() | wire.ClearPrompts():
+                self._care_for_prompts(call)
+                return 0
+
+    def _tokens(
+        self, call: wire.Tokenize | wire.TokenizeInput | wire.TokenizePairs
+    ) -> list[int] | TokenizedPairs:
         match call:
             case wire.Tokenize():
                 text, special = _text(call.text), call.special
@@ -255,13 +278,10 @@ class Child:
                 return engine.tokenize(text, special=special, verbatim=call.verbatim)
             case wire.TokenizeInput():
                 return cast("EmbeddingEngine", self._engine).tokenize_input(_text(call.text))
-            case wire.GetVocabulary():
-                return cast("Engine", self._engine).vocabulary()
-            case wire.Bake():
-                return cast("BakingEngine", self._engine).bake(call.prompt, call.baked)
-            case wire.SavePrompts() | wire.ClearPrompts():
-                self._care_for_prompts(call)
-                return 0
+            case wire.TokenizePairs():
+                documents = [_text(one) for one in call.documents]
+                ranker = cast("RankingEngine", self._engine)
+                return ranker.tokenize_pairs(_text(call.query), documents)
 
     def _care_for_prompts(self, call: wire.SavePrompts | wire.ClearPrompts) -> None:
         if not isinstance(self._engine, CachingEngine):
@@ -356,6 +376,8 @@ def _with_vocabulary_size(engine: BaseEngine) -> ModelFacts:
 def _kind_of(engine: BaseEngine) -> wire.Kind:
     if isinstance(engine, EmbeddingEngine):
         return "embeds"
+    if isinstance(engine, RankingEngine):
+        return "ranks"
     return "bakes" if isinstance(engine, BakingEngine) else "generates"
 
 

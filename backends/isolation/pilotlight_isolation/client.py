@@ -79,7 +79,7 @@ class EngineClient:
 
     def submit(
         self,
-        message: Callable[[int], wire.Submit | wire.Embed],
+        message: Callable[[int], wire.Submit | wire.Embed | wire.Rank],
         emit: Callable[[Any], None],
         guide: Guide | None = None,
     ) -> PendingRequest:
@@ -218,7 +218,7 @@ class EngineClient:
                 self._acknowledge(len(message.events))
             case wire.Restrict():
                 self._process.send(wire.Restricted(self._restrict(message)))
-            case wire.Returned():
+            case wire.Returned() | wire.Paired():
                 self._calls.pop(message.id).set_result(message.value)
             case wire.Raised():
                 self._calls.pop(message.id).set_exception(rebuild(message.problem))

@@ -14,6 +14,8 @@ from pilotlight_backend.types import (
     GenerateRequest,
     LoadOptions,
     ModelFacts,
+    RankEvent,
+    TokenizedPairs,
 )
 from pilotlight_backend.validation import check_inputs, check_request
 from pilotlight_backend.verbatim import Span
@@ -25,13 +27,17 @@ _ANY_TOKEN = 2**31
 """The vocabulary's size where the engine reports none: then it refuses unknown tokens itself."""
 
 
+_BYTES_PER_TOKEN = 4
+"""About as many bytes of a text become a token."""
+
+
 def _tokens_in(data: bytes) -> int:
-    """Estimate the tokens of a text: about four bytes each."""
-    return len(data) // 4
+    """Estimate the tokens of a text."""
+    return len(data) // _BYTES_PER_TOKEN
 
 
 class IsolatedBase:
-    """What all kinds share. `submit`, `embed` and `stats` never wait for the process."""
+    """What all kinds share. `submit`, `embed`, `rank` and `stats` never wait for the process."""
 
     def __init__(self, process: EngineProcess, name: str, loaded: wire.Loaded) -> None:
         self._facts = loaded.facts
@@ -135,8 +141,32 @@ class IsolatedEmbeddingEngine(IsolatedBase):
         return self._client.submit(lambda number: wire.Embed(number, sent), emit)
 
 
+class IsolatedRankingEngine(IsolatedBase):
+    """A `RankingEngine`."""
+
+    def tokenize_pairs(self, query: str, documents: Sequence[str]) -> TokenizedPairs:
+        """Return the token ids of *query* with each of *documents*."""
+        asked, *given = [text.encode("utf-8", "surrogatepass") for text in (query, *documents)]
+        size = len(asked) * len(given) + sum(map(len, given))
+        pairs: TokenizedPairs = self._client.call(
+            lambda number: wire.TokenizePairs(number, asked, given), size // _BYTES_PER_TOKEN
+        )
+        return pairs
+
+    def rank(self, pairs: Sequence[Sequence[int]], emit: Callable[[RankEvent], None]) -> Ticket:
+        """Queue *pairs*; *emit* is called on the client's thread."""
+        check_inputs(
+            pairs,
+            context_length=self._facts.context_length,
+            vocabulary_size=self._vocabulary_size,
+        )
+        sent = tuple(map(tuple, pairs))
+        return self._client.submit(lambda number: wire.Rank(number, sent), emit)
+
+
 ENGINES: dict[wire.Kind, type[IsolatedBase]] = {
     "generates": IsolatedEngine,
     "bakes": IsolatedBakingEngine,
     "embeds": IsolatedEmbeddingEngine,
+    "ranks": IsolatedRankingEngine,
 }

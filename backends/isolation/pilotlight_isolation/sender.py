@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from pilotlight_backend.types import Failed, Finish, Token
+from pilotlight_backend.types import Failed, Finish, Scored, Token
 from pilotlight_isolation import wire
 from pilotlight_isolation.channel import encode_frame
 
@@ -14,8 +14,8 @@ RequestEvent: TypeAlias = tuple[int, wire.Event]
 """A request's id, and what happened to it."""
 
 _AHEAD = 16
-"""Tokens or vectors of a request that may be sent and not delivered: a slow listener holds the
-engine back, as it does in one process."""
+"""Tokens, vectors or scores of a request that may be sent and not delivered: a slow listener holds
+the engine back, as it does in one process."""
 
 
 class Sender:
@@ -30,7 +30,7 @@ class Sender:
         self._queue: list[wire.FromChild | RequestEvent] = []
         self._emitted = self._delivered = 0
         self._ahead: dict[int, deque[int]] = {}
-        """For each request, the numbers of its latest tokens or vectors."""
+        """For each request, the numbers of its latest tokens, vectors or scores."""
         self._finished = False
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
         self._thread.start()
@@ -48,12 +48,12 @@ class Sender:
         self._send()
 
     def emit(self, request: int, event: wire.Event) -> None:
-        """Queue a request's event; a token or vector waits while the request is too far ahead.
+        """Queue a request's event; a token, vector or score waits if its request is too far ahead.
 
         No other event waits: engines emit the first and the last one with a lock held.
         """
         with self._changed:
-            if isinstance(event, Token | wire.Vector):
+            if isinstance(event, Token | wire.Vector | Scored):
                 self._wait_for_listener(request)
             elif isinstance(event, Finish | Failed):
                 self._ahead.pop(request, None)

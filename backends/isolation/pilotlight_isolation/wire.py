@@ -18,12 +18,14 @@ from pilotlight_backend.types import (
     LoadOptions,
     LoadProgress,
     ModelFacts,
+    Scored,
     Started,
     Token,
+    TokenizedPairs,
 )
 from pilotlight_isolation.problem import Problem, describe, rebuild
 
-Kind: TypeAlias = Literal["generates", "bakes", "embeds"]
+Kind: TypeAlias = Literal["generates", "bakes", "embeds", "ranks"]
 
 # ── to the child ────────────────────────────────────────────────────────────────────────────────
 
@@ -50,6 +52,13 @@ class Embed(Struct, frozen=True, tag=True):
 
     id: int
     inputs: tuple[tuple[int, ...], ...]
+
+
+class Rank(Struct, frozen=True, tag=True):
+    """Score *pairs*."""
+
+    id: int
+    pairs: tuple[tuple[int, ...], ...]
 
 
 class Cancel(Struct, frozen=True, tag=True):
@@ -84,6 +93,14 @@ class TokenizeInput(Struct, frozen=True, tag=True):
 
     id: int
     text: bytes
+
+
+class TokenizePairs(Struct, frozen=True, tag=True):
+    """Tokenize a query with each of several documents; UTF-8 as in `Tokenize`."""
+
+    id: int
+    query: bytes
+    documents: list[bytes]
 
 
 class GetVocabulary(Struct, frozen=True, tag=True):
@@ -126,11 +143,13 @@ ToChild: TypeAlias = (
     Load
     | Submit
     | Embed
+    | Rank
     | Cancel
     | Delivered
     | Restricted
     | Tokenize
     | TokenizeInput
+    | TokenizePairs
     | GetVocabulary
     | Bake
     | SavePrompts
@@ -138,7 +157,9 @@ ToChild: TypeAlias = (
     | GetStats
     | Close
 )
-Call: TypeAlias = Tokenize | TokenizeInput | GetVocabulary | Bake | SavePrompts | ClearPrompts
+Call: TypeAlias = (
+    Tokenize | TokenizeInput | TokenizePairs | GetVocabulary | Bake | SavePrompts | ClearPrompts
+)
 
 # ── from the child ──────────────────────────────────────────────────────────────────────────────
 
@@ -193,7 +214,7 @@ class Vector(Struct, frozen=True, gc=False, tag=True):
         return Embedded(numbers)
 
 
-Event: TypeAlias = Accepted | Started | Token | Vector | Finish | Failed
+Event: TypeAlias = Accepted | Started | Token | Vector | Scored | Finish | Failed
 
 
 class Events(Struct, frozen=True, tag=True):
@@ -215,6 +236,13 @@ class Returned(Struct, frozen=True, tag=True):
 
     id: int
     value: list[int] | int | Vocabulary
+
+
+class Paired(Struct, frozen=True, tag=True):
+    """A call to tokenize pairs returned."""
+
+    id: int
+    value: TokenizedPairs
 
 
 class Raised(Struct, frozen=True, tag=True):
@@ -239,7 +267,16 @@ class Logged(Struct, frozen=True, tag=True):
 
 
 FromChild: TypeAlias = (
-    Progressed | Loaded | NotLoaded | Events | Restrict | Returned | Raised | Stats | Logged
+    Progressed
+    | Loaded
+    | NotLoaded
+    | Events
+    | Restrict
+    | Returned
+    | Paired
+    | Raised
+    | Stats
+    | Logged
 )
 
 

@@ -30,6 +30,12 @@ class TestFakeThatEchoes(BackendConformance):
 
     @pytest.fixture(scope="class")
     @classmethod
+    def ranking_model_path(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        model = FakeModel(relevance="probability")
+        return model.write(tmp_path_factory.mktemp("models") / "rank.fake")
+
+    @pytest.fixture(scope="class")
+    @classmethod
     def plugin(cls) -> str:
         return "pilotlight_backend.testing.plugin"
 

@@ -41,6 +41,12 @@ class TestIsolatedFake(BackendConformance):
         model = FakeModel(embedding_length=8)
         return model.write(tmp_path_factory.mktemp("models") / "embed.fake")
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def ranking_model_path(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        model = FakeModel(relevance="logit")
+        return model.write(tmp_path_factory.mktemp("models") / "rank.fake")
+
 
 class TestIsolatedLlamaCpp(BackendConformance):
     @pytest.fixture(scope="class")

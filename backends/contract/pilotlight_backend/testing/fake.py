@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Condition
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -31,6 +32,8 @@ from pilotlight_backend.testing.fake_embedding_engine import FakeEmbeddingEngine
 from pilotlight_backend.testing.fake_engine import FakeEngine
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import SUFFIX, FakeModel, Line, Piece, read_model
+from pilotlight_backend.testing.fake_pooling_engine import FakePoolingEngine
+from pilotlight_backend.testing.fake_ranking_engine import FakeRankingEngine
 from pilotlight_backend.testing.fake_tokenizer import tokenizer_of
 from pilotlight_backend.types import LoadOptions, LoadProgress, ModelFacts
 
@@ -40,11 +43,15 @@ __all__ = [
     "FakeEmbeddingEngine",
     "FakeEngine",
     "FakeModel",
+    "FakeRankingEngine",
     "Gate",
     "Line",
     "Load",
     "Piece",
 ]
+
+
+_Pooling = TypeVar("_Pooling", bound=FakePoolingEngine)
 
 
 class Load(Struct, frozen=True):
@@ -77,6 +84,8 @@ class FakeBackend:
         """The engines that are not closed, in the order of their loads' ends."""
         self.embedders: list[FakeEmbeddingEngine] = []
         """The same of the engines that embed."""
+        self.rankers: list[FakeRankingEngine] = []
+        """The same of the engines that rank."""
 
     @property
     def name(self) -> str:
@@ -101,7 +110,7 @@ class FakeBackend:
         facts: ModelFacts,
         options: LoadOptions,
         progress: Callable[[LoadProgress], None],
-    ) -> FakeEngine | FakeEmbeddingEngine:
+    ) -> FakeEngine | FakePoolingEngine:
         """Load as the file says: in its steps, in its time, and with its failure."""
         model = read_model(facts.path)
         with self._changed:
@@ -119,8 +128,11 @@ class FakeBackend:
             vocabulary_size=tokenizer.size,
             control_names=tokenizer.control,
         )
-        open_ = self._open_embedder if facts.embeds else self._open
-        return open_(model, facts, options)
+        if facts.embeds:
+            return self._open_pooling(FakeEmbeddingEngine, self.embedders, model, facts, options)
+        if facts.ranks:
+            return self._open_pooling(FakeRankingEngine, self.rankers, model, facts, options)
+        return self._open(model, facts, options)
 
     def _read(self, model: FakeModel, total: int, progress: Callable[[LoadProgress], None]) -> None:
         progress(LoadProgress("read", 0, total))
@@ -145,24 +157,29 @@ class FakeBackend:
             self.engines.append(engine)
         return engine
 
-    def _open_embedder(
-        self, model: FakeModel, facts: ModelFacts, options: LoadOptions
-    ) -> FakeEmbeddingEngine:
+    def _open_pooling(
+        self,
+        kind: type[_Pooling],
+        engines: list[_Pooling],
+        model: FakeModel,
+        facts: ModelFacts,
+        options: LoadOptions,
+    ) -> _Pooling:
+        def forget(engine: _Pooling) -> None:
+            with self._changed:
+                engines.remove(engine)
+
         with self._changed:
-            engine = FakeEmbeddingEngine(
+            engine = kind(
                 model,
                 facts,
                 options,
                 changed=self._changed,
                 token_gate=self.token_gate,
-                on_close=self._forget_embedder,
+                on_close=forget,
             )
-            self.embedders.append(engine)
+            engines.append(engine)
         return engine
-
-    def _forget_embedder(self, engine: FakeEmbeddingEngine) -> None:
-        with self._changed:
-            self.embedders.remove(engine)
 
     def _forget(self, engine: FakeEngine) -> None:
         with self._changed:

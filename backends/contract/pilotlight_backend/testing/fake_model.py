@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from pilotlight_backend import decode_errors
 from pilotlight_backend.errors import ModelFileInvalid
-from pilotlight_backend.types import ModelFacts, SamplingParams
+from pilotlight_backend.types import ModelFacts, Relevance, SamplingParams
 
 SUFFIX = ".fake"
 MAX_FILE_BYTES = 1 << 20
@@ -85,6 +85,9 @@ class FakeModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     """Above 0 the model makes vectors of so many numbers and writes no answers: `fail_after` counts
     inputs then, and a step of the engine embeds one of them for each request."""
 
+    relevance: Relevance | None = None
+    """Whether the model scores documents instead, and what its scores are."""
+
     unserved: str | None = None
     """Why the model cannot be served, which a probe finds out."""
 
@@ -138,6 +141,7 @@ class FakeModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
             size_bytes=path.stat().st_size if self.size_bytes is None else self.size_bytes,
             kv_bytes_per_token=self.kv_bytes_per_token,
             embedding_length=self.embedding_length,
+            relevance=self.relevance,
             sampling=frozenset(SamplingParams.__struct_fields__),
         )
 

@@ -15,7 +15,8 @@ numpy, which every backend's logits are arrays of.
         def model_path(cls) -> Path: ...  # a small model, a few megabytes at the most
 
 `options`, `prompt_text` and `plugin` may be overridden too; see `ConformanceFixtures`. A backend
-that embeds overrides `embedding_model_path`; one that only embeds subclasses `EmbedConformance`.
+that embeds overrides `embedding_model_path`, one that ranks `ranking_model_path`; one that does
+only that subclasses `EmbedConformance` or `RankConformance`.
 
 The suite asserts the contract, and nothing that a correct backend may do differently. It never
 sleeps: it waits for events, at most `DEADLINE` seconds. To catch a running request it listens
@@ -37,9 +38,11 @@ _PARTS = (
     "guiding",
     "listener",
     "loading",
+    "pooling_listener",
     "prefilling",
     "probing",
     "queueing",
+    "ranking",
     "refusing",
     "sharing",
     "tokenizing",
@@ -60,6 +63,7 @@ from pilotlight_backend.testing.conformance.loading import LoadConformance  # no
 from pilotlight_backend.testing.conformance.prefilling import PrefillConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.probing import ProbeConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.queueing import QueueingConformance  # noqa: E402
+from pilotlight_backend.testing.conformance.ranking import RankConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.refusing import RefuseConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.sharing import ShareConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.tokenizing import TokenizeConformance  # noqa: E402
@@ -83,5 +87,6 @@ class BackendConformance(
     BakeConformance,
     CacheConformance,
     EmbedConformance,
+    RankConformance,
 ):
     """The whole suite."""

@@ -4,7 +4,7 @@
 import math
 import threading
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from pilotlight_backend.errors import ContextLengthExceeded, EngineClosed, Inval
 from pilotlight_backend.protocols import Backend, EmbeddingEngine, Ticket
 from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures
 from pilotlight_backend.testing.conformance.listener import DEADLINE, eventually, within
+from pilotlight_backend.testing.conformance.pooling_listener import PoolingListener
 from pilotlight_backend.types import (
     Embedded,
     EmbedEvent,
@@ -21,13 +22,12 @@ from pilotlight_backend.types import (
     Finish,
     LoadOptions,
     ModelFacts,
+    RankEvent,
     Started,
 )
 
 CLOSE = 1e-3
 """Tolerance for a vector's values in another batch."""
-SLOW = 0.01
-"""Seconds that a slow listener takes for a vector."""
 TEXTS = ("the cat", "What is 2+2?", "the cat sat on the mat", "a", "hello hello hello", "dog 7")
 MANY = 200
 
@@ -285,59 +285,7 @@ class EmbedConformance(ConformanceFixtures):
         assert context_length == embedding_model.context_length
 
 
-class EmbedListener:
-    """An `emit` that records events. A *slow* one delays the engine until `hurry`."""
-
-    def __init__(self, *, slow: bool = False) -> None:
-        self.events: list[EmbedEvent] = []
-        self.threads: set[int] = set()
-        self._changed = threading.Condition()
-        self._hurry = threading.Event()
-        if not slow:
-            self._hurry.set()
-
-    def __call__(self, event: EmbedEvent) -> None:
-        """Take an event; the engine's thread calls it."""
-        with self._changed:
-            self.threads.add(threading.get_ident())
-            self.events.append(event)
-            self._changed.notify_all()
-        if isinstance(event, Embedded):
-            self._hurry.wait(SLOW)
-
-    def hurry(self) -> None:
-        """Stop delaying the engine."""
-        self._hurry.set()
-
-    def wait_started(self) -> None:
-        """Wait until the request has begun."""
-        self._wait_for(lambda: bool(self.events))
-
-    def end(self) -> Finish | Failed:
-        """Wait for the last event and return it."""
-        self._wait_for(lambda: bool(self._ends()))
-        return self._ends()[0]
-
-    def finish(self) -> Finish:
-        """Wait for the end, and return it as no failure."""
-        end = self.end()
-        assert isinstance(end, Finish), end
-        return end
-
-    def vectors(self) -> "list[array[float]]":
-        """Wait for the end, and return the vectors."""
-        assert self.finish().reason == "stop"
-        return [event.vector for event in self.events if isinstance(event, Embedded)]
-
-    def _ends(self) -> list[Finish | Failed]:
-        return [event for event in self.events if isinstance(event, Finish | Failed)]
-
-    def _wait_for(self, condition: Callable[[], bool]) -> None:
-        with self._changed:
-            assert self._changed.wait_for(condition, DEADLINE), f"stuck after {self.events[-3:]}"
-
-
-class RaisingListener(EmbedListener):
+class RaisingListener(PoolingListener):
     """A listener that raises at the first event of a kind."""
 
     def __init__(self, kind: type) -> None:
@@ -345,7 +293,7 @@ class RaisingListener(EmbedListener):
         self.raised = threading.Event()
         self._kind = kind
 
-    def __call__(self, event: EmbedEvent) -> None:
+    def __call__(self, event: EmbedEvent | RankEvent) -> None:
         """Raise at the event."""
         if isinstance(event, self._kind) and not self.raised.is_set():
             self.raised.set()
@@ -355,7 +303,7 @@ class RaisingListener(EmbedListener):
 class SubmittedInputs:
     """A submitted request: its listener and its ticket."""
 
-    def __init__(self, listener: EmbedListener, ticket: Ticket) -> None:
+    def __init__(self, listener: PoolingListener, ticket: Ticket) -> None:
         self.listener = listener
         self.ticket = ticket
 
@@ -371,7 +319,7 @@ def submit_inputs(
     engine: EmbeddingEngine, inputs: Sequence[Sequence[int]], *, slow: bool = False
 ) -> SubmittedInputs:
     """Submit *inputs* and listen."""
-    listener = EmbedListener(slow=slow)
+    listener = PoolingListener(slow=slow)
     return SubmittedInputs(listener, engine.embed(inputs, listener))
 
 
