@@ -21,6 +21,11 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+RERANK_TEMPLATE = (
+    "<|im_start|>user\n<Query>: {query}\n<Document>: {document}<|im_end|>\n<|im_start|>assistant\n"
+)
+"""As Qwen3-Reranker's, without its instructions."""
+RANK = 4
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 _ALIGNMENT = 32
@@ -45,7 +50,8 @@ class Shape:
     context_length: int = 40_960
     weights: str = "Q8_0"
     pooling: int | None = None
-    """`llama_pooling_type` of a model that embeds, as Qwen3-Embedding does with 3, the last."""
+    """`llama_pooling_type` of a model that embeds, as Qwen3-Embedding with 3 (the last token), or
+    that ranks, as Qwen3-Reranker with 4."""
 
 
 TINY = Shape(
@@ -89,6 +95,8 @@ def tensors(shape: Shape) -> Iterator[tuple[str, tuple[int, ...], str]]:
     kind, hidden = shape.weights, shape.hidden
     yield "token_embd.weight", (shape.vocabulary, hidden), kind  # also the output's: tied
     yield "output_norm.weight", (hidden,), "F32"
+    if shape.pooling == RANK:
+        yield "cls.output.weight", (2, hidden), kind
     for layer in range(shape.layers):
         block = f"blk.{layer}"
         yield f"{block}.attn_norm.weight", (hidden,), "F32"
@@ -131,6 +139,10 @@ def metadata(shape: Shape) -> Iterator[tuple[str, int, Any]]:
     yield "tokenizer.ggml.add_bos_token", BOOL, False
     if shape.pooling is not None:
         yield "qwen3.pooling_type", U32, shape.pooling
+    if shape.pooling == RANK:
+        yield "qwen3.classifier.output_labels", ARRAY, (STRING, ["yes", "no"])
+        yield "tokenizer.chat_template.rerank", STRING, RERANK_TEMPLATE
+    elif shape.pooling is not None:
         yield "tokenizer.ggml.add_eos_token", BOOL, True
     yield "tokenizer.chat_template", STRING, CHAT_TEMPLATE
 

@@ -23,6 +23,22 @@ def bert(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def cross_encoder(tmp_path_factory):
+    """Return a GGUF of an encoder that ranks, as BERT's cross-encoders do."""
+    path = tmp_path_factory.mktemp("models") / "cross.gguf"
+    return random_bert.write(path, pooling=random_bert.RANK, seed=5)
+
+
+@pytest.fixture(scope="session")
+def ranking_decoder(tmp_path_factory):
+    """Return a GGUF of a decoder that ranks, as Qwen3-Reranker does."""
+    path = tmp_path_factory.mktemp("models") / "reranker.gguf"
+    shape = dataclasses.replace(random_gguf.TINY, weights="Q8_0", pooling=random_gguf.RANK)
+    random_gguf.write(path, shape, seed=6)
+    return path
+
+
+@pytest.fixture(scope="session")
 def embedding_decoder(tmp_path_factory):
     """Return a GGUF of a decoder that embeds, its last token being pooled."""
     path = tmp_path_factory.mktemp("models") / "last.gguf"

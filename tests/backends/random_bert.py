@@ -14,9 +14,14 @@ _NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3
 _WORDS = ("the", "cat", "sat", "on", "mat", "dog", "ran", "home", "what", "is", "hello")
 
 
+RANK = 4
+"""`llama_pooling_type` of a cross-encoder, which has a head of two layers and one output."""
+
+
 def write(path: Path, *, pooling: int | None = 1, seed: int = 0) -> Path:
     """Write the model, with `llama_pooling_type` *pooling* or none, and return its path."""
-    write_gguf(path, _metadata(pooling), _tensors("Q8_0"), seed=seed)
+    tensors = [*_tensors("Q8_0"), *(_head() if pooling == RANK else ())]
+    write_gguf(path, _metadata(pooling), tensors, seed=seed)
     return path
 
 
@@ -79,6 +84,11 @@ def _tensors(kind: str) -> Iterator[tuple[str, tuple[int, ...], str]]:
         yield from _with_bias(f"{block}.ffn_up", (FEED_FORWARD, HIDDEN), kind)
         yield from _with_bias(f"{block}.ffn_down", (HIDDEN, FEED_FORWARD), kind)
         yield from _with_bias(f"{block}.layer_output_norm", (HIDDEN,), "F32")
+
+
+def _head() -> Iterator[tuple[str, tuple[int, ...], str]]:
+    yield from _with_bias("cls", (HIDDEN, HIDDEN), "F16")
+    yield from _with_bias("cls.output", (1, HIDDEN), "F16")
 
 
 def _with_bias(

@@ -17,6 +17,7 @@ from pilotlight_backend import (
     ModelFacts,
     ModelFileInvalid,
     ModelUnsupported,
+    RankingEngine,
     SamplingParams,
 )
 from pilotlight_backend.capacity import check_memory, context_length
@@ -79,7 +80,7 @@ class LlamaCppBackend:
             )
         except OSError as error:
             raise ModelFileInvalid(facts.path, f"it cannot be read: {error.strerror}") from error
-        start = _start_embedding if facts.embeds else _start
+        start = _start if facts.generates else _start_pooling
         thread: GuardedThread[BaseEngine] = GuardedThread(facts.path.name)
 
         def report(phase: Phase) -> None:
@@ -153,14 +154,18 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
     return LlamaCppEngine(facts, model, context, options, baked)
 
 
-def _start_embedding(
+def _start_pooling(
     facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], None]
-) -> EmbeddingEngine:
-    """Make model, context and engine of a model that embeds; free what was made if a part fails."""
+) -> EmbeddingEngine | RankingEngine:
+    """Make model, context and engine of a model that embeds or ranks.
+
+    Frees what was made if a part fails.
+    """
     from pilotlight_llama_cpp.abort_flag import AbortFlag  # noqa: PLC0415
-    from pilotlight_llama_cpp.embedding_context import EmbeddingContext  # noqa: PLC0415
     from pilotlight_llama_cpp.embedding_engine import LlamaCppEmbeddingEngine  # noqa: PLC0415
     from pilotlight_llama_cpp.model import LlamaModel  # noqa: PLC0415
+    from pilotlight_llama_cpp.pooling_context import EmbeddingContext, RankingContext  # noqa: PLC0415
+    from pilotlight_llama_cpp.ranking_engine import LlamaCppRankingEngine  # noqa: PLC0415
 
     with ExitStack() as undo:
         report("load")
@@ -168,7 +173,7 @@ def _start_embedding(
             facts.path, gpu_layers=options.gpu_layers, proceed=lambda: report("load")
         )
         undo.callback(model.close)
-        context = EmbeddingContext(
+        context = (RankingContext if facts.ranks else EmbeddingContext)(
             model,
             AbortFlag(model.lib),
             facts.architecture,
@@ -179,12 +184,14 @@ def _start_embedding(
         undo.callback(context.close)
         report("warm")
         context.warm()
+        facts = replace(facts, vocabulary_size=model.vocabulary_size)
+        if isinstance(context, RankingContext):
+            model.read_control()
+            facts = replace(facts, control_names=model.control_names)
         undo.pop_all()
-    facts = replace(
-        facts,
-        embedding_length=context.embedding_length,
-        vocabulary_size=model.vocabulary_size,
-    )
+    if isinstance(context, RankingContext):
+        return LlamaCppRankingEngine(facts, model, context)
+    facts = replace(facts, embedding_length=model.embedding_length)
     return LlamaCppEmbeddingEngine(facts, model, context)
 
 

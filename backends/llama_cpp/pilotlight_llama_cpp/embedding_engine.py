@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 from pilotlight_backend import EmbedEvent, EngineStats, ModelFacts, Ticket
 from pilotlight_backend.validation import check_inputs
-from pilotlight_llama_cpp.embedding_context import EmbeddingContext
-from pilotlight_llama_cpp.embedding_thread import EmbeddingJob, EmbeddingThread
 from pilotlight_llama_cpp.model import LlamaModel
+from pilotlight_llama_cpp.pooling_context import EmbeddingContext
+from pilotlight_llama_cpp.pooling_thread import PoolingJob, PoolingThread
 
 
 class LlamaCppEmbeddingEngine:
@@ -15,7 +15,7 @@ class LlamaCppEmbeddingEngine:
     def __init__(self, facts: ModelFacts, model: LlamaModel, context: EmbeddingContext) -> None:
         self._facts = facts
         self._model = model
-        self._thread = EmbeddingThread(context)
+        self._thread = PoolingThread(context)
         self._thread.start(facts.path.name)
 
     @property
@@ -42,7 +42,7 @@ class LlamaCppEmbeddingEngine:
             context_length=self._facts.context_length,
             vocabulary_size=self._model.vocabulary_size,
         )
-        job = EmbeddingJob(self._thread, tuple(inputs), emit)
+        job = PoolingJob(self._thread, tuple(inputs), emit)
         self._thread.submit(job)
         return job
 

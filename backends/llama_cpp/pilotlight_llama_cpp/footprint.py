@@ -43,17 +43,18 @@ class Footprint(NamedTuple):
     score: int
 
 
-def of(header: Header, architecture: str, *, embeds: bool) -> Footprint:
+def of(header: Header, architecture: str, *, pools: bool) -> Footprint:
     """Return a model's footprint; a part is 0 if the header does not say enough.
 
-    A step of a model that *embeds* depends on its inputs, and is not estimated.
+    A step of a model that *pools*, which embeds or ranks, depends on its inputs, and is not
+    estimated.
     """
     model = _Layers(header, architecture)
     return Footprint(
         kv_per_token=0 if architecture in ENCODERS else model.kv_per_token(),
         state=model.state(),
-        step=0 if embeds else model.step(),
-        score=0 if embeds else model.score(),
+        step=0 if pools else model.step(),
+        score=0 if pools else model.score(),
     )
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pilotlight_backend import EngineClosed, InferenceFailed, ModelFileInvalid, Vocabulary, malloc
 from pilotlight_llama_cpp import logs
@@ -18,6 +18,15 @@ _LONG_ROPE = b".rope.scaling.original_context_length"
 _SPELLED = True
 _GUARD = "\ufdd0"
 """A Unicode noncharacter: no vocabulary merges its bytes with those of its neighbours."""
+
+
+class Marks(NamedTuple):
+    """Tokens around and between texts; each is empty if the header does not want it."""
+
+    bos: tuple[int, ...]
+    eos: tuple[int, ...]
+    """SEP for a vocabulary without EOS."""
+    sep: tuple[int, ...]
 
 
 class LlamaModel:
@@ -32,6 +41,7 @@ class LlamaModel:
         self.pointer: Any = self._load(path, gpu_layers, proceed)
         self.vocab = self.lib.llama_model_get_vocab(self.pointer)
         self.vocabulary_size: int = self.lib.llama_vocab_n_tokens(self.vocab)
+        self.embedding_length: int = self.lib.llama_model_n_embd_out(self.pointer)
         self.sliding_window: int = self.lib.llama_model_n_swa(self.pointer)
         self.cuttable_cache: bool = not (
             self.lib.llama_model_is_recurrent(self.pointer)
@@ -182,6 +192,27 @@ class LlamaModel:
             return Vocabulary(
                 tuple(map(self.piece, tokens)), frozenset(filter(self.is_end, tokens))
             )
+
+    def template(self, name: str) -> str | None:
+        """Return the template *name* in the header, beside the one for chat."""
+        text = self.lib.llama_model_chat_template(self.pointer, name.encode())
+        return None if text is None else text.decode("utf-8", "replace")
+
+    @property
+    def marks(self) -> "Marks":
+        """The tokens that the header wants around and between texts."""
+        lib, vocab = self.lib, self.vocab
+        sep = lib.llama_vocab_sep(vocab)
+        eos = lib.llama_vocab_eos(vocab)
+
+        def token(of: int, wanted: bool) -> tuple[int, ...]:  # noqa: FBT001 - local
+            return (of,) if wanted and of >= 0 else ()
+
+        return Marks(
+            token(lib.llama_vocab_bos(vocab), lib.llama_vocab_get_add_bos(vocab)),
+            token(eos if eos >= 0 else sep, lib.llama_vocab_get_add_eos(vocab)),
+            token(sep, lib.llama_vocab_get_add_sep(vocab)),
+        )
 
     def metadata(self) -> Iterator[bytes]:
         """Yield the header's keys, each followed by its value as text; arrays are omitted."""

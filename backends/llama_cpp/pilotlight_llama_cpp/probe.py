@@ -14,6 +14,7 @@ from pilotlight_llama_cpp.servable import (
     check_divisors,
     check_numbers,
     pooling_of,
+    relevance_of,
     why_not_served,
 )
 
@@ -24,7 +25,8 @@ _LFS = b"version https://git-lfs"  # https://github.com/git-lfs/git-lfs/blob/mai
 def probe(path: Path) -> ModelFacts | None:
     """Return the facts of the model at *path*; None if it is not a GGUF file.
 
-    Raises `ModelUnsupported` for a GGUF file that llama.cpp cannot generate or embed with, and
+    Raises `ModelUnsupported` for a GGUF file that llama.cpp cannot generate, embed or rank with,
+    and
     `ModelFileInvalid` for one that is damaged or that only its name says to be one.
     """
     try:
@@ -71,9 +73,11 @@ def _facts(header: Header) -> ModelFacts:
         raise header.invalid(f"its header must have {architecture}.context_length, above 0")
     check_numbers(header, architecture)
     check_divisors(header, architecture)
-    embeds = architecture in ENCODERS or pooling_of(header, architecture) is not Pooling.NONE
+    pooling = pooling_of(header, architecture)
+    ranks = pooling is Pooling.RANK
+    embeds = not ranks and (architecture in ENCODERS or pooling is not Pooling.NONE)
     size_bytes = _size_bytes(header)
-    memory = footprint.of(header, architecture, embeds=embeds)
+    memory = footprint.of(header, architecture, pools=embeds or ranks)
     return ModelFacts(
         path=header.path,
         architecture=architecture,
@@ -89,6 +93,7 @@ def _facts(header: Header) -> ModelFacts:
         step_bytes=memory.step,
         score_bytes=memory.score,
         embedding_length=_embedding_length(header, architecture) if embeds else 0,
+        relevance=relevance_of(architecture) if ranks else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Tell from a GGUF header whether llama.cpp can generate or embed with the file.
+"""Tell from a GGUF header whether llama.cpp can generate, embed or rank with the file.
 
 For some other files llama.cpp calls `abort()`, which ends the process with every stream in it. The
 header's keys and tensors are checked where they suffice; where llama.cpp decides by the name of the
@@ -6,11 +6,14 @@ architecture, the names are here with the function that they come from.
 """
 
 import importlib.util
+import math
 import mmap
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
+from pilotlight_backend import Relevance
 from pilotlight_llama_cpp.gguf import Header
 
 TOKENS = "tokenizer.ggml.tokens"
@@ -67,6 +70,24 @@ _SHARED_AMONG_EXPERTS = frozenset(
 """Architectures that divide `feed_forward_length` by the experts in use (src/models)."""
 _MAX_LAYERS, _MAX_EXPERTS = 512, 1024
 """`LLAMA_MAX_LAYERS` and `LLAMA_MAX_EXPERTS` in llama-hparams.h."""
+
+
+class Head(NamedTuple):
+    """The tensor that makes a reranker's score, and how many outputs it has."""
+
+    tensor: str
+    outputs: int
+
+
+_YES_NO = ("yes", "no")
+"""The outputs of a decoder that ranks: llama.cpp makes probabilities of them (`build_pooling` in
+llama-graph.cpp); with one output that would always be 1."""
+_HEADS = {
+    **dict.fromkeys(("bert", "modern-bert", "neo-bert"), Head("cls.output.weight", 1)),
+    "jina-bert-v2": Head("cls.weight", 1),
+    **dict.fromkeys(("qwen3", "qwen3vl"), Head("cls.output.weight", len(_YES_NO))),
+}
+"""The architectures for which llama.cpp reads a classification head (src/models)."""
 
 
 class Pooling(IntEnum):
@@ -200,7 +221,7 @@ def _cannot_write(header: Header, architecture: str) -> str | None:
     """Return the reason for a model that neither generates token by token nor embeds."""
     pooling = pooling_of(header, architecture)
     if pooling is Pooling.RANK:
-        return "it is a reranker (pooling type 4), which is not supported"
+        return _cannot_rank(header, architecture)
     causal = header.values.get(f"{architecture}.attention.causal", True)
     if not causal and pooling is Pooling.NONE and architecture not in ENCODERS:
         return (
@@ -208,6 +229,34 @@ def _cannot_write(header: Header, architecture: str) -> str | None:
             " pooling type"
         )
     return None
+
+
+def _cannot_rank(header: Header, architecture: str) -> str | None:
+    """Return the reason for a reranker whose scores would mean nothing.
+
+    llama.cpp computes with any head or none, and with none it reads scores from vectors
+    (`build_pooling` in llama-graph.cpp).
+    """
+    head = _HEADS.get(architecture)
+    if head is None:
+        return f"it is a reranker, and llama.cpp does not rank with {architecture!r}"
+    if head.tensor not in header.tensors:
+        return f"it is a reranker without its classification head, the tensor {head.tensor!r}"
+    outputs = math.prod(header.tensors[head.tensor][1:])
+    if outputs != head.outputs:
+        return (
+            f"the outputs of its classification head {head.tensor!r} must be {head.outputs} for a"
+            f" reranker, got {outputs}"
+        )
+    template = header.text("tokenizer.chat_template.rerank")
+    if template is not None and not (template.count("{document}") == 1 and "{query}" in template):
+        return "its template for reranking must have {query}, and {document} once"
+    return None
+
+
+def relevance_of(architecture: str) -> Relevance:
+    """Return what the scores of a reranker of *architecture* are."""
+    return "probability" if _HEADS[architecture].outputs == len(_YES_NO) else "logit"
 
 
 def _no_vocabulary(header: Header) -> str | None:

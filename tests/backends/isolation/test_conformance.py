@@ -64,6 +64,11 @@ class TestIsolatedLlamaCpp(BackendConformance):
     def embedding_model_path(cls, bert: Path) -> Path:
         return bert
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def ranking_model_path(cls, ranking_decoder: Path) -> Path:
+        return ranking_decoder
+
 
 class TestIsolatedOnnx(
     LoadConformance,

@@ -22,7 +22,7 @@ from pilotlight_backend import (
     cgroup,
 )
 from pilotlight_llama_cpp.backend import LlamaCppBackend
-from pilotlight_llama_cpp.embedding_context import EmbeddingContext
+from pilotlight_llama_cpp.pooling_context import EmbeddingContext
 from tests.backends import random_bert
 
 pytestmark = pytest.mark.slow

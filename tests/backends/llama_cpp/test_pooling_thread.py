@@ -13,7 +13,7 @@ from pilotlight_backend import (
     Started,
 )
 from pilotlight_llama_cpp.batch import Decoded
-from pilotlight_llama_cpp.embedding_thread import EmbeddingJob, EmbeddingThread
+from pilotlight_llama_cpp.pooling_thread import PoolingJob, PoolingThread
 from tests.backends.llama_cpp.fake_decoder import FakeFlag
 
 
@@ -44,10 +44,10 @@ class FakeDecoder:
             self._held[part.sequence] = [*held, *part.tokens]
         return outcome
 
-    def vector(self, sequence):
+    def output(self, sequence):
         if sequence in self.broken:
             raise InferenceFailed("there is none")
-        return array("f", self._held[sequence])
+        return Embedded(array("f", self._held[sequence]))
 
     def close(self):
         self.closed = True
@@ -78,12 +78,12 @@ def decoder():
 
 @pytest.fixture
 def runner(decoder):
-    return EmbeddingThread(decoder)
+    return PoolingThread(decoder)
 
 
 def submit(runner, *inputs, emit=None):
     heard = Heard()
-    job = EmbeddingJob(runner, inputs, emit or heard.append)
+    job = PoolingJob(runner, inputs, emit or heard.append)
     runner.submit(job)
     return job, heard
 

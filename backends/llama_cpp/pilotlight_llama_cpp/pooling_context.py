@@ -1,18 +1,18 @@
-"""The computation of embeddings: a `llama_context` that pools each sequence into one vector."""
+"""The computation of vectors and scores: a `llama_context` that pools each sequence into one."""
 
 import ctypes
-from array import array
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from pilotlight_backend import InferenceFailed, LoadFailed
+from pilotlight_backend import Embedded, InferenceFailed, LoadFailed, Scored
 from pilotlight_backend.vectors import normalize
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.packing import InputPart
-from pilotlight_llama_cpp.servable import UNSPECIFIED, Pooling
+from pilotlight_llama_cpp.servable import ENCODERS, UNSPECIFIED, Pooling
 
 _SEQUENCES = 64
 """Most inputs in one batch: with a chunk of 512 tokens, inputs of eight tokens still fill it."""
@@ -24,11 +24,14 @@ decoded whole may take more."""
 _SCORES_BYTES = 256 << 20
 """Most bytes of a layer's attention scores; beyond them flash attention is used, which keeps none.
 Twelve heads over 2,048 tokens that attend to each other take 200 MB."""
+_OF_LAST = frozenset({Pooling.LAST, Pooling.RANK})
+"""Kinds of pooling that take the last token alone where attention is causal (`llm_graph_input_cls`
+in llama-graph.cpp)."""
 _LEAST = 64
 """Fewest tokens that a step has room for, however large the vocabulary is."""
 
 
-class EmbeddingContext:
+class PoolingContext:
     """One `llama_context` and one batch for all steps. The engine's thread alone uses it."""
 
     _pointer: Any = None
@@ -47,7 +50,6 @@ class EmbeddingContext:
         self._model = model
         self._lib = model.lib
         self._threads = threads
-        self.embedding_length: int = self._lib.llama_model_n_embd_out(model.pointer)
         self.sequences = min(_SEQUENCES, self._lib.llama_max_parallel_sequences())
         self.step = max(_LEAST, min(chunk, _LOGITS_BYTES // (model.vocabulary_size * 4)))
         """Most tokens of several inputs in one batch."""
@@ -55,9 +57,10 @@ class EmbeddingContext:
         """Most tokens of one input in one batch."""
         whole = max(self.step, context_length)
         pooling = _pooling(model, architecture)
-        if pooling is Pooling.LAST:
+        of_last = pooling in _OF_LAST and architecture not in ENCODERS
+        if of_last:
             self._open(pooling, cells=whole)
-        if pooling is not Pooling.LAST or not self._takes_parts():
+        if not (of_last and self._takes_parts()):
             self._free()
             self.part = whole
             self._open(pooling, cells=whole)
@@ -89,7 +92,7 @@ class EmbeddingContext:
             raise LoadFailed(f"llama.cpp cannot make a context: {complaint.text}")
 
     def _takes_parts(self) -> bool:
-        """Return whether a long input, pooled by its last token, may be decoded in parts.
+        """Return whether a long input, of which the last token is pooled, may be decoded in parts.
 
         Attention that is not causal and models without a cache need the whole input at once:
         llama.cpp aborts the process if it does not fit an ubatch (`encode` and `decode` in
@@ -132,15 +135,19 @@ class EmbeddingContext:
         status = self.abort.decode(self._pointer, self._batch)
         return Decoded.from_status(status)
 
-    def vector(self, sequence: int) -> "array[float]":
-        """Return the vector, of length 1, of the input that was *sequence* of the last batch."""
+    def output(self, sequence: int) -> Embedded | Scored:
+        """Return the output of the input that was *sequence* of the last batch.
+
+        Raises `InferenceFailed`.
+        """
+        raise NotImplementedError
+
+    def _pooled(self, sequence: int) -> Any:
+        """Return a pointer to the numbers that *sequence* was pooled into."""
         pointer = self._lib.llama_get_embeddings_seq(self._pointer, sequence)
         if not pointer:
-            raise InferenceFailed("llama.cpp returned no embedding")
-        try:
-            return normalize(pointer[: self.embedding_length])
-        except ValueError as error:
-            raise InferenceFailed(f"llama.cpp returned no embedding: {error}") from None
+            raise InferenceFailed("llama.cpp returned no output for an input")
+        return pointer
 
     def warm(self) -> None:
         """Evaluate one token, so that the first request does not meet cold pages and buffers."""
@@ -158,6 +165,33 @@ class EmbeddingContext:
         pointer, self._pointer = self._pointer, None
         if pointer:
             self._lib.llama_free(pointer)
+
+
+class EmbeddingContext(PoolingContext):
+    """A context whose outputs are vectors."""
+
+    def output(self, sequence: int) -> Embedded:
+        """Return the vector, of length 1."""
+        length = self._model.embedding_length
+        try:
+            return Embedded(normalize(self._pooled(sequence)[:length]))
+        except ValueError as error:
+            raise InferenceFailed(f"llama.cpp returned no embedding: {error}") from None
+
+
+class RankingContext(PoolingContext):
+    """A context whose outputs are scores, as the model's classification head has them."""
+
+    def output(self, sequence: int) -> Scored:
+        """Return the first output of the head.
+
+        It is the only one, or the probability of "yes" (`send_rerank` in llama.cpp's
+        tools/server/server-context.cpp).
+        """
+        score = self._pooled(sequence)[0]
+        if not math.isfinite(score):
+            raise InferenceFailed("llama.cpp returned a score that is not finite")
+        return Scored(score)
 
 
 def _pooling(model: LlamaModel, architecture: str) -> Pooling:

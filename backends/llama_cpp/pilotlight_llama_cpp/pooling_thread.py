@@ -1,11 +1,10 @@
-"""The thread of an engine that embeds: each step takes as many queued inputs as fit."""
+"""The thread of an engine that embeds or ranks: each step takes as many queued inputs as fit."""
 
 import time
-from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 from pilotlight_backend import (
     BackendError,
@@ -14,6 +13,8 @@ from pilotlight_backend import (
     EngineStats,
     Failed,
     InferenceFailed,
+    RankEvent,
+    Scored,
     Started,
     Usage,
 )
@@ -22,9 +23,11 @@ from pilotlight_llama_cpp.batch import Decoded, Tokens
 from pilotlight_llama_cpp.engine_thread import EngineJob, EngineThread, Flag
 from pilotlight_llama_cpp.packing import InputPart, batches, fitting
 
+PoolEvent: TypeAlias = EmbedEvent | RankEvent
 
-class EmbeddingDecoder(Protocol):
-    """What `EmbeddingThread` needs of a context; tests have a fake one."""
+
+class PoolingDecoder(Protocol):
+    """What `PoolingThread` needs of a context; tests have a fake one."""
 
     @property
     def abort(self) -> Flag:
@@ -40,23 +43,23 @@ class EmbeddingDecoder(Protocol):
     def decode(self, parts: Sequence[InputPart]) -> Decoded:
         """Decode a batch."""
 
-    def vector(self, sequence: int) -> "array[float]":
-        """Return the vector of one of the last batch's sequences; raises `InferenceFailed`."""
+    def output(self, sequence: int) -> Embedded | Scored:
+        """Return the output of one of the last batch's sequences; raises `InferenceFailed`."""
 
     def close(self) -> None:
         """Free everything."""
 
 
-class EmbeddingJob(EngineJob):
+class PoolingJob(EngineJob):
     """A request: its inputs, its listener, and how many inputs are done."""
 
-    __slots__ = ("embedded", "emit", "ended", "inputs", "prompt_tokens", "taken", "thread", "timer")
+    __slots__ = ("done", "emit", "ended", "inputs", "prompt_tokens", "taken", "thread", "timer")
 
     def __init__(
         self,
-        thread: "EmbeddingThread",
+        thread: "PoolingThread",
         inputs: Sequence[Tokens],
-        emit: Callable[[EmbedEvent], None],
+        emit: Callable[[Any], None],
     ) -> None:
         self.thread = thread
         self.inputs = inputs
@@ -64,7 +67,7 @@ class EmbeddingJob(EngineJob):
         self.prompt_tokens = sum(map(len, inputs))
         self.taken = 0
         """Inputs that the current or an earlier step has taken."""
-        self.embedded = 0
+        self.done = 0
         self.ended = False
         self.timer: RequestTimer
 
@@ -73,20 +76,20 @@ class EmbeddingJob(EngineJob):
         return Usage(prompt_tokens=self.prompt_tokens, completion_tokens=0)
 
 
-class EmbeddingThread(EngineThread[EmbeddingJob, EmbedEvent]):
-    """Embeds what is submitted, step by step."""
+class PoolingThread(EngineThread[PoolingJob, PoolEvent]):
+    """Pools what is submitted, step by step."""
 
-    _decoder: EmbeddingDecoder
+    _decoder: PoolingDecoder
 
     def __init__(
-        self, decoder: EmbeddingDecoder, *, clock: Callable[[], float] = time.perf_counter
+        self, decoder: PoolingDecoder, *, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         super().__init__(decoder, clock)
-        self._queue: deque[EmbeddingJob] = deque()
+        self._queue: deque[PoolingJob] = deque()
         """Jobs with inputs that no step has taken yet."""
         self._waiting = 0
         """How many of these have not started."""
-        self._step: list[tuple[EmbeddingJob, Tokens]] = []
+        self._step: list[tuple[PoolingJob, Tokens]] = []
         self._prompt_tokens = self._steps = 0
 
     def stats(self) -> EngineStats:
@@ -110,18 +113,18 @@ class EmbeddingThread(EngineThread[EmbeddingJob, EmbedEvent]):
     def _has_work(self) -> bool:
         return bool(self._queue)
 
-    def _enqueue(self, job: EmbeddingJob) -> None:
+    def _enqueue(self, job: PoolingJob) -> None:
         self._queue.append(job)
         self._waiting += 1
 
-    def _unended(self) -> list[EmbeddingJob]:
+    def _unended(self) -> list[PoolingJob]:
         return [job for job in dict.fromkeys([*self._stepping(), *self._queue]) if not job.ended]
 
-    def _stepping(self) -> list[EmbeddingJob]:
+    def _stepping(self) -> list[PoolingJob]:
         """Return the jobs whose inputs are in the step, each once."""
         return list(dict.fromkeys(job for job, _ in self._step))
 
-    def _release(self, job: EmbeddingJob) -> None:
+    def _release(self, job: PoolingJob) -> None:
         if job in self._queue:
             self._queue.remove(job)
         if not job.taken:
@@ -136,13 +139,13 @@ class EmbeddingThread(EngineThread[EmbeddingJob, EmbedEvent]):
     # ── a step ─────────────────────────────────────────────────────────────────────────────────
 
     def _advance(self) -> None:
-        """Take inputs from the queue, as many as fit, and embed them."""
+        """Take inputs from the queue, as many as fit, and pool them."""
         self._step = self._next_inputs()
         if self._step and self._decoded():
             self._hand_out()
             self._step = []
 
-    def _next_inputs(self) -> list[tuple[EmbeddingJob, Tokens]]:
+    def _next_inputs(self) -> list[tuple[PoolingJob, Tokens]]:
         waiting = ((job, one) for job in self._queue for one in job.inputs[job.taken :])
         candidates = list(islice(waiting, self._decoder.sequences))
         lengths = [len(tokens) for _, tokens in candidates]
@@ -155,13 +158,13 @@ class EmbeddingThread(EngineThread[EmbeddingJob, EmbedEvent]):
             self._queue.popleft()
         return candidates[:count]
 
-    def _begin(self, job: EmbeddingJob) -> None:
+    def _begin(self, job: PoolingJob) -> None:
         self._waiting -= 1
         job.timer.admitted = self._clock()
         self._emit(job, Started(job.prompt_tokens, 0))
 
     def _decoded(self) -> bool:
-        """Decode the step's inputs, a long one in parts; return whether they have vectors.
+        """Decode the step's inputs, a long one in parts; return whether they have outputs.
 
         They have none if all jobs of the step were cancelled, if the engine closes, or if the
         decode failed, which fails the jobs.
@@ -186,12 +189,12 @@ class EmbeddingThread(EngineThread[EmbeddingJob, EmbedEvent]):
             if job.ended:  # another of its inputs failed
                 continue
             try:
-                vector = self._decoder.vector(sequence)
+                output = self._decoder.output(sequence)
             except InferenceFailed as error:
                 self._end(job, Failed(error))
                 continue
-            job.embedded += 1
-            self._emit(job, Embedded(vector))
-            if job.embedded == len(job.inputs):
+            job.done += 1
+            self._emit(job, output)
+            if job.done == len(job.inputs):
                 job.timer.first_token = self._clock()
                 self._finish(job, "stop")
