@@ -18,6 +18,8 @@ from pilotlight.deployment import process_age
 from pilotlight.errors import ModelNotFound
 from pilotlight.generation import Generator
 from pilotlight.generation.embedding import Embedder
+from pilotlight.generation.pooling_queue import PoolingQueue
+from pilotlight.generation.ranking import Reranker
 from pilotlight.models.catalog import ModelEntry, read_models_file
 from pilotlight.models.discovery import Discovery
 from pilotlight.models.listing import ListedModel, describe
@@ -98,7 +100,9 @@ class Service:
             special_tokens=settings.special_tokens_in_content,
             private_prompts=self._private_prompts,
         )
-        self.embedder = Embedder(self.leases, max_queue=settings.max_queue, clock=clock)
+        pooling = PoolingQueue(max_queue=settings.max_queue, clock=clock)
+        self.embedder = Embedder(self.leases, pooling)
+        self.reranker = Reranker(self.leases, pooling, self.resolver)
         self._naming: asyncio.Task[None] | None = None
         self._preloading: asyncio.Task[None] | None = None
 

@@ -21,6 +21,7 @@ def models(*names: str) -> list[Model]:
             state="absent",
             backend="fake",
             context_length=64,
+            capabilities=["completion"],
             error=None,
         )
         for name in names

@@ -36,6 +36,7 @@ async def test_the_models_are_listed(service):
         "state": "ready",
         "backend": "fake",
         "context_length": 4096,
+        "capabilities": ["completion"],
         "error": None,
     }
     assert models["other"]["state"] == "absent"

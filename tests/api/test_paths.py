@@ -21,6 +21,8 @@ SERVED = (
     CHAT,
     "/v1/completions",
     "/v1/embeddings",
+    "/v1/rerank",
+    "/v2/rerank",
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/v1/models",
@@ -81,7 +83,7 @@ def test_a_path_of_its_own_is_no_alias():
         ("/nothing", None),
         ("/v1/files", None),
         ("/v1/audio/speech", None),
-        ("/v1/rerank", None),
+        ("/v1/reranking", "/v1/rerank"),
         ("/", None),
         ("", None),
         ("/" + "v1/" * 30_000 + "models", None),
@@ -127,7 +129,7 @@ async def test_every_versioned_operation_has_its_alias(service: FakeService):
     """And the document has none of them."""
     paths = {path for path, _, _ in operations(service.app)}
     versioned = [path for path in paths if path.startswith("/v1/")]
-    assert len(versioned) == 9
+    assert len(versioned) == 11
     for path in versioned:
         alias = path.removeprefix("/v1").replace("{model}", "m")
         response = await service.client.options(alias)

@@ -31,6 +31,7 @@ from pilotlight.schema.completions import CompletionRequest
 from pilotlight.schema.declared import offered
 from pilotlight.schema.embeddings import EmbeddingRequest
 from pilotlight.schema.messages.request import CountTokensRequest, MessagesRequest
+from pilotlight.schema.rerank import RerankRequest
 from pilotlight.schema.responses.request import ResponseRequest
 from pilotlight.schema.tokens import DetokenizeRequest, TokenizeRequest
 from tests.fuzz.case import bounded, case
@@ -103,6 +104,7 @@ _BODIES: dict[type, Any] = {
         "stop_sequences": ["x"],
     },
     CountTokensRequest: {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
+    RerankRequest: {"model": "m", "query": "a", "documents": ["b", {"text": "c"}], "top_n": 1},
     EmbeddingRequest: {"model": "m", "input": ["a", "b"], "encoding_format": "base64"},
     TokenizeRequest: {"model": "m", "content": "hi", "add_special": True},
     DetokenizeRequest: {"model": "m", "tokens": [1, 2.0]},

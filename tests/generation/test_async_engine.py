@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight.generation.async_engine import AsyncEmbedder, AsyncEngine, EventStream, Refused
+from pilotlight.generation.async_engine import AsyncEngine, EventStream, Refused
+from pilotlight.generation.async_pooling import AsyncEmbedder
 from pilotlight_backend import (
     Embedded,
     EmbedEvent,
@@ -354,8 +355,7 @@ async def test_vectors_come_with_the_end():
         await started.wait()
     assert not embedding.done()
     engine.say(Embedded(VECTOR), Embedded(VECTOR), FINISH)
-    result = await embedding
-    assert (list(result.vectors), result.end) == ([VECTOR, VECTOR], FINISH)
+    assert await embedding == ([VECTOR, VECTOR], FINISH)
     assert engine.tickets[0].cancelled == 1  # a no-op once it has ended
 
 
@@ -366,7 +366,7 @@ async def test_failed_embedding_has_its_error():
     await asyncio.sleep(0)
     failed = Failed(EngineClosed("closed"))
     engine.say(failed)
-    assert (await embedding).end is failed
+    assert (await embedding)[1] is failed
 
 
 async def test_cancelled_embedding_cancels_its_ticket():

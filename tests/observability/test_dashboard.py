@@ -48,12 +48,14 @@ async def used(service: FakeService) -> None:
     """Let *service* do some of everything that is counted."""
     service.write("m", reply="Hello.")
     service.write("e", embedding_length=4)
+    service.write("r", relevance="logit")
     service.write("bad", load_error="invalid")
     for name in ("m", "m", "nobody", "bad"):
         await service.post(chat(name))
     for letter in "abcdefa":  # the last prompt is restored: others took its slot
         await service.post(chat("m", text=letter * 200))
     await service.post({"model": "e", "input": "a"}, "/v1/embeddings")
+    await service.post({"model": "r", "query": "a", "documents": ["a"]}, "/v1/rerank")
 
 
 async def test_every_metric_on_it_is_exported(start, asked):

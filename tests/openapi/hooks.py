@@ -49,21 +49,23 @@ _TOGETHER = {
         "continue_final_message",
         "tools",
     ),
+    "/v1/rerank": ("documents", "texts", "query"),
+    "/v2/rerank": ("documents", "texts", "query"),
 }
 """Fields that do not go with every other, or whose text says more than a schema, by path."""
 
-_EMBEDDINGS = "/v1/embeddings"
+_MODELS = {"/v1/embeddings": "bert", "/v1/rerank": "cross", "/v2/rerank": "cross"}
 
 
 @schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
     """Name spark wherever a model is named, with tokens that it has, and keep its answers short.
 
-    bert is to embed.
+    bert is to embed, and cross to rank.
     """
     if not isinstance(body, dict) or not isinstance(body.get("model"), str) or not body["model"]:
         return body
-    body["model"] = "bert" if context.operation.path == _EMBEDDINGS else "spark"
+    body["model"] = _MODELS.get(context.operation.path, "spark")
     for name in ("prompt", "tokens"):
         if name in body:
             body[name] = _known(body[name])
@@ -125,7 +127,7 @@ def refused_for_its_meaning(ctx: Any, response: Any, case: Any) -> None:  # noqa
     error = response.json()["error"]
     meant = (
         error["code"] == "context_length_exceeded"
-        or (case.path == _EMBEDDINGS and error["code"] == "model_unsupported")
+        or (case.path in _MODELS and error["code"] == "model_unsupported")
         or (error["param"] or "").startswith((*_MEANINGS, *_TOGETHER.get(case.path, ())))
         or "chat template" in error["message"]
         or error["message"] == f"{error['param']}: this model's backend does not support it"

@@ -30,10 +30,11 @@ KEY = "s3cret"
 
 @contextmanager
 def serving(folder: Path, backend: str, **settings: Any) -> Iterator[LiveServer]:
-    """Serve the embedded model of *backend*, and an encoder to who knows it, from *folder*."""
+    """Serve the embedded model of *backend*, an encoder and a cross-encoder, from *folder*."""
     models = folder / "models"
     models.mkdir()
     random_bert.write(models / "bert.gguf")
+    random_bert.write(models / "cross.gguf", pooling=random_bert.RANK)
     given = Settings(
         backends=(backend,),
         models_dir=models,

@@ -6,21 +6,15 @@ of the event loop delivers all events since the last one, rather than one wake-u
 
 import asyncio
 import threading
-from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from weakref import WeakSet
-
-from msgspec import Struct
 
 from pilotlight.models.engine_calls import EngineCalls
 from pilotlight_backend import (
     BackendError,
     BaseEngine,
-    Embedded,
-    EmbeddingEngine,
-    EmbedEvent,
     Engine,
     EngineEvent,
     EngineStats,
@@ -28,7 +22,6 @@ from pilotlight_backend import (
     Finish,
     GenerateRequest,
     RemoteEngine,
-    Started,
     Ticket,
     Vocabulary,
 )
@@ -39,7 +32,7 @@ _LONG = 8192
 than switching to a thread under load."""
 
 
-def _long(engine: BaseEngine) -> int:
+def long_text(engine: BaseEngine) -> int:
     """Return the length above which a text is tokenized on a thread.
 
     For an engine in another process every text is: that process may hang.
@@ -47,7 +40,7 @@ def _long(engine: BaseEngine) -> int:
     return 0 if isinstance(engine, RemoteEngine) else _LONG
 
 
-def _tokens_in(characters: int) -> int:
+def tokens_in(characters: int) -> int:
     """Estimate the tokens of a text: about four characters each."""
     return characters // 4
 
@@ -112,7 +105,7 @@ class AsyncEngine:
         self._lock = threading.Lock()
         self._pending: list[tuple[EventStream, int, EngineEvent]] = []
         self._streams: WeakSet[EventStream] = WeakSet()
-        self._long = _long(engine)
+        self._long = long_text(engine)
         self._vocabulary: Vocabulary | None = None
         self._reading = asyncio.Lock()
 
@@ -140,7 +133,7 @@ class AsyncEngine:
             tokenize = partial(tokenize, verbatim=verbatim)
         if len(text) < self._long:
             return tokenize()
-        return await self._calls.run(tokenize, _tokens_in(len(text)))
+        return await self._calls.run(tokenize, tokens_in(len(text)))
 
     def submit(self, requests: Sequence[GenerateRequest]) -> EventStream:
         """Queue *requests*, all or none; raises `Refused`."""
@@ -186,79 +179,3 @@ class AsyncEngine:
             pending, self._pending = self._pending, []
         for stream, number, event in pending:
             stream._deliver(number, event)  # noqa: SLF001 - the two are one mechanism
-
-
-class EmbedResult(Struct, frozen=True):
-    """The vectors of one request, and how it ended; a failed request has fewer."""
-
-    vectors: "Sequence[array[float]]"
-    end: Finish | Failed
-
-
-class AsyncEmbedder:
-    """An embedding engine for use on one event loop."""
-
-    def __init__(self, engine: EmbeddingEngine, calls: EngineCalls | None = None) -> None:
-        """Run blocking calls with *calls*; by default on threads of this object's own."""
-        self._engine = engine
-        self._calls = calls or EngineCalls()
-        self._loop = asyncio.get_running_loop()
-        self._long = _long(engine)
-        self._settle: Callable[[Finish | Failed], None] = lambda _: None
-
-    def fail(self, error: BackendError) -> None:
-        """End the present request with *error*, because the engine is dead or hangs."""
-        self._settle(Failed(error))
-
-    async def tokenize(self, inputs: Sequence[str | Sequence[int]]) -> list[Sequence[int]]:
-        """Return each input's token ids; inputs of token ids stay as they are."""
-
-        def tokenize() -> list[Sequence[int]]:
-            of_text = self._engine.tokenize_input
-            return [of_text(one) if isinstance(one, str) else one for one in inputs]
-
-        size = sum(len(one) for one in inputs if isinstance(one, str))
-        if size < self._long:
-            return tokenize()
-        return await self._calls.run(tokenize, _tokens_in(size))
-
-    def stats(self) -> EngineStats:
-        """Return the engine's snapshot."""
-        return self._engine.stats()
-
-    async def embed(
-        self, inputs: Sequence[Sequence[int]], *, started: Callable[[], object]
-    ) -> EmbedResult:
-        """Return the vectors of *inputs*; calls *started* when the request leaves the queue.
-
-        Raises what `EmbeddingEngine.embed` raises. Cancelling it cancels the request.
-        """
-        vectors: list[array[float]] = []
-        end: asyncio.Future[Finish | Failed] = self._loop.create_future()
-
-        def settle(event: Finish | Failed) -> None:
-            if not end.done():  # it is done if the caller was cancelled
-                end.set_result(event)
-
-        self._settle = settle
-
-        def emit(event: EmbedEvent) -> None:
-            """Run on the engine's thread; wakes the loop twice, not for each vector."""
-            match event:
-                case Embedded():
-                    vectors.append(event.vector)
-                case Started():
-                    self._call(started)
-                case Finish() | Failed():
-                    self._call(settle, event)
-
-        ticket = self._engine.embed(inputs, emit)
-        try:
-            return EmbedResult(vectors, await end)
-        finally:
-            ticket.cancel()
-
-    def _call(self, function: Callable[..., object], *given: Finish | Failed) -> None:
-        # Raises if the loop is closed; then nothing awaits the result either.
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(function, *given)

@@ -66,8 +66,10 @@ def bake(
         raise CannotBake(f"{path}: the folder does not exist or is not writable")
     try:
         claim = registry.claim(entry.path, entry.options.backend)
-        if claim.facts.embeds:
-            raise CannotBake(f"{entry.name}: an embedding model has no system prompt to bake")
+        if not claim.facts.generates:
+            raise CannotBake(
+                f"{entry.name}: only a model that generates text has a system prompt to bake"
+            )
         source = _template_source(entry, claim.facts)
         with closing(claim.backend.load(claim.facts, options, lambda _: None)) as engine:
             if not isinstance(engine, BakingEngine):

@@ -1,8 +1,7 @@
 """Embeds a request's inputs: lease the model, tokenize, embed."""
 
 from array import array
-from collections.abc import Callable, Sequence
-from weakref import WeakKeyDictionary
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -10,16 +9,15 @@ from pilotlight.errors import (
     ContextLengthExceeded,
     InferenceError,
     InvalidRequest,
-    QueueFull,
     ServiceError,
 )
-from pilotlight.generation.async_engine import AsyncEmbedder, EmbedResult
+from pilotlight.generation.async_pooling import AsyncEmbedder
+from pilotlight.generation.pooling_queue import PoolingQueue
 from pilotlight.models.loaded import Hold, LoadedModel
 from pilotlight.observability.answer_watch import AnswerWatch
 from pilotlight.observability.timing import Phases
 from pilotlight.scheduling.lease import ModelLeases
-from pilotlight.scheduling.throughput import Throughput
-from pilotlight_backend import BackendError, Failed, InvalidParameter
+from pilotlight_backend import BackendError, Failed, Finish, InvalidParameter
 from pilotlight_backend import ContextLengthExceeded as InputTooLong
 from pilotlight_backend.vectors import normalize
 
@@ -47,17 +45,11 @@ class Embeddings(Struct, frozen=True, kw_only=True):
 
 
 class Embedder:
-    """Embeds with the model that a request names.
+    """Embeds with the model that a request names."""
 
-    Requests do not wait in the fair queue: an engine embeds all queued inputs in one batch, which a
-    request in another queue would miss.
-    """
-
-    def __init__(self, leases: ModelLeases, *, max_queue: int, clock: Callable[[], float]) -> None:
+    def __init__(self, leases: ModelLeases, queue: PoolingQueue) -> None:
         self._leases = leases
-        self._max_queue = max_queue
-        self._clock = clock
-        self._throughputs: WeakKeyDictionary[LoadedModel, Throughput] = WeakKeyDictionary()
+        self._queue = queue
 
     async def embed(self, params: EmbeddingParams, *, hold: Hold, caller: str = "") -> Embeddings:
         """Return the vectors. Cancelling it cancels the request.
@@ -73,40 +65,26 @@ class Embedder:
     ) -> Embeddings:
         embedder = AsyncEmbedder(model.embedder, model.calls)
         _check_dimensions(model, params.dimensions)
-        throughput = self._throughput(model)
-        self._check_queue(embedder, throughput)  # before tokenizing, which costs time
+        self._queue.check(model)  # before tokenizing, which costs time
         inputs = await embedder.tokenize(params.inputs)
         watch.inputs = len(inputs)
-        self._check_queue(embedder, throughput)  # others may have been queued meanwhile
-        with throughput.request(), model.failure.subscribed(embedder.fail):
-            result = await self._submit(embedder, params, inputs, watch)
-            if isinstance(result.end, Failed):
-                raise _request_error(params, inputs, result.end.error) from result.end.error
+        self._queue.check(model)  # others may have been queued meanwhile
+        with (
+            self._queue.throughput(model).request(),
+            model.failure.subscribed(embedder.fail),
+        ):
+            vectors, end = await self._submit(embedder, params, inputs, watch)
+            if isinstance(end, Failed):
+                raise _request_error(params, inputs, end.error) from end.error
         timing = watch.first_token()
-        watch.ended(result.end.reason)
-        watch.spent(result.end.usage)
+        watch.ended(end.reason)
+        watch.spent(end.usage)
         return Embeddings(
             model=model.entry.name,
-            vectors=[shortened(vector, params.dimensions) for vector in result.vectors],
-            prompt_tokens=result.end.usage.prompt_tokens,
+            vectors=[shortened(vector, params.dimensions) for vector in vectors],
+            prompt_tokens=end.usage.prompt_tokens,
             timing=timing,
         )
-
-    def _throughput(self, model: LoadedModel) -> Throughput:
-        throughput = self._throughputs.get(model)
-        if throughput is None:
-            # One step may finish all requests with a slot, and the next one the whole queue.
-            window = model.embedder.stats().slots + self._max_queue
-            throughput = self._throughputs[model] = Throughput(window, self._clock)
-        return throughput
-
-    def _check_queue(self, embedder: AsyncEmbedder, throughput: Throughput) -> None:
-        queued = embedder.stats().queued
-        if queued >= self._max_queue:
-            raise QueueFull(
-                f"the queue of this model is full; requests waiting: {queued}",
-                retry_after=throughput.seconds_for(queued),
-            )
 
     async def _submit(
         self,
@@ -114,7 +92,7 @@ class Embedder:
         params: EmbeddingParams,
         inputs: Sequence[Sequence[int]],
         watch: AnswerWatch,
-    ) -> EmbedResult:
+    ) -> "tuple[list[array[float]], Finish | Failed]":
         watch.submitted()
         try:
             return await embedder.embed(inputs, started=watch.begun)

@@ -15,6 +15,7 @@ from pilotlight_backend import (
     EmbeddingEngine,
     Engine,
     ModelFacts,
+    RankingEngine,
     RemoteEngine,
     Step,
 )
@@ -60,19 +61,32 @@ class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
         """The engine, if it generates text; raises `InvalidRequest` if not."""
         if isinstance(self.base, Engine):
             return self.base
-        raise InvalidRequest(
-            f"the model {self.entry.name!r} makes embeddings and does not generate text",
-            param="model",
-        )
+        raise self._other_kind("generate text")
 
     @property
     def embedder(self) -> EmbeddingEngine:
         """The engine, if it makes embeddings; raises `InvalidRequest` if not."""
         if isinstance(self.base, EmbeddingEngine):
             return self.base
-        raise InvalidRequest(
-            f"the model {self.entry.name!r} generates text and does not make embeddings",
-            param="model",
+        raise self._other_kind("make embeddings")
+
+    @property
+    def ranker(self) -> RankingEngine:
+        """The engine, if it ranks documents; raises `InvalidRequest` if not."""
+        if isinstance(self.base, RankingEngine):
+            return self.base
+        raise self._other_kind("rank documents")
+
+    def _other_kind(self, wanted: str) -> InvalidRequest:
+        match self.base:
+            case EmbeddingEngine():
+                does = "makes embeddings"
+            case RankingEngine():
+                does = "ranks documents"
+            case _:
+                does = "generates text"
+        return InvalidRequest(
+            f"the model {self.entry.name!r} {does} and does not {wanted}", param="model"
         )
 
 

@@ -25,6 +25,8 @@ class AnswerWatch:
         """Whether its model was not ready when it arrived."""
         self.inputs = 0
         """Texts to embed."""
+        self.documents = 0
+        """Documents to rank."""
         self.outcome = "cancelled"
         self.timing: dict[str, float] | None = None
         """The timing of a request to a cold model."""
@@ -105,6 +107,7 @@ class AnswerWatch:
             cached_tokens=usage.cached_tokens,
             completion_tokens=usage.completion_tokens,
             inputs=self.inputs if self._ended else 0,
+            documents=self.documents if self._ended else 0,
             hold=took if self.waits and self._hold is None else self._hold,
             submitted=between(self._arrived, self._submitted),
             took=took,

@@ -41,6 +41,8 @@ class AnswerRecord(Struct, frozen=True, kw_only=True):
     completion_tokens: int = 0
     inputs: int = 0
     """Embedded texts."""
+    documents: int = 0
+    """Ranked documents."""
     hold: float | None = None
     """Waiting for the model, if it was not ready."""
     submitted: float | None = None
@@ -170,6 +172,7 @@ _COUNTS = {
     ),
     "completion_tokens": ("pilotlight_completion_tokens", "Generated tokens."),
     "inputs": ("pilotlight_embedding_inputs", "Embedded texts."),
+    "documents": ("pilotlight_rerank_documents", "Ranked documents."),
 }
 """Counters by model, by the field of the record that each adds."""
 

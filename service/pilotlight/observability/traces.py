@@ -26,9 +26,10 @@ _OPERATIONS = {
     "responses": "chat",
     "completions": "text_completion",
     "embeddings": "embeddings",
+    "rerank": "rerank",
     "tokens": "tokenize",
 }
-"""Operation names of the conventions by endpoint tag; the last is not one of theirs."""
+"""Operation names of the conventions by endpoint tag; the last two are not theirs."""
 _FINISHES = frozenset(("stop", "length", "tool_calls"))
 _NO_ERRORS = _FINISHES | {"cancelled", "tokenized"}
 _SERVER_ERRORS = 500
@@ -86,6 +87,8 @@ def answer_span(record: AnswerRecord, tag: str | None) -> Span:
         attributes["gen_ai.usage.output_tokens"] = record.completion_tokens
     if record.inputs:
         attributes["pilotlight.generation.embedding.inputs"] = record.inputs
+    if record.documents:
+        attributes["pilotlight.generation.rerank.documents"] = record.documents
     if record.outcome in _FINISHES:
         attributes["gen_ai.response.finish_reasons"] = [record.outcome]
     return Span(

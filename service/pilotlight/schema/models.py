@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 from pilotlight.schema.base import Response
 
 ModelState: TypeAlias = Literal["absent", "loading", "ready", "draining", "failed"]
+Capability: TypeAlias = Literal["completion", "embedding", "rerank"]
 ListedState: TypeAlias = ModelState | Literal["unsupported", "invalid"]
 """`unsupported`: the file is valid, and no installed backend can serve it. `invalid`: it is
 damaged, empty, a Git LFS pointer, or incomplete."""
@@ -24,6 +25,8 @@ class Model(Response, kw_only=True):
     """The backend that serves it; null if none can."""
     context_length: int | None
     """Tokens of one request, prompt and completion; null if it cannot be served."""
+    capabilities: list[Capability]
+    """What it does, in the words of llama-server and Ollama; empty if it cannot be served."""
     error: str | None
     """Why the model cannot be served; null if no reason is known."""
 

@@ -114,6 +114,14 @@ CHAT_MESSAGES: dict[str, Meta] = {
 }
 """Of chat's messages: fields that clients gather from streams or SDKs add to responses."""
 
+RERANK: dict[str, Meta] = {
+    "max_chunks_per_doc": accepted("a document is scored as a whole"),
+    "priority": accepted("requests are scored in the order in which they come"),
+    "user": accepted(),
+    "relevant_spans": refused("spans are not scored; omit it"),
+}
+"""Of `/v1/rerank` and `/v2/rerank`."""
+
 COMPLETIONS: dict[str, Meta] = {
     "suffix": refused(
         "text is not inserted; omit it, or write the model's own fill-in-the-middle"

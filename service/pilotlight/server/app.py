@@ -17,6 +17,7 @@ from pilotlight.api.endpoints.messages.handler import messages_handlers
 from pilotlight.api.endpoints.metrics import metrics_handler
 from pilotlight.api.endpoints.models import models_handlers
 from pilotlight.api.endpoints.prompt_cache import prompt_cache_handler
+from pilotlight.api.endpoints.rerank.handler import rerank_handlers
 from pilotlight.api.endpoints.responses.handler import responses_handler
 from pilotlight.api.endpoints.streams import streams_handlers
 from pilotlight.api.endpoints.tokens.handler import tokens_handlers
@@ -58,6 +59,7 @@ def create_app_of(service: Service, settings: Settings, authenticator: Authentic
         metrics_handler(service.metrics),
         *messages_handlers(service.generator, settings),
         embeddings_handler(service.embedder, settings),
+        *rerank_handlers(service.reranker, settings),
         *models_handlers(service.resolver, service.describe, service.pool),
         prompt_cache_handler(service.clear_prompts),
         responses_handler(service.generator, settings),

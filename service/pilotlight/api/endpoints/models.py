@@ -18,7 +18,8 @@ from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.listing import ListedModel
 from pilotlight.models.pool import Pool
 from pilotlight.models.resolver import Resolver
-from pilotlight.schema.models import Model, ModelList
+from pilotlight.schema.models import Capability, Model, ModelList
+from pilotlight_backend import ModelFacts
 
 _encoder = msgspec.json.Encoder()
 
@@ -30,6 +31,7 @@ _EXAMPLE = {
     "state": "ready",
     "backend": "llama_cpp",
     "context_length": 1024,
+    "capabilities": ["completion"],
     "error": None,
 }
 
@@ -125,8 +127,17 @@ def _model(listed: ListedModel, pool: Pool) -> Model:
         state=trouble or state,
         backend=listed.backend,
         context_length=listed.facts.context_length if listed.facts else None,
+        capabilities=_capabilities(listed.facts),
         error=listed.error,
     )
+
+
+def _capabilities(facts: ModelFacts | None) -> list[Capability]:
+    if facts is None:
+        return []
+    if facts.embeds:
+        return ["embedding"]
+    return ["rerank"] if facts.ranks else ["completion"]
 
 
 def _json(body: Any) -> Response[bytes]:

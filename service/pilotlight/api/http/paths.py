@@ -32,6 +32,8 @@ _FOREIGN: Mapping[str, str] = {
     "/completion": "/v1/completions",
     "/infill": "/v1/completions",
     "/embedding": "/v1/embeddings",
+    "/reranking": "/v1/rerank",
+    "/v1/reranking": "/v1/rerank",
     "/props": "/v1/models",
     "/slots": "/metrics",
     # text-generation-inference

@@ -46,6 +46,7 @@ _TAGS = [
     {"name": "completions", "description": "Text completions."},
     {"name": "tokens", "description": "Tokenize and detokenize."},
     {"name": "embeddings", "description": "Embeddings of texts."},
+    {"name": "rerank", "description": "Documents by their relevance to a query."},
     {"name": "streams", "description": "Streams whose connection broke."},
     {"name": "prompt_cache", "description": "Prompts that are kept for later requests."},
     {"name": "models", "description": "The models that are served."},

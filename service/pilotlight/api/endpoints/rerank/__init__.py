@@ -1,0 +1,1 @@
+"""Reranking, as Jina, Cohere and Text Embeddings Inference have it."""
