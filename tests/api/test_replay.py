@@ -535,6 +535,12 @@ async def test_no_id(start):
         assert (response.status_code, response.json()["error"]["param"]) == (400, "Last-Event-ID")
 
 
+async def test_the_methods_of_the_path(service):
+    response = await service.client.options(STREAM)
+    assert response.headers["allow"] == "DELETE, GET, HEAD, OPTIONS"
+    assert (await service.post({}, STREAM)).status_code == 405
+
+
 async def test_a_server_that_keeps_no_streams_says_so(service):
     response = await service.client.get(STREAM, headers={"last-event-id": "0" * 32 + ":1"})
     assert response.status_code == 404

@@ -39,6 +39,7 @@ _TOGETHER = {
         "tools",
     ),
     "/v1/messages": ("tools", "output_config.format"),
+    "/v1/stream": ("Last-Event-ID",),  # or the query parameter
     "/v1/completions": ("best_of", "logprobs", "repetition_penalty"),
     "/tokenize": (
         "content",

@@ -7,7 +7,7 @@ and counts bytes; here the standard's `Last-Event-ID` names both the stream and 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, cast
 
-from litestar import Request, Response
+from litestar import Request, Response, delete
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
@@ -33,9 +33,11 @@ _PARAMETERS = [
     Parameter(
         name=_HEADER,
         place="header",
-        description="The `id` of the last event that the client received.",
+        description=(
+            "The `id` of the last event that the client received; this header or the query"
+            " parameter is required."
+        ),
         schema=_ID_SCHEMA,
-        required=True,
         example=_EXAMPLE,
     ),
     Parameter(
@@ -82,6 +84,11 @@ STOP = Operation(
 def streams_handlers(settings: Settings) -> Sequence[HTTPRouteHandler]:
     """Return the two endpoints."""
 
+    # Litestar's own would list only the methods of the handler that is registered first (2.25).
+    @HTTPRouteHandler(_PATH, http_method=HttpMethod.OPTIONS, status_code=_NO_CONTENT)
+    async def list_methods() -> Response[None]:
+        return Response(None, headers={"Allow": "DELETE, GET, HEAD, OPTIONS"})
+
     @get(_PATH, opt={"operation": RESUME})
     async def resume_stream(request: Request[Any, Any, Any]) -> ASGIApp:
         recording, number = _replays(request).find(account_of(request), _event_id(request))
@@ -94,13 +101,11 @@ def streams_handlers(settings: Settings) -> Sequence[HTTPRouteHandler]:
         note_resumed()
         return ResumedResponse(recording, number, settings.sse_ping_interval)
 
-    @HTTPRouteHandler(
-        _PATH, http_method=HttpMethod.DELETE, status_code=_NO_CONTENT, opt={"operation": STOP}
-    )
+    @delete(_PATH, status_code=_NO_CONTENT, opt={"operation": STOP})
     async def stop_stream(request: Request[Any, Any, Any]) -> None:
         _replays(request).stop(account_of(request), _event_id(request))
 
-    return resume_stream, stop_stream
+    return list_methods, resume_stream, stop_stream
 
 
 async def _no_messages() -> AsyncGenerator[bytes]:
