@@ -85,7 +85,7 @@ async def test_closed_pool_stops_the_fetch(entry, pool, server):
     assert (entry.path.parent / ".mine.fake.part" / "state.json").exists()
 
 
-@pytest.mark.parametrize(("status", "message"), [(404, "no such file"), (403, "refused")])
+@pytest.mark.parametrize(("status", "message"), [(404, "no such file"), (403, "access is denied")])
 async def test_refused_fetch_is_a_failed_load(entry, pool, server, status, message):
     """What cannot pass says so to the client."""
     server.trouble = lambda *_: status
@@ -99,7 +99,7 @@ async def test_wrong_sum_is_a_failed_load(server, tmp_path, pool):
     server.files["/there.fake"] = b"{}"
     wrong = hashlib.sha256(b"other").hexdigest()
     entry = configured(tmp_path, f"mine: '{server.url}/there.fake#sha256={wrong}'")
-    with pytest.raises(ModelLoadFailed, match="is expected") as caught:
+    with pytest.raises(ModelLoadFailed, match=f"expected {wrong}") as caught:
         await pool.ensure_ready(entry, Hold(30))
     assert caught.value.retry_after is None
     assert not entry.path.exists()
