@@ -39,7 +39,7 @@ from pilotlight.scheduling.admission import Admission
 from pilotlight.scheduling.lease import ModelLeases
 from pilotlight.scheduling.rate_limits import Limits, RateLimiter
 from pilotlight.schema.health import Hanging, Live, ModelReadiness, Readiness
-from pilotlight_backend import Backend, LoadOptions, PromptCacheOptions
+from pilotlight_backend import Backend, LoadOptions, PromptCacheOptions, attention
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class Service:
         _check_backends(settings, self.registry)
         self._configured = configured = read_models_file(settings.models_file, settings.models_dir)
         _check_formats(settings, configured)
+        _check_attention(settings, configured)
         self._load_options = partial(load_options, settings)
         self._state_address = state_address(settings.state_dir)
         self._private_prompts = settings.prompt_cache_scope == "key"
@@ -265,9 +266,18 @@ def load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
         context_length=options.context_length or settings.context_length,
         threads=options.threads or settings.threads,
         gpu_layers=options.gpu_layers or 0,
+        deterministic=_given(options.deterministic, settings.deterministic),
+        flash_attention=options.flash_attention or settings.flash_attention,
+        cache_type_k=options.cache_type_k or settings.cache_type_k,
+        cache_type_v=options.cache_type_v or settings.cache_type_v,
+        kv_unified=_given(options.kv_unified, settings.kv_unified),
         execution_provider=options.execution_provider,
         prompt_cache=prompt_cache_options(settings),
     )
+
+
+def _given(option: bool | None, setting: bool) -> bool:  # noqa: FBT001 - two values of one switch
+    return setting if option is None else option
 
 
 def prompt_cache_options(settings: Settings) -> PromptCacheOptions:
@@ -307,6 +317,15 @@ def _check_backends(settings: Settings, registry: Registry) -> None:
     for name in settings.backends:
         if name not in registry.names:
             raise ConfigError(f"--backends {name}: no backend of this name is installed")
+
+
+def _check_attention(settings: Settings, configured: Sequence[ModelEntry]) -> None:
+    """Raise `ConfigError` if options for attention exclude each other."""
+    if wrong := attention.conflict(settings):
+        raise ConfigError(f"--{wrong.option.replace('_', '-')}: {wrong.reason}")
+    for entry in configured:
+        if wrong := attention.conflict(load_options(settings, entry)):
+            raise ConfigError(f"{settings.models_file}: {entry.name}.{wrong}")
 
 
 def _check_formats(settings: Settings, configured: Sequence[ModelEntry]) -> None:

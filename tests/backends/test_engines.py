@@ -37,7 +37,8 @@ class Model:
         self.facts = backend.probe(path)
 
     def load(self, progress=lambda _progress: None, **options):
-        return self._backend.load(self.facts, LoadOptions(**options), progress)
+        options = LoadOptions(deterministic=True, **options)
+        return self._backend.load(self.facts, options, progress)
 
 
 @pytest.fixture(scope="module", params=["llama_cpp", "onnx"])

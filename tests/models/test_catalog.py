@@ -43,6 +43,37 @@ def test_names_stand_in_both_places(read, tmp_path):
     assert (options.reasoning_format, options.tool_call_format) == ("think", "hermes")
 
 
+def test_options_for_attention(read):
+    """YAML 1.1 reads on and off as booleans; they are words here, in quotes or not."""
+    on, off, rest = read(
+        "'on': {path: a.gguf, flash_attention: on, cache_type_k: q8_0, cache_type_v: q4_0}\n"
+        "'off': {path: b.gguf, flash_attention: 'off', deterministic: yes}\n"
+        "rest: {path: c.gguf, kv_unified: true}\n"
+    )
+    assert (on.options.flash_attention, off.options.flash_attention) == ("on", "off")
+    assert (on.options.cache_type_k, on.options.cache_type_v) == ("q8_0", "q4_0")
+    assert (off.options.deterministic, rest.options.deterministic) == (True, None)
+    assert (rest.options.flash_attention, rest.options.kv_unified) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("cache_type_k: q8", "m.cache_type_k: invalid value 'q8'; expected one of f32, f16, bf16,"),
+        (
+            "flash_attention: maybe",
+            "m.flash_attention: invalid value 'maybe'; expected one of auto, on, off",
+        ),
+        ("isolation: thread", "m.isolation: invalid value 'thread'; expected one of none, process"),
+    ],
+)
+def test_unknown_word(read, option, reason):
+    """The key, the wrong value and the right ones are in the message."""
+    with pytest.raises(ConfigError) as caught:
+        read(f"m: {{path: a.gguf, {option}}}\n")
+    assert reason in str(caught.value)
+
+
 def test_address_is_fetched_into_the_models_folder(tmp_path):
     """Under the entry's name, with the address's suffix; a split file is in a folder."""
     file = tmp_path / "models.yaml"

@@ -50,7 +50,9 @@ from pilotlight_backend.protocols import (
     Ticket,
 )
 from pilotlight_backend.types import (
+    AttentionFacts,
     BakedPrompt,
+    CacheType,
     Candidate,
     Embedded,
     EmbedEvent,
@@ -59,6 +61,7 @@ from pilotlight_backend.types import (
     Failed,
     Finish,
     FinishReason,
+    FlashAttention,
     GenerateRequest,
     LoadOptions,
     LoadProgress,
@@ -79,12 +82,14 @@ from pilotlight_backend.types import (
 
 __all__ = [
     "PROJECT",
+    "AttentionFacts",
     "Backend",
     "BackendError",
     "BakedPrompt",
     "BakingEngine",
     "BakingRefused",
     "BaseEngine",
+    "CacheType",
     "CachingEngine",
     "Candidate",
     "ContextLengthExceeded",
@@ -98,6 +103,7 @@ __all__ = [
     "Failed",
     "Finish",
     "FinishReason",
+    "FlashAttention",
     "GenerateRequest",
     "Guide",
     "GuideFailed",

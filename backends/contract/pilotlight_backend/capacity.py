@@ -1,10 +1,12 @@
 """How much memory a model needs, and which context length it gets: one rule for all backends."""
 
 import logging
+import math
 
 from msgspec.structs import replace
 
 from pilotlight_backend import cgroup
+from pilotlight_backend.attention import BITS, uses_flash_attention
 from pilotlight_backend.errors import InsufficientMemory
 from pilotlight_backend.types import LoadOptions, ModelFacts
 
@@ -38,6 +40,24 @@ def served_length(facts: ModelFacts, options: LoadOptions) -> int:
     """Return what `context_length` does, and log nothing: for those who only look."""
     asked = DEFAULT_CONTEXT_LENGTH if options.context_length is None else options.context_length
     return min(facts.context_length, asked)
+
+
+def in_force(facts: ModelFacts, options: LoadOptions) -> ModelFacts:
+    """Return *facts* with the memory that attention takes with *options*."""
+    attention = facts.attention
+    if attention is None:
+        return facts
+    fast = uses_flash_attention(options)
+    values = attention.values if fast else attention.padded_values
+    bits = attention.keys * BITS[options.cache_type_k] + values * BITS[options.cache_type_v]
+    return replace(
+        facts,
+        kv_bytes_per_token=math.ceil(bits / 8),
+        step_bytes=attention.step_bytes if fast else facts.step_bytes,
+        # Flash attention keeps no scores, and masks of half the size
+        # (`build_attn_inp_kq_mask` in llama-graph.cpp).
+        score_bytes=attention.masks * 2 if fast else attention.scores * 4,
+    )
 
 
 def check_memory(facts: ModelFacts, options: LoadOptions) -> None:
@@ -75,8 +95,11 @@ def memory_need(facts: ModelFacts, options: LoadOptions, length: int) -> int:
     That is its files, what its sequences keep, and what a step works with. A model that embeds or
     ranks forgets an input once it has its vector or score: one cache serves all.
     """
+    facts = in_force(facts, options)
     slots = options.parallel if facts.generates else 1
     kept = slots * (facts.kv_bytes_per_token * length + facts.state_bytes)
     tokens = options.chunk + slots
-    step = tokens * (facts.step_bytes + facts.score_bytes * length)
+    # In one cache for all slots a token's scores and masks are for the cells of all.
+    cells = slots * length if options.kv_unified else length
+    step = tokens * (facts.step_bytes + facts.score_bytes * cells)
     return facts.size_bytes + kept + step

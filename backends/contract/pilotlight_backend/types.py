@@ -31,6 +31,33 @@ BASIC_SAMPLING = frozenset(
 
 Relevance: TypeAlias = Literal["logit", "probability"]
 """What a score is: any number, whose sigmoid is a probability, or a probability itself."""
+FlashAttention: TypeAlias = Literal["auto", "on", "off"]
+CacheType: TypeAlias = Literal[
+    "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"
+]
+"""llama.cpp's names of what a KV cache may consist of (`kv_cache_types` in common/arg.cpp)."""
+
+
+class AttentionFacts(Struct, frozen=True, kw_only=True):
+    """What attention takes of memory with each of the `LoadOptions` for it.
+
+    From it `capacity` computes `kv_bytes_per_token`, `step_bytes` and `score_bytes`.
+    """
+
+    keys: int
+    """Numbers that the KV cache keeps of a token as keys, over all layers."""
+    values: int
+    """The same as values."""
+    padded_values: int
+    """The same without flash attention: rows of all layers are then as long as the longest."""
+    scores: int
+    """Numbers of a step for each pair of its tokens and a token of the context, without flash
+    attention: scores and masks."""
+    masks: int
+    """Of these, masks."""
+    step_bytes: int
+    """`ModelFacts.step_bytes` with flash attention: more, where scores were held in the place of
+    something smaller."""
 
 
 class ModelFacts(Struct, frozen=True, kw_only=True):
@@ -52,6 +79,8 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     """Bytes that a load reads from disk."""
     kv_bytes_per_token: int = 0
     """KV cache of one token of a sequence; 0 if unknown."""
+    attention: AttentionFacts | None = None
+    """What the memory depends on, for a backend with options for attention."""
     state_bytes: int = 0
     """Memory of a sequence of any length: a recurrent state."""
     step_bytes: int = 0
@@ -122,6 +151,15 @@ class LoadOptions(Struct, frozen=True, kw_only=True):
     backends ignore it."""
     chunk: int = 512
     """The most prompt tokens in one step: it bounds how long running streams wait for a token."""
+    deterministic: bool = False
+    """Promise that a response does not depend on the requests beside it. Backends that always keep
+    the promise ignore it, like the four options below that they have no use for."""
+    flash_attention: FlashAttention = "auto"
+    """`auto`: where the model and the device have it."""
+    cache_type_k: CacheType = "f16"
+    cache_type_v: CacheType = "f16"
+    kv_unified: bool = False
+    """Whether all slots share one KV cache, instead of having one of `context_length` each."""
     baked: BakedPrompt | None = None
     """A prompt to start from. A file that does not fit is ignored with a warning."""
     prompt_cache: PromptCacheOptions = PromptCacheOptions()

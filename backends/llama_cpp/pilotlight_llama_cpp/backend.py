@@ -12,6 +12,7 @@ from pilotlight_backend import (
     BaseEngine,
     EmbeddingEngine,
     Engine,
+    LoadFailed,
     LoadOptions,
     LoadProgress,
     ModelFacts,
@@ -19,8 +20,9 @@ from pilotlight_backend import (
     ModelUnsupported,
     RankingEngine,
     SamplingParams,
+    attention,
 )
-from pilotlight_backend.capacity import check_memory, context_length
+from pilotlight_backend.capacity import check_memory, context_length, in_force
 from pilotlight_backend.cgroup import available_memory, granted_cpus
 from pilotlight_backend.readahead import read_ahead
 from pilotlight_backend.split_file import parts
@@ -64,7 +66,9 @@ class LlamaCppBackend:
         (`gomp_throttled_spin_count` in libgomp/wait.h), and decoding was a third slower. The pool
         ends with its thread, so the pool of the engine's thread is the only one.
         """
-        facts = replace(facts, context_length=context_length(facts, options))
+        if wrong := attention.conflict(options):
+            raise LoadFailed(str(wrong))
+        facts = in_force(replace(facts, context_length=context_length(facts, options)), options)
         check_memory(facts, options)
         known, reason = self._given_up.get(facts.path, (None, ""))
         if known == facts:
@@ -108,9 +112,8 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
         return LlamaContext(
             model,
             abort,
-            slots=options.parallel,
             context_length=length,
-            chunk=options.chunk,
+            options=options,
             threads=options.threads or computing_threads(facts.size_bytes),
         )
 

@@ -20,6 +20,7 @@ from pilotlight_backend import (
     SamplingParams,
     Token,
 )
+from pilotlight_backend.attention import uses_flash_attention
 from pilotlight_backend.baking import MappedPrompt, Origin, open_baked, warn_unfit
 from pilotlight_backend.split_file import parts
 from pilotlight_llama_cpp import native
@@ -49,6 +50,13 @@ def origin(model: LlamaModel, facts: ModelFacts, options: LoadOptions, template:
             "parallel": options.parallel,
             "chunk": options.chunk,
             "gpu_layers": options.gpu_layers,
+            # Of another type of cache llama.cpp rejects the state, as it does with another
+            # kv_unified (n_stream), or of flash attention (v_trans).
+            "deterministic": int(options.deterministic),
+            "flash_attention": int(uses_flash_attention(options)),
+            "cache_type_k": options.cache_type_k,
+            "cache_type_v": options.cache_type_v,
+            "kv_unified": int(options.kv_unified),
         },
     )
 

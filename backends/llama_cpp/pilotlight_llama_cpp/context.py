@@ -4,7 +4,15 @@ import ctypes
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pilotlight_backend import Guide, InferenceFailed, LoadFailed, Token
+from pilotlight_backend import (
+    CacheType,
+    Guide,
+    InferenceFailed,
+    LoadFailed,
+    LoadOptions,
+    Token,
+)
+from pilotlight_backend.attention import uses_flash_attention
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
@@ -17,6 +25,12 @@ if TYPE_CHECKING:  # numpy takes a tenth of a second to import, and few requests
 _CELLS = 256
 """llama.cpp rounds the length of a KV stream up to a multiple of this (`llama_context` constructor
 in llama-context.cpp, GGML_PAD)."""
+
+_TYPES: dict[CacheType, int] = {
+    "f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "iq4_nl": 20,
+    "bf16": 30,
+}  # fmt: skip
+"""`enum ggml_type` in ggml.h; the binding has no BF16."""
 
 
 class _WarmRun(NamedTuple):
@@ -34,15 +48,16 @@ class LlamaContext:
         model: LlamaModel,
         abort: AbortFlag,
         *,
-        slots: int,
         context_length: int,
-        chunk: int,
+        options: LoadOptions,
         threads: int,
     ) -> None:
+        """*context_length* is the tokens of a slot; *options* have the rest."""
         self._model = model
         self._abort = abort
         self._lib = model.lib
-        self._room = chunk + slots
+        slots = options.parallel
+        self._room = options.chunk + slots
         self.length = -(-context_length // _CELLS) * _CELLS
         """Tokens that a slot can hold."""
         params = self._lib.llama_context_default_params()
@@ -55,16 +70,7 @@ class LlamaContext:
         # vocabulary of 150,000.
         params.n_outputs_max = slots
         params.n_threads = params.n_threads_batch = threads
-        # A KV stream for each slot, and no flash attention: a sequence's logits then do not depend
-        # on the others in its batch, and with Q8_0 and Q4_0 weights they are the same to the bit if
-        # the prompt is cut into the same chunks (benchmarks/rounding.py). In a unified cache the
-        # cells of a sequence lie among those of others; flash attention takes another path for one
-        # stream than for several (ggml-cpu/ops.cpp, use_split_kv_path). Measured on a CPU with four
-        # streams of 256 and 768 tokens: a unified cache prefills a third slower without flash
-        # attention; flash attention would be 8 to 12 % faster, but greedy answers would differ
-        # between one stream and several.
-        params.kv_unified = False
-        params.flash_attn_type = self._lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        self._set_attention(params, options)
         params.no_perf = True
         with logs.complaint() as complaint:
             self._pointer: Any = self._lib.llama_init_from_model(model.pointer, params)
@@ -76,6 +82,27 @@ class LlamaContext:
             raise LoadFailed("the model cannot generate: it keeps no cache")
         abort.watch(self._pointer)
         self._make_batch()
+
+    def _set_attention(self, params: Any, options: LoadOptions) -> None:
+        """Set the options for attention in *params*.
+
+        With `deterministic` each slot has a KV stream, and there is no flash attention: a
+        sequence's logits then do not depend on the others in its batch, and with Q8_0 and Q4_0
+        weights they are the same to the bit if the prompt is cut into the same chunks
+        (benchmarks/rounding.py). In a unified cache the cells of a sequence lie among those of
+        others; flash attention takes another path for one stream than for several
+        (ggml-cpu/ops.cpp, use_split_kv_path).
+        """
+        lib = self._lib
+        params.kv_unified = options.kv_unified
+        params.type_k = _TYPES[options.cache_type_k]
+        params.type_v = _TYPES[options.cache_type_v]
+        if not uses_flash_attention(options):
+            params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        elif options.flash_attention == "on":
+            params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        else:
+            params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO
 
     def _make_batch(self) -> None:
         """Make the batch over arrays of ours, which a step fills by slices and not item by item."""

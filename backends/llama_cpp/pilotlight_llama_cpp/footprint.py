@@ -8,6 +8,7 @@ is taken from its tensors if it has any, since the header's keys have defaults b
 
 from typing import NamedTuple
 
+from pilotlight_backend import AttentionFacts
 from pilotlight_llama_cpp.gguf import Header
 from pilotlight_llama_cpp.servable import ENCODERS, INTERVALS
 
@@ -35,12 +36,15 @@ class Footprint(NamedTuple):
 
     *kv_per_token* is for a token of a sequence, *state* for a sequence of any length. A step takes
     *step* for each of its tokens, and *score* for each pair of one of its tokens and a KV cell.
+    The first and the last are those of f16 without flash attention; *attention* has what they
+    depend on, None for a model without keys and values.
     """
 
     kv_per_token: int
     state: int
     step: int
     score: int
+    attention: AttentionFacts | None
 
 
 def of(header: Header, architecture: str, *, pools: bool) -> Footprint:
@@ -50,11 +54,14 @@ def of(header: Header, architecture: str, *, pools: bool) -> Footprint:
     estimated.
     """
     model = _Layers(header, architecture)
+    attention = None if architecture in ENCODERS else model.attention(pools=pools)
     return Footprint(
-        kv_per_token=0 if architecture in ENCODERS else model.kv_per_token(),
+        kv_per_token=_F16 * (attention.keys + attention.padded_values) if attention else 0,
         state=model.state(),
-        step=0 if pools else model.step(),
-        score=0 if pools else model.score(),
+        step=0 if pools else model.step(flash=False),
+        score=_F32 * attention.scores if attention else 0,
+        # The options for attention are those of models that generate.
+        attention=None if pools else attention,
     )
 
 
@@ -73,16 +80,36 @@ class _Layers:
 
     # ── keys and values ────────────────────────────────────────────────────────────────────────
 
-    def kv_per_token(self) -> int:
-        """Return the bytes that all layers keep of a token."""
+    def attention(self, *, pools: bool) -> AttentionFacts | None:
+        """Return the numbers that all layers keep of a token, and that a step computes of it."""
         layers = [layer for layer in self._layers if self._caches(layer)]
+        if not layers:
+            return None
         keys = sum(map(self._key_width, layers))
-        if self._is_mla():  # a compressed row for each layer; values exist for one layer at a time
-            return _F16 * (keys + self._number("attention.kv_lora_rank"))
-        # Without flash attention values are transposed, and each layer's rows are then as long as
-        # the longest (the constructor of `llama_kv_cache`, n_embd_v_gqa_max).
-        values = max(map(self._value_width, range(self._all)), default=0)
-        return _F16 * (keys + values * len(layers))
+        if self._is_mla():
+            # A compressed row for each layer. Without flash attention values exist for one layer at
+            # a time.
+            values, padded = 0, self._number("attention.kv_lora_rank")
+        else:
+            values = sum(map(self._value_width, layers))
+            # Without flash attention values are transposed, and each layer's rows are then as long
+            # as the longest (the constructor of `llama_kv_cache`, n_embd_v_gqa_max).
+            padded = len(layers) * max(map(self._value_width, range(self._all)), default=0)
+        masks = 0 if pools else self._masks()
+        heads = max(self._heads, default=0)
+        return AttentionFacts(
+            keys=keys,
+            values=values,
+            padded_values=padded,
+            scores=0 if pools else heads + masks,
+            masks=masks,
+            step_bytes=0 if pools else self.step(flash=True),
+        )
+
+    def _masks(self) -> int:
+        """Return the masks of a step; layers with a sliding window have one of their own."""
+        window = self._architecture in _WINDOWED or self._number("attention.sliding_window")
+        return 2 if window else 1
 
     def _caches(self, layer: int) -> bool:
         """Return whether *layer* keeps keys and values of its own."""
@@ -182,18 +209,18 @@ class _Layers:
 
     # ── a step ─────────────────────────────────────────────────────────────────────────────────
 
-    def step(self) -> int:
+    def step(self, *, flash: bool) -> int:
         """Return the bytes of a token's rows that llama.cpp's graph holds at the same time.
 
         These are copies of the residual stream and the widest intermediate of a layer. The factors
-        are measured; with a long context the scores are far more.
+        are measured; with a long context the scores are far more, without *flash* attention.
         """
         heads = max(self._heads, default=0)
         attention = heads * (self._length("key_length") + self._length("value_length"))
         dense = max(self._per_layer("feed_forward_length"), default=0)
         experts = self._number("expert_used_count") * self._number("expert_feed_forward_length")
         widest = max(attention, 2 * dense, 2 * experts)
-        if not self._attends():  # else the scores are more, and not held at the same time
+        if flash or not self._attends():  # scores are more, and not held at the same time
             groups = 2 * self._number("ssm.group_count") * self._number("ssm.state_size")
             scan = _SCANNED * self._number("ssm.inner_size") + 3 * groups
             mixed = _MIXED * self._width if self._number("wkv.head_size") else 0
@@ -204,17 +231,6 @@ class _Layers:
         """Return the size of a token's per-layer embeddings: those of all layers, at once."""
         default = _EMBEDDED_BY_LAYER.get(self._architecture, 0)
         return (self._number("embedding_length_per_layer_input") or default) * self._all
-
-    def score(self) -> int:
-        """Return the bytes of a token's scores and masks for a KV cell, without flash attention.
-
-        Layers with a sliding window have a mask of their own.
-        """
-        if not self._attends():
-            return 0
-        window = self._architecture in _WINDOWED or self._number("attention.sliding_window")
-        masks = 2 if window else 1
-        return _F32 * (max(self._heads, default=0) + masks)
 
     # ── the header ─────────────────────────────────────────────────────────────────────────────
 

@@ -89,6 +89,7 @@ def _facts(header: Header) -> ModelFacts:
         add_bos=header.flag("tokenizer.ggml.add_bos_token"),
         size_bytes=size_bytes,
         kv_bytes_per_token=memory.kv_per_token,
+        attention=memory.attention,
         state_bytes=memory.state,
         step_bytes=memory.step,
         score_bytes=memory.score,

@@ -3,8 +3,10 @@
 from pilotlight.config.loading import PREFIX, environment_name, is_secret, load_settings
 from pilotlight.config.settings import (
     CHAT_COMPLETIONS_PATH,
+    CacheType,
     ConfigError,
     Count,
+    FlashAttention,
     Isolation,
     Seconds,
     Secret,
@@ -16,8 +18,10 @@ from pilotlight.config.state_dir import state_address
 __all__ = [
     "CHAT_COMPLETIONS_PATH",
     "PREFIX",
+    "CacheType",
     "ConfigError",
     "Count",
+    "FlashAttention",
     "Isolation",
     "Seconds",
     "Secret",

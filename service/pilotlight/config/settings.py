@@ -21,6 +21,9 @@ Size = Annotated[
     ),
 ]
 Isolation = Literal["none", "process"]
+FlashAttention = Literal["auto", "on", "off"]
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+"""The contract's, which is not imported for it before the socket listens."""
 UrlPath = Annotated[
     str,
     Meta(
@@ -122,6 +125,32 @@ class Settings(Struct, frozen=True, kw_only=True):
         Count | None,
         Meta(description="Threads for computing; by default the CPUs of the machine or container."),
     ] = None
+    deterministic: Annotated[
+        bool,
+        Meta(
+            description="Promise that a response does not depend on the requests beside it, at the"
+            " price of speed (llama.cpp)."
+        ),
+    ] = False
+    flash_attention: Annotated[
+        FlashAttention,
+        Meta(description="Whether llama.cpp uses flash attention; `auto`: where it can."),
+    ] = "auto"
+    cache_type_k: Annotated[
+        CacheType,
+        Meta(description="Type of the keys in the KV cache of llama.cpp; `q8_0` takes half."),
+    ] = "f16"
+    cache_type_v: Annotated[
+        CacheType,
+        Meta(
+            description="Type of the values in the KV cache of llama.cpp; the quantized ones need"
+            " flash attention."
+        ),
+    ] = "f16"
+    kv_unified: Annotated[
+        bool,
+        Meta(description="Whether all slots share one KV cache in llama.cpp."),
+    ] = False
     preload: Annotated[
         tuple[str, ...],
         Meta(description="Models to load at startup, comma-separated, or `all`."),

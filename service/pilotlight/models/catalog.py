@@ -3,12 +3,13 @@
 import difflib
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
 
-from pilotlight.config import ConfigError, Count, Isolation, Seconds
+from pilotlight.config import CacheType, ConfigError, Count, FlashAttention, Isolation, Seconds
+from pilotlight.config.expected import expected
 from pilotlight.models.fetch.address import Address, is_address, parse_address, place
 from pilotlight.models.registry import BackendBroken, Registry
 from pilotlight_backend import BackendError, decode_errors
@@ -27,6 +28,11 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     context_length: Count | None = None
     threads: Count | None = None
     gpu_layers: int | None = None
+    deterministic: bool | None = None
+    flash_attention: FlashAttention | None = None
+    cache_type_k: CacheType | None = None
+    cache_type_v: CacheType | None = None
+    kv_unified: bool | None = None
     execution_provider: Annotated[str, Meta(min_length=1)] | None = None
     """Execution provider of ONNX Runtime, by its name in `genai_config.json`: `cuda`."""
     chat_template: str | None = None
@@ -139,7 +145,7 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
         raise ConfigError(
             f"{file}: {key}: expected a name that is a non-empty string; put it in quotes"
         )
-    raw = {"path": value} if isinstance(value, str) else value
+    raw = {"path": value} if isinstance(value, str) else _without_yaml_booleans(value)
     try:
         options = msgspec.convert(raw, ModelOptions)
         _check_text(name, options.path, options.chat_template or "", options.baked or "")
@@ -164,15 +170,33 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
     return ModelEntry(name.strip().lower(), path, "configured", options, origin)
 
 
+def _without_yaml_booleans(options: Any) -> Any:
+    """Return *options* with a word where YAML 1.1 reads `on` and `off` as booleans."""
+    if isinstance(options, dict) and isinstance(given := options.get("flash_attention"), bool):
+        return {**options, "flash_attention": "on" if given else "off"}
+    return options
+
+
 def _fault(key: str, error: msgspec.ValidationError) -> str:
     """Return the path of the invalid field in the entry *key*, and what is expected."""
     reason, field = decode_errors.split(str(error))
     if field is None:
         return f"{key}: {reason.replace('an object', 'a path or a map of options')}"
+    if choices := _choices(field):
+        return f"{key}.{field}: {reason}; expected {choices}"
     close = difflib.get_close_matches(field, ModelOptions.__struct_fields__, n=1)
     if reason == decode_errors.UNKNOWN and close:
         reason += f"; did you mean {close[0]}?"
     return f"{key}.{field}: {reason}"
+
+
+def _choices(name: str) -> str:
+    """Return the words that an option may be, `one of none, process`; "" for any other type."""
+    for field in msgspec.structs.fields(ModelOptions):
+        for kind in get_args(field.type) if field.name == name else ():
+            if get_origin(kind) is Literal:
+                return expected(kind)
+    return ""
 
 
 def _check_text(*texts: str) -> None:

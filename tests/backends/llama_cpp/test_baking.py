@@ -14,7 +14,7 @@ from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_llama_cpp.growing_context import GrowingContext
 from tests.backends.answer import GREEDY, Answer, prompt_of
 
-OPTIONS = LoadOptions(parallel=2, context_length=512, chunk=64)
+OPTIONS = LoadOptions(parallel=2, context_length=512, chunk=64, deterministic=True)
 PROMPT = tuple(prompt_of(5, 300))
 BAKED = 288
 """Of its tokens: whole tiles of 16."""
@@ -77,7 +77,14 @@ def test_logits_are_the_same_to_the_bit(tmp_path, weights, rest):
 
 
 @pytest.mark.parametrize(
-    "change", [{"parallel": 3}, {"chunk": 32}, {"context_length": 400}], ids=str
+    "change",
+    [
+        {"parallel": 3},
+        {"chunk": 32},
+        {"context_length": 400},
+        {"cache_type_k": "q8_0"},
+    ],
+    ids=str,
 )
 def test_load_with_other_settings_says_which(exact_model, tmp_path, caplog, change):
     """The warning has the setting's name and both values."""

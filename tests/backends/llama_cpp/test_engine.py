@@ -23,7 +23,8 @@ from tests.backends.answer import GREEDY, Answer, prompt_of
 
 def load(path, progress=lambda _progress: None, **options):
     backend = LlamaCppBackend()
-    return backend.load(backend.probe(path), LoadOptions(**options), progress)
+    options = LoadOptions(deterministic=True, **options)
+    return backend.load(backend.probe(path), options, progress)
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ def load(path):
 
     def make(**options):
         backend = LlamaCppBackend()
-        options = LoadOptions(parallel=2, context_length=1024, **options)
+        options = LoadOptions(parallel=2, context_length=1024, deterministic=True, **options)
         engine = backend.load(backend.probe(path), options, lambda _: None)
         engines.append(engine)
         return engine
@@ -232,7 +232,7 @@ def test_another_model_finds_nothing(load, tmp_path, family):
     backend = LlamaCppBackend()
     other = backend.load(
         backend.probe(family("olmoe")),
-        LoadOptions(parallel=2, context_length=1024, prompt_cache=options),
+        LoadOptions(parallel=2, context_length=1024, deterministic=True, prompt_cache=options),
         lambda _: None,
     )
     try:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 LENGTH = 3000
 """Tokens that are evaluated in one step: two seconds of one thread."""
-OPTIONS = LoadOptions(parallel=2, context_length=4096, chunk=4096, threads=1)
+OPTIONS = LoadOptions(parallel=2, context_length=4096, chunk=4096, threads=1, deterministic=True)
 SLOW = dataclasses.replace(
     random_gguf.TINY, layers=8, weights="Q8_0", context_length=4096, vocabulary=512
 )

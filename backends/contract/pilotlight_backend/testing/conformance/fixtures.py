@@ -38,8 +38,11 @@ class ConformanceFixtures:
     @pytest.fixture(scope="class")
     @classmethod
     def options(cls) -> LoadOptions:
-        """Return how to load it; at least two slots, and a context of at least 256 tokens."""
-        return LoadOptions(parallel=4, context_length=256)
+        """Return how to load it; at least two slots, and a context of at least 256 tokens.
+
+        Responses are compared with those of requests that ran alone: it must be deterministic.
+        """
+        return LoadOptions(parallel=4, context_length=256, deterministic=True)
 
     @pytest.fixture(scope="class")
     @classmethod
