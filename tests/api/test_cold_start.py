@@ -99,7 +99,12 @@ async def test_the_wait_is_shown_in_events(service):
     call = await shown(service, "events")
     first = (await call.next())[0]
     assert (call.status, first["object"], first["choices"]) == (200, "chat.completion.chunk", [])
-    assert first["loading"] == {"state": "loading", "progress": 0.0, "retry_after": None}
+    assert first["loading"] == {
+        "state": "loading",
+        "progress": 0.0,
+        "retry_after": None,
+        "phase": "read",
+    }
     assert first["model"] == "m"
 
     service.backend.load_gate.release()

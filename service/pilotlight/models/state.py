@@ -15,7 +15,7 @@ from pilotlight.errors import ModelLoadFailed
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.loaded import Hang, LoadedModel
 from pilotlight.models.loading.failure import COOL_DOWN
-from pilotlight.models.loading.progress import LoadTimes, LoadWatch, Phases
+from pilotlight.models.loading.progress import LoadPhase, LoadTimes, LoadWatch, Phases
 from pilotlight.models.prompts import only_counts, with_earlier
 from pilotlight_backend import EngineStats, PromptCacheStats
 
@@ -29,6 +29,8 @@ class ModelStatus(Struct, frozen=True):
     progress: float = 0.0
     retry_after: float | None = None
     error: str | None = None
+    phase: LoadPhase | None = None
+    """Of a load, while one is under way."""
 
 
 class ModelUse(Struct, frozen=True):
@@ -119,7 +121,8 @@ class PooledModel:
         """Return the state for those who do not lease it."""
         if self.state == "loading":
             share = self.watch.share(self.earlier_loads) if self.watch else 0.0
-            return ModelStatus("loading", share, self.remaining)
+            phase = self.watch.phase if self.watch else None
+            return ModelStatus("loading", share, self.remaining, phase=phase)
         if self.has_died:  # the next request loads it again
             return ModelStatus("absent")
         if self.state == "failed" and self.failure:

@@ -6,6 +6,7 @@ from pilotlight.schema.base import Response
 
 ModelState: TypeAlias = Literal["absent", "loading", "ready", "draining", "failed"]
 Capability: TypeAlias = Literal["completion", "embedding", "rerank"]
+LoadPhase: TypeAlias = Literal["fetch", "read", "load", "warm"]
 ListedState: TypeAlias = ModelState | Literal["unsupported", "invalid"]
 """`unsupported`: the file is valid, and no installed backend can serve it. `invalid`: it is
 damaged, empty, a Git LFS pointer, or incomplete."""

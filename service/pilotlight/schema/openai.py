@@ -1,7 +1,7 @@
 """Structs that several of OpenAI's endpoints have in common."""
 
 from pilotlight.schema.base import Request, Response
-from pilotlight.schema.models import ModelState
+from pilotlight.schema.models import LoadPhase, ModelState
 
 
 class RefusalPart(Request, kw_only=True, tag_field="type", tag="refusal"):
@@ -44,3 +44,5 @@ class Loading(Response, kw_only=True):
     """0 to 1, the share of the load's expected time that has passed."""
     retry_after: float | None
     """Seconds until the load is expected to end; null if unknown."""
+    phase: LoadPhase | None
+    """The load's phase; null before the first one, and once the model is ready."""

@@ -46,7 +46,12 @@ def usage_of(endings: Mapping[int, Ended], n: int) -> CompletionUsage:
 
 def loading_of(status: ModelStatus) -> Loading:
     """Return what a chunk says of a model that is loading."""
-    return Loading(state=status.state, progress=status.progress, retry_after=status.retry_after)
+    return Loading(
+        state=status.state,
+        progress=status.progress,
+        retry_after=status.retry_after,
+        phase=status.phase,
+    )
 
 
 # ── the stream of chat and text completions ─────────────────────────────────────────────────────

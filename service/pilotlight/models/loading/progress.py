@@ -3,7 +3,7 @@
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from statistics import fmean
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,6 +14,8 @@ from pilotlight_backend import LoadProgress, Step
 
 Phases: TypeAlias = Mapping[str, float]
 """Seconds of a load by phase, in order: `fetch` (if files were fetched), `read`, `load`, `warm`."""
+
+LoadPhase: TypeAlias = Literal["fetch", "read", "load", "warm"]
 
 _SET_UP, _SET_UP_RATE = 0.5, 1e9
 """Estimate of the phases after `read` without an earlier load: seconds, and bytes a second.
@@ -197,6 +199,13 @@ class LoadWatch:
         self._phase_began = now
 
     # ── reading ────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def phase(self) -> LoadPhase | None:
+        """The phase that is under way; None before the first, for example while memory is freed."""
+        if self._fetching is not None:
+            return "fetch"
+        return None if self._progress is None else self._progress.phase
 
     @property
     def age(self) -> float:
