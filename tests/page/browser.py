@@ -79,10 +79,8 @@ class Browser:
 
     def close(self) -> None:
         """Close the browser."""
-        if self._process.stdin:
-            self._process.stdin.close()
         try:
-            self._process.wait(10)
+            self._process.communicate(timeout=10)  # closes its input, at which it ends
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()

@@ -22,10 +22,16 @@ def _browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def browser(_browser: Browser) -> Iterator[Browser]:
-    """Return the browser; at the end it must have met no error and have called nobody else."""
+def browser(_browser: Browser, serve_models: object) -> Iterator[Browser]:
+    """Return the browser; at the end it must have met no error and have called no other server.
+
+    It leaves the page before its server ends, or the page would report that.
+    """
+    del serve_models
     yield _browser
-    assert _browser.problems() == []
+    problems = _browser.problems()
+    _browser.leave()
+    assert problems == []
 
 
 @pytest.fixture
@@ -34,6 +40,7 @@ def serve_models(tmp_path: Path) -> Iterator[Callable[..., FakeServer]]:
     with ExitStack() as stack:
 
         def serve(settings: dict[str, Any] | None = None, **models: Any) -> FakeServer:
-            return stack.enter_context(serving(tmp_path, models, **(settings or {})))
+            only = {"backends": ("fake",)} | (settings or {})
+            return stack.enter_context(serving(tmp_path, models, **only))
 
         yield serve

@@ -3,8 +3,8 @@
  * and its arguments, and writes what it returns, or what it throws.
  */
 
-import { createRequire } from "node:module";
 import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
@@ -19,6 +19,9 @@ const browser = await chromium.launch({
 let page;
 /** @type {string[]} */
 let problems = [];
+/** @type {unknown} */
+let sent = null;
+let requests = 0;
 
 /** @type {Record<string, (...args: any[]) => unknown>} */
 const verbs = {
@@ -43,20 +46,31 @@ const verbs = {
     page.on("pageerror", (error) => problems.push(String(error)));
     page.on("dialog", (dialog) => dialog.accept());
     page.on("request", (request) => {
+      requests += 1;
+      if (request.method() === "POST") sent = request.postDataJSON();
       const { protocol, origin } = new URL(request.url());
-      if (protocol.startsWith("http") && origin !== new URL(url).origin) problems.push(`request to ${request.url()}`);
+      if (protocol.startsWith("http") && origin !== new URL(url).origin)
+        problems.push(`request to ${request.url()}`);
     });
     await page.addInitScript(() => {
       document.addEventListener("securitypolicyviolation", (event) => {
-        console.error(`policy violated: ${event.violatedDirective} ${event.blockedURI}`);
+        const violation = `${event.violatedDirective} ${event.blockedURI}`;
+        queueMicrotask(() => {
+          throw new Error(`policy violated: ${violation}`);
+        });
       });
     });
     await page.goto(url);
   },
+  leave: () => page?.goto("about:blank"),
   reload: () => page.reload(),
   click: (role, name) => page.getByRole(role, { name, exact: true }).last().click(),
   fill: (label, text) => page.getByLabel(label, { exact: true }).last().fill(text),
-  choose: (label, value) => page.getByLabel(label, { exact: true }).selectOption(value).then(() => null),
+  choose: (label, value) =>
+    page
+      .getByLabel(label, { exact: true })
+      .selectOption(value)
+      .then(() => null),
   press: (keys) => page.keyboard.press(keys),
   type: (text) => page.keyboard.type(text),
   /** Wait until the page shows a text. */
@@ -68,16 +82,27 @@ const verbs = {
   text: (selector) => page.locator(selector).last().innerText(),
   count: (selector) => page.locator(selector).count(),
   attribute: (selector, name) => page.locator(selector).last().getAttribute(name),
-  focused: () => page.evaluate(() => document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.id),
+  focused: () =>
+    page.evaluate(
+      () => document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.id,
+    ),
   evaluate: (expression) => page.evaluate(expression),
   upload: (selector, path) => page.locator(selector).setInputFiles(path),
-  offline: (off) => page.context().setOffline(off),
+  offline: () => page.context().setOffline(true),
+  online: () => page.context().setOffline(false),
   /** Return the text of the file that a click downloads. */
   async download(role, name) {
     const [file] = await Promise.all([page.waitForEvent("download"), verbs.click(role, name)]);
     return readFile(await file.path(), "utf8");
   },
   /** Have one address return a JSON text of the test's. */
+  /** Stop the page's clock, and let time pass on it. */
+  clock: () => page.clock.install(),
+  forward: (milliseconds) => page.clock.runFor(milliseconds),
+  /** Return how many requests were sent so far. */
+  requests: () => requests,
+  /** Return the body of the last chat request. */
+  sent: () => sent,
   answer: (path, json) => page.route(`**${path}`, (route) => route.fulfill({ json })),
   /** Return what axe finds serious or critical. */
   async axe() {
@@ -88,10 +113,34 @@ const verbs = {
       .filter((one) => ["serious", "critical"].includes(one.impact))
       .map((one) => `${one.id}: ${one.nodes.map((node) => node.target.join(" ")).join(", ")}`);
   },
-  screenshot: (path) => page.screenshot({ path, animations: "disabled", caret: "hide" }).then(() => null),
+  screenshot: (path) =>
+    page.screenshot({ path, animations: "disabled", caret: "hide" }).then(() => null),
+  /** Pretend that another tab covers this one. */
+  hide: () => setHidden(true),
+  show: () => setHidden(false),
+  /** Drop a picture of one colour on the chat, as from another window. */
+  drop: () =>
+    page.evaluate(async () => {
+      const canvas = document.createElement("canvas");
+      canvas.width = canvas.height = 3000;
+      canvas.getContext("2d")?.fillRect(0, 0, 3000, 3000);
+      const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+      const data = new DataTransfer();
+      data.items.add(new File([blob], "black.png", { type: "image/png" }));
+      const event = new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true });
+      document.querySelector("#chat-view")?.dispatchEvent(event);
+    }),
   /** Return and forget the errors, policy violations and requests elsewhere so far. */
   problems: () => problems.splice(0),
 };
+
+/** @param {boolean} hidden */
+function setHidden(hidden) {
+  return page.evaluate((value) => {
+    Object.defineProperty(document, "hidden", { value, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+}
 
 for await (const line of createInterface({ input: process.stdin })) {
   const [verb, ...args] = JSON.parse(line);

@@ -19,7 +19,11 @@ import { Store } from "./store.js";
 
 /** @type {Record<string, (body: any, target: import("./snippets.js").Target) => string>} */
 const SNIPPETS = { bash: asCurl, python: asPython, typescript: asTypeScript };
-const SUGGESTIONS = ["What is 2+2?", "Write a haiku about fire.", "Explain scale to zero in one sentence."];
+const SUGGESTIONS = [
+  "What is 2+2?",
+  "Write a haiku about fire.",
+  "Explain scale to zero in one sentence.",
+];
 
 const chatPath = document.documentElement.dataset.chatPath ?? "";
 const keys = new Keys();
@@ -27,7 +31,10 @@ const api = new Api(chatPath, () => keys.current);
 const store = new Store();
 const picker = new ModelPicker(chooseModel);
 const options = new OptionsDialog(() => changed());
-const composer = new Composer((text, images) => void chat.send(text, images), () => chat.stop());
+const composer = new Composer(
+  (text, images) => void chat.send(text, images),
+  () => chat.stop(),
+);
 const sidebar = new Sidebar(store, { open, create, deleted });
 const server = new ServerView(api, refreshModels);
 const chat = new Chat(newConversation("", defaultOptions()), {
@@ -75,7 +82,8 @@ async function refreshModels() {
       showWelcome();
       return models;
     } catch (error) {
-      if (!(error instanceof ApiError) || error.status !== 401 || !(await askForKey(error.message))) throw error;
+      if (!(error instanceof ApiError) || error.status !== 401 || !(await askForKey(error.message)))
+        throw error;
     }
   }
 }
@@ -85,7 +93,8 @@ async function refreshModels() {
  * @param {Conversation} [saved] another one than the open one, whose answer was stopped
  */
 function changed(saved = chat.conversation) {
-  if (saved !== chat.conversation) return void store.put(saved).then(() => sidebar.show(chat.conversation.id));
+  if (saved !== chat.conversation)
+    return void store.put(saved).then(() => sidebar.show(chat.conversation.id));
   const conversation = saved;
   const count = changedOptions(conversation.options);
   const badge = byId("options-count", HTMLElement);
@@ -93,7 +102,8 @@ function changed(saved = chat.conversation) {
   badge.textContent = String(count);
   showWelcome();
   if (!conversation.messages.length) return;
-  if (location.hash !== `#${conversation.id}`) history.replaceState(null, "", `#${conversation.id}`);
+  if (location.hash !== `#${conversation.id}`)
+    history.replaceState(null, "", `#${conversation.id}`);
   void store.put(conversation).then(() => sidebar.show(chat.conversation.id));
 }
 
@@ -129,17 +139,30 @@ function showWelcome() {
   const { conversation } = chat;
   welcome.hidden = conversation.messages.length > 0;
   if (welcome.hidden) return;
-  if (!chatPath) return fill(welcome, h("h1", {}, "Pilotlight"), h("p", {}, "The chat endpoint of this server is turned off."));
+  if (!chatPath)
+    return fill(
+      welcome,
+      h("h1", {}, "Pilotlight"),
+      h("p", {}, "The chat endpoint of this server is turned off."),
+    );
   const model = picker.current;
-  if (!model) return fill(welcome, h("h1", {}, "Pilotlight"), h("p", {}, "This server has no model that it can serve."));
+  if (!model)
+    return fill(
+      welcome,
+      h("h1", {}, "Pilotlight"),
+      h("p", {}, "This server has no model that it can serve."),
+    );
   const state =
     model.state === "ready"
       ? `${model.id} is loaded and ready.`
       : `${model.id} is not loaded. Your first message loads it, and you see how far it is.`;
   const code = h("div", { class: "prose" });
-  const show = () => code.replaceChildren(codeBlock(asCurl(requestOf(example(model.id)), target()), "bash", show));
+  const show = () =>
+    code.replaceChildren(codeBlock(asCurl(requestOf(example(model.id)), target()), "bash", show));
   show();
-  const suggestions = SUGGESTIONS.map((text) => h("button", { type: "button", class: "quiet", onclick: () => composer.set(text) }, text));
+  const suggestions = SUGGESTIONS.map((text) =>
+    h("button", { type: "button", class: "quiet", onclick: () => composer.set(text) }, text),
+  );
   fill(
     welcome,
     h("h1", {}, "Talk to ", h("em", {}, model.id)),
@@ -157,7 +180,11 @@ function showWelcome() {
  */
 function example(model) {
   const conversation = newConversation(model, defaultOptions());
-  conversation.messages.push({ role: "user", content: composer.draft.trim() || SUGGESTIONS[0], images: [] });
+  conversation.messages.push({
+    role: "user",
+    content: composer.draft.trim() || SUGGESTIONS[0],
+    images: [],
+  });
   return conversation;
 }
 
@@ -190,11 +217,14 @@ function showCode(conversation) {
 function requested() {
   const { messages } = chat.conversation;
   const end = messages.findLastIndex((message) => message.role !== "assistant") + 1;
-  return end ? { ...chat.conversation, messages: messages.slice(0, end) } : { ...example(chat.conversation.model), options: chat.conversation.options };
+  return end
+    ? { ...chat.conversation, messages: messages.slice(0, end) }
+    : { ...example(chat.conversation.model), options: chat.conversation.options };
 }
 
 function showChat() {
-  if (location.hash === "#server") history.replaceState(null, "", location.pathname + location.search);
+  if (location.hash === "#server")
+    history.replaceState(null, "", location.pathname + location.search);
   route();
 }
 
@@ -209,7 +239,9 @@ function route() {
 
 function listen() {
   addEventListener("hashchange", route);
-  byId("open-options", HTMLButtonElement).addEventListener("click", () => options.open(chat.conversation.options));
+  byId("open-options", HTMLButtonElement).addEventListener("click", () =>
+    options.open(chat.conversation.options),
+  );
   byId("open-code", HTMLButtonElement).addEventListener("click", () => showCode(requested()));
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) void refreshModels().catch(() => {});
@@ -251,7 +283,11 @@ async function start() {
     await refreshModels();
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    fill(byId("welcome", HTMLElement), h("h1", {}, "Pilotlight"), h("p", { class: "fault", role: "alert" }, message));
+    fill(
+      byId("welcome", HTMLElement),
+      h("h1", {}, "Pilotlight"),
+      h("p", { class: "fault", role: "alert" }, message),
+    );
   }
   changed();
   if (!matchMedia("(pointer: coarse)").matches) composer.focus();

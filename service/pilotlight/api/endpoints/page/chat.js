@@ -210,13 +210,18 @@ export class Chat {
       if (stream.serverTiming) message.timing = parseServerTiming(stream.serverTiming);
       for await (const event of stream.events) {
         if (event.kind === "comment") {
-          if (event.text.startsWith("server-timing:")) message.timing = parseServerTiming(event.text);
+          if (event.text.startsWith("server-timing:"))
+            message.timing = parseServerTiming(event.text);
           continue;
         }
         if (event.text === "[DONE]") break;
         const loading = addChunk(message, JSON.parse(event.text));
         if (loading) wait.show(loading);
-        if (first === null && hasBegun(message) && message.content.length + message.reasoning.length + message.toolCalls.length > written) {
+        if (
+          first === null &&
+          hasBegun(message) &&
+          message.content.length + message.reasoning.length + message.toolCalls.length > written
+        ) {
           first = performance.now();
           wait.stop();
           message.timing.first_token ??= first - began;

@@ -50,7 +50,8 @@ export class Composer {
 
   /** @param {boolean} busy */
   setBusy(busy) {
-    const hadFocus = document.activeElement === this.#sendButton || document.activeElement === this.#stopButton;
+    const hadFocus =
+      document.activeElement === this.#sendButton || document.activeElement === this.#stopButton;
     this.#busy = busy;
     this.#sendButton.hidden = busy;
     this.#stopButton.hidden = !busy;
@@ -95,7 +96,10 @@ export class Composer {
   #listenForImages() {
     const choose = byId("choose-image", HTMLButtonElement);
     choose.append(icon("image"));
-    for (const [button, file] of [["choose-image", "image-file"], ["take-image", "camera-file"]]) {
+    for (const [button, file] of [
+      ["choose-image", "image-file"],
+      ["take-image", "camera-file"],
+    ]) {
       const input = byId(file, HTMLInputElement);
       byId(button, HTMLButtonElement).addEventListener("click", () => input.click());
       input.addEventListener("change", () => {
@@ -135,7 +139,9 @@ export class Composer {
           "li",
           {},
           h("img", { src: url, alt: `Image ${index + 1}` }),
-          iconButton(`Remove image ${index + 1}`, "close", () => this.#setImages(images.filter((_, at) => at !== index))),
+          iconButton(`Remove image ${index + 1}`, "close", () =>
+            this.#setImages(images.filter((_, at) => at !== index)),
+          ),
         ),
       ),
     );

@@ -44,7 +44,8 @@ export function h(tag, properties = {}, ...children) {
  * @param {Child[]} children
  */
 function append(parent, children) {
-  for (const child of children) if (child !== null && child !== undefined && child !== false) parent.append(child);
+  for (const child of children)
+    if (child !== null && child !== undefined && child !== false) parent.append(child);
 }
 
 /**
@@ -82,7 +83,14 @@ export function icon(name) {
 export function iconButton(label, name, onclick, properties = {}) {
   return h(
     "button",
-    { type: "button", class: "quiet square", "aria-label": label, title: label, onclick, ...properties },
+    {
+      type: "button",
+      class: "quiet square",
+      "aria-label": label,
+      title: label,
+      onclick,
+      ...properties,
+    },
     icon(name),
   );
 }

@@ -47,7 +47,14 @@ export class LoadingView {
     fill(
       this.#steps,
       ...steps.map(([, label], index) =>
-        h("li", { class: index < at ? "past" : index === at ? "now" : "", "aria-current": index === at && "step" }, label),
+        h(
+          "li",
+          {
+            class: index < at ? "past" : index === at ? "now" : "",
+            "aria-current": index === at && "step",
+          },
+          label,
+        ),
       ),
     );
   }

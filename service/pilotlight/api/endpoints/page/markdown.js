@@ -39,13 +39,29 @@ const LANGUAGES = {
 
 const ALLOWED = {
   ALLOWED_TAGS: [
-    ..."a b blockquote br code del em h1 h2 h3 h4 h5 h6 hr i img input kbd li ol p pre s span".split(" "),
+    ..."a b blockquote br code del em h1 h2 h3 h4 h5 h6 hr i img input kbd li ol p pre s span".split(
+      " ",
+    ),
     ..."strong sub sup table tbody td th thead tr u ul".split(" "),
   ],
-  ALLOWED_ATTR: ["align", "alt", "checked", "class", "disabled", "href", "src", "start", "title", "type"],
+  ALLOWED_ATTR: [
+    "align",
+    "alt",
+    "checked",
+    "class",
+    "disabled",
+    "href",
+    "src",
+    "start",
+    "title",
+    "type",
+  ],
   ALLOW_DATA_ATTR: false,
   RETURN_DOM_FRAGMENT: true,
 };
+
+const PLAIN_TAG = /&lt;(\/?(?:b|br|code|del|em|i|kbd|s|strong|sub|sup|u)) ?\/?&gt;/gi;
+/** Markup that an answer may have beside Markdown; other tags are shown as they are written. */
 
 /** Languages under way. @type {Map<string, Promise<void>>} */
 const pending = new Map();
@@ -54,6 +70,7 @@ const marked = new Marked({
   gfm: true,
   breaks: true,
   renderer: {
+    html: ({ text }) => escaped(text).replace(PLAIN_TAG, "<$1>"),
     code({ text, lang }) {
       const name = (lang ?? "").trim().split(/\s/)[0].toLowerCase();
       const language = LANGUAGES[name];
@@ -69,14 +86,17 @@ const marked = new Marked({
 
 DOMPurify.addHook("afterSanitizeAttributes", (node) => {
   // The page's own classes would let a model imitate its controls.
-  const classes = [...node.classList].filter((one) => /^(hljs|language)-/.test(one) || /^(function_|class_)$/.test(one));
+  const classes = [...node.classList].filter(
+    (one) => /^(hljs|language)-/.test(one) || /^(function_|class_)$/.test(one),
+  );
   node.removeAttribute("class");
   if (classes.length) node.setAttribute("class", classes.join(" "));
   if (node instanceof HTMLAnchorElement) {
     node.target = "_blank";
     node.rel = "noopener noreferrer";
   }
-  if (node instanceof HTMLInputElement && !(node.type === "checkbox" && node.disabled)) node.remove();
+  if (node instanceof HTMLInputElement && !(node.type === "checkbox" && node.disabled))
+    node.remove();
   if (node instanceof HTMLImageElement) replaceImage(node);
 });
 
@@ -87,7 +107,9 @@ DOMPurify.addHook("afterSanitizeAttributes", (node) => {
 function replaceImage(image) {
   const source = image.getAttribute("src") ?? "";
   if (source.startsWith("data:image/")) return;
-  image.replaceWith(h("a", { href: source, target: "_blank", rel: "noopener noreferrer" }, image.alt || source));
+  image.replaceWith(
+    h("a", { href: source, target: "_blank", rel: "noopener noreferrer" }, image.alt || source),
+  );
 }
 
 /** @param {string} text */
@@ -105,7 +127,12 @@ export function rendered(text, again) {
   const fragment = DOMPurify.sanitize(marked.parse(text, { async: false }), ALLOWED);
   for (const code of fragment.querySelectorAll("pre > code")) frame(code, again);
   for (const table of fragment.querySelectorAll("table")) {
-    const scroller = h("div", { class: "scroller", tabindex: "0", role: "group", "aria-label": "Table" });
+    const scroller = h("div", {
+      class: "scroller",
+      tabindex: "0",
+      role: "group",
+      "aria-label": "Table",
+    });
     table.replaceWith(scroller);
     scroller.append(table);
   }
@@ -134,7 +161,9 @@ function frame(code, again) {
   if (language && !hljs.getLanguage(language)) void loadLanguage(language).then(again);
   const block = code.parentElement;
   if (!block) return;
-  const button = iconButton("Copy code", "copy", () => copy(button, (code.textContent ?? "").trimEnd()));
+  const button = iconButton("Copy code", "copy", () =>
+    copy(button, (code.textContent ?? "").trimEnd()),
+  );
   const head = h("div", { class: "code-head" }, h("span", {}, name || "text"), button);
   block.tabIndex = 0; // a block that scrolls has to be reachable by keyboard
   block.setAttribute("role", "group");
@@ -148,7 +177,9 @@ function frame(code, again) {
 function loadLanguage(language) {
   let loading = pending.get(language);
   if (!loading) {
-    loading = import(`./vendor/${language}.min.js`).then((grammar) => hljs.registerLanguage(language, grammar.default));
+    loading = import(`./vendor/${language}.min.js`).then((grammar) =>
+      hljs.registerLanguage(language, grammar.default),
+    );
     pending.set(language, loading);
   }
   return loading;

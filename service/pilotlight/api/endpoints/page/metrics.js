@@ -63,6 +63,6 @@ export function usageOf(samples, model) {
  * @param {Sample[]} samples
  * @param {string} name
  */
-export function valueOf(samples, name) {
+export function gauge(samples, name) {
   return samples.find((one) => one.name === name)?.value ?? null;
 }

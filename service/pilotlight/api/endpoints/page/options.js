@@ -23,8 +23,12 @@ export class OptionsDialog {
   /** @param {() => void} onChange */
   constructor(onChange) {
     this.#onChange = onChange;
-    byId("options-form", HTMLFormElement).addEventListener("submit", (event) => event.preventDefault());
-    byId("options-form", HTMLFormElement).addEventListener("input", (event) => this.#read(event.target));
+    byId("options-form", HTMLFormElement).addEventListener("submit", (event) =>
+      event.preventDefault(),
+    );
+    byId("options-form", HTMLFormElement).addEventListener("input", (event) =>
+      this.#read(event.target),
+    );
     byId("tools-example", HTMLButtonElement).addEventListener("click", () => {
       field("tools").value = EXAMPLE;
       this.#read(field("tools"));
@@ -47,7 +51,8 @@ export class OptionsDialog {
   open(options) {
     this.#options = options;
     for (const name of TEXTS) field(name).value = options[name];
-    for (const name of NUMBERS) field(name).value = options[name] === null ? "" : String(options[name]);
+    for (const name of NUMBERS)
+      field(name).value = options[name] === null ? "" : String(options[name]);
     this.#showFields(fieldsOf(options.schema));
     this.#check();
     this.#dialog.showModal();
@@ -87,7 +92,12 @@ export class OptionsDialog {
       this.#read(null);
     };
     const number = index + 1;
-    const name = h("input", { value: one.name, placeholder: "name", "aria-label": `Name of field ${number}`, spellcheck: "false" });
+    const name = h("input", {
+      value: one.name,
+      placeholder: "name",
+      "aria-label": `Name of field ${number}`,
+      spellcheck: "false",
+    });
     const type = h(
       "select",
       { "aria-label": `Type of field ${number}` },

@@ -4,8 +4,8 @@ import { byId, fill, h } from "./dom.js";
 
 /** @typedef {import("./api.js").Model} Model */
 
-/** @type {Record<string, string>} */
-const STATES = {
+/** What the page calls the states of a model. @type {Record<string, string>} */
+export const STATES = {
   absent: "not loaded",
   loading: "loading",
   ready: "ready",
@@ -47,11 +47,18 @@ export class ModelPicker {
     this.#models = models;
     const usable = models.filter(isUsable);
     const chosen =
-      usable.find((model) => model.id === wanted) ?? usable.find((model) => model.state === "ready") ?? usable[0];
+      usable.find((model) => model.id === wanted) ??
+      usable.find((model) => model.state === "ready") ??
+      usable[0];
     const options = models.map((model) =>
       h(
         "option",
-        { value: model.id, disabled: !isUsable(model), selected: model === chosen, title: model.error },
+        {
+          value: model.id,
+          disabled: !isUsable(model),
+          selected: model === chosen,
+          title: model.error,
+        },
         isUsable(model) ? model.id : `${model.id} (${STATES[model.state]})`,
       ),
     );

@@ -77,7 +77,11 @@ export function requestOf(conversation) {
  * @param {Record<string, any>} body
  */
 export function streamed(body) {
-  return { ...body, stream: true, stream_options: { include_usage: true, include_loading: "events" } };
+  return {
+    ...body,
+    stream: true,
+    stream_options: { include_usage: true, include_loading: "events" },
+  };
 }
 
 /**
@@ -88,7 +92,9 @@ export function streamed(body) {
 export function toolsOf(text) {
   const given = JSON.parse(text);
   const tools = Array.isArray(given) ? given : [given];
-  return tools.map((tool) => (tool?.type === undefined ? { type: "function", function: tool } : tool));
+  return tools.map((tool) =>
+    tool?.type === undefined ? { type: "function", function: tool } : tool,
+  );
 }
 
 /**
@@ -98,7 +104,9 @@ export function toolsOf(text) {
 export function openCalls(messages) {
   const last = messages.findLast((message) => message.role === "assistant");
   if (last?.role !== "assistant") return [];
-  const answered = new Set(messages.map((message) => (message.role === "tool" ? message.callId : "")));
+  const answered = new Set(
+    messages.map((message) => (message.role === "tool" ? message.callId : "")),
+  );
   return last.toolCalls.filter((call) => !answered.has(call.id));
 }
 

@@ -2,7 +2,8 @@
 
 import { Poller } from "./activity.js";
 import { byId, fill, h } from "./dom.js";
-import { parseMetrics, usageOf, valueOf } from "./metrics.js";
+import { gauge, parseMetrics, usageOf } from "./metrics.js";
+import { STATES } from "./picker.js";
 import { recentRequests } from "./recent.js";
 import { duration, timingBar } from "./timing.js";
 
@@ -18,12 +19,27 @@ export class ServerView {
   constructor(api, models) {
     this.#api = api;
     this.#models = models;
-    this.#poller = new Poller(() => this.#poll(), EVERY_MS, (paused) => {
-      this.#note.textContent = paused ? "Paused while nobody looks; it goes on when you move." : "";
-    });
+    this.#poller = new Poller(
+      () => this.#poll(),
+      EVERY_MS,
+      (paused) => {
+        this.#note.textContent = paused
+          ? "Paused while nobody looks; it goes on when you move."
+          : "";
+      },
+    );
     fill(
       this.#element,
-      h("div", { class: "column" }, h("h1", {}, "Server"), this.#summary, this.#note, this.#cards, this.#table, this.#recent),
+      h(
+        "div",
+        { class: "column" },
+        h("h1", {}, "Server"),
+        this.#summary,
+        this.#note,
+        this.#cards,
+        this.#table,
+        this.#recent,
+      ),
     );
   }
 
@@ -63,7 +79,7 @@ export class ServerView {
    */
   #show(models, samples) {
     const version = samples.find((one) => one.name === "pilotlight_build_info")?.labels.version;
-    const start = valueOf(samples, "pilotlight_start_seconds");
+    const start = gauge(samples, "pilotlight_start_seconds");
     this.#summary.textContent = [
       version && `Pilotlight ${version}`,
       start !== null && start > 0 && `started in ${duration(start * 1000)}`,
@@ -71,7 +87,9 @@ export class ServerView {
     ]
       .filter(Boolean)
       .join(" · ");
-    const loaded = models.filter((model) => model.state === "ready" || model.state === "loading" || model.state === "draining");
+    const loaded = models.filter(
+      (model) => model.state === "ready" || model.state === "loading" || model.state === "draining",
+    );
     fill(this.#cards, ...loaded.map((model) => card(model, usageOf(samples, model.id))));
     fill(this.#table, modelTable(models));
     this.#showRecent();
@@ -82,7 +100,9 @@ export class ServerView {
     fill(
       this.#recent,
       h("h2", {}, "Latest requests of this tab"),
-      requests.length ? h("div", { class: "requests" }, ...requests.slice(0, 20).map(requestRow)) : h("p", { class: "hint" }, "None yet."),
+      requests.length
+        ? h("div", { class: "requests" }, ...requests.slice(0, 20).map(requestRow))
+        : h("p", { class: "hint" }, "None yet."),
     );
   }
 }
@@ -96,10 +116,26 @@ function card(model, usage) {
   return h(
     "section",
     { class: "card", "aria-label": model.id },
-    h("h2", {}, h("span", { class: `dot ${model.state}`, "aria-hidden": "true" }), model.id, h("span", { class: "hint" }, model.state)),
+    h(
+      "h2",
+      {},
+      h("span", { class: `dot ${model.state}`, "aria-hidden": "true" }),
+      model.id,
+      h("span", { class: "hint" }, STATES[model.state] ?? model.state),
+    ),
     meter("Slots in use", usage.slotsBusy, usage.slots, `${usage.slotsBusy} of ${usage.slots}`),
-    meter("KV cache", usage.kvTokens, usage.kvCapacity, `${count(usage.kvTokens)} of ${count(usage.kvCapacity)} tokens`),
-    meter("Prompt tokens from the cache", cached, 1, `${count(usage.cachedTokens)} of ${count(usage.promptTokens)}`),
+    meter(
+      "KV cache",
+      usage.kvTokens,
+      usage.kvCapacity,
+      `${count(usage.kvTokens)} of ${count(usage.kvCapacity)} tokens`,
+    ),
+    meter(
+      "Prompt tokens from the cache",
+      cached,
+      1,
+      `${count(usage.cachedTokens)} of ${count(usage.promptTokens)}`,
+    ),
     h(
       "dl",
       { class: "facts" },
@@ -120,7 +156,12 @@ function card(model, usage) {
  */
 function meter(label, value, most, text) {
   const bar = h("progress", { max: most || 1, value, "aria-label": `${label}: ${text}` });
-  return h("div", { class: "meter" }, h("div", {}, h("span", {}, label), h("span", { class: "hint" }, text)), bar);
+  return h(
+    "div",
+    { class: "meter" },
+    h("div", {}, h("span", {}, label), h("span", { class: "hint" }, text)),
+    bar,
+  );
 }
 
 /**
@@ -138,9 +179,18 @@ function modelTable(models) {
       "tr",
       {},
       h("th", { scope: "row" }, model.id),
-      h("td", {}, h("span", { class: `dot ${model.state}`, "aria-hidden": "true" }), model.state),
+      h(
+        "td",
+        {},
+        h("span", { class: `dot ${model.state}`, "aria-hidden": "true" }),
+        STATES[model.state] ?? model.state,
+      ),
       h("td", {}, model.backend ?? "–"),
-      h("td", { class: "number" }, model.context_length === null ? "–" : count(model.context_length)),
+      h(
+        "td",
+        { class: "number" },
+        model.context_length === null ? "–" : count(model.context_length),
+      ),
       h("td", {}, model.error ?? ""),
     ),
   );
@@ -153,7 +203,9 @@ function modelTable(models) {
 function requestRow(request) {
   const { usage } = request;
   const tokens = usage ? `${usage.prompt} + ${usage.completion} tokens` : "";
-  const line = [request.model, request.outcome, tokens, duration(request.totalMs)].filter(Boolean).join(" · ");
+  const line = [request.model, request.outcome, tokens, duration(request.totalMs)]
+    .filter(Boolean)
+    .join(" · ");
   return h(
     "details",
     {},

@@ -75,7 +75,17 @@ export class Sidebar {
     return h(
       "li",
       {},
-      h("button", { type: "button", class: "conversation", title, "aria-current": isCurrent && "true", onclick: open }, title),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "conversation",
+          title,
+          "aria-current": isCurrent && "true",
+          onclick: open,
+        },
+        title,
+      ),
       iconButton(`Delete ${title}`, "trash", remove),
     );
   }

@@ -14,7 +14,7 @@ export function asCurl(body, target) {
     `curl ${shell(target.origin + target.chatPath)}`,
     "-H 'Content-Type: application/json'",
     ...(target.needsKey ? ['-H "Authorization: Bearer $PILOTLIGHT_KEY"'] : []),
-    `-d ${shell(JSON.stringify(body, null, 2))}`,
+    `-d ${shell(literal(body, JSON_STYLE))}`,
   ];
   return lines.join(" \\\n  ");
 }
@@ -26,13 +26,15 @@ export function asCurl(body, target) {
 export function asPython(body, target) {
   const key = target.needsKey ? 'os.environ["PILOTLIGHT_KEY"]' : '"none"';
   const [known, extra] = split(body);
-  const fields = Object.entries(known).map(([name, value]) => `    ${name}=${python(value, 1)},`);
-  if (Object.keys(extra).length) fields.push(`    extra_body=${python(extra, 1)},`);
+  const fields = Object.entries(known).map(
+    ([name, value]) => `    ${name}=${literal(value, PYTHON, 1, name.length + 6)},`,
+  );
+  if (Object.keys(extra).length) fields.push(`    extra_body=${literal(extra, PYTHON, 1, 16)},`);
   return [
     ...(target.needsKey ? ["import os", ""] : []),
     "from openai import OpenAI",
     "",
-    `client = OpenAI(base_url=${python(baseUrl(target))}, api_key=${key})`,
+    `client = OpenAI(base_url=${JSON.stringify(baseUrl(target))}, api_key=${key})`,
     "completion = client.chat.completions.create(",
     ...fields,
     ")",
@@ -47,9 +49,11 @@ export function asPython(body, target) {
 export function asTypeScript(body, target) {
   const key = target.needsKey ? "process.env.PILOTLIGHT_KEY" : '"none"';
   const [known, extra] = split(body);
-  const fields = Object.entries(known).map(([name, value]) => `  ${name}: ${indented(value)},`);
+  const fields = Object.entries(known).map(
+    ([name, value]) => `  ${name}: ${literal(value, TYPESCRIPT, 1, name.length + 5)},`,
+  );
   // Spread, because an object literal may have no fields that its type does not know.
-  if (Object.keys(extra).length) fields.push(`  ...(${indented(extra)} as object),`);
+  if (Object.keys(extra).length) fields.push(`  ...(${literal(extra, TYPESCRIPT, 1)} as object),`);
   return [
     'import OpenAI from "openai";',
     "",
@@ -73,33 +77,50 @@ function split(body) {
   return [Object.fromEntries(known), Object.fromEntries(extra)];
 }
 
-/** @param {unknown} value */
-function indented(value) {
-  return JSON.stringify(value, null, 2).replaceAll("\n", "\n  ");
-}
-
 /** @param {string} text */
 function shell(text) {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /**
- * A value as a Python literal. Python reads JSON's strings, escapes included: JSON.stringify
- * escapes lone surrogates.
+ * How a language writes a value. Strings are JSON's in all of them: JSON.stringify escapes lone
+ * surrogates, which Python would refuse.
+ * @typedef {{null: string, true: string, false: string, comma: string, indent: string}} Style
+ */
+
+/** @type {Style} */
+const JSON_STYLE = { null: "null", true: "true", false: "false", comma: "", indent: "  " };
+/** @type {Style} */
+const TYPESCRIPT = { ...JSON_STYLE, comma: "," };
+/** @type {Style} */
+const PYTHON = { null: "None", true: "True", false: "False", comma: ",", indent: "    " };
+
+const WIDTH = 80;
+
+/**
+ * A value as a literal, on one line if it fits.
  * @param {any} value
- * @param {number} [depth]
+ * @param {Style} style
+ * @param {number} depth
+ * @param {number} before columns that the line has before it
  * @returns {string}
  */
-function python(value, depth = 0) {
-  if (value === null) return "None";
-  if (typeof value === "boolean") return value ? "True" : "False";
+function literal(value, style, depth = 0, before = 0) {
+  if (value === null) return style.null;
+  if (typeof value === "boolean") return value ? style.true : style.false;
   if (typeof value !== "object") return JSON.stringify(value);
   const isList = Array.isArray(value);
-  const items = isList
-    ? value.map((one) => python(one, depth + 1))
-    : Object.entries(value).map(([name, one]) => `${JSON.stringify(name)}: ${python(one, depth + 1)}`);
   const [open, close] = isList ? "[]" : "{}";
-  if (!items.length) return open + close;
-  const indent = "    ".repeat(depth + 1);
-  return `${open}\n${items.map((item) => `${indent}${item},\n`).join("")}${"    ".repeat(depth)}${close}`;
+  /** @type {[string, any][]} */
+  const items = isList
+    ? value.map((one) => ["", one])
+    : Object.entries(value).map(([name, one]) => [`${JSON.stringify(name)}: `, one]);
+  const line =
+    open + items.map(([name, one]) => name + literal(one, style, 0, -1e9)).join(", ") + close;
+  if (before + line.length <= WIDTH || !items.length) return line;
+  const indent = style.indent.repeat(depth + 1);
+  const lines = items.map(
+    ([name, one]) => indent + name + literal(one, style, depth + 1, indent.length + name.length),
+  );
+  return `${open}\n${lines.join(",\n")}${style.comma}\n${style.indent.repeat(depth)}${close}`;
 }

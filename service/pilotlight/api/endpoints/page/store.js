@@ -27,7 +27,8 @@ export class Store {
   async open() {
     try {
       const request = indexedDB.open("pilotlight", 1);
-      request.onupgradeneeded = () => request.result.createObjectStore("conversations", { keyPath: "id" });
+      request.onupgradeneeded = () =>
+        request.result.createObjectStore("conversations", { keyPath: "id" });
       this.#database = await done(request);
     } catch {
       this.#database = null;
@@ -36,7 +37,9 @@ export class Store {
 
   /** Return all conversations, the latest first. @returns {Promise<Conversation[]>} */
   async all() {
-    const found = this.#database ? await done(this.#objects("readonly").getAll()) : [...this.#memory.values()];
+    const found = this.#database
+      ? await done(this.#objects("readonly").getAll())
+      : [...this.#memory.values()];
     return found.sort((one, other) => other.updated - one.updated);
   }
 
@@ -90,7 +93,9 @@ export function imported(text) {
  */
 function checked(given, index) {
   const valid =
-    typeof given?.id === "string" && Array.isArray(given.messages) && given.messages.every(isMessage);
+    typeof given?.id === "string" &&
+    Array.isArray(given.messages) &&
+    given.messages.every(isMessage);
   if (!valid) throw new Error(`conversations[${index}] is not a conversation.`);
   return {
     id: given.id,

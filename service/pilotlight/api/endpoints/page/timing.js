@@ -19,6 +19,12 @@ const LABELS = {
   decode: "write the answer",
 };
 
+const SHORTEST_MS = 20;
+/** A shorter answer came in a few packets: its rate would be the network's. */
+
+const SAME_START_MS = 1000;
+/** A load that begins later did not wait for the server: that was running already. */
+
 const LOAD = ["fetch", "read", "load", "warm"];
 
 /**
@@ -50,19 +56,26 @@ export function timeline(phases, decodeMs) {
   const ready = phases.hold ?? 0;
   const loading = LOAD.reduce((sum, name) => sum + (phases[name] ?? 0), 0);
   let at = ready - loading;
-  if (phases.import !== undefined && phases.begin !== undefined) {
-    const executed = at - phases.begin;
-    segments.push({ name: "import", start: executed, end: executed + phases.import, lane: 0 });
+  const started = phases.import ?? 0;
+  const waited = (phases.begin ?? Number.POSITIVE_INFINITY) - started;
+  if (started > 0 && waited < SAME_START_MS) {
+    // Without the moments between the start and its first load, which nothing happens in.
+    const executed = at - started + Math.max(0, -waited);
+    segments.push({ name: "import", start: executed, end: executed + started, lane: 0 });
   }
   for (const name of LOAD) at = push(segments, name, at, phases[name]);
   at = push(segments, "queue", ready, phases.queue);
   at = push(segments, "prefill", at, phases.prefill);
   push(segments, "decode", phases.first_token ?? at, decodeMs);
   const origin = Math.min(0, ...segments.map((segment) => segment.start));
-  const placed = segments.map((one) => ({ ...one, start: one.start - origin, end: one.end - origin }));
-  const started = placed.find((one) => one.name === "import");
+  const placed = segments.map((one) => ({
+    ...one,
+    start: one.start - origin,
+    end: one.end - origin,
+  }));
+  const importing = placed.find((one) => one.name === "import");
   for (const one of placed) {
-    one.lane = started && one !== started && one.start < started.end - 0.5 ? 1 : 0;
+    one.lane = importing && one !== importing && one.start < importing.end - 0.5 ? 1 : 0;
   }
   return { segments: placed, arrival: -origin };
 }
@@ -82,7 +95,9 @@ function push(segments, name, start, length) {
 /** @param {number} milliseconds */
 export function duration(milliseconds) {
   if (milliseconds < 10) return `${milliseconds.toFixed(1)} ms`;
-  return milliseconds < 1000 ? `${milliseconds.toFixed(0)} ms` : `${(milliseconds / 1000).toFixed(2)} s`;
+  return milliseconds < 1000
+    ? `${milliseconds.toFixed(0)} ms`
+    : `${(milliseconds / 1000).toFixed(2)} s`;
 }
 
 /**
@@ -93,9 +108,13 @@ export function duration(milliseconds) {
 export function summary(answer) {
   const { usage, timing, decodeMs } = answer;
   const parts = [];
-  if (timing.first_token !== undefined) parts.push(`${duration(timing.first_token)} to first token`);
+  if (timing.first_token !== undefined)
+    parts.push(`${duration(timing.first_token)} to first token`);
   if (usage) {
-    const rate = decodeMs > 0 && usage.completion > 1 ? ((usage.completion - 1) * 1000) / decodeMs : null;
+    const rate =
+      decodeMs > SHORTEST_MS && usage.completion > 1
+        ? ((usage.completion - 1) * 1000) / decodeMs
+        : null;
     if (rate !== null) parts.push(`${rate < 10 ? rate.toFixed(1) : rate.toFixed(0)} tokens/s`);
     parts.push(`${usage.completion} token${usage.completion === 1 ? "" : "s"}`);
     if (usage.cached) parts.push(`${usage.cached} of ${usage.prompt} prompt tokens cached`);
@@ -114,13 +133,19 @@ export function timingBar(phases, decodeMs) {
   const whole = Math.max(1, ...segments.map((segment) => segment.end));
   const bar = h("div", { class: "bar", "aria-hidden": "true" });
   for (const { name, start, end, lane } of segments) {
-    const segment = h("span", { class: `phase ${name}`, title: `${LABELS[name]}: ${duration(end - start)}` });
+    const segment = h("span", {
+      class: `phase ${name}`,
+      title: `${LABELS[name]}: ${duration(end - start)}`,
+    });
     segment.style.left = `${(100 * start) / whole}%`;
     segment.style.width = `${(100 * (end - start)) / whole}%`;
     segment.style.top = `${lane * 0.55}rem`;
     bar.append(segment);
   }
-  bar.classList.toggle("two", segments.some((segment) => segment.lane === 1));
+  bar.classList.toggle(
+    "two",
+    segments.some((segment) => segment.lane === 1),
+  );
   const rows = segments.map(({ name, start, end }) =>
     h(
       "div",

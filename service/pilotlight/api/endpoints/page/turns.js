@@ -24,10 +24,16 @@ export function userTurn(message, index, actions) {
   const turn = h("article", { class: "turn user", "aria-label": "You" }, body, buttons);
   const show = () => {
     const images = message.images.map((url, at) => h("img", { src: url, alt: `Image ${at + 1}` }));
-    fill(body, images.length > 0 && h("div", { class: "images" }, ...images), h("p", {}, message.content));
+    fill(
+      body,
+      images.length > 0 && h("div", { class: "images" }, ...images),
+      h("p", {}, message.content),
+    );
     fill(
       buttons,
-      iconButton("Edit this message", "edit", () => editor(turn, body, buttons, message.content, show, (text) => actions.edit(index, text))),
+      iconButton("Edit this message", "edit", () =>
+        editor(turn, body, buttons, message.content, show, (text) => actions.edit(index, text)),
+      ),
       copyButton("Copy this message", () => message.content),
     );
   };
@@ -104,7 +110,12 @@ export class AssistantTurn {
   #wait = h("div");
   #thought = h("div", { class: "prose" });
   #thoughtTitle = h("summary");
-  #reasoning = h("details", { class: "reasoning", hidden: true }, this.#thoughtTitle, this.#thought);
+  #reasoning = h(
+    "details",
+    { class: "reasoning", hidden: true },
+    this.#thoughtTitle,
+    this.#thought,
+  );
   #content = h("div", { class: "prose" });
   #calls = h("div");
   #fault = h("p", { class: "fault", role: "alert" });
@@ -139,7 +150,9 @@ export class AssistantTurn {
    * @param {string} text
    */
   #fill(element, text) {
-    element.replaceChildren(rendered(text, () => element.replaceChildren(rendered(text, () => {}))));
+    element.replaceChildren(
+      rendered(text, () => element.replaceChildren(rendered(text, () => {}))),
+    );
   }
 
   /** @param {{busy: boolean, isLast: boolean, results: Map<string, string>}} state */
@@ -151,14 +164,20 @@ export class AssistantTurn {
     const areas = new Map();
     const cards = toolCalls.map((call) => {
       const shown = h("div", { class: "prose" });
-      const show = () => shown.replaceChildren(codeBlock(indentedJson(call.arguments), "json", show));
+      const show = () =>
+        shown.replaceChildren(codeBlock(indentedJson(call.arguments), "json", show));
       show();
       const card = h("section", { class: "call", "aria-label": `Call of ${call.name}` });
       fill(card, h("h3", {}, "Calls ", h("code", {}, call.name)), shown);
       const result = results.get(call.id);
-      if (result !== undefined) card.append(h("p", { class: "result" }, h("span", {}, "Result"), h("code", {}, result)));
+      if (result !== undefined)
+        card.append(h("p", { class: "result" }, h("span", {}, "Result"), h("code", {}, result)));
       else if (asks) {
-        const area = h("textarea", { class: "mono", rows: 2, placeholder: "What the function returns" });
+        const area = h("textarea", {
+          class: "mono",
+          rows: 2,
+          placeholder: "What the function returns",
+        });
         areas.set(call.id, area);
         card.append(h("label", { class: "result" }, h("span", {}, `Result of ${call.name}`), area));
       }
@@ -169,8 +188,15 @@ export class AssistantTurn {
       event.preventDefault();
       this.#actions.results([...areas].map(([callId, area]) => ({ callId, content: area.value })));
     };
-    const button = h("button", { type: "submit" }, open.length > 1 ? "Send results" : "Send result");
-    fill(this.#calls, h("form", { onsubmit: submit }, ...cards, h("div", { class: "buttons" }, button)));
+    const button = h(
+      "button",
+      { type: "submit" },
+      open.length > 1 ? "Send results" : "Send result",
+    );
+    fill(
+      this.#calls,
+      h("form", { onsubmit: submit }, ...cards, h("div", { class: "buttons" }, button)),
+    );
     areas.values().next().value?.focus({ preventScroll: true });
   }
 
@@ -178,18 +204,34 @@ export class AssistantTurn {
   #showFoot(isLast) {
     const message = this.#message;
     const actions = this.#actions;
-    const ended = message.finish === null && !message.error ? "Stopped" : message.finish === "length" ? "Length limit" : "";
+    const ended =
+      message.finish === null && !message.error
+        ? "Stopped"
+        : message.finish === "length"
+          ? "Length limit"
+          : "";
     const line = [ended, summary(message)].filter(Boolean).join(" · ");
     const details = h("details", { class: "figures" }, h("summary", {}, line || "Timing"));
-    if (Object.keys(message.timing).length) details.append(timingBar(message.timing, message.decodeMs));
-    if (message.requestId) details.append(h("p", { class: "request-id" }, "Request ", h("code", {}, message.requestId)));
+    if (Object.keys(message.timing).length)
+      details.append(timingBar(message.timing, message.decodeMs));
+    if (message.requestId)
+      details.append(h("p", { class: "request-id" }, "Request ", h("code", {}, message.requestId)));
     fill(
       this.#foot,
       h(
         "div",
         { class: "actions" },
-        isLast && canContinue(message) && h("button", { type: "button", class: "quiet", onclick: actions.resume }, icon("more"), "Continue"),
-        iconButton(message.error ? "Try again" : "Regenerate", "refresh", () => actions.regenerate(this.#index)),
+        isLast &&
+          canContinue(message) &&
+          h(
+            "button",
+            { type: "button", class: "quiet", onclick: actions.resume },
+            icon("more"),
+            "Continue",
+          ),
+        iconButton(message.error ? "Try again" : "Regenerate", "refresh", () =>
+          actions.regenerate(this.#index),
+        ),
         message.content !== "" && copyButton("Copy this answer", () => message.content),
         message.content !== "" && iconButton("Edit this answer", "edit", () => this.#edit()),
         iconButton("This request as code", "code", () => actions.code(this.#index)),
@@ -200,7 +242,9 @@ export class AssistantTurn {
 
   #edit() {
     const end = () => this.update({ busy: false, isLast: true, results: new Map() });
-    editor(this.element, this.#content, this.#foot, this.#message.content, end, (text) => this.#actions.edit(this.#index, text));
+    editor(this.element, this.#content, this.#foot, this.#message.content, end, (text) =>
+      this.#actions.edit(this.#index, text),
+    );
   }
 }
 

@@ -7,7 +7,7 @@ export class Marked {
   constructor(options: {
     gfm?: boolean;
     breaks?: boolean;
-    renderer?: { code?: (token: CodeToken) => string };
+    renderer?: { code?: (token: CodeToken) => string; html?: (token: { text: string }) => string };
   });
   parse(markdown: string, options: { async: false }): string;
 }
