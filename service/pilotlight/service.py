@@ -1,6 +1,7 @@
 """The composition root of everything below HTTP, and its life cycle.
 
-Nothing here imports the web framework: models load while that is imported.
+Nothing here imports the web framework, and `generation` is imported when the first endpoint needs
+it: models load meanwhile.
 """
 
 import asyncio
@@ -8,18 +9,15 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from pilotlight.config import ConfigError, Settings, parse_size, state_address
 from pilotlight.deployment import process_age
 from pilotlight.errors import ModelNotFound
-from pilotlight.generation import Generator
-from pilotlight.generation.embedding import Embedder
-from pilotlight.generation.pooling_queue import PoolingQueue
-from pilotlight.generation.ranking import Reranker
 from pilotlight.models.catalog import ModelEntry, read_models_file
 from pilotlight.models.discovery import Discovery
 from pilotlight.models.listing import ListedModel, describe
@@ -34,12 +32,17 @@ from pilotlight.models.state import LoadEnded
 from pilotlight.observability.metrics import LoadRecord, Metrics
 from pilotlight.observability.model_gauges import ModelSnapshot
 from pilotlight.observability.traces import Traces
-from pilotlight.output import reasoning, tool_calls
 from pilotlight.scheduling.admission import Admission
 from pilotlight.scheduling.lease import ModelLeases
 from pilotlight.scheduling.rate_limits import Limits, RateLimiter
 from pilotlight.schema.health import Hanging, Live, ModelReadiness, Readiness
 from pilotlight_backend import Backend, LoadOptions, PromptCacheOptions, attention
+
+if TYPE_CHECKING:
+    from pilotlight.generation import Generator
+    from pilotlight.generation.embedding import Embedder
+    from pilotlight.generation.pooling_queue import PoolingQueue
+    from pilotlight.generation.ranking import Reranker
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,7 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """*backends* are served beside the installed ones. Raises `ConfigError`."""
+        self._settings = settings
         self._clock = clock
         self.registry = Registry(backends, only=settings.backends)
         _check_backends(settings, self.registry)
@@ -96,16 +100,39 @@ class Service:
             max_queue=settings.max_queue,
             clock=clock,
         )
-        self.generator = Generator(
-            self.leases,
-            special_tokens=settings.special_tokens_in_content,
-            private_prompts=self._private_prompts,
-        )
-        pooling = PoolingQueue(max_queue=settings.max_queue, clock=clock)
-        self.embedder = Embedder(self.leases, pooling)
-        self.reranker = Reranker(self.leases, pooling, self.resolver)
         self._naming: asyncio.Task[None] | None = None
         self._preloading: asyncio.Task[None] | None = None
+
+    @cached_property
+    def generator(self) -> "Generator":
+        """What generates; the first use imports it."""
+        from pilotlight.generation import Generator  # noqa: PLC0415 - models load meanwhile
+
+        return Generator(
+            self.leases,
+            special_tokens=self._settings.special_tokens_in_content,
+            private_prompts=self._private_prompts,
+        )
+
+    @cached_property
+    def embedder(self) -> "Embedder":
+        """What embeds; the first use imports it."""
+        from pilotlight.generation.embedding import Embedder  # noqa: PLC0415 - models load meanwhile
+
+        return Embedder(self.leases, self._pooling)
+
+    @cached_property
+    def reranker(self) -> "Reranker":
+        """What scores documents; the first use imports it."""
+        from pilotlight.generation.ranking import Reranker  # noqa: PLC0415 - models load meanwhile
+
+        return Reranker(self.leases, self._pooling, self.resolver)
+
+    @cached_property
+    def _pooling(self) -> "PoolingQueue":
+        from pilotlight.generation.pooling_queue import PoolingQueue  # noqa: PLC0415
+
+        return PoolingQueue(max_queue=self._settings.max_queue, clock=self._clock)
 
     def _models(self) -> dict[str, ModelSnapshot]:
         """Return a snapshot of each model that is configured, preloaded or was requested."""
@@ -329,15 +356,22 @@ def _check_attention(settings: Settings, configured: Sequence[ModelEntry]) -> No
 
 
 def _check_formats(settings: Settings, configured: Sequence[ModelEntry]) -> None:
-    for entry in configured:
-        for key, formats in (
-            ("reasoning_format", reasoning.FORMATS),
-            ("tool_call_format", tool_calls.FORMATS),
-        ):
-            name = getattr(entry.options, key)
-            if name is not None and name not in formats:
-                known = ", ".join(formats)
-                raise ConfigError(
-                    f"{settings.models_file}: {entry.name}: {key}: unknown format {name!r};"
-                    f" expected one of {known}"
-                )
+    chosen = [
+        (entry, key, name)
+        for entry in configured
+        for key in ("reasoning_format", "tool_call_format")
+        if (name := getattr(entry.options, key)) is not None
+    ]
+    if not chosen:
+        return
+    from pilotlight.output import reasoning, tool_calls  # noqa: PLC0415 - most servers choose none
+
+    formats_of = {"reasoning_format": reasoning.FORMATS, "tool_call_format": tool_calls.FORMATS}
+    for entry, key, name in chosen:
+        formats = formats_of[key]
+        if name not in formats:
+            known = ", ".join(formats)
+            raise ConfigError(
+                f"{settings.models_file}: {entry.name}: {key}: unknown format {name!r};"
+                f" expected one of {known}"
+            )

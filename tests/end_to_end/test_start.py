@@ -20,7 +20,7 @@ seen = {}
 ASK = {"model": "spark", "messages": [{"role": "user", "content": "Hello!"}]}
 
 def look(when):
-    seen[when] = sorted({name.partition(".")[0] for name in sys.modules})
+    seen[when] = sorted(sys.modules)
 
 async def main():
     async with app.lifespan():
@@ -42,7 +42,8 @@ NATIVE = {"llama_cpp", "onnxruntime", "onnxruntime_genai"}
 PLUGINS = {"pilotlight_llama_cpp", "pilotlight_onnx"}
 
 
-def modules(folder: Any) -> dict[str, set[str]]:
+def modules(folder: Any, *, whole: bool = False) -> dict[str, set[str]]:
+    """Return what is imported at each point: packages, or the *whole* names of modules."""
     output = subprocess.run(
         [sys.executable, "-c", START, str(folder)],
         capture_output=True,
@@ -51,7 +52,10 @@ def modules(folder: Any) -> dict[str, set[str]]:
         check=True,
         env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     ).stdout
-    return {when: set(names) for when, names in json.loads(output).items()}
+    return {
+        when: {name if whole else name.partition(".")[0] for name in names}
+        for when, names in json.loads(output).items()
+    }
 
 
 def test_no_backend_is_imported_before_a_model_needs_it(tmp_path):
@@ -139,3 +143,89 @@ def test_models_load_while_the_web_framework_is_imported(tmp_path):
         finally:
             server.terminate()
             assert server.wait(30) == 0
+
+
+POINTS = """
+import json, sys, threading
+from pilotlight import cli
+from pilotlight.server import process
+
+seen = {}
+listen, build, loading = process.listen, process._import_and_build, threading.Event()
+
+def look(when):
+    seen.setdefault(when, sorted(sys.modules))
+
+def note_listening(settings):
+    look("listening")
+    return listen(settings)
+
+def build_once_it_loads(service, *given):
+    assert loading.wait(30)
+    built = build(service, *given)
+    look("serving")
+    print(json.dumps(seen), flush=True)
+    return built
+
+class NoteBackend:
+    def find_spec(self, name, *_):
+        if name == "pilotlight_llama_cpp.backend":  # the first thing that a load imports
+            look("loading")
+            loading.set()
+
+process.listen = note_listening
+process._import_and_build = build_once_it_loads
+sys.meta_path.insert(0, NoteBackend())
+cli.main(["serve", "--port", "0", "--preload", "spark", "--models-dir", sys.argv[1]])
+"""
+
+FOLDERS = {
+    "listening": {"cli", "config", "observability", "schema", "server"},
+    "loading": {"access", "models", "scheduling"},
+    "serving": {"api"},
+}
+"""The folders of the service that each point adds: what is not needed for it comes later."""
+SLOW = {
+    *("click", "yaml.reader", "bdb", "multiprocessing", "jinja2", "numpy", "llguidance"),
+    *("httpx", "prometheus_client"),
+}
+"""Modules that take long and that no point needs. (Litestar imports pydantic if it is installed,
+which it is not with the requirements of a server.)"""
+EAGER = {"anthropic_models", "docs", "health", "metrics", "models", "prompt_cache", "streams"}
+"""Endpoints that are imported with the application: they use no model."""
+
+
+def test_each_point_of_the_start_imports_what_it_needs(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", POINTS, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    ) as server:
+        try:
+            line = json.loads(server.stdout.readline())
+        finally:
+            server.terminate()
+            assert server.wait(30) == 0
+    seen = {when: set(names) for when, names in line.items()}
+    assert list(seen) == list(FOLDERS)
+    expected: set[str] = set()
+    for when, names in seen.items():
+        expected |= FOLDERS[when]
+        assert parts(names, "pilotlight.", packages=True) == expected, when
+        assert names & SLOW == set(), when
+    assert not {"litestar", "uvicorn"} & seen["loading"]
+    assert parts(seen["serving"], "pilotlight.api.endpoints.") == EAGER
+
+
+def test_the_first_answer_imports_its_endpoint_alone(tmp_path):
+    answered = modules(tmp_path, whole=True)["answered"]
+    assert parts(answered, "pilotlight.api.endpoints.") == EAGER | {"chat", "openai"}
+    assert "pilotlight.api.openapi.document" not in answered
+    assert answered & {"llguidance", "numpy", "prometheus_client"} == set()
+
+
+def parts(names: set[str], prefix: str, *, packages: bool = False) -> set[str]:
+    """Return the part after *prefix* of the modules *names*; of *packages*, those in folders."""
+    rest = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+    return {name.partition(".")[0] for name in rest if "." in name or not packages}

@@ -4,13 +4,15 @@ import asyncio
 import gc
 import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from pilotlight.config import Secret, Settings, load_settings
-from pilotlight.server.http_server import closing_on_shutdown, freeze_garbage
+from pilotlight.scheduling.admission import Admission
+from pilotlight.server.http_server import closing_on_shutdown, settle
 from pilotlight.server.process import banner, exposure_warning, resources
 
 CLUSTER = {"K_SERVICE": "x", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
@@ -101,21 +103,48 @@ async def test_a_server_that_ends_keeps_no_connection(ends, headers):
     ]
 
 
+@pytest.fixture
+def frozen_before() -> Iterator[None]:
+    """Stop garbage collection for one test, as in a start."""
+    gc.disable()
+    yield
+    gc.enable()
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("frozen_before")
 async def test_what_is_there_for_good_is_not_collected():
     """What the start built is set aside at once, and what preloading brought when it is done."""
     loading = asyncio.Event()
-    gc.disable()
-    task = asyncio.create_task(freeze_garbage(SimpleNamespace(preloaded=loading.wait)))
-    try:
-        await asyncio.sleep(0)
-        started = gc.get_freeze_count()
-        assert started > 1000
-        assert gc.isenabled()
-        brought = [[number] for number in range(100)]
-        loading.set()
-        await task
-        assert gc.get_freeze_count() > started
-        assert not any(one is brought for one in gc.get_objects())
-    finally:
-        gc.enable()
-        gc.unfreeze()
+    imported: list[str] = []
+    service = SimpleNamespace(preloaded=loading.wait, preload=SimpleNamespace(names=("m",)))
+    task = asyncio.create_task(settle(service, lambda: imported.append("rest")))
+    await asyncio.sleep(0)
+    started = gc.get_freeze_count()
+    assert started > 1000
+    assert gc.isenabled()
+    brought = [[number] for number in range(100)]
+    assert imported == []
+    loading.set()
+    await task
+    assert imported == ["rest"]
+    assert gc.get_freeze_count() > started
+    assert not any(one is brought for one in gc.get_objects())
+
+
+@pytest.mark.usefixtures("frozen_before")
+async def test_without_models_to_preload_the_first_request_comes_before_the_other_endpoints():
+    admission = Admission()
+    imported = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    service = SimpleNamespace(admission=admission, preload=SimpleNamespace(names=()))
+    task = asyncio.create_task(settle(service, lambda: loop.call_soon_threadsafe(imported.set)))
+    with admission.request():
+        with admission.request():
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # one has ended, and another one is in flight
+        assert not imported.is_set()
+        began = [[number] for number in range(100)]
+    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(imported.wait(), 10)
+    assert any(one is began for one in gc.get_objects()), "what a request made is not frozen"

@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from litestar import Request, post
-from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 from msgspec import Struct
@@ -107,15 +106,4 @@ def hold_for(
         default=settings.hold,
         to_the_end=settings.platform == "cloud_run",
         shows_loading=shows_loading,
-    )
-
-
-def get(path: str, *, opt: dict[str, Any]) -> HTTPRouteHandler:
-    """Return the decorator of a handler for GET and HEAD at *path*.
-
-    HEAD has the headers of GET, `Content-Length` included (RFC 9110, 9.3.2); uvicorn sends no body
-    for it. Litestar's own `get` returns a 405 for HEAD, and its `head` may return nothing.
-    """
-    return HTTPRouteHandler(
-        path, http_method=(HttpMethod.GET, HttpMethod.HEAD), status_code=200, opt=opt
     )

@@ -46,13 +46,21 @@ class Admission:
         """Have `close` make *call*: it ends what needs no grace period."""
         self._on_close.append(call)
 
+    async def served(self) -> None:
+        """Return when a request has ended and none is in flight."""
+        await self._left.wait()
+        await self._idle()
+
     async def drained(self, seconds: float) -> bool:
         """Wait up to *seconds* until no request is in flight; return whether that is so."""
         try:
             async with asyncio.timeout(seconds):
-                while self._in_flight:
-                    self._left.clear()
-                    await self._left.wait()
+                await self._idle()
         except TimeoutError:
             return False
         return True
+
+    async def _idle(self) -> None:
+        while self._in_flight:
+            self._left.clear()
+            await self._left.wait()

@@ -1,26 +1,22 @@
 """The composition root: from settings to an application."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from pilotlight.access import Authenticator
-from pilotlight.api.endpoints.chat.handler import chat_handler
-from pilotlight.api.endpoints.completions.handler import completions_handler
+from pilotlight.api.deferred import deferred
 from pilotlight.api.endpoints.docs import docs_handlers, page_handlers
-from pilotlight.api.endpoints.embeddings.handler import embeddings_handler
 from pilotlight.api.endpoints.health import health_handlers
-from pilotlight.api.endpoints.messages.handler import messages_handlers
 from pilotlight.api.endpoints.metrics import metrics_handler
 from pilotlight.api.endpoints.models import models_handlers
 from pilotlight.api.endpoints.prompt_cache import prompt_cache_handler
-from pilotlight.api.endpoints.rerank.handler import rerank_handlers
-from pilotlight.api.endpoints.responses.handler import responses_handler
 from pilotlight.api.endpoints.streams import streams_handlers
-from pilotlight.api.endpoints.tokens.handler import tokens_handlers
 from pilotlight.api.http.auth import Guard, public_paths
 from pilotlight.api.http.cors import Cors
 from pilotlight.api.http.errors import handle_error
@@ -29,7 +25,6 @@ from pilotlight.api.http.paths import Aliases, Paths
 from pilotlight.api.http.rate_limit_headers import RateLimitHeaders
 from pilotlight.api.http.replay import Replays
 from pilotlight.api.http.time_limit import TimeLimit
-from pilotlight.api.openapi.document import build_document
 from pilotlight.config import Settings, parse_size
 from pilotlight.service import Service
 from pilotlight_backend import Backend
@@ -57,27 +52,13 @@ def create_app_of(service: Service, settings: Settings, authenticator: Authentic
     handlers = [
         *health_handlers(service.liveness, service.readiness),
         metrics_handler(service.metrics),
-        *messages_handlers(service.generator, settings),
-        embeddings_handler(service.embedder, settings),
-        *rerank_handlers(service.reranker, settings),
         *models_handlers(service.resolver, service.describe, service.pool),
         prompt_cache_handler(service.clear_prompts),
-        responses_handler(service.generator, settings),
-        completions_handler(service.generator, settings),
-        *tokens_handlers(service.generator, settings),
-        *page_handlers(settings),
+        *_model_endpoints(service, settings),
         *streams_handlers(settings),
-        *docs_handlers(
-            lambda: build_document(
-                app,
-                chat_completions_path=settings.chat_completions_path,
-                # Users of a trusted proxy need no key, and the document is for them too.
-                key_required=authenticator.has_keys and not authenticator.trusts_proxies,
-            )
-        ),
+        *page_handlers(settings),
+        *docs_handlers(lambda: _document(app, settings, authenticator)),
     ]
-    if settings.chat_completions:
-        handlers.append(chat_handler(settings.chat_completions_path, service.generator, settings))
     app = Litestar(
         route_handlers=handlers,
         exception_handlers={Exception: handle_error},
@@ -103,6 +84,68 @@ def create_app_of(service: Service, settings: Settings, authenticator: Authentic
     instrumented = Instrumentation(guarded, service.metrics, service.traces)
     app.asgi_handler = Aliases(instrumented, app.state.paths)
     return app
+
+
+def _model_endpoints(service: Service, settings: Settings) -> list[HTTPRouteHandler]:
+    """Return the endpoints that use a model; each is imported when it is first called."""
+
+    def chat() -> Sequence[HTTPRouteHandler]:
+        from pilotlight.api.endpoints.chat.handler import chat_handler  # noqa: PLC0415
+
+        return [chat_handler(settings.chat_completions_path, service.generator, settings)]
+
+    def completions() -> Sequence[HTTPRouteHandler]:
+        from pilotlight.api.endpoints.completions.handler import completions_handler  # noqa: PLC0415
+
+        return [completions_handler(service.generator, settings)]
+
+    def responses() -> Sequence[HTTPRouteHandler]:
+        from pilotlight.api.endpoints.responses.handler import responses_handler  # noqa: PLC0415
+
+        return [responses_handler(service.generator, settings)]
+
+    def messages() -> Sequence[HTTPRouteHandler]:
+        from pilotlight.api.endpoints.messages.handler import messages_handlers  # noqa: PLC0415
+
+        return messages_handlers(service.generator, settings)
+
+    def embeddings() -> Sequence[HTTPRouteHandler]:
+        from pilotlight.api.endpoints.embeddings.handler import embeddings_handler  # noqa: PLC0415
+
+        return [embeddings_handler(service.embedder, settings)]
+
+    def rerank() -> Sequence[HTTPRouteHandler]:
+        from pilotlight.api.endpoints.rerank.handler import rerank_handlers  # noqa: PLC0415
+
+        return rerank_handlers(service.reranker, settings)
+
+    def tokens() -> Sequence[HTTPRouteHandler]:
+        from pilotlight.api.endpoints.tokens.handler import tokens_handlers  # noqa: PLC0415
+
+        return tokens_handlers(service.generator, settings)
+
+    endpoints = [
+        *deferred("messages", "/v1/messages", "/v1/messages/count_tokens", make=messages),
+        *deferred("embeddings", "/v1/embeddings", make=embeddings),
+        *deferred("rerank", "/v1/rerank", "/v2/rerank", make=rerank),
+        *deferred("responses", "/v1/responses", make=responses),
+        *deferred("completions", "/v1/completions", make=completions),
+        *deferred("tokens", "/tokenize", "/detokenize", make=tokens),
+    ]
+    if settings.chat_completions:
+        endpoints += deferred("chat", settings.chat_completions_path, make=chat)
+    return endpoints
+
+
+def _document(app: Litestar, settings: Settings, authenticator: Authenticator) -> dict[str, Any]:
+    from pilotlight.api.openapi.document import build_document  # noqa: PLC0415 - for one request
+
+    return build_document(
+        app,
+        chat_completions_path=settings.chat_completions_path,
+        # Users of a trusted proxy need no key, and the document is for them too.
+        key_required=authenticator.has_keys and not authenticator.trusts_proxies,
+    )
 
 
 @asynccontextmanager

@@ -6,12 +6,15 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from litestar import Litestar
 from litestar.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.server import Server
 
+from pilotlight.api.deferred import import_deferred
 from pilotlight.config import Settings
 from pilotlight.server import shutdown
 from pilotlight.server.connection import connection_class
@@ -26,10 +29,11 @@ class HttpServer(Server):
     """A uvicorn server that exits once the requests in flight have ended."""
 
     def __init__(
-        self, app: ASGIApp, service: Service, settings: Settings, listener: socket.socket
+        self, app: Litestar, service: Service, settings: Settings, listener: socket.socket
     ) -> None:
         super().__init__(_config(app, service, settings))
         self._service = service
+        self._import_rest = partial(import_deferred, app)
         self._grace = settings.grace
         self._listener = listener
         self._draining: asyncio.Task[None] | None = None
@@ -37,7 +41,7 @@ class HttpServer(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to serve, and handle signals."""
         await super().startup(sockets)
-        self._freezing = asyncio.create_task(freeze_garbage(self._service))
+        self._settling = asyncio.create_task(settle(self._service, self._import_rest))
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
@@ -93,14 +97,22 @@ def closing_on_shutdown(app: ASGIApp, ends: Callable[[], bool]) -> ASGIApp:
     return wrapped
 
 
-async def freeze_garbage(service: Service) -> None:
-    """Enable garbage collection, without the objects that live as long as the process.
+async def settle(service: Service, import_rest: Callable[[], None]) -> None:
+    """Enable garbage collection, without what lives as long as the process, and *import_rest*.
 
-    There are 80,000 of them after startup, and a full collection over all of them delays every
+    There are 80,000 objects after startup, and a full collection over all of them delays every
     request by 60 ms. Preloaded models add more. Nothing is frozen later: garbage of unloaded models
     would never be collected.
+
+    The endpoints that were not called are imported once the first model is ready and idle, so that
+    neither the first request nor a later one waits for them.
     """
     gc.freeze()
     gc.enable()
-    await service.preloaded()
-    gc.freeze()
+    if service.preload.names:
+        await service.preloaded()
+        await asyncio.to_thread(import_rest)
+        gc.freeze()
+    else:
+        await service.admission.served()
+        await asyncio.to_thread(import_rest)

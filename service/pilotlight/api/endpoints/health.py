@@ -8,8 +8,8 @@ from litestar import MediaType, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 
+from pilotlight.api.http.get import get
 from pilotlight.api.openapi.operation import Content, Operation, Parameter, SuccessResponse
-from pilotlight.api.serving import get
 from pilotlight.errors import InvalidRequest, ModelNotFound
 from pilotlight.schema.health import Live, Readiness
 

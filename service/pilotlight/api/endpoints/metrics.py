@@ -6,8 +6,8 @@ from typing import Any
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
+from pilotlight.api.http.get import get
 from pilotlight.api.openapi.operation import Content, Operation, SuccessResponse
-from pilotlight.api.serving import get
 from pilotlight.observability.metrics import Metrics, import_library
 
 _EXAMPLE = """\

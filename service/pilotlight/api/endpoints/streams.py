@@ -13,11 +13,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from pilotlight.api.http.auth import account_of
+from pilotlight.api.http.get import get
 from pilotlight.api.http.replay import Replays
 from pilotlight.api.http.resumable import ResumedResponse, nothing_to_close
 from pilotlight.api.http.sse import EventSourceResponse
 from pilotlight.api.openapi.operation import Content, Operation, Parameter, SuccessResponse
-from pilotlight.api.serving import get
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest, StreamNotFound
 from pilotlight.observability.request_watch import note_resumed

@@ -9,7 +9,7 @@ from litestar.utils import normalize_path
 
 from pilotlight.access import ANONYMOUS, Authenticator, Caller
 from pilotlight.api.http.errors import handle_error
-from pilotlight.api.openapi.operation import Operation, operations
+from pilotlight.api.openapi.operation import Declared, Operation, declared
 from pilotlight.errors import InvalidApiKey, RateLimited, ServiceError
 
 _CALLER = "pilotlight_caller"
@@ -68,15 +68,16 @@ def public_paths(app: Litestar) -> frozenset[str]:
     """Return the paths of *app* at which everything is public."""
     public: set[str] = set()
     closed: set[str] = set()
-    for path, _, operation in operations(app):
-        (public if operation.public else closed).update(_spelled_out(path, operation))
+    for path, _, operation in declared(app):
+        is_public = isinstance(operation, Operation) and operation.public
+        (public if is_public else closed).update(_spelled_out(path, operation))
     return frozenset(public - closed)  # the chat endpoint may be moved to any of them
 
 
-def _spelled_out(path: str, operation: Operation) -> set[str]:
+def _spelled_out(path: str, operation: Declared) -> set[str]:
     """Return the paths of the template *path*, with each listed value of a parameter."""
     paths = {path}
-    for parameter in operation.parameters:
+    for parameter in operation.parameters if isinstance(operation, Operation) else ():
         if parameter.place == "path":
             values = parameter.schema.get("enum", ())
             paths = {one.replace(f"{{{parameter.name}}}", v) for one in paths for v in values}

@@ -1,7 +1,7 @@
 """An endpoint's part of the OpenAPI document, which its handler has in its `opt`."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from litestar import Litestar
 from litestar.routes import HTTPRoute
@@ -59,7 +59,18 @@ class Operation(Struct, frozen=True, kw_only=True):
     """Whether it is in the document."""
 
 
-def operations(app: Litestar) -> Iterable[tuple[str, str, Operation]]:
+class DeferredOperation(Struct, frozen=True):
+    """The operation of an endpoint whose modules are imported later; no public one is deferred."""
+
+    tag: str
+    load: Callable[[], Operation]
+    """Imports the modules."""
+
+
+Declared: TypeAlias = Operation | DeferredOperation
+
+
+def declared(app: Litestar) -> Iterable[tuple[str, str, Declared]]:
     """Yield path, method and operation of each route; raises `LookupError` without an operation."""
     for route in app.routes:
         if not isinstance(route, HTTPRoute):
@@ -70,6 +81,16 @@ def operations(app: Litestar) -> Iterable[tuple[str, str, Operation]]:
                 if operation is None:
                     raise LookupError(f"{method} {route.path} has no operation")
                 yield _openapi_path(route), method.lower(), operation
+
+
+def operations(app: Litestar) -> Iterable[tuple[str, str, Operation]]:
+    """Yield what `declared` does, with every endpoint imported."""
+    for path, method, operation in declared(app):
+        yield (
+            path,
+            method,
+            operation.load() if isinstance(operation, DeferredOperation) else operation,
+        )
 
 
 def _openapi_path(route: HTTPRoute) -> str:
