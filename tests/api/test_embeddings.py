@@ -142,6 +142,83 @@ async def test_most_inputs(embedding):
     assert answer["data"][1234]["embedding"] == expected(tokens_of("1234"))
 
 
+# Prompts
+
+
+CONFIG = "config_sentence_transformers.json"
+PROMPTS = b'{"prompts": {"query": "Q: ", "document": ""}, "default_prompt_name": "query"}'
+
+
+async def test_prompt_comes_before_each_text(embedding):
+    """By its name in the file of sentence-transformers; without a name there is none."""
+    (embedding.folder / CONFIG).write_bytes(PROMPTS)
+    answer = await ask(embedding, ["a", "b"], prompt_name="query")
+    found = [one["embedding"] for one in answer["data"]]
+    assert found == [expected(tokens_of(text)) for text in ("Q: a", "Q: b")]
+    assert answer["usage"]["prompt_tokens"] == 10
+    for fields in ({"prompt_name": "document"}, {"prompt_name": None}, {}):
+        answer = await ask(embedding, "a", **fields)
+        assert answer["data"][0]["embedding"] == expected(tokens_of("a"))
+
+
+async def test_prompts_of_models_yaml_replace_those_of_the_file(start, tmp_path):
+    """Even by none."""
+    (tmp_path / "models.yaml").write_text(
+        "p: {path: models/e.fake, prompts: {query: 'yaml: '}}\n"
+        "q: {path: models/e.fake, prompts: {}}\n",
+        encoding="utf-8",
+    )
+    service = await start()
+    service.write("e", embedding_length=LENGTH)
+    (service.folder / CONFIG).write_bytes(PROMPTS)
+    answer = await ask(service, "a", "p", prompt_name="query")
+    assert answer["data"][0]["embedding"] == expected(tokens_of("yaml: a"))
+    error = await refused(service, body("a", "q", prompt_name="query"))
+    assert error["message"] == "prompt_name: the model 'q' has no prompt 'query'; it has none"
+
+
+async def test_unknown_prompt_lists_those_there_are(embedding):
+    """The 400 names the field."""
+    (embedding.folder / CONFIG).write_bytes(PROMPTS)
+    error = await refused(embedding, body("a", prompt_name="passage"))
+    assert error["param"] == "prompt_name"
+    assert error["message"] == (
+        "prompt_name: the model 'e' has no prompt 'passage'; it has document, query"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "param"), [([1, 2], "input"), (["a", [1]], "input[1]"), ([[1]], "input[0]")]
+)
+async def test_token_ids_have_no_prompt(embedding, given, param):
+    """They are used as they are, so the 400 names them."""
+    (embedding.folder / CONFIG).write_bytes(PROMPTS)
+    error = await refused(embedding, body(given, prompt_name="query"))
+    assert error["param"] == param
+    assert error["message"] == (
+        f"{param}: expected a text, since prompt_name cannot be combined with token ids"
+    )
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"prompts": {"query": 1}}', b"\xff", b""])
+async def test_damaged_prompts_are_reported_where_they_are_requested(embedding, content):
+    """Requests without a prompt are not affected, and a mended file is read."""
+    (embedding.folder / CONFIG).write_bytes(content)
+    error = await refused(embedding, body("a", prompt_name="query"))
+    assert error["param"] == "prompt_name"
+    assert error["message"].startswith(f"prompt_name: {CONFIG}")
+    assert (await ask(embedding, "a"))["data"]
+    (embedding.folder / CONFIG).write_bytes(PROMPTS)
+    assert (await ask(embedding, "a", prompt_name="query"))["data"]
+
+
+async def test_prompts_in_a_folder_of_their_own_name(embedding):
+    """What cannot be a file is no crash."""
+    (embedding.folder / CONFIG).mkdir()
+    error = await refused(embedding, body("a", prompt_name="query"))
+    assert error["message"].startswith(f"prompt_name: {CONFIG} cannot be read")
+
+
 # What is refused
 
 
@@ -166,6 +243,8 @@ async def test_most_inputs(embedding):
         ({"model": "e"}, "input"),
         ({"input": "a"}, "model"),
         (body("a", ""), "model"),
+        (body(prompt_name=""), "prompt_name"),
+        (body(prompt_name="query"), "prompt_name"),
         (body(encoding_format="int8"), "encoding_format"),
         (body(dimensions=0), "dimensions"),
         (body(dimensions=LENGTH + 1), "dimensions"),

@@ -74,6 +74,26 @@ def test_unknown_word(read, option, reason):
     assert reason in str(caught.value)
 
 
+def test_prompts_are_texts_by_name(read):
+    """An entry with them is a key like any other, and differs where they differ."""
+    one, same, other = (
+        read(f"e: {{path: e.gguf, prompts: {{query: '{text}'}}}}")[0] for text in ("q", "q", "Q")
+    )
+    assert one.options.prompts == {"query": "q"}
+    assert {one: 1}.get(same) == 1
+    assert {one: 1}.get(other) is None
+
+
+@pytest.mark.parametrize(
+    ("prompts", "where"),
+    [("{query: 1}", r"e\.prompts"), ("[a]", r"e\.prompts"), ("{q: a, q: b}", "q: duplicate key")],
+)
+def test_prompts_that_are_none_are_refused(read, prompts, where):
+    """The error names the key."""
+    with pytest.raises(ConfigError, match=where):
+        read(f"e: {{path: e.gguf, prompts: {prompts}}}")
+
+
 def test_address_is_fetched_into_the_models_folder(tmp_path):
     """Under the entry's name, with the address's suffix; a split file is in a folder."""
     file = tmp_path / "models.yaml"

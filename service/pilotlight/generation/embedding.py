@@ -1,7 +1,9 @@
 """Embeds a request's inputs: lease the model, tokenize, embed."""
 
+import asyncio
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
@@ -13,6 +15,7 @@ from pilotlight.errors import (
 )
 from pilotlight.generation.async_pooling import AsyncEmbedder
 from pilotlight.generation.pooling_queue import PoolingQueue
+from pilotlight.models.embedding_prompts import PromptsInvalid, prompts_of
 from pilotlight.models.loaded import Hold, LoadedModel
 from pilotlight.observability.answer_watch import AnswerWatch
 from pilotlight.observability.timing import Phases
@@ -32,6 +35,8 @@ class EmbeddingParams(Struct, frozen=True, kw_only=True):
     """Whether the request has a list of inputs, so that an error names the index."""
     dimensions: int | None = None
     """Length of each vector; None means the model's own."""
+    prompt_name: str | None = None
+    """Which of the model's prompts comes before each text."""
 
 
 class Embeddings(Struct, frozen=True, kw_only=True):
@@ -50,6 +55,7 @@ class Embedder:
     def __init__(self, leases: ModelLeases, queue: PoolingQueue) -> None:
         self._leases = leases
         self._queue = queue
+        self._prompts: WeakKeyDictionary[LoadedModel, Mapping[str, str]] = WeakKeyDictionary()
 
     async def embed(self, params: EmbeddingParams, *, hold: Hold, caller: str = "") -> Embeddings:
         """Return the vectors. Cancelling it cancels the request.
@@ -66,7 +72,8 @@ class Embedder:
         embedder = AsyncEmbedder(model.embedder, model.calls)
         _check_dimensions(model, params.dimensions)
         self._queue.check(model)  # before tokenizing, which costs time
-        inputs = await embedder.tokenize(params.inputs)
+        texts = await self._with_prompt(model, params)
+        inputs = await embedder.tokenize(texts)
         watch.inputs = len(inputs)
         self._queue.check(model)  # others may have been queued meanwhile
         with (
@@ -86,6 +93,23 @@ class Embedder:
             timing=timing,
         )
 
+    async def _with_prompt(
+        self, model: LoadedModel, params: EmbeddingParams
+    ) -> Sequence[str | Sequence[int]]:
+        """Return the inputs with the requested prompt before each; raises `InvalidRequest`."""
+        name = params.prompt_name
+        if name is None:
+            return params.inputs
+        if model not in self._prompts:
+            try:
+                self._prompts[model] = await asyncio.to_thread(prompts_of, model.entry)
+            except PromptsInvalid as error:
+                raise InvalidRequest(f"prompt_name: {error}", param="prompt_name") from error
+        prompt = named_prompt(self._prompts[model], name, model.entry.name)
+        return [
+            _prefixed(prompt, one, _param(params, index)) for index, one in enumerate(params.inputs)
+        ]
+
     async def _submit(
         self,
         embedder: AsyncEmbedder,
@@ -98,6 +122,25 @@ class Embedder:
             return await embedder.embed(inputs, started=watch.begun)
         except BackendError as error:
             raise _request_error(params, inputs, error) from error
+
+
+def named_prompt(prompts: Mapping[str, str], name: str, model: str) -> str:
+    """Return the prompt *name* of *model*, which has *prompts*; raises `InvalidRequest`."""
+    if name in prompts:
+        return prompts[name]
+    known = f"it has {', '.join(sorted(prompts))}" if prompts else "it has none"
+    raise InvalidRequest(
+        f"prompt_name: the model {model!r} has no prompt {name!r}; {known}", param="prompt_name"
+    )
+
+
+def _prefixed(prompt: str, text: str | Sequence[int], param: str) -> str:
+    if isinstance(text, str):
+        return prompt + text
+    raise InvalidRequest(
+        f"{param}: expected a text, since prompt_name cannot be combined with token ids",
+        param=param,
+    )
 
 
 def shortened(vector: "array[float]", dimensions: int | None) -> "array[float]":
@@ -143,7 +186,12 @@ def _too_long(
     longest = max(range(len(inputs)), key=lambda index: len(inputs[index]))
     index = next((index for index, one in enumerate(inputs) if len(one) > most), longest)
     tokens = len(inputs[index])
-    param = f"input[{index}]" if params.several else "input"
+    param = _param(params, index)
     return ContextLengthExceeded(
         f"{param}: {tokens} tokens; this model takes at most {most}", param=param
     )
+
+
+def _param(params: EmbeddingParams, index: int) -> str:
+    """Return the path of an input in the request."""
+    return f"input[{index}]" if params.several else "input"

@@ -53,6 +53,11 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Seconds without progress after which a load counts as hanging; 0 for never."""
     reasoning_format: str | None = None
     tool_call_format: str | None = None
+    prompts: dict[str, str] | None = None
+    """Texts before the inputs of a model that embeds, by the name that a request gives.
+
+    By default those of `config_sentence_transformers.json` in the model's folder.
+    """
     special_tokens_in_content: SpecialTokens | None = None
     """Whether names of special tokens in messages are text, or these tokens."""
 
@@ -73,6 +78,10 @@ class ModelEntry(Struct, frozen=True):
     options: ModelOptions
     origin: Origin | None = None
     """The address to fetch it from at its first load; None for a local file."""
+
+    def __hash__(self) -> int:
+        """Return a hash of what can be hashed: options have maps."""
+        return hash((self.name, self.path))
 
 
 # ── models.yaml ─────────────────────────────────────────────────────────────────────────────────
@@ -125,10 +134,10 @@ def _parse_yaml(text: str, path: Path) -> dict[Any, Any]:
     return document
 
 
-def _refuse_repeated_keys(node: Any, levels: int = 3) -> None:
+def _refuse_repeated_keys(node: Any, levels: int = 4) -> None:
     """Raise `ValueError` for a duplicate key: YAML forbids it, but PyYAML drops the first.
 
-    The three levels are the document, its `models`, and the options of a model.
+    The levels are the document, its `models`, the options of a model, and the maps among these.
     """
     if not levels or getattr(node, "id", None) != "mapping":
         return

@@ -48,6 +48,15 @@ class EmbeddingRequest(Request, kw_only=True):
             )
         ),
     ] = None
+    prompt_name: Annotated[
+        NonEmpty | None,
+        Meta(
+            description=(
+                "Which of the model's prompts comes before each text, as in sentence-transformers:"
+                " `query`. The model's folder or models.yaml has them. None if omitted."
+            )
+        ),
+    ] = None
     user: Annotated[str | None, NO_EFFECT] = None
 
 

@@ -51,6 +51,7 @@ def embedding_params(asked: EmbeddingRequest) -> EmbeddingParams:
         inputs=inputs or [tokens],
         several=bool(inputs) and not isinstance(asked.input, str),
         dimensions=asked.dimensions,
+        prompt_name=asked.prompt_name,
     )
 
 

@@ -26,6 +26,7 @@ OPERATION = Operation(
         examples={
             "text": _REQUEST,
             "texts": _REQUEST | {"input": ["The cat sat.", "The dog ran."], "dimensions": 256},
+            "prompt": _REQUEST | {"prompt_name": "query"},
             "tokens": _REQUEST | {"input": [101, 1996, 4937, 102], "encoding_format": "base64"},
         },
     ),
