@@ -2,8 +2,8 @@
 
 import pytest
 
-from pilotlight.cli.bench.api_key import key_headers
 from pilotlight.cli.bench.cold_start import StartFailed, measure
+from pilotlight.cli.bench.command import key_headers
 from pilotlight.config import ConfigError
 
 pytestmark = pytest.mark.slow

@@ -20,6 +20,7 @@ PRELOADED = Start(
     0.1,
     2.0,
     {"import": 1.0, "begin": 0.5, "read": 0.25, "load": 0.75, "queue": 0.0, "prefill": 0.5},
+    1.5,
 )
 
 
@@ -43,8 +44,9 @@ def test_bars_stand_where_their_phases_were():
 def test_the_table_has_each_round_and_the_medians_of_each_cache():
     """A phase that no start had is left out."""
     slow = Start("dropped", 0.3, 4.0, {"import": 3.0, "fetch": 1.0})
-    rows = table([PRELOADED, Start("warm", 0.3, 4.0, {"import": 3.0}), slow])
+    rows = table([PRELOADED, Start("warm", 0.3, 4.0, {"import": 3.0}, 2.5), slow])
     assert rows[0][:5] == ("CACHE", "ROUND", "LISTENING", "IMPORT", "BEGIN")
+    assert rows[0][-2:] == ("FIRST TOKEN", "CPU")
     assert "WARM" not in rows[0]
     assert [row[:2] for row in rows[1:]] == [
         ("warm", "1"),
@@ -54,6 +56,7 @@ def test_the_table_has_each_round_and_the_medians_of_each_cache():
         ("dropped", "median"),
     ]
     assert rows[3][2:4] == ("0.200", "2.000")
+    assert rows[3][-2:] == ("3.000", "2.000")
 
 
 def test_medians_are_of_each_phase():
@@ -69,6 +72,8 @@ def test_a_real_start_is_measured(tmp_path):
     (start,) = measure(flags, model="spark", prompt="Hello!", rounds=1, files=None)
     assert 0 < start.listening < start.phases["import"] < start.first_token
     assert {"begin", "read", "load", "warm", "prefill"} <= start.phases.keys()
+    # Imports compute on one thread all the time; no start computes more than two threads could.
+    assert 0.1 < start.cpu < 2 * start.first_token
 
 
 @pytest.mark.parametrize(

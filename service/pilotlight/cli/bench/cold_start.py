@@ -1,8 +1,7 @@
-"""The cold start, timed: a server is started, asked at once, and ended, again and again.
+"""Time cold starts: start a server, send a request at once, and kill it at the first token.
 
-A round is what the first caller of a service that scaled to zero goes through: the process is
-started, the request waits in the socket until there is somebody to take it, the model is loaded
-for it, and the first token comes.
+A round is what the first caller of a service that scaled to zero sees: the process starts, the
+request waits in the socket until the server accepts it, the model loads, the first token arrives.
 """
 
 import os
@@ -26,18 +25,20 @@ _STARTED_BY = 60.0
 
 
 class StartFailed(Exception):
-    """The server ended, or did not answer; the message is what it said."""
+    """The server exited or sent no response; the message is its own."""
 
 
 class Start(Struct, frozen=True):
     """One cold start; times are seconds since exec."""
 
     cache: str
-    """`warm`, or `dropped` where the page cache was emptied before."""
+    """`warm`, or `dropped` if the page cache was emptied before."""
     listening: float
     first_token: float
     phases: Mapping[str, float]
-    """By the server's own timing, in seconds; see `Server-Timing`."""
+    """The server's own timing, in seconds; see `Server-Timing`."""
+    cpu: float = 0.0
+    """CPU seconds of all threads until the first token, in user and kernel mode."""
 
 
 def measure(
@@ -51,12 +52,12 @@ def measure(
 ) -> Iterator[Start]:
     """Yield *rounds* starts of `pilotlight serve` with the arguments *serve*.
 
-    Each has a warm page cache, and another one an empty one where *files* says what the model is
-    made of. *headers* go with every request. Raises `StartFailed`.
+    Each has a warm page cache. If *files*, those of the model, are given, each is followed by one
+    with an empty page cache. *headers* are sent with every request. Raises `StartFailed`.
     """
-    # One client for all: to make one takes time that is not the server's.
+    # One client for all: making one takes time that is not the server's.
     with httpx.Client(timeout=600, headers=headers) as client:
-        _start(client, serve, model, prompt, "warm")  # what is read for the first time is read now
+        _start(client, serve, model, prompt, "warm")  # warms the page cache
         for _ in range(rounds):
             yield _start(client, serve, model, prompt, "warm")
             if files is not None:
@@ -94,11 +95,22 @@ def _start(
             _wait_until_listening(server, port)
             listening = time.perf_counter() - began
             phases = ask(client, port, model, prompt)
-            return Start(cache, listening, time.perf_counter() - began, phases)
+            first_token = time.perf_counter() - began
         except httpx.HTTPError as error:
             raise StartFailed(str(error)) from error
         finally:
-            server.kill()
+            cpu = _kill(server)
+    return Start(cache, listening, first_token, phases, cpu)
+
+
+def _kill(server: subprocess.Popen[bytes]) -> float:
+    """Kill *server* and return the CPU seconds that it took."""
+    server.kill()
+    if server.returncode is not None:  # it has exited, and `poll` has collected it
+        return 0.0
+    _, status, usage = os.wait4(server.pid, 0)
+    server.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _wait_until_listening(server: subprocess.Popen[bytes], port: int) -> None:
@@ -117,7 +129,7 @@ def _wait_until_listening(server: subprocess.Popen[bytes], port: int) -> None:
 
 
 def ask(client: httpx.Client, port: int, model: str, prompt: str) -> Mapping[str, float]:
-    """Return the timing of the first request, as soon as its first token is there."""
+    """Return the timing of the first request, at its first token."""
     request = {
         "model": model,
         "messages": [{"role": "user", "content": prompt}],
@@ -149,9 +161,9 @@ _WIDTH = 48
 
 
 def table(starts: Sequence[Start]) -> list[tuple[str, ...]]:
-    """Return a row for each start and for each median, with a header; seconds."""
+    """Return a header, and a row for each start and for each median; in seconds."""
     shown = [name for name in _SHOWN if any(name in start.phases for start in starts)]
-    rows = [("CACHE", "ROUND", "LISTENING", *map(str.upper, shown), "FIRST TOKEN")]
+    rows = [("CACHE", "ROUND", "LISTENING", *map(str.upper, shown), "FIRST TOKEN", "CPU")]
     for cache in dict.fromkeys(start.cache for start in starts):
         own = [start for start in starts if start.cache == cache]
         for number, start in enumerate(own, 1):
@@ -162,25 +174,28 @@ def table(starts: Sequence[Start]) -> list[tuple[str, ...]]:
 
 def _row(name: str, start: Start, shown: Sequence[str]) -> tuple[str, ...]:
     seconds = [start.listening, *(start.phases.get(phase, 0.0) for phase in shown)]
-    return (start.cache, name, *(f"{one:.3f}" for one in (*seconds, start.first_token)))
+    seconds += [start.first_token, start.cpu]
+    return (start.cache, name, *(f"{one:.3f}" for one in seconds))
 
 
 def middle(starts: Sequence[Start]) -> Start:
-    """Return the medians of *starts*, which are of one kind."""
+    """Return the medians of *starts*, which have the same `cache`."""
     phases = dict.fromkeys(name for start in starts for name in start.phases)
     return Start(
         starts[0].cache,
         median(start.listening for start in starts),
         median(start.first_token for start in starts),
         {name: median(start.phases.get(name, 0.0) for start in starts) for name in phases},
+        median(start.cpu for start in starts),
     )
 
 
 def picture(start: Start) -> list[str]:
     """Return *start* as bars on one axis, from exec to the first token.
 
-    The load stands where it began, beside the imports where it was preloaded; queue and prefill
-    stand where they ended. Gaps are what has no name: finding the model, reading its template.
+    The bar of a load starts where the load began, which for a preloaded model is during the
+    imports; those of queue and prefill end where they ended. Gaps are work without a phase, such as
+    finding the model and reading its template.
     """
     phases = start.phases
     bars = {"import": (0.0, phases.get("import", 0.0))}

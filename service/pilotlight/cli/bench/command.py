@@ -1,20 +1,23 @@
-"""The commands that measure."""
+"""The commands `bench streams` and `bench coldstart`."""
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from pilotlight.cli.table import print_table
 from pilotlight.config import ConfigError, load_settings
 
+VARIABLE = "OPENAI_API_KEY"
+"""OpenAI's own clients read it too. There is no flag: every user can read a command line."""
+
 
 def bench_streams(arguments: dict[str, Any]) -> None:
-    """Print what a running server does, in a table."""
+    """Measure a running server, and print a table."""
     import asyncio  # noqa: PLC0415
 
     import httpx  # noqa: PLC0415
 
-    from pilotlight.cli.bench.api_key import key_headers  # noqa: PLC0415
     from pilotlight.cli.bench.streams import bench, table  # noqa: PLC0415
 
     try:
@@ -30,10 +33,9 @@ def bench_streams(arguments: dict[str, Any]) -> None:
 
 
 def bench_cold_start(arguments: dict[str, Any]) -> None:
-    """Start the server again and again, and print where the time went."""
+    """Measure cold starts, and print a table and a chart of their phases."""
     import asyncio  # noqa: PLC0415
 
-    from pilotlight.cli.bench.api_key import key_headers  # noqa: PLC0415
     from pilotlight.cli.bench.cold_start import (  # noqa: PLC0415
         StartFailed,
         measure,
@@ -62,3 +64,17 @@ def bench_cold_start(arguments: dict[str, Any]) -> None:
         print(f"\n{cache} page cache, medians")  # noqa: T201 - a command's output
         own = [start for start in starts if start.cache == cache]
         print("\n".join(picture(middle(own))))  # noqa: T201
+
+
+def key_headers(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the header with the API key of *environ*; empty if it is unset or blank.
+
+    Raises `ConfigError` for a key that no header can hold, and does not repeat the key. HTTP
+    clients would repeat the whole header in their errors.
+    """
+    key = environ.get(VARIABLE, "").strip()
+    if not key:
+        return {}
+    if not all("!" <= character <= "~" for character in key):
+        raise ConfigError(f"{VARIABLE}: expected printable ASCII without spaces")
+    return {"Authorization": f"Bearer {key}"}
