@@ -8,12 +8,15 @@ CPU seconds of all imports (uvicorn 0.54, Litestar 2.25).
 import sys
 import threading
 from collections.abc import Iterable
+from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
 
 UNUSED = ("uvicorn", "yaml", "pdb")
 """Of uvicorn, only what `uvicorn/__init__.py` imports: its submodules are imported as always."""
+_DEFINED_IN = {("uvicorn", "Config"): "uvicorn.config", ("uvicorn", "Server"): "uvicorn.server"}
+"""Names that need only a submodule: `uvicorn.lifespan.on` imports `Config` from the package."""
 
 
 class _Deferred(ModuleType):
@@ -24,6 +27,8 @@ class _Deferred(ModuleType):
     """
 
     def __getattr__(self, name: str) -> Any:
+        if (defined_in := _DEFINED_IN.get((self.__name__, name))) is not None:
+            return getattr(import_module(defined_in), name)
         with _running:
             spec = self.__spec__
             if spec is not None and spec.loader is not None and spec.name in _waiting:
