@@ -21,7 +21,7 @@ VERSION ?= Unreleased
 .DEFAULT_GOAL := help
 include backends/llama_cpp/wheel.mk
 .PHONY: help serve llama_cpp wheel test test-fast dist image release-notes test-image clients check docs \
-	sbom audit format generated requirements clean
+	sbom audit screenshots format generated requirements clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,10 +78,13 @@ audit: .venv-audit/.installed  ## look for known vulnerabilities in what is serv
 docs: .venv-docs/.installed .venv-docs/mermaid-$(MERMAID).js  ## build the documentation's site into build/docs/site, with npm's Mermaid; a broken link fails
 	rm -rf build/docs
 	mkdir -p build/docs/pages
-	git ls-files -z -- '*.md' LICENSE infra openapi ':!tests' ':!.github' \
+	git ls-files -z -- '*.md' LICENSE infra openapi docs/images ':!tests' ':!.github' \
 		| tar --create --null --files-from=- | tar --extract --directory=build/docs/pages
 	cp .venv-docs/mermaid-$(MERMAID).js build/docs/pages/mermaid.js
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict --config-file tools/docs/mkdocs.yml
+
+screenshots: .venv-dev/.installed  ## write docs/images anew, with Chromium and npm's packages
+	.venv-dev/bin/python -m tests.page.screenshots
 
 format: .venv-dev/.installed  ## format, and mend what lint can mend
 	.venv-dev/bin/ruff check --fix

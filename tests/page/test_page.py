@@ -51,12 +51,13 @@ def test_a_cold_start_is_seen(browser: Browser, serve_models: Serve):
     ask(browser, "What is 2+2?")
     browser.see("Loading m: 0 %")
     assert browser.text(".steps .now") == "Read"
+    assert browser.text("#model-state") == "loading"
     server.backend.load_gate.release(2)
     browser.see("Loading m: ")
     server.backend.load_gate.release()
     settled(browser)
 
-    assert browser.count(".loading") == 0
+    assert browser.count(".load-card") == 0
     assert browser.text(".turn.assistant strong") == "4"
     assert browser.text("#model-state") == "ready"
     assert browser.text(".reasoning summary") == "Reasoning"

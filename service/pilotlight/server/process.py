@@ -148,7 +148,7 @@ def banner(settings: Settings, listener: socket.socket) -> str:
     key = ' -H "Authorization: Bearer $KEY"' if has_keys else ""
     lines = [
         f"Pilotlight {__version__} listens on {url}",
-        f"  try it out     {url}/swagger",
+        f"  try it out     {url}{'/' if settings.page else '/swagger'}",
         f"  its models     curl {url}/v1/models{key}",
     ]
     if settings.chat_completions:

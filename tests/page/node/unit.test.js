@@ -337,11 +337,12 @@ test("a server that was running already did not start for this answer", () => {
     load: 30,
     warm: 5,
     hold: 45,
+    prefill: 5,
     first_token: 50,
   };
   assert.deepEqual(
     timeline(phases, 0).segments.map((one) => one.name),
-    ["read", "load", "warm"],
+    ["read", "load", "warm", "prefill"],
   );
 });
 
@@ -351,15 +352,16 @@ test("a warm answer has no load", () => {
     { name: "prefill", start: 0, end: 8, lane: 0 },
     { name: "decode", start: 9, end: 109, lane: 0 },
   ]);
+  assert.deepEqual(timeline({ first_token: 9 }, 100).segments, [
+    { name: "first", start: 0, end: 9, lane: 0 },
+    { name: "decode", start: 9, end: 109, lane: 0 },
+  ]);
 });
 
 test("figures of an answer", () => {
   const usage = { prompt: 20, cached: 16, completion: 41, reasoning: 0 };
   const answer = assistant({ usage, timing: { first_token: 63.5 }, decodeMs: 1000 });
-  assert.equal(
-    summary(answer),
-    "64 ms to first token · 40 tokens/s · 41 tokens · 16 of 20 prompt tokens cached",
-  );
+  assert.equal(summary(answer), "64 ms to first token · 40 tokens/s · 41 tokens · 16 of 20 cached");
   assert.equal(summary(emptyAnswer("m")), "");
   assert.deepEqual([3.14, 314, 3140].map(duration), ["3.1 ms", "314 ms", "3.14 s"]);
 });

@@ -4,7 +4,7 @@ import { readEvents } from "./sse.js";
 
 /**
  * @typedef {{id: string, state: string, backend: string | null, context_length: number | null,
- *   error: string | null, input_modalities?: string[]}} Model
+ *   error: string | null, capabilities?: string[], input_modalities?: string[]}} Model
  * @typedef {{requestId: string | null, serverTiming: string | null,
  *   events: AsyncGenerator<import("./sse.js").ServerEvent>}} Stream
  */

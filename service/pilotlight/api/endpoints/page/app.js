@@ -19,11 +19,7 @@ import { Store } from "./store.js";
 
 /** @type {Record<string, (body: any, target: import("./snippets.js").Target) => string>} */
 const SNIPPETS = { bash: asCurl, python: asPython, typescript: asTypeScript };
-const SUGGESTIONS = [
-  "What is 2+2?",
-  "Write a haiku about fire.",
-  "Explain scale to zero in one sentence.",
-];
+const SUGGESTIONS = ["What is 2+2?", "Write a haiku about fire.", "What can you do?"];
 
 const chatPath = document.documentElement.dataset.chatPath ?? "";
 const keys = new Keys();
@@ -46,6 +42,7 @@ const chat = new Chat(newConversation("", defaultOptions()), {
     if (!busy) void refreshModels().catch(() => {});
   },
   onCode: showCode,
+  onState: (model, state) => picker.note(model, state),
 });
 
 /** The language of the code dialog. */

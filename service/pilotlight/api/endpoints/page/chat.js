@@ -13,11 +13,14 @@ import { AssistantTurn, userTurn } from "./turns.js";
  * @typedef {import("./request.js").Conversation} Conversation
  * @typedef {import("./answer.js").AssistantMessage} AssistantMessage
  * @typedef {{api: import("./api.js").Api, askForKey: (fault: string) => Promise<boolean>,
- *   onChange: (conversation: Conversation) => void, onBusy: (busy: boolean) => void, onCode: (body: any) => void}} Surroundings
+ *   onChange: (conversation: Conversation) => void, onBusy: (busy: boolean) => void, onCode: (body: any) => void,
+ *   onState: (model: string, state: string) => void}} Surroundings
  */
 
 const NEAR_END = 80;
 /** Pixels from the end within which the view follows the answer. */
+const IDLE_SHARE = 4;
+/** Time between two renderings of an answer that streams, in multiples of what the last one took. */
 
 export class Chat {
   /**
@@ -216,7 +219,10 @@ export class Chat {
         }
         if (event.text === "[DONE]") break;
         const loading = addChunk(message, JSON.parse(event.text));
-        if (loading) wait.show(loading);
+        if (loading) {
+          wait.show(loading);
+          this.#surroundings.onState(message.model, loading.state);
+        }
         if (
           first === null &&
           hasBegun(message) &&
@@ -251,19 +257,24 @@ export class Chat {
   }
 
   #scheduled = false;
+  #renderMs = 0;
 
-  /** Show what has come, at most once a frame. */
+  /** Show what has come: a long answer, which takes longer to render, less often. */
   #refresh() {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    requestAnimationFrame(() => {
-      this.#scheduled = false;
-      if (!this.busy) return;
-      const follows = this.#isNearEnd();
-      this.#last?.update({ busy: true, isLast: true, results: new Map() });
-      if (follows) this.#follow(false);
-      this.#showToEnd();
-    });
+    setTimeout(() => requestAnimationFrame(() => this.#render()), this.#renderMs * IDLE_SHARE);
+  }
+
+  #render() {
+    this.#scheduled = false;
+    if (!this.busy) return;
+    const began = performance.now();
+    const follows = this.#isNearEnd();
+    this.#last?.update({ busy: true, isLast: true, results: new Map() });
+    if (follows) this.#follow(false);
+    this.#showToEnd();
+    this.#renderMs = performance.now() - began;
   }
 
   /** @param {Conversation} conversation */

@@ -18,7 +18,7 @@ export class LoadingView {
     this.#model = model;
     this.#began = performance.now();
     this.#bar.max = 1;
-    this.element = h("div", { class: "loading" }, this.#title, this.#bar, this.#steps);
+    this.element = h("div", { class: "load-card" }, this.#title, this.#bar, this.#steps);
     this.show(null);
     this.#timer = setInterval(() => this.#tick(), 100);
   }

@@ -4,7 +4,8 @@
  * @typedef {{name: string, labels: Record<string, string>, value: number}} Sample
  * @typedef {{model: string, slots: number, slotsBusy: number, waiting: number, kvTokens: number,
  *   kvCapacity: number, promptTokens: number, cachedTokens: number, completionTokens: number,
- *   answers: number, firstToken: number | null, tokensPerSecond: number | null}} Usage
+ *   answers: number, firstToken: number | null, tokensPerSecond: number | null,
+ *   cachedPrompts: number, promptCacheBytes: number}} Usage
  */
 
 /**
@@ -55,6 +56,8 @@ export function usageOf(samples, model) {
     answers: sum("request_seconds_count"),
     firstToken: mean("time_to_first_token_seconds"),
     tokensPerSecond: perToken ? 1 / perToken : null,
+    cachedPrompts: sum("prompt_cache_entries"),
+    promptCacheBytes: sum("prompt_cache_bytes"),
   };
 }
 

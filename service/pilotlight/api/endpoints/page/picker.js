@@ -59,12 +59,25 @@ export class ModelPicker {
           selected: model === chosen,
           title: model.error,
         },
-        isUsable(model) ? model.id : `${model.id} (${STATES[model.state]})`,
+        isUsable(model) ? model.id : `${model.id} (${why(model)})`,
       ),
     );
     fill(this.#select, ...options);
     this.#showState();
     return chosen?.id ?? "";
+  }
+
+  /**
+   * Note the state of a model that a stream reports.
+   * @param {string} id
+   * @param {string} state
+   */
+  note(id, state) {
+    const model = this.#models.find((one) => one.id === id);
+    if (!model || model.state === state) return;
+    model.state = state;
+    this.#shown = "";
+    this.#showState();
   }
 
   #showState() {
@@ -76,5 +89,14 @@ export class ModelPicker {
 
 /** @param {Model} model */
 function isUsable(model) {
-  return model.state !== "unsupported" && model.state !== "invalid";
+  return why(model) === "";
+}
+
+/**
+ * Return why a model cannot chat; empty if it can.
+ * @param {Model} model
+ */
+function why({ state, capabilities }) {
+  if (state === "unsupported" || state === "invalid") return STATES[state];
+  return (capabilities ?? ["completion"]).includes("completion") ? "" : "writes no text";
 }

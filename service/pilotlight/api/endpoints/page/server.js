@@ -139,7 +139,8 @@ function card(model, usage) {
     h(
       "dl",
       { class: "facts" },
-      fact("Waiting", String(usage.waiting)),
+      fact("Prompt cache", prompts(usage)),
+      fact("Waiting requests", String(usage.waiting)),
       fact("Requests", count(usage.answers)),
       fact("Tokens written", count(usage.completionTokens)),
       fact("First token", usage.firstToken === null ? "–" : duration(usage.firstToken * 1000)),
@@ -213,6 +214,12 @@ function requestRow(request) {
     timingBar(request.timing, request.decodeMs),
     request.id && h("p", { class: "request-id" }, "Request ", h("code", {}, request.id)),
   );
+}
+
+/** @param {import("./metrics.js").Usage} usage */
+function prompts({ cachedPrompts, promptCacheBytes }) {
+  if (!cachedPrompts) return "empty";
+  return `${count(cachedPrompts)} prompt${cachedPrompts === 1 ? "" : "s"}, ${(promptCacheBytes / 1e6).toFixed(1)} MB`;
 }
 
 /** @param {number} value */

@@ -16,6 +16,7 @@ const LABELS = {
   warm: "warm up",
   queue: "wait for a slot",
   prefill: "read the prompt",
+  first: "until the first token",
   decode: "write the answer",
 };
 
@@ -66,6 +67,8 @@ export function timeline(phases, decodeMs) {
   for (const name of LOAD) at = push(segments, name, at, phases[name]);
   at = push(segments, "queue", ready, phases.queue);
   at = push(segments, "prefill", at, phases.prefill);
+  // The server reports the phases of cold starts alone; of other answers the page knows this much.
+  if (phases.prefill === undefined) push(segments, "first", at, (phases.first_token ?? at) - at);
   push(segments, "decode", phases.first_token ?? at, decodeMs);
   const origin = Math.min(0, ...segments.map((segment) => segment.start));
   const placed = segments.map((one) => ({
@@ -117,7 +120,7 @@ export function summary(answer) {
         : null;
     if (rate !== null) parts.push(`${rate < 10 ? rate.toFixed(1) : rate.toFixed(0)} tokens/s`);
     parts.push(`${usage.completion} token${usage.completion === 1 ? "" : "s"}`);
-    if (usage.cached) parts.push(`${usage.cached} of ${usage.prompt} prompt tokens cached`);
+    if (usage.cached) parts.push(`${usage.cached} of ${usage.prompt} cached`);
   }
   return parts.join(" · ");
 }
