@@ -181,7 +181,7 @@ def _start_pooling(
             AbortFlag(model.lib),
             facts.architecture,
             context_length=facts.context_length,
-            chunk=options.chunk,
+            options=options,
             threads=options.threads or computing_threads(facts.size_bytes),
         )
         undo.callback(context.close)

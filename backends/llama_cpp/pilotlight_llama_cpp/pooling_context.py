@@ -5,7 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pilotlight_backend import Embedded, InferenceFailed, LoadFailed, Scored
+from pilotlight_backend import Embedded, InferenceFailed, LoadFailed, LoadOptions, Scored
+from pilotlight_backend.attention import uses_flash_attention
 from pilotlight_backend.vectors import normalize
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.abort_flag import AbortFlag
@@ -43,15 +44,16 @@ class PoolingContext:
         architecture: str,
         *,
         context_length: int,
-        chunk: int,
         threads: int,
+        options: LoadOptions,
     ) -> None:
         self.abort = abort
         self._model = model
         self._lib = model.lib
         self._threads = threads
+        self._options = options
         self.sequences = min(_SEQUENCES, self._lib.llama_max_parallel_sequences())
-        self.step = max(_LEAST, min(chunk, _LOGITS_BYTES // (model.vocabulary_size * 4)))
+        self.step = max(_LEAST, min(options.chunk, _LOGITS_BYTES // (model.vocabulary_size * 4)))
         """Most tokens of several inputs in one batch."""
         self.part = self.step
         """Most tokens of one input in one batch."""
@@ -78,18 +80,29 @@ class PoolingContext:
         # One KV stream for all inputs: with several, an ubatch has as many tokens of each input as
         # the shortest has (`split_equal` in llama-batch.cpp), which would cut pooled sequences.
         params.kv_unified = True
-        # No flash attention if there is memory for the scores: a vector then does not depend on the
-        # rest of its batch, with Q8_0 weights to 1e-7. Flash attention takes other paths for other
-        # batches; vectors differed by up to 9e-3 on random weights.
-        scores = self._lib.llama_model_n_head(self._model.pointer) * self.part * cells * 4
-        if scores <= _SCORES_BYTES:
-            params.flash_attn_type = self._lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        params.flash_attn_type = self._flash_attention(cells)
         params.n_threads = params.n_threads_batch = self._threads
         params.no_perf = True
         with logs.complaint() as complaint:
             self._pointer = self._lib.llama_init_from_model(self._model.pointer, params)
         if not self._pointer:
             raise LoadFailed(f"llama.cpp cannot make a context: {complaint.text}")
+
+    def _flash_attention(self, cells: int) -> int:
+        """Return whether to use flash attention.
+
+        With `auto` it is not used if there is memory for the scores: a vector then does not depend
+        on the rest of its batch, with Q8_0 weights to 1e-7. Flash attention takes other paths for
+        other batches; vectors differed by up to 9e-3 on random weights.
+        """
+        lib, options = self._lib, self._options
+        scores = lib.llama_model_n_head(self._model.pointer) * self.part * cells * 4
+        kind = lib.LLAMA_FLASH_ATTN_TYPE_AUTO
+        if options.flash_attention == "on":
+            kind = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        elif scores <= _SCORES_BYTES or not uses_flash_attention(options):
+            kind = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        return int(kind)
 
     def _takes_parts(self) -> bool:
         """Return whether a long input, of which the last token is pooled, may be decoded in parts.

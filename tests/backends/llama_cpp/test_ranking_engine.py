@@ -107,6 +107,25 @@ def test_scores_are_llama_cpps(path, plain, chunk):
     engine.close()
 
 
+@pytest.mark.parametrize(
+    ("options", "uses"),
+    [
+        ({}, False),
+        ({"flash_attention": "on"}, True),
+        ({"flash_attention": "off"}, False),
+        ({"deterministic": True}, False),
+    ],
+)
+def test_flash_attention_is_an_option(path, plain, options, uses):
+    """By default a score is the plain one, and so does not depend on its batch."""
+    engine = load(path, **options)
+    pairs = engine.tokenize_pairs(QUERY, DOCUMENTS).pairs
+    expected = [plain.score(one) for one in pairs]
+    assert (rank(engine, pairs) != pytest.approx(expected, abs=CLOSE)) == uses
+    assert rank(engine, pairs) == pytest.approx(expected, abs=0.1)
+    engine.close()
+
+
 def test_pair_as_long_as_the_context(path, plain):
     """A decoder evaluates it in parts, an encoder whole: the same score."""
     engine = load(path, chunk=64)
