@@ -227,6 +227,19 @@ async def test_max_tokens_per_doc_cuts_each_document(ranking):
     assert len(engine.requests[1][0]) == 64
 
 
+async def test_long_query_with_many_documents_is_refused(start):
+    """It is tokenized with each, so a small body would become a large one."""
+    service = await start(max_request_bytes=10_000)
+    service.write("r", relevance="logit")
+    error = await refused(service, body(["a"] * 100, query="x" * 101))
+    assert (error["param"], error["code"]) == ("query", "invalid_request_error")
+    assert error["message"] == (
+        "query: expected at most 100 characters with 100 documents, got 101"
+    )
+    assert service.backend.loads == []
+    await ask(service, body(["a"] * 100, query="x" * 100))
+
+
 @pytest.mark.parametrize("truncate", [False, True])
 async def test_query_beyond_the_context_is_named(ranking, truncate):
     """It is never cut."""

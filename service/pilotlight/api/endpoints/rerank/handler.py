@@ -38,7 +38,7 @@ def rerank_handlers(reranker: Reranker, settings: Settings) -> Sequence[HTTPRout
         @post(path, status_code=200, opt={"operation": operation})
         async def rerank(request: Request[Any, Any, Any]) -> Response[bytes]:
             asked = await reader.read(request)
-            params = ranking_params(asked)
+            params = ranking_params(asked, settings.max_request_bytes)
             hold = hold_for(request.headers, settings)
             ranking = reranker.rank(params, hold=hold, caller=account_of(request))
             made = await unless_disconnected(request.receive, ranking)

@@ -8,10 +8,21 @@ from pilotlight.schema.rerank import Document, RerankRequest
 from pilotlight_backend import decode_errors
 
 
-def ranking_params(asked: RerankRequest) -> RankingParams:
-    """Return what *asked* means; raises `InvalidRequest`."""
+def ranking_params(asked: RerankRequest, most_bytes: int) -> RankingParams:
+    """Return what *asked* means; raises `InvalidRequest`.
+
+    The query, which is tokenized with each document, may have *most_bytes* characters in all: a
+    small request could otherwise become a large one.
+    """
     if (asked.documents is None) == (asked.texts is None):
         raise InvalidRequest("documents: expected it or texts, and not both", param="documents")
+    count = len(asked.documents or asked.texts or ())
+    if len(asked.query) * count > most_bytes:
+        raise InvalidRequest(
+            f"query: expected at most {most_bytes // count} characters with {count} documents, got"
+            f" {len(asked.query)}",
+            param="query",
+        )
     fields = asked.rank_fields or ["text"]
     return RankingParams(
         model=asked.model,
