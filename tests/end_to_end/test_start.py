@@ -191,7 +191,7 @@ FOLDERS = {
 """The folders of the service that each point adds: what is not needed for it comes later."""
 SLOW = {
     *("click", "yaml.reader", "bdb", "multiprocessing", "jinja2", "numpy", "llguidance"),
-    *("httpx", "prometheus_client"),
+    *("httpx", "prometheus_client", "attr._make"),
 }
 """Modules that take long and that no point needs. (Litestar imports pydantic if it is installed,
 which it is not with the requirements of a server.)"""

@@ -86,8 +86,12 @@ WORKS = """
 from pilotlight.server.deferred_modules import defer
 defer()
 import sys, pilotlight.server.app, pilotlight.server.http_server
-print(*sorted({"click", "multiprocessing", "bdb", "yaml.reader"} & set(sys.modules)), "and")
-import pdb, uvicorn, yaml
+from pilotlight.config import load_settings
+pilotlight.server.app.create_app(load_settings({}))
+UNUSED = {"click", "multiprocessing", "bdb", "yaml.reader", "attr._make"}
+print(*sorted(UNUSED & set(sys.modules)), "and")
+import attr, attrs, pdb, uvicorn, yaml
+assert attrs.asdict(attr.make_class("A", ["x"])(1)) == {"x": 1}
 from uvicorn import run
 print(yaml.safe_load("a: 1"), pdb.Pdb.__name__, uvicorn.run is run, uvicorn.Server.__module__)
 """
