@@ -1,6 +1,6 @@
 """The same greedy answer in every company: which of its numbers are equal to the bit.
 
-    python -m benchmarks.rounding [--backend onnx] [--model FILE] [--prompt-tokens 100]
+    python -m benchmarks.rounding [--backend onnx] [--model FILE] [--prompt-tokens 100] [--fast]
 
 A prompt is answered alone by an engine that has done nothing else, and then beside others, in slots
 that held something else, behind a beginning that a slot holds, and in chunks. Two answers that
@@ -111,6 +111,7 @@ class Model(Struct, frozen=True):
 
     backend: Backend
     path: Path
+    deterministic: bool = True
 
     @contextmanager
     def loaded(self, *, chunk: int = _CHUNK) -> Iterator[Engine]:
@@ -118,7 +119,9 @@ class Model(Struct, frozen=True):
         facts = self.backend.probe(self.path)
         if facts is None:
             sys.exit(f"{self.path}: no model of {self.backend.name}")
-        options = LoadOptions(parallel=_SLOTS, chunk=chunk, threads=1)
+        options = LoadOptions(
+            parallel=_SLOTS, chunk=chunk, threads=1, deterministic=self.deterministic
+        )
         engine = self.backend.load(facts, options, lambda _progress: None)
         try:
             if not isinstance(engine, Engine):
@@ -186,6 +189,7 @@ def main() -> None:
     parser.add_argument("--backend", choices=sorted(_BACKENDS), default="llama_cpp")
     parser.add_argument("--model", type=Path, help="by default `spark`")
     parser.add_argument("--prompt-tokens", type=int, default=100)
+    parser.add_argument("--fast", action="store_true", help="without `deterministic`")
     given = parser.parse_args()
     backend = _BACKENDS[given.backend]()
     path: Path | None = given.model or backend.embedded()
@@ -194,7 +198,7 @@ def main() -> None:
     first: dict[str, Line] = {}
     wrong = False
     sys.stdout.write(f"{'company':<26}{'steps':<14}{'from alone':>12}\n")
-    for line in companies(Model(backend, path), given.prompt_tokens):
+    for line in companies(Model(backend, path, not given.fast), given.prompt_tokens):
         alone = first.setdefault("whole", line)
         same = first.setdefault(line.shape, line)
         difference = largest_difference(line.numbers, alone.numbers)

@@ -50,6 +50,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         baked: tuple[int, ...] = (),
         copies: bool = False,
         cuts: bool = True,
+        deterministic: bool = False,
+        unified: bool = False,
         most_checkpoints: int = 0,
         seconds_per_token: float = 0.0,
         clock: Callable[[], float] = time.perf_counter,
@@ -61,7 +63,13 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         """
         super().__init__(decoder, clock)
         self._scheduler: Scheduler[GenerationJob] = Scheduler(
-            slots=slots, chunk=chunk, baked=baked, copies=copies, cuts=cuts
+            slots=slots,
+            chunk=chunk,
+            baked=baked,
+            copies=copies,
+            cuts=cuts,
+            deterministic=deterministic,
+            unified=unified,
         )
         self._most_checkpoints = most_checkpoints
         self._states: PromptStates | None = None

@@ -4,11 +4,15 @@
 """
 
 from collections import deque
+from collections.abc import Sequence as Items
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
+from pilotlight_llama_cpp import planning
 from pilotlight_llama_cpp.batch import Tokens
+from pilotlight_llama_cpp.planning import Batching
 from pilotlight_llama_cpp.slots import Displaced, Prefixes, Sequence, Slot
+from pilotlight_llama_cpp.ubatches import Part
 
 _WORTH_SAVING = 64
 """Tokens that are lost with a slot for which its state is saved first."""
@@ -37,8 +41,13 @@ class Scheduler(Generic[S]):
         baked: tuple[int, ...] = (),
         copies: bool = False,
         cuts: bool = True,
+        deterministic: bool = False,
+        unified: bool = False,
     ) -> None:
-        """*baked* is the prompt that the first slot holds from the start.
+        """*chunk* is the prompt tokens for which running streams wait at the most.
+
+        *baked* is the prompt that the first slot holds from the start. *unified*: all slots share
+        one KV cache.
 
         *cuts*: a slot can be truncated to any length. *copies*: it can also be copied to another
         slot, and the copy truncated.
@@ -55,7 +64,9 @@ class Scheduler(Generic[S]):
         self._prefixes = Prefixes(self.slots, baked=baked, copies=copies, cuts=cuts)
         self._sources: set[int] = set()
         """Slots that are copied at the start of the next step, and must not change before it."""
-        self._chunk = chunk
+        self._batching = Batching(chunk, chunk + slots, unified, deterministic)
+        self._waited = 0
+        """Prompt tokens that were evaluated since running streams decoded."""
         self._uses = 0
 
     def enqueue(self, sequence: S) -> None:
@@ -143,36 +154,41 @@ class Scheduler(Generic[S]):
         self.active.append(sequence)
 
     def plan(self) -> list[PlannedRun[S]]:
-        """Return the next batch.
+        """Return the next batch: a token of each sequence that decodes, or prompts, or both.
 
-        It has a token of each sequence that decodes, and at most a chunk of prompt tokens, those of
-        the earliest sequence first: a prompt of any length delays a running stream by one chunk.
-        After a cached prefix the first chunk ends where one would end without it, so that all later
-        chunks are the same and round alike. A chunk also ends where a checkpoint is taken.
-
-        Runs are sorted by slot. llama.cpp puts sequences into one ubatch only if their ids in the
-        batch increase by one (`split_equal` in llama-batch.cpp), and each ubatch reads all weights.
-        Eight streams in another order took twice as long.
+        `planning` decides which. Runs are sorted by slot: llama.cpp computes neighbours together
+        (`ubatches`). Eight streams in another order took twice as long.
         """
         self._sources.clear()
-        runs: list[PlannedRun[S]] = []
-        room = self._chunk
-        for sequence in self.active:
-            slot = _slot(sequence)
-            start = len(slot.held)
-            if sequence.pending is not None:
-                runs.append(PlannedRun(sequence, slot.id, start, (sequence.pending,), sampled=True))
-            elif room:
-                whole = self._chunk
-                if start == sequence.cached_tokens:
-                    whole -= start % self._chunk
-                end = start + min(room, whole)
-                end = next((one for one in sequence.branches if start < one < end), end)
-                tokens = sequence.prompt[start:end]
-                room -= len(tokens)
-                ends = start + len(tokens) == len(sequence.prompt)
-                runs.append(PlannedRun(sequence, slot.id, start, tokens, sampled=ends))
-        return sorted(runs, key=attrgetter("slot"))
+        streams = [_decode(one, one.pending) for one in self.active if one.pending is not None]
+        prompts = [self._prefill(one) for one in self.active if one.pending is None]
+        step = planning.plan(_parts(streams), _parts(prompts), self._batching, waited=self._waited)
+        chosen = prompts[: step.prompts]
+        if step.decodes or not streams:
+            self._waited = 0
+        else:
+            self._waited += sum(len(run.tokens) for run in chosen)
+        return sorted([*(streams if step.decodes else ()), *chosen], key=attrgetter("slot"))
+
+    def _prefill(self, sequence: S) -> PlannedRun[S]:
+        """Return the next chunk of a prompt, which also ends where a checkpoint is taken.
+
+        If it is deterministic it ends where it would end without a cached prefix, so that all later
+        chunks are the same and round alike.
+        """
+        slot = _slot(sequence)
+        start, whole = len(slot.held), self._batching.chunk
+        if self._batching.deterministic:
+            whole -= start % whole
+        end = min(start + whole, len(sequence.prompt))
+        end = next((one for one in sequence.branches if start < one < end), end)
+        return PlannedRun(
+            sequence,
+            slot.id,
+            start,
+            sequence.prompt[start:end],
+            sampled=end == len(sequence.prompt),
+        )
 
     def evaluated(self, run: PlannedRun[S]) -> None:
         """Record that the cache now holds *run*."""
@@ -216,6 +232,15 @@ def _least(sequence: Sequence, kept: Slot) -> int:
     if offer.source == "cache" and sequence.stored is not None:
         return 0 if sequence.stored.entry.least <= 1 else offer.tokens
     return 0 if offer.source == "baked" else min(kept.least, offer.tokens)
+
+
+def _decode(sequence: S, token: int) -> PlannedRun[S]:
+    slot = _slot(sequence)
+    return PlannedRun(sequence, slot.id, len(slot.held), (token,), sampled=True)
+
+
+def _parts(runs: Items[PlannedRun[S]]) -> list[Part]:
+    return [Part(run.slot, len(run.tokens)) for run in runs]
 
 
 def _slot(sequence: Sequence) -> Slot:

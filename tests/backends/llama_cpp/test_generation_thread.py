@@ -344,7 +344,7 @@ def test_baked_prompt_that_cannot_be_put_back_is_evaluated(decoder):
     decoder.restores = False
     clients = [Client(runner, (1, 2, 3, tail), limit=1) for tail in (4, 5)]
     run_out(runner, *clients)
-    assert decoder.batches[0] == [(0, 3, (4,)), (1, 0, (1, 2, 3, 5))]
+    assert decoder.batches[:2] == [[(0, 3, (4,))], [(1, 0, (1, 2, 3, 5))]]
     assert [client.events[0] for client in clients] == [Started(4, 3), Started(4, 0)]
 
 
@@ -490,15 +490,17 @@ def test_cancel_stops_the_reading_of_a_prompt(runner, decoder):
 
 
 def test_cancel_stops_no_step_that_others_are_in(runner, decoder):
-    """A stream beside the prompt gets its token; when it is cancelled as well, the step stops."""
-    stream, prompt = Client(runner, [1]), Client(runner, range(1, 30))
-    while_decoding(decoder, prompt.ticket.cancel)
+    """Short prompts share a step: it ends for those who stay, and stops once all are cancelled."""
+    stays, leaves = Client(runner, [1, 2]), Client(runner, [3, 4])
+    while_decoding(decoder, leaves.ticket.cancel)
     runner.step()
-    assert (stream.tokens, decoder.recovered) == ([1], [])
-    other = Client(runner, range(1, 30))
-    while_decoding(decoder, lambda: (other.ticket.cancel(), stream.ticket.cancel()))
-    run_out(runner, other, stream)
-    assert [client.last.reason for client in (stream, prompt, other)] == ["cancelled"] * 3
+    assert (stays.tokens, decoder.recovered) == ([2], [])
+    stays.ticket.cancel()
+    run_out(runner, stays, leaves)
+    both = Client(runner, [5, 6]), Client(runner, [7, 8])
+    while_decoding(decoder, lambda: [one.ticket.cancel() for one in both])
+    run_out(runner, *both)
+    assert [client.last.reason for client in (stays, leaves, *both)] == ["cancelled"] * 4
     assert len(decoder.recovered) == 2
 
 
@@ -571,7 +573,7 @@ def test_stream_goes_on_while_a_sampler_is_made(runner, decoder):
     decoder.make()
     run_out(runner, waiting)
     assert (waiting.events[0], waiting.tokens) == (Started(2, 0), [2, 3])
-    assert (len(stream.tokens), runner.stats(kv_capacity=0).queued) == (7, 0)
+    assert (len(stream.tokens), runner.stats(kv_capacity=0).queued) == (6, 0)
     assert decoder.open_samplers == 1
 
 

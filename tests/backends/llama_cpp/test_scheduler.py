@@ -42,21 +42,66 @@ def test_prompt_is_evaluated_in_chunks_and_sampled_at_its_end():
     ]
 
 
-def test_chunk_is_shared_by_all_prompts():
-    """Two prompts that arrive together share one chunk, the first comer being served first."""
-    scheduler = Scheduler(slots=2, chunk=8)
+def test_prompts_are_evaluated_one_after_the_other():
+    """The first comer has its first token first; then both decode in one batch."""
+    scheduler = Scheduler(slots=2, chunk=16)
     enqueue(scheduler, prompt_of(6), prompt_of(6, first=100))
-    assert step(scheduler) == [(0, 0, 6, True), (1, 0, 2, False)]
-    assert step(scheduler) == [(0, 6, 1, True), (1, 2, 4, True)]
+    assert [step(scheduler) for _ in range(3)] == [
+        [(0, 0, 6, True)],
+        [(1, 0, 6, True)],
+        [(0, 6, 1, True), (1, 6, 1, True)],
+    ]
+
+
+def test_short_prompts_are_evaluated_together():
+    """A pass over the weights for each would take longer than all their tokens."""
+    scheduler = Scheduler(slots=3, chunk=16)
+    enqueue(scheduler, *(prompt_of(2, first=10 * n) for n in range(3)))
+    assert step(scheduler) == [(slot, 0, 2, True) for slot in range(3)]
 
 
 def test_long_prompt_does_not_starve_running_stream():
-    """While 2,000 prompt tokens are evaluated, a running stream gets a token in every step."""
+    """Of 2,000 prompt tokens a running stream waits for 64 at a time."""
     scheduler = Scheduler(slots=2, chunk=64)
-    running, _ = enqueue(scheduler, prompt_of(3), prompt_of(2000, first=5000))
-    while any(not sampled for _, _, _, sampled in step(scheduler)):
-        pass
+    running, long = enqueue(scheduler, prompt_of(3), prompt_of(2000, first=5000))
+    step(scheduler)
+    waited = 0
+    while long.pending is None:
+        runs = step(scheduler)
+        decoded = any(slot == 0 for slot, *_ in runs)
+        waited = 0 if decoded else waited + sum(count for _, _, count, _ in runs)
+        assert waited <= 64
     assert running.completion_tokens == 2000 // 64 + 1
+
+
+def test_stream_waits_for_a_chunk_of_several_prompts():
+    """Prompts of 30 tokens that come at once hold it up for two of them, with a chunk of 64."""
+    scheduler = Scheduler(slots=6, chunk=64)
+    enqueue(scheduler, prompt_of(3))
+    step(scheduler)
+    enqueue(scheduler, *(prompt_of(30, first=100 * n) for n in range(1, 6)))
+    steps = [[slot for slot, *_ in step(scheduler)] for _ in range(8)]
+    assert steps == [[1], [2], [0, 1, 2], [3], [4], [0, 1, 2, 3, 4], [5], [0, 1, 2, 3, 4, 5]]
+
+
+def test_deterministic_prompt_is_in_no_batch_with_others():
+    """Neither short prompts, nor a prompt of one token beside a stream, which saves a pass."""
+    scheduler = Scheduler(slots=3, chunk=16, deterministic=True)
+    enqueue(scheduler, (7,), (8,), (9,))
+    steps = [[slot for slot, *_ in step(scheduler)] for _ in range(4)]
+    assert steps == [[0], [1], [2], [0, 1, 2]]
+
+
+def test_unified_cache_decodes_beside_prompts():
+    """There a token of each stream costs no pass of its own."""
+    scheduler = Scheduler(slots=2, chunk=16, unified=True)
+    enqueue(scheduler, prompt_of(3), prompt_of(40, first=100))
+    step(scheduler)
+    assert [step(scheduler) for _ in range(3)] == [
+        [(0, 3, 1, True), (1, 0, 16, False)],
+        [(0, 4, 1, True), (1, 16, 16, False)],
+        [(0, 5, 1, True), (1, 32, 8, True)],
+    ]
 
 
 def test_batch_never_exceeds_slots_and_chunk():
@@ -106,9 +151,16 @@ def test_prefix_that_a_slot_holds_is_not_evaluated_again():
     assert next_turn.cached_tokens == 11
 
 
-def test_chunks_begin_where_they_do_without_a_reused_prefix():
-    """A prompt that goes on in the middle of a chunk first comes to that chunk's end."""
+def test_chunks_behind_a_reused_prefix_are_whole():
+    """No more of them are evaluated than needed."""
     scheduler = Scheduler(slots=1, chunk=8, baked=prompt_of(11))
+    enqueue(scheduler, prompt_of(30))
+    assert [step(scheduler)[0][1:3] for _ in range(3)] == [(11, 8), (19, 8), (27, 3)]
+
+
+def test_deterministic_chunks_begin_where_they_do_without_a_reused_prefix():
+    """A prompt that continues in the middle of a chunk first comes to that chunk's end."""
+    scheduler = Scheduler(slots=1, chunk=8, baked=prompt_of(11), deterministic=True)
     enqueue(scheduler, prompt_of(30))
     assert [step(scheduler) for _ in range(3)] == [
         [(0, 11, 5, False)],
@@ -192,10 +244,11 @@ ANN = prompt_of(8, first=50)
 
 
 def test_every_slot_is_as_good_as_the_one_with_the_baked_prompt():
-    """Two requests that begin with it evaluate their own part alone, in the same step."""
+    """Two requests that begin with it evaluate their own part alone."""
     scheduler = Scheduler(slots=2, chunk=64, baked=BAKED)
     first, second = enqueue(scheduler, (*BAKED, 50, 51), (*BAKED, 60))
-    assert step(scheduler) == [(0, 10, 2, True), (1, 10, 1, True)]
+    assert step(scheduler) == [(0, 10, 2, True)]
+    assert step(scheduler) == [(0, 12, 1, True), (1, 10, 1, True)]
     assert (first.cached_tokens, first.offer.source == "baked") == (10, False)
     assert (second.cached_tokens, second.offer.source == "baked") == (10, True)
 
@@ -328,14 +381,14 @@ def test_where_slots_cannot_be_copied_everyone_reads():
     """A recurrent state cannot be cut back; nobody waits in vain."""
     scheduler = Scheduler(slots=2, chunk=64)
     enqueue(scheduler, *[prompt_of(20)] * 2, shares=True)
-    assert step(scheduler) == [(0, 0, 20, True), (1, 0, 20, True)]
+    assert [step(scheduler) for _ in range(2)] == [[(0, 0, 20, True)], [(1, 0, 20, True)]]
 
 
 def test_sharer_of_another_prompt_does_not_wait():
     """A prompt that begins alike is another prompt, also where one is the other's beginning."""
     scheduler = Scheduler(slots=3, chunk=64, copies=True)
     enqueue(scheduler, prompt_of(20), prompt_of(21), (*prompt_of(19), 7), shares=True)
-    assert [slot for slot, _, _, _ in step(scheduler)] == [0, 1, 2]
+    assert [[slot for slot, *_ in step(scheduler)] for _ in range(3)] == [[0], [1], [2]]
 
 
 LONG = prompt_of(100)
@@ -347,7 +400,7 @@ def test_long_beginning_is_copied_from_a_busy_slot():
     enqueue(scheduler, (*LONG, 500))
     step(scheduler)
     (second,) = enqueue(scheduler, (*LONG, 600, 601))
-    assert step(scheduler)[1:] == [(1, 100, 2, True)]
+    assert step(scheduler) == [(1, 100, 2, True)]
     assert (second.cached_tokens, second.offer.copied_from) == (100, 0)
 
 

@@ -1,0 +1,93 @@
+"""Which prompts are evaluated next, and whether running streams get a token first. Pure.
+
+With a KV stream for each slot llama.cpp computes prompts and decoding streams in passes of their
+own, also if they are in one batch (`ubatches`). So a step usually has either, and a prompt's first
+token is sampled as soon as its prefill ends: not after the prompts beside it, nor the streams.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pilotlight_llama_cpp import ubatches
+from pilotlight_llama_cpp.ubatches import Part
+
+
+class Batching(NamedTuple):
+    """How batches are computed."""
+
+    chunk: int
+    """The most prompt tokens that a running stream waits for."""
+    most: int
+    """`n_ubatch`."""
+    unified: bool = False
+    deterministic: bool = False
+
+
+class Plan(NamedTuple):
+    """What goes into a step."""
+
+    decodes: bool
+    """Whether a token of each running stream is evaluated."""
+    prompts: int
+    """How many prompts are evaluated, the first ones."""
+
+
+def plan(
+    streams: Sequence[Part], prompts: Sequence[Part], batching: Batching, *, waited: int
+) -> Plan:
+    """Return the next step of *streams* and *prompts*, each of these with its next chunk.
+
+    *waited* is the prompt tokens that were evaluated since the streams decoded: they wait for a
+    chunk at the most. In one batch with prompts they decode only if that saves a pass, as with
+    prompts of one token, or in a unified cache.
+    """
+    if not prompts:
+        return Plan(decodes=True, prompts=0)
+    count = together(prompts, batching)
+    if not streams:
+        return Plan(decodes=False, prompts=count)
+    chosen = prompts[:count]
+    if waited + sum(part.tokens for part in chosen) > batching.chunk:
+        return Plan(decodes=True, prompts=0)
+    apart = _cost(streams, batching) + _cost(chosen, batching)
+    saves = _cost([*streams, *chosen], batching) < apart and not batching.deterministic
+    return Plan(decodes=saves, prompts=count)
+
+
+def together(prompts: Sequence[Part], batching: Batching) -> int:
+    """Return how many of the first *prompts* to evaluate in one step.
+
+    One after the other, each has its first token early; together they save passes, which is more
+    for short ones. The sum of the times until the first tokens is least, over all ways to divide
+    *prompts* in their order. A deterministic prompt is computed alone.
+    """
+    if batching.deterministic:
+        return 1
+    count = len(prompts)
+    least = [0] * (count + 1)
+    """The sum of the times, of the prompts from this one on."""
+    end = count
+    for start in reversed(range(count)):
+        # All that are not evaluated yet wait for the step.
+        waiting = count - start
+        least[start], end = min(
+            (waiting * _cost(prompts[start:stop], batching) + least[stop], stop)
+            for stop in _stops(prompts, start, batching.chunk)
+        )
+    return end
+
+
+def _stops(prompts: Sequence[Part], start: int, chunk: int) -> list[int]:
+    """Return where a step that begins with the prompt *start* can end: within a chunk."""
+    stops = [start + 1]
+    tokens = prompts[start].tokens
+    for stop in range(start + 2, len(prompts) + 1):
+        tokens += prompts[stop - 1].tokens
+        if tokens > chunk:
+            break
+        stops.append(stop)
+    return stops
+
+
+def _cost(parts: Sequence[Part], batching: Batching) -> int:
+    return ubatches.cost(sorted(parts), most=batching.most, unified=batching.unified)
