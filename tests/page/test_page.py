@@ -110,6 +110,26 @@ def test_an_answer_is_regenerated_and_a_question_edited(browser: Browser, serve_
     assert [one["content"] for one in browser.sent()["messages"]] == ["the second"]
 
 
+def test_only_models_that_write_can_be_chosen(browser: Browser, serve_models: Serve):
+    """A model that embeds is listed, and cannot be chosen."""
+    visited(browser, serve_models(a={"embedding_length": 4}, m={"reply": "Yes."}))
+    options = "[...document.querySelectorAll('#model option')]"
+    assert browser.evaluate(f"{options}.map(one => [one.text, one.disabled])") == [
+        ["a (writes no text)", True],
+        ["m", False],
+    ]
+    assert browser.evaluate("document.querySelector('#model').value") == "m"
+
+
+def test_without_a_chat_endpoint_the_server_is_seen(browser: Browser, serve_models: Serve):
+    """With `--chat-completions false` there is nothing to write to."""
+    visited(browser, serve_models({"chat_completions": False}, m={}))
+    browser.see("The chat endpoint of this server is turned off.")
+    assert browser.count("#composer:visible") == 0
+    browser.click("link", "Server")
+    browser.see("not loaded")
+
+
 def test_an_error_is_shown_and_tried_again(browser: Browser, serve_models: Serve):
     """The reason is the server's own; it is no message of the next request."""
     server = serve_models(

@@ -290,12 +290,21 @@ test("an exported conversation comes back", () => {
   assert.deepEqual(imported(exported([one])), [one]);
 });
 
+test("options of an imported conversation are of their types", () => {
+  const options = { system: 5, temperature: 0.5, topK: "9", schema: "{}", unknown: 1 };
+  const [one] = imported(exported([conversation({ options })]));
+  assert.deepEqual(one.options, { ...defaultOptions(), temperature: 0.5, schema: "{}" });
+});
+
 test("a file of something else is refused with a reason", () => {
   assert.throws(() => imported("nonsense"), /not JSON/);
   assert.throws(() => imported('{"format": "other"}'), /no conversations/);
   const file = (/** @type {any} */ given) =>
     JSON.stringify({ format: "pilotlight-conversations", version: 1, conversations: [given] });
   assert.throws(() => imported(file({ id: "c" })), /conversations\[0\]/);
+  const call = { id: "c1", name: "f", arguments: {} };
+  const odd = assistant({ toolCalls: [call] });
+  assert.throws(() => imported(file(conversation({ messages: [odd] }))), /conversations\[0\]/);
   const tracked = user("hi", ["https://elsewhere.example/pixel.png"]);
   assert.throws(() => imported(file(conversation({ messages: [tracked] }))), /conversations\[0\]/);
 });

@@ -80,7 +80,6 @@ _PAGE_HEADERS = {
     # The files name each other without a version: a browser asks again, and gets a 304.
     "Cache-Control": "no-cache",
     "Content-Security-Policy": _PAGE_POLICY,
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }

@@ -270,6 +270,7 @@ function listen() {
 async function start() {
   listen();
   route();
+  byId("composer", HTMLFormElement).hidden = chatPath === "";
   await store.open();
   const wanted = location.hash.slice(1);
   const found = (await store.all()).find((one) => one.id === wanted);

@@ -102,9 +102,23 @@ function checked(given, index) {
     title: String(given.title ?? ""),
     updated: Number(given.updated) || 0,
     model: String(given.model ?? ""),
-    options: { ...defaultOptions(), ...given.options },
+    options: checkedOptions(given.options ?? {}),
     messages: given.messages,
   };
+}
+
+/**
+ * Return the options that are known and of the right type, and the defaults of others.
+ * @param {Record<string, unknown>} given
+ * @returns {import("./request.js").Options}
+ */
+function checkedOptions(given) {
+  const options = defaultOptions();
+  for (const [name, initial] of Object.entries(options)) {
+    const kind = initial === null ? "number" : "string";
+    if (typeof given[name] === kind) Object.assign(options, { [name]: given[name] });
+  }
+  return options;
 }
 
 /** @param {any} message */
@@ -116,10 +130,21 @@ function isMessage(message) {
     case "tool":
       return typeof message.callId === "string";
     case "assistant":
-      return typeof message.reasoning === "string" && Array.isArray(message.toolCalls);
+      return (
+        typeof message.reasoning === "string" &&
+        Array.isArray(message.toolCalls) &&
+        message.toolCalls.every(isCall) &&
+        typeof message.timing === "object" &&
+        message.timing !== null
+      );
     default:
       return false;
   }
+}
+
+/** @param {any} call */
+function isCall(call) {
+  return [call?.id, call?.name, call?.arguments].every((one) => typeof one === "string");
 }
 
 /** @param {unknown} url */
