@@ -65,7 +65,7 @@ class Watchdog:
         self._timeout = timeout
         self._on_hang = on_hang
         self._clock = clock
-        self._watches: WeakKeyDictionary[LoadedModel, StepWatch] = WeakKeyDictionary()
+        self._timers: WeakKeyDictionary[LoadedModel, StepTimer] = WeakKeyDictionary()
         self._timer: asyncio.TimerHandle | None = None
 
     def wake(self) -> None:
@@ -85,12 +85,12 @@ class Watchdog:
         """Check every engine that has work."""
         for model in self._busy():
             if timeout := self._timeout(model.entry):
-                watch = self._watches.get(model)
-                if watch is None:
-                    watch = self._watches[model] = StepWatch(
+                timer = self._timers.get(model)
+                if timer is None:
+                    timer = self._timers[model] = StepTimer(
                         timeout, interval=check_interval(timeout)
                     )
-                if watch.hangs(self._clock(), model.under_way):
+                if timer.hangs(self._clock(), model.under_way):
                     self._on_hang(model, timeout)
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ class Watchdog:
             self._timer = None
 
 
-class StepWatch:
+class StepTimer:
     """Measures the steps of one engine from check to check.
 
     The time between two checks counts as twice the interval at most: a process that its platform

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pilotlight.models.fetch.progress import FetchProgress
-from pilotlight.models.health.watchdog import StepWatch, check_interval
+from pilotlight.models.health.watchdog import StepTimer, check_interval
 from pilotlight_backend import LoadProgress, Step
 
 Phases: TypeAlias = Mapping[str, float]
@@ -133,8 +133,8 @@ async def stall(
     As for an engine's steps, time in which the process itself was frozen does not count.
     """
     interval = check_interval(seconds)
-    watch = StepWatch(seconds, interval=interval)
-    while not watch.hangs(clock(), (Step(moves(), 0),)):
+    timer = StepTimer(seconds, interval=interval)
+    while not timer.hangs(clock(), (Step(moves(), 0),)):
         await sleep(interval)
 
 
