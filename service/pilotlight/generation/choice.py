@@ -10,7 +10,7 @@ from pilotlight.generation.events import Begun, Ended, FirstToken, GenerationEve
 from pilotlight.generation.params import GenerationParams
 from pilotlight.generation.prepared_model import PreparedModel
 from pilotlight.generation.rendering import Rendered
-from pilotlight.observability.answer_watch import AnswerWatch
+from pilotlight.observability.answer_recorder import AnswerRecorder
 from pilotlight.output.events import ContentDelta, OutputEvent, ToolCallStart
 from pilotlight.output.parser import OutputParser
 from pilotlight.output.stops import StopFilter
@@ -25,12 +25,12 @@ class Choice:
         model: PreparedModel,
         params: GenerationParams,
         prompt: Rendered,
-        watch: AnswerWatch,
+        recorder: AnswerRecorder,
         echo: str = "",
     ) -> None:
         """*echo* is the text that the choice begins with, before anything is generated."""
         self._begun = (model.name, model.fingerprint)
-        self._watch = watch
+        self._recorder = recorder
         self._echo = [ContentDelta(echo)] if echo else []
         calls = params.tool_calling if prompt.chat else None
         self._parser = OutputParser(
@@ -73,7 +73,7 @@ class Choice:
                     completion_tokens=0,
                     cached_tokens=event.cached_tokens,
                 )
-                timing = self._watch.begun(event.restore)
+                timing = self._recorder.begun(event.restore)
                 begun = Begun(*self._begun, event.prompt_tokens, event.cached_tokens, timing)
                 return [begun, *self._echo]
             case Finish():
@@ -91,7 +91,7 @@ class Choice:
             return self._end("length")
         self.usage = replace(self.usage, completion_tokens=self.usage.completion_tokens + 1)
         events = list(self._parse(token))
-        if (timing := self._watch.first_token()) is not None:
+        if (timing := self._recorder.first_token()) is not None:
             events.insert(0, FirstToken(timing))
         if self._stops.stopped is not None or self._over_call_limit:
             events += self._end("stop")

@@ -17,7 +17,7 @@ from pilotlight.generation.async_pooling import AsyncEmbedder
 from pilotlight.generation.pooling_queue import PoolingQueue
 from pilotlight.models.embedding_prompts import PromptsInvalid, prompts_of
 from pilotlight.models.loaded import Hold, LoadedModel
-from pilotlight.observability.answer_watch import AnswerWatch
+from pilotlight.observability.answer_recorder import AnswerRecorder
 from pilotlight.observability.timing import Phases
 from pilotlight.scheduling.lease import ModelLeases
 from pilotlight_backend import BackendError, Failed, Finish, InvalidParameter
@@ -63,29 +63,29 @@ class Embedder:
         *hold* is how long to wait for a model that is loading, *caller* whose limits it counts
         against. Raises a `ServiceError`.
         """
-        async with self._leases.lease(params.model, hold, caller) as (model, watch):
-            return await self._embed(model, params, watch)
+        async with self._leases.lease(params.model, hold, caller) as (model, recorder):
+            return await self._embed(model, params, recorder)
 
     async def _embed(
-        self, model: LoadedModel, params: EmbeddingParams, watch: AnswerWatch
+        self, model: LoadedModel, params: EmbeddingParams, recorder: AnswerRecorder
     ) -> Embeddings:
         embedder = AsyncEmbedder(model.embedder, model.calls)
         _check_dimensions(model, params.dimensions)
         self._queue.check(model)  # before tokenizing, which costs time
         texts = await self._with_prompt(model, params)
         inputs = await embedder.tokenize(texts)
-        watch.inputs = len(inputs)
+        recorder.inputs = len(inputs)
         self._queue.check(model)  # others may have been queued meanwhile
         with (
             self._queue.throughput(model).request(),
             model.failure.subscribed(embedder.fail),
         ):
-            vectors, end = await self._submit(embedder, params, inputs, watch)
+            vectors, end = await self._submit(embedder, params, inputs, recorder)
             if isinstance(end, Failed):
                 raise _request_error(params, inputs, end.error) from end.error
-        timing = watch.first_token()
-        watch.ended(end.reason)
-        watch.spent(end.usage)
+        timing = recorder.first_token()
+        recorder.ended(end.reason)
+        recorder.spent(end.usage)
         return Embeddings(
             model=model.entry.name,
             vectors=[shortened(vector, params.dimensions) for vector in vectors],
@@ -115,11 +115,11 @@ class Embedder:
         embedder: AsyncEmbedder,
         params: EmbeddingParams,
         inputs: Sequence[Sequence[int]],
-        watch: AnswerWatch,
+        recorder: AnswerRecorder,
     ) -> "tuple[list[array[float]], Finish | Failed]":
-        watch.submitted()
+        recorder.submitted()
         try:
-            return await embedder.embed(inputs, started=watch.begun)
+            return await embedder.embed(inputs, started=recorder.begun)
         except BackendError as error:
             raise _request_error(params, inputs, error) from error
 

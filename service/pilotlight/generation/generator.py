@@ -21,7 +21,7 @@ from pilotlight.generation.waiting import ANNOUNCE_AFTER, announced
 from pilotlight.models.catalog import SpecialTokens
 from pilotlight.models.loaded import Hold, LoadedModel
 from pilotlight.models.state import ModelStatus
-from pilotlight.observability.answer_watch import AnswerWatch
+from pilotlight.observability.answer_recorder import AnswerRecorder
 from pilotlight.scheduling.lease import ModelLeases
 from pilotlight_backend import GenerateRequest, Guide, SamplingParams
 
@@ -63,10 +63,10 @@ class Generator:
         or "". With *announces*, a request that waits long for its slot is checked and yields one
         empty sequence: headers can be sent, since nothing is wrong with the request.
         """
-        async with self._leases.lease(params.model, hold, caller) as (model, watch):
-            watch.submitted()
+        async with self._leases.lease(params.model, hold, caller) as (model, recorder):
+            recorder.submitted()
             submitted = asyncio.Event()
-            stream = self._queued(model, params, watch, caller, submitted)
+            stream = self._queued(model, params, recorder, caller, submitted)
             if announces:
                 check = partial(self._check, model, params, submitted)
                 stream = announced(stream, self._announce_after, check)
@@ -78,7 +78,7 @@ class Generator:
         self,
         model: LoadedModel,
         params: GenerationParams,
-        watch: AnswerWatch,
+        recorder: AnswerRecorder,
         caller: str,
         submitted: asyncio.Event,
     ) -> AsyncGenerator[Events]:
@@ -86,7 +86,7 @@ class Generator:
         slots = len(params.prompts) * params.n
         async with (
             self._leases.slots(model, caller, slots),
-            aclosing(self._generate(model, params, watch, caller, submitted)) as stream,
+            aclosing(self._generate(model, params, recorder, caller, submitted)) as stream,
         ):
             async for events in stream:
                 yield events
@@ -119,15 +119,15 @@ class Generator:
         self, model: str, *, hold: Hold, caller: str = ""
     ) -> AsyncIterator[PreparedModel]:
         """Lease the model *model* and yield it prepared, for tokenizing and detokenizing."""
-        async with self._leases.lease(model, hold, caller) as (loaded, watch):
-            watch.outcome = "tokenized"
+        async with self._leases.lease(model, hold, caller) as (loaded, recorder):
+            recorder.outcome = "tokenized"
             yield await self._prepare(loaded)
 
     async def _generate(
         self,
         model: LoadedModel,
         params: GenerationParams,
-        watch: AnswerWatch,
+        recorder: AnswerRecorder,
         caller: str,
         submitted: asyncio.Event,
     ) -> AsyncGenerator[Events]:
@@ -138,7 +138,7 @@ class Generator:
             for prompt in params.prompts
         ]
         choices = [
-            Choice(prepared, params, prompt, watch, echo)
+            Choice(prepared, params, prompt, recorder, echo)
             for prompt, echo in zip(prompts, echoes, strict=True)
             for _ in range(params.n)
         ]
@@ -151,12 +151,12 @@ class Generator:
                 events = await _next(stream, choices)
                 # The record ends before the last events are yielded: the client may close then.
                 if all(choice.ended for choice in choices):
-                    watch.ended(_reason(choices[0]))
+                    recorder.ended(_reason(choices[0]))
                 if events:
                     yield events
         finally:
             stream.cancel()
-            watch.spent(total_usage([choice.usage for choice in choices], params.n))
+            recorder.spent(total_usage([choice.usage for choice in choices], params.n))
         for number, choice in enumerate(choices):
             if choice.failure:
                 prompt = params.prompts[number // params.n]

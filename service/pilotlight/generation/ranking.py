@@ -16,7 +16,7 @@ from pilotlight.generation.async_pooling import AsyncRanker
 from pilotlight.generation.pooling_queue import PoolingQueue
 from pilotlight.models.loaded import Hold, LoadedModel
 from pilotlight.models.resolver import Resolver
-from pilotlight.observability.answer_watch import AnswerWatch
+from pilotlight.observability.answer_recorder import AnswerRecorder
 from pilotlight.observability.timing import Phases
 from pilotlight.scheduling.lease import ModelLeases
 from pilotlight_backend import (
@@ -76,8 +76,8 @@ class Reranker:
         against. Raises a `ServiceError`.
         """
         name = params.model or await self._only_model()
-        async with self._leases.lease(name, hold, caller) as (model, watch):
-            return await self._rank(model, params, watch)
+        async with self._leases.lease(name, hold, caller) as (model, recorder):
+            return await self._rank(model, params, recorder)
 
     async def _only_model(self) -> str:
         """Return the one model that ranks; raises `InvalidRequest` for none and for several."""
@@ -90,24 +90,26 @@ class Reranker:
             reason = f"expected the name of a model that ranks: {', '.join(names)}"
         raise InvalidRequest(f"model: {reason}", param="model")
 
-    async def _rank(self, model: LoadedModel, params: RankingParams, watch: AnswerWatch) -> Ranking:
+    async def _rank(
+        self, model: LoadedModel, params: RankingParams, recorder: AnswerRecorder
+    ) -> Ranking:
         engine = model.ranker
         ranker = AsyncRanker(engine, model.calls)
         self._queue.check(model)  # before tokenizing, which costs time
         made = await ranker.tokenize(params.query, params.documents)
         pairs = fitted(made, params, engine.facts.context_length)
-        watch.documents = len(pairs)
+        recorder.documents = len(pairs)
         self._queue.check(model)  # others may have been queued meanwhile
         with (
             self._queue.throughput(model).request(),
             model.failure.subscribed(ranker.fail),
         ):
-            scores, end = await self._submit(ranker, params, pairs, watch)
+            scores, end = await self._submit(ranker, params, pairs, recorder)
             if isinstance(end, Failed):
                 raise _request_error(params, pairs, end.error) from end.error
-        timing = watch.first_token()
-        watch.ended(end.reason)
-        watch.spent(end.usage)
+        timing = recorder.first_token()
+        recorder.ended(end.reason)
+        recorder.spent(end.usage)
         return Ranking(
             model=model.entry.name,
             scores=scores,
@@ -121,11 +123,11 @@ class Reranker:
         ranker: AsyncRanker,
         params: RankingParams,
         pairs: Sequence[Sequence[int]],
-        watch: AnswerWatch,
+        recorder: AnswerRecorder,
     ) -> tuple[list[float], Finish | Failed]:
-        watch.submitted()
+        recorder.submitted()
         try:
-            return await ranker.rank(pairs, started=watch.begun)
+            return await ranker.rank(pairs, started=recorder.begun)
         except BackendError as error:
             raise _request_error(params, pairs, error) from error
 

@@ -9,7 +9,7 @@ from pilotlight.models.loaded import Hold, LoadedModel
 from pilotlight.models.pool import Pool
 from pilotlight.models.resolver import Resolver
 from pilotlight.models.state import ModelStatus
-from pilotlight.observability.answer_watch import AnswerWatch
+from pilotlight.observability.answer_recorder import AnswerRecorder
 from pilotlight.observability.metrics import Metrics
 from pilotlight.observability.request_watch import note_answer, overdue
 from pilotlight.observability.timing import Phases
@@ -49,42 +49,42 @@ class ModelLeases:
     @asynccontextmanager
     async def lease(
         self, name: str, hold: Hold, caller: str = ""
-    ) -> AsyncIterator[tuple[LoadedModel, AnswerWatch]]:
-        """Yield the loaded model that requests call *name*, and the watch over this request.
+    ) -> AsyncIterator[tuple[LoadedModel, AnswerRecorder]]:
+        """Yield the loaded model that requests call *name*, and the recorder of this request.
 
         *hold* is how long to wait for a load; the request counts against the limits of *caller*.
         The model stays loaded while the context lasts. An exception in the context is recorded as
         the request's outcome. Raises a `ServiceError`.
         """
-        watch = AnswerWatch(self._clock)
+        recorder = AnswerRecorder(self._clock)
         try:
             with self._admission.request(), self._limiter.request(caller) as charge:
                 entry = await self._resolver.resolve(name)
-                watch.model = entry.name
-                watch.waits = cold = self._pool.status(entry).state != "ready"
+                recorder.model = entry.name
+                recorder.waits = cold = self._pool.status(entry).state != "ready"
                 async with self._pool.lease(entry, hold) as model:
                     if cold:
-                        watch.cold(self._load_phases(model))
+                        recorder.cold(self._load_phases(model))
                     try:
-                        yield model, watch
+                        yield model, recorder
                     finally:
-                        charge.tokens = watch.tokens
+                        charge.tokens = recorder.tokens
         except ServiceError as error:
-            watch.outcome = error.code
+            recorder.outcome = error.code
             raise
         except BackendError as error:
             raised = self._service_error(error)
-            watch.outcome = raised.code
+            recorder.outcome = raised.code
             raise raised from error
         except Exception:
-            watch.outcome = InferenceError.code
+            recorder.outcome = InferenceError.code
             raise
         except BaseException:  # cancelled, or a generator that is closed
             if overdue():
-                watch.outcome = TimeLimitExceeded.code
+                recorder.outcome = TimeLimitExceeded.code
             raise
         finally:
-            record = watch.record()
+            record = recorder.record()
             self._metrics.note(record)
             note_answer(record)
 

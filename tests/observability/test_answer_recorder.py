@@ -2,7 +2,7 @@
 
 import pytest
 
-from pilotlight.observability.answer_watch import AnswerWatch
+from pilotlight.observability.answer_recorder import AnswerRecorder
 from pilotlight.observability.metrics import AnswerRecord
 from pilotlight.observability.timing import server_timing
 from pilotlight_backend import Usage
@@ -25,14 +25,14 @@ def clock() -> Clock:
 
 def test_a_cold_answer_has_a_timing(clock):
     """The load's phases, the wait for it, then the answer's own, in the order they passed."""
-    watch = AnswerWatch(clock)
+    recorder = AnswerRecorder(clock)
     clock.now = 103.0
-    watch.cold({"import": 0.5, "read": 2.0, "load": 1.0})
-    watch.submitted()
+    recorder.cold({"import": 0.5, "read": 2.0, "load": 1.0})
+    recorder.submitted()
     clock.now = 104.0
-    begun = watch.begun()
+    begun = recorder.begun()
     clock.now = 106.0
-    whole = watch.first_token()
+    whole = recorder.first_token()
 
     assert begun == {"import": 0.5, "read": 2.0, "load": 1.0, "hold": 3.0, "queue": 1.0}
     assert whole == {**begun, "prefill": 2.0, "first_token": 6.0}
@@ -42,37 +42,38 @@ def test_a_cold_answer_has_a_timing(clock):
 
 
 def test_the_restore_of_a_cached_prompt_is_a_phase_between_queue_and_prefill(clock):
-    watch = AnswerWatch(clock)
-    watch.cold({"load": 1.0})
-    watch.submitted()
+    recorder = AnswerRecorder(clock)
+    recorder.cold({"load": 1.0})
+    recorder.submitted()
     clock.now += 4.0
-    begun = watch.begun(1.5)
+    begun = recorder.begun(1.5)
     clock.now += 2.0
-    whole = watch.first_token()
+    whole = recorder.first_token()
     assert list(begun.items())[-2:] == [("queue", 2.5), ("restore", 1.5)]
     assert list(whole) == ["load", "hold", "queue", "restore", "prefill", "first_token"]
-    assert (watch.record().queue, watch.record().restore, watch.record().prefill) == (2.5, 1.5, 2.0)
+    record = recorder.record()
+    assert (record.queue, record.restore, record.prefill) == (2.5, 1.5, 2.0)
 
 
 def test_a_warm_answer_has_none(clock):
     """Nothing is told where the model was ready."""
-    watch = AnswerWatch(clock)
-    watch.submitted()
-    assert watch.begun() is None
-    assert watch.first_token() is None
+    recorder = AnswerRecorder(clock)
+    recorder.submitted()
+    assert recorder.begun() is None
+    assert recorder.first_token() is None
 
 
 def test_the_record_of_a_whole_answer(clock):
     """Every time and every token, in the metrics' words."""
-    watch = AnswerWatch(clock)
-    watch.model = "m"
-    for step in (watch.submitted, watch.begun, watch.first_token):
+    recorder = AnswerRecorder(clock)
+    recorder.model = "m"
+    for step in (recorder.submitted, recorder.begun, recorder.first_token):
         clock.now += 1
         step()
     clock.now += 5
-    watch.ended("stop")
-    watch.spent(USAGE)
-    assert watch.record() == AnswerRecord(
+    recorder.ended("stop")
+    recorder.spent(USAGE)
+    assert recorder.record() == AnswerRecord(
         model="m",
         outcome="stop",
         queue=1.0,
@@ -89,7 +90,7 @@ def test_the_record_of_a_whole_answer(clock):
 
 def test_the_record_of_one_that_was_cancelled_in_the_queue(clock):
     """What it did not reach has no time."""
-    watch = AnswerWatch(clock)
-    watch.submitted()
+    recorder = AnswerRecorder(clock)
+    recorder.submitted()
     clock.now += 2
-    assert watch.record() == AnswerRecord(model="", outcome="cancelled", submitted=0.0, took=2.0)
+    assert recorder.record() == AnswerRecord(model="", outcome="cancelled", submitted=0.0, took=2.0)

@@ -7,7 +7,7 @@ from pilotlight.observability.timing import Phases
 from pilotlight_backend import Usage
 
 
-class AnswerWatch:
+class AnswerRecorder:
     """Records the times of one request; each method records an event that has just happened.
 
     For a request with several answers the first slot and the first token count.
