@@ -15,7 +15,7 @@ from pilotlight.errors import ModelLoadFailed
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.loaded import Hang, LoadedModel
 from pilotlight.models.loading.failure import COOL_DOWN
-from pilotlight.models.loading.progress import LoadPhase, LoadTimes, LoadWatch, Phases
+from pilotlight.models.loading.progress import LoadPhase, LoadTimes, LoadTracker, Phases
 from pilotlight.models.prompts import only_counts, with_earlier
 from pilotlight_backend import EngineStats, PromptCacheStats
 
@@ -65,7 +65,7 @@ class PooledModel:
     state: ModelState = "absent"
     load: asyncio.Task[None] | None = None
     """While loading."""
-    watch: LoadWatch | None = None
+    tracker: LoadTracker | None = None
     """While loading."""
     loaded: LoadedModel | None = None
     """While ready or draining."""
@@ -99,7 +99,7 @@ class PooledModel:
     @property
     def remaining(self) -> float | None:
         """Seconds until its load is likely to end; None if that is unknown."""
-        return self.watch.remaining(self.earlier_loads) if self.watch else None
+        return self.tracker.remaining(self.earlier_loads) if self.tracker else None
 
     @property
     def prompt_cache(self) -> PromptCacheStats:
@@ -120,8 +120,8 @@ class PooledModel:
     def status(self) -> ModelStatus:
         """Return the state for those who do not lease it."""
         if self.state == "loading":
-            share = self.watch.share(self.earlier_loads) if self.watch else 0.0
-            phase = self.watch.phase if self.watch else None
+            share = self.tracker.share(self.earlier_loads) if self.tracker else 0.0
+            phase = self.tracker.phase if self.tracker else None
             return ModelStatus("loading", share, self.remaining, phase=phase)
         if self.has_died:  # the next request loads it again
             return ModelStatus("absent")

@@ -3,61 +3,61 @@
 import pytest
 
 from pilotlight.models.fetch.progress import FetchProgress
-from pilotlight.models.loading.progress import Estimate, LoadTimes, LoadWatch, estimate_load
+from pilotlight.models.loading.progress import Estimate, LoadTimes, LoadTracker, estimate_load
 from pilotlight.retry_after import after_load
 from pilotlight_backend import LoadProgress
 
 
 def test_each_phase_ends_where_the_next_begins(clock):
     """Reports of one phase add up to it; the last phase ends with the load."""
-    watch = LoadWatch(clock)
+    tracker = LoadTracker(clock)
     clock.advance(7)
-    watch.begin()
+    tracker.begin()
     for seconds, phase, read in ((0, "read", 0), (3, "read", 5), (1, "load", 10), (2, "warm", 10)):
         clock.advance(seconds)
-        watch.note(LoadProgress(phase, read, 10))
+        tracker.note(LoadProgress(phase, read, 10))
     clock.advance(0.5)
-    assert watch.end() == {"read": 4, "load": 2, "warm": 0.5}
-    assert watch.elapsed == 6.5
+    assert tracker.end() == {"read": 4, "load": 2, "warm": 0.5}
+    assert tracker.elapsed == 6.5
 
 
 def test_a_load_that_reports_nothing_has_no_phases(clock):
     """A backend need not report."""
-    watch = LoadWatch(clock)
+    tracker = LoadTracker(clock)
     clock.advance(1)
-    assert (watch.share(()), watch.end()) == (0.0, {})
+    assert (tracker.share(()), tracker.end()) == (0.0, {})
 
 
 EARLIER = [LoadTimes(6.0, 4.0)]
 
 
-def told(watch, clock, *reports: tuple[float, LoadProgress], earlier=EARLIER) -> list[float]:
+def told(tracker, clock, *reports: tuple[float, LoadProgress], earlier=EARLIER) -> list[float]:
     """Return the shares behind each report, after the seconds that it comes with."""
     shares = []
     for seconds, report in reports:
         clock.advance(seconds)
-        watch.note(report)
-        shares.append(round(watch.share(earlier), 3))
+        tracker.note(report)
+        shares.append(round(tracker.share(earlier), 3))
     return shares
 
 
 def test_the_share_counts_what_comes_after_the_bytes(clock):
     """As long as earlier loads took for it: when the bytes are read, four seconds of ten remain."""
-    watch = LoadWatch(clock)
-    watch.begin()
+    tracker = LoadTracker(clock)
+    tracker.begin()
     reports = [("read", 0), ("read", 50), ("read", 100), ("load", 100), ("warm", 100)]
-    shares = told(watch, clock, *((2, LoadProgress(phase, read, 100)) for phase, read in reports))
+    shares = told(tracker, clock, *((2, LoadProgress(phase, read, 100)) for phase, read in reports))
     # 2 s of 10 by the earlier load alone; 50 bytes in 4 s leave 4 s, and 4 s behind them
     assert shares == [0.2, 0.333, 0.6, 0.667, 0.833]
 
 
 def test_the_share_of_a_first_load_is_by_a_guess(clock):
     """Half a second and a second for each GB: the bytes are never the whole."""
-    watch = LoadWatch(clock)
-    watch.begin()
+    tracker = LoadTracker(clock)
+    tracker.begin()
     reports = [("read", 0), ("read", 10**9), ("load", 10**9), ("load", 10**9)]
     shares = told(
-        watch, clock, *((0.75, LoadProgress(phase, read, 10**9)) for phase, read in reports),
+        tracker, clock, *((0.75, LoadProgress(phase, read, 10**9)) for phase, read in reports),
         earlier=(),
     )  # fmt: skip
     assert shares == [0.0, 0.5, 0.6, 0.8]
@@ -65,14 +65,14 @@ def test_the_share_of_a_first_load_is_by_a_guess(clock):
 
 def test_a_load_that_is_overdue_moves_on_and_is_never_whole(clock):
     """Ten times as long as it ever took, it still grows, and Retry-After is not 0."""
-    watch = LoadWatch(clock)
-    watch.begin()
-    told(watch, clock, (6, LoadProgress("read", 100, 100)), (0, LoadProgress("load", 100, 100)))
+    tracker = LoadTracker(clock)
+    tracker.begin()
+    told(tracker, clock, (6, LoadProgress("read", 100, 100)), (0, LoadProgress("load", 100, 100)))
     shares = []
     for _ in range(40):
         clock.advance(1)
-        shares.append(watch.share(EARLIER))
-        assert watch.remaining(EARLIER) >= 1
+        shares.append(tracker.share(EARLIER))
+        assert tracker.remaining(EARLIER) >= 1
     assert shares == sorted(set(shares))
     # four seconds of ten, and ten times as long as they ever took
     assert shares[-1] == pytest.approx((6 + 4 * 10 / (10 + 0.3 * 10**0.5)) / 10)
@@ -80,11 +80,11 @@ def test_a_load_that_is_overdue_moves_on_and_is_never_whole(clock):
 
 def test_the_share_never_falls(clock):
     """Where a disk becomes slow it grows more slowly; where a size was told wrong it stands."""
-    watch = LoadWatch(clock)
-    watch.begin()
+    tracker = LoadTracker(clock)
+    tracker.begin()
     reports = [(1, 50, 100), (60, 51, 100), (1, 51, 1000), (1, 5, 0), (1, 200, 100)]
     given = [(seconds, LoadProgress("read", read, total)) for seconds, read, total in reports]
-    shares = told(watch, clock, *given)
+    shares = told(tracker, clock, *given)
     assert shares == sorted(shares)
     # 1 of 2 + 4 s, 61 of 119.6 + 4 s, then a twentieth of the bytes and once more all of them
     assert shares == [0.167, 0.493, 0.493, 0.94, 0.941]
@@ -93,31 +93,31 @@ def test_the_share_never_falls(clock):
 @pytest.mark.parametrize("brought", [True, False])
 def test_a_fetch_counts_by_the_time_that_it_takes(clock, brought):
     """Where nothing had to be brought there is no such phase, and the share stands."""
-    watch = LoadWatch(clock)
-    watch.note_fetch(FetchProgress(0, 10**9))
+    tracker = LoadTracker(clock)
+    tracker.note_fetch(FetchProgress(0, 10**9))
     clock.advance(3)
-    watch.note_fetch(FetchProgress(5 * 10**8, 10**9))
+    tracker.note_fetch(FetchProgress(5 * 10**8, 10**9))
     # 3 s of 6 s, and 1.5 s behind it
-    assert watch.share(()) == pytest.approx(0.4)
+    assert tracker.share(()) == pytest.approx(0.4)
     clock.advance(3)
-    watch.fetched(brought=brought)
-    watch.begin()
+    tracker.fetched(brought=brought)
+    tracker.begin()
     clock.advance(1)
-    watch.note(LoadProgress("read", 10**9, 10**9))
-    assert watch.share(()) == pytest.approx(7 / 8.5 if brought else 0.4)
-    assert watch.end() == ({"fetch": 6, "read": 1} if brought else {"read": 1})
+    tracker.note(LoadProgress("read", 10**9, 10**9))
+    assert tracker.share(()) == pytest.approx(7 / 8.5 if brought else 0.4)
+    assert tracker.end() == ({"fetch": 6, "read": 1} if brought else {"read": 1})
 
 
 def test_what_is_left_of_a_fetch_comes_from_its_rate(clock):
     """From when the first byte was asked for, not from when the source was looked for."""
-    watch = LoadWatch(clock)
-    watch.note_fetch(FetchProgress(0, 0))
-    assert watch.remaining(()) is None
+    tracker = LoadTracker(clock)
+    tracker.note_fetch(FetchProgress(0, 0))
+    assert tracker.remaining(()) is None
     clock.advance(5)
-    watch.note_fetch(FetchProgress(0, 400))
+    tracker.note_fetch(FetchProgress(0, 400))
     clock.advance(2)
-    watch.note_fetch(FetchProgress(100, 400))
-    assert watch.remaining(()) == pytest.approx(6.5, abs=0.01)
+    tracker.note_fetch(FetchProgress(100, 400))
+    assert tracker.remaining(()) == pytest.approx(6.5, abs=0.01)
 
 
 # ── estimates ───────────────────────────────────────────────────────────────────────────────────

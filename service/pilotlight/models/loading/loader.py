@@ -11,7 +11,7 @@ from pilotlight.models import eviction
 from pilotlight.models.baked import warn_of_unused, with_baked
 from pilotlight.models.catalog import ModelEntry, Origin
 from pilotlight.models.loading.history import LoadHistory, model_key
-from pilotlight.models.loading.progress import LoadTimes, LoadWatch, stall
+from pilotlight.models.loading.progress import LoadTimes, LoadTracker, stall
 from pilotlight.models.loading.threads import Stalled, in_thread
 from pilotlight.models.registry import Registry
 from pilotlight_backend import Backend, BaseEngine, LoadOptions, ModelFacts, capacity
@@ -104,10 +104,10 @@ class Loader:
         self._stalled: set[asyncio.Task[None]] = set()
         """Done once the threads of stalled loads have ended."""
 
-    async def plan(self, entry: ModelEntry, watch: LoadWatch) -> LoadPlan:
+    async def plan(self, entry: ModelEntry, tracker: LoadTracker) -> LoadPlan:
         """Fetch the files of *entry* and find its backend; raises what either raises."""
         if entry.origin:
-            watch.fetched(brought=await _fetch(entry.origin, watch))
+            tracker.fetched(brought=await _fetch(entry.origin, tracker))
         claim = await asyncio.to_thread(self._registry.claim, entry.path, entry.options.backend)
         backend = self._place(entry, claim.backend)
         return LoadPlan(
@@ -123,7 +123,7 @@ class Loader:
         """Return how long earlier loads of the same model took."""
         return await asyncio.to_thread(self._history.of, plan.key)
 
-    async def load(self, plan: LoadPlan, watch: LoadWatch) -> BaseEngine:
+    async def load(self, plan: LoadPlan, tracker: LoadTracker) -> BaseEngine:
         """Load the model; raises what the backend raises, or `LoadStalled`.
 
         A stalled load in a process of its own is killed at its next report, which comes however the
@@ -131,13 +131,15 @@ class Loader:
         one: its thread stays, so no other load of the model may start.
         """
         options = await asyncio.to_thread(with_baked, plan.options, plan.entry, plan.facts)
-        watch.begin()
+        tracker.begin()
         work = partial(plan.backend.load, plan.facts, options)
         timeout = self._timeout(plan.entry)
-        stalls = partial(stall, lambda: watch.moves, timeout, clock=self._clock, sleep=self._sleep)
+        stalls = partial(
+            stall, lambda: tracker.moves, timeout, clock=self._clock, sleep=self._sleep
+        )
         try:
             engine = await in_thread(
-                work, watch.note, undo=_close, stalls=stalls if timeout else None
+                work, tracker.note, undo=_close, stalls=stalls if timeout else None
             )
         except Stalled as stalled:
             self._stalled.add(stalled.ended)
@@ -162,11 +164,11 @@ class Loader:
             ended.cancel()
 
 
-async def _fetch(origin: Origin, watch: LoadWatch) -> bool:
+async def _fetch(origin: Origin, tracker: LoadTracker) -> bool:
     """Fetch the files that are not on this machine, and return whether there were any."""
     from pilotlight.models.fetch.fetch import fetch  # noqa: PLC0415 - few models need it
 
-    return await in_thread(partial(fetch, origin.address, origin.root), watch.note_fetch)
+    return await in_thread(partial(fetch, origin.address, origin.root), tracker.note_fetch)
 
 
 def _close(engine: BaseEngine) -> None:

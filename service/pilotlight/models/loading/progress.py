@@ -138,7 +138,7 @@ async def stall(
         await sleep(interval)
 
 
-class LoadWatch:
+class LoadTracker:
     """Measures one load: the fetch, if need be, then the phases of the backend.
 
     `note` and `note_fetch` run on the load's thread, everything else on the event loop. They read

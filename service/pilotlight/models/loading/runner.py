@@ -10,7 +10,7 @@ from pilotlight.errors import ModelLoadFailed, ModelUnsupported
 from pilotlight.models.loaded import Hang, LoadedModel
 from pilotlight.models.loading.failure import COOL_DOWN, load_failed, shutting_down
 from pilotlight.models.loading.loader import Loader, LoadStalled
-from pilotlight.models.loading.progress import LoadTimes, LoadWatch
+from pilotlight.models.loading.progress import LoadTimes, LoadTracker
 from pilotlight.models.memory import Memory
 from pilotlight.models.state import LoadEnded, OnLoad, PooledModel
 
@@ -41,20 +41,20 @@ class LoadRunner:
         """Start the load of an absent model."""
         model.state = "loading"
         model.failure = None
-        model.watch = LoadWatch(self._clock)
+        model.tracker = LoadTracker(self._clock)
         model.load = asyncio.create_task(
-            self._load(model, model.watch), name=f"load {model.entry.name}"
+            self._load(model, model.tracker), name=f"load {model.entry.name}"
         )
 
-    async def _load(self, model: PooledModel, watch: LoadWatch) -> None:
+    async def _load(self, model: PooledModel, tracker: LoadTracker) -> None:
         """Load *model* and leave it ready or failed; raises only if the pool closes."""
         logger.info("loading %s", model.entry.name)
         began_at = process_age()
         try:
-            plan = await self._loader.plan(model.entry, watch)
+            plan = await self._loader.plan(model.entry, tracker)
             await self._memory.reserve(model, plan)
             model.earlier_loads = await self._loader.earlier(plan)
-            engine = await self._loader.load(plan, watch)
+            engine = await self._loader.load(plan, tracker)
             facts = engine.facts
         except asyncio.CancelledError:
             self._fail(model, shutting_down(), logging.INFO)  # no error: the pool closes
@@ -69,7 +69,7 @@ class LoadRunner:
             unsupported = isinstance(failure, ModelUnsupported)
             self._fail(model, failure, logging.WARNING if unsupported else logging.ERROR)
         else:
-            took, age, phases = watch.elapsed, watch.age, watch.end()
+            took, age, phases = tracker.elapsed, tracker.age, tracker.end()
             reading = phases.get("read", took)
             times = LoadTimes(reading, took - reading)
             model.earlier_loads = (*model.earlier_loads, times)
@@ -86,7 +86,7 @@ class LoadRunner:
             logger.info("loaded %s with %s in %.2f s", model.entry.name, plan.name, took)
             self._ready(model, model.loaded, age)
         finally:
-            model.load = model.watch = None
+            model.load = model.tracker = None
 
     def _ready(self, model: PooledModel, loaded: LoadedModel, seconds: float) -> None:
         self._succeeded += 1
@@ -113,7 +113,7 @@ class LoadRunner:
         model.state = "failed"
         self._memory.changed()
         logger.log(level, "cannot load %s: %s", model.entry.name, failure.message)
-        seconds = model.watch.age if model.watch else 0.0
+        seconds = model.tracker.age if model.tracker else 0.0
         self._on_load(
             LoadEnded(entry=model.entry, outcome=failure.code, seconds=seconds, phases={})
         )
