@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
-from tools.sbom import debian, native
+from tools.sbom import debian, native, vendored
 from tools.sbom.document import add_parts, add_system, normalised, of_environment, text
 from tools.sbom.part import System, cpython
 
@@ -37,6 +37,7 @@ def main() -> None:
     bom = of_environment(options.python, _PYPROJECT, packages)
     add_parts(bom, [cpython(version)])
     add_parts(bom, native.inside(packages, versions, _system(options.copied_from)))
+    add_parts(bom, vendored.inside(packages))
     if system := _system(options.system):
         add_system(bom, system)
     options.output.write_text(text(bom), encoding="utf-8")
