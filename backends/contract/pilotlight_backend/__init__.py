@@ -36,7 +36,7 @@ from pilotlight_backend.errors import (
     ModelFileInvalid,
     ModelUnsupported,
 )
-from pilotlight_backend.guide import Guide, Vocabulary
+from pilotlight_backend.guide import Forced, ForcingGuide, Guide, Vocabulary
 from pilotlight_backend.hookspecs import PROJECT, hookimpl, hookspec
 from pilotlight_backend.protocols import (
     Backend,
@@ -104,6 +104,8 @@ __all__ = [
     "Finish",
     "FinishReason",
     "FlashAttention",
+    "Forced",
+    "ForcingGuide",
     "GenerateRequest",
     "Guide",
     "GuideFailed",

@@ -1,6 +1,7 @@
 """How the service restricts the tokens that an engine samples."""
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -32,3 +33,27 @@ class Guide(Protocol):
 
     def accept(self, token: int) -> None:
         """Advance by the sampled *token*, also if it ends the sequence."""
+
+
+class Forced(Struct, frozen=True, gc=False):
+    """What must come next in a sequence, whichever tokens spell it."""
+
+    text: bytes = b""
+    """Empty if there is more than one way to continue."""
+    end: bool = False
+    """Whether only an end-of-generation token may come."""
+
+
+@runtime_checkable
+class ForcingGuide(Guide, Protocol):
+    """A guide that knows what must come, so that the engine evaluates it in one step.
+
+    The guide returns bytes, because the engine alone knows how its model spells them. For forced
+    tokens no mask is computed and no token is sampled: the engine calls `accept`, not `restrict`.
+    """
+
+    def forced(self) -> Forced:
+        """Return what must come next."""
+
+    def admits(self, tokens: Sequence[int]) -> int:
+        """Return how many of *tokens* may come next, one after the other; advance by none."""

@@ -1,11 +1,11 @@
 """Applies a guide to a row of logits, in the same way for every backend. Needs numpy."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 
 from pilotlight_backend.errors import GuideFailed
+from pilotlight_backend.forcing import failures
 from pilotlight_backend.guide import Guide
 from pilotlight_backend.logits import Logits
 
@@ -16,7 +16,7 @@ def restrict(guide: Guide, logits: Logits, suppressed: Sequence[int] = ()) -> No
     Raises `GuideFailed` for whatever the guide raises, and where no token is left: sampling would
     return some token all the same.
     """
-    with _failures():
+    with failures():
         guide.restrict(logits)
     if suppressed:
         logits[list(suppressed)] = -np.inf
@@ -37,14 +37,5 @@ def accept(guide: Guide, token: int, logits: Logits) -> None:
     """Let *guide* accept the *token* sampled from the restricted *logits*. Raises `GuideFailed`."""
     if np.isneginf(logits[token]):
         raise GuideFailed(f"sampled token {token}, which the guide does not allow")
-    with _failures():
+    with failures():
         guide.accept(token)
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Raise `GuideFailed` for any exception; without its message, which may quote a request."""
-    try:
-        yield
-    except Exception as error:
-        raise GuideFailed(f"the guide failed with {type(error).__name__}") from error

@@ -59,8 +59,12 @@ class SamplerChain:
         if not np.isfinite(logits[best]):
             raise InferenceFailed("the model's logits are not finite")
         token = best if self._params.temperature == 0 else self._draw(logits, logits[best])
-        self._recent.append(token)
+        self.accept(token)
         return token
+
+    def accept(self, token: int) -> None:
+        """Record a *token* of the sequence, for penalties; `sample` records its own."""
+        self._recent.append(token)
 
     def _penalize(self, logits: Logits) -> None:
         params = self._params

@@ -8,6 +8,7 @@ import queue
 import signal
 import socket
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 
 from pilotlight_backend import hookspecs
 from pilotlight_backend.errors import BackendError, InferenceFailed, LoadFailed
-from pilotlight_backend.guide import Vocabulary
+from pilotlight_backend.guide import Forced, Vocabulary
 from pilotlight_backend.hookspecs import PROJECT
 from pilotlight_backend.protocols import (
     Backend,
@@ -132,7 +133,11 @@ class Child:
             case wire.Delivered():
                 self._sender.delivered(message.count)
             case wire.Restricted():
-                self._guides.replies.put(message.done)
+                self._guides.replies.put(message.done or None)
+            case wire.MustCome():
+                self._guides.replies.put(message.forced)
+            case wire.Admitted():
+                self._guides.replies.put(message.count)
             case wire.Submit() | wire.Embed() | wire.Rank():
                 self._submit(message)
             case wire.Cancel():
@@ -220,7 +225,8 @@ class Child:
             return cast("RankingEngine", self._engine).rank(message.pairs, emit)
         request = message.request
         if message.guided:
-            request = replace(request, guide=RemoteGuide(message.id, self._guides))
+            remote = RemoteForcingGuide if message.forces else RemoteGuide
+            request = replace(request, guide=remote(message.id, self._guides))
         return cast("Engine", self._engine).submit(request, emit)
 
     def _emit(self, number: int, event: EngineEvent | EmbedEvent | RankEvent) -> None:
@@ -296,7 +302,8 @@ class GuideCalls:
     """Calls guides in the service; one of the engine's threads at a time."""
 
     def __init__(self, sender: Sender, row: Row) -> None:
-        self.replies: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self.replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        """What a guide returned, or None if it failed."""
         self._sender = sender
         self._row = row
         self._lock = threading.Lock()
@@ -306,10 +313,25 @@ class GuideCalls:
         with self._lock:
             row = self._row.logits(logits.size)
             row[:] = logits
-            self._sender.send_now(wire.Restrict(request, logits.size))
-            if not self.replies.get():
-                raise RemoteGuideFailed("the guide failed in the service; see its log")
+            self._call(wire.Restrict(request, logits.size))
             logits[:] = row
+
+    def forced(self, request: int) -> Forced:
+        """Have the guide return what it forces."""
+        with self._lock:
+            return cast("Forced", self._call(wire.AskForced(request)))
+
+    def admitted(self, request: int, tokens: tuple[int, ...]) -> int:
+        """Have the guide return how many of *tokens* it admits."""
+        with self._lock:
+            return cast("int", self._call(wire.AskAdmitted(request, tokens)))
+
+    def _call(self, message: wire.Restrict | wire.AskForced | wire.AskAdmitted) -> Any:
+        self._sender.send_now(message)
+        reply = self.replies.get()
+        if reply is None:
+            raise RemoteGuideFailed("the guide failed in the service; see its log")
+        return reply
 
     def accepted(self, request: int, token: int) -> None:
         """Have the guide accept *token*; an exception there ends the request in the service."""
@@ -334,6 +356,18 @@ class RemoteGuide:
     def accept(self, token: int) -> None:
         """Accept *token*; see `Guide`."""
         self._guides.accepted(self._request, token)
+
+
+class RemoteForcingGuide(RemoteGuide):
+    """Stands for a guide that knows what must come."""
+
+    def forced(self) -> Forced:
+        """Return what must come next; see `ForcingGuide`."""
+        return self._guides.forced(self._request)
+
+    def admits(self, tokens: Sequence[int]) -> int:
+        """Return how many of *tokens* may come next; see `ForcingGuide`."""
+        return self._guides.admitted(self._request, tuple(tokens))
 
 
 class RedactingFormatter(logging.Formatter):

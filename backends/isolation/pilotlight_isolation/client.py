@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from pilotlight_backend.errors import BackendError, EngineClosed, GuideFailed, InferenceFailed
-from pilotlight_backend.guide import Guide
+from pilotlight_backend.guide import Forced, ForcingGuide, Guide
 from pilotlight_backend.types import EngineStats, Failed, Finish, Step
 from pilotlight_isolation import wire
 from pilotlight_isolation.problem import rebuild
@@ -218,6 +218,10 @@ class EngineClient:
                 self._acknowledge(len(message.events))
             case wire.Restrict():
                 self._process.send(wire.Restricted(self._restrict(message)))
+            case wire.AskForced():
+                self._process.send(wire.MustCome(self._forced(message)))
+            case wire.AskAdmitted():
+                self._process.send(wire.Admitted(self._admitted(message)))
             case wire.Returned() | wire.Paired():
                 self._calls.pop(message.id).set_result(message.value)
             case wire.Raised():
@@ -272,6 +276,26 @@ class EngineClient:
             self._fail(request, error)
             return False
         return True
+
+    def _forced(self, message: wire.AskForced) -> Forced | None:
+        request = self._requests.get(message.id)
+        if request is None or not isinstance(request.guide, ForcingGuide):
+            return None
+        try:
+            return request.guide.forced()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(request, error)
+            return None
+
+    def _admitted(self, message: wire.AskAdmitted) -> int | None:
+        request = self._requests.get(message.id)
+        if request is None or not isinstance(request.guide, ForcingGuide):
+            return None
+        try:
+            return request.guide.admits(message.tokens)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(request, error)
+            return None
 
     def _accept(self, request: PendingRequest, token: int) -> None:
         try:

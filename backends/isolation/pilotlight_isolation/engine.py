@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from pilotlight_backend.guide import Vocabulary
+from pilotlight_backend.guide import ForcingGuide, Vocabulary
 from pilotlight_backend.protocols import Ticket
 from pilotlight_backend.types import (
     BakedPrompt,
@@ -97,7 +97,11 @@ class IsolatedEngine(IsolatedBase):
         guide = request.guide
         sent = replace(request, guide=None)
         return self._client.submit(
-            lambda number: wire.Submit(number, sent, guide is not None), emit, guide
+            lambda number: wire.Submit(
+                number, sent, guide is not None, isinstance(guide, ForcingGuide)
+            ),
+            emit,
+            guide,
         )
 
     def save_prompts(self, seconds: float) -> None:

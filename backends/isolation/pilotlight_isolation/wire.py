@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from pilotlight_backend.guide import Vocabulary
+from pilotlight_backend.guide import Forced, Vocabulary
 from pilotlight_backend.types import (
     BakedPrompt,
     Embedded,
@@ -45,6 +45,8 @@ class Submit(Struct, frozen=True, tag=True):
     id: int
     request: GenerateRequest
     guided: bool
+    forces: bool = False
+    """Whether the guide knows what must come: the child sends `AskForced` too."""
 
 
 class Embed(Struct, frozen=True, tag=True):
@@ -77,6 +79,18 @@ class Restricted(Struct, frozen=True, tag=True):
     """The row of logits is restricted; with *done* false the guide failed and its request ended."""
 
     done: bool
+
+
+class MustCome(Struct, frozen=True, tag=True):
+    """What the guide forces; None if it failed and its request ended."""
+
+    forced: Forced | None
+
+
+class Admitted(Struct, frozen=True, tag=True):
+    """How many of the tokens the guide admits; None if it failed and its request ended."""
+
+    count: int | None
 
 
 class Tokenize(Struct, frozen=True, tag=True):
@@ -147,6 +161,8 @@ ToChild: TypeAlias = (
     | Cancel
     | Delivered
     | Restricted
+    | MustCome
+    | Admitted
     | Tokenize
     | TokenizeInput
     | TokenizePairs
@@ -231,6 +247,19 @@ class Restrict(Struct, frozen=True, tag=True):
     size: int
 
 
+class AskForced(Struct, frozen=True, tag=True):
+    """Return what a request's guide forces. The engine waits."""
+
+    id: int
+
+
+class AskAdmitted(Struct, frozen=True, tag=True):
+    """Return how many of *tokens* a request's guide admits. The engine waits."""
+
+    id: int
+    tokens: tuple[int, ...]
+
+
 class Returned(Struct, frozen=True, tag=True):
     """A call returned: token ids, the number of baked tokens, or a vocabulary."""
 
@@ -272,6 +301,8 @@ FromChild: TypeAlias = (
     | NotLoaded
     | Events
     | Restrict
+    | AskForced
+    | AskAdmitted
     | Returned
     | Paired
     | Raised

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from pilotlight_backend import (
     EngineEvent,
@@ -11,6 +12,7 @@ from pilotlight_backend import (
     Ticket,
     Vocabulary,
 )
+from pilotlight_backend.spelling import Spelling
 from pilotlight_backend.validation import check_request
 from pilotlight_backend.verbatim import Span, parts
 from pilotlight_onnx.model import OnnxModel
@@ -32,6 +34,7 @@ class OnnxEngine:
     ) -> None:
         self._facts = facts
         self._model = model
+        self._spelling: Spelling | None = None
         self._kv_capacity = slots * facts.context_length
         all_slots: Slots[Job] = Slots(slots, context_length=facts.context_length, reuse=reuse)
         self._runner = Runner(model, all_slots, chunk=chunk)
@@ -62,11 +65,14 @@ class OnnxEngine:
         ]
 
     def vocabulary(self) -> Vocabulary:
-        """Return every token."""
+        """Return every token. From then on, guides force tokens."""
         tokens = range(self._model.vocabulary_size)
-        return Vocabulary(
+        vocabulary = Vocabulary(
             tuple(map(self._model.piece, tokens)), frozenset(filter(self._model.is_end, tokens))
         )
+        if self._spelling is None:  # guides are made of a vocabulary: none comes before
+            self._spelling = Spelling(vocabulary, partial(self._model.tokenize, special=True))
+        return vocabulary
 
     def submit(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Ticket:
         """Queue *request*; *emit* is called on the thread of the slot that it gets."""
@@ -84,6 +90,7 @@ class OnnxEngine:
             limit=min(request.max_tokens, room),
             ends=self._model.end_tokens,
             context_length=self._facts.context_length,
+            spelling=self._spelling,
         )
         self._runner.submit(job)
         return job

@@ -23,10 +23,12 @@ from pilotlight_backend import (
     InferenceFailed,
     Started,
     Step,
+    Token,
     Usage,
 )
 from pilotlight_backend.logits import Logits
 from pilotlight_backend.prompt_cache import owner_of
+from pilotlight_backend.spelling import LOOK_BACK, Spelling
 from pilotlight_backend.timing import RequestTimer
 from pilotlight_backend.token_sampler import TokenSampler
 from pilotlight_onnx.slots import Slot, Slots, chunks
@@ -84,8 +86,9 @@ class Job:
         *,
         ends: Sequence[int] = (),
         context_length: int = 0,
+        spelling: Spelling | None = None,
     ) -> None:
-        """*limit* is the tokens to sample; *ends* are the end-of-generation tokens."""
+        """*limit* is the tokens of the completion; *ends* are the end-of-generation tokens."""
         self._runner = runner
         self.emit = emit
         self.prompt = request.prompt
@@ -94,7 +97,10 @@ class Job:
         self.shares_prompt = request.shares_prompt
         self.stop_tokens = request.stop_token_ids
         self.sampler = TokenSampler(
-            request, ends=ends, context_length=context_length or len(request.prompt)
+            request,
+            ends=ends,
+            context_length=context_length or len(request.prompt),
+            spelling=spelling,
         )
         self.cached_tokens = 0
         self.completion_tokens = 0
@@ -265,25 +271,66 @@ class Runner:
     def _generate(self, slot: Slot[Job], job: Job) -> None:
         self._begin_step(slot)
         generator = self._prefill(slot, job)
-        while True:
-            chosen = job.sampler.sample(generator.logits(), self._model.piece)
-            token = chosen.id
-            if job.timer.first_token is None:
-                job.timer.first_token = self._clock()
-            job.completion_tokens += 1
-            self._count(completion_tokens=1)
-            if self._model.is_end(token) or token in job.stop_tokens:
-                self._end(slot, job, self._finish(job, "stop"))
-                return
-            self._emit(job, chosen)
-            if job.completion_tokens >= job.limit:
-                self._end(slot, job, self._finish(job, "length"))
-                return
-            self._check(job)
-            self._begin_step(slot)
-            generator.append((token,))
-            slot.held.append(token)
-            self._count(steps=1)
+        while tokens := self._next_tokens(slot, job, generator):
+            self._evaluate(slot, job, generator, tokens)
+
+    def _next_tokens(self, slot: Slot[Job], job: Job, generator: RunnerGenerator) -> list[int]:
+        """Emit what is forced, or a sampled token and what is forced behind it.
+
+        Return the tokens that are to be evaluated next; none once the request has ended.
+        """
+        tokens: list[int] = []
+        if job.sampler.may_force and not self._force(slot, job, generator, tokens):
+            return []
+        if tokens:
+            return tokens
+        chosen = job.sampler.sample(generator.logits(), self._model.piece)
+        if not self._take(slot, job, chosen):
+            return []
+        tokens.append(chosen.id)
+        return tokens if self._force(slot, job, generator, tokens) else []
+
+    def _force(
+        self, slot: Slot[Job], job: Job, generator: RunnerGenerator, tokens: list[int]
+    ) -> bool:
+        """Emit what is forced behind *tokens*, and add it to them; return whether *job* goes on."""
+        for token in job.sampler.forced([*slot.held[-LOOK_BACK:], *tokens]):
+            if not job.sampler.has_logprobs:
+                event = Token(token, self._model.piece(token))
+            else:
+                # The library returns the logits of the last token alone.
+                if tokens:
+                    self._evaluate(slot, job, generator, tokens)
+                    tokens.clear()
+                event = job.sampler.with_logprobs(token, generator.logits(), self._model.piece)
+            if not self._take(slot, job, event):
+                return False
+            tokens.append(token)
+        return True
+
+    def _take(self, slot: Slot[Job], job: Job, event: Token) -> bool:
+        """Count and emit a token of the completion; return whether *job* goes on."""
+        if job.timer.first_token is None:
+            job.timer.first_token = self._clock()
+        job.completion_tokens += 1
+        self._count(completion_tokens=1)
+        if self._model.is_end(event.id) or event.id in job.stop_tokens:
+            self._end(slot, job, self._finish(job, "stop"))
+            return False
+        self._emit(job, event)
+        if job.completion_tokens >= job.limit:
+            self._end(slot, job, self._finish(job, "length"))
+            return False
+        return True
+
+    def _evaluate(
+        self, slot: Slot[Job], job: Job, generator: RunnerGenerator, tokens: Sequence[int]
+    ) -> None:
+        self._check(job)
+        self._begin_step(slot)
+        generator.append(tokens)
+        slot.held.extend(tokens)
+        self._count(steps=1)
 
     def _prefill(self, slot: Slot[Job], job: Job) -> RunnerGenerator:
         """Evaluate the tokens of the prompt that the slot does not hold, in chunks."""

@@ -9,12 +9,12 @@ from pilotlight.guidance.errors import GrammarInvalid
 from pilotlight.guidance.grammar import Grammar, JsonSchema, Reasoning
 from pilotlight.guidance.json_schema.faults import fault_in
 from pilotlight.guidance.tokenizer import GuideTokenizer
-from pilotlight_backend import Guide
+from pilotlight_backend import ForcingGuide
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
-Guides: TypeAlias = Callable[[], Guide]
+Guides: TypeAlias = Callable[[], ForcingGuide]
 """Returns a new guide: each choice needs its own."""
 
 _SILENT = 0
@@ -49,7 +49,7 @@ def compile_grammar(grammar: Grammar, tokenizer: GuideTokenizer) -> Guides:
     if reasoning is not None and budget is not None:
         _check_closing(reasoning, pieces)
 
-    def content() -> Guide:
+    def content() -> ForcingGuide:
         if matcher is None:
             return FreeGuide()
         made = MatcherGuide(matcher.deep_copy(), len(pieces))
@@ -58,7 +58,7 @@ def compile_grammar(grammar: Grammar, tokenizer: GuideTokenizer) -> Guides:
             return made
         return LazyGuide(made, lazy.tracker(), pieces, parallel=lazy.parallel)
 
-    def guide() -> Guide:
+    def guide() -> ForcingGuide:
         made = content()
         if reasoning is None or budget is None:
             return made

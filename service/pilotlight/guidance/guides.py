@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pilotlight.guidance.grammar import Reasoning, TracksReasoning
-from pilotlight_backend import Guide
+from pilotlight_backend import Forced, ForcingGuide
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -57,6 +57,15 @@ class MatcherGuide:
         self._matcher.consume_token(token)
         self._check()
 
+    def forced(self) -> Forced:
+        """Return the text that the grammar leaves one way for, or that it is complete."""
+        text = self._matcher.compute_ff_bytes()
+        return Forced(text, end=not text and self._matcher.is_stopped() and self.may_end)
+
+    def admits(self, tokens: Sequence[int]) -> int:
+        """Return how many of *tokens* match the grammar."""
+        return self._matcher.validate_tokens(list(tokens))
+
     @property
     def may_end(self) -> bool:
         """Whether the text so far is complete."""
@@ -79,6 +88,14 @@ class FreeGuide:
 
     def accept(self, token: int) -> None:
         """Do nothing."""
+
+    def forced(self) -> Forced:
+        """Return that nothing is forced."""
+        return Forced()
+
+    def admits(self, tokens: Sequence[int]) -> int:
+        """Return the number of *tokens*."""
+        return len(tokens)
 
 
 class LazyGuide:
@@ -119,12 +136,20 @@ class LazyGuide:
         called = self._calling and not self._parallel
         self._calling = called or not self._now.may_end
 
+    def forced(self) -> Forced:
+        """Return what must come in a call; in free text nothing does."""
+        return self._now.forced()
+
+    def admits(self, tokens: Sequence[int]) -> int:
+        """Return how many of *tokens* match the grammar."""
+        return self._now.admits(tokens)
+
 
 class ReasoningBudgetGuide:
     """Forces the end of the reasoning when its budget is spent; else *then* restricts."""
 
     def __init__(
-        self, then: Guide, reasoning: Reasoning, budget: int, pieces: Sequence[bytes]
+        self, then: ForcingGuide, reasoning: Reasoning, budget: int, pieces: Sequence[bytes]
     ) -> None:
         self._then = then
         self._pieces = pieces
@@ -155,6 +180,14 @@ class ReasoningBudgetGuide:
         if self._watch.reasoning:
             self._spent += 1
         self._watch.feed(self._pieces[token])
+
+    def forced(self) -> Forced:
+        """Return what must come behind the reasoning. The closing tokens are left to `restrict`."""
+        return Forced() if self._next_closing() is not None else self._then.forced()
+
+    def admits(self, tokens: Sequence[int]) -> int:
+        """Return how many of *tokens* may come behind the reasoning."""
+        return self._then.admits(tokens)
 
     def _next_closing(self) -> int | None:
         if 0 < self._forced < len(self._closing):

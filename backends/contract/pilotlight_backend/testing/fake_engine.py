@@ -5,6 +5,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from threading import Condition, Event, Thread, current_thread
 
@@ -16,9 +17,11 @@ from pilotlight_backend.errors import (
     InferenceFailed,
     InvalidParameter,
 )
+from pilotlight_backend.forcing import Forcing
 from pilotlight_backend.guide import Vocabulary
 from pilotlight_backend.prompt_cache import owner_of
 from pilotlight_backend.protocols import Ticket
+from pilotlight_backend.spelling import Spelling
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import FakeModel
 from pilotlight_backend.testing.fake_prompts import FakePrompts
@@ -47,8 +50,9 @@ logger = logging.getLogger(__name__)
 class FakeEngine:
     """A loaded fake model. *changed* is its backend's, which the gates share.
 
-    A step gives each running request one token and takes one permit of *token_gate*. Admitting,
-    cancelling and closing take none: they work while the gate is held.
+    A step gives each running request one token, and those that its guide forces, and takes one
+    permit of *token_gate*. Admitting, cancelling and closing take none: they work while the gate is
+    held.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class FakeEngine:
         self._model = model
         self._tokenizer = tokenizer_of(model)
         self._sampler = FakeSampler(model, self._tokenizer)
+        self._spelling = Spelling(self.vocabulary(), partial(self.tokenize, special=True))
         self._changed = changed
         self._token_gate = token_gate
         self._on_close = on_close
@@ -190,6 +195,7 @@ class FakeEngine:
             wanted=next(reply),
             stops=request.stop_token_ids | {self._sampler.eos},
             timer=RequestTimer(time.monotonic()),
+            forcing=Forcing.of(request, self._spelling),
         )
 
     # The engine's thread. State changes under the condition. Events are emitted without it: emit
@@ -315,9 +321,11 @@ class FakeEngine:
             self._steps += 1
         for sequence in self._running():
             # Without the lock: a guide may be slow.
-            chosen = self._sampler.choose(sequence)
-            with self._changed:
-                events += [(sequence, event) for event in self._sampled(sequence, chosen)]
+            for chosen in self._sampler.step(sequence):
+                with self._changed:
+                    events += [(sequence, event) for event in self._sampled(sequence, chosen)]
+                if isinstance(events[-1][1], Finish | Failed):
+                    break
         self._deliver(events)
 
     def _sampled(self, sequence: FakeSequence, chosen: int | InferenceFailed) -> list[EngineEvent]:

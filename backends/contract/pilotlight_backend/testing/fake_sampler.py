@@ -30,15 +30,31 @@ class FakeSampler:
             reply = chain(islice(_endless(unstopped), count), islice(reply, count, None))
         return reply
 
-    def choose(self, sequence: FakeSequence) -> int | InferenceFailed:
-        """Return the next token, or the error that ends the request."""
-        if sequence.completion == self._model.fail_after:
-            return InferenceFailed(f"the model fails after {sequence.completion} tokens")
-        guide = sequence.request.guide
+    def step(self, sequence: FakeSequence) -> Iterator[int | InferenceFailed]:
+        """Yield the tokens of a step, or the error that ends the request.
+
+        That is a chosen token and what is forced behind it. The caller records each one at once.
+        """
+        fail_after = self._model.fail_after
+        if fail_after is not None and sequence.completion >= fail_after:
+            yield InferenceFailed(f"the model fails after {sequence.completion} tokens")
+            return
         try:
-            return sequence.wanted if guide is None else self._guided(sequence, guide)
+            yield from self._forced(sequence, is_due=True)
+            yield self._choose(sequence)
+            yield from self._forced(sequence)
         except GuideFailed as error:
-            return error
+            yield error
+
+    def _choose(self, sequence: FakeSequence) -> int:
+        guide = sequence.request.guide
+        return sequence.wanted if guide is None else self._guided(sequence, guide)
+
+    def _forced(self, sequence: FakeSequence, *, is_due: bool = False) -> Iterator[int]:
+        """Yield what the guide forces; before a token is chosen, only if that *is_due*."""
+        forcing, slot = sequence.forcing, sequence.slot
+        if forcing is not None and slot is not None and (forcing.is_due or not is_due):
+            yield from forcing.take(slot.held)
 
     def _guided(self, sequence: FakeSequence, guide: Guide) -> int:
         """Return the likeliest token that *guide* allows.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Condition
 
+from pilotlight_backend.forcing import Forcing
 from pilotlight_backend.placement import common_prefix
 from pilotlight_backend.timing import RequestTimer
 from pilotlight_backend.types import EngineEvent, Finish, FinishReason, GenerateRequest, Usage
@@ -45,6 +46,7 @@ class FakeSequence:
     """The reply's next token; it stays until a guide allows it."""
     stops: frozenset[int]
     timer: RequestTimer
+    forcing: Forcing | None = None
     slot: FakeSlot | None = None
     prefilled: bool = False
     cached: int = 0

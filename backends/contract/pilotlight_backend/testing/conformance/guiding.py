@@ -2,14 +2,14 @@
 # ruff: noqa: S101 - the suite asserts
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from pilotlight_backend.errors import InferenceFailed
-from pilotlight_backend.guide import Guide
+from pilotlight_backend.guide import Forced, Guide, Vocabulary
 from pilotlight_backend.logits import Logits
 from pilotlight_backend.protocols import Engine
 from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures
@@ -91,6 +91,69 @@ class BrokenGuide(RecordingGuide):
 
 
 BROKEN_STEP = 2
+TEXT = b'{"name": "look_up_person", "arguments": {"name": "A llama", "height": 160}}'
+
+
+class DictatingGuide:
+    """Allows *text* alone, in any spelling, and forces it; with *text* complete only an end."""
+
+    def __init__(self, vocabulary: Vocabulary, text: bytes = TEXT, *, broken: str = "") -> None:
+        """*broken* is a method that raises once a token has been accepted."""
+        self.accepted: list[int] = []
+        self.restricted = 0
+        self._vocabulary = vocabulary
+        self._text = text
+        self._broken = broken
+
+    @property
+    def text(self) -> bytes:
+        """The bytes of what was accepted."""
+        return b"".join(
+            self._vocabulary.pieces[token]
+            for token in self.accepted
+            if token not in self._vocabulary.ends
+        )
+
+    def restrict(self, logits: Logits) -> None:
+        """Allow every spelling of what must come."""
+        self.restricted += 1
+        pieces = enumerate(self._vocabulary.pieces)
+        left = self._left
+        allowed = [one for one, piece in pieces if piece and left.startswith(piece)]
+        kept = allowed if left else sorted(self._vocabulary.ends)
+        scores = logits[kept]
+        logits[:] = -np.inf
+        logits[kept] = scores
+
+    def accept(self, token: int) -> None:
+        """Keep the token."""
+        self.accepted.append(token)
+
+    def forced(self) -> Forced:
+        """Return what is left of the text."""
+        self._perhaps_raise("forced")
+        return Forced(self._left, end=not self._left)
+
+    def admits(self, tokens: Sequence[int]) -> int:
+        """Return how many of *tokens* are a part of the text."""
+        self._perhaps_raise("admits")
+        pieces = self._vocabulary.pieces
+        left = self._left
+        for count, token in enumerate(tokens):
+            if token in self._vocabulary.ends if left else token not in self._vocabulary.ends:
+                return count
+            if left and not (pieces[token] and left.startswith(pieces[token])):
+                return count
+            left = left[len(pieces[token]) :]
+        return len(tokens)
+
+    @property
+    def _left(self) -> bytes:
+        return self._text[len(self.text) :]
+
+    def _perhaps_raise(self, method: str) -> None:
+        if method == self._broken and self.accepted:
+            raise ZeroDivisionError("the guide is broken")
 
 
 class GuideConformance(ConformanceFixtures):
@@ -193,6 +256,69 @@ class GuideConformance(ConformanceFixtures):
         assert listener.finish().reason == "stop"
         assert listener.tokens == []
         assert guide.accepted == prompt[:1]
+
+    @pytest.mark.parametrize("sampling", SAMPLED.values(), ids=SAMPLED)
+    def test_forced_text_is_emitted_and_counted(
+        self, engine: Engine, prompt: list[int], sampling: SamplingParams
+    ) -> None:
+        """What a guide forces comes, is accepted and counted; then the request ends by itself."""
+        guide = DictatingGuide(engine.vocabulary())
+        request = request_of(prompt, 200, sampling=sampling, ignore_eos=False)
+        listener = run(engine, replace(request, guide=guide))
+        finish = listener.finish()
+        assert guide.text == TEXT
+        assert listener.tokens == guide.accepted[:-1]
+        assert guide.accepted[-1] in engine.vocabulary().ends
+        assert (finish.reason, finish.usage.completion_tokens) == ("stop", len(guide.accepted))
+
+    def test_forced_text_ends_with_the_length(self, engine: Engine, prompt: list[int]) -> None:
+        """No token is emitted or accepted beyond `max_tokens`, forced or not."""
+        for length in range(1, LENGTH):
+            guide = DictatingGuide(engine.vocabulary())
+            listener = run(engine, replace(request_of(prompt, length), guide=guide))
+            assert listener.finish().reason == "length"
+            assert listener.tokens == guide.accepted
+            assert len(guide.accepted) == length
+
+    def test_forced_stop_token_ends_the_request(self, engine: Engine, prompt: list[int]) -> None:
+        """A stop token within forced text ends the request, unless another spelling is chosen."""
+        whole = DictatingGuide(engine.vocabulary())
+        run(engine, replace(request_of(prompt, 200, ignore_eos=False), guide=whole))
+        stop = whole.accepted[3]
+        guide = DictatingGuide(engine.vocabulary())
+        request = request_of(prompt, 200, stop_token_ids=frozenset({stop}))
+        finish = run(engine, replace(request, guide=guide)).finish()
+        assert finish.reason == "stop"
+        assert stop not in guide.accepted[:-1]
+
+    def test_forced_tokens_have_the_models_logprobs(
+        self, engine: Engine, prompt: list[int]
+    ) -> None:
+        """With `logprobs` every token has them, also where nothing else could come."""
+        guide = DictatingGuide(engine.vocabulary())
+        request = request_of(prompt, 200, ignore_eos=False)
+        listener = run(engine, replace(request, guide=guide, logprobs=LIKELIEST))
+        tokens = [event for event in listener.events if isinstance(event, Token)]
+        assert guide.text == TEXT
+        assert all(one.logprob is not None and one.logprob <= 0 for one in tokens)
+        assert {len(one.candidates) for one in tokens} == {LIKELIEST}
+
+    @pytest.mark.parametrize("method", ["forced", "admits"])
+    def test_guide_that_fails_to_force_ends_its_own_request(
+        self, engine: Engine, prompt: list[int], method: str
+    ) -> None:
+        """A guide that raises there fails its own request, as elsewhere, if the engine asks it."""
+        alone = run(engine, request_of(prompt, LENGTH)).tokens
+        beside = submit(engine, request_of(prompt, LENGTH))
+        guide = DictatingGuide(engine.vocabulary(), broken=method)
+        request = request_of(prompt, 200, ignore_eos=False)
+        broken = submit(engine, replace(request, guide=guide))
+        end = broken.listener.wait()
+        if isinstance(end, Failed):
+            _assert_failed(end)
+            assert broken.listener.tokens == guide.accepted
+        beside.listener.finish()
+        assert beside.listener.tokens == alone
 
     def test_guided_request_is_cancelled_like_any(self, engine: Engine, prompt: list[int]) -> None:
         """A cancel ends a guided request, and its guide is not called again."""
