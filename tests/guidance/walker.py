@@ -69,3 +69,11 @@ def say(guide, text):
 def accepts(guide, text):
     """Tell whether *text* may be said, and be all that is said."""
     return say(guide, text) == len(text) and END in allowed(guide)
+
+
+class SamplingGuide:
+    """A guide that forces nothing: an engine samples each token."""
+
+    def __init__(self, guide):
+        self.restrict = guide.restrict
+        self.accept = guide.accept

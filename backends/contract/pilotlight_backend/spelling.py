@@ -82,9 +82,13 @@ class Spelling:
         at = 0
         for index, token in enumerate(tokens):
             piece = self._pieces[token]
-            if not piece or not forced.startswith(piece, at) or self._goes_on(forced[at:]):
+            end = at + len(piece)
+            if not piece or not forced.startswith(piece, at):
                 return tokens[:index]
-            at += len(piece)
+            # Also one that begins within it: a merge with what follows may take it apart.
+            if any(self._goes_on(forced[begin:]) for begin in range(at, end)):
+                return tokens[:index]
+            at = end
         return tokens
 
     def _goes_on(self, text: bytes) -> bool:

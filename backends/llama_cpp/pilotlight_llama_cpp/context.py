@@ -267,6 +267,10 @@ class LlamaContext:
         token: int = self._lib.llama_sampler_sample(sampler.chain, self._pointer, row)
         return token
 
+    def accept(self, sampler: Sampler, token: int) -> None:
+        """Have *sampler* look back on *token*; `sample` does so for its own."""
+        self._lib.llama_sampler_accept(sampler.chain, token)
+
     def sample_guided(
         self,
         sampler: Sampler,

@@ -56,6 +56,9 @@ class SlotDecoder(Protocol):
         *restore* the row's logits for `with_logprobs`.
         """
 
+    def accept(self, sampler: Any, token: int) -> None:
+        """Have *sampler* look back on *token*, which was not sampled."""
+
     def with_logprobs(self, token: int, row: int, count: int) -> Token:
         """Return a token of a row with its log probability and those of the likeliest."""
 

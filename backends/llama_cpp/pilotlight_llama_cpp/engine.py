@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import msgspec
 from msgspec.structs import replace
@@ -20,7 +21,9 @@ from pilotlight_backend import (
     Vocabulary,
 )
 from pilotlight_backend.baking import write_baked
+from pilotlight_backend.forcing import Forcing
 from pilotlight_backend.prompt_cache import open_cache
+from pilotlight_backend.spelling import Spelling
 from pilotlight_backend.validation import check_request
 from pilotlight_backend.verbatim import Span, parts
 from pilotlight_llama_cpp.baking import StateOfPrompt, origin, whole_tiles
@@ -53,6 +56,7 @@ class LlamaCppEngine:
         """*baked* is the prompt that *context* has adopted; empty without one."""
         self._facts = facts
         self._model = model
+        self._spelling: Spelling | None = None
         self._context = context
         self._options = options
         self._control = frozenset(model.control)
@@ -99,8 +103,11 @@ class LlamaCppEngine:
         return self._model.tokenize_parts(parts(text, verbatim))
 
     def vocabulary(self) -> Vocabulary:
-        """Return every token."""
-        return self._model.vocabulary()
+        """Return every token. From then on, guides force tokens."""
+        vocabulary = self._model.vocabulary()
+        if self._spelling is None:  # guides are made of a vocabulary: none comes before
+            self._spelling = Spelling(vocabulary, partial(self._model.tokenize, special=True))
+        return vocabulary
 
     def submit(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Ticket:
         """Queue *request*; *emit* is called on the engine's thread."""
@@ -127,6 +134,7 @@ class LlamaCppEngine:
             limit,
             ends=self._model.ends,
             branches=self._branches(request),
+            forcing=Forcing.of(request, self._spelling, self._model.suppressed),
         )
 
     def _branches(self, request: GenerateRequest) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pilotlight_backend import EngineEvent, GenerateRequest, Usage
+from pilotlight_backend.forcing import Forcing
 from pilotlight_backend.timing import RequestTimer
 from pilotlight_llama_cpp.batch import Tokens
 from pilotlight_llama_cpp.engine_thread import EngineJob, EngineThread
@@ -17,6 +18,7 @@ class GenerationJob(Sequence, EngineJob):
         "emit",
         "ended",
         "ends",
+        "forcing",
         "guide",
         "ignore_eos",
         "logprobs",
@@ -37,10 +39,12 @@ class GenerationJob(Sequence, EngineJob):
         *,
         ends: Tokens = (),
         branches: tuple[int, ...] = (),
+        forcing: Forcing | None = None,
     ) -> None:
-        """*limit* is the tokens to sample; *ends* are the model's end-of-generation tokens.
+        """*limit* is the completion's tokens; *ends* are the model's end-of-generation tokens.
 
-        *branches* are the prompt lengths at which a checkpoint is taken.
+        *branches* are the prompt lengths at which a checkpoint is taken. *forcing* is what forces
+        tokens of the completion.
         """
         super().__init__(
             request.prompt,
@@ -58,6 +62,7 @@ class GenerationJob(Sequence, EngineJob):
         self.min_tokens = request.min_tokens
         self.logprobs = request.logprobs
         self.guide = request.guide
+        self.forcing = forcing
         self.sampler: Any = None
         self.ended = False
         self.timer: RequestTimer
@@ -67,6 +72,12 @@ class GenerationJob(Sequence, EngineJob):
         if self.completion_tokens < self.min_tokens:
             return (*self.ends, *self.stop_tokens)
         return self.ends if self.ignore_eos else ()
+
+    @property
+    def may_force(self) -> bool:
+        """Whether a token may be forced before the next one is sampled."""
+        forcing = self.forcing
+        return forcing is not None and (forcing.is_due or self.logprobs is not None)
 
     def usage(self) -> Usage:
         """Return the tokens so far."""

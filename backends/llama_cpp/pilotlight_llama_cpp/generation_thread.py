@@ -18,6 +18,7 @@ from pilotlight_backend import (
     Token,
 )
 from pilotlight_backend.prompt_cache import Checkpoint, owner_of
+from pilotlight_backend.spelling import LOOK_BACK
 from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.branches import thinned
 from pilotlight_llama_cpp.decoder import GenerationDecoder
@@ -373,26 +374,51 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         )
 
     def _sampled(self, job: GenerationJob, row: int) -> None:
+        """Emit what is forced, or a sampled token and what is forced behind it."""
         try:
-            token = self._choose(job, row)
+            if job.may_force and self._force(job, row):
+                return
+            goes_on = self._take(job, self._choose(job, row), row)
+            if goes_on and job.forcing is not None and job.logprobs is None:
+                self._force(job, row)
         except GuideFailed as error:  # the slot's state is intact, and stays for reuse
             logger.warning("a request failed: %s", error, exc_info=error.__cause__)
             self._end(job, Failed(error))
-            return
+
+    def _force(self, job: GenerationJob, row: int) -> bool:
+        """Emit the tokens that must come next; return whether there are any.
+
+        They are evaluated with the next step. With log probabilities it is one, that of the *row*.
+        """
+        slot, forcing = job.slot, job.forcing
+        if slot is None or forcing is None:
+            return False
+        forced = False
+        for token in forcing.take([*slot.held[-LOOK_BACK:], *(job.pending or ())]):
+            forced = True
+            self._decoder.accept(job.sampler, token)
+            if not self._take(job, token, row) or job.logprobs is not None:
+                break
+        return forced
+
+    def _take(self, job: GenerationJob, token: int, row: int) -> bool:
+        """Record and emit a token of the completion; return whether *job* goes on."""
         if job.timer.first_token is None:
             job.timer.first_token = self._clock()
-        self._scheduler.sampled(job, token)
+        self._scheduler.chosen(job, token)
         self._completion_tokens += 1
         piece, ends = self._decoder.token(token)
         if ends or token in job.stop_tokens:
             self._finish(job, "stop")
-            return
+            return False
         if job.logprobs is None:
             self._emit(job, Token(token, piece))
         else:
             self._emit(job, self._decoder.with_logprobs(token, row, job.logprobs))
         if job.completion_tokens >= job.limit:
             self._finish(job, "length")
+            return False
+        return True
 
     def _choose(self, job: GenerationJob, row: int) -> int:
         withheld = job.withheld()

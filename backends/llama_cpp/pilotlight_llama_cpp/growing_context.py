@@ -244,6 +244,10 @@ class GrowingContext:
         """Sample the token that follows the batch's *row*."""
         return self._context.sample(sampler, row)
 
+    def accept(self, sampler: Sampler, token: int) -> None:
+        """Have *sampler* look back on *token*, which was not sampled."""
+        self._context.accept(sampler, token)
+
     def sample_guided(
         self,
         sampler: Sampler,

@@ -18,7 +18,7 @@ class Batching(NamedTuple):
     chunk: int
     """The most prompt tokens that a running stream waits for."""
     most: int
-    """`n_ubatch`."""
+    """`n_ubatch`, and `n_batch`."""
     unified: bool = False
     deterministic: bool = False
 
@@ -47,10 +47,11 @@ def plan(
     if not streams:
         return Plan(decodes=False, prompts=count)
     chosen = prompts[:count]
-    if waited + sum(part.tokens for part in chosen) > batching.chunk:
+    if waited + _tokens(chosen) > batching.chunk:
         return Plan(decodes=True, prompts=0)
     apart = _cost(streams, batching) + _cost(chosen, batching)
-    saves = _cost([*streams, *chosen], batching) < apart and not batching.deterministic
+    fits = _tokens(streams) + _tokens(chosen) <= batching.most
+    saves = fits and _cost([*streams, *chosen], batching) < apart and not batching.deterministic
     return Plan(decodes=saves, prompts=count)
 
 
@@ -87,6 +88,10 @@ def _stops(prompts: Sequence[Part], start: int, chunk: int) -> list[int]:
             break
         stops.append(stop)
     return stops
+
+
+def _tokens(parts: Sequence[Part]) -> int:
+    return sum(part.tokens for part in parts)
 
 
 def _cost(parts: Sequence[Part], batching: Batching) -> int:

@@ -160,7 +160,7 @@ class Scheduler(Generic[S]):
         (`ubatches`). Eight streams in another order took twice as long.
         """
         self._sources.clear()
-        streams = [_decode(one, one.pending) for one in self.active if one.pending is not None]
+        streams = self._decodes()
         prompts = [self._prefill(one) for one in self.active if one.pending is None]
         step = planning.plan(_parts(streams), _parts(prompts), self._batching, waited=self._waited)
         chosen = prompts[: step.prompts]
@@ -169,6 +169,24 @@ class Scheduler(Generic[S]):
         else:
             self._waited += sum(len(run.tokens) for run in chosen)
         return sorted([*(streams if step.decodes else ()), *chosen], key=attrgetter("slot"))
+
+    def _decodes(self) -> list[PlannedRun[S]]:
+        """Return the pending tokens of all streams, as far as a chunk has room for forced ones.
+
+        If they are deterministic it is one token each: the ubatches of a longer run depend on the
+        others in the batch.
+        """
+        room = 0 if self._batching.deterministic else self._batching.chunk
+        runs: list[PlannedRun[S]] = []
+        for sequence in self.active:
+            if sequence.pending is None:
+                continue
+            slot = _slot(sequence)
+            tokens = sequence.pending[: 1 + room]
+            room -= len(tokens) - 1
+            sampled = len(tokens) == len(sequence.pending)
+            runs.append(PlannedRun(sequence, slot.id, len(slot.held), tokens, sampled=sampled))
+        return runs
 
     def _prefill(self, sequence: S) -> PlannedRun[S]:
         """Return the next chunk of a prompt, which also ends where a checkpoint is taken.
@@ -192,11 +210,14 @@ class Scheduler(Generic[S]):
 
     def evaluated(self, run: PlannedRun[S]) -> None:
         """Record that the cache now holds *run*."""
-        _slot(run.sequence).held.extend(run.tokens)
+        sequence = run.sequence
+        _slot(sequence).held.extend(run.tokens)
+        if sequence.pending is not None:
+            sequence.pending = sequence.pending[len(run.tokens) :]
 
-    def sampled(self, sequence: S, token: int) -> None:
-        """Record the token that was sampled for *sequence*."""
-        sequence.pending = token
+    def chosen(self, sequence: S, token: int) -> None:
+        """Record the next token of *sequence*, which was sampled or must come."""
+        sequence.pending = (*(sequence.pending or ()), token)
         sequence.completion_tokens += 1
 
     def release(self, sequence: S) -> None:
@@ -232,11 +253,6 @@ def _least(sequence: Sequence, kept: Slot) -> int:
     if offer.source == "cache" and sequence.stored is not None:
         return 0 if sequence.stored.entry.least <= 1 else offer.tokens
     return 0 if offer.source == "baked" else min(kept.least, offer.tokens)
-
-
-def _decode(sequence: S, token: int) -> PlannedRun[S]:
-    slot = _slot(sequence)
-    return PlannedRun(sequence, slot.id, len(slot.held), (token,), sampled=True)
 
 
 def _parts(runs: Items[PlannedRun[S]]) -> list[Part]:

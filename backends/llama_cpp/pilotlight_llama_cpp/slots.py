@@ -74,8 +74,9 @@ class Sequence:
         self.displaced: Displaced | None = None
         """What its slot held that is nowhere else, for the prompt cache."""
         self.completion_tokens = 0
-        self.pending: int | None = None
-        """The token that was sampled last, and is decoded next; None during prefill."""
+        self.pending: tuple[int, ...] | None = None
+        """The tokens that are decoded next: the one that was sampled last, and those that must come
+        behind it; None during prefill."""
 
 
 class Slot:

@@ -72,7 +72,7 @@ class Player:
             self.scheduler.evaluated(part)
             if part.sampled:
                 sequence = part.sequence
-                self.scheduler.sampled(sequence, sequence.answer[sequence.completion_tokens])
+                self.scheduler.chosen(sequence, sequence.answer[sequence.completion_tokens])
                 if sequence.completion_tokens == sequence.limit:
                     self.scheduler.release(sequence)
 

@@ -48,6 +48,8 @@ class FakeDecoder:
         self.answers = []
         self.withheld = []
         """What could not be chosen, at each choice that was restricted."""
+        self.accepted = []
+        """Forced tokens that samplers look back on."""
         self.open_samplers = 0
         self.making = []
         """Samplers that another thread makes: those of requests with DRY."""
@@ -124,6 +126,9 @@ class FakeDecoder:
     def sample_guided(self, sampler, row, _guide, *, withheld, restore):  # noqa: ARG002
         self.withheld.append(tuple(withheld))
         return self.sample(sampler, row)
+
+    def accept(self, _sampler, token):
+        self.accepted.append(token)
 
     def with_logprobs(self, token, row, count):
         candidates = tuple(Candidate(n, b"<%d>" % n, -1.0 - n) for n in range(count))

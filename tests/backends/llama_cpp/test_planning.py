@@ -85,6 +85,13 @@ def test_unified_cache_always_saves_a_pass(waited):
     assert plan(STREAMS, prompts(50), unified, waited=waited) == Plan(decodes=True, prompts=1)
 
 
+def test_streams_with_forced_tokens_share_a_batch_only_if_they_fit():
+    """A stream may have many tokens; a batch has room for a chunk and a token of each slot."""
+    unified = BATCHING._replace(unified=True)
+    assert plan([Part(0, 48)], prompts(60), unified, waited=0) == Plan(decodes=True, prompts=1)
+    assert plan([Part(0, 49)], prompts(60), unified, waited=0) == Plan(decodes=False, prompts=1)
+
+
 def test_deterministic_prompts_are_alone():
     """With company a row would be computed by other kernels."""
     alone = BATCHING._replace(deterministic=True)

@@ -14,7 +14,7 @@ def step(scheduler):
     for part in parts:
         scheduler.evaluated(part)
         if part.sampled:
-            scheduler.sampled(part.sequence, 900 + part.sequence.completion_tokens)
+            scheduler.chosen(part.sequence, 900 + part.sequence.completion_tokens)
     return [(part.slot, part.start, len(part.tokens), part.sampled) for part in parts]
 
 
@@ -110,6 +110,44 @@ def test_batch_never_exceeds_slots_and_chunk():
     enqueue(scheduler, *(prompt_of(50 + 7 * n, first=1000 * n) for n in range(4)))
     for _ in range(40):
         assert sum(count for _, _, count, _ in step(scheduler)) <= 4 + 16
+
+
+def test_forced_tokens_are_evaluated_with_the_one_before():
+    """Tokens that must come behind a sampled one are one run with it, sampled at its end."""
+    scheduler = Scheduler(slots=1, chunk=8)
+    (sequence,) = enqueue(scheduler, prompt_of(4))
+    step(scheduler)
+    scheduler.chosen(sequence, 1000)
+    scheduler.chosen(sequence, 1001)
+    (run,) = scheduler.plan()
+    assert (run.start, run.tokens, run.sampled) == (4, (900, 1000, 1001), True)
+    scheduler.evaluated(run)
+    assert sequence.slot.held == [*range(4), 900, 1000, 1001]
+    assert sequence.completion_tokens == 3
+
+
+def test_more_forced_tokens_than_a_chunk_take_several_steps():
+    """A chunk bounds the batch; none of the tokens is lost."""
+    scheduler = Scheduler(slots=2, chunk=4)
+    first, second = enqueue(scheduler, prompt_of(2), prompt_of(2, first=100))
+    step(scheduler)
+    for token in range(1000, 1006):
+        scheduler.chosen(first, token)
+    assert step(scheduler) == [(0, 2, 5, False), (1, 2, 1, True)]
+    assert step(scheduler) == [(0, 7, 2, True), (1, 3, 1, True)]
+    assert first.slot.held == [0, 1, 900, *range(1000, 1006)]
+    assert first.pending == (907,)
+    assert second.pending == (902,)
+
+
+def test_deterministic_forced_tokens_are_evaluated_one_a_step():
+    """In a longer run, the others in the batch would say how many are computed together."""
+    scheduler = Scheduler(slots=1, chunk=8, deterministic=True)
+    (sequence,) = enqueue(scheduler, prompt_of(4))
+    step(scheduler)
+    scheduler.chosen(sequence, 1000)
+    assert step(scheduler) == [(0, 4, 1, False)]
+    assert step(scheduler) == [(0, 5, 1, True)]
 
 
 def test_admission_is_first_come_first_served():
