@@ -11,7 +11,7 @@ TOLD = {
     "service/pilotlight/api/endpoints/completions/projection.py": 2,
     "service/pilotlight/api/endpoints/responses/projection.py": 2,
     "service/pilotlight/prompt/chat_template.py": 1,
-    "service/pilotlight/observability/request_watch.py": 1,
+    "service/pilotlight/observability/request_context.py": 1,
     "service/pilotlight/observability/traces.py": 2,
     "backends/contract/pilotlight_backend/prompt_cache/guarded.py": 1,
     "backends/contract/pilotlight_backend/prompt_cache/storage.py": 1,

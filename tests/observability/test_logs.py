@@ -15,7 +15,7 @@ from pilotlight.observability.logs import (
     TextFormatter,
     configure_logging,
 )
-from pilotlight.observability.request_watch import RequestWatch, TraceContext, watching
+from pilotlight.observability.request_context import RequestContext, TraceContext, activated
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 FIELDS = {"method": "POST", "path": "/v1/x", "status": 200, "duration": 0.25, "model": "m"}
@@ -112,8 +112,8 @@ def test_level_is_the_least_that_is_logged(monkeypatch):
     assert sys.stderr.getvalue() == "INFO    a: two\n"
 
 
-def watch(trace: TraceContext | None = None) -> RequestWatch:
-    return RequestWatch(id="req_1", method="POST", path="/v1/x", trace=trace)
+def context(trace: TraceContext | None = None) -> RequestContext:
+    return RequestContext(id="req_1", method="POST", path="/v1/x", trace=trace)
 
 
 def access() -> logging.LogRecord:
@@ -124,7 +124,7 @@ def access() -> logging.LogRecord:
 
 def test_a_line_of_a_request_has_its_id():
     """Each line that is written for a request says which, and no line after it."""
-    with watching(one := watch()):
+    with activated(one := context()):
         assert json.loads(JsonFormatter().format(record("x")))["request_id"] == "req_1"
         assert TextFormatter().format(record("x")) == "INFO    pilotlight.pool: x [req_1]"
         one.over = True  # as for a load that goes on when its request has ended
@@ -135,10 +135,10 @@ def test_a_line_of_a_request_has_its_id():
 
 def test_a_line_of_a_traced_request_has_its_span():
     """Logs and traces find each other by OpenTelemetry's names."""
-    with watching(watch(TraceContext(TRACE, SPAN, sampled=True))):
+    with activated(context(TraceContext(TRACE, SPAN, sampled=True))):
         line = json.loads(JsonFormatter().format(record("x")))
     assert (line["trace_id"], line["span_id"]) == (TRACE, SPAN)
-    with watching(watch(TraceContext(TRACE, None, sampled=True))):
+    with activated(context(TraceContext(TRACE, None, sampled=True))):
         assert "span_id" not in JsonFormatter().format(record("x"))
 
 
@@ -156,7 +156,7 @@ def test_fields_are_fields():
 def test_cloud_logging_has_names_of_its_own():
     """Under Cloud Run and Knative a line is told to be a request's, and beside its trace."""
     cloud = JsonFormatter(CloudLogging("p"))
-    with watching(watch(TraceContext(TRACE, SPAN, sampled=True))):
+    with activated(context(TraceContext(TRACE, SPAN, sampled=True))):
         line = json.loads(cloud.format(access()))
     assert line["logging.googleapis.com/trace"] == f"projects/p/traces/{TRACE}"
     assert line["logging.googleapis.com/spanId"] == SPAN
@@ -168,7 +168,7 @@ def test_cloud_logging_has_names_of_its_own():
         "latency": "0.250000s",
     }
     assert "trace_id" not in line
-    with watching(watch(TraceContext(TRACE, None, sampled=False))):
+    with activated(context(TraceContext(TRACE, None, sampled=False))):
         line = json.loads(JsonFormatter(CloudLogging(None)).format(record("x")))
     assert line["logging.googleapis.com/trace"] == TRACE
     assert "logging.googleapis.com/spanId" not in line
@@ -187,7 +187,7 @@ def test_the_platform_chooses_the_names(monkeypatch, platform, environ, trace):
     """Cloud Logging's names are written where it reads."""
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     configure_logging(Settings(log_format="json", platform=platform), environ)
-    with watching(watch(TraceContext(TRACE, SPAN, sampled=True))):
+    with activated(context(TraceContext(TRACE, SPAN, sampled=True))):
         logging.getLogger("a").warning("hello")
     line = json.loads(sys.stderr.getvalue())
     assert line.get("logging.googleapis.com/trace") == trace

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from pilotlight.config import Settings
-from pilotlight.observability.request_watch import RequestWatch, TraceContext, current
+from pilotlight.observability.request_context import RequestContext, TraceContext, current
 from pilotlight_backend.redaction import trace
 
 
@@ -51,16 +51,16 @@ class JsonFormatter(_Formatter):
         return msgspec.json.encode({key: _encodable(value) for key, value in line.items()}).decode()
 
     def _request(self) -> Mapping[str, Any]:
-        watch = _under_way()
-        if watch is None:
+        context = _under_way()
+        if context is None:
             return {}
-        trace = watch.trace
+        trace = context.trace
         if trace is None:
-            return {"request_id": watch.id}
+            return {"request_id": context.id}
         if self._cloud is not None:
-            return {"request_id": watch.id, **self._cloud.trace(trace)}
+            return {"request_id": context.id, **self._cloud.trace(trace)}
         span = {} if trace.span_id is None else {"span_id": trace.span_id}
-        return {"request_id": watch.id, "trace_id": trace.trace_id, **span}
+        return {"request_id": context.id, "trace_id": trace.trace_id, **span}
 
 
 class TextFormatter(_Formatter):
@@ -81,8 +81,8 @@ class TextFormatter(_Formatter):
             for name, value in getattr(record, "fields", {}).items()
             if name not in _IN_MESSAGE
         )
-        watch = _under_way()
-        parts = (super().formatMessage(record), fields, f"[{watch.id}]" if watch else "")
+        context = _under_way()
+        parts = (super().formatMessage(record), fields, f"[{context.id}]" if context else "")
         return " ".join(part for part in parts if part)
 
 
@@ -97,10 +97,10 @@ def _plain(value: Any) -> str:
     return text if text.isprintable() and " " not in text else ascii(text)
 
 
-def _under_way() -> RequestWatch | None:
+def _under_way() -> RequestContext | None:
     """Return the request that a line belongs to; None once it is over: a load may outlive it."""
-    watch = current()
-    return None if watch is None or watch.over else watch
+    context = current()
+    return None if context is None or context.over else context
 
 
 class CloudLogging(Struct, frozen=True):

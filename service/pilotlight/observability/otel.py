@@ -13,7 +13,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from pilotlight import __version__
 from pilotlight.observability.metrics import OTHER, RequestRecord
-from pilotlight.observability.request_watch import RequestWatch, TraceContext
+from pilotlight.observability.request_context import RequestContext, TraceContext
 from pilotlight.observability.traces import Span, request_attributes, request_error
 
 _SECOND = 1_000_000_000
@@ -36,19 +36,21 @@ class Otel:
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("pilotlight", __version__)
 
-    def begin(self, watch: RequestWatch, scheme: str, headers: Mapping[str, str]) -> "ServerSpan":
+    def begin(
+        self, context: RequestContext, scheme: str, headers: Mapping[str, str]
+    ) -> "ServerSpan":
         """Start the span of an HTTP request, as a child of its `traceparent`."""
-        name = "HTTP" if watch.method == OTHER else watch.method
+        name = "HTTP" if context.method == OTHER else context.method
         return ServerSpan(
             self._tracer.start_span(
                 name,
                 context=_w3c.extract(headers, Context()),
                 kind=SpanKind.SERVER,
                 attributes={
-                    "http.request.method": watch.method,
+                    "http.request.method": context.method,
                     "url.scheme": scheme,
-                    "url.path": watch.path,
-                    "pilotlight.request_id": watch.id,
+                    "url.path": context.path,
+                    "pilotlight.request_id": context.id,
                 },
             ),
             name,

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from pilotlight.config import ConfigError
 from pilotlight.observability.metrics import AnswerRecord, LoadRecord, RequestRecord
-from pilotlight.observability.request_watch import RequestWatch, TraceContext, current
+from pilotlight.observability.request_context import RequestContext, TraceContext, current
 
 Attributes: TypeAlias = Mapping[str, str | bool | int | float | Sequence[str]]
 
@@ -195,27 +195,27 @@ class Traces:
             self._otel.export(load_span(record), ended_at, parent)
 
     def begin(
-        self, watch: RequestWatch, scheme: str, headers: Mapping[str, str]
+        self, context: RequestContext, scheme: str, headers: Mapping[str, str]
     ) -> "ServerSpan | None":
-        """Start the span of a request, as a child of the client's, and set it in *watch*."""
+        """Start the span of a request, as a child of the client's, and set it in *context*."""
         if self._otel is None:
             return None
-        span = self._otel.begin(watch, scheme, headers)
-        watch.trace = span.context or watch.trace
+        span = self._otel.begin(context, scheme, headers)
+        context.trace = span.context or context.trace
         return span
 
-    def end(self, span: "ServerSpan", watch: RequestWatch, record: RequestRecord) -> None:
+    def end(self, span: "ServerSpan", context: RequestContext, record: RequestRecord) -> None:
         """End the span of a request, and export that of its model as a child."""
         assert self._otel  # noqa: S101 - it made the span
-        if watch.answer is not None and span.context is not None and span.context.sampled:
-            below = answer_span(watch.answer, watch.operation)
-            self._otel.export(below, watch.answered_at, span.context)
-        span.end(record, watch.path, watch.caller)
+        if context.answer is not None and span.context is not None and span.context.sampled:
+            below = answer_span(context.answer, context.operation)
+            self._otel.export(below, context.answered_at, span.context)
+        span.end(record, context.path, context.caller)
 
     def load(self, record: LoadRecord) -> None:
         """Export a load that has just ended, as a child of the request that started it."""
-        watch = current()
-        parent = watch.trace if watch else None
+        context = current()
+        parent = context.trace if context else None
         if self._otel is not None:
             self._otel.export(load_span(record), time.time_ns(), parent)
         elif self._endpoint is not None:

@@ -11,7 +11,7 @@ from pilotlight.models.resolver import Resolver
 from pilotlight.models.state import ModelStatus
 from pilotlight.observability.answer_recorder import AnswerRecorder
 from pilotlight.observability.metrics import Metrics
-from pilotlight.observability.request_watch import note_answer, overdue
+from pilotlight.observability.request_context import note_answer, overdue
 from pilotlight.observability.timing import Phases
 from pilotlight.scheduling.admission import Admission, shutting_down
 from pilotlight.scheduling.fair_queue import SlotQueue

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from pilotlight.api.http.error_bodies import ANTHROPIC, shape_at
 from pilotlight.errors import HeadTooLarge
-from pilotlight.observability.request_watch import request_id
+from pilotlight.observability.request_context import request_id
 
 _LINGER = 1.0
 """Seconds in which a refused client can read the response. Closing a socket with unread data resets

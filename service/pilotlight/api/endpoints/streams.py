@@ -20,7 +20,7 @@ from pilotlight.api.http.sse import EventSourceResponse
 from pilotlight.api.openapi.operation import Content, Operation, Parameter, SuccessResponse
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest, StreamNotFound
-from pilotlight.observability.request_watch import note_resumed
+from pilotlight.observability.request_context import note_resumed
 
 _PATH = "/v1/stream"
 _HEADER = "Last-Event-ID"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pilotlight.observability.metrics import AnswerRecord, RequestRecord
-from pilotlight.observability.request_watch import RequestWatch
+from pilotlight.observability.request_context import RequestContext
 
 logger = logging.getLogger("pilotlight.access")
 
@@ -14,28 +14,28 @@ _PROBES = frozenset(("/livez", "/readyz", "/health", "/metrics"))
 _FINISHES = frozenset(("stop", "length", "tool_calls"))
 
 
-def log_request(watch: RequestWatch, record: RequestRecord) -> None:
+def log_request(context: RequestContext, record: RequestRecord) -> None:
     """Write the one line of a request that has ended."""
-    level = logging.DEBUG if watch.route in _PROBES else logging.INFO
+    level = logging.DEBUG if context.route in _PROBES else logging.INFO
     if logger.isEnabledFor(level):
-        hung_up = ", the client disconnected" if watch.client_gone else ""
-        resumed = ", resumed" if watch.resumed else ""
-        line = f"{watch.method} {watch.path} {record.status}{resumed}{hung_up}"
-        logger.log(level, "%s", line, extra={"fields": fields_of(watch, record)})
+        hung_up = ", the client disconnected" if context.client_gone else ""
+        resumed = ", resumed" if context.resumed else ""
+        line = f"{context.method} {context.path} {record.status}{resumed}{hung_up}"
+        logger.log(level, "%s", line, extra={"fields": fields_of(context, record)})
 
 
-def fields_of(watch: RequestWatch, record: RequestRecord) -> Mapping[str, Any]:
+def fields_of(context: RequestContext, record: RequestRecord) -> Mapping[str, Any]:
     """Return the fields of the line in their order; times in seconds."""
     known = {
-        "method": watch.method,
-        "path": watch.path,
+        "method": context.method,
+        "path": context.path,
         "status": record.status,
         "duration": round(record.seconds, 6),
-        "client_gone": watch.client_gone or None,
-        "resumed": watch.resumed or None,
-        "caller": watch.caller,
-        **(_answer(watch.answer) if watch.answer else {}),
-        "error_code": watch.error,
+        "client_gone": context.client_gone or None,
+        "resumed": context.resumed or None,
+        "caller": context.caller,
+        **(_answer(context.answer) if context.answer else {}),
+        "error_code": context.error,
     }
     return {name: value for name, value in known.items() if value is not None}
 

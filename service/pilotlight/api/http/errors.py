@@ -25,7 +25,7 @@ from pilotlight.errors import (
     RequestTooLarge,
     ServiceError,
 )
-from pilotlight.observability.request_watch import current, note_error
+from pilotlight.observability.request_context import current, note_error
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ _encoder = msgspec.json.Encoder()
 
 def error_body(error: ServiceError, shape: ErrorShape = OPENAI) -> Any:
     """Return the body of *error* in *shape*."""
-    watch = current()
-    return shape.body(type(error), error.message, error.param, watch.id if watch else None)
+    context = current()
+    return shape.body(type(error), error.message, error.param, context.id if context else None)
 
 
 def error_headers(error: ServiceError, max_retry_after: float = math.inf) -> dict[str, str]:
@@ -93,8 +93,10 @@ def as_service_error(error: Exception, request: Request[Any, Any, Any]) -> Servi
 
 def _is_hang_up(error: Exception) -> bool:
     """Return whether *error* is a disconnect, which Litestar raises as a 500."""
-    watch = current()
-    gone = isinstance(error, InternalServerException) and watch is not None and watch.client_gone
+    context = current()
+    gone = (
+        isinstance(error, InternalServerException) and context is not None and context.client_gone
+    )
     return gone or isinstance(error, ClientDisconnected)
 
 

@@ -22,7 +22,12 @@ from pilotlight.api.http.auth import caller_of
 from pilotlight.api.http.error_bodies import ANTHROPIC, shape_at
 from pilotlight.api.http.sse import Headers
 from pilotlight.observability.metrics import OTHER, Metrics
-from pilotlight.observability.request_watch import RequestWatch, request_id, trace_context, watching
+from pilotlight.observability.request_context import (
+    RequestContext,
+    activated,
+    request_id,
+    trace_context,
+)
 from pilotlight.observability.traces import Traces
 
 _GONE = 499
@@ -61,31 +66,33 @@ class Instrumentation:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         method = str(scope["method"])
-        watch = RequestWatch(
+        context = RequestContext(
             id=request_id(headers.get("x-request-id")),
             method=method if method in _METHODS else OTHER,
             path=quote(scope["path"][:_LONGEST_PATH], errors="replace"),
             trace=trace_context(headers),
         )
-        exchange = _Exchange(watch, receive, send, _id_headers(watch.id, scope["path"]))
-        span = self._traces.begin(watch, scope.get("scheme", "http"), headers)
-        with watching(watch):
+        exchange = _Exchange(context, receive, send, _id_headers(context.id, scope["path"]))
+        span = self._traces.begin(context, scope.get("scheme", "http"), headers)
+        with activated(context):
             try:
                 await self._app(scope, exchange.receive, exchange.send)
             finally:
-                _note_scope(watch, scope)
-                record = watch.record(exchange.status, self._clock() - began)
-                log_request(watch, record)
+                _note_scope(context, scope)
+                record = context.record(exchange.status, self._clock() - began)
+                log_request(context, record)
                 self._metrics.note(record)
                 if span is not None:
-                    self._traces.end(span, watch, record)
+                    self._traces.end(span, context, record)
 
 
 class _Exchange:
     """The messages of one request, observed in both directions."""
 
-    def __init__(self, watch: RequestWatch, receive: Receive, send: Send, headers: Headers) -> None:
-        self._watch = watch
+    def __init__(
+        self, context: RequestContext, receive: Receive, send: Send, headers: Headers
+    ) -> None:
+        self._context = context
         self._receive = receive
         self._send = send
         self._headers = headers
@@ -97,20 +104,20 @@ class _Exchange:
         """The status that was sent, or the one to record if none was."""
         if self._status is not None:
             return self._status
-        return _GONE if self._watch.client_gone else _FAILED
+        return _GONE if self._context.client_gone else _FAILED
 
     async def receive(self) -> HTTPReceiveMessage | WebSocketReceiveMessage:
         """Return the next message, and note a disconnect."""
         message = await self._receive()
         # Servers send it for every connection once its response is complete.
         if message["type"] == "http.disconnect" and not self._whole:
-            self._watch.client_gone = True
+            self._context.client_gone = True
         return message
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass *message* on. No coroutine: it is called for every token."""
         if message["type"] == "http.response.start":
-            self._status = _GONE if self._watch.client_gone else message["status"]
+            self._status = _GONE if self._context.client_gone else message["status"]
             message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self._whole = True
@@ -124,12 +131,12 @@ def _id_headers(request_id: str, path: str) -> Headers:
     return [*headers, (b"request-id", value)] if shape_at(path) is ANTHROPIC else headers
 
 
-def _note_scope(watch: RequestWatch, scope: Scope) -> None:
+def _note_scope(context: RequestContext, scope: Scope) -> None:
     """Note the route and the caller, which the layers below wrote to *scope*."""
     template = scope.get("path_template")
     if isinstance(template, str):
-        watch.path = watch.route = template
+        context.path = context.route = template
     operation = getattr(scope.get("route_handler"), "opt", {}).get("operation")
-    watch.operation = getattr(operation, "tag", None)
+    context.operation = getattr(operation, "tag", None)
     caller = caller_of(scope)
-    watch.caller = None if caller is ANONYMOUS else caller.name
+    context.caller = None if caller is ANONYMOUS else caller.name

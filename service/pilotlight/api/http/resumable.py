@@ -8,7 +8,7 @@ from litestar.types import Receive, Scope, Send
 from pilotlight.api.http.keep_alive import KeepAlive
 from pilotlight.api.http.replay import Reader, Recording
 from pilotlight.api.http.sse import EventSourceResponse, Headers
-from pilotlight.observability.request_watch import overdue
+from pilotlight.observability.request_context import overdue
 
 
 class RecordedResponse:

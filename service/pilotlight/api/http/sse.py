@@ -9,7 +9,7 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from pilotlight.api.http.disconnect import ClientDisconnected, unless_disconnected
-from pilotlight.observability.request_watch import overdue
+from pilotlight.observability.request_context import overdue
 
 DONE = b"data: [DONE]\n\n"
 _LAST_WORDS = 5.0

@@ -17,7 +17,7 @@ from pilotlight.api.http.time_limit import time_is_over
 from pilotlight.errors import ServiceError
 from pilotlight.generation import Begun, Events, FirstToken
 from pilotlight.models.state import ModelStatus
-from pilotlight.observability.request_watch import note_error
+from pilotlight.observability.request_context import note_error
 from pilotlight.observability.timing import server_timing
 
 _PATIENCE = 0.25

@@ -17,7 +17,7 @@ from litestar.types import (
 
 from pilotlight.api.http.errors import handle_error
 from pilotlight.errors import RequestTimeout, TimeLimitExceeded
-from pilotlight.observability.request_watch import current
+from pilotlight.observability.request_context import current
 
 
 class TimeLimit:
@@ -47,8 +47,8 @@ class TimeLimit:
 
         try:
             async with asyncio.timeout(self._whole) as limit:
-                if watch := current():
-                    watch.limit, watch.limit_seconds = limit, self._whole or 0.0
+                if context := current():
+                    context.limit, context.limit_seconds = limit, self._whole or 0.0
                 await self._app(scope, _TimedBody(receive, self._body).receive, send_noticed)
         except TimeoutError:
             if not limit.expired():
@@ -59,8 +59,8 @@ class TimeLimit:
 
 def time_is_over() -> TimeLimitExceeded:
     """Return the error of the current request when its time is over."""
-    watch = current()
-    seconds = watch.limit_seconds if watch else 0.0
+    context = current()
+    seconds = context.limit_seconds if context else 0.0
     return TimeLimitExceeded(f"the response was not complete within {seconds:g} s")
 
 

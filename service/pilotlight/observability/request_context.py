@@ -30,7 +30,7 @@ class TraceContext(Struct, frozen=True):
 
 
 @dataclass(eq=False)
-class RequestWatch:
+class RequestContext:
     """The facts about one request, set as they become known."""
 
     id: str
@@ -71,51 +71,51 @@ class RequestWatch:
         )
 
 
-_current: ContextVar[RequestWatch | None] = ContextVar("request_watch", default=None)
+_current: ContextVar[RequestContext | None] = ContextVar("request_context", default=None)
 
 
-def current() -> RequestWatch | None:
-    """Return the watch of the request that this code runs for, or that started this task.
+def current() -> RequestContext | None:
+    """Return the context of the request that this code runs for, or that started this task.
 
-    A task of a request, such as a load, may outlive it: then the watch is `over`.
+    A task of a request, such as a load, may outlive it: then the context is `over`.
     """
     return _current.get()
 
 
 @contextmanager
-def watching(watch: RequestWatch) -> Iterator[None]:
-    """Make *watch* the current one for the block and the tasks that it starts."""
-    token = _current.set(watch)
+def activated(context: RequestContext) -> Iterator[None]:
+    """Make *context* the current one for the block and the tasks that it starts."""
+    token = _current.set(context)
     try:
         yield
     finally:
-        watch.over = True
+        context.over = True
         _current.reset(token)
 
 
 def note_answer(record: AnswerRecord) -> None:
     """Set the model record of the current request."""
-    if watch := current():
-        watch.answer = record
-        watch.answered_at = time.time_ns()
+    if context := current():
+        context.answer = record
+        context.answered_at = time.time_ns()
 
 
 def note_error(code: str) -> None:
     """Set the error code of the current request."""
-    if watch := current():
-        watch.error = code
+    if context := current():
+        context.error = code
 
 
 def note_resumed() -> None:
     """Note that the current request resumes the stream of an earlier one."""
-    if watch := current():
-        watch.resumed = True
+    if context := current():
+        context.resumed = True
 
 
 def overdue() -> bool:
     """Return whether the current request is cancelled because of its timeout."""
-    watch = current()
-    return watch is not None and watch.limit is not None and watch.limit.expired()
+    context = current()
+    return context is not None and context.limit is not None and context.limit.expired()
 
 
 def request_id(given: str | None) -> str:

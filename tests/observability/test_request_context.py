@@ -5,22 +5,22 @@ import asyncio
 import pytest
 
 from pilotlight.observability.metrics import AnswerRecord
-from pilotlight.observability.request_watch import (
-    RequestWatch,
+from pilotlight.observability.request_context import (
+    RequestContext,
     TraceContext,
+    activated,
     current,
     note_answer,
     note_error,
     request_id,
     trace_context,
-    watching,
 )
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
-def watch() -> RequestWatch:
-    return RequestWatch(id="req_1", method="GET", path="/x")
+def context() -> RequestContext:
+    return RequestContext(id="req_1", method="GET", path="/x")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_span_that_cannot_be_understood_is_ignored(headers):
 
 async def test_it_is_current_for_what_the_request_begins():
     """Tasks and threads that a request begins know it; nobody else does."""
-    with watching(one := watch()):
+    with activated(one := context()):
         task = asyncio.create_task(asyncio.to_thread(current))
         assert current() is one
     assert await task is one
@@ -102,12 +102,12 @@ async def test_requests_are_told_apart():
     """Two requests at once each have their own."""
     both = asyncio.Barrier(2)
 
-    async def run(one: RequestWatch) -> bool:
-        with watching(one):
+    async def run(one: RequestContext) -> bool:
+        with activated(one):
             await both.wait()
             return current() is one
 
-    assert await asyncio.gather(run(watch()), run(watch())) == [True, True]
+    assert await asyncio.gather(run(context()), run(context())) == [True, True]
 
 
 def test_notes_are_the_current_requests():
@@ -115,7 +115,7 @@ def test_notes_are_the_current_requests():
     record = AnswerRecord(model="m", outcome="stop")
     note_answer(record)
     note_error("queue_full")
-    with watching(one := watch()):
+    with activated(one := context()):
         note_answer(record)
         note_error("queue_full")
     assert (one.answer, one.error) == (record, "queue_full")
