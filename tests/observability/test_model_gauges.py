@@ -12,6 +12,7 @@ from pilotlight.models.loaded import Hold
 from pilotlight.observability.metrics import Metrics
 from pilotlight.observability.model_gauges import ModelSnapshot
 from pilotlight_backend import EngineStats
+from pilotlight_backend.testing.fake import FakeBackend, FakeModel
 from tests.conftest import FakeService, chat
 
 STATS = EngineStats(
@@ -129,13 +130,14 @@ def test_each_model_is_in_one_state():
 async def test_configured_models_are_there_from_the_first_scrape(start, tmp_path):
     """Before anything is loaded, and those that are to be preloaded while others load."""
     (tmp_path / "models.yaml").write_text("models:\n  big: big.fake\n", encoding="utf-8")
-    service = await start(preload=("m", "N"))
-    for name in ("big", "m", "n"):
-        service.write(name)
-    service.backend.load_gate.hold()
+    for name in ("big", "m", "n"):  # before the start, which looks for those to preload
+        FakeModel().write(tmp_path / "models" / f"{name}.fake")
+    backend = FakeBackend()
+    backend.load_gate.hold()
+    service = await start(backend=backend, preload=("m", "N"))
     for name in ("big", "n"):
         assert await scraped(service, name) == dict.fromkeys(EVERY, 0)
-    service.backend.load_gate.release()
+    backend.load_gate.release()
     await service.app.state.service.preloaded()
     assert (await scraped(service, "n"))["pilotlight_load_progress_ratio"] == 1
     assert (await scraped(service, "N")) == {}
