@@ -18,12 +18,12 @@ from pilotlight_backend import (
     Token,
 )
 from pilotlight_backend.prompt_cache import Checkpoint, owner_of
-from pilotlight_backend.spelling import LOOK_BACK
 from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.branches import thinned
 from pilotlight_llama_cpp.decoder import GenerationDecoder
 from pilotlight_llama_cpp.engine_thread import EngineThread
 from pilotlight_llama_cpp.generation_job import GenerationJob
+from pilotlight_llama_cpp.next_tokens import next_tokens
 from pilotlight_llama_cpp.prompt_states import PromptStates
 from pilotlight_llama_cpp.scheduler import PlannedRun, Scheduler
 from pilotlight_llama_cpp.slots import Slot
@@ -374,32 +374,13 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         )
 
     def _sampled(self, job: GenerationJob, row: int) -> None:
-        """Emit what is forced, or a sampled token and what is forced behind it."""
         try:
-            if job.may_force and self._force(job, row):
-                return
-            goes_on = self._take(job, self._choose(job, row), row)
-            if goes_on and job.forcing is not None and job.logprobs is None:
-                self._force(job, row)
+            for token in next_tokens(self._decoder, job, row):
+                if not self._take(job, token, row):
+                    break
         except GuideFailed as error:  # the slot's state is intact, and stays for reuse
             logger.warning("a request failed: %s", error, exc_info=error.__cause__)
             self._end(job, Failed(error))
-
-    def _force(self, job: GenerationJob, row: int) -> bool:
-        """Emit the tokens that must come next; return whether there are any.
-
-        They are evaluated with the next step. With log probabilities it is one, that of the *row*.
-        """
-        slot, forcing = job.slot, job.forcing
-        if slot is None or forcing is None:
-            return False
-        forced = False
-        for token in forcing.take([*slot.held[-LOOK_BACK:], *(job.pending or ())]):
-            forced = True
-            self._decoder.accept(job.sampler, token)
-            if not self._take(job, token, row) or job.logprobs is not None:
-                break
-        return forced
 
     def _take(self, job: GenerationJob, token: int, row: int) -> bool:
         """Record and emit a token of the completion; return whether *job* goes on."""
@@ -419,14 +400,6 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             self._finish(job, "length")
             return False
         return True
-
-    def _choose(self, job: GenerationJob, row: int) -> int:
-        withheld = job.withheld()
-        if job.guide is None and not withheld:
-            return self._decoder.sample(job.sampler, row)
-        return self._decoder.sample_guided(
-            job.sampler, row, job.guide, withheld=withheld, restore=job.logprobs is not None
-        )
 
 
 def _close_made(made: Future[Any]) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import re
 import threading
 
 import pytest
@@ -11,18 +12,33 @@ from pilotlight_backend import (
     Failed,
     Finish,
     GenerateRequest,
+    GuideFailed,
     InferenceFailed,
     SamplingParams,
     Started,
     Timings,
     Token,
+    Vocabulary,
 )
+from pilotlight_backend import Forced as MustCome
+from pilotlight_backend.forcing import Forcing
+from pilotlight_backend.spelling import Spelling
 from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.generation_job import GenerationJob
 from pilotlight_llama_cpp.generation_thread import GenerationThread
 from tests.backends.llama_cpp.fake_decoder import END, FakeDecoder
 
 CHUNK = 8
+NAMES = tuple(b"<%d>" % token for token in range(200))
+BYTES = tuple(bytes([byte]) for byte in range(256))
+SPELLING = Spelling(
+    Vocabulary(NAMES + BYTES, frozenset({END})),
+    lambda text: [
+        int(name) if name else len(NAMES) + ord(byte)
+        for name, byte in re.findall(r"<(\d+)>|([\0-\xff])", text)
+    ],
+)
+"""Every token of the fake decoder is a text of its own, which no other token continues."""
 
 
 @pytest.fixture
@@ -43,7 +59,8 @@ class Client:
         self.events = []
         self.emit = emit
         request = GenerateRequest(prompt=tuple(prompt), max_tokens=limit, **fields)
-        self.ticket = GenerationJob(runner, request, self.hear, limit, ends=(END,))
+        forcing = Forcing.of(request, SPELLING)
+        self.ticket = GenerationJob(runner, request, self.hear, limit, ends=(END,), forcing=forcing)
         runner.submit(self.ticket)
 
     def hear(self, event):
@@ -643,3 +660,146 @@ def test_requests_that_share_a_prompt_wait_for_their_samplers(sharing, decoder):
         decoder.make()
     run_out(sharing, *clients)
     assert [client.last.usage.cached_tokens for client in clients] == [0, 19, 19]
+
+
+class FakeGuide:
+    """Forces tokens behind others, as *forced* says; allows everything."""
+
+    def __init__(self, forced, *, broken=None):
+        self.forced_behind = forced
+        self.broken = broken
+        self.accepted = []
+
+    def restrict(self, _logits):
+        raise AssertionError("the fake decoder has no logits")
+
+    def accept(self, token):
+        if token == self.broken:
+            raise ArithmeticError
+        self.accepted.append(token)
+
+    def forced(self):
+        last = self.accepted[-1] if self.accepted else None
+        tokens = self.forced_behind.get(last, ())
+        if tokens == (END,):
+            return MustCome(end=True)
+        return MustCome(b"".join(b"<%d>" % token for token in tokens))
+
+    def admits(self, tokens):
+        return len(tokens)
+
+
+def sampled_by(decoder, guide):
+    """Have *guide* accept what *decoder* samples, as the real one does."""
+    sample = decoder.sample
+
+    def accepted(sampler, row):
+        token = sample(sampler, row)
+        guide.accept(token)
+        return token
+
+    decoder.sample = accepted
+
+
+def test_forced_tokens_are_evaluated_with_the_sampled_one(runner, decoder):
+    """They are emitted at once, and their run is sampled at its end alone."""
+    guide = FakeGuide({50: (60, 61)})
+    sampled_by(decoder, guide)
+    decoder.answers = [50, 51]
+    client = Client(runner, [1, 2], limit=4, guide=guide)
+    run_out(runner, client)
+    assert client.tokens == guide.accepted == [50, 60, 61, 51]
+    assert decoder.batches == [[(0, 0, (1, 2))], [(0, 2, (50, 60, 61))]]
+    assert decoder.accepted == [60, 61]
+    assert client.last.usage.completion_tokens == 4
+    assert runner.stats(kv_capacity=0).completion_tokens == 4
+
+
+def test_first_tokens_may_be_forced(runner, decoder):
+    """Nothing is sampled before them."""
+    guide = FakeGuide({None: (60, 61), 61: (62,)})
+    sampled_by(decoder, guide)
+    decoder.answers = [50]
+    client = Client(runner, [1, 2], limit=4, guide=guide)
+    run_out(runner, client)
+    assert client.tokens == [60, 61, 62, 50]
+    assert decoder.batches == [[(0, 0, (1, 2))], [(0, 2, (60, 61, 62))]]
+
+
+def test_forced_end_takes_no_step(runner, decoder):
+    """Where only the end may come, the last token is not evaluated any more."""
+    guide = FakeGuide({50: (60,), 60: (END,)})
+    sampled_by(decoder, guide)
+    decoder.answers = [50]
+    client = Client(runner, [1, 2], guide=guide)
+    run_out(runner, client)
+    assert client.tokens == [50, 60]
+    assert client.last.reason == "stop"
+    assert client.last.usage.completion_tokens == 3
+    assert len(decoder.batches) == 1
+
+
+def test_forced_tokens_stop_at_the_limit(runner, decoder):
+    """No token is accepted beyond the limit."""
+    guide = FakeGuide({50: (60, 61, 62)})
+    sampled_by(decoder, guide)
+    decoder.answers = [50]
+    client = Client(runner, [1, 2], limit=3, guide=guide)
+    run_out(runner, client)
+    assert client.tokens == guide.accepted == [50, 60, 61]
+    assert client.last.reason == "length"
+
+
+def test_stop_token_is_not_forced(runner, decoder):
+    """It is sampled: there may be another spelling."""
+    guide = FakeGuide({50: (60, 77, 61)})
+    sampled_by(decoder, guide)
+    decoder.answers = [50, 51, 52]
+    client = Client(runner, [1, 2], limit=4, guide=guide, stop_token_ids=frozenset({77}))
+    run_out(runner, client)
+    assert client.tokens == [50, 60, 51, 52]
+
+
+def test_forced_tokens_with_log_probabilities_have_rows_of_their_own(runner, decoder):
+    """Each is evaluated in a step, and the one after it has its log probabilities from there."""
+    guide = FakeGuide({50: (60, 61)})
+    sampled_by(decoder, guide)
+    decoder.answers = [50, 51]
+    client = Client(runner, [1, 2], limit=4, guide=guide, logprobs=1)
+    guide.forced_behind[60] = (61,)  # what is left of the text
+    run_out(runner, client)
+    assert client.tokens == [50, 60, 61, 51]
+    assert [batch[0][2] for batch in decoder.batches] == [(1, 2), (50,), (60,), (61,)]
+    logprobs = [event.logprob for event in client.events if isinstance(event, Token)]
+    assert logprobs == [-1.0, 0.0, 0.0, 0.0]
+
+
+def test_guide_that_rejects_a_forced_token_ends_its_own_request(runner, decoder):
+    """The slot keeps what was evaluated; the other request goes on."""
+    guide = FakeGuide({50: (60, 61)}, broken=61)
+    client = Client(runner, [1, 2], guide=guide)
+    other = Client(runner, [3], limit=3)
+    sampled_by(decoder, guide)
+    decoder.answers = [50]
+    run_out(runner, client, other)
+    assert client.tokens == [50, 60]
+    assert isinstance(client.last.error, GuideFailed)
+    assert other.last.reason == "length"
+    assert decoder.open_samplers == 0
+
+
+def test_cancel_within_forced_tokens_ends_at_the_next_step(runner, decoder):
+    """They were emitted with the sampled one; nothing is evaluated for them."""
+    guide = FakeGuide({50: (60, 61)})
+    sampled_by(decoder, guide)
+    decoder.answers = [50]
+
+    def cancel(event):
+        if isinstance(event, Token) and event.id == 60:
+            client.ticket.cancel()
+
+    client = Client(runner, [1, 2], guide=guide, emit=cancel)
+    run_out(runner, client)
+    assert client.tokens == guide.accepted == [50, 60, 61]
+    assert client.last.reason == "cancelled"
+    assert len(decoder.batches) == 1
