@@ -1,7 +1,9 @@
 """What a server says of itself when it starts."""
 
 import asyncio
+import errno
 import gc
+import os
 import re
 import socket
 from collections.abc import Iterator
@@ -10,10 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from pilotlight.config import Secret, Settings, load_settings
+from pilotlight.config import ConfigError, Secret, Settings, load_settings
 from pilotlight.scheduling.admission import Admission
 from pilotlight.server.http_server import closing_on_shutdown, settle
-from pilotlight.server.process import banner, exposure_warning, resources
+from pilotlight.server.process import banner, exposure_warning, listen, resources
 
 CLUSTER = {"K_SERVICE": "x", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
@@ -46,6 +48,24 @@ class Listener:
 
     def getsockname(self) -> tuple[str, int]:
         return self._host, 8080
+
+
+def test_a_port_in_use_is_an_error_that_says_what_to_change():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError) as caught:
+            listen(Settings(host="127.0.0.1", port=port))
+    assert str(caught.value) == (
+        f"--host 127.0.0.1 --port {port}:"
+        " another process listens there; stop it or set another --port"
+    )
+
+
+def test_an_address_of_another_machine_is_an_error():
+    with pytest.raises(ConfigError) as caught:
+        listen(Settings(host="192.0.2.1", port=0))
+    reason = os.strerror(errno.EADDRNOTAVAIL)
+    assert str(caught.value) == f"--host 192.0.2.1 --port 0: {reason}"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "fe80::1%eth0"])  # noqa: S104 - what is looked at

@@ -1,6 +1,7 @@
 """Run the server: a socket that listens before anything else, then uvicorn on it."""
 
 import asyncio
+import errno
 import gc
 import ipaddress
 import logging
@@ -41,8 +42,18 @@ def listen(settings: Settings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ConfigError(
-            f"--host {settings.host} --port {settings.port}: {error.strerror or error}"
+            f"--host {settings.host} --port {settings.port}: {_why_not(error)}"
         ) from None
+
+
+def _why_not(error: OSError) -> str:
+    """Return why an address is not available, and what to change."""
+    if error.errno == errno.EADDRINUSE:
+        return "another process listens there; stop it or set another --port"
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return error.strerror or str(error)
+    # `create_server` appends the address, as Python writes a tuple, to the system's message.
+    return os.strerror(error.errno)
 
 
 def run(settings: Settings, listener: socket.socket) -> None:
