@@ -75,7 +75,7 @@ def test_clearing_the_prompt_cache_counts_what_it_deletes(capsys, tmp_path):
 
 
 def test_clearing_needs_a_storage(capsys, tmp_path):
-    """None is an error, and so is one that cannot be listed."""
+    """None is an error, and so is one that is missing or cannot be listed."""
     status, output, _ = said(capsys, "prompt-cache", "clear")
     assert (status, output) == (
         "pilotlight: --state-dir is not set: expected a folder, gs://… or s3://…",
@@ -84,3 +84,7 @@ def test_clearing_needs_a_storage(capsys, tmp_path):
     folder = tmp_path / ("x" * 300)
     status, _, _ = said(capsys, "prompt-cache", "clear", "--state-dir", str(folder))
     assert status == f"pilotlight: --state-dir {folder}: File name too long"
+    missing = tmp_path / "missing"
+    status, output, _ = said(capsys, "prompt-cache", "clear", "--state-dir", str(missing))
+    assert (status, output) == (f"pilotlight: --state-dir {missing}: No such file or directory", "")
+    assert not missing.exists()

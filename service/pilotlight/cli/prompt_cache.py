@@ -1,6 +1,7 @@
 """The command that empties the storage of cached prompts."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from pilotlight.config import ConfigError, load_settings, state_address
@@ -14,6 +15,8 @@ def clear_prompt_cache(arguments: dict[str, Any]) -> None:
     if address is None:
         raise ConfigError("--state-dir is not set: expected a folder, gs://… or s3://…")
     try:
+        if "://" not in address:
+            Path(address).stat()  # a missing folder has no states, but here it is a misspelled path
         deleted = delete_states(address)
     except OSError as error:
         sys.exit(f"pilotlight: --state-dir {address}: {error.strerror or error}")
