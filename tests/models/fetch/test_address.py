@@ -115,10 +115,10 @@ def test_sha256(text, sha256):
 @pytest.mark.parametrize(
     ("text", "sha256", "reason"),
     [
-        ("ftp://host/m.gguf", None, "ftp:// is not supported; expected https://"),
-        ("file:///m.gguf", None, "expected https://"),
-        ("m.gguf", None, "a path is not an address; expected https://"),
-        ("", None, "expected https://"),
+        ("ftp://host/m.gguf", None, "ftp:// is not supported; expected an address: https://"),
+        ("file:///m.gguf", None, "expected an address: https://"),
+        ("m.gguf", None, "got a path; expected an address: https://"),
+        ("", None, "expected an address: https://"),
         ("https://host:port/m.gguf", None, "invalid host or port"),
         ("https://[::1/m.gguf", None, "invalid host or port"),
         ("https:///m.gguf", None, "the host is missing"),

@@ -86,7 +86,7 @@ def test_what_nobody_serves_is_said(server, pull):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["ftp://host/m"], "ftp:// is not supported; expected https://, hf://"),
+        (["ftp://host/m"], "ftp:// is not supported; expected an address: https://, hf://"),
         (["SERVER/m.gguf?secret"], "SERVER/m.gguf: no such file (404)"),
         (["SERVER/m.gguf", "--connections", "0"], "--connections: expected at least 1"),
         (["SERVER/m.gguf", "--name", ".."], "'..' is not a valid file name"),

@@ -85,8 +85,8 @@ def parse_address(text: str, sha256: str | None = None) -> Address:
     scheme = scheme.lower()
     if scheme not in get_args(Scheme):
         known = ", ".join(f"{one}://" for one in get_args(Scheme) if one != "http")
-        what = f"{scheme}:// is not supported" if colon else "a path is not an address"
-        raise ConfigError(f"{what}; expected {known}")
+        what = f"{scheme}:// is not supported" if colon else "got a path"
+        raise ConfigError(f"{what}; expected an address: {known}")
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises where it is no number
