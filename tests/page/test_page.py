@@ -122,7 +122,7 @@ def test_only_models_that_write_can_be_chosen(browser: Browser, serve_models: Se
 
 
 def test_without_a_chat_endpoint_the_server_is_seen(browser: Browser, serve_models: Serve):
-    """With `--chat-completions false` there is nothing to write to."""
+    """With `--no-chat-completions` there is nothing to write to."""
     visited(browser, serve_models({"chat_completions": False}, m={}))
     browser.see("The chat endpoint of this server is turned off.")
     assert browser.count("#composer:visible") == 0

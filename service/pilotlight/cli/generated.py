@@ -43,11 +43,18 @@ def render_settings() -> str:
         "| --- | --- | --- | --- |",
     ]
     for field in msgspec.structs.fields(Settings):
-        flag = "none" if is_secret(field.type) else f"`{flag_of(field)}`"
+        flag = _flags(field)
         variable = environment_name(field.name)
         default = f"`{default_of(field)}`" if default_of(field) else "none"
         lines.append(f"| {flag} | `{variable}` | {default} | {description(field.type)} |")
     return "\n".join(lines) + "\n"
+
+
+def _flags(field: msgspec.structs.FieldInfo) -> str:
+    if is_secret(field.type):
+        return "none"
+    flag = flag_of(field)
+    return f"`{flag}`, `--no-{flag[2:]}`" if isinstance(field.default, bool) else f"`{flag}`"
 
 
 def _write(text: str, output: str | None) -> None:
