@@ -5,9 +5,10 @@
 Both serve the model with their defaults, with as many slots of the same length. Each round starts
 the servers one after the other, so that none has an idle neighbour, and asks each for the same.
 A cell has the median over the rounds; the ratio's median has its least and largest beside it, since
-machines drift. `deterministic` is the same of `pilotlight serve --deterministic` against
-llama-server. llama-server is built from the source inside llama-cpp-python's sdist, with the same
-compiler and for the same CPU (cmake, target `llama-server`).
+machines drift. `deterministic` is `pilotlight serve --deterministic` against llama-server. On a
+machine that others use too, compare the CPU seconds with `--threads 1`: several threads spin at
+barriers while one of them has no CPU. llama-server is built from the source inside
+llama-cpp-python's sdist, with the same compiler and for the same CPU (target `llama-server`).
 """
 
 import argparse
@@ -29,6 +30,7 @@ class Table:
     def add(self, server: str, figures: Iterable[tuple[Row, float]]) -> None:
         """Note what a round of *server* gave."""
         for row, figure in figures:
+            sys.stderr.write(f"{server:<14}{row.name:<38}{figure:.4g}\n")
             self._found.setdefault(row, {}).setdefault(server, []).append(figure)
 
     def lines(self) -> Iterable[str]:
@@ -64,6 +66,7 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL")
     parser.add_argument("--llama-server", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, help="by default what each server chooses")
     parser.add_argument("--only", nargs="+", choices=sorted(GROUPS), default=sorted(GROUPS))
     parser.add_argument(
         "--servers",
@@ -73,7 +76,8 @@ def main() -> None:
     )
     given = parser.parse_args()
     for path in given.models:
-        servers, table = Servers(given.llama_server.resolve(), path.resolve()), Table()
+        servers = Servers(given.llama_server.resolve(), path.resolve(), given.threads)
+        table = Table()
         for number in range(given.rounds):
             # Every second round in the other order: what follows what is no advantage.
             order = given.servers if number % 2 == 0 else given.servers[::-1]

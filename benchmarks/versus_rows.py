@@ -112,7 +112,9 @@ def streams(servers: Servers, name: str, round_: int) -> Figures:
     with servers.running(name, slots=max(_STREAMS), length=1024) as server:
         asyncio.run(_at_once(server, draw, 1))  # for warmth
         for count in _STREAMS:
+            before = server.cpu_seconds()
             seconds, heard = asyncio.run(_at_once(server, draw, count))
+            yield Row(f"CPU s, {count} streams"), server.cpu_seconds() - before
             tokens = sum(one.completion_tokens for one in heard)
             yield Row(f"tokens/s, {count} streams"), tokens / seconds
             if count == _AT_ONCE:

@@ -48,6 +48,8 @@ class Servers(Struct, frozen=True):
 
     program: Path
     model: Path
+    threads: int | None = None
+    """Compute threads; None: each server's default."""
 
     @contextmanager
     def running(
@@ -74,15 +76,16 @@ class Servers(Struct, frozen=True):
             server.wait()
 
     def _command(self, name: str, port: int, slots: int, length: int) -> list[str]:
+        threads = [] if self.threads is None else ["--threads", str(self.threads)]
         if name == LLAMA_SERVER:
             return [
                 str(self.program), "-m", str(self.model), "--port", str(port),
-                "-np", str(slots), "-c", str(slots * length),
+                "-np", str(slots), "-c", str(slots * length), *threads,
             ]  # fmt: skip
         command = [
             _PILOTLIGHT, "serve", "--port", str(port), "--models-dir", str(self.model.parent),
             "--models-file", str(self.model.parent / "none.yaml"), "--preload", self.model.stem,
-            "--parallel", str(slots), "--context-length", str(length),
+            "--parallel", str(slots), "--context-length", str(length), *threads,
         ]  # fmt: skip
         return [*command, "--deterministic"] if name == OURS_DETERMINISTIC else command
 
