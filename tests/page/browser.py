@@ -42,11 +42,23 @@ def _install(folder: Path) -> None:
     subprocess.run(["npm", "ci", "--no-progress"], check=True, cwd=folder, timeout=300)  # noqa: S607 - whichever is on the path
 
 
+def workspace(folder: Path, *names: str) -> Path:
+    """Return *folder*, with the sources *names* and the packages that they import.
+
+    It is each worker's own: the folder of the packages is shared.
+    """
+    (folder / "node_modules").symlink_to(packages() / "node_modules")
+    for name in names:
+        shutil.copy(SOURCES / name, folder)
+    return folder
+
+
 class Browser:
     """A window of Chromium. A step that fails raises `AssertionError` with what it waited for."""
 
-    def __init__(self) -> None:
-        program = shutil.copy(SOURCES / "driver.js", packages())
+    def __init__(self, folder: Path) -> None:
+        """Start Chromium, with the driver in *folder*."""
+        program = workspace(folder, "driver.js") / "driver.js"
         self._process = subprocess.Popen(
             ["node", program, str(chromium())],  # noqa: S607 - whichever is on the path
             stdin=subprocess.PIPE,

@@ -12,11 +12,11 @@ from tests.page.browser import Browser, unavailable
 
 
 @pytest.fixture(scope="session")
-def _browser() -> Iterator[Browser]:
+def _browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     reason = unavailable()
     if reason is not None:
         pytest.skip(reason)
-    browser = Browser()
+    browser = Browser(tmp_path_factory.mktemp("browser"))
     yield browser
     browser.close()
 

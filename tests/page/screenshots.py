@@ -59,9 +59,8 @@ def chats(browser: Browser, folder: Path) -> None:
         opened(browser, server.url, DESK)
         ask(browser, "Write a haiku about fire.")
         ask(browser, "What is 2+2?")
-        browser.evaluate(
-            "document.querySelectorAll('.turn:last-child details').forEach(one => one.open = true)"
-        )
+        for folded in (".turn:nth-child(2) .figures", ".turn:last-child .reasoning"):
+            browser.evaluate(f"document.querySelector('{folded}').open = true")
         browser.evaluate("document.querySelector('#scroller').scrollTop = 1e6")
         browser.screenshot(str(IMAGES / "page-chat.png"))
         opened(browser, server.url, PHONE)
@@ -81,13 +80,13 @@ def main() -> None:
     if reason := unavailable():
         sys.exit(reason)
     IMAGES.mkdir(exist_ok=True)
-    browser = Browser()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            cold_start(browser, Path(folder))
-            chats(browser, Path(folder))
-    finally:
-        browser.close()
+    with tempfile.TemporaryDirectory() as models, tempfile.TemporaryDirectory() as driver:
+        browser = Browser(Path(driver))
+        try:
+            cold_start(browser, Path(models))
+            chats(browser, Path(models))
+        finally:
+            browser.close()
 
 
 if __name__ == "__main__":

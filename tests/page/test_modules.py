@@ -8,22 +8,20 @@ from pathlib import Path
 import pytest
 
 from tests.clients.programs import missing
-from tests.page.browser import PAGE, SOURCES, packages
+from tests.page.browser import PAGE, workspace
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def sources() -> Path:
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the packages, and the page as it is now."""
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
-    folder = packages()
-    shutil.rmtree(folder / "page", ignore_errors=True)
+    names = ("biome.json", "tsconfig.json", "driver.js", "unit.test.js")
+    folder = workspace(tmp_path_factory.mktemp("modules"), *names)
     shutil.copytree(PAGE, folder / "page")
-    for name in ("biome.json", "tsconfig.json", "driver.js", "unit.test.js"):
-        shutil.copy(SOURCES / name, folder)
     return folder
 
 

@@ -309,8 +309,9 @@ def test_conversations_outlive_a_reload_and_are_exported_offline(
 # ── every screen, every hand ────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize(
+    ("width", "dark"), [(320, True), (1280, False)], ids=["phone-dark", "desk-light"]
+)
 def test_axe_finds_nothing_serious(browser: Browser, serve_models: Serve, width: int, dark: bool):  # noqa: FBT001 - a parameter of the test
     """On every view; and nothing is wider than the screen."""
     reply = f"<think>Hm.</think># Title\n\n`code` and\n\n```python\nprint('{'x' * 300}')\n```\n"
@@ -403,12 +404,14 @@ def test_the_server_is_seen_and_left_alone(browser: Browser, serve_models: Serve
 
     assert polls_again()
     browser.hide()
+    browser.settle()
     polls(3)
     assert polls(10) == 0
     browser.show()
     assert polls_again()
     polls(65)
     browser.see("Paused")
+    browser.settle()
     assert polls(60) == 0
     browser.press("Shift")
     assert polls_again()

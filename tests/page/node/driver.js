@@ -22,6 +22,7 @@ let problems = [];
 /** @type {unknown} */
 let sent = null;
 let requests = 0;
+let pending = 0;
 
 /** @type {Record<string, (...args: any[]) => unknown>} */
 const verbs = {
@@ -29,6 +30,7 @@ const verbs = {
   async open(url, { width = 1100, height = 760, dark = false, scale = 1, touch = false } = {}) {
     await page?.context().close();
     problems = [];
+    pending = 0;
     const context = await browser.newContext({
       viewport: { width, height },
       colorScheme: dark ? "dark" : "light",
@@ -47,10 +49,17 @@ const verbs = {
     page.on("dialog", (dialog) => dialog.accept());
     page.on("request", (request) => {
       requests += 1;
+      pending += 1;
       if (request.method() === "POST") sent = request.postDataJSON();
       const { protocol, origin } = new URL(request.url());
       if (protocol.startsWith("http") && origin !== new URL(url).origin)
         problems.push(`request to ${request.url()}`);
+    });
+    page.on("requestfinished", () => {
+      pending -= 1;
+    });
+    page.on("requestfailed", () => {
+      pending -= 1;
     });
     await page.addInitScript(() => {
       document.addEventListener("securitypolicyviolation", (event) => {
@@ -99,6 +108,12 @@ const verbs = {
   /** Stop the page's clock, and let time pass on it. */
   clock: () => page.clock.install(),
   forward: (milliseconds) => page.clock.runFor(milliseconds),
+  /** Wait until no request is under way, nor one that follows from its response. */
+  async settle() {
+    for (let quiet = 0; quiet < 5; quiet = pending === 0 ? quiet + 1 : 0) {
+      await new Promise((resolve) => setTimeout(resolve, 40));
+    }
+  },
   /** Return how many requests were sent so far. */
   requests: () => requests,
   /** Return the body of the last chat request. */
@@ -107,7 +122,7 @@ const verbs = {
   /** Return what axe finds serious or critical. */
   async axe() {
     // Through the debugger: the page's own policy allows no script of another origin.
-    await page.evaluate(await readFile(axe, "utf8"));
+    if (await page.evaluate("!window.axe")) await page.evaluate(await readFile(axe, "utf8"));
     const { violations } = await page.evaluate("axe.run({resultTypes: ['violations']})");
     return violations
       .filter((one) => ["serious", "critical"].includes(one.impact))

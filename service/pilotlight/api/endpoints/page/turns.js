@@ -197,7 +197,6 @@ export class AssistantTurn {
       this.#calls,
       h("form", { onsubmit: submit }, ...cards, h("div", { class: "buttons" }, button)),
     );
-    areas.values().next().value?.focus({ preventScroll: true });
   }
 
   /** @param {boolean} isLast */
