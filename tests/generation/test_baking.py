@@ -57,7 +57,18 @@ def test_output_is_written_elsewhere(write, tmp_path):
     ("options", "keys", "bakes", "reason"),
     [
         ({}, {"chat_template": None}, True, "m: a model without a chat template"),
-        ({}, {"embedding_length": 4}, True, "m: an embedding model has no system prompt"),
+        (
+            {},
+            {"embedding_length": 4},
+            True,
+            "m: only a model that generates text has a system prompt",
+        ),
+        (
+            {},
+            {"relevance": "logit"},
+            True,
+            "m: only a model that generates text has a system prompt",
+        ),
         ({}, {"unserved": "it draws"}, True, "m.fake: it draws"),
         ({"chat_template": "gone"}, {}, True, "m: cannot read its chat template"),
         ({}, {"chat_template": "{{ messages[1].content }}"}, True, "does not begin every request"),
