@@ -1,8 +1,16 @@
 """What the command line says of itself, and of a mistake in it."""
 
+import re
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from pilotlight.cli import main
+from pilotlight.cli.settings_flags import flag_of
+from pilotlight.config import Settings
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def said(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int | str | None, str, str]:
@@ -88,3 +96,12 @@ def test_clearing_needs_a_storage(capsys, tmp_path):
     status, output, _ = said(capsys, "prompt-cache", "clear", "--state-dir", str(missing))
     assert (status, output) == (f"pilotlight: --state-dir {missing}: No such file or directory", "")
     assert not missing.exists()
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{one.name}" for one in DOCS.glob("*.md"))])
+def test_pages_write_no_value_behind_a_switch(page):
+    """`--page false` ends the start: a switch is turned off by `--no-page`."""
+    fields = msgspec.structs.fields(Settings)
+    switches = "|".join(flag_of(one) for one in fields if isinstance(one.default, bool))
+    text = (DOCS.parent / page).read_text(encoding="utf-8")
+    assert not re.findall(rf"(?:{switches})[ =](?:true|false)\b", text)
