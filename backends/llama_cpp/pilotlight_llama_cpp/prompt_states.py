@@ -96,7 +96,10 @@ class PromptStates:
         if length >= found.entry.least:
             return self._decoder.truncate(slot.id, length)
         last = next((one for one in reversed(slot.checkpoints) if one.tokens == length), None)
-        return last is not None and self._decoder.rewind(slot.id, length, memoryview(last.state))
+        if last is None:
+            self._decoder.truncate(slot.id, 0)
+            return False
+        return self._decoder.rewind(slot.id, length, memoryview(last.state))
 
     # ── what is kept ───────────────────────────────────────────────────────────────────────────
 
@@ -158,6 +161,7 @@ class PromptStates:
         """Note that something runs."""
         self._idle_since = None
         self._is_stored = False
+        self._cache.busy()
 
     def written(self) -> None:
         """Note that the cache has written a state, and can take another one; any thread."""

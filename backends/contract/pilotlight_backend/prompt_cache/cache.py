@@ -18,6 +18,7 @@ from pilotlight_backend.prompt_cache.entry import (
     Entry,
     Snapshot,
     file_name,
+    file_size,
     owner_digest,
     seed_of,
 )
@@ -80,6 +81,10 @@ class PromptCache:
         self._counts: Counter[str] = Counter()
         self._closing = False
         self._listed_at: float | None = None
+        self._idle_bytes = 0
+        """Bytes that were written since something ran."""
+        self._overdue = 0
+        """Reads that took longer than a request waits, and still do."""
         self._tier: _Tier | None = None
         if files is not None:
             reader, writer = Worker("prompt cache reader"), Worker("prompt cache writer")
@@ -102,6 +107,7 @@ class PromptCache:
         """Note that *found* is restored into a slot, whose old state may take its place here."""
         with self._lock:
             self._states.use(found.entry)
+            self._states.wanted_again(file_name(self._identity, found.entry))
             self._counts["restores"] += 1
             self._counts[f"{found.tier}_hits"] += 1
             self._counts[f"{found.tier}_tokens"] += found.tokens
@@ -127,15 +133,32 @@ class PromptCache:
         tier = self._tier
         if tier is None or most - have < WORTH_RESTORING or not tier.files.is_readable:
             return False
+        if self._overdue:  # the storage hangs: do not wait again for what it does not give
+            return False
         seed = seed_of(self._identity, scope)
         least = have + WORTH_RESTORING
         with self._lock:
             is_known = self._saving(seed, prompt, most, least) is not None
         if not (is_known or self._is_list_old()):
             return False
-        once = _Once(done, max(_LEAST_PATIENCE, (most - have) * seconds_per_token))
-        tier.reader.submit(lambda: once(self._read(tier.files, seed, prompt, most, least)))
+        once = _Once(
+            done, max(_LEAST_PATIENCE, (most - have) * seconds_per_token), self._note_overdue
+        )
+
+        def read() -> None:
+            found = None
+            try:
+                found = self._read(tier.files, seed, prompt, most, least)
+            finally:
+                if not once(found):
+                    self._note_overdue(-1)
+
+        tier.reader.submit(read)
         return True
+
+    def _note_overdue(self, change: int = 1) -> None:
+        with self._lock:
+            self._overdue += change
 
     def _saving(
         self, seed: bytes, prompt: Sequence[int], most: int, least: int
@@ -183,6 +206,14 @@ class PromptCache:
         """Whether a state waits to be written, or is."""
         return bool(self._states.saving)
 
+    def busy(self) -> None:
+        """Note that something runs: what is idle next may be written.
+
+        In one idle time no more is written than the storage keeps. The most valuable is written
+        first, and would be the first to make room.
+        """
+        self._idle_bytes = 0
+
     def wants(
         self,
         scope: str,
@@ -203,14 +234,26 @@ class PromptCache:
             return False
         entry = self._entry(scope, tokens, least, checkpoints, size)
         with self._lock:
-            covering = self._states.index.covering(entry)
+            states = self._states
+            covering = states.index.covering(entry) or states.index.same(entry)
             if store and self.stores:
-                return (covering is None or covering.file is None) and not self._states.saving
+                is_stored = covering is not None and covering.file is not None
+                return not (is_stored or states.saving) and self._is_storable(entry)
             if covering is not None and covering.snapshot is not None:
                 covering.is_in_slot = False
                 return False
-            self._states.date(entry, age)
-            return self._states.fits(entry)
+            states.date(entry, age)
+            fits = states.fits(entry)
+            if not fits:  # the slot is given away, and what it was restored from is all there is
+                for one in states.index.covered(entry):
+                    one.is_in_slot = False
+            return fits
+
+    def _is_storable(self, entry: Entry) -> bool:
+        """Tell whether the storage would keep *entry* if it is written. The lock is held."""
+        if self._tier is None or not self._tier.files.takes(self._idle_bytes + file_size(entry)):
+            return False
+        return not self._states.made_room(file_name(self._identity, entry))
 
     def put(
         self,
@@ -238,8 +281,9 @@ class PromptCache:
             entry.is_in_slot = stays
             self._counts["saves"] += 1
             is_kept = states.keep(entry, snapshot)
-            is_written = store and self._tier is not None and entry.file is None
+            is_written = store and entry.file is None and self._is_storable(entry)
             if is_written:
+                self._idle_bytes += file_size(entry)
                 states.saving[entry] = snapshot
                 states.index.add(entry)
             if not (is_kept or is_written):
@@ -254,9 +298,10 @@ class PromptCache:
         with self._lock:
             if tier is None or not tier.files.is_writable or states.saving:
                 return False
-            entry = states.most_valuable(lambda one: one.file is None)
+            entry = states.most_valuable(lambda one: one.file is None and self._is_storable(one))
             if entry is None or entry.snapshot is None:
                 return False
+            self._idle_bytes += file_size(entry)
             states.saving[entry] = entry.snapshot
         tier.writer.submit(partial(self._write, tier.files, entry))
         return True
@@ -285,11 +330,19 @@ class PromptCache:
         if snapshot is None:  # it was cleared meanwhile
             return
         name = file_name(self._identity, entry)
-        deleted = files.write(name, entry, snapshot)
+        deleted = None
+        try:
+            deleted = files.write(name, entry, snapshot)
+        finally:
+            self._note_written(files, entry, name, deleted)
+
+    def _note_written(
+        self, files: "GuardedStorage", entry: Entry, name: str, deleted: list[str] | None
+    ) -> None:
         is_there = deleted is not None and name not in deleted
         with self._lock:
             for one in deleted or ():
-                self._states.lose(one)
+                self._states.pruned(one)
             self._counts["storage_evictions"] += len(deleted or ())
             was_cleared = self._states.saving.pop(entry, None) is None
             if is_there and not was_cleared:
@@ -307,12 +360,13 @@ class PromptCache:
 
     def _list(self, files: "GuardedStorage") -> None:
         """Learn which files there are: those of other instances too."""
+        with self._lock:  # before: what is written meanwhile may not be listed
+            known = set(self._states.files)
         listed = files.files()
         if listed is None:
             self._listed_at = self._clock()
             return
         with self._lock:
-            known = set(self._states.files)
             for name in known.difference(file.name for file in listed):
                 self._states.lose(name)
         for name, entry in files.entries([one for one in listed if one.name not in known]):
@@ -329,6 +383,7 @@ class PromptCache:
         digest = None if owner is None else owner_digest(self._identity, owner)
         with self._lock:
             names = self._states.clear(digest)
+            self._written.notify_all()
         if self._tier is not None:
             for name in names:
                 self._tier.writer.submit(partial(self._tier.files.delete, name))
@@ -361,6 +416,7 @@ class PromptCache:
             with self._lock:
                 left = len(self._states.saving)
                 self._states.saving.clear()
+                self._written.notify_all()
             if left:
                 logger.warning("cached states that were not written in time: %d", left)
         self._tier.reader.close(0.0)
@@ -377,18 +433,35 @@ class _Tier(NamedTuple):
 class _Once:
     """Calls a function once: with a value, or with None when that does not come in time."""
 
-    def __init__(self, function: Callable[[Found | None], None], patience: float) -> None:
+    def __init__(
+        self,
+        function: Callable[[Found | None], None],
+        patience: float,
+        expired: Callable[[], None],
+    ) -> None:
+        """*expired* is called before the function where the value does not come in time."""
         self._function = function
+        self._expired = expired
         self._lock = threading.Lock()
         self._called = False
-        self._timer = threading.Timer(patience, self, (None,))
+        self._timer = threading.Timer(patience, self._expire)
         self._timer.daemon = True
         self._timer.start()
 
-    def __call__(self, found: Found | None) -> None:
-        with self._lock:
-            if self._called:
-                return
-            self._called = True
+    def __call__(self, found: Found | None) -> bool:
+        """Call the function with *found*; False: the time was over."""
+        if not self._is_first():
+            return False
         self._timer.cancel()
         self._function(found)
+        return True
+
+    def _expire(self) -> None:
+        if self._is_first():
+            self._expired()
+            self._function(None)
+
+    def _is_first(self) -> bool:
+        with self._lock:
+            was_called, self._called = self._called, True
+        return not was_called

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pilotlight_backend.prompt_cache import state_file
 from pilotlight_backend.prompt_cache.entry import Entry, Snapshot
 from pilotlight_backend.prompt_cache.state_file import Damaged
-from pilotlight_backend.prompt_cache.storage import Storage, StoredFile, prune
+from pilotlight_backend.prompt_cache.storage import ABANDONED, Storage, StoredFile, prune
 
 logger = logging.getLogger("pilotlight.backend")
 
@@ -46,7 +46,7 @@ class GuardedStorage:
         self._ttl = ttl
         self._wall_clock = wall_clock
         self._unfit: set[str] = set()
-        """Files that were damaged, and may not have been deleted."""
+        """Files that are damaged, and cannot be deleted."""
         self._reading = _Circuit("read", clock)
         self._writing = _Circuit("written", clock)
 
@@ -65,12 +65,17 @@ class GuardedStorage:
         """Whether it is worth a try to write. A folder that is read-only serves those who read."""
         return self._writing.is_closed
 
+    def takes(self, size: int) -> bool:
+        """Tell whether *size* bytes are below the limit of all files."""
+        return self._limit is None or size <= self._limit
+
     def _opened(self) -> Storage:
         with self._opening:
             if self._storage is None:
                 try:
                     self._storage = self._open()
-                except (ImportError, ValueError) as error:
+                except (ImportError, ValueError, RuntimeError) as error:
+                    # Of a library that is missing, of an address, of a home that is not known.
                     raise OSError(None, str(error)) from error
             return self._storage
 
@@ -97,14 +102,23 @@ class GuardedStorage:
                 try:
                     yield file.name, state_file.read_header(file.name, start, file.size)
                 except Damaged as error:
-                    self._discard(file.name, error)
+                    if not self._is_growing(file, start):
+                        self._discard(file.name, error)
         except OSError as error:
             self._reading.fail(error)
+
+    def _is_growing(self, file: StoredFile, start: bytes) -> bool:
+        """Tell whether *file* may be one that another instance is writing under its own name.
+
+        Folders that are mounted buckets or network shares may rename by copying.
+        """
+        is_young = self._wall_clock() - file.used < ABANDONED
+        return is_young and state_file.is_short(start, file.size)
 
     def read(self, name: str) -> Snapshot | None:
         """Return a file's states; None where it is gone, was damaged, or the storage fails."""
         try:
-            snapshot = state_file.read_snapshot(self._opened().read(name))
+            snapshot = state_file.read_snapshot(name, self._opened().read(name))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -126,21 +140,24 @@ class GuardedStorage:
             self._writing.fail(error)
             return None
         self._writing.succeed()
+        self._unfit.discard(name)
         return self._prune()
 
     def _prune(self) -> list[str]:
         try:
             return prune(self._opened(), limit=self._limit, ttl=self._ttl, now=self._wall_clock())
-        except OSError as error:
-            self._reading.fail(error)
+        except OSError as error:  # what can be read is read all the same
+            self._writing.fail(error)
             return []
 
-    def delete(self, name: str) -> None:
-        """Delete a file."""
+    def delete(self, name: str) -> bool:
+        """Delete a file; tell whether it is gone."""
         try:
             self._opened().delete(name)
         except OSError as error:
             self._writing.fail(error)
+            return False
+        return True
 
     def touch(self, name: str) -> None:
         """Note that a file was of use."""
@@ -152,8 +169,8 @@ class GuardedStorage:
     def _discard(self, name: str, error: Damaged) -> None:
         """Delete a damaged file, so that no instance reads it again."""
         logger.warning("the cached state %s is deleted: %s", name, error)
-        self._unfit.add(name)
-        self.delete(name)
+        if not self.delete(name):
+            self._unfit.add(name)
 
 
 class _Circuit:

@@ -15,6 +15,11 @@ _COMPARED = 8
 for differs by less than a block."""
 
 
+_LOOKED_AT = 256
+"""Entries that are looked at for them, the newest first. Thousands may share a system prompt that
+ends behind a date, each with its checkpoint there, and be of no use the next day."""
+
+
 class PrefixIndex:
     """Entries by the hashes of their prefixes. Whoever uses it holds a lock."""
 
@@ -23,6 +28,9 @@ class PrefixIndex:
         self._at: dict[bytes, dict[Entry, None]] = {}
         """Entries that are of use for a prompt that has the blocks up to this hash. The key of an
         entry without a whole block is its seed."""
+
+        self._ends: dict[bytes, dict[Entry, None]] = {}
+        """Entries by the hash of their last whole block."""
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries)
@@ -36,6 +44,7 @@ class PrefixIndex:
     def add(self, entry: Entry) -> None:
         """Add *entry*; its tokens and lengths do not change afterwards."""
         self._entries[entry] = None
+        self._ends.setdefault(entry.hashes[-1], {})[entry] = None
         for key in _keys(entry):
             self._at.setdefault(key, {})[entry] = None
 
@@ -43,11 +52,9 @@ class PrefixIndex:
         """Remove *entry*; a no-op for one that is not here."""
         if self._entries.pop(entry, self) is self:
             return
+        _remove(self._ends, entry.hashes[-1], entry)
         for key in _keys(entry):
-            entries = self._at[key]
-            entries.pop(entry, None)
-            if not entries:
-                del self._at[key]
+            _remove(self._at, key, entry)
 
     def longest(
         self, seed: bytes, prompt: Sequence[int], most: int, *, in_memory: bool = False
@@ -60,7 +67,7 @@ class PrefixIndex:
         """
         keys = list(chain(seed, prompt[:most]))
         for depth in range(len(keys), 0, -1):
-            here = reversed(self._at.get(keys[depth - 1], {}))
+            here = islice(reversed(self._at.get(keys[depth - 1], {})), _LOOKED_AT)
             usable = (
                 (one, one.usable(prompt, most)) for one in here if one.snapshot or not in_memory
             )
@@ -80,22 +87,38 @@ class PrefixIndex:
 
     def covered(self, entry: Entry) -> list[Entry]:
         """Return the entries that *entry* makes needless."""
-        near = {one: None for key in _keys(entry) for one in self._at.get(key, {})}
+        near = (one for key in entry.hashes for one in self._ends.get(key, ()))
         return [one for one in near if one is not entry and entry.covers(one)]
+
+    def same(self, entry: Entry) -> Entry | None:
+        """Return the entry of the same tokens that is of use at the same lengths, if there is."""
+        lengths = tuple(entry.lengths)
+        for one in self._ends.get(entry.hashes[-1], ()):
+            if one.tokens == entry.tokens and tuple(one.lengths) == lengths:
+                return one
+        return None
 
     def shared(self, entry: Entry) -> int:
         """Return how many tokens of *entry* another entry has too, in whole blocks."""
-        keys = [entry.seed, *chain(entry.seed, entry.tokens)]
-        for depth in range(len(keys) - 1, 0, -1):
-            if any(one is not entry for one in self._at.get(keys[depth], ())):
+        hashes = entry.hashes
+        for depth in range(len(hashes) - 1, 0, -1):
+            here = self._at.get(hashes[depth], ())
+            if len(here) > (entry in here):
                 return depth * BLOCK
         return 0
 
 
+def _remove(index: dict[bytes, dict[Entry, None]], key: bytes, entry: Entry) -> None:
+    entries = index[key]
+    entries.pop(entry, None)
+    if not entries:
+        del index[key]
+
+
 def _keys(entry: Entry) -> list[bytes]:
     """Return the hashes below which *entry* is of use, in the order of their depth."""
-    keys = [entry.seed, *chain(entry.seed, entry.tokens)]
+    hashes = entry.hashes
     depths = {length // BLOCK: None for length in entry.lengths}
     # One that can be cut back is of use from its shortest length on, at every further block.
-    depths |= dict.fromkeys(range(entry.least // BLOCK, len(keys)))
-    return [keys[depth] for depth in depths]
+    depths |= dict.fromkeys(range(entry.least // BLOCK, len(hashes)))
+    return [hashes[depth] for depth in depths]

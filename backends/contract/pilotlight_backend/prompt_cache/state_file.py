@@ -122,10 +122,22 @@ def _is_sound(header: Header, entry: Entry) -> bool:
     )
 
 
-def read_snapshot(whole: Buffer) -> Snapshot:
-    """Return the states of a file whose bytes are *whole*, not copied; raises `Damaged`."""
+def is_short(start: bytes, file_size: int) -> bool:
+    """Tell whether a file that begins with *start* has fewer bytes than it says."""
+    if len(start) < PREAMBLE.size:
+        return MAGIC.startswith(start[: len(MAGIC)])
+    magic, length, _, size, _ = PREAMBLE.unpack_from(start)
+    return bool(magic == MAGIC and file_size < PREAMBLE.size + length + size)
+
+
+def read_snapshot(name: str, whole: Buffer) -> Snapshot:
+    """Return the states of the file *name* whose bytes are *whole*, not copied.
+
+    Raises `Damaged`: also where it is not the file any more whose header was read before.
+    """
     view = memoryview(whole)
     start = PREAMBLE.size + header_size(bytes(view[: PREAMBLE.size]))
+    read_header(name, bytes(view[:start]), len(view))
     checksum = PREAMBLE.unpack_from(view)[4]
     if zlib.crc32(view[start:]) != checksum:
         raise Damaged("the checksum of its state is wrong")

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from pilotlight_backend.prompt_cache import policy
-from pilotlight_backend.prompt_cache.entry import BLOCK, Entry, Snapshot, chain
+from pilotlight_backend.prompt_cache.entry import BLOCK, Entry, Snapshot
 from pilotlight_backend.prompt_cache.index import PrefixIndex
 
 _STORED = 8
@@ -33,6 +33,8 @@ class States:
         self.saving: dict[Entry, Snapshot] = {}
         """What waits to be written; the snapshot stays in memory until then."""
         self.evictions = 0
+        self._pruned: OrderedDict[str, None] = OrderedDict()
+        """Files that made room for others."""
         self._gone: OrderedDict[bytes, tuple[int, int | None]] = OrderedDict()
         """When states were used that memory has no more, and the interval before that, by the hash
         of their last whole block."""
@@ -40,9 +42,11 @@ class States:
         """Requests so far: the clock of `Entry.used`."""
 
     def known(self, entry: Entry) -> Entry:
-        """Return the entry for what *entry* is of, if there is one, else itself."""
-        covering = self.index.covering(entry)
-        return entry if covering is None or len(covering) != len(entry) else covering
+        """Return the entry for what *entry* is of, if there is one, else itself.
+
+        One with other checkpoints is another: it is not of use where *entry* is.
+        """
+        return self.index.same(entry) or entry
 
     def fits(self, entry: Entry) -> bool:
         """Tell whether memory would keep *entry*."""
@@ -101,7 +105,7 @@ class States:
         if before is not None and before[0].interval is not None:
             entry.interval = before[0].interval
             return
-        for key in reversed(list(chain(entry.seed, entry.tokens))):
+        for key in reversed(entry.hashes[1:]):
             if key in self._gone:
                 used, interval = self._gone[key]
                 # The use itself may be the one that is known: its slot is taken only now.
@@ -112,7 +116,7 @@ class States:
         """Keep when a state was used: if it comes again, it is known how often."""
         if len(entry) < BLOCK:
             return
-        (*_, key) = chain(entry.seed, entry.tokens)
+        key = entry.hashes[-1]
         self._gone[key] = entry.used, entry.interval
         self._gone.move_to_end(key)
         if len(self._gone) > _MOST_GONE:
@@ -159,10 +163,31 @@ class States:
             entry.file = None
             self.drop(entry)
 
+    def pruned(self, name: str) -> None:
+        """Forget a file that made room for others, and do not write it again before it is used.
+
+        It may still be in a slot or in memory: without this the states that do not all fit into
+        the storage would be written in turn, for ever.
+        """
+        self.lose(name)
+        self._pruned[name] = None
+        if len(self._pruned) > _MOST_GONE:
+            self._pruned.popitem(last=False)
+
+    def made_room(self, name: str) -> bool:
+        """Tell whether the file *name* made room for others, and was not used since."""
+        return name in self._pruned
+
+    def wanted_again(self, name: str) -> None:
+        """Note that what the file *name* is of was used."""
+        self._pruned.pop(name, None)
+
     def clear(self, owner: bytes | None) -> list[str]:
         """Forget every state, or those of *owner*; return the names of their files."""
         names = []
-        for entry in [one for one in self.index if owner in (None, one.owner)]:
+        # Of what a longer state has superseded there is still the file.
+        entries = dict.fromkeys([*self.index, *self.files.values()])
+        for entry in [one for one in entries if owner in (None, one.owner)]:
             self.saving.pop(entry, None)
             if entry.file is not None:
                 names.append(entry.file)

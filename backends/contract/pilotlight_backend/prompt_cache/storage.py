@@ -82,7 +82,8 @@ class Folder:
     def starts(self, files: Sequence[StoredFile]) -> Iterator[tuple[StoredFile, bytes]]:
         """Yield each file with its preamble and header."""
         for file in files:
-            with suppress(FileNotFoundError), (self._path / file.name).open("rb") as opened:
+            # One that is gone, another user's or unreadable is passed over.
+            with suppress(OSError), (self._path / file.name).open("rb") as opened:
                 preamble = opened.read(PREAMBLE.size)
                 yield file, preamble + _header_behind(preamble, opened.read)
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -126,8 +127,13 @@ def test_a_file_that_was_cut_short_is_a_miss(tmp_path: Path, size):
     os.truncate(file, size)
     two = cache(tmp_path)
     assert fetched(two, "", range(300)) is None
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [file]  # another instance may be writing it
     two.close(10)
+    os.utime(file, (0, 0))
+    three = cache(tmp_path)
+    assert fetched(three, "", range(300)) is None
+    assert list(tmp_path.iterdir()) == []
+    three.close(10)
 
 
 def test_a_renamed_file_is_a_miss(tmp_path: Path):
@@ -157,6 +163,7 @@ def test_the_oldest_files_make_room(tmp_path: Path):
     states = cache(tmp_path, limit=13_000)
     for number in range(3):
         first = number * 1000
+        states.busy()
         states.put("", range(first, first + 100), snapshot(5000), least=1, store=True)
         assert states.wait(10)
         for age, file in enumerate(sorted(tmp_path.iterdir(), key=lambda one: one.stat().st_mtime)):
@@ -240,3 +247,92 @@ def test_what_memory_has_is_written_the_most_valuable_first(tmp_path: Path):
     assert not states.store_next()
     states.close(10)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_state_with_other_checkpoints_is_another_one(tmp_path: Path):
+    """Its file as well: neither is found where only the other one is of use."""
+    few = Snapshot(state=b"a" * 10, checkpoints=(Checkpoint(tokens=70, state=b"c" * 7),))
+    more = Snapshot(
+        state=b"b" * 10,
+        checkpoints=(*few.checkpoints, Checkpoint(tokens=140, state=b"d" * 9)),
+    )
+    for first, second in ((few, more), (more, few)):
+        states = cache(tmp_path, memory=1000)
+        states.put("", range(200), first, least=200, store=True)
+        assert states.wait(10)
+        states.put("", range(200), second, least=200)
+        for length in (100, 150):
+            found = states.find("", [*range(length), *[0] * 100], length + 99)
+            lengths = [one.tokens for one in found.snapshot.checkpoints]
+            assert found.tokens in lengths
+        kept = [one for one in states._states.index if one.snapshot is not None]
+        assert states.stats().memory_bytes == sum(one.snapshot.size for one in kept)
+        states.clear()
+        states.close(10)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_of_a_state_that_was_superseded_is_cleared_too(tmp_path: Path):
+    states = cache(tmp_path, memory=0)
+    for length in (100, 200):
+        states.put("", range(length), snapshot(10), least=1, store=True)
+        assert states.wait(10)
+    assert len(list(tmp_path.iterdir())) == 2
+    states.clear()
+    assert states.stats().storage_entries == 0
+    states.close(10)
+    assert list(tmp_path.iterdir()) == []
+
+
+def written(states, firsts, size):
+    """Store what idle slots hold, as an engine does, until nothing is left; return how much."""
+    count = 0
+    for _ in range(20):
+        for first in firsts:
+            tokens = range(first, first + 100)
+            if states.wants("", tokens, least=1, size=size, store=True):
+                states.put("", tokens, snapshot(size), least=1, store=True)
+                break
+        else:
+            return count
+        assert states.wait(10)
+        count += 1
+    return count
+
+
+def test_states_that_do_not_all_fit_into_the_storage_are_written_once(tmp_path: Path):
+    states = cache(tmp_path, memory=0, limit=13_000)
+    assert written(states, (1000, 2000, 3000), 5000) == 2
+    assert written(states, (1000, 2000, 3000), 5000) == 0
+    states.busy()
+    assert written(states, (3000, 1000, 2000), 5000) == 1
+    states.busy()
+    assert written(states, (3000, 1000, 2000), 5000) == 0
+    found = fetched(states, "", range(3000, 3150))
+    assert found.tokens == 100
+    states.close(10)
+
+
+def test_a_state_that_is_larger_than_the_storage_is_not_written(tmp_path: Path):
+    states = cache(tmp_path, memory=100_000, limit=13_000)
+    assert written(states, (1000,), 5000) == 1
+    states.put("", range(200), snapshot(20_000), least=1)
+    assert not states.wants("", range(200), least=1, size=20_000, store=True)
+    assert not states.store_next()
+    states.close(10)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_thousand_states_are_looked_through_in_milliseconds():
+    """Under one system prompt, each with a checkpoint behind it."""
+    states = cache(memory=9_990)
+    system = list(range(300))
+    kept = Snapshot(state=b"s" * 8, checkpoints=(Checkpoint(tokens=300, state=b"cc"),))
+    for number in range(1000):
+        states.put("", [*system, *[number] * 100], kept, least=400)
+    assert states.stats().memory_entries == 999
+    assert states.stats().evictions == 1
+    began = time.thread_time()
+    states.put("", [*system, *[5000] * 100], kept, least=400)
+    states.find("", [*system[:270], *[6000] * 300], 500)
+    assert time.thread_time() - began < 0.1  # 0.01; it was 0.3

@@ -6,7 +6,7 @@ from array import array
 import pytest
 
 from pilotlight_backend.placement import common_prefix
-from pilotlight_backend.prompt_cache.entry import BLOCK, Entry, chain, name_of, seed_of
+from pilotlight_backend.prompt_cache.entry import BLOCK, Entry, chain, file_name, seed_of
 from pilotlight_backend.prompt_cache.index import PrefixIndex
 
 SEED = seed_of("model", "")
@@ -117,6 +117,7 @@ def test_an_empty_index_has_nothing_left():
         index.remove(entry)
     assert len(index) == 0
     assert not index._at
+    assert not index._ends
 
 
 def test_hashes_continue_each_other():
@@ -129,6 +130,12 @@ def test_hashes_continue_each_other():
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 128])
 def test_a_name_is_of_every_token(count):
     tokens = list(range(count))
-    names = {name_of(SEED, tokens), name_of(OTHER, tokens), name_of(SEED, [*tokens, 0])}
-    names |= {name_of(SEED, [*tokens[:-1], 99])}
-    assert len(names) == 4
+    entries = [
+        plain(tokens),
+        plain(tokens, OTHER),
+        plain([*tokens, 0]),
+        plain([*tokens[:-1], 99]),
+        exact([*tokens, 1]),
+        exact([*tokens, 1], 1),
+    ]
+    assert len({file_name("model", entry) for entry in entries}) == 6

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -260,3 +261,132 @@ def test_deleting_everything_takes_what_killed_writers_left(tmp_path):
 
 def test_deleting_from_a_folder_that_is_not_there_finds_nothing(tmp_path):
     assert delete_states(str(tmp_path / "none")).files == 0
+
+
+def test_a_conversation_whose_file_was_damaged_is_stored_again(tmp_path):
+    one = cache(Folder(tmp_path))
+    stored(one)
+    one.close(10)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    now = 0.0
+    two = cache(Folder(tmp_path), clock=lambda: now)
+    assert fetched(two, "", range(150)) is None
+    stored(two)
+    now = 100.0  # listed again
+    assert fetched(two, "", range(150)).tokens == 100
+    two.close(10)
+    assert file.read_bytes() == whole
+
+
+def test_a_file_that_another_instance_is_writing_under_its_name_is_found_when_it_is_whole(tmp_path):
+    one = cache(Folder(tmp_path))
+    stored(one)
+    one.close(10)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    now = 0.0
+    two = cache(Folder(tmp_path), clock=lambda: now)
+    for size in (0, 5, 20, 100, len(whole) - 1):
+        file.write_bytes(whole[:size])
+        assert fetched(two, "", range(150)) is None
+        now += 100.0
+    file.write_bytes(whole)
+    assert fetched(two, "", range(150)).tokens == 100
+    two.close(10)
+
+
+def test_a_header_that_changes_after_the_listing_is_a_miss(tmp_path):
+    states = cache(Folder(tmp_path))
+    stored(states)
+    (file,) = tmp_path.iterdir()
+    whole = bytearray(file.read_bytes())
+    for at in (30, 40, 60):
+        whole[at] ^= 0xFF
+    file.write_bytes(whole)
+    assert fetched(states, "", range(150)) is None
+    assert list(tmp_path.iterdir()) == []
+    states.close(10)
+
+
+def test_a_file_of_another_user_does_not_hide_the_others(tmp_path, monkeypatch):
+    one = cache(Folder(tmp_path))
+    stored(one)
+    stored(one, 1000)
+    one.close(10)
+    foreign = min(tmp_path.iterdir())
+    opened = type(foreign).open
+
+    def refuse(path, *args, **options):
+        if path == foreign:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(type(foreign), "open", refuse)
+    two = cache(Folder(tmp_path))
+    found = [fetched(two, "", range(first, first + 150)) for first in (0, 1000)]
+    assert sorted(one is None for one in found) == [False, True]
+    assert two.stats().storage_errors == 0
+    two.close(10)
+
+
+def test_files_that_cannot_be_deleted_are_read(tmp_path):
+    class Undeletable(Folder):
+        def delete(self, name):
+            raise PermissionError(errno.EACCES, name)
+
+    storage = Undeletable(tmp_path)
+    files = GuardedStorage(lambda: storage, prefix="abc-", limit=2500, ttl=None)
+    states = PromptCache(identity="abc", memory_limit=0, files=files)
+    for first in (0, 1000, 2000):
+        states.busy()
+        stored(states, first)
+    assert files.is_readable
+    assert not files.is_writable
+    assert fetched(states, "", range(150)).tokens == 100
+    states.close(10)
+
+
+def test_a_storage_that_hangs_delays_one_request(tmp_path, monkeypatch):
+    monkeypatch.setattr("pilotlight_backend.prompt_cache.cache._LEAST_PATIENCE", 0.1)
+    one = cache(Folder(tmp_path))
+    stored(one)
+    one.close(10)
+    goes_on = threading.Event()
+
+    class Hanging(Folder):
+        def read(self, name):
+            assert goes_on.wait(60)
+            return super().read(name)
+
+    states = cache(Hanging(tmp_path))
+    done = threading.Event()
+    asked = {"have": 0, "seconds_per_token": 0.0, "done": lambda _: done.set()}
+    assert states.fetch("", range(150), 149, **asked)
+    assert done.wait(10)
+    done.clear()
+    assert not states.fetch("", range(150), 149, **asked)
+    goes_on.set()
+    while not states.fetch("", range(150), 149, **asked):
+        time.sleep(0.01)
+    assert done.wait(10)
+    states.close(10)
+
+
+def test_a_fault_of_ours_ends_neither_a_wait_nor_the_writing(tmp_path, monkeypatch, caplog):
+    states = cache(Folder(tmp_path))
+    stored(states)
+
+    def fail(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(GuardedStorage, "read", fail)
+        broken.setattr(GuardedStorage, "write", fail)
+        assert fetched(states, "", range(150)) is None
+        stored(states, 1000)
+    assert not states.is_writing
+    assert fetched(states, "", range(150)).tokens == 100
+    states.close(10)
+    assert "a task failed" in caplog.text
