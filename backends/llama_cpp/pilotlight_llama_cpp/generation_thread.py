@@ -74,8 +74,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         )
         self._most_checkpoints = most_checkpoints
         self._states: PromptStates | None = None
-        self._flushed: threading.Event | None = None
-        """Set when idle slots are stored, once that was asked for."""
+        self._to_flush: list[threading.Event] = []
+        """Set when idle slots are stored; empty where nobody waits for that."""
         self._to_clear: list[tuple[str | None, threading.Event]] = []
         """Owners whose prompts are to be forgotten, None for all; each event is set by then."""
         self._seconds_per_token = seconds_per_token
@@ -100,9 +100,11 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         """Save what idle slots hold for the storage; wait for that, *seconds* at the most."""
         if self._states is None or self.dead:
             return
-        self._flushed = flushed = threading.Event()
-        self.written()
-        flushed.wait(seconds)
+        flushed = threading.Event()
+        self._to_flush.append(flushed)
+        if not self.dead:  # or it has ended meanwhile, and sets no event any more
+            self.written()
+            flushed.wait(seconds)
 
     def forget(self, owner: str | None) -> None:
         """Forget the prompts of *owner*, or all, in slots and in the cache; waits for the step."""
@@ -146,7 +148,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             return None
         if self._states.is_writing:  # `written` wakes the thread
             return None
-        return 0.0 if self._flushed is not None else self._states.idle_timeout
+        return 0.0 if self._to_flush else self._states.idle_timeout
 
     def _use_idle_time(self) -> None:
         if self._states is None:
@@ -158,10 +160,18 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             logger.exception("cached prompts cannot be saved")
             self._states.settle()
             has_written = False
-        if not has_written and self._flushed is not None:
-            # Nothing is being written, or this would not be called.
-            self._flushed.set()
-            self._flushed = None
+        if not has_written:  # nothing is being written either, or this would not be called
+            self._end_flushes()
+
+    def _end_flushes(self) -> None:
+        while self._to_flush:
+            self._to_flush.pop().set()
+
+    def _close_all(self) -> None:
+        try:
+            super()._close_all()
+        finally:
+            self._end_flushes()
 
     def _enqueue(self, job: GenerationJob) -> None:
         """Queue *job* once its sampler is made; jobs whose sampler takes no time pass it."""
@@ -242,7 +252,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
                 states.fetch(job, self._scheduler.held(job), self._seconds_per_token, self.wake)
 
     def _clear(self) -> None:
-        to_clear, self._to_clear = self._to_clear, []
+        # The list stays: another thread may be about to append to it.
+        to_clear = [self._to_clear.pop(0) for _ in range(len(self._to_clear))]
         owners = [owner for owner, _ in to_clear]
         for slot in self._scheduler.slots:
             if None in owners or owner_of(slot.scope) in owners:
@@ -252,9 +263,11 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
                 else:
                     slot.is_cleared = True
         for owner, forgotten in to_clear:
-            if self._states is not None:  # after the slots: they are saved into it
-                self._states.clear(owner)
-            forgotten.set()
+            try:
+                if self._states is not None:  # after the slots: they are saved into it
+                    self._states.clear(owner)
+            finally:
+                forgotten.set()
 
     def _start(self, job: GenerationJob) -> None:
         job.timer.admitted = self._clock()
@@ -368,7 +381,11 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         slot = job.slot
         if slot is None or len(slot.held) not in job.branches:
             return
-        state = self._decoder.save(slot.id, partial=True)
+        try:
+            state = self._decoder.save(slot.id, partial=True)
+        except (BackendError, MemoryError) as error:  # the request needs none
+            logger.warning("a checkpoint of a slot cannot be saved: %s", error)
+            return
         slot.checkpoints = thinned(
             [*slot.checkpoints, Checkpoint(len(slot.held), state)], self._most_checkpoints
         )

@@ -803,3 +803,50 @@ def test_cancel_within_forced_tokens_ends_at_the_next_step(runner, decoder):
     assert client.tokens == guide.accepted == [50, 60, 61]
     assert client.last.reason == "cancelled"
     assert len(decoder.batches) == 1
+
+
+class NeverStored:
+    """States that are being written for ever."""
+
+    is_writing = True
+    idle_timeout = None
+
+    def written(self):
+        pass
+
+    def clear(self, owner):
+        raise RuntimeError(owner)
+
+
+def test_a_flush_ends_with_the_thread(runner):
+    runner.keep(NeverStored())
+    runner.start("test")
+    waiting = [threading.Thread(target=runner.flush, args=(60,), daemon=True) for _ in range(2)]
+    for one in waiting:
+        one.start()
+    runner.close()
+    for one in waiting:
+        one.join(10)
+        assert not one.is_alive()
+    runner.flush(60)
+
+
+def test_a_fault_while_prompts_are_cleared_does_not_keep_who_asked(runner, caplog):
+    runner.keep(NeverStored())
+    runner.start("test")
+    runner.forget("one")
+    runner.close()
+    assert "a step failed" in caplog.text
+
+
+def test_a_checkpoint_that_cannot_be_saved_fails_no_request(decoder, caplog):
+    def fail(*_, **__):
+        raise MemoryError
+
+    decoder.save = fail
+    runner = GenerationThread(decoder, slots=1, chunk=CHUNK)
+    client = Client(runner, range(1, 12), limit=2)
+    client.ticket.branches = (4,)
+    run_out(runner, client)
+    assert isinstance(client.last, Finish)
+    assert "checkpoint" in caplog.text

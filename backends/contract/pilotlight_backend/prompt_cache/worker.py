@@ -12,11 +12,11 @@ class Worker:
     """Runs tasks one after another. The executors of the library join their threads at exit."""
 
     def __init__(self, name: str) -> None:
-        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._tasks: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, task: Callable[[], None]) -> None:
+    def submit(self, task: Callable[[], object]) -> None:
         """Run *task* behind the others; what it raises is logged."""
         self._tasks.put(task)
 

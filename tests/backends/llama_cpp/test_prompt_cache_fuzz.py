@@ -1,0 +1,14 @@
+"""A few steps of `tests.fuzz.prompt_cache`, which is run by hand for longer."""
+
+import pytest
+
+from tests.fuzz import prompt_cache
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "gemma3", "lfm2"])
+def test_random_conversations_have_the_answers_of_a_fresh_start(family, tmp_path, architecture):
+    totals = prompt_cache.run(family(architecture), tmp_path, steps=8, seed=3)
+    assert totals.different == 0
+    assert totals.memory_hits > 0
