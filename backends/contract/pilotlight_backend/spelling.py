@@ -105,7 +105,7 @@ class Spelling:
 def _by_beginning(pieces: Sequence[bytes]) -> dict[bytes, list[bytes]]:
     """Return *pieces* of two bytes and more by the first two, sorted; and the first bytes.
 
-    In parts, since a sort holds the GIL: of all 150,000 pieces it would stop streams for 0.1 s.
+    In parts, since a sort holds the GIL: one of 150,000 pieces took 0.3 s on busy CPUs.
     """
     found: dict[bytes, list[bytes]] = {}
     for piece in pieces:
