@@ -211,6 +211,9 @@ def test_an_answer_matches_a_schema(browser: Browser, serve_models: Serve):
     browser.click("button", "Options 1")
     browser.fill("JSON Schema", "{")
     browser.see("Not valid JSON")
+    browser.press("Escape")
+    ask(browser, "And of France?")
+    browser.see("The tools or the schema in the options are not valid JSON.")
 
 
 def test_images_are_for_models_that_see(browser: Browser, serve_models: Serve):

@@ -37,7 +37,15 @@ def add_setting(parser: argparse._ActionsContainer, field: msgspec.structs.Field
         options |= {"action": _RefuseSecret, "nargs": "?", "help": argparse.SUPPRESS}
         parser.add_argument(flag, flag.removesuffix("s"), **options)
     elif _bare(field.type) is bool:
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+        # Not `BooleanOptionalAction`, which refuses `--flag false`: the variable takes that too.
+        parser.add_argument(flag, nargs="?", const=True, metavar="true|false", **options)
+        parser.add_argument(
+            "--no-" + flag.removeprefix("--"),
+            dest=field.name,
+            action="store_false",
+            default=argparse.SUPPRESS,
+            help=f"The same as {flag} false.",
+        )
     else:
         parser.add_argument(flag, metavar="VALUE", **options)
 

@@ -146,23 +146,35 @@ export class Chat {
   #resume() {
     const message = this.conversation.messages.at(-1);
     if (message?.role !== "assistant") return;
-    const body = streamed(requestOf(this.conversation));
-    Object.assign(message, { finish: null, error: null, usage: null, timing: {}, decodeMs: 0 });
-    void this.#run(message, body);
+    const body = this.#body(message);
+    Object.assign(message, { finish: null, usage: null, timing: {}, decodeMs: 0 });
+    if (body) void this.#run(message, body);
+    else this.#ended(this.conversation);
   }
 
   async #answer() {
     const { conversation } = this;
     const message = emptyAnswer(conversation.model);
-    let body;
-    try {
-      body = streamed(requestOf(conversation));
-    } catch {
-      message.error = "The tools or the schema in the options are not valid JSON.";
-    }
+    const body = this.#body(message);
     conversation.messages.push(message);
     if (body) await this.#run(message, body);
     else this.#ended(conversation);
+  }
+
+  /**
+   * Return the body of the request that *message* is to answer; null, and an error in it, if the
+   * options are not valid.
+   * @param {AssistantMessage} message
+   * @returns {Record<string, any> | null}
+   */
+  #body(message) {
+    message.error = null;
+    try {
+      return streamed(requestOf(this.conversation));
+    } catch {
+      message.error = "The tools or the schema in the options are not valid JSON.";
+      return null;
+    }
   }
 
   /**

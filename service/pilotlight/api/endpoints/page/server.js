@@ -23,9 +23,7 @@ export class ServerView {
       () => this.#poll(),
       EVERY_MS,
       (paused) => {
-        this.#note.textContent = paused
-          ? "Paused while nobody looks; it goes on when you move."
-          : "";
+        this.#note.textContent = paused ? "Paused after a minute without a movement or a key." : "";
       },
     );
     fill(
