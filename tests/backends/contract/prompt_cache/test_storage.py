@@ -156,6 +156,7 @@ files = GuardedStorage(lambda: Folder(Path(sys.argv[1])), prefix="abc-", limit=3
 cache = PromptCache(identity="abc", memory_limit=0, files=files)
 print("ready", flush=True)
 while True:
+    cache.busy()
     first = random.randrange(40)
     state = Snapshot(state=bytes([first]) * 200_000)
     tokens = range(first * 1000, first * 1000 + 100)
