@@ -23,8 +23,9 @@ EXTENSIONS: Extensions = {
     ChatCompletion: frozenset({"thought"}),
     # `loading` comes where `stream_options.include_loading` asks for it.
     ChatCompletionChunk: frozenset({"thought", "loading"}),
-    # Whether the model is loaded, or why it cannot be, what serves it, how long a request may be.
-    openai.types.Model: frozenset({"state", "error", "backend", "context_length"}),
+    # Whether the model is loaded, or why it cannot be, what serves it, how long a request may be,
+    # and what it is for.
+    openai.types.Model: frozenset({"state", "error", "backend", "context_length", "capabilities"}),
     # That nothing is stored: OpenAI sends the field too, and its types do not have it.
     Response: frozenset({"store"}),
     # The error's body once more: by this field the SDKs know an error in a stream, and raise it.

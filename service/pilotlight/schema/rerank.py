@@ -77,7 +77,8 @@ class RerankRequest(Request, kw_only=True):
         ),
     ] = None
     truncation_direction: Annotated[
-        Literal["right", "Right"] | None,
+        # Not two values of an enumeration: generated clients name them in capitals, alike.
+        Annotated[str, Meta(pattern="^[Rr]ight$")] | None,
         Meta(description="Where TEI cuts: a document is always cut at its end."),
     ] = None
     max_tokens_per_doc: Annotated[
