@@ -3,7 +3,7 @@
     python -m benchmarks.prompt_cache model.gguf --conversations 12 --tokens 1500 --memory 1GiB
     python -m benchmarks.prompt_cache model.gguf --restart --storage FOLDER
 
-Without `--restart` so many conversations are asked in turn on four slots, three turns each; figures
+Without `--restart` so many conversations are asked in turn on four slots, `--turns` each; figures
 are of the turns after the first. With it each conversation has one turn, the server is ended by
 SIGTERM and started again, and the first turn after that is timed from exec. `--storage` is what
 `--state-dir` takes: a folder, or a bucket's address.
@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 from benchmarks.server_process import ServerProcess, serving
 
 SLOTS = 4
-TURNS = 3
 ANSWER = 8
 """Tokens of each answer."""
 
@@ -145,7 +144,7 @@ class Comparison(NamedTuple):
             yield server
 
 
-def many(compare: Comparison, total: int, tokens: int, memory: str) -> None:
+def many(compare: Comparison, total: int, tokens: int, memory: str, rounds: int) -> None:
     """Print the figures of *total* conversations in turn, with and without *memory*."""
     model = compare.model.stem
     rows = {}
@@ -153,7 +152,7 @@ def many(compare: Comparison, total: int, tokens: int, memory: str) -> None:
         with compare.server(prompt_cache=cache, preload=model) as server:
             length = characters(server, model, tokens)
             conversations = [conversation(number, length) for number in range(total)]
-            turns = [in_turn(server, model, conversations) for _ in range(TURNS)]
+            turns = [in_turn(server, model, conversations) for _ in range(rounds)]
             rows[cache] = figures([turn for later in turns[1:] for turn in later])
             size = turns[0][0].prompt
     _table(f"{total} conversations of {size} tokens in turn on {SLOTS} slots", rows)
@@ -198,6 +197,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--conversations", type=int, default=12)
     parser.add_argument("--tokens", type=int, default=1500)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--memory", default="1GiB")
     parser.add_argument("--restart", action="store_true")
     parser.add_argument("--storage")
@@ -213,7 +213,13 @@ def main() -> None:
             storage = arguments.storage or f"{folder}/states"
             restarted(compare, arguments.conversations, arguments.tokens, storage)
         else:
-            many(compare, arguments.conversations, arguments.tokens, arguments.memory)
+            many(
+                compare,
+                arguments.conversations,
+                arguments.tokens,
+                arguments.memory,
+                arguments.turns,
+            )
 
 
 if __name__ == "__main__":
