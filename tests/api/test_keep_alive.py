@@ -147,9 +147,13 @@ async def test_a_stream_that_waits_for_tokens_says_so(start, path, body, ping, l
     ("reply", "fields"),
     [
         ("Hello", {"stop": ["Hello!"]}),
+        # With a bias no token is forced: a call would come at once behind its marker.
         (
             '<tool_call>\n{"name": "f", "arguments": {}}',
-            {"tools": [{"type": "function", "function": {"name": "f"}}]},
+            {
+                "tools": [{"type": "function", "function": {"name": "f"}}],
+                "logit_bias": {"0": -0.01},
+            },
         ),
     ],
 )

@@ -305,15 +305,16 @@ def write_plugin(folder: Path) -> Path:
 START = """
 import sys
 import pilotlight.cli, pilotlight.server.process, pilotlight.service
-from pilotlight.server.deferred_modules import defer
-defer()
+from pilotlight.server import deferred_modules
+deferred_modules.defer()
 import pilotlight.server.app, pilotlight.server.http_server
 
-names = {name.partition(".")[0] for name in sys.modules if not name.startswith("_")}
+run = sys.modules.keys() - deferred_modules._waiting
+names = {name.partition(".")[0] for name in run if not name.startswith("_")}
 print(*sorted(names - sys.stdlib_module_names - {"cython_runtime"}))
 """
 IMPORTED = {
-    *("pilotlight", "pilotlight_backend", "msgspec", "pluggy", "yaml"),
+    *("pilotlight", "pilotlight_backend", "msgspec", "pluggy"),
     *("litestar", "anyio", "multidict", "multipart", "sniffio", "typing_extensions"),
     *("uvicorn", "httptools"),
 }
