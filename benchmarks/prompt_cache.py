@@ -87,8 +87,11 @@ def ask(server: ServerProcess, model: str, messages: list[dict[str, str]]) -> Tu
     for chunk in _events(connection.getresponse()):
         usage = chunk.get("usage") or usage
         for choice in chunk["choices"]:
-            first = first or time.perf_counter() - began
-            content += choice["delta"].get("content") or ""
+            piece = choice["delta"].get("content") or choice["delta"].get("reasoning_content") or ""
+            # The first chunk, with the role alone, comes before the prompt is evaluated.
+            if piece and not first:
+                first = time.perf_counter() - began
+            content += piece
     connection.close()
     cached = usage["prompt_tokens_details"]["cached_tokens"]
     return Turn(usage["prompt_tokens"], cached, first, content)
