@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -286,25 +286,16 @@ def _cache_dir(settings: Settings) -> Path | None:
 
 
 def load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
-    """Return the load options of *entry*: from models.yaml, with the settings as defaults."""
-    options = entry.options
-    return LoadOptions(
-        parallel=options.parallel or settings.parallel,
-        context_length=options.context_length or settings.context_length,
-        threads=options.threads or settings.threads,
-        gpu_layers=options.gpu_layers or 0,
-        deterministic=_given(options.deterministic, settings.deterministic),
-        flash_attention=options.flash_attention or settings.flash_attention,
-        cache_type_k=options.cache_type_k or settings.cache_type_k,
-        cache_type_v=options.cache_type_v or settings.cache_type_v,
-        kv_unified=_given(options.kv_unified, settings.kv_unified),
-        execution_provider=options.execution_provider,
-        prompt_cache=prompt_cache_options(settings),
-    )
+    """Return the load options of *entry*: from models.yaml, with the settings as defaults.
 
-
-def _given(option: bool | None, setting: bool) -> bool:  # noqa: FBT001 - two values of one switch
-    return setting if option is None else option
+    An option that has one name in all three needs no line here.
+    """
+    given: dict[str, Any] = {}
+    for name in set(LoadOptions.__struct_fields__) - {"baked", "prompt_cache"}:
+        for source in (settings, entry.options):
+            if (value := getattr(source, name, None)) is not None:
+                given[name] = value
+    return LoadOptions(**given, prompt_cache=prompt_cache_options(settings))
 
 
 def prompt_cache_options(settings: Settings) -> PromptCacheOptions:
