@@ -38,6 +38,7 @@ from pilotlight_backend.errors import (
 )
 from pilotlight_backend.guide import Forced, ForcingGuide, Guide, Vocabulary
 from pilotlight_backend.hookspecs import PROJECT, hookimpl, hookspec
+from pilotlight_backend.image import Image
 from pilotlight_backend.protocols import (
     Backend,
     BakingEngine,
@@ -109,6 +110,7 @@ __all__ = [
     "GenerateRequest",
     "Guide",
     "GuideFailed",
+    "Image",
     "InferenceFailed",
     "InsufficientMemory",
     "InvalidParameter",

@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from pilotlight_backend import Image
+
 
 class TextPart(Struct, frozen=True):
     """A piece of text."""
@@ -18,7 +20,13 @@ class TextPart(Struct, frozen=True):
     text: str
 
 
-Part: TypeAlias = TextPart
+class ImagePart(Struct, frozen=True):
+    """A picture."""
+
+    image: Image
+
+
+Part: TypeAlias = TextPart | ImagePart
 """A piece of a turn's content: the union of the kinds that there are."""
 
 
@@ -98,8 +106,8 @@ def split_prefill(turns: Sequence[Turn]) -> tuple[Sequence[Turn], str | None]:
 
 
 def text_of(parts: Iterable[Part]) -> str:
-    """Join *parts* by lines, as vLLM and llama.cpp do for templates that take one string."""
-    return "\n".join(part.text for part in parts)
+    """Join the texts in *parts* by lines, as vLLM and llama.cpp do for templates of one string."""
+    return "\n".join(part.text for part in parts if isinstance(part, TextPart))
 
 
 _arguments = msgspec.json.Decoder(dict[str, Any])
