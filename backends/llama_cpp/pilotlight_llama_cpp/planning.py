@@ -43,7 +43,7 @@ def plan(
     """
     if not prompts:
         return Plan(decodes=True, prompts=0)
-    count = together(prompts, batching)
+    count = together(prompts, batching, streams=len(streams))
     if not streams:
         return Plan(decodes=False, prompts=count)
     chosen = prompts[:count]
@@ -55,22 +55,22 @@ def plan(
     return Plan(decodes=saves, prompts=count)
 
 
-def together(prompts: Sequence[Part], batching: Batching) -> int:
-    """Return how many of the first *prompts* to evaluate in one step.
+def together(prompts: Sequence[Part], batching: Batching, *, streams: int = 0) -> int:
+    """Return how many of the first *prompts* to evaluate in one step, beside so many *streams*.
 
-    One after the other, each has its first token early; together they save passes, which is more
-    for short ones. The sum of the times until the first tokens is least, over all ways to divide
-    *prompts* in their order. A deterministic prompt is computed alone.
+    One after the other, each has its first token early; together they save passes, for which all
+    wait. The least is chosen of the sum of all times until first tokens and until last ones, over
+    all ways to divide *prompts* in their order. A deterministic prompt is computed alone.
     """
     if batching.deterministic:
         return 1
     count = len(prompts)
     least = [0] * (count + 1)
-    """The sum of the times, of the prompts from this one on."""
+    """The sum of the times, from the step that begins with this prompt on."""
     end = count
     for start in reversed(range(count)):
-        # All that are not evaluated yet wait for the step.
-        waiting = count - start
+        # For the step wait the first tokens of the prompts that are left, and all last tokens.
+        waiting = (count - start) + (count + streams)
         least[start], end = min(
             (waiting * _cost(prompts[start:stop], batching) + least[stop], stop)
             for stop in _stops(prompts, start, batching.chunk)

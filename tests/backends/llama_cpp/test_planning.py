@@ -16,13 +16,13 @@ def prompts(*lengths, first=2):
     return [Part(first + number, length) for number, length in enumerate(lengths)]
 
 
-def total_time(lengths, ends):
-    """Return the sum of the times until the first tokens, if steps end at *ends*."""
+def total_time(lengths, ends, streams):
+    """Return the sum of the times until first and last tokens, if steps end at *ends*."""
     parts, now, total = prompts(*lengths), 0, 0
     for start, end in itertools.pairwise((0, *ends)):
         now += ubatches.cost(parts[start:end], most=BATCHING.most, unified=False)
         total += now * (end - start)
-    return total
+    return total + now * (len(lengths) + streams)
 
 
 def divisions(count):
@@ -38,7 +38,8 @@ def divisions(count):
         (1, 2, 3, 4, 5), (8, 8, 8, 8), (60, 1, 60, 1),
     ],
 )  # fmt: skip
-def test_sum_of_times_is_least(lengths):
+@pytest.mark.parametrize("streams", [0, 3])
+def test_sum_of_times_is_least(lengths, streams):
     """Against all divisions whose steps are within a chunk."""
     allowed = [
         ends
@@ -48,9 +49,16 @@ def test_sum_of_times_is_least(lengths):
             for start, end in itertools.pairwise((0, *ends))
         )
     ]
-    least = min(total_time(lengths, ends) for ends in allowed)
-    first = together(prompts(*lengths), BATCHING)
-    assert least == min(total_time(lengths, ends) for ends in allowed if ends[0] == first)
+    least = min(total_time(lengths, ends, streams) for ends in allowed)
+    first = together(prompts(*lengths), BATCHING, streams=streams)
+    assert least == min(total_time(lengths, ends, streams) for ends in allowed if ends[0] == first)
+
+
+def test_prompts_are_grouped_for_all_who_wait():
+    """A pass that eight prompts save comes to all of them, so two of 90 tokens share a step."""
+    eight = Batching(chunk=512, most=520)
+    assert together(prompts(*[90] * 8), eight) == 2
+    assert together(prompts(*[400] * 8), eight) == 1
 
 
 @pytest.mark.parametrize(
@@ -61,8 +69,8 @@ def test_sum_of_times_is_least(lengths):
         ([], (100, 100), 0, Plan(decodes=False, prompts=1)),
         (STREAMS, (100,), 0, Plan(decodes=False, prompts=1)),
         (STREAMS, (100,), 1, Plan(decodes=True, prompts=0)),
-        (STREAMS, (40, 40), 60, Plan(decodes=False, prompts=1)),
-        (STREAMS, (40, 40), 61, Plan(decodes=True, prompts=0)),
+        (STREAMS, (40, 40), 20, Plan(decodes=False, prompts=2)),
+        (STREAMS, (40, 40), 21, Plan(decodes=True, prompts=0)),
         (STREAMS, (1,), 0, Plan(decodes=True, prompts=1)),
         (STREAMS, (2,), 0, Plan(decodes=False, prompts=1)),
     ],

@@ -44,12 +44,12 @@ def test_prompt_is_evaluated_in_chunks_and_sampled_at_its_end():
 
 def test_prompts_are_evaluated_one_after_the_other():
     """The first comer has its first token first; then both decode in one batch."""
-    scheduler = Scheduler(slots=2, chunk=16)
-    enqueue(scheduler, prompt_of(6), prompt_of(6, first=100))
+    scheduler = Scheduler(slots=2, chunk=64)
+    enqueue(scheduler, prompt_of(40), prompt_of(40, first=100))
     assert [step(scheduler) for _ in range(3)] == [
-        [(0, 0, 6, True)],
-        [(1, 0, 6, True)],
-        [(0, 6, 1, True), (1, 6, 1, True)],
+        [(0, 0, 40, True)],
+        [(1, 0, 40, True)],
+        [(0, 40, 1, True), (1, 40, 1, True)],
     ]
 
 
@@ -75,11 +75,11 @@ def test_long_prompt_does_not_starve_running_stream():
 
 
 def test_stream_waits_for_a_chunk_of_several_prompts():
-    """Prompts of 30 tokens that come at once hold it up for two of them, with a chunk of 64."""
-    scheduler = Scheduler(slots=6, chunk=64)
+    """Prompts of 130 tokens that come at once hold it up for two of them, with a chunk of 300."""
+    scheduler = Scheduler(slots=6, chunk=300)
     enqueue(scheduler, prompt_of(3))
     step(scheduler)
-    enqueue(scheduler, *(prompt_of(30, first=100 * n) for n in range(1, 6)))
+    enqueue(scheduler, *(prompt_of(130, first=1000 * n) for n in range(1, 6)))
     steps = [[slot for slot, *_ in step(scheduler)] for _ in range(8)]
     assert steps == [[1], [2], [0, 1, 2], [3], [4], [0, 1, 2, 3, 4], [5], [0, 1, 2, 3, 4, 5]]
 
@@ -418,8 +418,8 @@ def test_sharers_of_one_token_do_not_wait():
 def test_where_slots_cannot_be_copied_everyone_reads():
     """A recurrent state cannot be cut back; nobody waits in vain."""
     scheduler = Scheduler(slots=2, chunk=64)
-    enqueue(scheduler, *[prompt_of(20)] * 2, shares=True)
-    assert [step(scheduler) for _ in range(2)] == [[(0, 0, 20, True)], [(1, 0, 20, True)]]
+    enqueue(scheduler, *[prompt_of(40)] * 2, shares=True)
+    assert [step(scheduler) for _ in range(2)] == [[(0, 0, 40, True)], [(1, 0, 40, True)]]
 
 
 def test_sharer_of_another_prompt_does_not_wait():
