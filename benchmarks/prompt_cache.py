@@ -5,8 +5,9 @@
 
 Without `--restart` so many conversations are asked in turn on four slots, `--turns` each; figures
 are of the turns after the first. With it each conversation has one turn, the server is ended by
-SIGTERM and started again, and the first turn after that is timed from exec. `--storage` is what
-`--state-dir` takes: a folder, or a bucket's address.
+SIGTERM and started again. The first turn after that is sent at once, as a platform does that starts
+an instance for a request, and timed from exec. `--storage` is what `--state-dir` takes: a folder,
+or a bucket's address.
 """
 
 import argparse
@@ -78,8 +79,8 @@ def ask(server: ServerProcess, model: str, messages: list[dict[str, str]]) -> Tu
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
     began = time.perf_counter()
+    connection = _connected(server.port)
     connection.request(
         "POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"}
     )
@@ -95,6 +96,18 @@ def ask(server: ServerProcess, model: str, messages: list[dict[str, str]]) -> Tu
     connection.close()
     cached = usage["prompt_tokens_details"]["cached_tokens"]
     return Turn(usage["prompt_tokens"], cached, first, content)
+
+
+def _connected(port: int) -> http.client.HTTPConnection:
+    """Connect as soon as the server listens."""
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+        try:
+            connection.connect()
+        except ConnectionRefusedError:
+            time.sleep(0.01)
+        else:
+            return connection
 
 
 def _events(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
@@ -139,11 +152,12 @@ class Comparison(NamedTuple):
     folder: Path
 
     @contextmanager
-    def server(self, **cache: object) -> Iterator[ServerProcess]:
+    def server(self, *, await_ready: bool = True, **cache: object) -> Iterator[ServerProcess]:
         """Serve with the flags in *cache*."""
         flags = {"--models-dir": self.model.parent, "--parallel": SLOTS, **self.flags}
         flags |= {f"--{name.replace('_', '-')}": value for name, value in cache.items()}
-        with serving(flags, self.folder / "server.log") as server:
+        log = self.folder / "server.log"
+        with serving(flags, log, await_ready=await_ready) as server:
             yield server
 
 
@@ -175,11 +189,11 @@ def restarted(compare: Comparison, total: int, tokens: int, storage: str) -> Non
             conversations = [conversation(number, length) for number in range(total)]
             size = in_turn(server, model, conversations)[0].prompt
         began = time.perf_counter()
-        with compare.server(preload=model, **cache) as server:
-            ready = time.perf_counter() - began
+        with compare.server(preload=model, await_ready=False, **cache) as server:
+            started = time.perf_counter() - began
             first, *others = in_turn(server, model, conversations)
         share, _ = figures([first, *others])
-        rows[name] = Figures(share, ready + first.seconds)
+        rows[name] = Figures(share, started + first.seconds)
     title = f"{total} conversations of {size} tokens, ended by SIGTERM; exec to a first token"
     _table(title, rows)
 

@@ -44,10 +44,13 @@ class ServerProcess(Struct, frozen=True):
 
 
 @contextmanager
-def serving(flags: Mapping[str, object], log: Path) -> Iterator[ServerProcess]:
-    """Serve with *flags*, ready when the block begins; what the server logs is written to *log*.
+def serving(
+    flags: Mapping[str, object], log: Path, *, await_ready: bool = True
+) -> Iterator[ServerProcess]:
+    """Serve with *flags*; what the server logs is written to *log*.
 
-    Raises `RuntimeError` where it ends by itself, or not with status 0.
+    When the block begins it is ready or, without *await_ready*, about to listen. Raises
+    `RuntimeError` where it ends by itself, or not with status 0.
     """
     port = free_port()
     command = [sys.executable, "-m", "pilotlight", "serve", "--port", str(port)]
@@ -60,7 +63,8 @@ def serving(flags: Mapping[str, object], log: Path) -> Iterator[ServerProcess]:
         ) as server,
     ):
         try:
-            _await_ready(f"http://127.0.0.1:{port}/readyz", server)
+            if await_ready:
+                _await_ready(f"http://127.0.0.1:{port}/readyz", server)
             yield ServerProcess(server.pid, port)
         finally:
             server.terminate()

@@ -105,7 +105,7 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
     from pilotlight_llama_cpp.baking import adopt, find  # noqa: PLC0415
     from pilotlight_llama_cpp.context import LlamaContext  # noqa: PLC0415
     from pilotlight_llama_cpp.engine import LlamaCppEngine  # noqa: PLC0415
-    from pilotlight_llama_cpp.growing_context import GrowingContext, starts_short  # noqa: PLC0415
+    from pilotlight_llama_cpp.growing_context import GrowingContext, lengths  # noqa: PLC0415
     from pilotlight_llama_cpp.model import LlamaModel  # noqa: PLC0415
 
     def make(length: int) -> LlamaContext:
@@ -127,16 +127,19 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
         prompt = find(model, facts, options)
         if prompt:
             undo.callback(prompt.close)
-        short = starts_short(
-            facts,
-            model,
-            slots=options.parallel,
-            gpu_layers=options.gpu_layers,
-            available_memory=available_memory(),
-            baked=len(prompt.tokens) if prompt else 0,
-        )
         context = GrowingContext(
-            model, abort, make, slots=options.parallel, length=facts.context_length, short=short
+            model,
+            abort,
+            make,
+            slots=options.parallel,
+            lengths=lengths(
+                facts,
+                model,
+                slots=options.parallel,
+                gpu_layers=options.gpu_layers,
+                available_memory=available_memory(),
+                baked=len(prompt.tokens) if prompt else 0,
+            ),
         )
         undo.callback(context.close)
         report("warm")

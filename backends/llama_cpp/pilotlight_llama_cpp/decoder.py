@@ -90,6 +90,10 @@ class GenerationDecoder(SlotDecoder, Protocol):
     def abort(self) -> Flag:
         """What stops a decode."""
 
+    @property
+    def room(self) -> int:
+        """How many tokens a slot can hold without waiting for a longer context."""
+
     def expect(self, length: int) -> None:
         """Prepare for a sequence of at least *length* tokens."""
 

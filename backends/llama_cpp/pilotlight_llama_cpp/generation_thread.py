@@ -175,6 +175,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
 
     def _enqueue(self, job: GenerationJob) -> None:
         """Queue *job* once its sampler is made; jobs whose sampler takes no time pass it."""
+        self._decoder.expect(len(job.prompt))
         made = self._decoder.sampler_beside(job.sampling, job.prompt)
         if made is None:
             self._scheduler.enqueue(job)
@@ -235,9 +236,9 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         if self._states is not None:
             self._states.busy()
             self._look_up(self._states)
-        for job in self._scheduler.admit():
+        for job in self._scheduler.admit(self._decoder.room):
             self._start(job)
-        runs = self._scheduler.plan()
+        runs = self._scheduler.plan(self._decoder.room)
         if runs:
             self._steps += 1
             self._report_step(sum(len(run.tokens) for run in runs))
@@ -271,7 +272,6 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
 
     def _start(self, job: GenerationJob) -> None:
         job.timer.admitted = self._clock()
-        self._decoder.expect(len(job.prompt))
         slot = job.slot
         if slot is not None:
             if self._states is not None:

@@ -1,14 +1,16 @@
-"""A context that starts short, and is replaced by one of full length when a sequence needs it.
+"""A context that starts short, and is replaced by a longer one when a sequence needs it.
 
 The weights are mapped, so most of a load from a warm page cache is the KV cache: llama.cpp clears
 it (the constructor of `llama_kv_cache`), which touches each of its pages. Four slots of 4,096
 tokens of Qwen3-0.6B are 1.9 GB and took 0.9 s of a load of 1.2 s; a quarter of them took 0.17 s.
-Neither the time nor the memory is spent before a conversation is that long.
+Neither the time nor the memory is spent before a conversation is that long. So the length doubles
+each time: a first prompt of 1,500 tokens waited 1.5 s for the whole length, half of it for 2,048.
 """
 
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import count, takewhile
 from typing import NamedTuple, Protocol
 
 from pilotlight_backend import Guide, LoadFailed, ModelFacts, SamplingParams, Token
@@ -22,7 +24,11 @@ from pilotlight_llama_cpp.sampling import Sampler, Samplers
 logger = logging.getLogger("pilotlight.llama_cpp")
 
 SHORT = 1024
-"""Tokens of a slot in the short context."""
+"""Tokens of a slot in the first context."""
+
+_AHEAD = 256
+"""Tokens before the end of a context at which the next one is begun: generating them takes longer
+than to make it. In a short context it is a quarter of its length."""
 
 _POLL = 0.1
 """Seconds between two looks at the abort flag while a longer context is made. llama.cpp cannot stop
@@ -36,7 +42,7 @@ class MakeContext(Protocol):
         """Make it."""
 
 
-def starts_short(
+def lengths(
     facts: ModelFacts,
     model: LlamaModel,
     *,
@@ -44,19 +50,25 @@ def starts_short(
     gpu_layers: int,
     available_memory: int | None,
     baked: int = 0,
-) -> bool:
-    """Return whether a context for *facts* starts short.
+) -> tuple[int, ...]:
+    """Return the lengths that contexts for *facts* have one after another; the last is the full.
 
     *baked* is the number of tokens of the baked prompt, which takes its part of each slot.
     """
-    if baked > SHORT // 2 or facts.context_length < 2 * SHORT:
-        return False  # it would soon grow, or save less than half
+    full = facts.context_length
     if gpu_layers or not model.movable_cache:
-        return False  # a slot's state would not be the same in the longer context
+        return (full,)  # a slot's state would not be the same in the longer context
+    token = facts.kv_bytes_per_token * slots
     # While the slots are moved both contexts are in memory.
-    cells = (facts.context_length + SHORT) * slots
-    need = facts.size_bytes + facts.kv_bytes_per_token * cells
-    return available_memory is None or need <= available_memory
+    room = None if available_memory is None else available_memory - facts.size_bytes - full * token
+    # One that saves less than half is not worth it, nor one that would soon grow.
+    doubled = takewhile(lambda length: 2 * length <= full, (SHORT << n for n in count()))
+    shorter = [
+        length
+        for length in doubled
+        if baked <= length // 2 and (room is None or length * token <= room)
+    ]
+    return (*shorter, full)
 
 
 class _Copy(NamedTuple):
@@ -65,6 +77,13 @@ class _Copy(NamedTuple):
     source: int
     target: int
     length: int
+
+
+class _Making(NamedTuple):
+    """A longer context that is being made on another thread."""
+
+    length: int
+    context: Future[FixedContext]
 
 
 class GrowingContext:
@@ -77,54 +96,78 @@ class GrowingContext:
         make: MakeContext,
         *,
         slots: int,
-        length: int,
-        short: bool,
+        lengths: tuple[int, ...],
     ) -> None:
-        """*length* is the tokens of a slot; with *short* it has `SHORT` of them first.
+        """*lengths* are the tokens that a slot can hold, at first and after each time it grows.
 
-        *abort* stops what either context computes.
+        *abort* stops what any of the contexts computes.
         """
         self.abort = abort
         self._model = model
         self._make = make
         self._slots = slots
-        self._full = length
-        self._context = make(SHORT if short else length)
+        self._lengths = lengths
+        self._full = lengths[-1]
+        self._context = make(lengths[0])
         self._maker = ThreadPoolExecutor(1, "llama.cpp context")
-        self._making: Future[FixedContext] | None = None
-        self._samplers = Samplers(model, context_length=length)
+        self._making: _Making | None = None
+        self._samplers = Samplers(model, context_length=self._full)
         self._vocabulary: dict[int, tuple[bytes, bool]] = {}
         self._baked: MappedPrompt | None = None
         self._copies: list[_Copy] = []
 
     # ── growing ────────────────────────────────────────────────────────────────────────────────
 
-    def expect(self, length: int) -> None:
-        """Begin to make the longer context, on another thread, if *length* tokens may need it."""
-        short = self._context.length
-        if short < self._full and length > short * 3 // 4:
-            self._longer()
+    @property
+    def room(self) -> int:
+        """How many tokens a slot can hold without waiting for a longer context."""
+        making = self._making
+        if making is not None and making.context.done():
+            return making.length
+        return self._context.length
 
-    def _longer(self) -> Future[FixedContext]:
+    def expect(self, length: int) -> None:
+        """Begin to make a longer context, on another thread, if *length* tokens may need it."""
+        current = self._context.length
+        if current < self._full and length > current - _ahead(current):
+            self._longer(length)
+
+    def _longer(self, reach: int) -> _Making:
+        """Return the context that is being made for *reach* tokens; begin it if there is none."""
+        if self._making is not None and self._making.length < min(reach, self._full):
+            self._discard()
         if self._making is None:
-            self._making = self._maker.submit(self._make, self._full)
+            length = self._length_for(reach)
+            self._making = _Making(length, self._maker.submit(self._make, length))
         return self._making
 
-    def _is_aborted_meanwhile(self) -> bool:
+    def _length_for(self, reach: int) -> int:
+        """Return the length of the next context, in which *reach* tokens do not soon need more."""
+        current = self._context.length
+        longer = [length for length in self._lengths if length > current]
+        return next((one for one in longer if reach <= one - _ahead(one)), self._full)
+
+    def _discard(self) -> None:
+        """Free the context that is being made, when it is."""
+        making, self._making = self._making, None
+        if making is not None and not making.context.cancel():
+            making.context.add_done_callback(_close_made)
+
+    def _is_aborted_meanwhile(self, reach: int) -> bool:
         """Wait for the longer context; return whether the step was aborted before it was made."""
-        making = self._longer()
-        while not wait([making], _POLL).done:
+        making = self._longer(reach)
+        while not wait([making.context], _POLL).done:
             if self.abort.is_set():
                 return True
         return False
 
-    def _grow(self) -> bool:
-        """Move every slot into a context of full length; False if that cannot be made."""
-        making, self._making = self._longer(), None
+    def _grow(self, reach: int) -> bool:
+        """Move every slot into a context for *reach* tokens; False if that cannot be made."""
+        making, self._making = self._longer(reach), None
         try:
-            grown = making.result()
+            grown = making.context.result()
         except LoadFailed as error:
-            logger.error("the context cannot grow to %d tokens: %s", self._full, error)  # noqa: TRY400 - no bug of ours to trace
+            logger.error("the context cannot grow to %d tokens: %s", making.length, error)  # noqa: TRY400 - no bug of ours to trace
             return False
         if not self._move_into(grown):
             grown.close()
@@ -132,7 +175,7 @@ class GrowingContext:
             return False
         self._context.close()
         self._context = grown
-        logger.info("the context has grown to %d tokens a slot", self._full)
+        logger.info("the context has grown to %d tokens a slot", making.length)
         return True
 
     def _move_into(self, grown: FixedContext) -> bool:
@@ -145,16 +188,19 @@ class GrowingContext:
             held = 0 if slot in targets else self._context.held(slot)
             if held and grown.put(slot, self._context.save(slot)) != held:
                 return False
-        return all(grown.copy(*copy) for copy in copies)
+        if not all(grown.copy(*copy) for copy in copies):
+            return False
+        self._copies = copies
+        return True
 
     def decode(self, runs: Sequence[Run]) -> Decoded:
         """Evaluate *runs* in one batch, in the longer context if they need it."""
         reach = max(run.start + len(run.tokens) for run in runs)
         self.expect(reach)
         if self._context.length < min(reach, self._full):
-            if self._is_aborted_meanwhile():
+            if self._is_aborted_meanwhile(reach):
                 return Decoded.ABORTED
-            if not self._grow():
+            if not self._grow(reach):
                 return Decoded.REFUSED
         self._copies.clear()  # llama.cpp makes them in this decode, also if the decode fails
         return self._context.decode(runs)
@@ -187,7 +233,7 @@ class GrowingContext:
             return False
         if self._context.length <= length and self._context.length < self._full:
             self._context.truncate(slot, 0)
-            if not self._grow():
+            if not self._grow(length + 1):
                 return False
         if self._context.put(slot, state) == length:
             return True
@@ -222,6 +268,11 @@ class GrowingContext:
 
     def recover(self, slot: int, length: int) -> bool:
         """Keep the *length* tokens of *slot* before an aborted decode; False: it is empty now."""
+        if any(slot == copy.target for copy in self._copies):
+            # The step ended before llama.cpp made the copy. Until it does, the source may be cut
+            # back for another request, and then a longer context could not repeat the copy.
+            self._context.truncate(slot, 0)
+            return False
         return self._context.recover(slot, length)
 
     def copy(self, source: int, target: int, length: int, state: memoryview | None = None) -> bool:
@@ -275,11 +326,19 @@ class GrowingContext:
     def close(self) -> None:
         """Free contexts, then baked prompt and model; no-op the second time."""
         self._samplers.close()
+        self._discard()
         self._maker.shutdown()
-        making, self._making = self._making, None
-        if making is not None and making.exception() is None:
-            making.result().close()
         self._context.close()
         if self._baked:
             self._baked.close()
         self._model.close()
+
+
+def _ahead(length: int) -> int:
+    return min(_AHEAD, length // 4)
+
+
+def _close_made(made: Future[FixedContext]) -> None:
+    """Close a context that is not needed any more; any thread."""
+    if made.exception() is None:
+        made.result().close()

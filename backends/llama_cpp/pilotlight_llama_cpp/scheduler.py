@@ -3,6 +3,7 @@
 `slots` says which slot a sequence gets; here is who gets one, and what goes into a batch.
 """
 
+import sys
 from collections import deque
 from collections.abc import Sequence as Items
 from operator import attrgetter
@@ -91,8 +92,11 @@ class Scheduler(Generic[S]):
         """How many slots are busy or reserved."""
         return len(self.active) + len(self.waiting)
 
-    def admit(self) -> list[S]:
+    def admit(self, room: int = sys.maxsize) -> list[S]:
         """Give idle slots to the head of the queue; return the sequences that start.
+
+        *room* is the tokens that a slot can hold now. Running streams do not wait for the longer
+        context that a cached state needs: its sequence waits.
 
         Sequences that share a prompt wait in a reserved slot until its prefill ends. If the
         sequence that prefills it ends before, the first of them continues it. A slot that is the
@@ -105,6 +109,8 @@ class Scheduler(Generic[S]):
             slot, offer, lost = self._prefixes.choose(sequence, self._uses)
             if slot.id in self._sources:
                 break  # later sequences do not overtake it
+            if self.active and offer.source == "cache" and _stored(sequence) >= room:
+                continue
             self.waiting.remove(sequence)
             sequence.offer = offer
             self._give(sequence, slot, lost)
@@ -153,8 +159,11 @@ class Scheduler(Generic[S]):
         slot.sequence, sequence.slot = sequence, slot
         self.active.append(sequence)
 
-    def plan(self) -> list[PlannedRun[S]]:
+    def plan(self, room: int = sys.maxsize) -> list[PlannedRun[S]]:
         """Return the next batch: a token of each sequence that decodes, or prompts, or both.
+
+        *room* is the tokens that a slot can hold now. What needs more waits until a longer context
+        is made, as long as there is something else to evaluate.
 
         `planning` decides which. Runs are sorted by slot: llama.cpp computes neighbours together
         (`ubatches`). Eight streams in another order took twice as long.
@@ -162,6 +171,9 @@ class Scheduler(Generic[S]):
         self._sources.clear()
         streams = self._decodes()
         prompts = [self._prefill(one) for one in self.active if one.pending is None]
+        if any(_fits(run, room) for run in (*streams, *prompts)):
+            streams = [run for run in streams if _fits(run, room)]
+            prompts = [run for run in prompts if _fits(run, room)]
         step = planning.plan(_parts(streams), _parts(prompts), self._batching, waited=self._waited)
         chosen = prompts[: step.prompts]
         if step.decodes or not streams:
@@ -257,6 +269,15 @@ def _least(sequence: Sequence, kept: Slot) -> int:
 
 def _parts(runs: Items[PlannedRun[S]]) -> list[Part]:
     return [Part(run.slot, len(run.tokens)) for run in runs]
+
+
+def _fits(run: PlannedRun[S], room: int) -> bool:
+    return run.start + len(run.tokens) <= room
+
+
+def _stored(sequence: Sequence) -> int:
+    """Return how many tokens the state has that the prompt cache found; 0 without one."""
+    return 0 if sequence.stored is None else len(sequence.stored.entry)
 
 
 def _slot(sequence: Sequence) -> Slot:

@@ -1,5 +1,6 @@
 """A context without a model: it remembers what it was asked, and answers by rule."""
 
+import sys
 from concurrent.futures import Future
 from types import SimpleNamespace
 
@@ -34,6 +35,7 @@ class FakeDecoder:
         self.held = {}
         self.batches = []
         self.expected = []
+        self.room = sys.maxsize
         self.outcomes = []
         """Of the next decodes; once it is empty they succeed."""
         self.truncates = True

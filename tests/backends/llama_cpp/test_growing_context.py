@@ -9,11 +9,12 @@ from pilotlight_backend import Failed, InferenceFailed, LoadFailed, LoadOptions,
 from pilotlight_llama_cpp import growing_context
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_llama_cpp.batch import Decoded
-from pilotlight_llama_cpp.growing_context import SHORT, GrowingContext, starts_short
+from pilotlight_llama_cpp.growing_context import SHORT, GrowingContext, lengths
 from tests.backends.answer import GREEDY, Answer
 from tests.backends.llama_cpp.fake_decoder import FakeFlag
 
 FULL = 4 * SHORT
+LENGTHS = (SHORT, 2 * SHORT, FULL)
 
 
 class FakeContext:
@@ -104,7 +105,7 @@ def fakes():
 
 @pytest.fixture
 def growing(fakes):
-    context = GrowingContext(fakes.model, FakeFlag(), fakes.make, slots=2, length=FULL, short=True)
+    context = GrowingContext(fakes.model, FakeFlag(), fakes.make, slots=2, lengths=LENGTHS)
     yield context
     fakes.gate.set()
     context.close()
@@ -120,14 +121,59 @@ def test_it_starts_short_and_stays_so(fakes, growing):
 
 
 def test_every_slot_is_carried_over(fakes, growing):
-    """The long context holds what the short one did, and the short one is freed."""
+    """A longer context holds what the shorter one did, and the shorter one is freed."""
     growing.decode([run(0, 0, 600, token=1), run(1, 0, 30, token=2)])
     assert growing.decode([run(0, 600, 500, token=3)]) is Decoded.DONE
-    short, full = fakes.made
-    assert (short.closed, full.length) == (True, FULL)
-    assert full.slots == {0: [1] * 600 + [3] * 500, 1: [2] * 30}
+    short, longer = fakes.made
+    assert (short.closed, longer.length) == (True, 2 * SHORT)
+    assert longer.slots == {0: [1] * 600 + [3] * 500, 1: [2] * 30}
     assert growing.decode([run(0, 1100, 500), run(1, 30, 1)]) is Decoded.DONE
     assert len(fakes.made) == 2
+
+
+@pytest.mark.parametrize(
+    ("reaches", "made"),
+    [
+        ([SHORT - 256], [SHORT]),
+        ([SHORT - 255], [SHORT, 2 * SHORT]),
+        ([2 * SHORT - 256], [SHORT, 2 * SHORT]),
+        ([2 * SHORT - 255], [SHORT, FULL]),
+        ([FULL], [SHORT, FULL]),
+        ([SHORT, SHORT + 10, 2 * SHORT - 100, 2 * SHORT + 1], [SHORT, 2 * SHORT, FULL]),
+    ],
+)
+def test_next_length_is_the_least_that_lasts(fakes, growing, reaches, made):
+    """It doubles, and is long enough that the next one is not needed at once."""
+    held = 0
+    for reach in reaches:
+        assert growing.decode([run(0, held, reach - held)]) is Decoded.DONE
+        held = reach
+    growing._maker.shutdown()  # what was begun ahead of its need
+    assert [context.length for context in fakes.made] == made
+
+
+def test_a_context_that_is_made_too_short_is_given_up(fakes, growing):
+    """A longer prompt comes while it is being made."""
+    fakes.gate.clear()
+    growing.expect(SHORT)
+    growing.expect(2 * SHORT + 1)
+    assert growing.room == SHORT
+    fakes.gate.set()
+    assert growing.decode([run(0, 0, 2 * SHORT + 1)]) is Decoded.DONE
+    assert growing.room == FULL
+    assert [context.closed for context in fakes.made][-1] is False
+    assert growing._context is fakes.made[-1]
+    assert all(context.closed for context in fakes.made[:-1])
+
+
+def test_room_counts_a_longer_context_once_it_is_made(fakes, growing):
+    """Until then what needs it would wait."""
+    fakes.gate.clear()
+    growing.expect(SHORT)
+    assert growing.room == SHORT
+    fakes.gate.set()
+    growing._making.context.result(10)
+    assert growing.room == 2 * SHORT
 
 
 def test_aborted_step_does_not_wait_for_the_longer_context(fakes, growing):
@@ -151,6 +197,22 @@ def test_copies_under_way_are_carried_over(fakes, growing):
     short, full = fakes.made
     assert short.closed
     assert full.slots == {0: [1] * SHORT + [2], 1: [1] * 900 + [3]}
+
+
+def test_copy_that_an_aborted_step_left_does_not_keep_a_longer_context_away(fakes, growing):
+    """Its target is emptied: the source may be cut back before the copy could be repeated."""
+    growing.decode([run(0, 0, 700, token=1)])
+    assert growing.copy(0, 1, 650)
+    fakes.gate.clear()
+    growing.abort.set()
+    assert growing.decode([run(1, 650, 500)]) is Decoded.ABORTED
+    assert not growing.recover(1, 650)
+    growing.abort.clear()
+    fakes.gate.set()
+    assert growing.truncate(0, 500)
+    assert growing.decode([run(0, 500, 1000, token=2)]) is Decoded.DONE
+    assert fakes.made[-1].slots == {0: [1] * 500 + [2] * 1000}
+    assert growing.is_settled(1)
 
 
 def test_copy_that_was_emptied_since_is_not_carried_over(fakes, growing):
@@ -211,7 +273,7 @@ def test_a_state_that_does_not_fit_is_never_half_used(fakes, growing):
 
 def test_closing_waits_for_the_one_that_is_being_made(fakes):
     """Nothing is left of it."""
-    context = GrowingContext(fakes.model, FakeFlag(), fakes.make, slots=1, length=FULL, short=True)
+    context = GrowingContext(fakes.model, FakeFlag(), fakes.make, slots=1, lengths=LENGTHS)
     fakes.gate.clear()
     context.expect(FULL)
     threading.Timer(0.05, fakes.gate.set).start()
@@ -248,32 +310,40 @@ def facts(context_length=4096, size_bytes=1000, kv_bytes_per_token=1):
 
 
 @pytest.mark.parametrize(
-    ("model_facts", "movable", "gpu_layers", "available", "short"),
+    ("model_facts", "movable", "gpu_layers", "available", "expected"),
     [
-        (facts(), True, 0, None, True),
-        (facts(2 * SHORT), True, 0, None, True),
-        (facts(2 * SHORT - 1), True, 0, None, False),
-        (facts(), False, 0, None, False),
-        (facts(), True, -1, None, False),
-        (facts(), True, 0, 1000 + 2 * (4096 + SHORT), True),
-        (facts(), True, 0, 1000 + 2 * (4096 + SHORT) - 1, False),
+        (facts(), True, 0, None, (SHORT, 2 * SHORT, 4096)),
+        (facts(5000), True, 0, None, (SHORT, 2 * SHORT, 5000)),
+        (facts(32_768), True, 0, None, (1024, 2048, 4096, 8192, 16_384, 32_768)),
+        (facts(2 * SHORT), True, 0, None, (SHORT, 2 * SHORT)),
+        (facts(2 * SHORT - 1), True, 0, None, (2 * SHORT - 1,)),
+        (facts(), False, 0, None, (4096,)),
+        (facts(), True, -1, None, (4096,)),
+        (facts(), True, 0, 1000 + 2 * (4096 + 2 * SHORT), (SHORT, 2 * SHORT, 4096)),
+        (facts(), True, 0, 1000 + 2 * (4096 + 2 * SHORT) - 1, (SHORT, 4096)),
+        (facts(), True, 0, 1000 + 2 * (4096 + SHORT) - 1, (4096,)),
     ],
 )
-def test_where_it_starts_short(model_facts, movable, gpu_layers, available, short):
-    """Where it saves half or more, the state can be moved, and there is room for both."""
+def test_lengths(model_facts, movable, gpu_layers, available, expected):
+    """It starts short where the state can be moved, and where there is room for both contexts."""
     model = SimpleNamespace(movable_cache=movable)
-    told = starts_short(
-        model_facts, model, slots=2, gpu_layers=gpu_layers, available_memory=available
-    )
-    assert told is short
+    found = lengths(model_facts, model, slots=2, gpu_layers=gpu_layers, available_memory=available)
+    assert found == expected
 
 
-@pytest.mark.parametrize(("baked", "short"), [(SHORT // 2, True), (SHORT // 2 + 1, False)])
-def test_a_long_baked_prompt_starts_long(baked, short):
-    """Each request would need the long context at once."""
+@pytest.mark.parametrize(
+    ("baked", "expected"),
+    [
+        (SHORT // 2, (SHORT, 2 * SHORT, 4096)),
+        (SHORT // 2 + 1, (2 * SHORT, 4096)),
+        (SHORT + 1, (4096,)),
+    ],
+)
+def test_a_long_baked_prompt_starts_longer(baked, expected):
+    """Each request would need the longer context at once."""
     model = SimpleNamespace(movable_cache=True)
-    told = starts_short(facts(), model, slots=2, gpu_layers=0, available_memory=None, baked=baked)
-    assert told is short
+    found = lengths(facts(), model, slots=2, gpu_layers=0, available_memory=None, baked=baked)
+    assert found == expected
 
 
 # With a real model: spark, of whose 1,024 tokens a quarter is short
@@ -320,7 +390,7 @@ def test_answers_do_not_change_where_it_grows(load):
         engine.told = [answer(engine, text) for text in (COUNT, other)]
         for one in engine.told:
             assert one.last
-    assert length(growing) == 1024
+    assert length(growing) > 256
     assert [one.tokens for one in growing.told] == [one.tokens for one in full.told]
 
 

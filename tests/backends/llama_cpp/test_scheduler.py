@@ -1,5 +1,9 @@
 """The plan of each step, without a model."""
 
+from array import array
+
+from pilotlight_backend.prompt_cache import Found, Snapshot
+from pilotlight_backend.prompt_cache.entry import Entry
 from pilotlight_llama_cpp.scheduler import Scheduler, Sequence
 
 
@@ -479,3 +483,55 @@ def test_copy_does_not_cost_another_conversation():
     (second,) = enqueue(scheduler, (*LONG, 600))
     scheduler.admit()
     assert (second.slot.id, second.offer.copied_from) == (2, 0)
+
+
+# While a longer context is made
+
+
+def spans(runs):
+    return [(run.slot, run.start, len(run.tokens)) for run in runs]
+
+
+def test_streams_go_on_while_a_prompt_waits_for_a_longer_context():
+    """Its next chunk does not fit yet; once it does, or nothing else is left, it is evaluated."""
+    scheduler = Scheduler(slots=2, chunk=64)
+    running, long = enqueue(scheduler, prompt_of(3), prompt_of(200, first=5000))
+    step(scheduler)
+    step(scheduler)
+    assert len(long.slot.held) == 64
+    for decoded in (3, 4, 5):
+        runs = scheduler.plan(100)
+        assert spans(runs) == [(0, decoded, 1)]
+        scheduler.evaluated(runs[0])
+        scheduler.chosen(running, 900)
+    scheduler.release(running)
+    assert spans(scheduler.plan(100)) == [(1, 64, 64)]
+
+
+def test_a_stream_at_the_end_of_the_context_does_not_hold_up_others():
+    """The step without it needs no longer context."""
+    scheduler = Scheduler(slots=2, chunk=64)
+    enqueue(scheduler, prompt_of(60), prompt_of(4, first=100))
+    while len(step(scheduler)) < 2:
+        pass
+    assert spans(scheduler.plan(60)) == [(1, 5, 1)]
+    assert len(scheduler.plan(62)) == 2
+
+
+def test_a_cached_state_waits_for_a_longer_context_while_others_run():
+    """Without running streams it is restored at once: nobody else would wait."""
+    scheduler = Scheduler(slots=3, chunk=64)
+    (running,) = enqueue(scheduler, prompt_of(3))
+    step(scheduler)
+    restored, short = enqueue(scheduler, prompt_of(150, first=100), prompt_of(5, first=7000))
+    entry = Entry(seed=b"", tokens=array("i", restored.prompt[:140]), least=1, size=10)
+    restored.stored = Found(entry, Snapshot(b""), 140, "memory")
+    assert scheduler.admit(140) == [short]
+    assert scheduler.admit(141) == [restored]
+    scheduler.release(restored)
+    scheduler.release(running)
+    scheduler.release(short)
+    (again,) = enqueue(scheduler, (*restored.prompt[:149], 1))
+    again.stored, again.scope = restored.stored, "of no slot"
+    assert scheduler.admit(100) == [again]
+    assert again.offer.source == "cache"
