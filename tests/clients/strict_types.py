@@ -5,6 +5,7 @@ or of another type is met only by the program that reads it. Here the same types
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import openai.types
@@ -42,13 +43,19 @@ def misfits(answer: bytes | str, kind: Any, extensions: Extensions = EXTENSIONS)
     knows, at any depth; *extensions* are the unknown ones that are meant.
     """
     try:
-        value = TypeAdapter(kind).validate_json(answer, strict=True)
+        value = _adapter(kind).validate_json(answer, strict=True)
     except ValidationError as error:
         return [
             f"{_place(fault['loc'])}: {fault['msg']}, got {fault['input']!r}"
             for fault in error.errors(include_url=False)
         ]
     return list(_unknown(value, "", extensions))
+
+
+@lru_cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return what validates *kind*; making one for all events of a stream takes half a second."""
+    return TypeAdapter(kind)
 
 
 def _unknown(value: Any, place: str, extensions: Extensions) -> Iterable[str]:

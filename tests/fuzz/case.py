@@ -66,7 +66,7 @@ class Case(Struct, frozen=True):
         return count
 
 
-def case(title: str, /, *, short: int = 100, **fed: SearchStrategy[Any]) -> Callable[..., Case]:
+def case(title: str, /, *, short: int = 40, **fed: SearchStrategy[Any]) -> Callable[..., Case]:
     """Make a `Case` called *title* of the function below."""
     return lambda check: Case(title, check, fed, short)
 

@@ -159,7 +159,7 @@ _CONVERSATION: list[dict[str, Any]] = [
 
 @case(
     "chat templates",
-    short=250,
+    short=80,
     source=_templates | text_of(("{{", "}}", "{%", "%}", "for x in", "if", "endif", _SPARK)),
     messages=st.just(_CONVERSATION) | altered([_CONVERSATION]),
     variables=st.dictionaries(st.sampled_from(("x", "ns", "loop", "self", "context")), json_values),
@@ -227,7 +227,7 @@ _bodies: st.SearchStrategy[ContentGrammar] = st.one_of(
 )
 
 
-@case("grammars", short=150, body=_bodies)
+@case("grammars", short=50, body=_bodies)
 def grammars(body: ContentGrammar) -> None:
     """A guide that allows a first token, or `GrammarInvalid`, within seconds."""
     with bounded(seconds=8), suppress(GrammarInvalid):

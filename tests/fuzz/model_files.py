@@ -119,7 +119,7 @@ def _is_sane(facts: ModelFacts) -> None:
 
 @case(
     "GGUF header",
-    short=150,
+    short=50,
     content=st.one_of(
         st.binary().map(lambda rest: b"GGUF\3\0\0\0" + rest),
         damaged(_SPARK_HEADER, first=2048),
@@ -167,7 +167,7 @@ def _file(*wholes: Any) -> st.SearchStrategy[bytes]:
 
 @case(
     "ONNX folder",
-    short=150,
+    short=50,
     config=_file(_CONFIGS["genai_config.json"]),
     tokenizer_config=_file(_CONFIGS["tokenizer_config.json"]),
     template=st.none() | st.binary(),
@@ -228,7 +228,7 @@ _YAML = (
 
 @case(
     "models.yaml",
-    short=150,
+    short=50,
     content=st.one_of(
         altered(_MODELS).map(lambda value: yaml.safe_dump(value).encode()),
         text_of(_YAML).map(str.encode),
@@ -268,7 +268,7 @@ _ADDRESSES = (
 )
 
 
-@case("fetch address", short=200, text=text_of(_ADDRESSES), name=st.none() | text_of("a/.~:\0"))
+@case("fetch address", short=70, text=text_of(_ADDRESSES), name=st.none() | text_of("a/.~:\0"))
 def fetch_address(text: str, name: str | None) -> None:
     """An address whose model goes into the folder and nowhere else, or `ConfigError`."""
     folder = Path("/models")
@@ -307,7 +307,7 @@ _SECRET = "Tr0ub4dor-and-3-horses"  # noqa: S105 - the test's own
 _KEYS_TEXT = ("ann", "bob", ":", "sha256:", "sha256", ",", "\n", "#", " ", _SECRET, 64 * "b", "é")
 
 
-@case("key file", short=150, text=text_of(_KEYS_TEXT), raw=st.binary(), as_text=st.booleans())
+@case("key file", short=50, text=text_of(_KEYS_TEXT), raw=st.binary(), as_text=st.booleans())
 def key_file(text: str, raw: bytes, as_text: bool) -> None:  # noqa: FBT001
     """Keys, or `InvalidKeys` that shows none."""
     content = text.encode() if as_text else raw

@@ -73,7 +73,7 @@ def _until(text: str, stops: list[str]) -> str:
 _bytes = st.binary() | text_of(("ab", "aba", "é🙂", "</s>", "b")).map(str.encode)
 
 
-@case("text decoder", short=300, data=in_pieces(_bytes), stops=_stops)
+@case("text decoder", short=100, data=in_pieces(_bytes), stops=_stops)
 def decoded_text(data: tuple[bytes, list[bytes]], stops: list[str]) -> None:
     """The text before the first stop, and nothing else."""
     whole, pieces = data
@@ -127,7 +127,7 @@ def _reasoned(draw: st.DrawFn) -> tuple[str, bool, tuple[str, list[str]]]:
     return name, draw(st.booleans()), draw(in_pieces(text_of((*_reasoning_marks(name), *more))))
 
 
-@case("reasoning", short=400, given=_reasoned())
+@case("reasoning", short=130, given=_reasoned())
 def reasoned_text(given: tuple[str, bool, tuple[str, list[str]]]) -> None:
     """Markers and the space around them go, all else stays, and in its order."""
     name, opened, (text, pieces) = given
@@ -175,7 +175,7 @@ def _tool_parser(name: str, schemas: Any) -> ToolCallParser:
     return ToolCallParser(name, lambda: f"call_{next(numbers)}", schemas)
 
 
-@case("tool calls", short=400, given=_called())
+@case("tool calls", short=130, given=_called())
 def called_functions(given: tuple[str, Any, tuple[str, list[str]]]) -> None:
     """Whatever the cuts and the schemas, the same calls; and what holds none is content, whole."""
     name, schemas, (text, pieces) = given
@@ -191,7 +191,7 @@ def called_functions(given: tuple[str, Any, tuple[str, list[str]]]) -> None:
     assert starts == list(range(len(starts)))
 
 
-@case("answer", short=200, given=_called(), thinks=st.booleans())
+@case("answer", short=70, given=_called(), thinks=st.booleans())
 def whole_answer(
     given: tuple[str, Any, tuple[str, list[str]]],
     thinks: bool,  # noqa: FBT001
@@ -250,7 +250,7 @@ _documents = st.tuples(json_values.map(json.dumps), st.sampled_from((",", "]", "
 )
 
 
-@case("JSON value", short=300, text=in_pieces(text_of(('{"a":', "[1,", '"\\', "}", "null"))))
+@case("JSON value", short=100, text=in_pieces(text_of(('{"a":', "[1,", '"\\', "}", "null"))))
 def json_text(text: tuple[str, list[str]]) -> None:
     """What belongs to a value, and its fate, do not depend on the cuts."""
     whole, pieces = text
@@ -258,7 +258,7 @@ def json_text(text: tuple[str, list[str]]) -> None:
         assert _taken([whole]) == _taken(pieces) == _taken(pieces_of(whole))
 
 
-@case("JSON document", short=200, text=in_pieces(_documents))
+@case("JSON document", short=70, text=in_pieces(_documents))
 def json_document(text: tuple[str, list[str]]) -> None:
     """A document ends where it ends."""
     whole, pieces = text

@@ -1,4 +1,4 @@
-"""Every parser holds out against what nobody would send: a few hundred tries, the same each time.
+"""Every parser holds out against what nobody would send: some dozens of tries, the same each time.
 
 `python -m tests.fuzz --minutes 60` goes on from here.
 """

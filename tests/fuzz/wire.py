@@ -129,7 +129,7 @@ def _requests(draw: st.DrawFn) -> tuple[type, bytes]:
     return kind, body
 
 
-@case("request bodies", short=500, request=_requests(), ignore_unknown=st.booleans())
+@case("request bodies", short=170, request=_requests(), ignore_unknown=st.booleans())
 def request_bodies(request: tuple[type, bytes], ignore_unknown: bool) -> None:  # noqa: FBT001
     """A struct that can be written again and is the same then, or `InvalidRequest`."""
     kind, body = request
@@ -164,7 +164,7 @@ _BOMB = gzip.compress(bytes(2 * _MOST_DECODED))
 
 @case(
     "compressed bodies",
-    short=200,
+    short=70,
     coding=st.sampled_from(SUPPORTED),
     body=damaged(_SMALL)
     | damaged(zlib.compress(_SMALL))
@@ -195,7 +195,7 @@ _PATHS = Paths(("/livez", "/swagger/{file:str}", "/v1/chat/completions", "/v1/mo
 _segments = ("/", "v1", "chat", "completions", "models", "api", "livez", "\n", "%2f", "..", "é", "")
 
 
-@case("paths", short=300, path=text_of(_segments).map("/".__add__) | st.text())
+@case("paths", short=100, path=text_of(_segments).map("/".__add__) | st.text())
 def paths(path: str) -> None:
     """An alias is one of a path that is served; so is what a wrong path is said to mean."""
     with bounded():
@@ -212,7 +212,7 @@ _prefer = text_of(_PREFER)
 
 @case(
     "hold headers",
-    short=200,
+    short=70,
     headers=st.dictionaries(
         st.sampled_from(
             (
@@ -234,7 +234,7 @@ def hold_headers(headers: dict[str, str], default: float, flags: tuple[bool, boo
 
 @case(
     "key headers",
-    short=100,
+    short=30,
     headers=st.lists(
         st.tuples(
             st.sampled_from((b"authorization", b"x-api-key", b"accept")),
@@ -272,7 +272,7 @@ def _read(stream: bytes) -> list[tuple[str, str]]:
     return found
 
 
-@case("server-sent events", short=200, said=_lines, event=st.dictionaries(_lines, _lines))
+@case("server-sent events", short=70, said=_lines, event=st.dictionaries(_lines, _lines))
 def server_sent_events(said: str, event: dict[str, str]) -> None:
     """A comment is no event, whatever it holds, and an event comes back as it was."""
     stream = (

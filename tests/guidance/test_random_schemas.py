@@ -17,7 +17,7 @@ from tests.guidance.walker import SamplingGuide, tokens, walk
 
 pytestmark = pytest.mark.slow
 
-SCHEMAS = 500
+SCHEMAS = 200
 PROMPT = "<|im_start|>user\nHello, what is your name?<|im_end|>\n<|im_start|>assistant\n"
 
 
@@ -62,7 +62,7 @@ def engine(backend):
     ids=["llama_cpp", "onnx"],
 )
 def test_outputs_of_a_model_are_valid(engine, first):
-    """Each of 500 schemas, several at a time, gets an answer that a validator takes.
+    """Each of 200 schemas, several at a time, gets an answer that a validator takes.
 
     The model has never seen JSON like that, so that only the guide makes it so. Each backend gets
     every second schema. Every second of those has a guide that forces nothing.

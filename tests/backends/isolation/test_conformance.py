@@ -5,12 +5,18 @@ from pathlib import Path
 import pytest
 
 from pilotlight_backend.testing.conformance import BackendConformance
+from pilotlight_backend.testing.conformance.baking import BakeConformance
+from pilotlight_backend.testing.conformance.caching import CacheConformance
 from pilotlight_backend.testing.conformance.cancelling import CancelConformance
 from pilotlight_backend.testing.conformance.closing import CloseConformance
+from pilotlight_backend.testing.conformance.embedding import EmbedConformance
 from pilotlight_backend.testing.conformance.generating import GenerateConformance
 from pilotlight_backend.testing.conformance.guiding import GuideConformance
 from pilotlight_backend.testing.conformance.loading import LoadConformance
+from pilotlight_backend.testing.conformance.prefilling import PrefillConformance
+from pilotlight_backend.testing.conformance.probing import ProbeConformance
 from pilotlight_backend.testing.conformance.queueing import QueueingConformance
+from pilotlight_backend.testing.conformance.ranking import RankConformance
 from pilotlight_backend.testing.conformance.refusing import RefuseConformance
 from pilotlight_backend.testing.conformance.tokenizing import TokenizeConformance
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel
@@ -48,7 +54,27 @@ class TestIsolatedFake(BackendConformance):
         return model.write(tmp_path_factory.mktemp("models") / "rank.fake")
 
 
-class TestIsolatedLlamaCpp(BackendConformance):
+class TestIsolatedLlamaCpp(
+    ProbeConformance,
+    LoadConformance,
+    TokenizeConformance,
+    GenerateConformance,
+    GuideConformance,
+    QueueingConformance,
+    CancelConformance,
+    PrefillConformance,
+    RefuseConformance,
+    CloseConformance,
+    BakeConformance,
+    CacheConformance,
+    EmbedConformance,
+    RankConformance,
+):
+    """A real backend. How it shares slots and prompts is its own, and examined in one process.
+
+    What crosses the wire for that is the fake's too, which has the whole suite above.
+    """
+
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls) -> IsolatedBackend:
@@ -71,7 +97,6 @@ class TestIsolatedLlamaCpp(BackendConformance):
 
 
 class TestIsolatedOnnx(
-    LoadConformance,
     TokenizeConformance,
     GenerateConformance,
     GuideConformance,
@@ -80,11 +105,7 @@ class TestIsolatedOnnx(
     RefuseConformance,
     CloseConformance,
 ):
-    """What a second real backend may do otherwise: what is sent is another one's, of its kinds.
-
-    A model is probed in this process. How slots and prompts are shared is the engine's own, which
-    is examined in one process, and with llama.cpp in another.
-    """
+    """What a second real backend may do otherwise: what is sent is another one's, of its kinds."""
 
     @pytest.fixture(scope="class")
     @classmethod
