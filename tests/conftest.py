@@ -18,8 +18,8 @@ import httpx
 import msgspec
 import pytest
 import uvicorn
-from litestar import Litestar
 
+from pilotlight.api.application import Application
 from pilotlight.config import Settings
 from pilotlight.server.app import create_app
 from pilotlight_backend.testing.fake import FakeBackend, FakeEngine, FakeModel
@@ -146,7 +146,7 @@ class FakeService:
 
 
 @asynccontextmanager
-async def running(app: Litestar) -> AsyncIterator[None]:
+async def running(app: Application) -> AsyncIterator[None]:
     """Run the lifespan of *app* in a task of its own, as servers do: it ends where it began."""
     up, over = asyncio.Event(), asyncio.Event()
 
@@ -209,7 +209,7 @@ async def service(start: Callable[..., Any]) -> FakeService:
 class LiveServer(uvicorn.Server):
     """uvicorn in a thread; its loop can be looked at from the test."""
 
-    def __init__(self, app: Litestar) -> None:
+    def __init__(self, app: Application) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -245,7 +245,7 @@ class LiveServer(uvicorn.Server):
 
 
 @contextmanager
-def live(app: Litestar) -> Iterator[LiveServer]:
+def live(app: Application) -> Iterator[LiveServer]:
     """Serve *app* on a free port for as long as the context lasts."""
     server = LiveServer(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [server.listener]})
@@ -261,7 +261,7 @@ def live(app: Litestar) -> Iterator[LiveServer]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Litestar], LiveServer]]:
+def serve() -> Iterator[Callable[[Application], LiveServer]]:
     """Return a function that serves an application until the test ends."""
     with ExitStack() as stack:
         yield lambda app: stack.enter_context(live(app))

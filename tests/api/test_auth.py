@@ -9,12 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
-from litestar import Litestar, Request, get
+from litestar import Request, get
 
 from pilotlight.access import ANONYMOUS, Caller
 from pilotlight.access.keys import read_file
+from pilotlight.api.application import Application
+from pilotlight.api.framework import operations
 from pilotlight.api.http.auth import caller_of
-from pilotlight.api.openapi.operation import operations
 from pilotlight.config import Secret, Settings
 from pilotlight.server.app import create_app
 from tests.conftest import CHAT, FakeService, chat
@@ -43,7 +44,7 @@ async def closed(start: Callable[..., Any]) -> FakeService:
     return service
 
 
-def from_peer(app: Litestar, peer: str) -> httpx.AsyncClient:
+def from_peer(app: Application, peer: str) -> httpx.AsyncClient:
     """Return a client that calls *app* from the address *peer*."""
     transport = httpx.ASGITransport(app, client=(peer, 123))
     return httpx.AsyncClient(transport=transport, base_url="http://pilotlight")
@@ -70,7 +71,7 @@ async def test_a_public_path_knows_its_methods(closed: FakeService):
 async def test_everything_else_is_closed(closed: FakeService):
     """Every operation that is served is either public, by the list above, or needs a key."""
     asked = 0
-    for template, method, operation in operations(closed.app):
+    for template, method, operation in operations(closed.app.litestar):
         for value in ("swagger-ui.css", "m"):
             path = template.replace("{file}", value).replace("{model}", value)
             response = await closed.client.request(method, path)
@@ -247,7 +248,7 @@ async def test_a_traceback_has_no_key(closed: FakeService, caplog: pytest.LogCap
     async def trouble(request: Request[Any, Any, Any]) -> str:
         raise RuntimeError(f"asked by {caller_of(request.scope).name}")
 
-    closed.app.register(trouble)
+    closed.app.litestar.register(trouble)
     caplog.set_level(logging.DEBUG)
     response = await closed.client.get("/v1/trouble", headers=KEY)
     assert response.status_code == 500
@@ -272,7 +273,7 @@ def scope_of(path: str, kind: str = "http", **headers: str) -> dict[str, Any]:
     }
 
 
-async def sent_by(app: Litestar, scope: dict[str, Any]) -> list[dict[str, Any]]:
+async def sent_by(app: Application, scope: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what *app* sends to a client whose body never comes."""
     sent: list[dict[str, Any]] = []
 
@@ -316,7 +317,7 @@ async def test_a_handler_knows_its_caller(start: Callable[..., Any]):
     closed = await start(api_keys=Secret("ann:s3cret"), trusted_proxies=("10.0.0.1",))
     open_door = await start()
     for service in (closed, open_door):
-        service.app.register(whoami)
+        service.app.litestar.register(whoami)
     async with from_peer(closed.app, "10.0.0.1") as client:
         await client.get("/v1/whoami", headers=KEY)
         await client.get(

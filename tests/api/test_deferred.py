@@ -1,15 +1,21 @@
 """Endpoints that are imported with their first request."""
 
 import asyncio
+import math
 import threading
 from typing import Any
 
 import httpx
 import pytest
-from litestar import Litestar, Request, Response, post
 
-from pilotlight.api.deferred import deferred, import_deferred
-from pilotlight.api.openapi.operation import Operation, declared, operations
+from pilotlight.api.deferred import deferred
+from pilotlight.api.endpoint import Router, endpoint
+from pilotlight.api.framework import declared, import_deferred, litestar_application, operations
+from pilotlight.api.http.asgi import AppState
+from pilotlight.api.http.paths import Paths
+from pilotlight.api.http.request import Request
+from pilotlight.api.http.response import Response
+from pilotlight.api.openapi.operation import Operation
 
 JSON = {"content-type": "application/json"}
 OPERATIONS = {
@@ -23,11 +29,16 @@ class Making:
     def __init__(self, failures: int = 0) -> None:
         self.threads: list[int] = []
         self._failures = failures
-        self.app = Litestar(deferred("test", "/a", "/b", make=self), openapi_config=None)
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.app, raise_app_exceptions=False),
-            base_url="http://x",
-        )
+        endpoints = deferred("test", "/a", "/b", make=self)
+        self.app = litestar_application([], endpoints, max_request_bytes=1000)
+        state = AppState(None, None, Paths([]), max_request_bytes=1000, max_retry_after=math.inf)
+        router = Router(endpoints, self.app)
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            state.enter(scope)
+            await router(scope, receive, send)
+
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x")
 
     def __call__(self) -> list[Any]:
         self.threads.append(threading.get_ident())
@@ -36,9 +47,10 @@ class Making:
         return [self._endpoint(path) for path in OPERATIONS]
 
     def _endpoint(self, path: str) -> Any:
-        @post(path, opt={"operation": OPERATIONS[path]})
-        async def answer(request: Request[Any, Any, Any]) -> Response[str]:
-            return Response(path + (await request.body()).decode())
+        @endpoint(path, OPERATIONS[path])
+        async def answer(request: Request) -> Response:
+            body = b"".join([piece async for piece in request.stream()])
+            return Response(path.encode() + body)
 
         return answer
 
@@ -82,8 +94,9 @@ def test_the_operations_import_the_modules():
 
 async def test_each_endpoint_declares_the_tag_that_its_operation_has(service):
     """The metrics of a request read it before the endpoint is imported."""
-    tags = {(path, method): one.tag for path, method, one in declared(service.app)}
-    assert tags == {(path, method): one.tag for path, method, one in operations(service.app)}
+    app = service.app.litestar
+    tags = {(path, method): one.tag for path, method, one in declared(app)}
+    assert tags == {(path, method): one.tag for path, method, one in operations(app)}
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/tokenize"])

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
+from pilotlight.api.framework import operations
 from pilotlight.api.http.paths import Paths
-from pilotlight.api.openapi.operation import operations
 from pilotlight.config import Secret
 from tests.conftest import CHAT, FakeService, LiveServer, chat, events
 
@@ -127,7 +127,7 @@ async def test_an_alias_is_answered_as_its_path(service: FakeService):
 
 async def test_every_versioned_operation_has_its_alias(service: FakeService):
     """And the document has none of them."""
-    paths = {path for path, _, _ in operations(service.app)}
+    paths = {path for path, _, _ in operations(service.app.litestar)}
     versioned = [path for path in paths if path.startswith("/v1/")]
     assert len(versioned) == 11
     for path in versioned:

@@ -173,7 +173,7 @@ def test_variables_in_texts_are_settings(path: Path):
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.parent.name)
 def test_probes_ask_for_routes_of_the_application(path: Path):
-    routes = {route.path for route in create_app(Settings()).routes}
+    routes = {route.path for route in create_app(Settings()).litestar.routes}
     probes = [value for key, value in container(path).items() if key.endswith("Probe")]
     assert probes
     assert {probe["httpGet"]["path"] for probe in probes} <= routes

@@ -23,7 +23,9 @@ REPOSITORY = Path(__file__).parents[2]
 
 def document_of(**settings: Any) -> dict[str, Any]:
     given = Settings(models_file=Path("/nonexistent/models.yaml"), **settings)
-    return build_document(create_app(given), chat_completions_path=given.chat_completions_path)
+    return build_document(
+        create_app(given).litestar, chat_completions_path=given.chat_completions_path
+    )
 
 
 @pytest.fixture(scope="module")
@@ -309,10 +311,10 @@ def test_a_route_without_an_operation_is_an_error():
         return ""
 
     app = create_app(Settings(models_file=Path("/nonexistent/models.yaml")))
-    app.register(secret)
+    app.litestar.register(secret)
 
     with pytest.raises(LookupError, match="/secret"):
-        build_document(app, chat_completions_path="/v1/chat/completions")
+        build_document(app.litestar, chat_completions_path="/v1/chat/completions")
 
 
 async def test_the_page_loads_nothing_from_elsewhere(spark: Any):

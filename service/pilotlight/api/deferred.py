@@ -3,65 +3,37 @@
 The first caller of a server that was scaled to zero waits for the imports, and needs one endpoint.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from threading import Lock
-from typing import Any, TypeAlias, cast
+from functools import partial
+from typing import TypeAlias
 
-from litestar import Litestar, Request, post
-from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp
+from pilotlight.api.endpoint import Endpoint
+from pilotlight.api.http.asgi import ASGIApp
+from pilotlight.api.http.request import Request
+from pilotlight.api.once import Once
+from pilotlight.api.openapi.operation import DeferredOperation, Operation
 
-from pilotlight.api.openapi.operation import DeferredOperation, Operation, operations
-
-Make: TypeAlias = Callable[[], Sequence[HTTPRouteHandler]]
-"""Imports the modules of some endpoints, and returns their handlers."""
+Make: TypeAlias = Callable[[], Sequence[Endpoint]]
+"""Imports the modules of some endpoints, and returns them."""
 
 
-def deferred(tag: str, *paths: str, make: Make) -> list[HTTPRouteHandler]:
-    """Return handlers of POST at *paths* that *make* the endpoints when one of them is called.
+def deferred(tag: str, *paths: str, make: Make) -> list[Endpoint]:
+    """Return endpoints for POST at *paths*; *make* makes them all when one of them is called.
 
-    *tag* is that of their operations. The endpoints' own handlers take the request alone.
+    *tag* is that of their operations.
     """
-    endpoints = _Endpoints(make)
-    return [_handler(path, tag, endpoints) for path in paths]
+    made: Once[Mapping[str, Endpoint]] = Once(lambda: {one.path: one for one in make()})
+    return [_deferred(path, tag, made) for path in paths]
 
 
-def import_deferred(app: Litestar) -> None:
-    """Import each endpoint of *app* that was not called yet."""
-    for _ in operations(app):
-        pass
+def _deferred(path: str, tag: str, made: Once[Mapping[str, Endpoint]]) -> Endpoint:
+    async def handle(request: Request) -> ASGIApp:
+        return await (await made.wait())[path].handle(request)
+
+    return Endpoint(path, DeferredOperation(tag, partial(_operation, made, path)), handle)
 
 
-class _Endpoints:
-    """Endpoints that are made once, on any thread."""
-
-    def __init__(self, make: Make) -> None:
-        self._make = make
-        self._made: Mapping[str, HTTPRouteHandler] | None = None
-        self._making = Lock()
-
-    def make(self) -> Mapping[str, HTTPRouteHandler]:
-        """Return the handlers by path; the first call imports modules."""
-        with self._making:
-            if self._made is None:
-                self._made = {path: one for one in self._make() for path in one.paths}
-            return self._made
-
-    async def at(self, path: str) -> HTTPRouteHandler:
-        """Return the handler at *path*."""
-        if self._made is None:  # on a thread, so that streams continue meanwhile
-            await asyncio.to_thread(self.make)
-        return self.make()[path]
-
-
-def _handler(path: str, tag: str, endpoints: _Endpoints) -> HTTPRouteHandler:
-    def operation() -> Operation:
-        return cast("Operation", endpoints.make()[path].opt["operation"])
-
-    @post(path, status_code=200, opt={"operation": DeferredOperation(tag, operation)})
-    async def serve(request: Request[Any, Any, Any]) -> ASGIApp:
-        endpoint = await endpoints.at(path)
-        return cast("ASGIApp", await endpoint.fn(request))
-
-    return serve
+def _operation(made: Once[Mapping[str, Endpoint]], path: str) -> Operation:
+    operation = made.get()[path].operation
+    assert isinstance(operation, Operation)  # noqa: S101 - what is made is not deferred again
+    return operation

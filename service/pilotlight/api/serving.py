@@ -1,17 +1,17 @@
 """What handlers have in common: reading requests, holding them, and serving generations."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from litestar import Request, post
-from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp
 from msgspec import Struct
 
+from pilotlight.api.endpoint import Endpoint, endpoint
+from pilotlight.api.http.asgi import ASGIApp, state_of
 from pilotlight.api.http.auth import account_of
 from pilotlight.api.http.bodies import BodyDecoder
 from pilotlight.api.http.disconnect import unless_disconnected
 from pilotlight.api.http.keep_alive import KeepAlive, ShownLoading
+from pilotlight.api.http.request import Request
 from pilotlight.api.http.stream import GenerationStream, StreamProjection
 from pilotlight.api.http.whole_response import json_response
 from pilotlight.api.openapi.operation import Operation
@@ -35,7 +35,7 @@ class RequestReader(Generic[T]):
         self._decoder = BodyDecoder(kind)
         self._settings = settings
 
-    async def read(self, request: Request[Any, Any, Any]) -> T:
+    async def read(self, request: Request) -> T:
         """Return the body of *request*; raises a `ServiceError` for one that cannot be served."""
         ignore_unknown = self._settings.unknown_fields == "ignore"
         asked = await self._decoder.read(request, ignore_unknown=ignore_unknown)
@@ -60,12 +60,12 @@ def generation_handler(
     *,
     generator: Generator,
     settings: Settings,
-) -> HTTPRouteHandler:
+) -> Endpoint:
     """Return the handler of POST at *path* that generates by the *plan* of each request."""
     reader = RequestReader(kind, settings)
 
-    @post(path, status_code=200, opt={"operation": operation})
-    async def generate(request: Request[Any, Any, Any]) -> ASGIApp:
+    @endpoint(path, operation)
+    async def generate(request: Request) -> ASGIApp:
         asked = await reader.read(request)
         return await serve_generation(request, plan(asked), generator, settings)
 
@@ -73,7 +73,7 @@ def generation_handler(
 
 
 async def serve_generation(
-    request: Request[Any, Any, Any],
+    request: Request,
     plan: GenerationPlan,
     generator: Generator,
     settings: Settings,
@@ -83,17 +83,17 @@ async def serve_generation(
     generation = generator.generate(
         plan.params,
         hold=hold_for(request.headers, settings, shows_loading=bool(stream and stream.loading)),
-        caller=account_of(request),
+        caller=account_of(request.scope),
         announces=bool(stream and settings.sse_ping_interval),
     )
     if stream is None:
         body, timing = await unless_disconnected(request.receive, plan.fold(generation))
-        return cast("ASGIApp", json_response(body, timing))  # Litestar takes either
+        return json_response(body, timing)
     loading = None
     if stream.loading is not None:
         loading = ShownLoading(lambda: generator.status(plan.params.model), stream.loading)
     keep_alive = KeepAlive(stream.ping, settings.sse_ping_interval, loading)
-    replays = request.app.state.replays
+    replays = state_of(request.scope).replays
     return await GenerationStream(request, generation, stream, keep_alive, replays).response()
 
 

@@ -19,7 +19,7 @@ def openapi(arguments: dict[str, Any]) -> None:
     output = arguments.pop("output")
     settings = load_settings(arguments)
     document = build_document(
-        create_app(settings), chat_completions_path=settings.chat_completions_path
+        create_app(settings).litestar, chat_completions_path=settings.chat_completions_path
     )
     _write(document_yaml(document).decode(), output)
 

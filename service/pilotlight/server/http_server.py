@@ -6,15 +6,13 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from litestar import Litestar
-from litestar.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.server import Server
 
-from pilotlight.api.deferred import import_deferred
+from pilotlight.api.application import Application
+from pilotlight.api.http.asgi import ASGIApp
 from pilotlight.config import Settings
 from pilotlight.server import shutdown
 from pilotlight.server.connection import connection_class
@@ -29,11 +27,11 @@ class HttpServer(Server):
     """A uvicorn server that exits once the requests in flight have ended."""
 
     def __init__(
-        self, app: Litestar, service: Service, settings: Settings, listener: socket.socket
+        self, app: Application, service: Service, settings: Settings, listener: socket.socket
     ) -> None:
         super().__init__(_config(app, service, settings))
         self._service = service
-        self._import_rest = partial(import_deferred, app)
+        self._import_rest = app.import_rest
         self._grace = settings.grace
         self._listener = listener
         self._draining: asyncio.Task[None] | None = None

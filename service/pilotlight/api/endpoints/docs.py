@@ -15,7 +15,7 @@ from litestar import MediaType, Request, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from pilotlight.api.http.get import get
+from pilotlight.api.http.handlers import get
 from pilotlight.api.openapi.operation import Content, Operation, Parameter, SuccessResponse
 from pilotlight.config import Settings
 from pilotlight.errors import PathNotFound

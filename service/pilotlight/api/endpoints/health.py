@@ -1,14 +1,12 @@
 """Probes: `/livez`, `/readyz`, `/health`. They read memory only, and respond during any load."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated
 
 import msgspec
-from litestar import MediaType, Response
-from litestar.handlers import HTTPRouteHandler
-from litestar.params import QueryParameter
 
-from pilotlight.api.http.get import get
+from pilotlight.api.endpoint import GET, Endpoint, endpoint
+from pilotlight.api.http.request import Request
+from pilotlight.api.http.response import Response
 from pilotlight.api.openapi.operation import Content, Operation, Parameter, SuccessResponse
 from pilotlight.errors import InvalidRequest, ModelNotFound
 from pilotlight.schema.health import Live, Readiness
@@ -86,44 +84,42 @@ LIVEZ = Operation(
 )
 
 
-_Model = Annotated[str | None, QueryParameter(name="model")]
-
-
-def health_handlers(
+def health_endpoints(
     liveness: Callable[[], Live],
     readiness: Callable[[str | None], Awaitable[Readiness]],
-) -> Sequence[HTTPRouteHandler]:
+) -> Sequence[Endpoint]:
     """Return the endpoints.
 
     *liveness* returns the threads that hang; *readiness* the state of one model, or of all that
     are preloaded.
     """
 
-    @get("/livez", opt={"operation": LIVEZ})
-    async def livez() -> Response[bytes]:
+    @endpoint("/livez", LIVEZ, GET)
+    async def livez(_: Request) -> Response:
         live = liveness()
         return _response(live, 200 if live.status == "ok" else 503)
 
-    @get("/readyz", opt={"operation": _readiness("readyz", "Report whether the server is ready")})
-    async def readyz(model: _Model = None) -> Response[bytes]:
-        return _ready(await readiness(_checked(model)))
+    @endpoint("/readyz", _readiness("readyz", "Report whether the server is ready"), GET)
+    async def readyz(request: Request) -> Response:
+        return _ready(await readiness(_model(request)))
 
-    @get("/health", opt={"operation": _readiness("health", "The same as /readyz")})
-    async def health(model: _Model = None) -> Response[bytes]:
-        return _ready(await readiness(_checked(model)))
+    @endpoint("/health", _readiness("health", "The same as /readyz"), GET)
+    async def health(request: Request) -> Response:
+        return _ready(await readiness(_model(request)))
 
     return livez, readyz, health
 
 
-def _checked(model: str | None) -> str | None:
+def _model(request: Request) -> str | None:
+    model = request.query.get("model")
     if model is not None and not model.strip():
         raise InvalidRequest("model: expected a name", param="model")
     return model
 
 
-def _ready(state: Readiness) -> Response[bytes]:
+def _ready(state: Readiness) -> Response:
     return _response(state, 200 if state.status == "ready" else 503)
 
 
-def _response(state: Live | Readiness, status: int) -> Response[bytes]:
-    return Response(_encoder.encode(state), status_code=status, media_type=MediaType.JSON)
+def _response(state: Live | Readiness, status: int) -> Response:
+    return Response(_encoder.encode(state), status=status)

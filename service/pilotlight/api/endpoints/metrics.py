@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
-from pilotlight.api.http.get import get
+from pilotlight.api.http.handlers import get
 from pilotlight.api.openapi.operation import Content, Operation, SuccessResponse
 from pilotlight.observability.metrics import Metrics, import_library
 

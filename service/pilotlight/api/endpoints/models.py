@@ -11,7 +11,7 @@ from litestar.params import FromPath
 
 from pilotlight.api.endpoints.anthropic_models import anthropic_model, model_page, page_of
 from pilotlight.api.http.error_bodies import asks_as_anthropic
-from pilotlight.api.http.get import get
+from pilotlight.api.http.handlers import get
 from pilotlight.api.openapi.operation import Content, Operation, Parameter, SuccessResponse
 from pilotlight.errors import InvalidRequest, ModelLoadFailed, ModelNotFound
 from pilotlight.models.catalog import ModelEntry

@@ -7,6 +7,7 @@ from litestar import Request, delete
 from litestar.handlers import HTTPRouteHandler
 
 from pilotlight.api.http.auth import account_of
+from pilotlight.api.http.handlers import scope_of
 from pilotlight.api.openapi.operation import Operation, SuccessResponse
 from pilotlight.errors import StorageUnavailable
 
@@ -29,6 +30,6 @@ def prompt_cache_handler(clear: Callable[[str], Awaitable[None]]) -> HTTPRouteHa
 
     @delete("/v1/prompt_cache", status_code=204, opt={"operation": CLEAR})
     async def clear_prompt_cache(request: Request[Any, Any, Any]) -> None:
-        await clear(account_of(request))
+        await clear(account_of(scope_of(request)))
 
     return clear_prompt_cache

@@ -12,8 +12,9 @@ from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from pilotlight.api.http.asgi import state_of
 from pilotlight.api.http.auth import account_of
-from pilotlight.api.http.get import get
+from pilotlight.api.http.handlers import get, scope_of
 from pilotlight.api.http.replay import Replays
 from pilotlight.api.http.resumable import ResumedResponse, nothing_to_close
 from pilotlight.api.http.sse import EventSourceResponse
@@ -91,19 +92,22 @@ def streams_handlers(settings: Settings) -> Sequence[HTTPRouteHandler]:
 
     @get(_PATH, opt={"operation": RESUME})
     async def resume_stream(request: Request[Any, Any, Any]) -> ASGIApp:
-        recording, number = _replays(request).find(account_of(request), _event_id(request))
+        recording, number = _replays(request).find(
+            account_of(scope_of(request)), _event_id(request)
+        )
         if recording.ended and number + 1 == recording.buffer.end:
             # By this status an EventSource does not connect again (HTML, 9.2).
             ended = Response(None, status_code=_NO_CONTENT)
             return cast("ASGIApp", ended)  # Litestar takes either
         if request.method == HttpMethod.HEAD:  # the client that reads the stream keeps it
-            return EventSourceResponse(_no_messages(), nothing_to_close)
+            return cast("ASGIApp", EventSourceResponse(_no_messages(), nothing_to_close))
         note_resumed()
-        return ResumedResponse(recording, number, settings.sse_ping_interval)
+        resumed = ResumedResponse(recording, number, settings.sse_ping_interval)
+        return cast("ASGIApp", resumed)
 
     @delete(_PATH, status_code=_NO_CONTENT, opt={"operation": STOP})
     async def stop_stream(request: Request[Any, Any, Any]) -> None:
-        _replays(request).stop(account_of(request), _event_id(request))
+        _replays(request).stop(account_of(scope_of(request)), _event_id(request))
 
     return list_methods, resume_stream, stop_stream
 
@@ -115,8 +119,7 @@ async def _no_messages() -> AsyncGenerator[bytes]:
 
 
 def _replays(request: Request[Any, Any, Any]) -> Replays:
-    replays: Replays = request.app.state.replays
-    return replays
+    return state_of(scope_of(request)).replays
 
 
 def _event_id(request: Request[Any, Any, Any]) -> str:

@@ -1,15 +1,12 @@
 """The guard before the routes: a request without a valid key gets a 401."""
 
-from typing import Any, cast
-
-from litestar import Litestar, Request
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, Scope, Send
-from litestar.utils import normalize_path
+from collections.abc import Iterable
+from typing import cast
 
 from pilotlight.access import ANONYMOUS, Authenticator, Caller
-from pilotlight.api.http.errors import handle_error
-from pilotlight.api.openapi.operation import Declared, Operation, declared
+from pilotlight.api.http.asgi import ASGIApp, Receive, Scope, Send, normal_path, state_of
+from pilotlight.api.http.errors import error_response
+from pilotlight.api.openapi.operation import Declared, Operation
 from pilotlight.errors import InvalidApiKey, RateLimited, ServiceError
 
 _CALLER = "pilotlight_caller"
@@ -22,9 +19,9 @@ def caller_of(scope: Scope) -> Caller:
     return cast("Caller", scope.get("state", {}).get(_CALLER, ANONYMOUS))
 
 
-def account_of(request: Request[Any, Any, Any]) -> str:
-    """Return the account that the rate limits of *request*'s caller belong to."""
-    return caller_of(request.scope).account
+def account_of(scope: Scope) -> str:
+    """Return the account that the rate limits of the caller of *scope* belong to."""
+    return caller_of(scope).account
 
 
 class Guard:
@@ -34,15 +31,14 @@ class Guard:
     key would learn which paths and methods exist. No body is read here.
     """
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, public: frozenset[str]) -> None:
-        """Pass requests to *public* paths on without a key."""
+    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+        """Pass requests to public paths on without a key."""
         self._app = app
         self._authenticator = authenticator
-        self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or send the error in the shape of its path."""
-        if normalize_path(scope["path"]) not in self._public:  # as Litestar's router reads it
+        if normal_path(scope["path"]) not in state_of(scope).paths.public:
             client = scope.get("client")
             try:
                 caller = self._authenticator.authenticate(
@@ -56,19 +52,17 @@ class Guard:
 
 
 async def _refuse(error: ServiceError, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == ScopeType.WEBSOCKET:
+    if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": error.message})
         return
-    request: Request[Any, Any, Any] = Request(scope, receive, send)
-    response = handle_error(request, error).to_asgi_response(app=None, request=request)
-    await response(scope, receive, send)
+    await error_response(scope, error)(scope, receive, send)
 
 
-def public_paths(app: Litestar) -> frozenset[str]:
-    """Return the paths of *app* at which everything is public."""
+def public_paths(declared: Iterable[tuple[str, str, Declared]]) -> frozenset[str]:
+    """Return the paths at which every operation that is *declared* is public."""
     public: set[str] = set()
     closed: set[str] = set()
-    for path, _, operation in declared(app):
+    for path, _, operation in declared:
         is_public = isinstance(operation, Operation) and operation.public
         (public if is_public else closed).update(_spelled_out(path, operation))
     return frozenset(public - closed)  # the chat endpoint may be moved to any of them

@@ -4,13 +4,12 @@ from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from litestar import Request
-from litestar.exceptions import InternalServerException
 
 from pilotlight.api.http import lenient
+from pilotlight.api.http.asgi import state_of
 from pilotlight.api.http.content_coding import coding_of, decoded
-from pilotlight.api.http.disconnect import ClientDisconnected
 from pilotlight.api.http.refusals import explained
+from pilotlight.api.http.request import Request
 from pilotlight.errors import InvalidRequest, UnsupportedMediaType
 from pilotlight.schema.declared import decode_declared
 from pilotlight_backend import decode_errors
@@ -29,7 +28,7 @@ class BodyDecoder(Generic[T]):
         self._kind = kind
         self._decoder = msgspec.json.Decoder(kind, dec_hook=_declared)
 
-    async def read(self, request: Request[Any, Any, Any], *, ignore_unknown: bool) -> T:
+    async def read(self, request: Request, *, ignore_unknown: bool) -> T:
         """Return the body of *request*.
 
         Raises `InvalidRequest` with the field at fault, `UnsupportedMediaType`, or
@@ -72,20 +71,13 @@ def _declared(kind: type[Any], value: Any) -> Any:
     return decode_declared(kind, value, msgspec.convert, skip_unknown=False)
 
 
-async def _bytes_of(request: Request[Any, Any, Any]) -> bytes:
+async def _bytes_of(request: Request) -> bytes:
     """Return the body of *request*, decoded; raises `ClientDisconnected`, or a `ServiceError`.
 
-    Litestar bounds what is sent, and what that is decoded to has the same bound.
-
-    Not `request.body()`, which keeps the bytes for as long as the request is under way: one that
-    waits for its turn would hold all that it says twice.
+    What is sent and what that is decoded to have the same bound.
     """
-    coding = coding_of(request.headers.getall("content-encoding", []))
+    coding = coding_of(request.headers.getall("content-encoding"))
     pieces: AsyncIterator[bytes] = request.stream()
     if coding is not None:
-        most = request.route_handler.resolve_request_max_body_size()
-        pieces = decoded(pieces, coding, most)
-    try:
-        return b"".join([piece async for piece in pieces])
-    except InternalServerException:  # Litestar's word for a client that leaves in the middle of it
-        raise ClientDisconnected from None
+        pieces = decoded(pieces, coding, state_of(request.scope).max_request_bytes)
+    return b"".join([piece async for piece in pieces])

@@ -7,9 +7,7 @@ itself, such as the cookie of a proxy that signs users in, is not lent to pages 
 import re
 from collections.abc import Iterable, Mapping
 
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
-
+from pilotlight.api.http.asgi import ASGIApp, Message, Receive, Scope, Send
 from pilotlight.api.http.sse import Headers
 
 ANY = "*"
@@ -58,7 +56,7 @@ class Cors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a preflight; add the headers to the responses of other requests."""
-        if scope["type"] != ScopeType.HTTP:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         asked = dict(scope["headers"])

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from litestar.types import Receive
+from pilotlight.api.http.asgi import Receive
 
 T = TypeVar("T")
 

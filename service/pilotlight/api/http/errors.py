@@ -1,35 +1,20 @@
-"""The exception handler: every error becomes a response here."""
+"""Errors as responses: every one becomes its response here."""
 
 import logging
 import math
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Request, Response
-from litestar.exceptions import (
-    HTTPException,
-    InternalServerException,
-    MethodNotAllowedException,
-    NotFoundException,
-)
-from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
+from pilotlight.api.http.asgi import Scope, state_of
 from pilotlight.api.http.disconnect import ClientDisconnected
 from pilotlight.api.http.error_bodies import OPENAI, ErrorShape, shape_for
-from pilotlight.api.http.paths import Paths
-from pilotlight.errors import (
-    InferenceError,
-    InvalidRequest,
-    MethodNotAllowed,
-    PathNotFound,
-    RequestTooLarge,
-    ServiceError,
-)
+from pilotlight.api.http.request import Headers
+from pilotlight.api.http.response import Response
+from pilotlight.errors import InferenceError, InvalidRequest, ServiceError
 from pilotlight.observability.request_context import current, note_error
 
 logger = logging.getLogger(__name__)
-
-_SERVER_ERRORS = 500
 
 _encoder = msgspec.json.Encoder()
 
@@ -65,59 +50,24 @@ def error_headers(error: ServiceError, max_retry_after: float = math.inf) -> dic
     return headers
 
 
-def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Return the response to *request* for *error*; the application's only exception handler."""
-    known = as_service_error(error, request)
-    if not _is_hang_up(error):
+def error_response(scope: Scope, error: Exception) -> Response:
+    """Return the response for *error* to the request of *scope*."""
+    known = as_service_error(error, scope)
+    if not isinstance(error, ClientDisconnected):
         note_error(known.code)
     return Response(
-        _encoder.encode(error_body(known, shape_for(request.url.path, request.headers))),
-        status_code=known.status,
-        headers=error_headers(known, request.app.state.get("max_retry_after", math.inf)),
-        media_type=MediaType.JSON,
+        _encoder.encode(error_body(known, shape_for(scope["path"], Headers(scope)))),
+        status=known.status,
+        headers=error_headers(known, state_of(scope).max_retry_after),
     )
 
 
-def as_service_error(error: Exception, request: Request[Any, Any, Any]) -> ServiceError:
+def as_service_error(error: Exception, scope: Scope) -> ServiceError:
     """Return *error* as a `ServiceError`; an unexpected one is logged, and hidden from clients."""
     if isinstance(error, ServiceError):
         return error
-    if _is_hang_up(error):
+    if isinstance(error, ClientDisconnected):
         return InvalidRequest("the client disconnected")  # no client reads it
-    if isinstance(error, HTTPException) and error.status_code < _SERVER_ERRORS:
-        return _refusal(error, request)
-    route = request.scope.get("path_template", "a path that is not served")
-    logger.error("%s %s failed", request.method, route, exc_info=error)
+    route = scope.get("path_template", "a path that is not served")
+    logger.error("%s %s failed", scope["method"], route, exc_info=error)
     return InferenceError("internal error; the server's log has the cause")
-
-
-def _is_hang_up(error: Exception) -> bool:
-    """Return whether *error* is a disconnect, which Litestar raises as a 500."""
-    context = current()
-    gone = (
-        isinstance(error, InternalServerException) and context is not None and context.client_gone
-    )
-    return gone or isinstance(error, ClientDisconnected)
-
-
-def _refusal(error: HTTPException, request: Request[Any, Any, Any]) -> ServiceError:
-    """Return Litestar's *error* as a `ServiceError`."""
-    match error:
-        case NotFoundException():
-            return PathNotFound(_nowhere(request))
-        case MethodNotAllowedException():
-            message = f"{request.method} is not allowed at {request.url.path}"
-            allowed = (error.headers or {}).get("allow", "")
-            return MethodNotAllowed(message, allow=", ".join(sorted(allowed.split(", "))))
-        case RequestEntityTooLarge():
-            return RequestTooLarge("the body is larger than this server accepts")
-        case _:
-            return InvalidRequest(error.detail)
-
-
-def _nowhere(request: Request[Any, Any, Any]) -> str:
-    """Return the message of a 404, with a suggestion."""
-    path = request.url.path
-    paths: Paths | None = request.app.state.get("paths")
-    meant = None if paths is None else paths.meant_by(path)
-    return f"no endpoint at {path}" + (f"; did you mean {meant}?" if meant else "")

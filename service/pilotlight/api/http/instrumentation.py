@@ -5,19 +5,9 @@ from collections.abc import Awaitable, Callable
 from http import HTTPMethod
 from urllib.parse import quote
 
-from litestar.enums import ScopeType
-from litestar.types import (
-    ASGIApp,
-    HTTPReceiveMessage,
-    Message,
-    Receive,
-    Scope,
-    Send,
-    WebSocketReceiveMessage,
-)
-
 from pilotlight.access import ANONYMOUS
 from pilotlight.api.http.access_log import log_request
+from pilotlight.api.http.asgi import ASGIApp, Message, Receive, Scope, Send
 from pilotlight.api.http.auth import caller_of
 from pilotlight.api.http.error_bodies import ANTHROPIC, shape_at
 from pilotlight.api.http.sse import Headers
@@ -41,7 +31,7 @@ _LONGEST_PATH = 200
 class Instrumentation:
     """An ASGI application that records the requests to *app*, refused ones included.
 
-    It wraps Litestar: a middleware of Litestar's sees no request without a route.
+    It wraps the router: a middleware of Litestar's sees no request without a route.
     """
 
     def __init__(
@@ -58,7 +48,7 @@ class Instrumentation:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on; it is recorded when this returns."""
-        if scope["type"] != ScopeType.HTTP:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began = self._clock()
@@ -106,7 +96,7 @@ class _Exchange:
             return self._status
         return _GONE if self._context.client_gone else _FAILED
 
-    async def receive(self) -> HTTPReceiveMessage | WebSocketReceiveMessage:
+    async def receive(self) -> Message:
         """Return the next message, and note a disconnect."""
         message = await self._receive()
         # Servers send it for every connection once its response is complete.
@@ -136,7 +126,9 @@ def _note_scope(context: RequestContext, scope: Scope) -> None:
     template = scope.get("path_template")
     if isinstance(template, str):
         context.path = context.route = template
-    operation = getattr(scope.get("route_handler"), "opt", {}).get("operation")
+    operation = scope.get("operation") or getattr(scope.get("route_handler"), "opt", {}).get(
+        "operation"
+    )
     context.operation = getattr(operation, "tag", None)
     caller = caller_of(scope)
     context.caller = None if caller is ANONYMOUS else caller.name

@@ -5,12 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import cast
 
-from litestar import Litestar
-from litestar.enums import ScopeType
-from litestar.routes import HTTPRoute
-from litestar.types import ASGIApp, Receive, Scope, Send
-from litestar.utils import normalize_path
-
+from pilotlight.api.http.asgi import ASGIApp, Receive, Scope, Send, normal_path, state_of
 from pilotlight.config import CHAT_COMPLETIONS_PATH
 
 _VERSION = "/v1"
@@ -63,23 +58,28 @@ _FOREIGN: Mapping[str, str] = {
 class Paths:
     """The paths of one application. Pure."""
 
-    def __init__(self, templates: Iterable[str], chat: str = CHAT_COMPLETIONS_PATH) -> None:
+    def __init__(
+        self,
+        templates: Iterable[str],
+        chat: str = CHAT_COMPLETIONS_PATH,
+        public: frozenset[str] = frozenset(),
+    ) -> None:
         """*templates* are served, parameters written as `{name}`, `{name:path}` with slashes in it.
 
-        The chat endpoint is at *chat*.
+        The chat endpoint is at *chat*. Everything at *public* paths is public.
         """
+        self.public = public
         self._literal = {one for one in templates if "{" not in one}
         self._patterns = [_pattern(one) for one in templates if "{" in one]
         self._chat = chat
 
-    @classmethod
-    def of(cls, app: Litestar, chat: str = CHAT_COMPLETIONS_PATH) -> "Paths":
-        """Return the paths of *app*, whose chat endpoint is at *chat*."""
-        return cls([_template(route) for route in app.routes if isinstance(route, HTTPRoute)], chat)
-
     def serves(self, path: str) -> bool:
         """Return whether there is an endpoint at *path*."""
         return path in self._literal or any(one.fullmatch(path) for one in self._patterns)
+
+    def leads_to_endpoint(self, path: str) -> bool:
+        """Return whether *path*, or the path that it is an alias of, is served."""
+        return self.serves(path) or self.serves(_VERSION + path)
 
     def aliased(self, path: str) -> str | None:
         """Return the path that *path* is an alias of: the same behind `/v1`."""
@@ -90,7 +90,7 @@ class Paths:
         """Return the path that is most likely meant by *path*, at which there is no endpoint."""
         if len(path) > _LONGEST:
             return None
-        path = normalize_path(path)
+        path = normal_path(path)
         known = self._at(_FOREIGN.get(path.lower()))
         return known or self._end_of(path) or self._like(path)
 
@@ -122,24 +122,16 @@ class Aliases:
     that keys, limits, logs, metrics and the shape of errors are those of the path itself.
     """
 
-    def __init__(self, app: ASGIApp, paths: Paths) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, under its own path."""
-        full = self._paths.aliased(normalize_path(scope["path"]))
-        if scope["type"] == ScopeType.HTTP and full is not None:
+        full = state_of(scope).paths.aliased(normal_path(scope["path"]))
+        if scope["type"] == "http" and full is not None:
             raw = _VERSION.encode() + scope.get("raw_path", b"")
             scope = cast("Scope", {**scope, "path": full, "raw_path": raw})
         await self._app(scope, receive, send)
-
-
-def _template(route: HTTPRoute) -> str:
-    parts = (
-        part if isinstance(part, str) else "{" + part.full + "}" for part in route.path_components
-    )
-    return "/" + "/".join(parts)
 
 
 def _pattern(template: str) -> re.Pattern[str]:

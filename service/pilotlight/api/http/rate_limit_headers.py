@@ -1,8 +1,6 @@
 """OpenAI's headers of a caller's rate limits."""
 
-from litestar.enums import HttpMethod, ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
-
+from pilotlight.api.http.asgi import ASGIApp, Message, Receive, Scope, Send
 from pilotlight.api.http.auth import caller_of
 from pilotlight.scheduling.rate_limits import RateLimiter
 
@@ -19,7 +17,7 @@ class RateLimitHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; only POST requests count."""
-        if scope["type"] != ScopeType.HTTP or scope["method"] != HttpMethod.POST:
+        if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
         caller = caller_of(scope).account

@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from litestar.types import Receive, Scope, Send
-
+from pilotlight.api.http.asgi import Receive, Scope, Send
 from pilotlight.api.http.keep_alive import KeepAlive
 from pilotlight.api.http.replay import Reader, Recording
 from pilotlight.api.http.sse import EventSourceResponse, Headers

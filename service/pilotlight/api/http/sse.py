@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
-from litestar.types import Receive, Scope, Send
 
+from pilotlight.api.http.asgi import Receive, Scope, Send
 from pilotlight.api.http.disconnect import ClientDisconnected, unless_disconnected
 from pilotlight.observability.request_context import overdue
 

@@ -2,9 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Protocol
-
-from litestar import Request
+from typing import Protocol
 
 from pilotlight.api.http import sse
 from pilotlight.api.http.auth import account_of
@@ -12,6 +10,7 @@ from pilotlight.api.http.disconnect import unless_disconnected
 from pilotlight.api.http.errors import as_service_error
 from pilotlight.api.http.keep_alive import KeepAlive
 from pilotlight.api.http.replay import Replays
+from pilotlight.api.http.request import Request
 from pilotlight.api.http.resumable import RecordedResponse
 from pilotlight.api.http.time_limit import time_is_over
 from pilotlight.errors import ServiceError
@@ -51,7 +50,7 @@ class GenerationStream:
 
     def __init__(
         self,
-        request: Request[Any, Any, Any],
+        request: Request,
         generation: AsyncGenerator[Events],
         projection: StreamProjection,
         keep_alive: KeepAlive,
@@ -96,7 +95,7 @@ class GenerationStream:
                 messages, close, headers, self._keep_alive, overdue=self._overdue
             )
         return RecordedResponse(
-            lambda: self._replays.record(account_of(self._request), self._projection.ping),
+            lambda: self._replays.record(account_of(self._request.scope), self._projection.ping),
             self._messages(first),
             close,
             opening=self._keep_alive.message if waits else None,
@@ -118,7 +117,7 @@ class GenerationStream:
             async for events in self._generation:
                 yield self._encode(events)
         except Exception as error:  # noqa: BLE001 - the status is sent; the error goes into the stream
-            yield self._failed(as_service_error(error, self._request))
+            yield self._failed(as_service_error(error, self._request.scope))
         yield self._projection.end()
 
     def _failed(self, failure: ServiceError) -> bytes:

@@ -1,21 +1,9 @@
 """Time limits of a request: for its body, and until its response is complete."""
 
 import asyncio
-from typing import Any
 
-from litestar import Request
-from litestar.enums import ScopeType
-from litestar.types import (
-    ASGIApp,
-    HTTPReceiveMessage,
-    Message,
-    Receive,
-    Scope,
-    Send,
-    WebSocketReceiveMessage,
-)
-
-from pilotlight.api.http.errors import handle_error
+from pilotlight.api.http.asgi import ASGIApp, Message, Receive, Scope, Send
+from pilotlight.api.http.errors import error_response
 from pilotlight.errors import RequestTimeout, TimeLimitExceeded
 from pilotlight.observability.request_context import current
 
@@ -35,7 +23,7 @@ class TimeLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        if scope["type"] != ScopeType.HTTP:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began = False
@@ -54,7 +42,7 @@ class TimeLimit:
             if not limit.expired():
                 raise
             if not began:
-                await _refuse(scope, receive, send)
+                await error_response(scope, time_is_over())(scope, receive, send)
 
 
 def time_is_over() -> TimeLimitExceeded:
@@ -73,7 +61,7 @@ class _TimedBody:
         self._until = None if seconds is None else asyncio.get_running_loop().time() + seconds
         self._whole = False
 
-    async def receive(self) -> HTTPReceiveMessage | WebSocketReceiveMessage:
+    async def receive(self) -> Message:
         """Return the next message; raises `RequestTimeout` where the body does not end in time."""
         if self._whole or self._until is None:
             return await self._receive()
@@ -86,9 +74,3 @@ class _TimedBody:
             raise RequestTimeout(f"the body did not arrive within {self._seconds:g} s") from None
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)
         return message
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    request: Request[Any, Any, Any] = Request(scope, receive, send)
-    response = handle_error(request, time_is_over()).to_asgi_response(app=None, request=request)
-    await response(scope, receive, send)

@@ -5,9 +5,9 @@ from contextlib import aclosing
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Response
 from msgspec import Struct
 
+from pilotlight.api.http.response import Response
 from pilotlight.generation import Begun, Ended, Events, FirstToken
 from pilotlight.observability.timing import Phases, server_timing
 from pilotlight.output.events import OutputEvent
@@ -49,9 +49,7 @@ async def collect(
     return WholeGeneration(begun, endings, timing)
 
 
-def json_response(body: Any, timing: Phases | None = None) -> Response[bytes]:
+def json_response(body: Any, timing: Phases | None = None) -> Response:
     """Return *body* as JSON, with the timing of a cold start."""
     headers = {} if timing is None else {"Server-Timing": server_timing(timing)}
-    return Response(
-        _encoder.encode(body), status_code=200, media_type=MediaType.JSON, headers=headers
-    )
+    return Response(_encoder.encode(body), headers=headers)

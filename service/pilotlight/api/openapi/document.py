@@ -14,6 +14,7 @@ import msgspec
 from litestar import Litestar
 
 from pilotlight import __version__
+from pilotlight.api.framework import operations
 from pilotlight.api.http.content_coding import SUPPORTED
 from pilotlight.api.http.error_bodies import ANTHROPIC, ErrorShape
 from pilotlight.api.http.rate_limit_headers import DURATION
@@ -22,7 +23,6 @@ from pilotlight.api.openapi.operation import (
     Operation,
     Parameter,
     SuccessResponse,
-    operations,
 )
 from pilotlight.api.openapi.wire_schemas import REF, finished, spelled_out
 from pilotlight.errors import (

@@ -1,10 +1,8 @@
-"""An endpoint's part of the OpenAPI document, which its handler has in its `opt`."""
+"""An endpoint's part of the OpenAPI document."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from litestar import Litestar
-from litestar.routes import HTTPRoute
 from msgspec import Struct
 
 from pilotlight.api.http.error_bodies import OPENAI, ErrorShape
@@ -68,33 +66,3 @@ class DeferredOperation(Struct, frozen=True):
 
 
 Declared: TypeAlias = Operation | DeferredOperation
-
-
-def declared(app: Litestar) -> Iterable[tuple[str, str, Declared]]:
-    """Yield path, method and operation of each route; raises `LookupError` without an operation."""
-    for route in app.routes:
-        if not isinstance(route, HTTPRoute):
-            continue
-        for handler in route.route_handlers:
-            for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
-                operation = handler.opt.get("operation")
-                if operation is None:
-                    raise LookupError(f"{method} {route.path} has no operation")
-                yield _openapi_path(route), method.lower(), operation
-
-
-def operations(app: Litestar) -> Iterable[tuple[str, str, Operation]]:
-    """Yield what `declared` does, with every endpoint imported."""
-    for path, method, operation in declared(app):
-        yield (
-            path,
-            method,
-            operation.load() if isinstance(operation, DeferredOperation) else operation,
-        )
-
-
-def _openapi_path(route: HTTPRoute) -> str:
-    parts = (
-        part if isinstance(part, str) else "{" + part.name + "}" for part in route.path_components
-    )
-    return "/" + "/".join(parts)

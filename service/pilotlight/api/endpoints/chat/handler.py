@@ -2,8 +2,7 @@
 
 from functools import partial
 
-from litestar.handlers import HTTPRouteHandler
-
+from pilotlight.api.endpoint import Endpoint
 from pilotlight.api.endpoints.chat.operation import OPERATION
 from pilotlight.api.endpoints.chat.params import generation_params
 from pilotlight.api.endpoints.chat.projection import ChatChunks, fold
@@ -14,7 +13,7 @@ from pilotlight.generation import Generator
 from pilotlight.schema.chat.request import ChatCompletionRequest
 
 
-def chat_handler(path: str, generator: Generator, settings: Settings) -> HTTPRouteHandler:
+def chat_handler(path: str, generator: Generator, settings: Settings) -> Endpoint:
     """Return the endpoint, served at *path*."""
 
     def plan(asked: ChatCompletionRequest) -> GenerationPlan:

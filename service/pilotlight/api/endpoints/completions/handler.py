@@ -2,8 +2,7 @@
 
 from functools import partial
 
-from litestar.handlers import HTTPRouteHandler
-
+from pilotlight.api.endpoint import Endpoint
 from pilotlight.api.endpoints.completions.operation import OPERATION
 from pilotlight.api.endpoints.completions.params import generation_params
 from pilotlight.api.endpoints.completions.projection import CompletionChunks, fold
@@ -14,7 +13,7 @@ from pilotlight.generation import Generator
 from pilotlight.schema.completions import CompletionRequest
 
 
-def completions_handler(generator: Generator, settings: Settings) -> HTTPRouteHandler:
+def completions_handler(generator: Generator, settings: Settings) -> Endpoint:
     """Return the endpoint."""
     return generation_handler(
         "/v1/completions",

@@ -3,14 +3,13 @@
 import base64
 import struct
 from array import array
-from typing import Any
 
-from litestar import Request, Response, post
-from litestar.handlers import HTTPRouteHandler
-
+from pilotlight.api.endpoint import Endpoint, endpoint
 from pilotlight.api.endpoints.embeddings.operation import OPERATION
 from pilotlight.api.http.auth import account_of
 from pilotlight.api.http.disconnect import unless_disconnected
+from pilotlight.api.http.request import Request
+from pilotlight.api.http.response import Response
 from pilotlight.api.http.whole_response import json_response
 from pilotlight.api.serving import RequestReader, hold_for
 from pilotlight.config import Settings
@@ -24,15 +23,17 @@ from pilotlight.schema.embeddings import (
 )
 
 
-def embeddings_handler(embedder: Embedder, settings: Settings) -> HTTPRouteHandler:
+def embeddings_handler(embedder: Embedder, settings: Settings) -> Endpoint:
     """Return the endpoint."""
     reader = RequestReader(EmbeddingRequest, settings)
 
-    @post("/v1/embeddings", status_code=200, opt={"operation": OPERATION})
-    async def embeddings(request: Request[Any, Any, Any]) -> Response[bytes]:
+    @endpoint("/v1/embeddings", OPERATION)
+    async def embeddings(request: Request) -> Response:
         asked = await reader.read(request)
         hold = hold_for(request.headers, settings)
-        embedding = embedder.embed(embedding_params(asked), hold=hold, caller=account_of(request))
+        embedding = embedder.embed(
+            embedding_params(asked), hold=hold, caller=account_of(request.scope)
+        )
         made = await unless_disconnected(request.receive, embedding)
         return _response(made, asked)
 
@@ -55,7 +56,7 @@ def embedding_params(asked: EmbeddingRequest) -> EmbeddingParams:
     )
 
 
-def _response(made: Embeddings, asked: EmbeddingRequest) -> Response[bytes]:
+def _response(made: Embeddings, asked: EmbeddingRequest) -> Response:
     written = _base64 if asked.encoding_format == "base64" else list
     listed = EmbeddingList(
         data=[

@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
-from litestar import Request, Response, post
-from litestar.handlers import HTTPRouteHandler
-
+from pilotlight.api.endpoint import Endpoint, endpoint
 from pilotlight.api.endpoints.messages.operation import COUNT_TOKENS, CREATE
 from pilotlight.api.endpoints.messages.params import generation_params, prompt_of
 from pilotlight.api.endpoints.messages.projection import MessageOptions, fold
@@ -15,6 +12,8 @@ from pilotlight.api.endpoints.messages.tools import offer_of
 from pilotlight.api.http.auth import account_of
 from pilotlight.api.http.disconnect import unless_disconnected
 from pilotlight.api.http.error_bodies import MESSAGES
+from pilotlight.api.http.request import Request
+from pilotlight.api.http.response import Response
 from pilotlight.api.http.whole_response import json_response
 from pilotlight.api.serving import GenerationPlan, RequestReader, generation_handler, hold_for
 from pilotlight.config import Settings
@@ -28,18 +27,18 @@ from pilotlight.schema.messages.request import (
 from pilotlight.schema.messages.response import TokensCount
 
 
-def messages_handlers(generator: Generator, settings: Settings) -> Sequence[HTTPRouteHandler]:
+def messages_handlers(generator: Generator, settings: Settings) -> Sequence[Endpoint]:
     """Return the two endpoints."""
     reader = RequestReader(CountTokensRequest, settings)
 
-    @post(f"{MESSAGES}/count_tokens", status_code=200, opt={"operation": COUNT_TOKENS})
-    async def count_tokens(request: Request[Any, Any, Any]) -> Response[bytes]:
+    @endpoint(f"{MESSAGES}/count_tokens", COUNT_TOKENS)
+    async def count_tokens(request: Request) -> Response:
         asked = await reader.read(request)
         counting = generator.tokens(
             asked.model,
             prompt_of(asked, offer_of(asked)),
             hold=hold_for(request.headers, settings),
-            caller=account_of(request),
+            caller=account_of(request.scope),
         )
         tokens = await unless_disconnected(request.receive, counting)
         return json_response(TokensCount(input_tokens=len(tokens)))

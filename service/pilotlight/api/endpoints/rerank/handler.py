@@ -4,14 +4,15 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from litestar import Request, Response, post
-from litestar.handlers import HTTPRouteHandler
 from msgspec import UNSET
 
+from pilotlight.api.endpoint import Endpoint, endpoint
 from pilotlight.api.endpoints.rerank.operation import RERANK, RERANK_V2
 from pilotlight.api.endpoints.rerank.params import ranking_params
 from pilotlight.api.http.auth import account_of
 from pilotlight.api.http.disconnect import unless_disconnected
+from pilotlight.api.http.request import Request
+from pilotlight.api.http.response import Response
 from pilotlight.api.http.whole_response import json_response
 from pilotlight.api.openapi.operation import Operation
 from pilotlight.api.serving import RequestReader, hold_for
@@ -30,17 +31,17 @@ from pilotlight.schema.rerank import (
 )
 
 
-def rerank_handlers(reranker: Reranker, settings: Settings) -> Sequence[HTTPRouteHandler]:
+def rerank_handlers(reranker: Reranker, settings: Settings) -> Sequence[Endpoint]:
     """Return the endpoint at both of its paths."""
     reader = RequestReader(RerankRequest, settings)
 
-    def at(path: str, version: str, operation: Operation) -> HTTPRouteHandler:
-        @post(path, status_code=200, opt={"operation": operation})
-        async def rerank(request: Request[Any, Any, Any]) -> Response[bytes]:
+    def at(path: str, version: str, operation: Operation) -> Endpoint:
+        @endpoint(path, operation)
+        async def rerank(request: Request) -> Response:
             asked = await reader.read(request)
             params = ranking_params(asked, settings.max_request_bytes)
             hold = hold_for(request.headers, settings)
-            ranking = reranker.rank(params, hold=hold, caller=account_of(request))
+            ranking = reranker.rank(params, hold=hold, caller=account_of(request.scope))
             made = await unless_disconnected(request.receive, ranking)
             return json_response(rerank_response(made, asked, version), made.timing)
 

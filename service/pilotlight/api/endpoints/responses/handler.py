@@ -2,8 +2,7 @@
 
 from functools import partial
 
-from litestar.handlers import HTTPRouteHandler
-
+from pilotlight.api.endpoint import Endpoint
 from pilotlight.api.endpoints.responses.operation import OPERATION
 from pilotlight.api.endpoints.responses.params import generation_params
 from pilotlight.api.endpoints.responses.projection import ResponseProjection, fold
@@ -13,7 +12,7 @@ from pilotlight.generation import Generator
 from pilotlight.schema.responses.request import ResponseRequest
 
 
-def responses_handler(generator: Generator, settings: Settings) -> HTTPRouteHandler:
+def responses_handler(generator: Generator, settings: Settings) -> Endpoint:
     """Return the endpoint."""
 
     def plan(asked: ResponseRequest) -> GenerationPlan:

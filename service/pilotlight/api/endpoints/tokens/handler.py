@@ -1,16 +1,15 @@
 """`POST /tokenize` and `POST /detokenize`, for llama-server's clients and for vLLM's."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from litestar import Request, Response, post
-from litestar.handlers import HTTPRouteHandler
-
+from pilotlight.api.endpoint import Endpoint, endpoint
 from pilotlight.api.endpoints.openai import text_of
 from pilotlight.api.endpoints.tokens.operation import DETOKENIZE, TOKENIZE
 from pilotlight.api.endpoints.tokens.prompt import prompt_of
 from pilotlight.api.http.auth import account_of
 from pilotlight.api.http.disconnect import unless_disconnected
+from pilotlight.api.http.request import Request
+from pilotlight.api.http.response import Response
 from pilotlight.api.http.whole_response import json_response
 from pilotlight.api.serving import RequestReader, hold_for
 from pilotlight.config import Settings
@@ -25,15 +24,15 @@ from pilotlight.schema.tokens import (
 )
 
 
-def tokens_handlers(generator: Generator, settings: Settings) -> Sequence[HTTPRouteHandler]:
+def tokens_handlers(generator: Generator, settings: Settings) -> Sequence[Endpoint]:
     """Return the two endpoints."""
     texts, tokens = (
         RequestReader(TokenizeRequest, settings),
         RequestReader(DetokenizeRequest, settings),
     )
 
-    @post("/tokenize", status_code=200, opt={"operation": TOKENIZE})
-    async def tokenize_text(request: Request[Any, Any, Any]) -> Response[bytes]:
+    @endpoint("/tokenize", TOKENIZE)
+    async def tokenize_text(request: Request) -> Response:
         asked = await texts.read(request)
         pieces = bool(asked.with_pieces or asked.return_token_strs)
         tokenizing = tokenize(
@@ -42,13 +41,13 @@ def tokens_handlers(generator: Generator, settings: Settings) -> Sequence[HTTPRo
             prompt_of(asked),
             pieces=pieces,
             hold=hold_for(request.headers, settings),
-            caller=account_of(request),
+            caller=account_of(request.scope),
         )
         tokenized = await unless_disconnected(request.receive, tokenizing)
         return json_response(_tokenized(asked, tokenized))
 
-    @post("/detokenize", status_code=200, opt={"operation": DETOKENIZE})
-    async def detokenize_tokens(request: Request[Any, Any, Any]) -> Response[bytes]:
+    @endpoint("/detokenize", DETOKENIZE)
+    async def detokenize_tokens(request: Request) -> Response:
         asked = await tokens.read(request)
         detokenizing = detokenize(
             generator,
@@ -56,7 +55,7 @@ def tokens_handlers(generator: Generator, settings: Settings) -> Sequence[HTTPRo
             asked.tokens,
             param="tokens",
             hold=hold_for(request.headers, settings),
-            caller=account_of(request),
+            caller=account_of(request.scope),
         )
         text = await unless_disconnected(request.receive, detokenizing)
         return json_response(DetokenizeResponse(content=text, prompt=text))

@@ -1,9 +1,12 @@
-"""The decorator of handlers for GET and HEAD."""
+"""What Litestar's handlers share."""
 
-from typing import Any
+from typing import Any, cast
 
+from litestar import Request
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
+
+from pilotlight.api.http.asgi import Scope
 
 
 def get(path: str, *, opt: dict[str, Any]) -> HTTPRouteHandler:
@@ -15,3 +18,8 @@ def get(path: str, *, opt: dict[str, Any]) -> HTTPRouteHandler:
     return HTTPRouteHandler(
         path, http_method=(HttpMethod.GET, HttpMethod.HEAD), status_code=200, opt=opt
     )
+
+
+def scope_of(request: Request[Any, Any, Any]) -> Scope:
+    """Return the scope of *request*, which Litestar types by itself."""
+    return cast("Scope", request.scope)
