@@ -18,18 +18,26 @@ def bench_streams(arguments: dict[str, Any]) -> None:
 
     import httpx  # noqa: PLC0415
 
-    from pilotlight.cli.bench.streams import bench, table  # noqa: PLC0415
+    from pilotlight.cli.bench.streams import StreamFailed, bench, table  # noqa: PLC0415
 
-    try:
-        streams = [int(count) for count in arguments.pop("streams").split(",")]
-    except ValueError:
-        raise ConfigError("--streams: expected numbers, comma-separated") from None
+    streams = _counts(arguments.pop("streams"))
     url, headers = arguments.pop("url"), key_headers(os.environ)
     try:
         figures = asyncio.run(bench(url, streams=streams, headers=headers, **arguments))
-    except httpx.HTTPError as error:
+    except (StreamFailed, httpx.HTTPError, httpx.InvalidURL) as error:
         sys.exit(f"pilotlight: {url}: {error}")
     print_table(table(figures))
+
+
+def _counts(text: str) -> list[int]:
+    """Return the counts in *text*, such as `1,4,8`. Raises `ConfigError`."""
+    try:
+        counts = [int(count) for count in text.split(",")]
+    except ValueError:
+        counts = [0]
+    if min(counts) < 1:
+        raise ConfigError("--streams: expected numbers of at least 1, comma-separated")
+    return counts
 
 
 def bench_cold_start(arguments: dict[str, Any]) -> None:

@@ -16,6 +16,10 @@ from msgspec import Struct
 _WORDS = ("amber", "basin", "cedar", "delta", "ember", "fjord", "grove", "heath", "inlet", "jetty")
 
 
+class StreamFailed(Exception):
+    """The server sent an error, or a stream that cannot be measured; the message is for users."""
+
+
 class StreamFigures(Struct, frozen=True):
     """One streamed answer; times are seconds since the request was sent."""
 
@@ -81,14 +85,17 @@ def _request(model: str, prompt: str, max_tokens: int) -> dict[str, Any]:
 
 
 async def _stream(client: httpx.AsyncClient, request: dict[str, Any]) -> StreamFigures:
-    """Read one stream. Chunks are counted by their time alone; the usage tells the tokens."""
+    """Read one stream. Chunks are only timed; the number of tokens is the usage's.
+
+    Raises `StreamFailed`.
+    """
     began = time.perf_counter()
     arrivals: list[float] = []
     tail = b""
     async with client.stream("POST", "chat/completions", json=request) as response:
-        if response.is_error:
-            await response.aread()
-            response.raise_for_status()
+        if not response.is_success:
+            text = (await response.aread()).decode(errors="replace")
+            raise StreamFailed(f"{response.status_code}: {text}")
         async for data in response.aiter_raw():
             arrivals.append(time.perf_counter() - began)
             tail = (tail + data)[-4096:]
@@ -99,13 +106,18 @@ async def _stream(client: httpx.AsyncClient, request: dict[str, Any]) -> StreamF
 
 
 def _usage(tail: bytes) -> dict[str, int]:
-    """Return the usage of the stream's last chunk before `[DONE]`."""
+    """Return the usage of the stream's last chunk before `[DONE]`. Raises `StreamFailed`."""
     for line in reversed(tail.split(b"\n")):
         if line.startswith(b"data: {"):
-            usage = msgspec.json.decode(line[len(b"data: ") :]).get("usage")
-            if usage:
+            try:
+                chunk = msgspec.json.decode(line[len(b"data: ") :])
+            except msgspec.DecodeError:  # the line began before the tail, or the stream broke off
+                continue
+            if chunk.get("error"):
+                raise StreamFailed(line.decode(errors="replace"))
+            if usage := chunk.get("usage"):
                 return usage  # type: ignore[no-any-return]
-    raise ValueError("the stream carried no usage")
+    raise StreamFailed("the stream has no usage, although stream_options.include_usage was set")
 
 
 async def bench(
@@ -120,7 +132,8 @@ async def bench(
 ) -> list[RoundFigures]:
     """Return every round's figures, *rounds* for each count in *streams*, after one warm-up.
 
-    *url* is the API's base, with `/v1`; *headers* go with every request. Raises `httpx.HTTPError`.
+    *url* is the API's base, with `/v1`; *headers* go with every request. Raises
+    `StreamFailed` and `httpx.HTTPError`.
     """
     # A connection for each answer: llama-server now and then closes one after a stream without
     # having said so, and a request that meets its end is lost.
