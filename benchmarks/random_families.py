@@ -98,6 +98,8 @@ GENERATES: Mapping[str, Keys] = {
     "qwen3moe": _EXPERTS,
     "olmoe": _EXPERTS,
     "deepseek2": {**_MLA, **_EXPERTS, "leading_dense_block_count": 1},
+    # positions of time, row and column
+    "qwen2vl": {"rope.dimension_sections": [8, 12, 12, 0]},
     # sliding windows
     "gemma2": _WINDOW,
     "gemma3": {**_WINDOW, "block_count": 6},

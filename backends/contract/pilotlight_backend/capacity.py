@@ -92,8 +92,9 @@ def fitting(facts: ModelFacts, options: LoadOptions, room: int) -> str:
 def memory_need(facts: ModelFacts, options: LoadOptions, length: int) -> int:
     """Return the bytes that a model takes once loaded, with *length* tokens for each slot.
 
-    That is its files, what its sequences keep, and what a step works with. A model that embeds or
-    ranks forgets an input once it has its vector or score: one cache serves all.
+    That is its files, what its sequences keep, what a step works with, and images.
+    A model that embeds or ranks forgets an input once it has its vector or score: one cache serves
+    all.
     """
     facts = in_force(facts, options)
     slots = options.parallel if facts.generates else 1
@@ -102,4 +103,4 @@ def memory_need(facts: ModelFacts, options: LoadOptions, length: int) -> int:
     # In one cache for all slots a token's scores and masks are for the cells of all.
     cells = slots * length if options.kv_unified else length
     step = tokens * (facts.step_bytes + facts.score_bytes * cells)
-    return facts.size_bytes + kept + step
+    return facts.size_bytes + kept + step + facts.image_bytes

@@ -1,11 +1,13 @@
 """A picture in a prompt: its pixels, and the digest that identifies it."""
 
 import hashlib
+from array import array
 from typing import Self
 
 from msgspec import Struct
 
 _CHANNELS = 3
+_SIGN = -(2**31)
 
 
 class Image(Struct, frozen=True, eq=False, gc=False):
@@ -45,3 +47,13 @@ class Image(Struct, frozen=True, eq=False, gc=False):
     def __repr__(self) -> str:
         # Without the pixels: requests appear in logs and in failed assertions.
         return f"Image({self.width} x {self.height}, {self.digest.hex()[:16]})"
+
+
+def numbers(digest: bytes, count: int, *, part: int = 0) -> list[int]:
+    """Return *count* negative numbers that stand for an image where tokens are compared.
+
+    They are made from its *digest*, and from the number of the *part* for an image of several. Each
+    has 31 bits of its own, so that all of them together tell two images apart.
+    """
+    drawn = array("i", hashlib.shake_256(b"%d:%b" % (part, digest)).digest(4 * count))
+    return [one | _SIGN for one in drawn]

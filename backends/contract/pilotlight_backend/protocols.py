@@ -86,6 +86,19 @@ class Engine(BaseEngine, Protocol):
 
 
 @runtime_checkable
+class SeeingEngine(Engine, Protocol):
+    """An engine whose prompts may have images: `facts.sees`."""
+
+    def image_tokens(self, width: int, height: int) -> int:
+        """Return how many tokens an image of that size takes in a prompt, at once.
+
+        Tokens that the model wants around an image are among them: a chat template writes none.
+
+        Raises `InvalidParameter` for a size that the model cannot see.
+        """
+
+
+@runtime_checkable
 class EmbeddingEngine(BaseEngine, Protocol):
     """A loaded model that returns vectors for texts. It need not generate as well."""
 

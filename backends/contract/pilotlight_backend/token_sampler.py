@@ -8,6 +8,7 @@ from pilotlight_backend.logits import Logits, with_logprobs
 from pilotlight_backend.sampling import SamplerChain
 from pilotlight_backend.spelling import Spelling
 from pilotlight_backend.types import GenerateRequest, Token
+from pilotlight_backend.validation import token_ids
 
 
 class TokenSampler:
@@ -28,7 +29,9 @@ class TokenSampler:
 
         With *spelling*, `forced` yields the tokens that the guide forces.
         """
-        self._chain = SamplerChain(request.sampling, request.prompt, context_length=context_length)
+        self._chain = SamplerChain(
+            request.sampling, tuple(token_ids(request.prompt)), context_length=context_length
+        )
         self._guide = request.guide
         self._forcing = Forcing.of(request, spelling)
         self._logprobs = request.logprobs

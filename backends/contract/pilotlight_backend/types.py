@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from pilotlight_backend.errors import BackendError
 from pilotlight_backend.guide import Guide
+from pilotlight_backend.image import Image
 
 BASIC_SAMPLING = frozenset(
     {
@@ -29,6 +30,10 @@ BASIC_SAMPLING = frozenset(
 """The fields of `SamplingParams` that every backend honours."""
 
 
+Modality: TypeAlias = Literal["text", "image"]
+"""A kind of what a prompt may have."""
+PromptPart: TypeAlias = int | Image
+"""A token id, or an image, which takes as many tokens as the engine says."""
 Relevance: TypeAlias = Literal["logit", "probability"]
 """What a score is: any number, whose sigmoid is a probability, or a probability itself."""
 FlashAttention: TypeAlias = Literal["auto", "on", "off"]
@@ -98,6 +103,18 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     sampling: frozenset[str] = BASIC_SAMPLING
     """On a loaded engine, the fields of `SamplingParams` that it honours; it refuses the others."""
 
+    projector: Path | None = None
+    """The file of the projector, for a model that sees; `size_bytes` has its bytes too."""
+    input_modalities: tuple[Modality, ...] = ("text",)
+    """What prompts may have; with "image" its engine is a `SeeingEngine`."""
+    image_bytes: int = 0
+    """Working memory of an image that is encoded, and of those kept encoded."""
+
+    @property
+    def sees(self) -> bool:
+        """Whether prompts may have images."""
+        return "image" in self.input_modalities
+
     @property
     def embeds(self) -> bool:
         """Whether the model returns vectors: its engine is an `EmbeddingEngine`."""
@@ -160,6 +177,8 @@ class LoadOptions(Struct, frozen=True, kw_only=True):
     cache_type_v: CacheType = "f16"
     kv_unified: bool = False
     """Whether all slots share one KV cache, instead of having one of `context_length` each."""
+    projector: Path | None = None
+    """The file of the projector of a model that sees, in the place of the one beside the model."""
     baked: BakedPrompt | None = None
     """A prompt to start from. A file that does not fit is ignored with a warning."""
     prompt_cache: PromptCacheOptions = PromptCacheOptions()
@@ -226,8 +245,8 @@ class SamplingParams(Struct, frozen=True, kw_only=True):
 class GenerateRequest(Struct, frozen=True, kw_only=True):
     """One sequence to generate. The service finds stop strings, and cancels the ticket."""
 
-    prompt: tuple[int, ...]
-    """Token ids, at least one."""
+    prompt: tuple[PromptPart, ...]
+    """Token ids, at least one; images among them if `ModelFacts.sees`."""
     max_tokens: int
     """At least 1. A full context ends the sequence too, both with reason `length`."""
     sampling: SamplingParams = SamplingParams()
@@ -419,6 +438,10 @@ class EngineStats(Struct, frozen=True, kw_only=True):
     steps: int
     under_way: tuple[Step, ...] = ()
     """The running steps; one that stays too long hangs."""
+    images_encoded: int = 0
+    """Images that were encoded."""
+    images_reused: int = 0
+    """Images whose encoding was still kept from an earlier request."""
     dead: bool = False
     """Whether the engine's thread or process has ended, so that no request can finish."""
     prompt_cache: PromptCacheStats = PromptCacheStats()

@@ -1,11 +1,17 @@
 """Refuses requests that can never run: the same rule, in the same words, for every backend."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from pilotlight_backend.errors import ContextLengthExceeded, InvalidParameter
-from pilotlight_backend.types import BASIC_SAMPLING, GenerateRequest, SamplingParams
+from pilotlight_backend.image import Image
+from pilotlight_backend.types import (
+    BASIC_SAMPLING,
+    GenerateRequest,
+    PromptPart,
+    SamplingParams,
+)
 
 _MAX_INT = 2**31 - 1
 _MAX_BREAKER_BYTES = 40
@@ -37,6 +43,8 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
 }
 """The least and the largest value of each number in `SamplingParams`; all of them are finite."""
 
+NO_IMAGES = "this model takes no images: it reads text only"
+
 _STAGE = {
     "dynatemp_exponent": "dynatemp_range",
     "xtc_threshold": "xtc_probability",
@@ -56,24 +64,40 @@ def check_request(
     context_length: int,
     vocabulary_size: int,
     sampling: AbstractSet[str] = BASIC_SAMPLING,
+    image_tokens: Callable[[Image], int] | None = None,
 ) -> None:
     """Raise `InvalidParameter`, or its `ContextLengthExceeded`, for a request that can never run.
 
-    *sampling* is the set of `SamplingParams` fields that the engine honours.
+    *sampling* is the set of `SamplingParams` fields that the engine honours. *image_tokens* returns
+    how many tokens an image takes; None for a model that takes no images.
     """
     if not request.prompt:
         raise InvalidParameter("prompt", "the prompt is empty")
-    if len(request.prompt) >= context_length:
-        raise ContextLengthExceeded(len(request.prompt), context_length)
+    tokens = token_ids(request.prompt)
+    length = len(tokens)
+    if length < len(request.prompt):
+        if image_tokens is None:
+            raise InvalidParameter("prompt", NO_IMAGES)
+        length += sum(image_tokens(part) for part in request.prompt if isinstance(part, Image))
+    if length >= context_length:
+        raise ContextLengthExceeded(length, context_length)
     _check_number("max_tokens", request.max_tokens, 1, math.inf)
     _check_number("min_tokens", request.min_tokens, 0, request.max_tokens)
     _check_number("logprobs", request.logprobs or 0, 0, _MAX_LOGPROBS)
-    for token in (min(request.prompt), max(request.prompt)):
+    for token in (min(tokens), max(tokens)) if tokens else ():
         _check_token("prompt", token, vocabulary_size)
     for token in request.stop_token_ids:
         _check_token("stop_token_ids", token, vocabulary_size)
     _check_sampling(request.sampling, vocabulary_size)
     _check_honoured(request.sampling, sampling)
+
+
+def token_ids(prompt: Sequence[PromptPart]) -> Sequence[int]:
+    """Return the token ids in *prompt*, without its images."""
+    # Most prompts have no image: a search in C is quicker than to build the list anew.
+    if Image not in map(type, prompt):
+        return prompt  # type: ignore[return-value]
+    return [part for part in prompt if isinstance(part, int)]
 
 
 def check_inputs(

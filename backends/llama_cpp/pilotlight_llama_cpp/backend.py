@@ -1,10 +1,11 @@
 """The backend: probes and loads GGUF models."""
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec.structs import replace
 
@@ -28,6 +29,17 @@ from pilotlight_backend.readahead import read_ahead
 from pilotlight_backend.split_file import parts
 from pilotlight_llama_cpp import probe
 from pilotlight_llama_cpp.aborts import Aborted, GuardedThread
+from pilotlight_llama_cpp.projector_file import (
+    with_projector,
+    with_what_is_beside,
+    without_projector,
+)
+
+if TYPE_CHECKING:  # a probe must not import the native library
+    from pilotlight_llama_cpp.model import LlamaModel
+    from pilotlight_llama_cpp.projector import Projector
+
+logger = logging.getLogger("pilotlight.llama_cpp")
 
 Phase: TypeAlias = Literal["load", "warm"]
 _EMBEDDED = Path(__file__).with_name("spark.gguf")
@@ -45,8 +57,9 @@ class LlamaCppBackend:
         memory behind, so they are not loaded again unless their facts change."""
 
     def probe(self, path: Path) -> ModelFacts | None:
-        """Return the facts of a GGUF model, from its header."""
-        return probe.probe(path)
+        """Return the facts of a GGUF model, from its header and that of its projector."""
+        facts = probe.probe(path)
+        return None if facts is None else with_what_is_beside(facts)
 
     def embedded(self) -> Path | None:
         """Return `spark.gguf`; None if the plugin was built without it."""
@@ -68,6 +81,8 @@ class LlamaCppBackend:
         """
         if wrong := attention.conflict(options):
             raise LoadFailed(str(wrong))
+        if options.projector not in {None, facts.projector}:
+            facts = with_projector(facts, options.projector)
         facts = in_force(replace(facts, context_length=context_length(facts, options)), options)
         check_memory(facts, options)
         known, reason = self._given_up.get(facts.path, (None, ""))
@@ -79,9 +94,7 @@ class LlamaCppBackend:
             prepare(options.prompt_cache)
         total = facts.size_bytes
         try:
-            read_ahead(
-                parts(facts.path), lambda count: progress(LoadProgress("read", count, total))
-            )
+            read_ahead(_files(facts), lambda count: progress(LoadProgress("read", count, total)))
         except OSError as error:
             raise ModelFileInvalid(facts.path, f"it cannot be read: {error.strerror}") from error
         start = _start if facts.generates else _start_pooling
@@ -98,6 +111,11 @@ class LlamaCppBackend:
             raise ModelUnsupported(facts.path, reason) from None
 
 
+def _files(facts: ModelFacts) -> list[Path]:
+    """Return the files that a load reads."""
+    return [*parts(facts.path), *([facts.projector] if facts.projector else ())]
+
+
 def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], None]) -> Engine:
     """Make model, context and engine; free what was made if a part fails."""
     # A probe must not import the native library: it is first imported here.
@@ -108,13 +126,16 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
     from pilotlight_llama_cpp.growing_context import GrowingContext, lengths  # noqa: PLC0415
     from pilotlight_llama_cpp.model import LlamaModel  # noqa: PLC0415
 
+    threads = options.threads or computing_threads(facts.size_bytes)
+
     def make(length: int) -> LlamaContext:
         return LlamaContext(
             model,
             abort,
             context_length=length,
             options=options,
-            threads=options.threads or computing_threads(facts.size_bytes),
+            threads=threads,
+            images=None if projector is None else projector.traits,
         )
 
     with ExitStack() as undo:
@@ -123,6 +144,11 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
             facts.path, gpu_layers=options.gpu_layers, proceed=lambda: report("load")
         )
         undo.callback(model.close)
+        projector = _load_projector(facts, options, model, threads)
+        if projector is None:
+            facts = without_projector(facts)
+        else:
+            undo.callback(projector.close)
         abort = AbortFlag(model.lib)
         prompt = find(model, facts, options)
         if prompt:
@@ -157,7 +183,30 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
         control_names=model.control_names,
         sampling=frozenset(SamplingParams.__struct_fields__),
     )
-    return LlamaCppEngine(facts, model, context, options, baked)
+    return LlamaCppEngine(facts, model, context, options, baked=baked, projector=projector)
+
+
+def _load_projector(
+    facts: ModelFacts, options: LoadOptions, model: "LlamaModel", threads: int
+) -> "Projector | None":
+    """Load the projector, if there is one.
+
+    One that models.yaml does not name may be another model's: then the model reads text alone.
+    """
+    if facts.projector is None:
+        return None
+    try:
+        from pilotlight_llama_cpp.projector import Projector  # noqa: PLC0415 - most have none
+
+        return Projector(facts.projector, model, threads=threads, gpu=options.gpu_layers != 0)
+    except ImportError as error:
+        reason = f"llama-cpp-python is built without mtmd: {error}"
+    except LoadFailed as error:
+        reason = str(error)
+    if options.projector is not None:
+        raise LoadFailed(reason)
+    logger.warning("%s takes no images: %s", facts.path.name, reason)
+    return None
 
 
 def _start_pooling(

@@ -40,7 +40,7 @@ def origin(model: LlamaModel, facts: ModelFacts, options: LoadOptions, template:
     return Origin(
         backend="llama_cpp",
         build=native.build(model.lib),
-        model=_digest(model, parts(facts.path)),
+        model=digest(model, parts(facts.path)),
         template=template,
         settings={
             # Long-rope models choose rope factors by the context length; a state of another number
@@ -61,20 +61,20 @@ def origin(model: LlamaModel, facts: ModelFacts, options: LoadOptions, template:
     )
 
 
-def _digest(model: LlamaModel, paths: list[Path]) -> str:
+def digest(model: LlamaModel, paths: list[Path]) -> str:
     """Return a digest of the header's values, the files' sizes and a sample of their bytes.
 
     Hashing whole files would take seconds for each gigabyte. The sample has 4 KB of every 256 KB,
     so a part of each large matrix; training or quantising a model again changes nearly all of it.
     An edit of a few bytes may go unnoticed.
     """
-    digest = hashlib.sha256()
+    total = hashlib.sha256()
     for text in model.metadata():
-        digest.update(b"%d:%b" % (len(text), text))
+        total.update(b"%d:%b" % (len(text), text))
     for path in paths:
         for block in _samples(path):
-            digest.update(block)
-    return digest.hexdigest()
+            total.update(block)
+    return total.hexdigest()
 
 
 def _samples(path: Path) -> Iterator[bytes]:

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from pilotlight_llama_cpp.media import ImageRows
 
 Tokens: TypeAlias = Sequence[int]
 
@@ -44,7 +47,15 @@ class Run(Protocol):
 
     @property
     def tokens(self) -> Tokens:
-        """The tokens, at least one."""
+        """The tokens, at least one; of an image what its slot holds more when it is complete."""
+
+    @property
+    def image(self) -> "ImageRows | None":
+        """What is evaluated in the place of the tokens; a batch has either."""
+
+    @property
+    def reach(self) -> int:
+        """Cells of the KV cache that the slot takes afterwards."""
 
     @property
     def sampled(self) -> bool:

@@ -16,6 +16,7 @@ from pilotlight_backend.attention import uses_flash_attention
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
+from pilotlight_llama_cpp.image_batch import ImageBatch, ImageTraits
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.sampling import Sampler
 
@@ -38,6 +39,8 @@ class _WarmRun(NamedTuple):
     start: int = 0
     tokens: tuple[int, ...] = (0,)
     sampled: bool = True
+    image: None = None
+    reach: int = 1
 
 
 class LlamaContext:
@@ -51,13 +54,20 @@ class LlamaContext:
         context_length: int,
         options: LoadOptions,
         threads: int,
+        images: ImageTraits | None = None,
     ) -> None:
-        """*context_length* is the tokens of a slot; *options* have the rest."""
+        """*context_length* is the tokens of a slot; *options* have the rest.
+
+        *images* is what a batch of images is like, for a model that sees.
+        """
         self._model = model
         self._abort = abort
         self._lib = model.lib
         slots = options.parallel
         self._room = options.chunk + slots
+        if images is not None and not images.is_causal:
+            # A batch without causal attention must be one ubatch: else llama.cpp aborts.
+            self._room = max(self._room, images.most_rows)
         self.length = -(-context_length // _CELLS) * _CELLS
         """Tokens that a slot can hold."""
         params = self._lib.llama_context_default_params()
@@ -82,6 +92,7 @@ class LlamaContext:
             raise LoadFailed("the model cannot generate: it keeps no cache")
         abort.watch(self._pointer)
         self._make_batch()
+        self._images = None if images is None else ImageBatch(self._lib, images, self._room)
 
     def _set_attention(self, params: Any, options: LoadOptions) -> None:
         """Set the options for attention in *params*.
@@ -129,6 +140,8 @@ class LlamaContext:
 
     def decode(self, runs: Sequence[Run]) -> Decoded:
         """Evaluate *runs* in one batch. Rows are the tokens in the order of *runs*."""
+        if self._images is not None and runs[0].image is not None:
+            return self._decode_images(self._images, runs)
         row = 0
         for run in runs:
             count = len(run.tokens)
@@ -142,6 +155,16 @@ class LlamaContext:
         self._batch.n_tokens = row
         status = self._abort.decode(self._pointer, self._batch)
         return Decoded.from_status(status)
+
+    def _decode_images(self, images: ImageBatch, runs: Sequence[Run]) -> Decoded:
+        batch = images.fill(runs)
+        if images.is_causal:
+            return Decoded.from_status(self._abort.decode(self._pointer, batch))
+        self._lib.llama_set_causal_attn(self._pointer, False)  # noqa: FBT003
+        try:
+            return Decoded.from_status(self._abort.decode(self._pointer, batch))
+        finally:
+            self._lib.llama_set_causal_attn(self._pointer, True)  # noqa: FBT003
 
     def warm(self) -> None:
         """Evaluate one token, so that the first request does not meet cold pages and buffers."""

@@ -15,6 +15,8 @@ from pilotlight_backend import (
     EngineEvent,
     EngineStats,
     GenerateRequest,
+    Image,
+    InvalidParameter,
     LoadOptions,
     ModelFacts,
     Ticket,
@@ -24,14 +26,17 @@ from pilotlight_backend.baking import write_baked
 from pilotlight_backend.forcing import Forcing
 from pilotlight_backend.prompt_cache import open_cache
 from pilotlight_backend.spelling import Spelling
-from pilotlight_backend.validation import check_request
+from pilotlight_backend.validation import NO_IMAGES, check_request, token_ids
 from pilotlight_backend.verbatim import Span, parts
-from pilotlight_llama_cpp.baking import StateOfPrompt, origin, whole_tiles
+from pilotlight_llama_cpp.baking import StateOfPrompt, digest, origin, whole_tiles
 from pilotlight_llama_cpp.branches import MOST, branches
+from pilotlight_llama_cpp.encoder import Encoder
 from pilotlight_llama_cpp.generation_job import GenerationJob
 from pilotlight_llama_cpp.generation_thread import GenerationThread
 from pilotlight_llama_cpp.growing_context import GrowingContext
+from pilotlight_llama_cpp.media import EnginePrompt, cells, expand, floor, length
 from pilotlight_llama_cpp.model import LlamaModel
+from pilotlight_llama_cpp.projector import Projector
 from pilotlight_llama_cpp.prompt_states import PromptStates
 
 _SECONDS_PER_BYTE = 1.5e-11
@@ -51,9 +56,14 @@ class LlamaCppEngine:
         model: LlamaModel,
         context: GrowingContext,
         options: LoadOptions,
-        baked: tuple[int, ...],
+        *,
+        baked: tuple[int, ...] = (),
+        projector: Projector | None = None,
     ) -> None:
-        """*baked* is the prompt that *context* has adopted; empty without one."""
+        """*baked* is the prompt that *context* has adopted.
+
+        *projector* is that of a model that sees.
+        """
         self._facts = facts
         self._model = model
         self._spelling: Spelling | None = None
@@ -68,9 +78,17 @@ class LlamaCppEngine:
             baked=baked,
             copies=True,
             cuts=model.cuttable_cache,
+            deterministic=options.deterministic,
+            unified=options.kv_unified,
+            whole_images=projector is not None and not projector.is_causal,
             seconds_per_token=facts.size_bytes * _SECONDS_PER_BYTE,
             most_checkpoints=_WINDOWS if model.cuttable_cache else MOST,
         )
+        self._projector = projector
+        self._encoder: Encoder | None = None
+        if projector is not None:
+            self._encoder = Encoder(projector, self._thread.wake)
+            self._thread.see(self._encoder)
         self._cache = open_cache(
             options.prompt_cache,
             self._identity(),
@@ -89,7 +107,10 @@ class LlamaCppEngine:
         if self._options.prompt_cache.storage is None:
             return ""
         made_of = origin(self._model, self._facts, self._options, template="")
-        return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()[:16]
+        identity = hashlib.sha256(msgspec.json.encode(made_of))
+        if self._facts.projector is not None:
+            identity.update(digest(self._model, [self._facts.projector]).encode())
+        return identity.hexdigest()[:16]
 
     @property
     def facts(self) -> ModelFacts:
@@ -115,38 +136,76 @@ class LlamaCppEngine:
         self._thread.submit(job)
         return job
 
+    def image_tokens(self, width: int, height: int) -> int:
+        """Return how many tokens an image of that size takes in a prompt."""
+        if self._projector is None:
+            raise InvalidParameter("prompt", NO_IMAGES)
+        return length(self._projector.layout(width, height))
+
+    def _tokens_of(self, image: Image) -> int:
+        return self.image_tokens(image.width, image.height)
+
+    def _expand(self, request: GenerateRequest) -> EnginePrompt:
+        """Return the prompt of *request* as the cache has it."""
+        projector = self._projector
+        if projector is None or Image not in map(type, request.prompt):
+            return EnginePrompt(tuple(token_ids(request.prompt)))
+        prompt = expand(request.prompt, lambda image: projector.layout(image.width, image.height))
+        if not projector.is_causal:
+            self._check_batch(prompt, projector)
+        return prompt
+
+    def _check_batch(self, prompt: EnginePrompt, projector: Projector) -> None:
+        """Raise `InvalidParameter` for an image that is larger than a batch.
+
+        llama.cpp would abort the process (`n_ubatch >= n_tokens` in llama-context.cpp).
+        """
+        most = max(self._options.chunk, projector.most_rows)
+        for span in prompt.spans:
+            if span.patch.rows > most:
+                size = f"{span.image.width} x {span.image.height}"
+                raise InvalidParameter(
+                    "prompt",
+                    f"an image of {size} pixels takes {span.patch.rows} tokens; this model"
+                    f" evaluates an image in one step of at most {most}",
+                )
+
     def _job(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> GenerationJob:
         check_request(
             request,
             context_length=self._facts.context_length,
             vocabulary_size=self._model.vocabulary_size,
             sampling=self._facts.sampling,
+            image_tokens=None if self._projector is None else self._tokens_of,
         )
+        prompt = self._expand(request)
         if request.ignore_eos and request.guide is None:
             # A bias in the sampler chain costs less than a change to each row of logits.
             request = _without(self._model.ends, request)
-        room = self._facts.context_length - len(request.prompt)
+        room = self._facts.context_length - cells(prompt.spans, len(prompt.tokens))
         limit = min(request.max_tokens, room)
         return GenerationJob(
             self._thread,
             request,
             emit,
             limit,
+            prompt=prompt,
             ends=self._model.ends,
-            branches=self._branches(request),
+            branches=self._branches(request, prompt),
             forcing=Forcing.of(request, self._spelling, self._model.suppressed),
         )
 
-    def _branches(self, request: GenerateRequest) -> tuple[int, ...]:
+    def _branches(self, request: GenerateRequest, prompt: EnginePrompt) -> tuple[int, ...]:
         """Return where checkpoints are taken in the prompt."""
-        model = self._model
+        model, shares = self._model, request.shares_prompt
+        found: tuple[int, ...] = ()
         if not model.cuttable_cache:
-            return branches(request.prompt, self._control, shares_prompt=request.shares_prompt)
-        if model.sliding_window and self._cache is not None:
+            found = branches(prompt.tokens, self._control, shares_prompt=shares)
+        elif model.sliding_window and self._cache is not None:
             # In its slot a window can be cut back. Of a saved one there is the end alone, and the
             # template may write the completion otherwise.
-            return branches(request.prompt, self._control)[-1:]
-        return ()
+            found = branches(prompt.tokens, self._control)[-1:]
+        return tuple(sorted({floor(prompt.spans, one) for one in found} - {0}))
 
     def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:
         """Prefill *prompt* as a request does, and write the state of its slot to a file.
@@ -189,6 +248,9 @@ class LlamaCppEngine:
         self._thread.close()
         if self._cache is not None:
             self._cache.close()
+        if self._encoder is not None and self._projector is not None:
+            self._encoder.close()
+            self._projector.close()
 
 
 def _without(tokens: Iterable[int], request: GenerateRequest) -> GenerateRequest:

@@ -6,8 +6,11 @@ from typing import Any
 from pilotlight_backend import EngineEvent, GenerateRequest, Usage
 from pilotlight_backend.forcing import Forcing
 from pilotlight_backend.timing import RequestTimer
+from pilotlight_backend.validation import token_ids
 from pilotlight_llama_cpp.batch import Tokens
+from pilotlight_llama_cpp.encoder import Encoding
 from pilotlight_llama_cpp.engine_thread import EngineJob, EngineThread
+from pilotlight_llama_cpp.media import EnginePrompt, words
 from pilotlight_llama_cpp.slots import Sequence
 
 
@@ -16,6 +19,7 @@ class GenerationJob(Sequence, EngineJob):
 
     __slots__ = (
         "emit",
+        "encodings",
         "ended",
         "ends",
         "forcing",
@@ -37,18 +41,24 @@ class GenerationJob(Sequence, EngineJob):
         emit: Callable[[EngineEvent], None],
         limit: int,
         *,
+        prompt: EnginePrompt | None = None,
         ends: Tokens = (),
         branches: tuple[int, ...] = (),
         forcing: Forcing | None = None,
     ) -> None:
-        """*limit* is the completion's tokens; *ends* are the model's end-of-generation tokens.
+        """*prompt* is the request's, where that has images.
+
+        *limit* is the completion's tokens; *ends* are the model's end-of-generation tokens.
 
         *branches* are the prompt lengths at which a checkpoint is taken. *forcing* is what forces
         tokens of the completion.
         """
+        if prompt is None:
+            prompt = EnginePrompt(tuple(token_ids(request.prompt)))
         super().__init__(
-            request.prompt,
+            prompt.tokens,
             limit,
+            spans=prompt.spans,
             shares_prompt=request.shares_prompt,
             scope=request.scope,
             branches=branches,
@@ -64,8 +74,20 @@ class GenerationJob(Sequence, EngineJob):
         self.guide = request.guide
         self.forcing = forcing
         self.sampler: Any = None
+        self.encodings: list[Encoding] = []
+        """The images that are being encoded for it."""
         self.ended = False
         self.timer: RequestTimer
+
+    @property
+    def has_encoded(self) -> bool:
+        """Whether an image is encoded that `encoded` has not."""
+        return any(one.done and one.digest not in self.encoded for one in self.encodings)
+
+    @property
+    def words(self) -> tuple[int, ...]:
+        """The prompt without its images: what penalties look back on."""
+        return tuple(words(self.prompt)) if self.spans else self.prompt
 
     def withheld(self) -> Tokens:
         """Return the tokens that may not be sampled next."""
@@ -82,7 +104,7 @@ class GenerationJob(Sequence, EngineJob):
     def usage(self) -> Usage:
         """Return the tokens so far."""
         return Usage(
-            prompt_tokens=len(self.prompt),
+            prompt_tokens=self.length,
             completion_tokens=self.completion_tokens,
-            cached_tokens=self.cached_tokens,
+            cached_tokens=self.cells(self.cached_tokens),
         )

@@ -21,6 +21,7 @@ from pilotlight_backend.prompt_cache import Checkpoint, owner_of
 from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.branches import thinned
 from pilotlight_llama_cpp.decoder import GenerationDecoder
+from pilotlight_llama_cpp.encoder import Encoder
 from pilotlight_llama_cpp.engine_thread import EngineThread
 from pilotlight_llama_cpp.generation_job import GenerationJob
 from pilotlight_llama_cpp.next_tokens import next_tokens
@@ -53,6 +54,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         cuts: bool = True,
         deterministic: bool = False,
         unified: bool = False,
+        whole_images: bool = False,
         most_checkpoints: int = 0,
         seconds_per_token: float = 0.0,
         clock: Callable[[], float] = time.perf_counter,
@@ -71,7 +73,9 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             cuts=cuts,
             deterministic=deterministic,
             unified=unified,
+            whole_images=whole_images,
         )
+        self._encoder: Encoder | None = None
         self._most_checkpoints = most_checkpoints
         self._states: PromptStates | None = None
         self._to_flush: list[threading.Event] = []
@@ -87,6 +91,10 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
     def keep(self, states: PromptStates) -> None:
         """Keep what slots hold with *states*; before `start`."""
         self._states = states
+
+    def see(self, encoder: Encoder) -> None:
+        """Encode images with *encoder*; before `start`."""
+        self._encoder = encoder
 
     # ── prompts, from any thread ───────────────────────────────────────────────────────────────
 
@@ -130,6 +138,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             cached_tokens=self._cached_tokens,
             completion_tokens=self._completion_tokens,
             steps=self._steps,
+            images_encoded=0 if self._encoder is None else self._encoder.counts().encoded,
+            images_reused=0 if self._encoder is None else self._encoder.counts().reused,
             under_way=self._under_way,
             dead=self.dead,
         )
@@ -141,6 +151,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             self._scheduler.has_work
             or bool(self._to_clear)
             or any(made.done() for made in self._preparing.values())
+            or any(job.has_encoded for job in self._scheduler.active)
         )
 
     def _idle_timeout(self) -> float | None:
@@ -175,8 +186,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
 
     def _enqueue(self, job: GenerationJob) -> None:
         """Queue *job* once its sampler is made; jobs whose sampler takes no time pass it."""
-        self._decoder.expect(len(job.prompt))
-        made = self._decoder.sampler_beside(job.sampling, job.prompt)
+        self._decoder.expect(job.length)
+        made = self._decoder.sampler_beside(job.sampling, job.words)
         if made is None:
             self._scheduler.enqueue(job)
         else:
@@ -203,6 +214,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         made = self._preparing.pop(job, None)
         if made is None:
             slot = job.slot
+            if slot is not None and job.image_rows:
+                self._forget_rows(slot, job)
             self._scheduler.release(job)
             if slot is not None and slot.is_cleared:
                 slot.is_cleared = False
@@ -212,6 +225,14 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             made.add_done_callback(_close_made)
         if job.sampler is not None:
             job.sampler.close()
+        while job.encodings and self._encoder is not None:
+            self._encoder.release(job.encodings.pop())
+
+    def _forget_rows(self, slot: Slot, job: GenerationJob) -> None:
+        """Take the rows of an image that is not complete out of *slot*."""
+        job.image_rows = 0
+        if not self._decoder.recover(slot.id, len(slot.held)):
+            self._scheduler.forget(slot)
 
     def _fail_step(self, error: BackendError) -> None:
         for job in list(self._scheduler.active):
@@ -238,10 +259,12 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             self._look_up(self._states)
         for job in self._scheduler.admit(self._decoder.room):
             self._start(job)
+        if self._encoder is not None:
+            self._take_encoded()
         runs = self._scheduler.plan(self._decoder.room)
         if runs:
             self._steps += 1
-            self._report_step(sum(len(run.tokens) for run in runs))
+            self._report_step(sum(run.size for run in runs))
             self._evaluate(runs)
 
     def _look_up(self, states: PromptStates) -> None:
@@ -284,9 +307,27 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
                 job.timer.admitted = self._clock()
         job.stored = job.displaced = None  # their states are memory
         if job.sampler is None:
-            job.sampler = self._decoder.sampler(job.sampling, job.prompt)
-        self._cached_tokens += job.cached_tokens
-        self._emit(job, Started(len(job.prompt), job.cached_tokens, job.timer.restore))
+            job.sampler = self._decoder.sampler(job.sampling, job.words)
+        if self._encoder is not None:
+            self._encode(job, self._encoder)
+        cached = job.cells(job.cached_tokens)
+        self._cached_tokens += cached
+        self._emit(job, Started(job.length, cached, job.timer.restore))
+
+    def _encode(self, job: GenerationJob, encoder: Encoder) -> None:
+        """Begin to encode the images of the prompt that are not cached, in their order."""
+        needed = (span.image for span in job.spans if span.start >= job.cached_tokens)
+        for image in dict.fromkeys(needed):
+            job.encodings.append(encoder.want(image))
+
+    def _take_encoded(self) -> None:
+        """Give each job the vectors that it waits for."""
+        for job in list(self._scheduler.active):
+            for one in [one for one in job.encodings if job.has_encoded and one.done]:
+                if one.error is not None:
+                    self._end(job, Failed(one.error))
+                    break
+                job.encoded[one.digest] = one.vectors
 
     def _make_room(self, states: PromptStates, slot: Slot, job: GenerationJob) -> None:
         """Save what *slot* still holds, in the place of what it gets if that comes from memory."""
@@ -328,7 +369,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
                     )
 
     def _decode_runs(self, runs: list[PlannedRun[GenerationJob]]) -> Decoded:
-        tokens = sum(len(run.tokens) for run in runs if run.sequence.pending is None)
+        tokens = sum(run.size for run in runs if run.sequence.pending is None)
         began = self._clock()
         outcome = self._decode(tuple(run.sequence for run in runs), runs)
         if tokens >= _MEASURED and outcome is Decoded.DONE:
@@ -347,6 +388,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         """Leave in each slot what it held before an aborted step; its jobs end at the next one."""
         for run in runs:
             slot = self._scheduler.slots[run.slot]
+            run.sequence.image_rows = 0
             if not self._decoder.recover(slot.id, run.start):
                 self._scheduler.forget(slot)
 
@@ -367,11 +409,11 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
     def _hand_out(self, runs: list[PlannedRun[GenerationJob]]) -> None:
         row = -1
         for run in runs:
-            row += len(run.tokens)  # the run's last token: logits are addressed by batch position
+            row += run.size  # the run's last token: logits are addressed by batch position
             job = run.sequence
             self._scheduler.evaluated(run)
             if job.pending is None:
-                self._prompt_tokens += len(run.tokens)
+                self._prompt_tokens += run.size
                 self._take_checkpoint(job)
             if run.sampled:
                 self._sampled(job, row)

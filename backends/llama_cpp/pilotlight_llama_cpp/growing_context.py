@@ -195,7 +195,7 @@ class GrowingContext:
 
     def decode(self, runs: Sequence[Run]) -> Decoded:
         """Evaluate *runs* in one batch, in the longer context if they need it."""
-        reach = max(run.start + len(run.tokens) for run in runs)
+        reach = max(run.reach for run in runs)
         self.expect(reach)
         if self._context.length < min(reach, self._full):
             if self._is_aborted_meanwhile(reach):

@@ -76,6 +76,12 @@ def install(library: Any) -> None:
     library.llama_log_set(ctypes.cast(_callback, library.llama_log_callback), None)
 
 
+def install_mtmd(library: Any) -> None:
+    """Register the callback with llama.cpp's library for images."""
+    # It covers `mtmd_log_set` too (mtmd-helper.cpp).
+    library.mtmd_helper_log_set(_callback, None)
+
+
 class excused:  # noqa: N801 - a context manager; a generator would cost a microsecond a step
     """Log what the calling thread logs in the block at level DEBUG while *when* returns True."""
 

@@ -13,6 +13,7 @@ from pilotlight_llama_cpp import aborts, logs
 
 _lock = threading.Lock()
 _library: Any = None
+_mtmd_library: Any = None
 
 
 def library() -> Any:
@@ -21,12 +22,30 @@ def library() -> Any:
     with _lock:
         if _library is None:
             malloc.limit_arenas()
-            binding = _import_binding()
+            binding = _import_binding("llama_cpp.llama_cpp")
             logs.install(binding)
             aborts.install(binding._lib)  # noqa: SLF001
             binding.llama_backend_init()
             _library = binding
     return _library
+
+
+def mtmd_library() -> Any:
+    """Return the ctypes binding of llama.cpp's library for images, imported at its first use.
+
+    Raises `ImportError` for a build without it (`LLAVA_BUILD`).
+    """
+    global _mtmd_library  # noqa: PLW0603 - as above
+    library()
+    with _lock:
+        if _mtmd_library is None:
+            try:
+                binding = _import_binding("llama_cpp.mtmd_cpp")
+            except (OSError, RuntimeError) as error:  # the library's file is missing or damaged
+                raise ImportError(str(error)) from error
+            logs.install_mtmd(binding)
+            _mtmd_library = binding
+    return _mtmd_library
 
 
 def build(binding: Any) -> str:
@@ -40,13 +59,12 @@ def build(binding: Any) -> str:
     return " ".join(part.decode().strip(" |") for part in parts)
 
 
-def _import_binding() -> Any:
-    """Import `llama_cpp.llama_cpp` without the rest of its package.
+def _import_binding(name: str) -> Any:
+    """Import the module *name* of `llama_cpp` without the rest of the package.
 
     The package's `__init__` imports numpy, jinja2 and the high-level class, which are not used here
     and take 0.3 s of a cold start. During the import an empty module stands in for the package.
     """
-    name = "llama_cpp.llama_cpp"
     if "llama_cpp" in sys.modules:
         return importlib.import_module(name)
     spec = importlib.util.find_spec("llama_cpp")

@@ -6,6 +6,7 @@ from itertools import islice
 from pilotlight_backend.spelling import LOOK_BACK
 from pilotlight_llama_cpp.decoder import GenerationDecoder
 from pilotlight_llama_cpp.generation_job import GenerationJob
+from pilotlight_llama_cpp.media import text_at_end
 
 
 def next_tokens(decoder: GenerationDecoder, job: GenerationJob, row: int) -> Iterator[int]:
@@ -29,7 +30,7 @@ def _forced(decoder: GenerationDecoder, job: GenerationJob) -> Iterator[int]:
     slot, forcing = job.slot, job.forcing
     if slot is None or forcing is None:
         return
-    before = [*slot.held[-LOOK_BACK:], *(job.pending or ())]
+    before = [*text_at_end(slot.held[-LOOK_BACK:]), *(job.pending or ())]
     for token in islice(forcing.take(before), None if job.logprobs is None else 1):
         decoder.accept(job.sampler, token)
         yield token

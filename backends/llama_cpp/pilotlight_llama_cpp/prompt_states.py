@@ -45,9 +45,7 @@ class PromptStates:
 
     def find(self, sequence: Sequence) -> None:
         """Look for the prompt in memory."""
-        sequence.stored = self._cache.find(
-            sequence.scope, sequence.prompt, len(sequence.prompt) - 1
-        )
+        sequence.stored = self._cache.find(sequence.scope, sequence.prompt, sequence.most)
 
     def fetch(
         self, sequence: Sequence, held: int, seconds_per_token: float, done: Callable[[], None]
@@ -68,7 +66,7 @@ class PromptStates:
         if not self._cache.fetch(
             sequence.scope,
             sequence.prompt,
-            len(sequence.prompt) - 1,
+            sequence.most,
             have=have,
             seconds_per_token=seconds_per_token,
             done=fetched,

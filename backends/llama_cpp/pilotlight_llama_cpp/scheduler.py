@@ -11,6 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from pilotlight_llama_cpp import planning
 from pilotlight_llama_cpp.batch import Tokens
+from pilotlight_llama_cpp.media import ImageRows, PatchSpan
 from pilotlight_llama_cpp.planning import Batching
 from pilotlight_llama_cpp.slots import Displaced, Prefixes, Sequence, Slot
 from pilotlight_llama_cpp.ubatches import Part
@@ -29,6 +30,20 @@ class PlannedRun(NamedTuple, Generic[S]):
     start: int
     tokens: Tokens
     sampled: bool
+    image: ImageRows | None = None
+    """Rows of an image that are evaluated; *tokens* are its numbers once all are, and none before.
+    A batch has either images or tokens."""
+
+    @property
+    def size(self) -> int:
+        """The batch's rows."""
+        return len(self.tokens) if self.image is None else self.image.rows
+
+    @property
+    def reach(self) -> int:
+        """The cells that the slot takes afterwards."""
+        before = self.sequence.cells(self.start)
+        return before + (0 if self.image is None else self.image.first) + self.size
 
 
 class Scheduler(Generic[S]):
@@ -44,6 +59,7 @@ class Scheduler(Generic[S]):
         cuts: bool = True,
         deterministic: bool = False,
         unified: bool = False,
+        whole_images: bool = False,
     ) -> None:
         """*chunk* is the prompt tokens for which running streams wait at the most.
 
@@ -51,8 +67,9 @@ class Scheduler(Generic[S]):
         one KV cache.
 
         *cuts*: a slot can be truncated to any length. *copies*: it can also be copied to another
-        slot, and the copy truncated.
+        slot, and the copy truncated. *whole_images*: an image is evaluated in one batch.
         """
+        self._whole_images = whole_images
         self.slots = tuple(Slot(slot_id) for slot_id in range(slots))
         self.slots[0].held.extend(baked)
         self.slots[0].prompted = len(baked)
@@ -78,7 +95,7 @@ class Scheduler(Generic[S]):
     def has_work(self) -> bool:
         """Whether a step can be taken: someone has a slot, or can get one."""
         return bool(
-            self.active
+            any(not self.is_waiting(sequence) for sequence in self.active)
             or (self.queue and self.taken < len(self.slots))
             or any(not sequence.fetching for sequence in self.waiting)
         )
@@ -127,7 +144,7 @@ class Scheduler(Generic[S]):
         """Return whether an active sequence prefills the prompt that *sequence* shares."""
         if not (self._copies and sequence.shares_prompt):
             return False
-        needed = len(sequence.prompt) - 1
+        needed = sequence.most
         return any(
             len(_slot(other).held) < needed and other.prompt == sequence.prompt
             for other in self.active
@@ -170,17 +187,31 @@ class Scheduler(Generic[S]):
         """
         self._sources.clear()
         streams = self._decodes()
-        prompts = [self._prefill(one) for one in self.active if one.pending is None]
+        prompts = [
+            self._prefill(one)
+            for one in self.active
+            if one.pending is None and not self.is_waiting(one)
+        ]
         if any(_fits(run, room) for run in (*streams, *prompts)):
             streams = [run for run in streams if _fits(run, room)]
             prompts = [run for run in prompts if _fits(run, room)]
-        step = planning.plan(_parts(streams), _parts(prompts), self._batching, waited=self._waited)
+        prompts, batching = self._of_one_kind(prompts)
+        step = planning.plan(_parts(streams), _parts(prompts), batching, waited=self._waited)
         chosen = prompts[: step.prompts]
         if step.decodes or not streams:
             self._waited = 0
         else:
-            self._waited += sum(len(run.tokens) for run in chosen)
+            self._waited += sum(run.size for run in chosen)
         return sorted([*(streams if step.decodes else ()), *chosen], key=attrgetter("slot"))
+
+    def _of_one_kind(self, prompts: list[PlannedRun[S]]) -> tuple[list[PlannedRun[S]], Batching]:
+        """Return those of *prompts* that can be in one batch with the first, and how it is made.
+
+        Vectors of images and tokens never are. An image is evaluated alone.
+        """
+        if not prompts or prompts[0].image is None:
+            return [run for run in prompts if run.image is None], self._batching
+        return prompts[:1], self._batching._replace(deterministic=True)
 
     def _decodes(self) -> list[PlannedRun[S]]:
         """Return the pending tokens of all streams, as far as a chunk has room for forced ones.
@@ -208,10 +239,15 @@ class Scheduler(Generic[S]):
         """
         slot = _slot(sequence)
         start, whole = len(slot.held), self._batching.chunk
+        image = _next_image(sequence)
+        if image is not None and image.start == start:
+            return self._image(sequence, image)
         if self._batching.deterministic:
             whole -= start % whole
         end = min(start + whole, len(sequence.prompt))
         end = next((one for one in sequence.branches if start < one < end), end)
+        if image is not None:
+            end = min(end, image.start)
         return PlannedRun(
             sequence,
             slot.id,
@@ -220,9 +256,34 @@ class Scheduler(Generic[S]):
             sampled=end == len(sequence.prompt),
         )
 
+    def _image(self, sequence: S, span: PatchSpan) -> PlannedRun[S]:
+        """Return the next rows of an image, at the most a chunk of them."""
+        rows, first = span.patch.rows, sequence.image_rows
+        last = rows if self._whole_images else min(rows, first + self._batching.chunk)
+        vectors = sequence.encoded[span.image.digest][span.number]
+        return PlannedRun(
+            sequence,
+            _slot(sequence).id,
+            span.start,
+            sequence.prompt[span.start : span.end] if last == rows else (),
+            sampled=last == rows and span.end == len(sequence.prompt),
+            image=ImageRows(vectors, span.patch, first, last - first),
+        )
+
+    def is_waiting(self, sequence: S) -> bool:
+        """Return whether the next that *sequence* needs is an image that is being encoded."""
+        span = _next_image(sequence)
+        return (
+            span is not None
+            and span.start == len(_slot(sequence).held)
+            and span.image.digest not in sequence.encoded
+        )
+
     def evaluated(self, run: PlannedRun[S]) -> None:
         """Record that the cache now holds *run*."""
         sequence = run.sequence
+        if run.image is not None:
+            sequence.image_rows = 0 if run.tokens else run.image.first + run.image.rows
         _slot(sequence).held.extend(run.tokens)
         if sequence.pending is not None:
             sequence.pending = sequence.pending[len(run.tokens) :]
@@ -268,11 +329,17 @@ def _least(sequence: Sequence, kept: Slot) -> int:
 
 
 def _parts(runs: Items[PlannedRun[S]]) -> list[Part]:
-    return [Part(run.slot, len(run.tokens)) for run in runs]
+    return [Part(run.slot, run.size) for run in runs]
+
+
+def _next_image(sequence: Sequence) -> PatchSpan | None:
+    """Return the first image of the prompt that the slot does not hold."""
+    held = len(_slot(sequence).held) if sequence.spans else 0
+    return next((span for span in sequence.spans if span.start >= held), None)
 
 
 def _fits(run: PlannedRun[S], room: int) -> bool:
-    return run.start + len(run.tokens) <= room
+    return run.reach <= room
 
 
 def _stored(sequence: Sequence) -> int:

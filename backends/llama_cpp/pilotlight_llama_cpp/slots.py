@@ -9,11 +9,13 @@ A recurrent state has no past: a slot of such a model is cut back to a checkpoin
 taken when the slot held exactly that much.
 """
 
+from array import array
 from collections.abc import Sequence as Items
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pilotlight_backend import placement
 from pilotlight_backend.placement import common_prefix
+from pilotlight_llama_cpp.media import PatchSpan, cells, floor
 
 if TYPE_CHECKING:
     from pilotlight_backend.prompt_cache import Checkpoint, Found
@@ -31,15 +33,19 @@ class Sequence:
         "cached_tokens",
         "completion_tokens",
         "displaced",
+        "encoded",
         "fetching",
+        "image_rows",
         "limit",
         "looked_at",
+        "most",
         "offer",
         "pending",
         "prompt",
         "scope",
         "shares_prompt",
         "slot",
+        "spans",
         "stored",
     )
 
@@ -48,11 +54,21 @@ class Sequence:
         prompt: tuple[int, ...],
         limit: int,
         *,
+        spans: tuple[PatchSpan, ...] = (),
         shares_prompt: bool = False,
         scope: str = "",
         branches: tuple[int, ...] = (),
     ) -> None:
         self.prompt = prompt
+        """A number for each position: `media` says which ones an image has."""
+        self.spans = spans
+        """The images in the prompt, in order."""
+        self.most = floor(spans, len(prompt) - 1)
+        """What of the prompt can be cached: its last token is evaluated for its logits."""
+        self.encoded: dict[bytes, list[array[float]]] = {}
+        """The vectors of images, by digest, as far as they are encoded."""
+        self.image_rows = 0
+        """Rows of the image behind what the slot holds that are evaluated already."""
         self.shares_prompt = shares_prompt
         """Whether it waits for another sequence that prefills this prompt, and copies that."""
         self.scope = scope
@@ -77,6 +93,15 @@ class Sequence:
         self.pending: tuple[int, ...] | None = None
         """The tokens that are decoded next: the one that was sampled last, and those that must come
         behind it; None during prefill."""
+
+    def cells(self, position: int) -> int:
+        """Return the cells that the prompt takes up to *position*, and what follows it."""
+        return cells(self.spans, position) if self.spans else position
+
+    @property
+    def length(self) -> int:
+        """The prompt's tokens, an image's rows included."""
+        return self.cells(len(self.prompt))
 
 
 class Slot:
@@ -153,7 +178,7 @@ class Prefixes:
 
     def held(self, sequence: Sequence) -> int:
         """Return how much of the prompt is in a slot, or baked."""
-        most = len(sequence.prompt) - 1
+        most = sequence.most
         best = self._baked_part(sequence.prompt)
         for slot in self._slots:
             if self._copies or slot.sequence is None:
@@ -182,7 +207,7 @@ class Prefixes:
 
     def _common(self, slot: Slot, sequence: Sequence) -> int:
         """Return how much of the prompt *slot* has, as far as *sequence* may use it."""
-        common = common_prefix(slot.held, sequence.prompt)
+        common = floor(sequence.spans, common_prefix(slot.held, sequence.prompt))
         if slot.scope == sequence.scope:
             return common
         return min(common, common_prefix(self._baked, sequence.prompt))
@@ -194,7 +219,7 @@ class Prefixes:
         *baked* tokens.
         """
         # The last token is always evaluated: its logits give the first token of the completion.
-        most = len(sequence.prompt) - 1
+        most = sequence.most
         best = self._reusable(slot, common[slot.id], most)
         if best.tokens < baked:
             best = Offer(baked, "baked")

@@ -31,6 +31,7 @@ from pilotlight_backend.prompt_cache import owner_of
 from pilotlight_backend.spelling import LOOK_BACK, Spelling
 from pilotlight_backend.timing import RequestTimer
 from pilotlight_backend.token_sampler import TokenSampler
+from pilotlight_backend.validation import token_ids
 from pilotlight_onnx.slots import Slot, Slots, chunks
 
 logger = logging.getLogger("pilotlight.onnx")
@@ -91,7 +92,7 @@ class Job:
         """*limit* is the tokens of the completion; *ends* are the end-of-generation tokens."""
         self._runner = runner
         self.emit = emit
-        self.prompt = request.prompt
+        self.prompt = tuple(token_ids(request.prompt))
         self.scope = request.scope
         self.limit = limit
         self.shares_prompt = request.shares_prompt

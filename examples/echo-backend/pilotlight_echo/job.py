@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pilotlight_backend import EngineEvent, Finish, FinishReason, GenerateRequest, Usage
 from pilotlight_backend.timing import RequestTimer
 from pilotlight_backend.token_sampler import TokenSampler
+from pilotlight_backend.validation import token_ids
 from pilotlight_echo import tokenizer
 
 
@@ -21,7 +22,7 @@ class Job:
         context_length: int,
         changed: threading.Condition,
     ) -> None:
-        self.prompt = request.prompt
+        self.prompt = token_ids(request.prompt)
         self.scope = request.scope
         self.emit = emit
         self.limit = min(request.max_tokens, context_length - len(request.prompt))

@@ -21,15 +21,21 @@ from pilotlight_backend import (
     Failed,
     Finish,
     GenerateRequest,
+    InvalidParameter,
     RemoteEngine,
+    SeeingEngine,
     Ticket,
     Vocabulary,
 )
+from pilotlight_backend.validation import NO_IMAGES
 from pilotlight_backend.verbatim import Span
 
 _LONG = 8192
 """Characters above which a text is tokenized on a thread. Fewer take less than 1 ms, which is less
 than switching to a thread under load."""
+
+_KEPT_SIZES = 1024
+"""Sizes of images whose number of tokens is kept."""
 
 
 def long_text(engine: BaseEngine) -> int:
@@ -107,6 +113,8 @@ class AsyncEngine:
         self._streams: WeakSet[EventStream] = WeakSet()
         self._long = long_text(engine)
         self._vocabulary: Vocabulary | None = None
+        self._image_tokens: dict[tuple[int, int], int] = {}
+        """Tokens of an image, by its width and height."""
         self._reading = asyncio.Lock()
 
     @property
@@ -134,6 +142,24 @@ class AsyncEngine:
         if len(text) < self._long:
             return tokenize()
         return await self._calls.run(tokenize, tokens_in(len(text)))
+
+    async def image_tokens(self, width: int, height: int) -> int:
+        """Return how many tokens an image of that size takes in a prompt.
+
+        Raises `InvalidParameter`, also for a model that takes no images.
+        """
+        engine = self._engine
+        if not (engine.facts.sees and isinstance(engine, SeeingEngine)):
+            raise InvalidParameter("prompt", NO_IMAGES)
+        if (width, height) not in self._image_tokens:
+            count = partial(engine.image_tokens, width, height)
+            if len(self._image_tokens) >= _KEPT_SIZES:
+                self._image_tokens.clear()
+            # An engine in another process may hang.
+            is_remote = isinstance(engine, RemoteEngine)
+            tokens = await self._calls.run(count) if is_remote else count()
+            self._image_tokens[width, height] = tokens
+        return self._image_tokens[width, height]
 
     def submit(self, requests: Sequence[GenerateRequest]) -> EventStream:
         """Queue *requests*, all or none; raises `Refused`."""

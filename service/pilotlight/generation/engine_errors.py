@@ -49,13 +49,22 @@ def request_error(error: BackendError, prompt: Prompt) -> ServiceError | Backend
 
 
 def check_requests(
-    facts: ModelFacts, params: GenerationParams, requests: Sequence[GenerateRequest]
+    facts: ModelFacts,
+    params: GenerationParams,
+    requests: Sequence[GenerateRequest],
+    lengths: Sequence[int],
 ) -> None:
-    """Raise the error that an engine would refuse *requests* with."""
-    for number, request in enumerate(requests):
+    """Raise the error that an engine would refuse *requests* with.
+
+    *lengths* are the tokens of their prompts, those of images included.
+    """
+    for number, (request, length) in enumerate(zip(requests, lengths, strict=True)):
         try:
+            if length >= facts.context_length:
+                raise PromptTooLong(length, facts.context_length)
             check_request(
                 request,
+                image_tokens=(lambda _: 0) if facts.sees else None,
                 context_length=facts.context_length,
                 vocabulary_size=facts.vocabulary_size or _ANY_VOCABULARY,
             )

@@ -105,14 +105,13 @@ class Generator:
             prepared = await self._prepare(model)
             prompts = [await render(prepared, prompt) for prompt in params.prompts]
             guides = await self._guides.guides(prepared, params, prompts)
-            check_requests(model.facts, params, _requests(params, prompts, guides))
+            lengths = [prompt.length for prompt in prompts for _ in range(params.n)]
+            check_requests(model.facts, params, _requests(params, prompts, guides), lengths)
 
-    async def tokens(
-        self, model: str, prompt: Prompt, *, hold: Hold, caller: str = ""
-    ) -> Sequence[int]:
-        """Return the tokens of *prompt*."""
+    async def tokens(self, model: str, prompt: Prompt, *, hold: Hold, caller: str = "") -> int:
+        """Return how many tokens *prompt* has, those of images included."""
         async with self.prepared(model, hold=hold, caller=caller) as prepared:
-            return (await render(prepared, prompt)).tokens
+            return (await render(prepared, prompt)).length
 
     @asynccontextmanager
     async def prepared(
@@ -188,7 +187,7 @@ def _requests(
     """Return the engine's requests, one for each choice."""
     return [
         GenerateRequest(
-            prompt=prompt.tokens,
+            prompt=prompt.parts,
             max_tokens=max(1, params.max_tokens),  # engines generate at least one token
             sampling=_seeded(params.sampling, number % params.n),
             stop_token_ids=params.stop_token_ids,

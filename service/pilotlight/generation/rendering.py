@@ -10,11 +10,13 @@ from pilotlight.errors import InvalidRequest, ModelLoadFailed
 from pilotlight.generation.params import ChatPrompt, Prompt, TextPrompt, TokensPrompt
 from pilotlight.generation.prepared_model import PreparedModel, renderer
 from pilotlight.output import reasoning
-from pilotlight.prompt.control_tokens import Marking
+from pilotlight.prompt.control_tokens import Marking, PromptText
+from pilotlight.prompt.conversation import images_in
 from pilotlight.prompt.errors import TemplateFailed, TemplateRefused
+from pilotlight.prompt.image_marks import ImageMarks
 from pilotlight.prompt.template_variables import TemplateVariables, template_variables
 from pilotlight.prompt.workarounds import render_with_workarounds
-from pilotlight_backend import Vocabulary
+from pilotlight_backend import InvalidParameter, PromptPart, Vocabulary
 
 T = TypeVar("T")
 
@@ -25,13 +27,22 @@ _LONG = 8192
 class Rendered(Struct, frozen=True):
     """A prompt in tokens, and what its output may contain."""
 
-    tokens: tuple[int, ...]
+    parts: tuple[PromptPart, ...]
+    """Tokens, and images among them."""
+    image_tokens: int = 0
+    """Tokens that its images take."""
     chat: bool = False
     """Whether the chat template wrote it: then the output may have reasoning and tool calls."""
     opened: bool = False
     """Whether it ends within reasoning."""
     may_think: bool = False
     """Whether reasoning may come, or continue, before the content."""
+
+    @property
+    def length(self) -> int:
+        """Its tokens, those of images included."""
+        images = sum(not isinstance(part, int) for part in self.parts) if self.image_tokens else 0
+        return len(self.parts) - images + self.image_tokens
 
 
 async def render(model: PreparedModel, prompt: Prompt) -> Rendered:
@@ -59,7 +70,11 @@ async def _text_tokens(model: PreparedModel, prompt: TextPrompt) -> tuple[int, .
 
 
 async def _render_chat(model: PreparedModel, prompt: ChatPrompt) -> Rendered:
-    variables, prefill = template_variables(prompt.conversation), prompt.conversation.prefill
+    conversation, prefill = prompt.conversation, prompt.conversation.prefill
+    variables = template_variables(conversation)
+    marks = _image_marks(model, prompt, variables)
+    if marks is not None:
+        variables = template_variables(conversation, marks.join)
     texts = [variables.messages, variables.tools, variables.options, prefill]
     is_long = _is_long(texts)
     try:
@@ -74,9 +89,44 @@ async def _render_chat(model: PreparedModel, prompt: ChatPrompt) -> Rendered:
             text += reasoning.FORMATS[model.reasoning_format].closing
         text += marking.mark(prefill, model.assistant_names)
         opened, may_think = False, False
+    if marks is not None:
+        text = marks.unescaped(text)
     written = await _run(lambda: marking.resolve(text), in_thread=is_long)
-    tokens = await model.engine.tokenize(written.text, special=True, verbatim=written.spans)
-    return Rendered(tuple(tokens), chat=True, opened=opened, may_think=may_think)
+    parts, image_tokens = await _parts(model, prompt, written, marks)
+    return Rendered(parts, image_tokens, chat=True, opened=opened, may_think=may_think)
+
+
+def _image_marks(
+    model: PreparedModel, prompt: ChatPrompt, variables: TemplateVariables
+) -> ImageMarks | None:
+    """Return the marks of the conversation's images; None if it has none."""
+    images = images_in(prompt.conversation.turns)
+    if not images:
+        return None
+    template = "" if model.template is None else model.template.source
+    given = (variables.messages, variables.tools, variables.options)
+    try:
+        return ImageMarks(images, [*given, prompt.conversation.prefill, template])
+    except TemplateFailed as error:
+        raise InvalidRequest(str(error), param=prompt.param) from error
+
+
+async def _parts(
+    model: PreparedModel, prompt: ChatPrompt, written: PromptText, marks: ImageMarks | None
+) -> tuple[tuple[PromptPart, ...], int]:
+    """Return the tokens and images of *written*, and how many tokens the images take."""
+    parts: list[PromptPart] = []
+    image_tokens = 0
+    try:
+        for one in (written,) if marks is None else marks.split(written):
+            if isinstance(one, PromptText):
+                parts += await model.engine.tokenize(one.text, special=True, verbatim=one.spans)
+            else:
+                image_tokens += await model.engine.image_tokens(one.width, one.height)
+                parts.append(one)
+    except (TemplateFailed, InvalidParameter) as error:
+        raise InvalidRequest(str(error), param=prompt.param) from error
+    return tuple(parts), image_tokens
 
 
 def _thinking(name: str | None, text: str) -> tuple[bool, bool]:

@@ -6,12 +6,16 @@ from msgspec import Struct
 
 from pilotlight.generation.generator import Generator
 from pilotlight.generation.params import Prompt
-from pilotlight.generation.rendering import pieces_of, render, text_of
+from pilotlight.generation.prepared_model import PreparedModel
+from pilotlight.generation.rendering import Rendered, pieces_of, render, text_of
 from pilotlight.models.loaded import Hold
+
+IMAGE = -1
+"""In the place of a token of an image: llama.cpp's `LLAMA_TOKEN_NULL`."""
 
 
 class Tokenized(Struct, frozen=True):
-    """A prompt's tokens, with the bytes of each if requested."""
+    """A prompt's tokens, with the bytes of each if requested; `IMAGE` for those of images."""
 
     tokens: tuple[int, ...]
     pieces: Sequence[bytes]
@@ -24,10 +28,26 @@ async def tokenize(
 ) -> Tokenized:
     """Return the tokens of *prompt* in requests to *model*."""
     async with generator.prepared(model, hold=hold, caller=caller) as prepared:
-        tokens = (await render(prepared, prompt)).tokens
-        vocabulary = await prepared.engine.vocabulary() if pieces else None
-        spelled = () if vocabulary is None else pieces_of(vocabulary, tokens, prompt.param)
+        rendered = await render(prepared, prompt)
+        tokens = await _with_images(prepared, rendered)
+        spelled: Sequence[bytes] = ()
+        if pieces:
+            vocabulary = await prepared.engine.vocabulary()
+            words = pieces_of(vocabulary, [one for one in tokens if one != IMAGE], prompt.param)
+            rest = iter(words)
+            spelled = [b"" if one == IMAGE else next(rest) for one in tokens]
         return Tokenized(tokens, spelled, prepared.engine.context_length)
+
+
+async def _with_images(model: PreparedModel, prompt: Rendered) -> tuple[int, ...]:
+    """Return the tokens of *prompt*, with `IMAGE` for each one of an image."""
+    tokens: list[int] = []
+    for part in prompt.parts:
+        if isinstance(part, int):
+            tokens.append(part)
+        else:
+            tokens += [IMAGE] * await model.engine.image_tokens(part.width, part.height)
+    return tuple(tokens)
 
 
 async def detokenize(

@@ -15,7 +15,7 @@ Nemotron's removes `/think`, and `<|im_/thinkend|>` would become a control token
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -123,7 +123,7 @@ class Marking:
         self._names = names
         self._mark = ""
         if names and any(any(True for _ in names.marks_in(text)) for text in strings):
-            self._mark = _unused(strings)
+            self._mark = unused_character(strings)
 
     @property
     def marks(self) -> bool:
@@ -173,10 +173,11 @@ class Marking:
         if not self._mark:
             return [text]
         # A template may write JSON in ASCII, with the mark as an escape.
-        return text.replace(_escape(self._mark), self._mark).split(self._mark)
+        return text.replace(escape(self._mark), self._mark).split(self._mark)
 
 
-def _escape(character: str) -> str:
+def escape(character: str) -> str:
+    """Return how JSON in ASCII writes *character*."""
     return json.dumps(character)[1:-1]
 
 
@@ -197,12 +198,16 @@ def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, texts)) or "(?!)")
 
 
-def _unused(strings: Sequence[str]) -> str:
-    """Return a character that is in none of *strings*, nor is its JSON escape."""
+def unused_character(texts: object) -> str:
+    """Return a character that is in none of *texts*, nor is its JSON escape.
+
+    *texts* are nested in lists and mappings. Raises `TemplateFailed`.
+    """
+    strings = list(_strings(texts))
     used = set().union(*strings)
     escapes = {escape for text in strings for found in _ESCAPES.findall(text) for escape in found}
     for code in chain(*_MARKS):
         mark = chr(code)
-        if mark not in used and _escape(mark) not in escapes:
+        if mark not in used and escape(mark) not in escapes:
             return mark
     raise TemplateFailed("the messages use every character that could mark control tokens in them")

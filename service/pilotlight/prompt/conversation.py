@@ -110,6 +110,11 @@ def text_of(parts: Iterable[Part]) -> str:
     return "\n".join(part.text for part in parts if isinstance(part, TextPart))
 
 
+def images_in(turns: Iterable[Turn]) -> list[Image]:
+    """Return the images in *turns*, in order."""
+    return [part.image for turn in turns for part in turn.parts if isinstance(part, ImagePart)]
+
+
 _arguments = msgspec.json.Decoder(dict[str, Any])
 
 

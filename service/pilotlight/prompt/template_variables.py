@@ -1,13 +1,14 @@
 """A conversation as the variables that chat templates read: OpenAI's messages and tools."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from msgspec import Struct, structs
 
 from pilotlight.prompt.conversation import (
     AssistantTurn,
     Conversation,
+    Part,
     SystemTurn,
     Tool,
     ToolCall,
@@ -16,6 +17,9 @@ from pilotlight.prompt.conversation import (
     UserTurn,
     text_of,
 )
+
+Join: TypeAlias = Callable[[Iterable[Part]], str]
+"""Returns the parts of a turn as one text."""
 
 
 class TemplateVariables(Struct, frozen=True):
@@ -26,18 +30,18 @@ class TemplateVariables(Struct, frozen=True):
     options: Mapping[str, Any] = {}
 
 
-def template_variables(conversation: Conversation) -> TemplateVariables:
+def template_variables(conversation: Conversation, join: Join = text_of) -> TemplateVariables:
     """Return the variables of *conversation*; its prefill is none of them."""
     return TemplateVariables(
-        messages=template_messages(conversation.turns),
+        messages=template_messages(conversation.turns, join),
         tools=template_tools(conversation.tools),
         options=conversation.template_options,
     )
 
 
-def template_messages(turns: Iterable[Turn]) -> list[dict[str, Any]]:
+def template_messages(turns: Iterable[Turn], join: Join = text_of) -> list[dict[str, Any]]:
     """Return *turns* as messages: content is one string, arguments are objects."""
-    return [_given(_message(turn)) for turn in turns]
+    return [_given(_message(turn, join)) for turn in turns]
 
 
 def template_tools(tools: Sequence[Tool]) -> list[dict[str, Any]] | None:
@@ -49,8 +53,8 @@ def template_tools(tools: Sequence[Tool]) -> list[dict[str, Any]] | None:
     return [{"type": "function", "function": function} for function in functions] or None
 
 
-def _message(turn: Turn) -> dict[str, Any]:
-    content = text_of(turn.parts)
+def _message(turn: Turn, join: Join) -> dict[str, Any]:
+    content = join(turn.parts)
     match turn:
         case SystemTurn():
             return {"role": "system", "content": content, "name": turn.name}

@@ -95,7 +95,9 @@ class Fakes:
 
 
 def run(slot, start, count, token=7):
-    return SimpleNamespace(slot=slot, start=start, tokens=(token,) * count, sampled=True)
+    return SimpleNamespace(
+        slot=slot, start=start, tokens=(token,) * count, sampled=True, reach=start + count
+    )
 
 
 @pytest.fixture

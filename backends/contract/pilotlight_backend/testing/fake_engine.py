@@ -19,6 +19,7 @@ from pilotlight_backend.errors import (
 )
 from pilotlight_backend.forcing import Forcing
 from pilotlight_backend.guide import Vocabulary
+from pilotlight_backend.image import Image, numbers
 from pilotlight_backend.prompt_cache import owner_of
 from pilotlight_backend.protocols import Ticket
 from pilotlight_backend.spelling import Spelling
@@ -37,14 +38,18 @@ from pilotlight_backend.types import (
     GenerateRequest,
     LoadOptions,
     ModelFacts,
+    PromptPart,
     SamplingParams,
     Started,
     Step,
 )
-from pilotlight_backend.validation import check_request
+from pilotlight_backend.validation import NO_IMAGES, check_request
 from pilotlight_backend.verbatim import Span, parts
 
 logger = logging.getLogger(__name__)
+
+_MOST_PIXELS = 10_000
+"""To a side of an image."""
 
 
 class FakeEngine:
@@ -124,6 +129,7 @@ class FakeEngine:
                 context_length=self._facts.context_length,
                 vocabulary_size=self._tokenizer.size,
                 sampling=self._facts.sampling,
+                image_tokens=self._tokens_of if self._facts.sees else None,
             )
             self._refuse(request)
             sequence = self._sequence(request, emit)
@@ -131,6 +137,29 @@ class FakeEngine:
             self._queue.append(sequence)
             self._changed.notify_all()
         return sequence
+
+    def image_tokens(self, width: int, height: int) -> int:
+        """Return what the model's file says, for any size."""
+        if not self._model.image_tokens:
+            raise InvalidParameter("prompt", NO_IMAGES)
+        if max(width, height) > _MOST_PIXELS:
+            size = f"{width} x {height} pixels"
+            raise InvalidParameter(
+                "prompt", f"an image of {size}: at most {_MOST_PIXELS} to a side"
+            )
+        return self._model.image_tokens
+
+    def _tokens_of(self, image: Image) -> int:
+        return self.image_tokens(image.width, image.height)
+
+    def _expand(self, prompt: Sequence[PromptPart]) -> tuple[int, ...]:
+        """Return *prompt* with the numbers of its images."""
+        expanded: list[int] = []
+        for part in prompt:
+            expanded += (
+                [part] if isinstance(part, int) else numbers(part.digest, self._tokens_of(part))
+            )
+        return tuple(expanded)
 
     def _refuse(self, request: GenerateRequest) -> None:
         """Raise what this model's file says that its engine refuses."""
@@ -188,6 +217,7 @@ class FakeEngine:
     def _sequence(self, request: GenerateRequest, emit: Emit) -> FakeSequence:
         reply = self._sampler.reply(request)
         return FakeSequence(
+            prompt=self._expand(request.prompt),
             request=request,
             emit=emit,
             changed=self._changed,
@@ -251,7 +281,7 @@ class FakeEngine:
                 self._prefill_one(sequence)
 
     def _prefill_one(self, sequence: FakeSequence) -> None:
-        prompt, cached = sequence.request.prompt, sequence.cached
+        prompt, cached = sequence.prompt, sequence.cached
         with self._changed:
             self._steps += 1
             self._under_way = (Step(self._steps, len(prompt) - cached),)
@@ -264,14 +294,14 @@ class FakeEngine:
             self._under_way = ()
 
     def _start(self, sequence: FakeSequence) -> Started:
-        prompt = sequence.request.prompt
-        slot = self._choose_slot(sequence.request)
+        prompt = sequence.prompt
+        slot = self._choose_slot(sequence)
         size = len(self._baked)
         baked = size if size < len(prompt) and prompt[:size] == self._baked else 0
         # Evaluation takes no time: a request that shares a prompt finds it in the first one's slot.
         readable = self._slots if sequence.request.shares_prompt else (slot,)
-        held = max(one.common(sequence.request) for one in readable)
-        if slot.common(sequence.request) < len(slot.held):
+        held = max(one.common(sequence) for one in readable)
+        if slot.common(sequence) < len(slot.held):
             self._prompts.keep(slot)
         held, began = max(held, baked), time.monotonic()
         restored = self._prompts.restore(sequence.request.scope, prompt, held)
@@ -289,12 +319,12 @@ class FakeEngine:
         self._prompt_tokens += len(prompt) - sequence.cached
         return Started(len(prompt), sequence.cached, sequence.timer.restore)
 
-    def _choose_slot(self, request: GenerateRequest) -> FakeSlot:
+    def _choose_slot(self, sequence: FakeSequence) -> FakeSlot:
         offers = (
             placement.Slot(
                 id=number,
                 continued=placement.continues(
-                    len(slot.held), slot.prompted, common := slot.common(request)
+                    len(slot.held), slot.prompted, common := slot.common(sequence)
                 ),
                 usable=common,
                 lost=len(slot.held) - common,
@@ -345,7 +375,7 @@ class FakeEngine:
         if sequence.slot is not None:
             sequence.slot.held.append(token)
         events: list[EngineEvent] = [self._sampler.event(token, wanted, request.logprobs)]
-        room = self._facts.context_length - len(request.prompt)
+        room = self._facts.context_length - len(sequence.prompt)
         if sequence.completion == min(request.max_tokens, room):
             events.append(self._end(sequence, sequence.finish("length", now)))
         return events

@@ -81,6 +81,9 @@ class FakeModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     size_bytes: Count | None = None
     """What the facts say instead of the file's size."""
     kv_bytes_per_token: Count = 0
+    image_tokens: Count = 0
+    """Above 0 prompts may have images, each of so many tokens; a reply or a script reads them as
+    `[image 40 x 30]`."""
     embedding_length: Count = 0
     """Above 0 the model makes vectors of so many numbers and writes no answers: `fail_after` counts
     inputs then, and a step of the engine embeds one of them for each request."""
@@ -140,6 +143,7 @@ class FakeModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
             add_bos=self.add_bos,
             size_bytes=path.stat().st_size if self.size_bytes is None else self.size_bytes,
             kv_bytes_per_token=self.kv_bytes_per_token,
+            input_modalities=("text", "image") if self.image_tokens else ("text",),
             embedding_length=self.embedding_length,
             relevance=self.relevance,
             sampling=frozenset(SamplingParams.__struct_fields__),

@@ -5,10 +5,11 @@ from itertools import chain, cycle, islice, repeat
 
 from pilotlight_backend.errors import GuideFailed, InferenceFailed
 from pilotlight_backend.guide import Guide
+from pilotlight_backend.image import Image
 from pilotlight_backend.testing.fake_model import FakeModel
 from pilotlight_backend.testing.fake_sequence import FakeSequence
 from pilotlight_backend.testing.fake_tokenizer import FakeTokenizer, reply_of
-from pilotlight_backend.types import Candidate, GenerateRequest, Token
+from pilotlight_backend.types import Candidate, GenerateRequest, PromptPart, Token
 
 
 class FakeSampler:
@@ -23,12 +24,23 @@ class FakeSampler:
 
     def reply(self, request: GenerateRequest) -> Iterator[int]:
         """Return the tokens that answer *request*; they never end."""
-        ids = reply_of(self._model, self._tokenizer, request.prompt)
+        ids = reply_of(self._model, self._tokenizer, self._read(request.prompt))
         reply = _endless(ids) if request.ignore_eos else chain(ids, repeat(self.eos))
         if count := request.min_tokens:
             unstopped = [token for token in ids if token not in request.stop_token_ids]
             reply = chain(islice(_endless(unstopped), count), islice(reply, count, None))
         return reply
+
+    def _read(self, prompt: Sequence[PromptPart]) -> list[int]:
+        """Return *prompt* with a text in the place of each image."""
+        read: list[int] = []
+        for part in prompt:
+            read += (
+                b"[image %d x %d]" % (part.width, part.height)
+                if isinstance(part, Image)
+                else [part]
+            )
+        return read
 
     def step(self, sequence: FakeSequence) -> Iterator[int | InferenceFailed]:
         """Yield the tokens of a step, or the error that ends the request.

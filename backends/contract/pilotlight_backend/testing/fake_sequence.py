@@ -18,16 +18,18 @@ class FakeSlot:
 
     scope: str = ""
     held: list[int] = field(default_factory=list)
-    """The tokens in its KV cache; kept when a sequence ends, for the next one to reuse."""
+    """The tokens and the numbers of images in its KV cache; kept when a sequence ends, for the next
+    one to reuse."""
     prompted: int = 0
     is_cleared: bool = False
     """Whether it is to be emptied when its sequence ends."""
     last_used: int = 0
     sequence: "FakeSequence | None" = None
 
-    def common(self, request: GenerateRequest) -> int:
-        """Return how many tokens of the prompt it has, as far as *request* may use them."""
-        return common_prefix(self.held, request.prompt) if self.scope == request.scope else 0
+    def common(self, sequence: "FakeSequence") -> int:
+        """Return how many tokens of the prompt it has, as far as *sequence* may use them."""
+        is_its_own = self.scope == sequence.request.scope
+        return common_prefix(self.held, sequence.prompt) if is_its_own else 0
 
     def empty(self) -> None:
         """Forget the tokens."""
@@ -39,6 +41,8 @@ class FakeSequence:
     """A submitted request; also its ticket."""
 
     request: GenerateRequest
+    prompt: tuple[int, ...]
+    """The request's, with the numbers of its images."""
     emit: Emit
     changed: Condition
     reply: Iterator[int]
@@ -62,7 +66,7 @@ class FakeSequence:
     def finish(self, reason: FinishReason, now: float) -> Finish:
         """Return the last event, at *now*."""
         usage = Usage(
-            prompt_tokens=len(self.request.prompt),
+            prompt_tokens=len(self.prompt),
             completion_tokens=self.completion,
             cached_tokens=self.cached,
         )

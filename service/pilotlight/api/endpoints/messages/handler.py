@@ -41,7 +41,7 @@ def messages_handlers(generator: Generator, settings: Settings) -> Sequence[Endp
             caller=account_of(request.scope),
         )
         tokens = await unless_disconnected(request.receive, counting)
-        return json_response(TokensCount(input_tokens=len(tokens)))
+        return json_response(TokensCount(input_tokens=tokens))
 
     create_message = generation_handler(
         MESSAGES, CREATE, MessagesRequest, _plan, generator=generator, settings=settings

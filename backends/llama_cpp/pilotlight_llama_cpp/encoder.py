@@ -1,0 +1,160 @@
+"""Encodes images beside the engine's thread, and keeps what was encoded last.
+
+An encoding takes tenths of a second, or seconds, and mtmd can neither stop it nor run two at once
+(its output is one buffer of the context). So they are made one after the other, on a thread that
+lives as long as there are any: OpenMP keeps a pool of threads for each thread that has computed,
+and a pool too many slows decoding (see `LlamaCppBackend.load`).
+"""
+
+import logging
+import threading
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeAlias
+
+from pilotlight_backend import BackendError, EngineClosed, Image, InferenceFailed
+
+logger = logging.getLogger("pilotlight.llama_cpp")
+
+Vectors: TypeAlias = "list[array[float]]"
+"""The vectors of each patch of an image."""
+
+KEPT_BYTES = 64 << 20
+"""Vectors that are kept. One image of Gemma 3 4B takes 2.6 MB, a large one of Qwen2.5-VL 60 MB."""
+
+
+class Encoding:
+    """An image that is encoded, or waits for it; the engine's thread reads it."""
+
+    __slots__ = ("digest", "done", "error", "image", "users", "vectors")
+
+    def __init__(self, image: Image) -> None:
+        self.digest = image.digest
+        self.image: Image | None = image
+        """None once it is encoded: pixels may take more than vectors."""
+        self.users = 0
+        """Requests that want it."""
+        self.done = False
+        self.vectors: Vectors = []
+        self.error: BackendError | None = None
+
+
+class Encodes(Protocol):
+    """What encodes: `Projector`."""
+
+    def encode(self, image: Image) -> Vectors:
+        """Return the vectors of an image."""
+
+
+class Counts(NamedTuple):
+    """What was asked of an encoder since its start."""
+
+    encoded: int
+    reused: int
+
+
+class Encoder:
+    """The encodings of one projector. Any thread."""
+
+    def __init__(
+        self, projector: Encodes, wake: Callable[[], None], *, kept_bytes: int = KEPT_BYTES
+    ) -> None:
+        """*wake* is called on a thread of the encoder's after each encoding."""
+        self._projector = projector
+        self._wake = wake
+        self._most_bytes = kept_bytes
+        self._lock = threading.Lock()
+        self._known: OrderedDict[bytes, Encoding] = OrderedDict()
+        """By digest, the least recently used first: what waits, what is made, and what is kept."""
+        self._queue: list[Encoding] = []
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._encoded = self._reused = 0
+
+    def counts(self) -> Counts:
+        """Return what was asked."""
+        return Counts(self._encoded, self._reused)
+
+    def want(self, image: Image) -> Encoding:
+        """Return the encoding of *image*; it begins if it is not known. `release` it later."""
+        with self._lock:
+            encoding = self._known.get(image.digest)
+            if encoding is None:
+                encoding = self._known[image.digest] = Encoding(image)
+                self._queue.append(encoding)
+                if self._thread is None and not self._closing:
+                    self._thread = threading.Thread(
+                        target=self._run, name="llama.cpp images", daemon=True
+                    )
+                    self._thread.start()
+            elif encoding.done:
+                self._reused += 1
+            encoding.users += 1
+            self._known.move_to_end(image.digest)
+        return encoding
+
+    def release(self, encoding: Encoding) -> None:
+        """Note that a request is done with *encoding*: one that has not begun is not made."""
+        with self._lock:
+            encoding.users -= 1
+            if not encoding.users and encoding in self._queue:
+                self._queue.remove(encoding)
+                self._known.pop(encoding.digest, None)
+            self._make_room()
+
+    def _run(self) -> None:
+        while (encoding := self._next()) is not None:
+            try:
+                if encoding.image is not None:
+                    encoding.vectors = self._projector.encode(encoding.image)
+            except BackendError as error:
+                encoding.error = error
+            except Exception as error:
+                logger.exception("an image cannot be encoded")
+                encoding.error = InferenceFailed(f"the image cannot be encoded: {error}")
+            with self._lock:
+                self._finish(encoding)
+            self._wake()
+
+    def _next(self) -> Encoding | None:
+        with self._lock:
+            if self._queue and not self._closing:
+                return self._queue.pop(0)
+            self._thread = None
+            return None
+
+    def _finish(self, encoding: Encoding) -> None:
+        """Keep *encoding*. The lock is held."""
+        encoding.done, encoding.image = True, None
+        if encoding.error is None:
+            self._encoded += 1
+        else:  # the next request tries again
+            self._known.pop(encoding.digest, None)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Forget the least recently used that no request wants. The lock is held."""
+        kept = sum(_size(one) for one in self._known.values())
+        for digest, one in list(self._known.items()):
+            if kept <= self._most_bytes:
+                return
+            if one.done and not one.users:
+                del self._known[digest]
+                kept -= _size(one)
+
+    def close(self) -> None:
+        """End: what waits is not encoded. Waits for the encoding under way."""
+        with self._lock:
+            self._closing = True
+            waiting, self._queue = self._queue, []
+            for one in waiting:
+                one.error, one.done = EngineClosed("the engine is closed"), True
+            self._known.clear()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+
+def _size(encoding: Encoding) -> int:
+    return sum(len(one) * one.itemsize for one in encoding.vectors)
