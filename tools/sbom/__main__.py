@@ -4,6 +4,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -18,14 +19,14 @@ print(json.dumps([platform.python_version(), sysconfig.get_path("purelib")]))
 """
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write the document."""
     parser = argparse.ArgumentParser(prog="python -m tools.sbom", description=__doc__)
     parser.add_argument("--python", type=Path, required=True, help="of the environment")
     parser.add_argument("--output", type=Path, required=True, help="the file to write")
     parser.add_argument("--system", type=Path, help="the root of a Debian, whose packages to add")
     parser.add_argument("--copied-from", type=Path, help="the root that slim.sh copied from")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
 
     asked = subprocess.run(  # noqa: S603 - the interpreter that was named
         [options.python, "-c", _ASK], check=True, stdout=subprocess.PIPE
