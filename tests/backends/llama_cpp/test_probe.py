@@ -67,6 +67,7 @@ def gguf(keys=None, *, tensors=(TENSOR,), version=3, body=128, **counts):
 def probe_bytes(tmp_path):
     def run(data, name="model.gguf"):
         path = tmp_path / name
+        path.unlink(missing_ok=True)  # ext4 flushes a file that is truncated and written again
         path.write_bytes(data)
         return probe(path)
 

@@ -146,6 +146,7 @@ class BakeConformance(ConformanceFixtures):
 
         def copy(damage: Callable[[bytes], bytes] | None) -> BakedPrompt:
             path = tmp_path / "damaged.baked"
+            path.unlink(missing_ok=True)  # ext4 flushes a file that is truncated and written again
             if damage:
                 path.write_bytes(damage(baked.path.read_bytes()))
             return replace(baked, path=path)
