@@ -2,11 +2,8 @@
 
 import asyncio
 import contextlib
-import functools
 import gc
-import importlib.metadata
 import socket
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -65,34 +62,6 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
     ]
     return report
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _entry_points_are_read_once() -> Iterator[None]:
-    """Read what is installed again only where a folder on the path has changed.
-
-    Each application reads it once, from a file of each distribution: a third of the time that it
-    takes to build one here, where two hundred are installed.
-    """
-    read = importlib.metadata.entry_points
-
-    def entry_points(**wanted: str) -> importlib.metadata.EntryPoints:
-        return of(tuple((folder, _changed(folder)) for folder in sys.path), **wanted)
-
-    @functools.lru_cache(8)
-    def of(_: object, **wanted: str) -> importlib.metadata.EntryPoints:
-        return read(**wanted)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.metadata, "entry_points", entry_points)
-        yield
-
-
-def _changed(folder: str) -> int | None:
-    try:
-        return Path(folder).stat().st_mtime_ns
-    except OSError:
-        return None
 
 
 # ── in this process, on the test's own loop ─────────────────────────────────────────────────────

@@ -1,7 +1,6 @@
 """Each row of the table of errors: status, the whole body, headers."""
 
 import asyncio
-import importlib.metadata
 import logging
 
 import httpx
@@ -594,7 +593,7 @@ async def test_a_plugin_that_cannot_be_imported(start, install, caplog):
 
 async def test_no_backend_at_all(start, monkeypatch):
     """Without any backend every model is a 503 that tells SDKs not to try again."""
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [])
+    monkeypatch.setattr("pilotlight.models.registry.installed", lambda _: ())
     service = await start()
     service.app.state.service.registry._names.clear()
     response = await service.post(chat())

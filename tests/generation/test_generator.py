@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import importlib.metadata
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -159,7 +158,7 @@ class Service:
 
 @pytest.fixture
 async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: ())  # noqa: ARG005
+    monkeypatch.setattr("pilotlight.models.registry.installed", lambda _: ())
     service = Service(tmp_path)
     yield service
     service.backend.load_gate.release()

@@ -1,6 +1,5 @@
 """What the tests of models share: a clock that is set, the fake backend, what is built on it."""
 
-import importlib.metadata
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def clock() -> Clock:
 @pytest.fixture
 def no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the machine have no plugin installed."""
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: ())  # noqa: ARG005
+    monkeypatch.setattr("pilotlight.models.registry.installed", lambda _: ())
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Model files of known kinds where the backend that serves them is not here."""
 
 import os
-from importlib.metadata import EntryPoint
 
 import pytest
 
@@ -10,6 +9,7 @@ from pilotlight.models.file_kinds import kind_of
 from pilotlight.models.listing import describe
 from pilotlight.models.registry import Registry
 from pilotlight_backend import ModelFileInvalid, ModelUnsupported
+from pilotlight_backend.plugins import Plugin
 from pilotlight_backend.testing.fake import FakeBackend
 
 GGUF_ADVICE = "run `make llama_cpp`, or `pip install 'pilotlight[llama-cpp]'`"
@@ -96,8 +96,8 @@ def test_the_first_backend_that_recognises_a_file_has_it(no_plugins, gguf):  # n
 
 def test_a_backend_that_is_not_in_use_is_not_to_be_installed(monkeypatch, gguf):
     """Where it is installed, the setting is at fault."""
-    entry = EntryPoint("llama_cpp", "nowhere", "pilotlight")
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: (entry,))  # noqa: ARG005
+    entry = Plugin("llama_cpp", "nowhere")
+    monkeypatch.setattr("pilotlight.models.registry.installed", lambda _: (entry,))
     registry = Registry({"fake": FakeBackend()}, only=("fake",))
     with pytest.raises(ModelUnsupported) as caught:
         registry.recognise(gguf)
@@ -127,7 +127,7 @@ def test_it_is_listed_as_unsupported(registry, gguf):
 
 
 async def test_a_request_for_it_is_refused_with_the_command(start, monkeypatch):
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: ())  # noqa: ARG005
+    monkeypatch.setattr("pilotlight.models.registry.installed", lambda _: ())
     service = await start()
     (service.folder / "qwen3.gguf").write_bytes(b"GGUF\3\0\0\0")
     (model,) = (await service.client.get("/v1/models")).json()["data"]

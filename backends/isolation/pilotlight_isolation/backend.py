@@ -1,12 +1,12 @@
 """A backend whose engines run in processes of their own."""
 
-import importlib.metadata
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from pilotlight_backend.errors import LoadFailed
 from pilotlight_backend.hookspecs import PROJECT
+from pilotlight_backend.plugins import installed
 from pilotlight_backend.protocols import Backend
 from pilotlight_backend.types import LoadOptions, LoadProgress, ModelFacts
 from pilotlight_isolation import wire
@@ -88,6 +88,7 @@ def _await_load(
 
 def _plugin_of(name: str) -> str:
     """Return the plugin module of the entry point *name*."""
-    for found in importlib.metadata.entry_points(group=PROJECT, name=name):
-        return found.module
+    for found in installed(PROJECT):
+        if found.name == name:
+            return found.module
     raise LoadFailed(f"the backend {name!r} has no entry point, which isolation needs")

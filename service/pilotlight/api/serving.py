@@ -15,7 +15,7 @@ from pilotlight.api.http.request import Request
 from pilotlight.api.http.stream import GenerationStream, StreamProjection
 from pilotlight.api.http.whole_response import json_response
 from pilotlight.api.openapi.operation import Operation
-from pilotlight.api.params.amounts import check_amounts
+from pilotlight.api.params.amounts import Taken, check_amounts
 from pilotlight.api.params.hold import hold_of
 from pilotlight.config import Settings
 from pilotlight.generation import Events, GenerationParams, Generator
@@ -31,15 +31,20 @@ Fold: TypeAlias = Callable[[AsyncGenerator[Events]], Awaitable[tuple[Any, Phases
 class RequestReader(Generic[T]):
     """Reads and checks the requests of one endpoint."""
 
-    def __init__(self, kind: type[T], settings: Settings) -> None:
+    def __init__(
+        self, kind: type[T], settings: Settings, amounts: Callable[[T], Taken] | None = None
+    ) -> None:
+        """*amounts* yields what a request has that *settings* limit."""
         self._decoder = BodyDecoder(kind)
         self._settings = settings
+        self._amounts = amounts
 
     async def read(self, request: Request) -> T:
         """Return the body of *request*; raises a `ServiceError` for one that cannot be served."""
         ignore_unknown = self._settings.unknown_fields == "ignore"
         asked = await self._decoder.read(request, ignore_unknown=ignore_unknown)
-        check_amounts(asked, self._settings)
+        if self._amounts is not None:
+            check_amounts(self._amounts(asked), self._settings)
         return asked
 
 
@@ -57,12 +62,16 @@ def generation_handler(
     operation: Operation,
     kind: type[T],
     plan: Callable[[T], GenerationPlan],
+    amounts: Callable[[T], Taken],
     *,
     generator: Generator,
     settings: Settings,
 ) -> Endpoint:
-    """Return the handler of POST at *path* that generates by the *plan* of each request."""
-    reader = RequestReader(kind, settings)
+    """Return the endpoint for POST at *path* that generates by the *plan* of each request.
+
+    *amounts* yields what a request has that *settings* limit.
+    """
+    reader = RequestReader(kind, settings, amounts)
 
     @endpoint(path, operation)
     async def generate(request: Request) -> ASGIApp:

@@ -1,11 +1,9 @@
 """Backends by name: listed from package metadata, each imported when a model needs it."""
 
-import importlib.metadata
 import logging
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pluggy
@@ -22,6 +20,7 @@ from pilotlight_backend import (
     ModelUnsupported,
     hookspecs,
 )
+from pilotlight_backend.plugins import Plugin, installed
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +59,8 @@ class Registry:
         self._probed = ProbeCache()
         # Of two with one name the first on the path counts. Reading them costs a file for each
         # distribution that is installed, so it is done once.
-        self._plugins: dict[str, EntryPoint] = {}
-        for plugin in importlib.metadata.entry_points(group=PROJECT):
+        self._plugins: dict[str, Plugin] = {}
+        for plugin in installed(PROJECT):
             self._plugins.setdefault(plugin.name, plugin)
         self._installed = self._loaded.keys() | self._plugins.keys()
         self._names = sorted(self._installed & set(only) if only else self._installed)
@@ -180,7 +179,7 @@ def _edge(name: str) -> Iterator[None]:
         raise BackendBroken(f"the backend {name!r} has failed") from error
 
 
-def _load_plugin(plugin: EntryPoint) -> Backend:
+def _load_plugin(plugin: Plugin) -> Backend:
     plugins = pluggy.PluginManager(PROJECT)
     plugins.add_hookspecs(hookspecs)
     plugins.register(plugin.load(), name=plugin.name)

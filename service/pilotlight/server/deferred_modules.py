@@ -1,8 +1,9 @@
 """Modules that Litestar and uvicorn import and a server does not use: they run when they are used.
 
-`import uvicorn` imports its command line, and with it click and multiprocessing; Litestar imports
-PyYAML and attrs for its own OpenAPI pages and the debugger for an option. Together they are a tenth
-of the CPU seconds of a start (uvicorn 0.54, Litestar 2.25).
+`import uvicorn` imports its command line, and with it click and multiprocessing, and what reads
+files of its own for logging; Litestar imports PyYAML and attrs for its own OpenAPI pages and the
+debugger for an option. Together they are a tenth of the CPU seconds of a start (uvicorn 0.54,
+Litestar 2.25).
 """
 
 import sys
@@ -13,7 +14,7 @@ from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
 
-UNUSED = ("uvicorn", "yaml", "pdb", "attr", "attrs")
+UNUSED = ("uvicorn", "logging.config", "configparser", "yaml", "pdb", "attr", "attrs")
 """Of uvicorn, only what `uvicorn/__init__.py` imports: its submodules are imported as always."""
 _DEFINED_IN = {("uvicorn", "Config"): "uvicorn.config", ("uvicorn", "Server"): "uvicorn.server"}
 """Names that need only a submodule: `uvicorn.lifespan.on` imports `Config` from the package."""
@@ -54,6 +55,9 @@ def defer(names: Iterable[str] = UNUSED) -> None:
         if spec is None:
             continue
         sys.modules[name] = module = _Deferred(name)
+        parent, _, child = name.rpartition(".")
+        if parent:  # as the import system does, but for a module that it finds in `sys.modules`
+            setattr(import_module(parent), child, module)
         _adopt(module, module_from_spec(spec))
         _waiting.add(name)
 

@@ -1,10 +1,10 @@
 """Limits by settings: messages, tools, stops, choices and schemas of a request.
 
 The wire types have bounds too, which are in the document and independent of settings. A setting is
-a lower bound, or one for a field that has none.
+a lower bound, or one for a field that has none. Each endpoint lists what its requests have.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -12,21 +12,7 @@ from msgspec import Struct
 from pilotlight.config import Settings
 from pilotlight.errors import InvalidRequest
 from pilotlight.guidance import GrammarInvalid, check_size
-from pilotlight.schema.chat.request import (
-    ChatCompletionRequest,
-    JsonObjectFormat,
-    JsonSchema,
-    JsonSchemaFormat,
-    Tool,
-)
-from pilotlight.schema.completions import CompletionRequest
-from pilotlight.schema.declared import DeclaredTool
-from pilotlight.schema.messages.request import CountTokensRequest, CustomTool, MessagesRequest
-from pilotlight.schema.responses.input import InputTools
-from pilotlight.schema.responses.request import ResponseJsonSchemaFormat, ResponseRequest
-from pilotlight.schema.responses.tools import ResponseFunctionTool
 from pilotlight.schema.sampling import SamplingRequest
-from pilotlight.schema.tokens import TokenizeRequest
 
 
 class Amount(Struct, frozen=True):
@@ -46,12 +32,16 @@ class Schema(Struct, frozen=True):
 
 
 Taken: TypeAlias = Iterator[Amount | Schema]
+"""What a request has; schemas, which take time to check, come last."""
+
+SchemaOf: TypeAlias = Callable[[Any], tuple[str, Any]]
+"""Returns the field of a tool that has its schema, and the schema; None for a skipped tool."""
 
 
-def check_amounts(asked: Any, settings: Settings) -> None:
-    """Raise `InvalidRequest` for the first limit that *asked* exceeds."""
-    for taken in _taken(asked):
-        match taken:
+def check_amounts(taken: Taken, settings: Settings) -> None:
+    """Raise `InvalidRequest` for the first limit that is exceeded."""
+    for one in taken:
+        match one:
             case Amount(param, count, of, setting):
                 most = getattr(settings, setting)
                 if count > most:
@@ -70,91 +60,34 @@ def _check_schema(param: str, schema: Any, settings: Settings) -> None:
         raise InvalidRequest(f"{param}: {error}", param=param) from None
 
 
-def _taken(asked: Any) -> Taken:
-    """Yield the amounts of a request; schemas, which take time to check, come last."""
-    match asked:
-        case ChatCompletionRequest():
-            yield from _messages("messages", asked.messages)
-            yield from _sampling(asked)
-            yield from _tools(asked.tools)
-            yield from _chat_forms(asked)
-        case CompletionRequest():
-            yield from _sampling(asked)
-            yield Amount("best_of", asked.best_of or 1, "choices", "max_n")
-        case ResponseRequest():
-            yield from _response(asked)
-        case CountTokensRequest():
-            yield from _anthropics(asked)
-        case TokenizeRequest():
-            yield from _messages("messages", asked.messages)
-            yield from _tools(asked.tools)
+def messages(param: str, listed: Sequence[Any] | None) -> Taken:
+    """Yield the number of messages, or of other items of a conversation."""
+    of = "items" if param == "input" else "messages"
+    yield Amount(param, len(listed or ()), of, "max_messages")
 
 
-def _messages(param: str, messages: Sequence[Any] | None) -> Taken:
-    yield Amount(param, len(messages or ()), "messages", "max_messages")
-
-
-def _sampling(asked: SamplingRequest) -> Taken:
+def sampling(asked: SamplingRequest) -> Taken:
+    """Yield the choices and the stops of *asked*."""
     yield Amount("n", asked.n or 1, "choices", "max_n")
     if isinstance(asked.stop, str):
         yield Amount("stop", len(asked.stop), "characters", "max_stop_length")
     else:
-        yield from _stops("stop", asked.stop)
+        yield from stops("stop", asked.stop)
 
 
-def _stops(param: str, stops: Sequence[str] | None) -> Taken:
-    stops = stops or ()
-    yield Amount(param, len(stops), "stops", "max_stops")
-    for index, stop in enumerate(stops):
+def stops(param: str, listed: Sequence[str] | None) -> Taken:
+    """Yield the number of stops, and the length of each."""
+    listed = listed or ()
+    yield Amount(param, len(listed), "stops", "max_stops")
+    for index, stop in enumerate(listed):
         yield Amount(f"{param}[{index}]", len(stop), "characters", "max_stop_length")
 
 
-def _tools(tools: Sequence[DeclaredTool] | None, param: str = "tools") -> Taken:
-    tools = tools or ()
-    yield Amount(param, len(tools), "tools", "max_tools")
-    for index, tool in enumerate(tools):
-        field, schema = _schema_of(tool)
+def tools(listed: Sequence[Any] | None, schema_of: SchemaOf, param: str = "tools") -> Taken:
+    """Yield the number of tools, and their schemas."""
+    listed = listed or ()
+    yield Amount(param, len(listed), "tools", "max_tools")
+    for index, tool in enumerate(listed):
+        field, schema = schema_of(tool)
         if schema is not None:
             yield Schema(f"{param}[{index}].{field}", schema)
-
-
-def _schema_of(tool: DeclaredTool) -> tuple[str, Any]:
-    match tool:
-        case Tool():
-            return "function.parameters", tool.function.parameters
-        case ResponseFunctionTool():
-            return "parameters", tool.parameters
-        case CustomTool():
-            return "input_schema", tool.input_schema
-        case _:
-            return "", None  # a skipped tool's schema is not used
-
-
-def _chat_forms(asked: ChatCompletionRequest) -> Taken:
-    match asked.response_format:
-        case JsonSchemaFormat(json_schema=JsonSchema(schema=dict(schema))):
-            yield Schema("response_format.json_schema.schema", schema)
-        case JsonObjectFormat(schema=dict(schema)):
-            yield Schema("response_format.schema", schema)
-    if asked.guided_json is not None:
-        yield Schema("guided_json", asked.guided_json)
-
-
-def _response(asked: ResponseRequest) -> Taken:
-    if not isinstance(asked.input, str):
-        yield Amount("input", len(asked.input), "items", "max_messages")
-        for index, item in enumerate(asked.input):
-            if isinstance(item, InputTools):
-                yield from _tools(item.tools, f"input[{index}].tools")
-    yield from _tools(asked.tools)
-    if asked.text and isinstance(asked.text.format, ResponseJsonSchemaFormat):
-        yield Schema("text.format.schema", asked.text.format.schema)
-
-
-def _anthropics(asked: CountTokensRequest) -> Taken:
-    yield from _messages("messages", asked.messages)
-    if isinstance(asked, MessagesRequest):
-        yield from _stops("stop_sequences", asked.stop_sequences)
-    yield from _tools(asked.tools)
-    if asked.output_config and asked.output_config.format:
-        yield Schema("output_config.format.schema", asked.output_config.format.schema)

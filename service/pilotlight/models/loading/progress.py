@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from statistics import fmean
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -92,9 +91,9 @@ def estimate_load(
     if progress is None or (progress.phase == "read" and not progress.bytes_read):
         if not earlier:
             return None
-        expected = fmean(one.reading + one.rest for one in earlier)
+        expected = _mean([one.reading + one.rest for one in earlier])
         return Estimate(done=0.0, expected=expected, under_way=elapsed)
-    rest = fmean(one.rest for one in earlier) if earlier else _set_up(progress.bytes_total)
+    rest = _mean([one.rest for one in earlier]) if earlier else _set_up(progress.bytes_total)
     if progress.phase != "read" and reading_took is not None:
         return Estimate(done=reading_took, expected=rest, under_way=elapsed - reading_took)
     left = max(progress.bytes_total - progress.bytes_read, 0)
@@ -242,3 +241,7 @@ class LoadTracker:
         if estimate is None:
             return None
         return replace(estimate, done=estimate.done + self._phases.get("fetch", 0.0))
+
+
+def _mean(seconds: Sequence[float]) -> float:
+    return math.fsum(seconds) / len(seconds)

@@ -3,6 +3,7 @@
 from functools import partial
 
 from pilotlight.api.endpoint import Endpoint
+from pilotlight.api.endpoints.chat.amounts import amounts
 from pilotlight.api.endpoints.chat.operation import OPERATION
 from pilotlight.api.endpoints.chat.params import generation_params
 from pilotlight.api.endpoints.chat.projection import ChatChunks, fold
@@ -24,7 +25,13 @@ def chat_handler(path: str, generator: Generator, settings: Settings) -> Endpoin
         )
 
     return generation_handler(
-        path, OPERATION, ChatCompletionRequest, plan, generator=generator, settings=settings
+        path,
+        OPERATION,
+        ChatCompletionRequest,
+        plan,
+        amounts,
+        generator=generator,
+        settings=settings,
     )
 
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 from pilotlight.api.endpoint import Endpoint
+from pilotlight.api.endpoints.completions.amounts import amounts
 from pilotlight.api.endpoints.completions.operation import OPERATION
 from pilotlight.api.endpoints.completions.params import generation_params
 from pilotlight.api.endpoints.completions.projection import CompletionChunks, fold
@@ -20,6 +21,7 @@ def completions_handler(generator: Generator, settings: Settings) -> Endpoint:
         OPERATION,
         CompletionRequest,
         _plan,
+        amounts,
         generator=generator,
         settings=settings,
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from pilotlight.api.endpoint import Endpoint, endpoint
+from pilotlight.api.endpoints.messages.amounts import amounts
 from pilotlight.api.endpoints.messages.operation import COUNT_TOKENS, CREATE
 from pilotlight.api.endpoints.messages.params import generation_params, prompt_of
 from pilotlight.api.endpoints.messages.projection import MessageOptions, fold
@@ -29,7 +30,7 @@ from pilotlight.schema.messages.response import TokensCount
 
 def messages_handlers(generator: Generator, settings: Settings) -> Sequence[Endpoint]:
     """Return the two endpoints."""
-    reader = RequestReader(CountTokensRequest, settings)
+    reader = RequestReader(CountTokensRequest, settings, amounts)
 
     @endpoint(f"{MESSAGES}/count_tokens", COUNT_TOKENS)
     async def count_tokens(request: Request) -> Response:
@@ -44,7 +45,7 @@ def messages_handlers(generator: Generator, settings: Settings) -> Sequence[Endp
         return json_response(TokensCount(input_tokens=tokens))
 
     create_message = generation_handler(
-        MESSAGES, CREATE, MessagesRequest, _plan, generator=generator, settings=settings
+        MESSAGES, CREATE, MessagesRequest, _plan, amounts, generator=generator, settings=settings
     )
     return create_message, count_tokens
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 from pilotlight.api.endpoint import Endpoint
+from pilotlight.api.endpoints.responses.amounts import amounts
 from pilotlight.api.endpoints.responses.operation import OPERATION
 from pilotlight.api.endpoints.responses.params import generation_params
 from pilotlight.api.endpoints.responses.projection import ResponseProjection, fold
@@ -23,5 +24,11 @@ def responses_handler(generator: Generator, settings: Settings) -> Endpoint:
         )
 
     return generation_handler(
-        "/v1/responses", OPERATION, ResponseRequest, plan, generator=generator, settings=settings
+        "/v1/responses",
+        OPERATION,
+        ResponseRequest,
+        plan,
+        amounts,
+        generator=generator,
+        settings=settings,
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from pilotlight.api.endpoint import Endpoint, endpoint
 from pilotlight.api.endpoints.openai import text_of
+from pilotlight.api.endpoints.tokens.amounts import amounts
 from pilotlight.api.endpoints.tokens.operation import DETOKENIZE, TOKENIZE
 from pilotlight.api.endpoints.tokens.prompt import prompt_of
 from pilotlight.api.http.auth import account_of
@@ -27,7 +28,7 @@ from pilotlight.schema.tokens import (
 def tokens_handlers(generator: Generator, settings: Settings) -> Sequence[Endpoint]:
     """Return the two endpoints."""
     texts, tokens = (
-        RequestReader(TokenizeRequest, settings),
+        RequestReader(TokenizeRequest, settings, amounts),
         RequestReader(DetokenizeRequest, settings),
     )
 
