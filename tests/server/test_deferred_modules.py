@@ -47,6 +47,14 @@ def test_a_submodule_is_imported_without_its_package(package):
     assert "DOUBLED" not in vars(sys.modules[package])
 
 
+def test_a_submodule_that_is_deferred_is_an_attribute_of_its_package(package):
+    name = f"{package}.part"
+    defer([name])
+    parent = sys.modules[package]
+    assert "VALUE" not in vars(sys.modules[name])
+    assert parent.part.VALUE == 21
+
+
 def test_an_attribute_that_does_not_exist_is_an_attribute_error(package):
     defer([package])
     module = __import__(package)
