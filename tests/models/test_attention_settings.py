@@ -37,6 +37,18 @@ def test_model_overrides_the_settings(settings):
     assert (b.deterministic, b.flash_attention, b.cache_type_v) == (True, "auto", "f16")
 
 
+def test_model_chooses_speculation(settings):
+    """The settings are its defaults, as for every option of a load."""
+    given = settings(
+        "a: {path: a.gguf, speculation: none}\nb: {path: b.gguf, draft_max: 8}\n",
+        speculation="ngram",
+        ngram_min=4,
+    )
+    a, b = (load_options(given, entry) for entry in read_models_file(given.models_file))
+    assert (a.speculation, b.speculation) == ("none", "ngram")
+    assert (b.draft_max, b.ngram_min) == (8, 4)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -56,9 +56,28 @@ def test_options_for_attention(read):
     assert (rest.options.flash_attention, rest.options.kv_unified) == (None, True)
 
 
+def test_options_for_speculation(read):
+    """Off is a boolean of YAML 1.1, and none here."""
+    on, off, rest = read(
+        "'on': {path: a.gguf, speculation: ngram, draft_max: 16, ngram_min: 5}\n"
+        "'off': {path: b.gguf, speculation: off}\n"
+        "rest: {path: c.gguf}\n"
+    )
+    assert (on.options.speculation, on.options.draft_max, on.options.ngram_min) == ("ngram", 16, 5)
+    assert (off.options.speculation, rest.options.speculation) == ("none", None)
+
+
+@pytest.mark.parametrize("option", ["draft_max: 0", "draft_max: 257", "ngram_min: 0"])
+def test_draft_without_bounds(read, option):
+    """Each drafted token takes a row of logits."""
+    with pytest.raises(ConfigError, match=f"m.{option.partition(':')[0]}: "):
+        read(f"m: {{path: a.gguf, {option}}}\n")
+
+
 @pytest.mark.parametrize(
     ("option", "reason"),
     [
+        ("speculation: mtp", "m.speculation: invalid value 'mtp'; expected one of none, ngram"),
         ("cache_type_k: q8", "m.cache_type_k: invalid value 'q8'; expected one of f32, f16, bf16,"),
         (
             "flash_attention: maybe",

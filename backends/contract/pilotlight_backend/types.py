@@ -37,6 +37,7 @@ PromptPart: TypeAlias = int | Image
 Relevance: TypeAlias = Literal["logit", "probability"]
 """What a score is: any number, whose sigmoid is a probability, or a probability itself."""
 FlashAttention: TypeAlias = Literal["auto", "on", "off"]
+Speculation: TypeAlias = Literal["none", "ngram"]
 CacheType: TypeAlias = Literal[
     "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"
 ]
@@ -179,6 +180,12 @@ class LoadOptions(Struct, frozen=True, kw_only=True):
     """Whether all slots share one KV cache, instead of having one of `context_length` each."""
     projector: Path | None = None
     """The file of the projector of a model that sees, in the place of the one beside the model."""
+    speculation: Speculation = "none"
+    """How tokens are drafted, so that one step evaluates several; backends without it refuse."""
+    draft_max: int = 32
+    """Drafted tokens of a step, those of all slots."""
+    ngram_min: int = 3
+    """Tokens that have to be the same where `ngram` finds a draft."""
     baked: BakedPrompt | None = None
     """A prompt to start from. A file that does not fit is ignored with a warning."""
     prompt_cache: PromptCacheOptions = PromptCacheOptions()
@@ -279,6 +286,9 @@ class Usage(Struct, frozen=True, kw_only=True):
     completion_tokens: int
     cached_tokens: int = 0
     """Prompt tokens that were not evaluated again."""
+    drafted_tokens: int = 0
+    """Tokens that were drafted by speculation; *completion_tokens* has those that were accepted."""
+    accepted_tokens: int = 0
 
 
 class Timings(Struct, frozen=True, kw_only=True):
@@ -436,6 +446,11 @@ class EngineStats(Struct, frozen=True, kw_only=True):
     cached_tokens: int
     completion_tokens: int
     steps: int
+    drafts: int = 0
+    """Drafts that were verified."""
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    """Those of them that became tokens of a completion."""
     under_way: tuple[Step, ...] = ()
     """The running steps; one that stays too long hangs."""
     images_encoded: int = 0

@@ -58,5 +58,5 @@ class Run(Protocol):
         """Cells of the KV cache that the slot takes afterwards."""
 
     @property
-    def sampled(self) -> bool:
-        """Whether the last token's logits are wanted."""
+    def outputs(self) -> int:
+        """How many of the last tokens' logits are wanted."""

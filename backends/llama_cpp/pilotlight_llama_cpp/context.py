@@ -19,6 +19,7 @@ from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
 from pilotlight_llama_cpp.image_batch import ImageBatch, ImageTraits
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.sampling import Sampler
+from pilotlight_llama_cpp.speculation import drafted_rows
 
 if TYPE_CHECKING:  # numpy takes a tenth of a second to import, and few requests need it
     from pilotlight_backend.logits import Logits
@@ -38,7 +39,7 @@ class _WarmRun(NamedTuple):
     slot: int = 0
     start: int = 0
     tokens: tuple[int, ...] = (0,)
-    sampled: bool = True
+    outputs: int = 1
     image: None = None
     reach: int = 1
 
@@ -76,9 +77,9 @@ class LlamaContext:
         params.n_seq_max = slots
         # A ubatch as large as a batch, so that llama.cpp does not cut a step a second time.
         params.n_batch = params.n_ubatch = self._room
-        # One row of logits a slot. The default, one a token, costs 300 MB at 512 tokens and a
-        # vocabulary of 150,000.
-        params.n_outputs_max = slots
+        # One row of logits a slot, and those of drafts. The default, one a token, costs 300 MB at
+        # 512 tokens and a vocabulary of 150,000.
+        params.n_outputs_max = slots + drafted_rows(options, model)
         params.n_threads = params.n_threads_batch = threads
         self._set_attention(params, options)
         params.no_perf = True
@@ -150,7 +151,7 @@ class LlamaContext:
             self._positions[row:end] = range(run.start, run.start + count)
             self._slots[row:end] = (run.slot,) * count
             self._outputs[row:end] = bytes(count)
-            self._outputs[end - 1] = run.sampled
+            self._outputs[end - run.outputs : end] = b"\1" * run.outputs
             row = end
         self._batch.n_tokens = row
         status = self._abort.decode(self._pointer, self._batch)

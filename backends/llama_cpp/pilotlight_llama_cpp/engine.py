@@ -1,6 +1,7 @@
 """The engine of a model that generates."""
 
 import hashlib
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -30,6 +31,7 @@ from pilotlight_backend.validation import NO_IMAGES, check_request, token_ids
 from pilotlight_backend.verbatim import Span, parts
 from pilotlight_llama_cpp.baking import StateOfPrompt, digest, origin, whole_tiles
 from pilotlight_llama_cpp.branches import MOST, branches
+from pilotlight_llama_cpp.drafting import Drafter
 from pilotlight_llama_cpp.encoder import Encoder
 from pilotlight_llama_cpp.generation_job import GenerationJob
 from pilotlight_llama_cpp.generation_thread import GenerationThread
@@ -38,6 +40,9 @@ from pilotlight_llama_cpp.media import EnginePrompt, cells, expand, floor, lengt
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.projector import Projector
 from pilotlight_llama_cpp.prompt_states import PromptStates
+from pilotlight_llama_cpp.speculation import drafted_rows, no_speculation
+
+logger = logging.getLogger("pilotlight.llama_cpp")
 
 _SECONDS_PER_BYTE = 1.5e-11
 """What a token of a prompt takes for each byte of weights, until it is measured: 10 ms for 0.6 GB
@@ -70,6 +75,9 @@ class LlamaCppEngine:
         self._context = context
         self._options = options
         self._control = frozenset(model.control)
+        self._drafts = drafted_rows(options, model) > 0
+        if options.speculation != "none" and (reason := no_speculation(options, model)):
+            logger.warning("%s: speculation is off: %s", facts.path.name, reason)
         self._kv_capacity = options.parallel * facts.context_length
         self._thread = GenerationThread(
             context,
@@ -81,6 +89,7 @@ class LlamaCppEngine:
             deterministic=options.deterministic,
             unified=options.kv_unified,
             whole_images=projector is not None and not projector.is_causal,
+            draft_max=drafted_rows(options, model),
             seconds_per_token=facts.size_bytes * _SECONDS_PER_BYTE,
             most_checkpoints=_WINDOWS if model.cuttable_cache else MOST,
         )
@@ -193,6 +202,7 @@ class LlamaCppEngine:
             ends=self._model.ends,
             branches=self._branches(request, prompt),
             forcing=Forcing.of(request, self._spelling, self._model.suppressed),
+            drafter=Drafter(self._options.ngram_min) if self._drafts else None,
         )
 
     def _branches(self, request: GenerateRequest, prompt: EnginePrompt) -> tuple[int, ...]:

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from pilotlight_backend import EngineEvent, GenerateRequest, Usage
+from pilotlight_backend import EngineEvent, ForcingGuide, GenerateRequest, Usage
 from pilotlight_backend.forcing import Forcing
 from pilotlight_backend.timing import RequestTimer
 from pilotlight_backend.validation import token_ids
 from pilotlight_llama_cpp.batch import Tokens
+from pilotlight_llama_cpp.drafting import Drafter
 from pilotlight_llama_cpp.encoder import Encoding
 from pilotlight_llama_cpp.engine_thread import EngineJob, EngineThread
 from pilotlight_llama_cpp.media import EnginePrompt, words
@@ -18,6 +19,8 @@ class GenerationJob(Sequence, EngineJob):
     """A sequence with its request's options, sampler, listener and timings."""
 
     __slots__ = (
+        "accepted_tokens",
+        "drafted_tokens",
         "emit",
         "encodings",
         "ended",
@@ -45,6 +48,7 @@ class GenerationJob(Sequence, EngineJob):
         ends: Tokens = (),
         branches: tuple[int, ...] = (),
         forcing: Forcing | None = None,
+        drafter: Drafter | None = None,
     ) -> None:
         """*prompt* is the request's, where that has images.
 
@@ -62,6 +66,7 @@ class GenerationJob(Sequence, EngineJob):
             shares_prompt=request.shares_prompt,
             scope=request.scope,
             branches=branches,
+            drafter=drafter,
         )
         self.thread = thread
         self.emit = emit
@@ -73,6 +78,7 @@ class GenerationJob(Sequence, EngineJob):
         self.logprobs = request.logprobs
         self.guide = request.guide
         self.forcing = forcing
+        self.drafted_tokens = self.accepted_tokens = 0
         self.sampler: Any = None
         self.encodings: list[Encoding] = []
         """The images that are being encoded for it."""
@@ -101,10 +107,27 @@ class GenerationJob(Sequence, EngineJob):
         forcing = self.forcing
         return forcing is not None and (forcing.is_due or self.logprobs is not None)
 
+    def possible(self, tokens: Tokens) -> Tokens:
+        """Return the first of *tokens* that the guide allows, up to one that ends the sequence."""
+        ends = (place for place, token in enumerate(tokens) if self.is_end(token))
+        tokens = tokens[: next(ends, len(tokens))]
+        if tokens and isinstance(self.guide, ForcingGuide):
+            try:
+                return tokens[: self.guide.admits(tokens)]
+            except Exception:  # noqa: BLE001 - it fails again when it restricts, and ends its request
+                return ()
+        return tokens
+
+    def is_end(self, token: int) -> bool:
+        """Return whether *token* ends the sequence."""
+        return token in self.stop_tokens or token in self.ends
+
     def usage(self) -> Usage:
         """Return the tokens so far."""
         return Usage(
             prompt_tokens=self.length,
             completion_tokens=self.completion_tokens,
             cached_tokens=self.cells(self.cached_tokens),
+            drafted_tokens=self.drafted_tokens,
+            accepted_tokens=self.accepted_tokens,
         )

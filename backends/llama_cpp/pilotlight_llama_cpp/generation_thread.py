@@ -55,6 +55,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         deterministic: bool = False,
         unified: bool = False,
         whole_images: bool = False,
+        draft_max: int = 0,
         most_checkpoints: int = 0,
         seconds_per_token: float = 0.0,
         clock: Callable[[], float] = time.perf_counter,
@@ -74,6 +75,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             deterministic=deterministic,
             unified=unified,
             whole_images=whole_images,
+            draft_max=draft_max,
         )
         self._encoder: Encoder | None = None
         self._most_checkpoints = most_checkpoints
@@ -87,6 +89,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         self._preparing: dict[GenerationJob, Future[Any]] = {}
         """Jobs whose samplers are being made, in the order they came."""
         self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
+        self._drafts = self._drafted_tokens = self._accepted_tokens = 0
 
     def keep(self, states: PromptStates) -> None:
         """Keep what slots hold with *states*; before `start`."""
@@ -140,6 +143,9 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             steps=self._steps,
             images_encoded=0 if self._encoder is None else self._encoder.counts().encoded,
             images_reused=0 if self._encoder is None else self._encoder.counts().reused,
+            drafts=self._drafts,
+            drafted_tokens=self._drafted_tokens,
+            accepted_tokens=self._accepted_tokens,
             under_way=self._under_way,
             dead=self.dead,
         )
@@ -372,8 +378,11 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         tokens = sum(run.size for run in runs if run.sequence.pending is None)
         began = self._clock()
         outcome = self._decode(tuple(run.sequence for run in runs), runs)
-        if tokens >= _MEASURED and outcome is Decoded.DONE:
-            self._seconds_per_token = (self._clock() - began) / tokens
+        seconds = self._clock() - began
+        if outcome is Decoded.DONE:
+            self._scheduler.measured(runs, seconds)
+            if tokens >= _MEASURED:
+                self._seconds_per_token = seconds / tokens
         return outcome
 
     def _may_abort(self, jobs: Collection[GenerationJob]) -> bool:
@@ -397,7 +406,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         for slot in self._scheduler.idle_holders():
             self._decoder.truncate(slot.id, 0)
             self._scheduler.forget(slot)
-        for run in runs:
+        for run in (run.without_draft() for run in runs):
             match self._decode_runs([run]):
                 case Decoded.DONE:
                     self._hand_out([run])
@@ -407,16 +416,17 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
                     self._fail(run.sequence, InferenceFailed("the KV cache is full"))
 
     def _hand_out(self, runs: list[PlannedRun[GenerationJob]]) -> None:
-        row = -1
+        end = 0
         for run in runs:
-            row += run.size  # the run's last token: logits are addressed by batch position
+            end += run.size
+            row = end - run.draft.length - 1  # the last certain one, by its place in the batch
             job = run.sequence
             self._scheduler.evaluated(run)
             if job.pending is None:
                 self._prompt_tokens += run.size
                 self._take_checkpoint(job)
             if run.sampled:
-                self._sampled(job, row)
+                self._sampled(run, row)
 
     def _take_checkpoint(self, job: GenerationJob) -> None:
         """Save the part of a state that cannot be cut back, where later prompts may part."""
@@ -432,14 +442,40 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             [*slot.checkpoints, Checkpoint(len(slot.held), state)], self._most_checkpoints
         )
 
-    def _sampled(self, job: GenerationJob, row: int) -> None:
+    def _sampled(self, run: PlannedRun[GenerationJob], row: int) -> None:
+        """Sample behind *row*, and behind each row of the draft as long as that has the token."""
+        job, draft = run.sequence, run.tokens[len(run.certain) :]
+        job.drafted_tokens += len(draft)
+        accepted = 0
         try:
-            for token in next_tokens(self._decoder, job, row):
-                if not self._take(job, token, row):
+            while self._take_next(job, row + accepted):
+                count = self._scheduler.confirmed(job, draft[accepted:])
+                accepted += count
+                job.accepted_tokens += count
+                if job.pending or not count:
                     break
         except GuideFailed as error:  # the slot's state is intact, and stays for reuse
             logger.warning("a request failed: %s", error, exc_info=error.__cause__)
             self._end(job, Failed(error))
+        if draft:
+            self._verified(run, accepted)
+
+    def _take_next(self, job: GenerationJob, row: int) -> bool:
+        """Take the token behind *row*, and those forced there; return whether *job* goes on."""
+        return all(self._take(job, token, row) for token in next_tokens(self._decoder, job, row))
+
+    def _verified(self, run: PlannedRun[GenerationJob], accepted: int) -> None:
+        """Count a draft, and remove from the slot what was not accepted."""
+        job, slot = run.sequence, self._scheduler.slots[run.slot]
+        self._drafts += 1
+        self._drafted_tokens += run.draft.length
+        self._accepted_tokens += accepted
+        if job.drafter is not None:
+            job.drafter.verified(run.draft, accepted)
+        if accepted < run.draft.length and not self._decoder.truncate(slot.id, len(slot.held)):
+            self._scheduler.forget(slot)
+            if not job.ended:
+                self._end(job, Failed(InferenceFailed("a refused draft cannot be removed")))
 
     def _take(self, job: GenerationJob, token: int, row: int) -> bool:
         """Record and emit a token of the completion; return whether *job* goes on."""

@@ -69,7 +69,7 @@ class ImageBatch:
                     self._positions[first : first + image.rows] = values
             self._slots[row:end] = (run.slot,) * image.rows
             self._outputs[row:end] = bytes(image.rows)
-            self._outputs[end - 1] = run.sampled
+            self._outputs[end - 1] = run.outputs
             row = end
         return self._lib.llama_batch(
             n_tokens=rows,

@@ -9,8 +9,10 @@ from collections.abc import Sequence as Items
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
+from pilotlight_backend.placement import common_prefix
 from pilotlight_llama_cpp import planning
 from pilotlight_llama_cpp.batch import Tokens
+from pilotlight_llama_cpp.drafting import Draft, Drafting
 from pilotlight_llama_cpp.media import ImageRows, PatchSpan
 from pilotlight_llama_cpp.planning import Batching
 from pilotlight_llama_cpp.slots import Displaced, Prefixes, Sequence, Slot
@@ -23,7 +25,11 @@ S = TypeVar("S", bound=Sequence)
 
 
 class PlannedRun(NamedTuple, Generic[S]):
-    """Tokens of one sequence in a batch; *sampled* if a token is sampled after the last one."""
+    """Tokens of one sequence in a batch.
+
+    *sampled* if a token is sampled behind them; *draft* are the last of the tokens, each of which
+    is sampled as well.
+    """
 
     sequence: S
     slot: int
@@ -33,6 +39,7 @@ class PlannedRun(NamedTuple, Generic[S]):
     image: ImageRows | None = None
     """Rows of an image that are evaluated; *tokens* are its numbers once all are, and none before.
     A batch has either images or tokens."""
+    draft: Draft = Draft()
 
     @property
     def size(self) -> int:
@@ -44,6 +51,20 @@ class PlannedRun(NamedTuple, Generic[S]):
         """The cells that the slot takes afterwards."""
         before = self.sequence.cells(self.start)
         return before + (0 if self.image is None else self.image.first) + self.size
+
+    @property
+    def outputs(self) -> int:
+        """How many of the last tokens' logits are wanted."""
+        return self.draft.length + self.sampled
+
+    @property
+    def certain(self) -> Tokens:
+        """The tokens without the draft."""
+        return self.tokens[: len(self.tokens) - self.draft.length]
+
+    def without_draft(self) -> "PlannedRun[S]":
+        """Return the run with its certain tokens alone."""
+        return self._replace(tokens=self.certain, draft=Draft())
 
 
 class Scheduler(Generic[S]):
@@ -60,11 +81,12 @@ class Scheduler(Generic[S]):
         deterministic: bool = False,
         unified: bool = False,
         whole_images: bool = False,
+        draft_max: int = 0,
     ) -> None:
         """*chunk* is the prompt tokens for which running streams wait at the most.
 
         *baked* is the prompt that the first slot holds from the start. *unified*: all slots share
-        one KV cache.
+        one KV cache. *draft_max* is the drafted tokens of a step.
 
         *cuts*: a slot can be truncated to any length. *copies*: it can also be copied to another
         slot, and the copy truncated. *whole_images*: an image is evaluated in one batch.
@@ -83,6 +105,7 @@ class Scheduler(Generic[S]):
         self._sources: set[int] = set()
         """Slots that are copied at the start of the next step, and must not change before it."""
         self._batching = Batching(chunk, chunk + slots, unified, deterministic)
+        self._drafting = Drafting(self._batching, draft_max) if draft_max else None
         self._waited = 0
         """Prompt tokens that were evaluated since running streams decoded."""
         self._uses = 0
@@ -198,6 +221,8 @@ class Scheduler(Generic[S]):
         prompts, batching = self._of_one_kind(prompts)
         step = planning.plan(_parts(streams), _parts(prompts), batching, waited=self._waited)
         chosen = prompts[: step.prompts]
+        if step.decodes and not chosen:
+            streams = self._with_drafts(streams, room)
         if step.decodes or not streams:
             self._waited = 0
         else:
@@ -230,6 +255,33 @@ class Scheduler(Generic[S]):
             sampled = len(tokens) == len(sequence.pending)
             runs.append(PlannedRun(sequence, slot.id, len(slot.held), tokens, sampled=sampled))
         return runs
+
+    def _with_drafts(self, streams: list[PlannedRun[S]], room: int) -> list[PlannedRun[S]]:
+        """Return *streams* with the drafts that are worth their rows; slots have *room*."""
+        if self._drafting is None:
+            return streams
+        streams = sorted(streams, key=attrgetter("slot"))
+        parts = _parts(streams)
+        most = self._drafting.room(parts)
+        offers = [
+            run.sequence.draft(min(most, room - run.reach)) if run.sampled else None
+            for run in streams
+        ]
+        if not any(offers):
+            return streams
+        return [
+            run
+            if offer is None or not draft.length
+            else run._replace(tokens=(*run.tokens, *offer.tokens[: draft.length]), draft=draft)
+            for run, offer, draft in zip(
+                streams, offers, self._drafting.choose(parts, offers), strict=True
+            )
+        ]
+
+    def measured(self, runs: Items[PlannedRun[S]], seconds: float) -> None:
+        """Learn how long a step of *runs* took."""
+        if self._drafting is not None and all(run.sequence.pending is not None for run in runs):
+            self._drafting.measured(_parts(runs), seconds)
 
     def _prefill(self, sequence: S) -> PlannedRun[S]:
         """Return the next chunk of a prompt, which also ends where a checkpoint is taken.
@@ -280,13 +332,21 @@ class Scheduler(Generic[S]):
         )
 
     def evaluated(self, run: PlannedRun[S]) -> None:
-        """Record that the cache now holds *run*."""
+        """Record that the cache now holds *run*; its draft is left out until it is `confirmed`."""
         sequence = run.sequence
         if run.image is not None:
             sequence.image_rows = 0 if run.tokens else run.image.first + run.image.rows
-        _slot(sequence).held.extend(run.tokens)
+        _slot(sequence).held.extend(run.certain)
         if sequence.pending is not None:
-            sequence.pending = sequence.pending[len(run.tokens) :]
+            sequence.pending = sequence.pending[len(run.certain) :]
+
+    def confirmed(self, sequence: S, draft: Tokens) -> int:
+        """Record that the cache holds the pending tokens that *draft* has; return how many."""
+        pending = sequence.pending or ()
+        count = common_prefix(pending, draft)
+        _slot(sequence).held.extend(pending[:count])
+        sequence.pending = pending[count:]
+        return count
 
     def chosen(self, sequence: S, token: int) -> None:
         """Record the next token of *sequence*, which was sampled or must come."""

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pilotlight_backend import placement
 from pilotlight_backend.placement import common_prefix
+from pilotlight_llama_cpp import drafting
+from pilotlight_llama_cpp.batch import Tokens
 from pilotlight_llama_cpp.media import PatchSpan, cells, floor
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class Sequence:
         "cached_tokens",
         "completion_tokens",
         "displaced",
+        "drafter",
         "encoded",
         "fetching",
         "image_rows",
@@ -58,6 +61,7 @@ class Sequence:
         shares_prompt: bool = False,
         scope: str = "",
         branches: tuple[int, ...] = (),
+        drafter: drafting.Drafter | None = None,
     ) -> None:
         self.prompt = prompt
         """A number for each position: `media` says which ones an image has."""
@@ -75,6 +79,8 @@ class Sequence:
         """Whose tokens it may use: those of its own scope, and the baked prompt's."""
         self.branches = branches
         """Lengths of the prompt, rising, at which a checkpoint is taken: later prompts may part."""
+        self.drafter = drafter
+        """What drafts its tokens; None: each one is sampled in a step of its own."""
         self.limit = limit
         """Tokens that may be sampled: those of the request, or the rest of the context."""
         self.slot: Slot | None = None
@@ -102,6 +108,21 @@ class Sequence:
     def length(self) -> int:
         """The prompt's tokens, an image's rows included."""
         return self.cells(len(self.prompt))
+
+    def draft(self, most: int) -> drafting.Offer | None:
+        """Return at most *most* tokens that may come behind the pending ones."""
+        if self.drafter is None or self.slot is None or self.pending is None:
+            return None
+        # One more token is sampled behind the last one that is accepted.
+        most = min(most, self.limit - self.completion_tokens - 1)
+        offer = self.drafter.offer(self.slot.held, self.pending, most)
+        if offer is None or not (tokens := self.possible(offer.tokens)):
+            return None
+        return offer._replace(tokens=tokens)
+
+    def possible(self, tokens: Tokens) -> Tokens:
+        """Return the first of *tokens* that may be sampled, all of them if nothing is known."""
+        return tokens
 
 
 class Slot:

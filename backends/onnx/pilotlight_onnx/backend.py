@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from pilotlight_backend import (
     Engine,
+    LoadFailed,
     LoadOptions,
     LoadProgress,
     ModelFacts,
@@ -40,6 +41,11 @@ class OnnxBackend:
         progress: Callable[[LoadProgress], None],
     ) -> Engine:
         """Load a model: read its files ahead, make a session, warm up with one token."""
+        if options.speculation != "none":
+            raise LoadFailed(
+                f"speculation: {options.speculation!r} is not supported by ONNX Runtime GenAI; set"
+                " it to none for this model in models.yaml"
+            )
         config = probe.read_config(facts.path)
         facts = replace(facts, context_length=context_length(facts, options))
         check_memory(facts, options)

@@ -22,6 +22,9 @@ Size = Annotated[
 ]
 Isolation = Literal["none", "process"]
 FlashAttention = Literal["auto", "on", "off"]
+Speculation = Literal["none", "ngram"]
+DraftTokens = Annotated[int, Meta(ge=1, le=256)]
+MatchTokens = Annotated[int, Meta(ge=1, le=64)]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 """The contract's, which is not imported for it before the socket listens."""
 UrlPath = Annotated[
@@ -151,6 +154,21 @@ class Settings(Struct, frozen=True, kw_only=True):
         bool,
         Meta(description="Whether all slots share one KV cache in llama.cpp."),
     ] = False
+    speculation: Annotated[
+        Speculation,
+        Meta(
+            description="How llama.cpp drafts tokens, so that a step evaluates several; `ngram`:"
+            " what followed the last tokens where they came before."
+        ),
+    ] = "none"
+    draft_max: Annotated[
+        DraftTokens,
+        Meta(description="Most tokens that a step drafts, those of all slots together."),
+    ] = 32
+    ngram_min: Annotated[
+        MatchTokens,
+        Meta(description="Tokens that have to come again before `ngram` drafts what followed."),
+    ] = 3
     preload: Annotated[
         tuple[str, ...],
         Meta(description="Models to load at startup, comma-separated, or `all`."),

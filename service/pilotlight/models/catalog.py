@@ -8,7 +8,17 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct
 
-from pilotlight.config import CacheType, ConfigError, Count, FlashAttention, Isolation, Seconds
+from pilotlight.config import (
+    CacheType,
+    ConfigError,
+    Count,
+    DraftTokens,
+    FlashAttention,
+    Isolation,
+    MatchTokens,
+    Seconds,
+    Speculation,
+)
 from pilotlight.config.expected import expected
 from pilotlight.models.fetch.address import Address, is_address, parse_address, place
 from pilotlight.models.registry import BackendBroken, Registry
@@ -33,6 +43,9 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     cache_type_k: CacheType | None = None
     cache_type_v: CacheType | None = None
     kv_unified: bool | None = None
+    speculation: Speculation | None = None
+    draft_max: DraftTokens | None = None
+    ngram_min: MatchTokens | None = None
     execution_provider: Annotated[str, Meta(min_length=1)] | None = None
     """Execution provider of ONNX Runtime, by its name in `genai_config.json`: `cuda`."""
     chat_template: str | None = None
@@ -181,8 +194,12 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
 
 def _without_yaml_booleans(options: Any) -> Any:
     """Return *options* with a word where YAML 1.1 reads `on` and `off` as booleans."""
-    if isinstance(options, dict) and isinstance(given := options.get("flash_attention"), bool):
-        return {**options, "flash_attention": "on" if given else "off"}
+    if not isinstance(options, dict):
+        return options
+    if isinstance(given := options.get("flash_attention"), bool):
+        options = {**options, "flash_attention": "on" if given else "off"}
+    if options.get("speculation") is False:
+        options = {**options, "speculation": "none"}
     return options
 
 

@@ -23,6 +23,14 @@ def test_the_one_that_is_built_in_can_be_named():
         engine.close()
 
 
+def test_speculation_is_refused_at_the_load():
+    """The message names the option, and what would be right."""
+    backend = OnnxBackend()
+    facts = backend.probe(backend.embedded())
+    with pytest.raises(LoadFailed, match=r"speculation: 'ngram' is not supported .* to none"):
+        backend.load(facts, LoadOptions(speculation="ngram"), lambda _: None)
+
+
 @pytest.mark.parametrize("provider", ["cuda", "nonsense", "ü"])
 def test_one_that_is_not_built_in_fails_the_load(provider, caplog):
     """The error names it and no path of this machine; the log has the library's words."""

@@ -1,0 +1,177 @@
+"""Which tokens are drafted in a step: those whose verification is likely to pay. Pure.
+
+A draft is evaluated in one run behind a sequence's pending tokens, and each of its rows is sampled
+as long as the sampled token is the drafted one. A drafted token is certain, so this is rejection
+sampling with the model's own distribution: a draft changes how many steps there are, not the tokens
+(Leviathan et al., "Fast Inference from Transformers via Speculative Decoding", section 2.3).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
+from typing import NamedTuple
+
+from pilotlight_llama_cpp import ubatches
+from pilotlight_llama_cpp.batch import Tokens
+from pilotlight_llama_cpp.planning import Batching
+from pilotlight_llama_cpp.prompt_lookup import PromptLookup
+from pilotlight_llama_cpp.step_times import StepTimes
+from pilotlight_llama_cpp.ubatches import Part
+
+_AT_ONCE = 2048
+"""Tokens that are indexed in a step: 2 ms. A longer prompt is drafted from some steps later."""
+_FADE = 0.98
+"""What an accepted or refused token counts when the next token has come: half after 35."""
+_REFUSAL = 4
+"""Tokens of a match that a refusal outweighs."""
+_FIRST_CREDIT = 0.5
+_EARNED = 0.015
+"""The share of its time that a sequence may lose to refused drafts."""
+_MOST_CREDIT = 32.0
+_WORTH = 1.02
+"""How much faster a step with a draft has to be expected: what is expected is uncertain."""
+_TILE = 4
+"""Rows that the kernels of quantized weights compute together (`gemm` in ggml-cpu/repack.cpp)."""
+
+
+class Offer(NamedTuple):
+    """Tokens that may come next."""
+
+    tokens: Tokens
+    chance: float
+    """The probability that one of them is sampled, once all before it were."""
+    credit: float
+    """What their verification may cost, in the time of a token without drafts."""
+
+
+class Draft(NamedTuple):
+    """How many tokens of an offer are evaluated, and what that costs, in the time of a token."""
+
+    length: int = 0
+    cost: float = 0.0
+
+
+class Drafter:
+    """Drafts the tokens of one sequence, and adapts to how many of them are accepted.
+
+    Refused drafts may cost a fixed share of the sequence's time, beside what accepted ones have
+    saved. Where nothing repeats there is no match, and no draft.
+    """
+
+    def __init__(self, shortest: int) -> None:
+        """*shortest* is the fewest tokens that have to be the same in a match."""
+        self._lookup = PromptLookup(shortest)
+        self._accepted = self._refused = 0.0
+        self._credit = _FIRST_CREDIT
+
+    def offer(self, held: Sequence[int], pending: Sequence[int], most: int) -> Offer | None:
+        """Return at most *most* tokens that may come behind *held* and *pending*.
+
+        To be called once a step. By the rule of succession a copy goes on with a probability of
+        (n + 1) / (n + 2) after n tokens; refusals of this sequence count against it.
+        """
+        self._credit = min(_MOST_CREDIT, self._credit + _EARNED * len(pending))
+        if not self._read(held, pending) or most < 1:
+            return None
+        match = self._lookup.find(most)
+        if match is None:
+            return None
+        # An image's numbers are negative (`media`).
+        tokens = tuple(takewhile(lambda token: token >= 0, match.tokens))
+        copied = self._accepted + match.length
+        chance = (copied + 1) / (copied + 2 + _REFUSAL * self._refused)
+        return Offer(tokens, chance, self._credit)
+
+    def _read(self, held: Sequence[int], pending: Sequence[int]) -> bool:
+        """Add what is new to the index; return whether it has everything."""
+        lookup, seen = self._lookup, len(self._lookup)
+        lookup.extend(held[seen : seen + _AT_ONCE])
+        if len(lookup) >= len(held):
+            lookup.extend(pending[len(lookup) - len(held) :])
+        fade = _FADE ** (len(lookup) - seen)
+        self._accepted *= fade
+        self._refused *= fade
+        return len(lookup) >= len(held) + len(pending)
+
+    def verified(self, draft: Draft, accepted: int) -> None:
+        """Learn that so many tokens of *draft* were accepted."""
+        self._accepted += accepted
+        self._refused += accepted < draft.length
+        self._credit = min(_MOST_CREDIT, self._credit - draft.cost + accepted)
+
+
+class Drafting:
+    """Chooses the drafts of each step by what its ubatches take."""
+
+    def __init__(self, batching: Batching, most: int) -> None:
+        """*most* is the drafted tokens of one step, those of all streams."""
+        self._batching = batching
+        self._most = most
+        self._times = StepTimes()
+
+    def room(self, parts: Iterable[Part]) -> int:
+        """Return how many tokens a step with *parts* has room to draft."""
+        return min(self._most, self._batching.most - sum(part.tokens for part in parts))
+
+    def choose(self, parts: Sequence[Part], offers: Sequence[Offer | None]) -> list[Draft]:
+        """Return the draft of each stream in *parts*, which are sorted by slot."""
+        return choose(parts, offers, self._seconds, room=self.room(parts))
+
+    def measured(self, parts: Sequence[Part], seconds: float) -> None:
+        """Learn how long a step of streams took, drafts included."""
+        self._times.add(self._ubatches(parts), seconds)
+
+    def _seconds(self, parts: Sequence[Part]) -> float:
+        return self._times.step(self._ubatches(parts))
+
+    def _ubatches(self, parts: Sequence[Part]) -> list[int]:
+        batching = self._batching
+        return ubatches.split(parts, most=batching.most, unified=batching.unified)
+
+
+def choose(
+    parts: Sequence[Part],
+    offers: Sequence[Offer | None],
+    seconds: Callable[[Sequence[Part]], float],
+    *,
+    room: int,
+) -> list[Draft]:
+    """Return the drafts with which most tokens a second are expected of all streams together.
+
+    *seconds* is what a step takes. The likeliest offer chooses first; a further one has to make the
+    step faster than it is by then, so the more streams there are the fewer draft.
+    """
+    drafts = [Draft()] * len(parts)
+    now = list(parts)
+    tokens, took = float(len(parts)), seconds(parts)
+    token = took / tokens  # what one takes without drafts
+    offered = [(index, offer) for index, offer in enumerate(offers) if offer is not None]
+    for index, offer in sorted(offered, key=lambda one: one[1].chance, reverse=True):
+        best, best_rate = None, _WORTH * tokens / took
+        for length in _lengths(now[index].tokens, min(room, len(offer.tokens))):
+            longer = [*now]
+            longer[index] = now[index]._replace(tokens=now[index].tokens + length)
+            takes = seconds(longer)
+            cost = (takes - took) / token
+            if cost > offer.credit:
+                break
+            expected = tokens + _accepted(offer.chance, length)
+            if expected / takes > best_rate:
+                best_rate = expected / takes
+                best = longer, Draft(length, cost), expected, takes
+        if best is not None:
+            now, drafts[index], tokens, took = best
+            room -= drafts[index].length
+    return drafts
+
+
+def _lengths(tokens: int, most: int) -> list[int]:
+    """Return the drafts worth a try behind so many *tokens*: one token, or rows in whole tiles."""
+    if most < 1:
+        return []
+    whole = range(_TILE - tokens % _TILE, most + 1, _TILE)
+    return sorted({1, *(whole or [most])})
+
+
+def _accepted(chance: float, length: int) -> float:
+    """Return how many of *length* tokens are expected to be accepted."""
+    return chance * (1 - chance**length) / (1 - chance)

@@ -1,0 +1,55 @@
+"""What a step takes, from the times of earlier steps. Pure."""
+
+from collections.abc import Sequence
+
+_PRIOR = 2.0
+"""Rows whose time a pass takes beside its rows, before it is measured. Qwen3-0.6B's shape on two
+cores with AVX-512: a step of 1 row took 33 ms, of 4 rows 94, of 16 rows 232 with Q4_K_M (1.5 rows),
+and 43, 109 and 234 with Q8_0 (2.4 rows)."""
+_WEIGHT = 0.3
+"""How many measured steps the prior counts as."""
+_DECAY = 0.97
+"""What an earlier step counts beside the next one: the context grows, and the machine is shared."""
+
+
+class StepTimes:
+    """Fits the time of a ubatch, which is a pass over the weights and rows, to measured steps.
+
+    Least squares, in which earlier steps fade. Where they do not say what a row takes, as long as
+    every step has one row, the prior does.
+    """
+
+    def __init__(self) -> None:
+        self.pass_ = _PRIOR
+        """What a pass takes; in rows until a step is measured."""
+        self.row = 1.0
+        """What a row takes."""
+        self._passes_squared = self._rows_squared = self._passes_rows = 0.0
+        self._passes_seconds = self._rows_seconds = 0.0
+
+    def add(self, ubatches: Sequence[int], seconds: float) -> None:
+        """Learn from a step that computed *ubatches*, each of so many rows."""
+        if seconds <= 0:
+            return
+        passes, rows = len(ubatches), sum(ubatches)
+        self._passes_squared = self._passes_squared * _DECAY + passes * passes
+        self._rows_squared = self._rows_squared * _DECAY + rows * rows
+        self._passes_rows = self._passes_rows * _DECAY + passes * rows
+        self._passes_seconds = self._passes_seconds * _DECAY + passes * seconds
+        self._rows_seconds = self._rows_seconds * _DECAY + rows * seconds
+        self._solve()
+
+    def _solve(self) -> None:
+        passes = self._passes_squared + _WEIGHT
+        rows = self._rows_squared + _WEIGHT * _PRIOR**2
+        both = self._passes_rows - _WEIGHT * _PRIOR
+        determinant = passes * rows - both * both
+        pass_ = (self._passes_seconds * rows - self._rows_seconds * both) / determinant
+        row = (self._rows_seconds * passes - self._passes_seconds * both) / determinant
+        # A fit of noise may be negative: neither is free.
+        least = (abs(pass_) + abs(row)) / 100
+        self.pass_, self.row = max(pass_, least), max(row, least)
+
+    def step(self, ubatches: Sequence[int]) -> float:
+        """Return what a step that computes *ubatches* takes."""
+        return len(ubatches) * self.pass_ + sum(ubatches) * self.row

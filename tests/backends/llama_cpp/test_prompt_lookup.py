@@ -1,0 +1,88 @@
+"""Prompt lookup: what followed where the last tokens came before."""
+
+import random
+import time
+
+import pytest
+
+from pilotlight_llama_cpp.prompt_lookup import LONGEST, Match, PromptLookup
+
+
+def lookup_of(tokens, shortest=3):
+    lookup = PromptLookup(shortest)
+    lookup.extend(tokens)
+    return lookup
+
+
+def test_what_followed_is_found():
+    """The three last tokens came before: the tokens behind that place are the draft."""
+    assert lookup_of([1, 2, 3, 4, 5, 6, 9, 1, 2, 3]).find(3) == Match(3, (4, 5, 6))
+
+
+@pytest.mark.parametrize("tokens", [[], [1], [1, 2], [1, 2, 3], [1, 2, 3, 4, 1, 2], [1, 2] * 2])
+def test_nothing_is_found_without_a_whole_match(tokens):
+    """Fewer tokens in common than the shortest match are none."""
+    assert lookup_of(tokens).find(4) is None
+
+
+def test_longer_match_wins_over_a_later_one():
+    """More tokens before the place are the same, so what followed there is likelier."""
+    tokens = [8, 1, 2, 3, 50, 9, 1, 2, 3, 60, 8, 1, 2, 3]
+    assert lookup_of(tokens).find(1) == Match(4, (50,))
+
+
+def test_later_one_of_equal_matches_wins():
+    """The text nearer by is more alike."""
+    tokens = [7, 1, 2, 3, 50, 9, 1, 2, 3, 60, 8, 1, 2, 3]
+    assert lookup_of(tokens).find(1) == Match(3, (60,))
+
+
+def test_match_that_reaches_the_end_repeats_itself():
+    """A period goes on for as long as is asked."""
+    assert lookup_of([4, 5] * 4).find(5).tokens == (4, 5, 4, 5, 4)
+    assert lookup_of([6] * 5).find(3).tokens == (6, 6, 6)
+
+
+def test_shortest_match_is_a_choice():
+    """One token in common is enough if that is asked for."""
+    assert lookup_of([5, 6, 7, 5], shortest=1).find(2) == Match(1, (6, 7))
+    assert lookup_of([1, 2, 3, 4, 5, 9, 1, 2, 3, 4], shortest=5).find(2) is None
+
+
+def test_token_by_token_is_as_all_at_once():
+    """The index is extended, and never made anew."""
+    chance = random.Random(1)  # noqa: S311 - repeatable
+    tokens = [chance.randrange(6) for _ in range(300)]
+    lookup = PromptLookup(3)
+    for count, token in enumerate(tokens, 1):
+        lookup.extend([token])
+        assert lookup.find(8) == lookup_of(tokens[:count]).find(8)
+    assert len(lookup) == 300
+
+
+def test_every_match_is_one():
+    """The tokens before the place are those at the end, and nothing longer is among the last."""
+    chance = random.Random(2)  # noqa: S311 - repeatable
+    tokens = [chance.randrange(4) for _ in range(400)]
+    match = lookup_of(tokens).find(4)
+    places = [
+        place
+        for place in range(3, 400)
+        if tokens[place - match.length : place] == tokens[-match.length :]
+    ]
+    assert match.tokens[0] in {tokens[place] for place in places}
+
+
+def test_length_of_a_match_is_bounded():
+    """A long repetition counts as the longest match, and takes no longer."""
+    assert lookup_of([1] * 5000).find(2).length == LONGEST
+
+
+def test_time_of_a_token_does_not_grow():
+    """In the worst text, with candidates without end, a token takes less than a millisecond."""
+    lookup = lookup_of([1, 2, 3] * 20_000)
+    began = time.process_time()
+    for _ in range(100):
+        lookup.extend([1, 2, 3])
+        lookup.find(32)
+    assert time.process_time() - began < 0.3

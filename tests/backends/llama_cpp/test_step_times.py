@@ -1,0 +1,60 @@
+"""The time of a step is learned from steps."""
+
+import random
+
+import pytest
+
+from pilotlight_llama_cpp.step_times import StepTimes
+
+
+def test_before_a_step_a_pass_takes_two_rows():
+    """The prior, until there is a measurement."""
+    times = StepTimes()
+    assert times.step([1]) == 3
+    assert times.step([4, 1]) == 9
+
+
+def test_one_step_gives_the_unit():
+    """The ratio stays that of the prior, in seconds."""
+    times = StepTimes()
+    times.add([1], 0.03)
+    assert times.step([1]) == pytest.approx(0.03, rel=0.01)
+    assert times.step([4]) == pytest.approx(0.06, rel=0.02)
+
+
+@pytest.mark.parametrize(("pass_", "row"), [(0.02, 0.013), (0.06, 0.002), (0.001, 0.02)])
+def test_measured_steps_replace_the_prior(pass_, row):
+    """Also where a pass takes most of a step, and where it takes nothing."""
+    times, chance = StepTimes(), random.Random(1)  # noqa: S311 - repeatable
+    for _ in range(200):
+        ubatches = chance.choice([[1], [1], [4], [16], [2, 5]])
+        seconds = len(ubatches) * pass_ + sum(ubatches) * row
+        times.add(ubatches, seconds * chance.uniform(0.97, 1.03))
+    assert times.step([32]) == pytest.approx(pass_ + 32 * row, rel=0.1)
+    assert times.step([1]) == pytest.approx(pass_ + row, rel=0.1)
+
+
+def test_machine_that_becomes_slower_is_noticed():
+    """Earlier steps fade."""
+    times = StepTimes()
+    for seconds in [0.03] * 100 + [0.09] * 100:
+        times.add([1], seconds)
+    assert times.step([1]) == pytest.approx(0.09, rel=0.1)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+def test_clock_that_stands_still_teaches_nothing(seconds):
+    """No division by zero, and no negative time."""
+    times = StepTimes()
+    times.add([1], seconds)
+    assert times.step([1]) == 3
+
+
+def test_no_pass_and_no_row_is_free():
+    """Whatever is measured: a larger batch that took no longer, or a smaller one."""
+    times = StepTimes()
+    for _ in range(100):
+        times.add([1], 0.05)
+        times.add([16], 0.01)
+    assert times.pass_ > 0
+    assert times.row > 0
