@@ -23,6 +23,7 @@ The conformance suite in `testing.conformance` checks all of it. `validation`, `
 `placement`, `token_sampler` and their neighbours are what every backend needs in the same way.
 """
 
+from pilotlight_backend.adapters import Adapter, AdapterFacts
 from pilotlight_backend.errors import (
     BackendError,
     BakingRefused,
@@ -40,6 +41,8 @@ from pilotlight_backend.guide import Forced, ForcingGuide, Guide, Vocabulary
 from pilotlight_backend.hookspecs import PROJECT, hookimpl, hookspec
 from pilotlight_backend.image import Image
 from pilotlight_backend.protocols import (
+    AdaptingBackend,
+    AdaptingEngine,
     Backend,
     BakingEngine,
     BaseEngine,
@@ -86,6 +89,10 @@ from pilotlight_backend.types import (
 
 __all__ = [
     "PROJECT",
+    "Adapter",
+    "AdapterFacts",
+    "AdaptingBackend",
+    "AdaptingEngine",
     "AttentionFacts",
     "Backend",
     "BackendError",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from pilotlight_backend.adapters import AdapterFacts
 from pilotlight_backend.guide import Vocabulary
 from pilotlight_backend.types import (
     BakedPrompt,
@@ -182,6 +183,30 @@ class CachingEngine(Engine, Protocol):
 
 
 @runtime_checkable
+class AdaptingEngine(Engine, Protocol):
+    """An engine that loads adapters over its model's weights. Optional.
+
+    Its backend is an `AdaptingBackend`.
+    """
+
+    def load_adapter(self, path: Path) -> str:
+        """Load the adapter at *path*, and return the id by which requests name it. Blocks.
+
+        The id is the digest of the file's content. Loading the same content again loads nothing,
+        and takes another `unload_adapter` to undo.
+
+        Raises what `AdaptingBackend.probe_adapter` raises, `LoadFailed` or its
+        `InsufficientMemory`, and `EngineClosed`.
+        """
+
+    def unload_adapter(self, adapter: str) -> None:
+        """Take no further request with *adapter*, and free its memory when the last has ended.
+
+        A no-op for an unknown one.
+        """
+
+
+@runtime_checkable
 class RemoteEngine(BaseEngine, Protocol):
     """An engine in a process of its own.
 
@@ -233,3 +258,16 @@ class Backend(Protocol):
 
     def embedded(self) -> Path | None:
         """Return the path of the small model inside this plugin; None if it has none."""
+
+
+@runtime_checkable
+class AdaptingBackend(Backend, Protocol):
+    """A backend whose engines that generate are `AdaptingEngine`s. Optional."""
+
+    def probe_adapter(self, path: Path, model: ModelFacts) -> AdapterFacts:
+        """Return what the file at *path* says of the adapter, checked against the base *model*.
+
+        Reads headers only, as `probe` does. Raises `ModelFileInvalid` for a damaged file or one of
+        another kind, its `ModelUnsupported` for an adapter that is not for this model or that the
+        backend cannot apply, and `OSError`.
+        """

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct, field
 
+from pilotlight_backend.adapters import Adapter
 from pilotlight_backend.errors import BackendError
 from pilotlight_backend.guide import Guide
 from pilotlight_backend.image import Image
@@ -268,6 +269,9 @@ class GenerateRequest(Struct, frozen=True, kw_only=True):
     """Return log probabilities: of each token, and of so many likeliest tokens. None: neither."""
     guide: Guide | None = None
     """Restricts the tokens. It keeps state, so each request has its own."""
+    adapters: tuple[Adapter, ...] = ()
+    """The adapters that change the model's weights for it, each at most once; an engine that is no
+    `AdaptingEngine` refuses them. Cached tokens of requests with others are not used."""
     scope: str = ""
     """Whose cached tokens it may use, in slots and in the prompt cache: those of its own scope and
     the baked prompt's. What comes before the first NUL is the scope's owner."""

@@ -1,9 +1,10 @@
 """Refuses requests that can never run: the same rule, in the same words, for every backend."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
+from pilotlight_backend.adapters import LARGEST_SCALE, MOST_ADAPTERS, Adapter
 from pilotlight_backend.errors import ContextLengthExceeded, InvalidParameter
 from pilotlight_backend.image import Image
 from pilotlight_backend.types import (
@@ -65,11 +66,13 @@ def check_request(
     vocabulary_size: int,
     sampling: AbstractSet[str] = BASIC_SAMPLING,
     image_tokens: Callable[[Image], int] | None = None,
+    adapters: Container[str] | None = (),
 ) -> None:
     """Raise `InvalidParameter`, or its `ContextLengthExceeded`, for a request that can never run.
 
     *sampling* is the set of `SamplingParams` fields that the engine honours. *image_tokens* returns
-    how many tokens an image takes; None for a model that takes no images.
+    how many tokens an image takes; None for a model that takes no images. *adapters* are the ids of
+    those that the engine has loaded, None where that is not known here.
     """
     if not request.prompt:
         raise InvalidParameter("prompt", "the prompt is empty")
@@ -90,6 +93,8 @@ def check_request(
         _check_token("stop_token_ids", token, vocabulary_size)
     _check_sampling(request.sampling, vocabulary_size)
     _check_honoured(request.sampling, sampling)
+    if request.adapters:
+        _check_adapters(request.adapters, adapters)
 
 
 def token_ids(prompt: Sequence[PromptPart]) -> Sequence[int]:
@@ -141,6 +146,19 @@ def _check_honoured(params: SamplingParams, sampling: AbstractSet[str]) -> None:
         stage = _STAGE.get(name, name)
         if all(getattr(params, one) != getattr(neutral, one) for one in (name, stage)):
             raise InvalidParameter(name, f"{name}: this model's backend does not support it")
+
+
+def _check_adapters(wanted: Sequence[Adapter], loaded: Container[str] | None) -> None:
+    if len(wanted) > MOST_ADAPTERS:
+        raise InvalidParameter(
+            "adapters", f"adapters: expected at most {MOST_ADAPTERS}, got {len(wanted)}"
+        )
+    for index, one in enumerate(wanted):
+        if loaded is not None and one.id not in loaded:
+            raise InvalidParameter("adapters", f"adapters[{index}]: the engine has no such adapter")
+        if any(one.id == other.id for other in wanted[:index]):
+            raise InvalidParameter("adapters", f"adapters[{index}]: it is given twice")
+        _check_number("adapters", one.scale, -LARGEST_SCALE, LARGEST_SCALE)
 
 
 def _check_token(param: str, token: int, vocabulary_size: int) -> None:

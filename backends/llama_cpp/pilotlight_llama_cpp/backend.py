@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from msgspec.structs import replace
 
 from pilotlight_backend import (
+    AdapterFacts,
     BaseEngine,
     EmbeddingEngine,
     Engine,
@@ -27,7 +28,7 @@ from pilotlight_backend.capacity import check_memory, context_length, in_force
 from pilotlight_backend.cgroup import available_memory, granted_cpus
 from pilotlight_backend.readahead import read_ahead
 from pilotlight_backend.split_file import parts
-from pilotlight_llama_cpp import probe
+from pilotlight_llama_cpp import lora_file, probe
 from pilotlight_llama_cpp.aborts import Aborted, GuardedThread
 from pilotlight_llama_cpp.projector_file import (
     with_projector,
@@ -60,6 +61,10 @@ class LlamaCppBackend:
         """Return the facts of a GGUF model, from its header and that of its projector."""
         facts = probe.probe(path)
         return None if facts is None else with_what_is_beside(facts)
+
+    def probe_adapter(self, path: Path, model: ModelFacts) -> AdapterFacts:
+        """Return the facts of a LoRA adapter for *model*, from its header and the model's."""
+        return lora_file.check(path, model.path)
 
     def embedded(self) -> Path | None:
         """Return `spark.gguf`; None if the plugin was built without it."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pilotlight_backend import (
+    Adapter,
     CacheType,
     Guide,
     InferenceFailed,
@@ -83,7 +84,7 @@ class LlamaContext:
         params.n_threads = params.n_threads_batch = threads
         self._set_attention(params, options)
         params.no_perf = True
-        with logs.complaint() as complaint:
+        with model.adapting, logs.complaint() as complaint:
             self._pointer: Any = self._lib.llama_init_from_model(model.pointer, params)
         if not self._pointer:
             raise LoadFailed(f"llama.cpp cannot make a context: {complaint.text}")
@@ -92,6 +93,7 @@ class LlamaContext:
             self._lib.llama_free(self._pointer)
             raise LoadFailed("the model cannot generate: it keeps no cache")
         abort.watch(self._pointer)
+        self._adapters: tuple[Adapter, ...] = ()
         self._make_batch()
         self._images = None if images is None else ImageBatch(self._lib, images, self._room)
 
@@ -138,6 +140,22 @@ class LlamaContext:
             seq_id=self._slot_pointers,
             logits=self._outputs,
         )
+
+    def adapt(self, adapters: tuple[Adapter, ...]) -> None:
+        """Apply *adapters*, and no others, to what is decoded next.
+
+        A change takes microseconds, and the next decode makes its graph anew: 1 ms with a tiny
+        model, 3 to 5 ms of 140 with one of 0.6B.
+        """
+        if adapters == self._adapters:
+            return
+        count = len(adapters)
+        pointers = (self._lib.llama_adapter_lora_p_ctypes * count)(
+            *(self._model.adapters[one.id] for one in adapters)
+        )
+        scales = (ctypes.c_float * count)(*(one.scale for one in adapters))
+        self._lib.llama_set_adapters_lora(self._pointer, pointers, count, scales)
+        self._adapters = adapters
 
     def decode(self, runs: Sequence[Run]) -> Decoded:
         """Evaluate *runs* in one batch. Rows are the tokens in the order of *runs*."""

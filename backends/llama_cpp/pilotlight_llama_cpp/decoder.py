@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from pilotlight_backend import Guide, SamplingParams, Token
+from pilotlight_backend import Adapter, Guide, SamplingParams, Token
 from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
 from pilotlight_llama_cpp.engine_thread import Flag
 
 
 class SlotDecoder(Protocol):
     """A KV cache of slots, and the computation over it. The engine's thread alone uses it."""
+
+    def adapt(self, adapters: tuple[Adapter, ...]) -> None:
+        """Apply these adapters, and no others, to what is decoded next."""
 
     def decode(self, runs: Sequence[Run], /) -> Decoded:
         """Evaluate a batch; `ABORTED` if the abort flag is set meanwhile."""

@@ -4,8 +4,9 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
@@ -29,6 +30,7 @@ from pilotlight_backend.prompt_cache import open_cache
 from pilotlight_backend.spelling import Spelling
 from pilotlight_backend.validation import NO_IMAGES, check_request, token_ids
 from pilotlight_backend.verbatim import Span, parts
+from pilotlight_llama_cpp.adapters import LoadedAdapters
 from pilotlight_llama_cpp.baking import StateOfPrompt, digest, origin, whole_tiles
 from pilotlight_llama_cpp.branches import MOST, branches
 from pilotlight_llama_cpp.drafting import Drafter
@@ -98,6 +100,14 @@ class LlamaCppEngine:
         if projector is not None:
             self._encoder = Encoder(projector, self._thread.wake)
             self._thread.see(self._encoder)
+        self._adapters = LoadedAdapters(
+            model,
+            facts.path,
+            between_steps=self._thread.between_steps.call,
+            used=self._thread.used_adapters,
+            detach=context.detach,
+        )
+        self._thread.adapt(self._adapters)
         self._cache = open_cache(
             options.prompt_cache,
             self._identity(),
@@ -141,8 +151,9 @@ class LlamaCppEngine:
 
     def submit(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Ticket:
         """Queue *request*; *emit* is called on the engine's thread."""
-        job = self._job(request, emit)
-        self._thread.submit(job)
+        with self._adapters.known() as adapters:
+            job = self._job(request, emit, adapters)
+            self._thread.submit(job)
         return job
 
     def image_tokens(self, width: int, height: int) -> int:
@@ -179,13 +190,19 @@ class LlamaCppEngine:
                     f" evaluates an image in one step of at most {most}",
                 )
 
-    def _job(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> GenerationJob:
+    def _job(
+        self,
+        request: GenerateRequest,
+        emit: Callable[[EngineEvent], None],
+        adapters: Collection[str] = (),
+    ) -> GenerationJob:
         check_request(
             request,
             context_length=self._facts.context_length,
             vocabulary_size=self._model.vocabulary_size,
             sampling=self._facts.sampling,
             image_tokens=None if self._projector is None else self._tokens_of,
+            adapters=adapters,
         )
         prompt = self._expand(request)
         if request.ignore_eos and request.guide is None:
@@ -236,6 +253,14 @@ class LlamaCppEngine:
         made_of = origin(self._model, self._facts, self._options, baked.template)
         write_baked(baked.path, made_of, prompt, state)
         return len(prompt)
+
+    def load_adapter(self, path: Path) -> str:
+        """Load a LoRA adapter over the weights; see `AdaptingEngine.load_adapter`."""
+        return self._adapters.load(path)
+
+    def unload_adapter(self, adapter: str) -> None:
+        """Undo a load; see `AdaptingEngine.unload_adapter`."""
+        self._adapters.unload(adapter)
 
     def stats(self) -> EngineStats:
         """Return a snapshot."""

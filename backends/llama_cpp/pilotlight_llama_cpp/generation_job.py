@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pilotlight_backend import EngineEvent, ForcingGuide, GenerateRequest, Usage
+from pilotlight_backend.adapters import applied
 from pilotlight_backend.forcing import Forcing
 from pilotlight_backend.timing import RequestTimer
 from pilotlight_backend.validation import token_ids
@@ -65,6 +66,7 @@ class GenerationJob(Sequence, EngineJob):
             spans=prompt.spans,
             shares_prompt=request.shares_prompt,
             scope=request.scope,
+            adapters=applied(request.adapters),
             branches=branches,
             drafter=drafter,
         )

@@ -18,7 +18,9 @@ from pilotlight_backend import (
     Token,
 )
 from pilotlight_backend.prompt_cache import Checkpoint, owner_of
+from pilotlight_llama_cpp.adapters import LoadedAdapters
 from pilotlight_llama_cpp.batch import Decoded
+from pilotlight_llama_cpp.between_steps import BetweenSteps
 from pilotlight_llama_cpp.branches import thinned
 from pilotlight_llama_cpp.decoder import GenerationDecoder
 from pilotlight_llama_cpp.encoder import Encoder
@@ -82,6 +84,9 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         self._states: PromptStates | None = None
         self._to_flush: list[threading.Event] = []
         """Set when idle slots are stored; empty where nobody waits for that."""
+        self.between_steps = BetweenSteps(self.wake, lambda: self.dead)
+        """Calls of other threads to what this thread alone may touch."""
+        self._adapters: LoadedAdapters | None = None
         self._to_clear: list[tuple[str | None, threading.Event]] = []
         """Owners whose prompts are to be forgotten, None for all; each event is set by then."""
         self._seconds_per_token = seconds_per_token
@@ -90,6 +95,10 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         """Jobs whose samplers are being made, in the order they came."""
         self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
         self._drafts = self._drafted_tokens = self._accepted_tokens = 0
+
+    def adapt(self, adapters: LoadedAdapters) -> None:
+        """Free those of *adapters* that are unloaded and not used; before `start`."""
+        self._adapters = adapters
 
     def keep(self, states: PromptStates) -> None:
         """Keep what slots hold with *states*; before `start`."""
@@ -156,6 +165,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         return (
             self._scheduler.has_work
             or bool(self._to_clear)
+            or not self.between_steps.is_empty
             or any(made.done() for made in self._preparing.values())
             or any(job.has_encoded for job in self._scheduler.active)
         )
@@ -188,6 +198,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         try:
             super()._close_all()
         finally:
+            self.between_steps.close()
             self._end_flushes()
 
     def _enqueue(self, job: GenerationJob) -> None:
@@ -258,6 +269,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         """Admit, decode one batch, and emit the sampled tokens."""
         if self._to_clear:
             self._clear()
+        self.between_steps.run()
         if self._preparing:
             self._enqueue_prepared()
         if self._states is not None:
@@ -272,6 +284,14 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             self._steps += 1
             self._report_step(sum(run.size for run in runs))
             self._evaluate(runs)
+        if self._adapters is not None:
+            self._adapters.free()
+
+    def used_adapters(self) -> set[str]:
+        """Return the adapters of all requests; on this thread."""
+        with self._wake:
+            jobs = [*self._arrived, *self._unended()]
+        return {one.id for job in jobs for one in job.adapters}
 
     def _look_up(self, states: PromptStates) -> None:
         """Ask the prompt cache for the prompts that are next."""
@@ -377,6 +397,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
     def _decode_runs(self, runs: list[PlannedRun[GenerationJob]]) -> Decoded:
         tokens = sum(run.size for run in runs if run.sequence.pending is None)
         began = self._clock()
+        self._decoder.adapt(runs[0].sequence.adapters)
         outcome = self._decode(tuple(run.sequence for run in runs), runs)
         seconds = self._clock() - began
         if outcome is Decoded.DONE:

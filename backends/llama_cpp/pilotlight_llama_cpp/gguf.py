@@ -59,8 +59,12 @@ class Header:
         self.path = path
         self.values: dict[str, Any] = {}
         self.strings: dict[str, Strings] = {}
+        self.kinds: dict[str, int] = {}
+        """The type of each value that is kept, of an array that of its elements."""
         self.tensors: dict[str, tuple[int, ...]] = {}
         """The dimensions of each tensor, the innermost first as in ggml."""
+        self.types: dict[str, int] = {}
+        """The `ggml_type` of each tensor."""
         self.tensor_count = 0
         self._walked = 0
         with path.open("rb") as file:
@@ -149,6 +153,7 @@ class Header:
     def _value(self, key: str, position: int, *, keep: bool) -> int:
         """Read the value at *position*; return the position of its end."""
         (kind,) = _U32.unpack_from(self._data, position)
+        self.kinds[key] = kind
         position += 4
         if kind == _STRING:
             self.values[key], position = self._string(position)
@@ -162,6 +167,7 @@ class Header:
 
     def _array(self, key: str, position: int, *, keep: bool) -> int:
         (kind,) = _U32.unpack_from(self._data, position)
+        self.kinds[key] = kind
         count: int = _U64.unpack_from(self._data, position + 4)[0]
         position += 12
         if kind == _STRING:
@@ -236,7 +242,9 @@ class Header:
                 )
             layout = struct.unpack_from(f"<{dimensions}QIQ", self._data, position + 4)
             position += 4 + 8 * dimensions + 12
-            self.tensors[name] = layout[:-2]
+            if name in self.tensors:
+                raise self.invalid(f"the tensor {name!r} occurs twice")
+            self.tensors[name], self.types[name] = layout[:-2], layout[-2]
             end = max(end, layout[-1] + _tensor_bytes(layout[:-2], layout[-2]))
         alignment = self.values.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment <= 0:

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import count, takewhile
 from typing import NamedTuple, Protocol
 
-from pilotlight_backend import Guide, LoadFailed, ModelFacts, SamplingParams, Token
+from pilotlight_backend import Adapter, Guide, LoadFailed, ModelFacts, SamplingParams, Token
 from pilotlight_backend.baking import MappedPrompt
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
@@ -115,6 +115,7 @@ class GrowingContext:
         self._vocabulary: dict[int, tuple[bytes, bool]] = {}
         self._baked: MappedPrompt | None = None
         self._copies: list[_Copy] = []
+        self._adapters: tuple[Adapter, ...] = ()
 
     # ── growing ────────────────────────────────────────────────────────────────────────────────
 
@@ -193,6 +194,15 @@ class GrowingContext:
         self._copies = copies
         return True
 
+    def adapt(self, adapters: tuple[Adapter, ...]) -> None:
+        """Apply *adapters*, and no others, to what is decoded next."""
+        self._adapters = adapters
+
+    def detach(self) -> None:
+        """Apply no adapter, from now on: one of those that were is about to be freed."""
+        self._adapters = ()
+        self._context.adapt(())
+
     def decode(self, runs: Sequence[Run]) -> Decoded:
         """Evaluate *runs* in one batch, in the longer context if they need it."""
         reach = max(run.reach for run in runs)
@@ -203,6 +213,7 @@ class GrowingContext:
             if not self._grow(reach):
                 return Decoded.REFUSED
         self._copies.clear()  # llama.cpp makes them in this decode, also if the decode fails
+        self._context.adapt(self._adapters)
         return self._context.decode(runs)
 
     # ── the baked prompt ───────────────────────────────────────────────────────────────────────

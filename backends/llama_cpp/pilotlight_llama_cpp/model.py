@@ -74,6 +74,11 @@ class LlamaModel:
         self.ends: tuple[int, ...] = ()
         """The end-of-generation tokens; set by `read_control`."""
         self._in_use = threading.Lock()
+        self.adapters: dict[str, Any] = {}
+        """The adapters that are loaded over the weights, by their content's digest."""
+        self.adapting = threading.Lock()
+        """Held while an adapter is loaded or freed, and while a context is made, which walks them
+        (`graph_max_nodes` in llama-context.cpp)."""
 
     def _load(self, path: Path, gpu_layers: int, proceed: Callable[[], None]) -> Any:
         raised: list[BaseException] = []
@@ -240,8 +245,16 @@ class LlamaModel:
         """Return whether *token* ends a generation."""
         return bool(self.lib.llama_vocab_is_eog(self.vocab, token))
 
+    def load_adapter(self, path: Path) -> Any:
+        """Load a LoRA adapter over the weights; the result is false if llama.cpp refuses it."""
+        return self.lib.llama_adapter_lora_init(self.pointer, os.fsencode(path))
+
+    def free_adapter(self, pointer: Any) -> None:
+        """Free an adapter that no context applies."""
+        self.lib.llama_adapter_lora_free(pointer)
+
     def close(self) -> None:
-        """Free the model; no-op the second time."""
+        """Free the model, with its adapters; no-op the second time."""
         with self._in_use:
             pointer, self.pointer = self.pointer, None
         if pointer:

@@ -16,6 +16,7 @@ from pilotlight_llama_cpp.drafting import Draft, Drafting
 from pilotlight_llama_cpp.media import ImageRows, PatchSpan
 from pilotlight_llama_cpp.planning import Batching
 from pilotlight_llama_cpp.slots import Displaced, Prefixes, Sequence, Slot
+from pilotlight_llama_cpp.turns import Turns
 from pilotlight_llama_cpp.ubatches import Part
 
 _WORTH_SAVING = 64
@@ -67,6 +68,20 @@ class PlannedRun(NamedTuple, Generic[S]):
         return self._replace(tokens=self.certain, draft=Draft())
 
 
+class _Group(NamedTuple, Generic[S]):
+    """What sequences with the same adapters can evaluate in a step."""
+
+    streams: list[PlannedRun[S]]
+    prompts: list[PlannedRun[S]]
+
+    def fitting(self, room: int) -> "_Group[S]":
+        """Return the part that a slot has *room* for."""
+        return _Group(
+            [run for run in self.streams if _fits(run, room)],
+            [run for run in self.prompts if _fits(run, room)],
+        )
+
+
 class Scheduler(Generic[S]):
     """Gives slots to sequences in the order of the queue, and plans the batch of each step."""
 
@@ -106,8 +121,7 @@ class Scheduler(Generic[S]):
         """Slots that are copied at the start of the next step, and must not change before it."""
         self._batching = Batching(chunk, chunk + slots, unified, deterministic)
         self._drafting = Drafting(self._batching, draft_max) if draft_max else None
-        self._waited = 0
-        """Prompt tokens that were evaluated since running streams decoded."""
+        self._turns: Turns[object] = Turns()
         self._uses = 0
 
     def enqueue(self, sequence: S) -> None:
@@ -169,7 +183,9 @@ class Scheduler(Generic[S]):
             return False
         needed = sequence.most
         return any(
-            len(_slot(other).held) < needed and other.prompt == sequence.prompt
+            len(_slot(other).held) < needed
+            and other.prompt == sequence.prompt
+            and other.adapters == sequence.adapters
             for other in self.active
         )
 
@@ -194,7 +210,7 @@ class Scheduler(Generic[S]):
         )
         sequence.cached_tokens = offer.tokens
         slot.held[:] = sequence.prompt[: offer.tokens]
-        slot.scope = sequence.scope
+        slot.scope, slot.adapters = sequence.scope, sequence.adapters
         slot.prompted = len(sequence.prompt)
         slot.sequence, sequence.slot = sequence, slot
         self.active.append(sequence)
@@ -205,29 +221,53 @@ class Scheduler(Generic[S]):
         *room* is the tokens that a slot can hold now. What needs more waits until a longer context
         is made, as long as there is something else to evaluate.
 
-        `planning` decides which. Runs are sorted by slot: llama.cpp computes neighbours together
-        (`ubatches`). Eight streams in another order took twice as long.
+        `planning` decides which, and `turns` whose, since all sequences of a batch have the same
+        adapters. Runs are sorted by slot: llama.cpp computes neighbours together (`ubatches`).
+        Eight streams in another order took twice as long.
         """
         self._sources.clear()
-        streams = self._decodes()
-        prompts = [
-            self._prefill(one)
-            for one in self.active
-            if one.pending is None and not self.is_waiting(one)
-        ]
-        if any(_fits(run, room) for run in (*streams, *prompts)):
-            streams = [run for run in streams if _fits(run, room)]
-            prompts = [run for run in prompts if _fits(run, room)]
-        prompts, batching = self._of_one_kind(prompts)
-        step = planning.plan(_parts(streams), _parts(prompts), batching, waited=self._waited)
-        chosen = prompts[: step.prompts]
-        if step.decodes and not chosen:
-            streams = self._with_drafts(streams, room)
-        if step.decodes or not streams:
-            self._waited = 0
-        else:
-            self._waited += sum(run.size for run in chosen)
-        return sorted([*(streams if step.decodes else ()), *chosen], key=attrgetter("slot"))
+        groups = self._groups(room)
+        streaming = [key for key, group in groups.items() if group.streams]
+        for key in self._turns.order(groups):
+            streams = groups[key].streams
+            prompts, batching = self._of_one_kind(groups[key].prompts)
+            if not (streams or prompts):
+                continue
+            waited = self._turns.waited(key)
+            step = planning.plan(_parts(streams), _parts(prompts), batching, waited=waited)
+            chosen = prompts[: step.prompts]
+            tokens = sum(run.size for run in chosen)
+            if tokens and any(
+                self._turns.waited(other) + tokens > self._batching.chunk
+                for other in streaming
+                if other != key
+            ):
+                continue  # their turn comes first, in this loop
+            if step.decodes and not chosen:
+                streams = self._with_drafts(streams, room)
+            self._turns.took(key, tokens=tokens, decodes=step.decodes, streaming=streaming)
+            return sorted([*(streams if step.decodes else ()), *chosen], key=attrgetter("slot"))
+        return []
+
+    def _groups(self, room: int) -> dict[object, _Group[S]]:
+        """Return what there is to evaluate, by what the sequences of a step have in common."""
+        members: dict[object, list[S]] = {}
+        for sequence in self.active:
+            members.setdefault(self._group(sequence), []).append(sequence)
+        groups = {
+            key: _Group(
+                self._decodes([one for one in group if one.pending is not None]),
+                [
+                    self._prefill(one)
+                    for one in group
+                    if one.pending is None and not self.is_waiting(one)
+                ],
+            )
+            for key, group in members.items()
+        }
+        fitting = {key: group.fitting(room) for key, group in groups.items()}
+        fitting = {key: group for key, group in fitting.items() if any(group)}
+        return fitting or groups
 
     def _of_one_kind(self, prompts: list[PlannedRun[S]]) -> tuple[list[PlannedRun[S]], Batching]:
         """Return those of *prompts* that can be in one batch with the first, and how it is made.
@@ -238,21 +278,29 @@ class Scheduler(Generic[S]):
             return [run for run in prompts if run.image is None], self._batching
         return prompts[:1], self._batching._replace(deterministic=True)
 
-    def _decodes(self) -> list[PlannedRun[S]]:
-        """Return the pending tokens of all streams, as far as a chunk has room for forced ones.
+    def _group(self, sequence: S) -> object:
+        """Return what sequences that may share a step have in common.
+
+        A deterministic one with adapters is computed alone: their matrices are F16 or F32, whose
+        kernels round differently by the number of rows.
+        """
+        if self._batching.deterministic and sequence.adapters:
+            return sequence
+        return sequence.adapters
+
+    def _decodes(self, sequences: Items[S]) -> list[PlannedRun[S]]:
+        """Return the pending tokens of streams, as far as a chunk has room for forced ones.
 
         If they are deterministic it is one token each: the ubatches of a longer run depend on the
         others in the batch.
         """
         room = 0 if self._batching.deterministic else self._batching.chunk
         runs: list[PlannedRun[S]] = []
-        for sequence in self.active:
-            if sequence.pending is None:
-                continue
-            slot = _slot(sequence)
-            tokens = sequence.pending[: 1 + room]
+        for sequence in sequences:
+            slot, pending = _slot(sequence), sequence.pending or ()
+            tokens = pending[: 1 + room]
             room -= len(tokens) - 1
-            sampled = len(tokens) == len(sequence.pending)
+            sampled = len(tokens) == len(pending)
             runs.append(PlannedRun(sequence, slot.id, len(slot.held), tokens, sampled=sampled))
         return runs
 

@@ -13,7 +13,8 @@ from array import array
 from collections.abc import Sequence as Items
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pilotlight_backend import placement
+from pilotlight_backend import Adapter, placement
+from pilotlight_backend.adapters import cache_scope
 from pilotlight_backend.placement import common_prefix
 from pilotlight_llama_cpp import drafting
 from pilotlight_llama_cpp.batch import Tokens
@@ -31,6 +32,7 @@ class Sequence:
     """A request as the scheduler sees it: prefilled in chunks, then decoded token by token."""
 
     __slots__ = (
+        "adapters",
         "branches",
         "cached_tokens",
         "completion_tokens",
@@ -60,9 +62,11 @@ class Sequence:
         spans: tuple[PatchSpan, ...] = (),
         shares_prompt: bool = False,
         scope: str = "",
+        adapters: tuple[Adapter, ...] = (),
         branches: tuple[int, ...] = (),
         drafter: drafting.Drafter | None = None,
     ) -> None:
+        """*adapters* are those that have an effect, in their order."""
         self.prompt = prompt
         """A number for each position: `media` says which ones an image has."""
         self.spans = spans
@@ -75,8 +79,9 @@ class Sequence:
         """Rows of the image behind what the slot holds that are evaluated already."""
         self.shares_prompt = shares_prompt
         """Whether it waits for another sequence that prefills this prompt, and copies that."""
-        self.scope = scope
-        """Whose tokens it may use: those of its own scope, and the baked prompt's."""
+        self.adapters = adapters
+        self.scope = cache_scope(scope, adapters)
+        """Whose tokens it may use: those of its scope, and without adapters the baked prompt's."""
         self.branches = branches
         """Lengths of the prompt, rising, at which a checkpoint is taken: later prompts may part."""
         self.drafter = drafter
@@ -129,6 +134,7 @@ class Slot:
     """A sequence's place in the KV cache."""
 
     __slots__ = (
+        "adapters",
         "checkpoints",
         "held",
         "id",
@@ -144,6 +150,8 @@ class Slot:
         self.id = slot_id
         self.held: list[int] = []
         self.scope = ""
+        self.adapters: tuple[Adapter, ...] = ()
+        """What it was evaluated with; part of its scope too."""
         self.prompted = 0
         """Prompt tokens of its last request; what follows them in `held` is the completion."""
         self.least = 0
@@ -200,7 +208,7 @@ class Prefixes:
     def held(self, sequence: Sequence) -> int:
         """Return how much of the prompt is in a slot, or baked."""
         most = sequence.most
-        best = self._baked_part(sequence.prompt)
+        best = self._baked_part(sequence)
         for slot in self._slots:
             if self._copies or slot.sequence is None:
                 best = max(best, self._reusable(slot, self._common(slot, sequence), most).tokens)
@@ -209,7 +217,7 @@ class Prefixes:
     def choose(self, sequence: Sequence, now: int) -> Choice:
         """Return the idle slot that *sequence* is to have; *now* counts the requests that ended."""
         common = [self._common(slot, sequence) for slot in self._slots]
-        baked = self._baked_part(sequence.prompt)
+        baked = self._baked_part(sequence)
         idle = [slot for slot in self._slots if slot.sequence is None]
         offers = {slot.id: self._offer(sequence, slot, common, baked) for slot in idle}
         seen = {
@@ -231,6 +239,8 @@ class Prefixes:
         common = floor(sequence.spans, common_prefix(slot.held, sequence.prompt))
         if slot.scope == sequence.scope:
             return common
+        if slot.adapters or sequence.adapters:
+            return 0
         return min(common, common_prefix(self._baked, sequence.prompt))
 
     def _offer(self, sequence: Sequence, slot: Slot, common: list[int], baked: int) -> Offer:
@@ -283,7 +293,8 @@ class Prefixes:
         """
         if not self._cuts:  # the slot cannot go back to any of its tokens
             return len(slot.held)
-        kept = max(common, common_prefix(slot.held, self._baked))
+        baked = 0 if slot.adapters else common_prefix(slot.held, self._baked)
+        kept = max(common, baked)
         for other in self._slots if self._copies else ():
             if other is slot or other.scope != slot.scope:
                 continue
@@ -292,7 +303,12 @@ class Prefixes:
                 kept = max(kept, common_prefix(slot.held, other.held))
         return len(slot.held) - kept
 
-    def _baked_part(self, prompt: tuple[int, ...]) -> int:
-        """Return the length of the baked prompt if *prompt* continues it, else 0."""
-        length = len(self._baked)
+    def _baked_part(self, sequence: Sequence) -> int:
+        """Return the length of the baked prompt if *sequence* continues it, else 0.
+
+        It was evaluated without adapters.
+        """
+        length, prompt = len(self._baked), sequence.prompt
+        if sequence.adapters:
+            return 0
         return length if length < len(prompt) and prompt[:length] == self._baked else 0

@@ -39,6 +39,8 @@ class FakeDecoder:
         self.outcomes = []
         """Of the next decodes; once it is empty they succeed."""
         self.truncates = True
+        self.adapters = []
+        """What each decode applied."""
         self.baked = ()
         self.restores = True
         self.restored = []
@@ -57,6 +59,9 @@ class FakeDecoder:
         """Samplers that another thread makes: those of requests with DRY."""
         self.closed = False
         self.rows = []
+
+    def adapt(self, adapters):
+        self.adapters.append(adapters)
 
     def decode(self, runs):
         self.batches.append([(run.slot, run.start, tuple(run.tokens)) for run in runs])

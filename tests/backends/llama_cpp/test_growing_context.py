@@ -28,6 +28,9 @@ class FakeContext:
         self.loses = False
         """Whether a state that is put is refused."""
 
+    def adapt(self, adapters):
+        self.adapters = adapters
+
     def decode(self, runs):
         assert not self.closed
         for target, (source, length) in self.copies.items():
