@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from pilotlight.config import ConfigError, Settings, parse_size, state_address
 from pilotlight.deployment import process_age
 from pilotlight.errors import ModelNotFound
+from pilotlight.models.adapter_catalog import AdapterCatalog
 from pilotlight.models.catalog import ModelEntry, read_models_file
 from pilotlight.models.discovery import Discovery
 from pilotlight.models.listing import ListedModel, describe
@@ -66,6 +67,7 @@ class Service:
         self.registry = Registry(backends, only=settings.backends)
         _check_backends(settings, self.registry)
         self._configured = configured = read_models_file(settings.models_file, settings.models_dir)
+        self.adapters = AdapterCatalog(configured)
         _check_formats(settings, configured)
         _check_attention(settings, configured)
         self._load_options = partial(load_options, settings)
@@ -85,7 +87,13 @@ class Service:
             clock=clock,
         )
         discovery = Discovery(settings.models_dir, self.registry)
-        self.resolver = Resolver(self.registry, configured, discovery, lambda: self.pool.loaded)
+        self.resolver = Resolver(
+            self.registry,
+            [entry for entry in configured if not entry.adapter],
+            discovery,
+            lambda: self.pool.loaded,
+            lambda: self.adapters.entries,
+        )
         self.preload = Preload(settings.preload, self.resolver, self.pool)
         self.admission = Admission()
         self.metrics = Metrics(self._models)
@@ -99,6 +107,7 @@ class Service:
             self.limiter,
             max_queue=settings.max_queue,
             clock=clock,
+            adapters=self.adapters,
         )
         self._naming: asyncio.Task[None] | None = None
         self._preloading: asyncio.Task[None] | None = None

@@ -21,6 +21,7 @@ from pilotlight_backend.errors import BackendError, InferenceFailed, LoadFailed
 from pilotlight_backend.guide import Forced, Vocabulary
 from pilotlight_backend.hookspecs import PROJECT
 from pilotlight_backend.protocols import (
+    AdaptingEngine,
     Backend,
     BakingEngine,
     BaseEngine,
@@ -260,7 +261,7 @@ class Child:
                 logger.exception("a call failed")
             self._sender.send(wire.Raised(call.id, describe(error)))
 
-    def _result(self, call: wire.Call) -> list[int] | int | Vocabulary | TokenizedPairs:
+    def _result(self, call: wire.Call) -> list[int] | int | str | Vocabulary | TokenizedPairs:
         match call:
             case wire.Tokenize() | wire.TokenizeInput() | wire.TokenizePairs():
                 return self._tokens(call)
@@ -268,9 +269,19 @@ class Child:
                 return cast("Engine", self._engine).vocabulary()
             case wire.Bake():
                 return cast("BakingEngine", self._engine).bake(call.prompt, call.baked)
+            case wire.LoadAdapter():
+                return self._adapting().load_adapter(call.path)
+            case wire.UnloadAdapter():
+                self._adapting().unload_adapter(call.adapter)
+                return 0
             case wire.SavePrompts() | wire.ClearPrompts():
                 self._care_for_prompts(call)
                 return 0
+
+    def _adapting(self) -> AdaptingEngine:
+        if isinstance(self._engine, AdaptingEngine):
+            return self._engine
+        raise LoadFailed("the engine has no adapters")
 
     def _tokens(
         self, call: wire.Tokenize | wire.TokenizeInput | wire.TokenizePairs

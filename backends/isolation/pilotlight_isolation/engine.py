@@ -1,6 +1,7 @@
 """Engines that run in another process."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -93,6 +94,7 @@ class IsolatedEngine(IsolatedBase):
             context_length=self._facts.context_length,
             vocabulary_size=self._vocabulary_size,
             sampling=self._facts.sampling,
+            adapters=None,
         )
         guide = request.guide
         sent = replace(request, guide=None)
@@ -103,6 +105,15 @@ class IsolatedEngine(IsolatedBase):
             emit,
             guide,
         )
+
+    def load_adapter(self, path: Path) -> str:
+        """Load an adapter, if the engine has any; see `AdaptingEngine.load_adapter`."""
+        adapter: str = self._client.call(lambda number: wire.LoadAdapter(number, path))
+        return adapter
+
+    def unload_adapter(self, adapter: str) -> None:
+        """Undo a load; see `AdaptingEngine.unload_adapter`."""
+        self._client.call(lambda number: wire.UnloadAdapter(number, adapter))
 
     def save_prompts(self, seconds: float) -> None:
         """Write cached prompts to storage, if the engine has any; see `CachingEngine`."""

@@ -131,6 +131,20 @@ class Bake(Struct, frozen=True, tag=True):
     baked: BakedPrompt
 
 
+class LoadAdapter(Struct, frozen=True, tag=True):
+    """Load the adapter at *path*."""
+
+    id: int
+    path: Path
+
+
+class UnloadAdapter(Struct, frozen=True, tag=True):
+    """Undo a load of the *adapter* with this id."""
+
+    id: int
+    adapter: str
+
+
 class SavePrompts(Struct, frozen=True, tag=True):
     """Write cached prompts to storage, for *seconds* at the most."""
 
@@ -168,13 +182,23 @@ ToChild: TypeAlias = (
     | TokenizePairs
     | GetVocabulary
     | Bake
+    | LoadAdapter
+    | UnloadAdapter
     | SavePrompts
     | ClearPrompts
     | GetStats
     | Close
 )
 Call: TypeAlias = (
-    Tokenize | TokenizeInput | TokenizePairs | GetVocabulary | Bake | SavePrompts | ClearPrompts
+    Tokenize
+    | TokenizeInput
+    | TokenizePairs
+    | GetVocabulary
+    | Bake
+    | LoadAdapter
+    | UnloadAdapter
+    | SavePrompts
+    | ClearPrompts
 )
 
 # ── from the child ──────────────────────────────────────────────────────────────────────────────
@@ -261,10 +285,10 @@ class AskAdmitted(Struct, frozen=True, tag=True):
 
 
 class Returned(Struct, frozen=True, tag=True):
-    """A call returned: token ids, the number of baked tokens, or a vocabulary."""
+    """A call returned: token ids, the number of baked tokens, an adapter's id, or a vocabulary."""
 
     id: int
-    value: list[int] | int | Vocabulary
+    value: list[int] | int | str | Vocabulary
 
 
 class Paired(Struct, frozen=True, tag=True):

@@ -35,8 +35,9 @@ class LoadedAdapters:
         used: Callable[[], Collection[str]],
         detach: Callable[[], None],
     ) -> None:
-        """*path* is the model's file. *used* returns the adapters of all requests; *detach* makes
-        the context forget what it applied last.
+        """Load over *model*, whose file is *path*.
+
+        *used* returns the adapters of all requests; *detach* makes the context apply none.
         """
         self._model = model
         self._path = path

@@ -29,7 +29,8 @@ class Choice:
         echo: str = "",
     ) -> None:
         """*echo* is the text that the choice begins with, before anything is generated."""
-        self._begun = (model.name, model.fingerprint)
+        # An adapter has a name of its own, and its parent prepared.
+        self._begun = (recorder.model or model.name, model.fingerprint)
         self._recorder = recorder
         self._echo = [ContentDelta(echo)] if echo else []
         calls = params.tool_calling if prompt.chat else None

@@ -63,7 +63,7 @@ class Embedder:
         *hold* is how long to wait for a model that is loading, *caller* whose limits it counts
         against. Raises a `ServiceError`.
         """
-        async with self._leases.lease(params.model, hold, caller) as (model, recorder):
+        async with self._leases.lease(params.model, hold, caller) as (model, recorder, _):
             return await self._embed(model, params, recorder)
 
     async def _embed(

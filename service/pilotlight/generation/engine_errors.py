@@ -67,6 +67,7 @@ def check_requests(
                 image_tokens=(lambda _: 0) if facts.sees else None,
                 context_length=facts.context_length,
                 vocabulary_size=facts.vocabulary_size or _ANY_VOCABULARY,
+                adapters=None,
             )
         except InvalidParameter as error:
             raise request_error(error, params.prompts[number // params.n]) from error

@@ -63,7 +63,9 @@ class Generator:
         or "". With *announces*, a request that waits long for its slot is checked and yields one
         empty sequence: headers can be sent, since nothing is wrong with the request.
         """
-        async with self._leases.lease(params.model, hold, caller) as (model, recorder):
+        async with self._leases.lease(params.model, hold, caller, params.lora) as lease:
+            model, recorder = lease.model, lease.recorder
+            params = replace(params, adapters=lease.adapters)
             recorder.submitted()
             submitted = asyncio.Event()
             stream = self._queued(model, params, recorder, caller, submitted)
@@ -118,9 +120,9 @@ class Generator:
         self, model: str, *, hold: Hold, caller: str = ""
     ) -> AsyncIterator[PreparedModel]:
         """Lease the model *model* and yield it prepared, for tokenizing and detokenizing."""
-        async with self._leases.lease(model, hold, caller) as (loaded, recorder):
-            recorder.outcome = "tokenized"
-            yield await self._prepare(loaded)
+        async with self._leases.lease(model, hold, caller) as lease:
+            lease.recorder.outcome = "tokenized"
+            yield await self._prepare(lease.model)
 
     async def _generate(
         self,
@@ -195,6 +197,7 @@ def _requests(
             min_tokens=params.min_tokens,
             logprobs=params.logprobs,
             guide=guides[number],
+            adapters=params.adapters,
             scope=scope,
             shares_prompt=params.n > 1,  # the engine prefills the prompt once for all of them
         )

@@ -8,7 +8,8 @@ from msgspec import Struct
 from pilotlight.guidance import ContentGrammar
 from pilotlight.output.tool_calls import Function
 from pilotlight.prompt.conversation import Conversation
-from pilotlight_backend import SamplingParams
+from pilotlight.scheduling.lease import WantedAdapter
+from pilotlight_backend import Adapter, SamplingParams
 
 
 class ChatPrompt(Struct, frozen=True):
@@ -72,6 +73,10 @@ class GenerationParams(Struct, frozen=True, kw_only=True):
     """With 0 the prompts are prefilled, and so cached, and the choices are empty."""
     sampling: SamplingParams
     """With a seed, the choices of a prompt have consecutive seeds from it."""
+    lora: Sequence[WantedAdapter] | None = None
+    """The adapters that the request names, in the place of what the model's name says."""
+    adapters: tuple[Adapter, ...] = ()
+    """Those that it gets, once its model is leased."""
     cache_salt: str | None = None
     """Cached tokens are shared with requests that have the same one."""
     stops: Sequence[str] = ()

@@ -76,7 +76,7 @@ class Reranker:
         against. Raises a `ServiceError`.
         """
         name = params.model or await self._only_model()
-        async with self._leases.lease(name, hold, caller) as (model, recorder):
+        async with self._leases.lease(name, hold, caller) as (model, recorder, _):
             return await self._rank(model, params, recorder)
 
     async def _only_model(self) -> str:

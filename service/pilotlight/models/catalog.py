@@ -2,6 +2,7 @@
 
 import difflib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
@@ -23,6 +24,7 @@ from pilotlight.config.expected import expected
 from pilotlight.models.fetch.address import Address, is_address, parse_address, place
 from pilotlight.models.registry import BackendBroken, Registry
 from pilotlight_backend import BackendError, decode_errors
+from pilotlight_backend.adapters import LARGEST_SCALE
 
 SpecialTokens: TypeAlias = Literal["text", "parse"]
 
@@ -75,11 +77,28 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Whether names of special tokens in messages are text, or these tokens."""
 
 
+class AdapterOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A LoRA adapter of a model, below its `adapters:` in models.yaml."""
+
+    path: Annotated[str, Meta(min_length=1)]
+    """A local file, or the address to fetch it from."""
+    scale: Annotated[float, Meta(ge=-LARGEST_SCALE, le=LARGEST_SCALE)] = 1.0
+    name: str | None = None
+    """What requests call it, where `adapters:` is a list and not a map of names."""
+
+
 class Origin(Struct, frozen=True):
     """An address, and the file or folder that it becomes: the entry's path or a folder above it."""
 
     address: Address
     root: Path
+
+
+class AdapterOf(Struct, frozen=True):
+    """What makes a model an adapter: the model that it changes, and how much."""
+
+    parent: "ModelEntry"
+    scale: float = 1.0
 
 
 class ModelEntry(Struct, frozen=True):
@@ -91,6 +110,13 @@ class ModelEntry(Struct, frozen=True):
     options: ModelOptions
     origin: Origin | None = None
     """The address to fetch it from at its first load; None for a local file."""
+    adapter: AdapterOf | None = None
+    """Of a LoRA adapter, which is served over the weights of its parent."""
+
+    @property
+    def base(self) -> "ModelEntry":
+        """The model whose weights it uses: itself, or its parent."""
+        return self.adapter.parent if self.adapter else self
 
     def __hash__(self) -> int:
         """Return a hash of what can be hashed: options have maps."""
@@ -101,7 +127,7 @@ class ModelEntry(Struct, frozen=True):
 
 
 def read_models_file(path: Path, models_dir: Path | None = None) -> list[ModelEntry]:
-    """Return the models in the file at *path*; none if the file is missing.
+    """Return the models in the file at *path*, each before its adapters; none without the file.
 
     Names are keys of `models:` or of the top level; a value is a path or a map of `ModelOptions`.
     Paths are relative to the file. An address is fetched to *models_dir*, by default the folder of
@@ -122,10 +148,11 @@ def read_models_file(path: Path, models_dir: Path | None = None) -> list[ModelEn
     entries: dict[str, ModelEntry] = {}
     for prefix, section in (("", document), ("models.", nested)):
         for name, value in section.items():
-            entry = _entry(path, f"{prefix}{name}", name, value, models_dir or path.parent)
-            if entry.name in entries:
-                raise ConfigError(f"{path}: {prefix}{name}: duplicate name of a model")
-            entries[entry.name] = entry
+            key = f"{prefix}{name}"
+            for where, entry in _with_adapters(path, key, name, value, models_dir or path.parent):
+                if entry.name in entries:
+                    raise ConfigError(f"{path}: {where}: duplicate name of a model")
+                entries[entry.name] = entry
     return list(entries.values())
 
 
@@ -147,10 +174,11 @@ def _parse_yaml(text: str, path: Path) -> dict[Any, Any]:
     return document
 
 
-def _refuse_repeated_keys(node: Any, levels: int = 4) -> None:
+def _refuse_repeated_keys(node: Any, levels: int = 5) -> None:
     """Raise `ValueError` for a duplicate key: YAML forbids it, but PyYAML drops the first.
 
-    The levels are the document, its `models`, the options of a model, and the maps among these.
+    The levels are the document, its `models`, the options of a model, the maps among these, and the
+    options of an adapter.
     """
     if not levels or getattr(node, "id", None) != "mapping":
         return
@@ -160,6 +188,45 @@ def _refuse_repeated_keys(node: Any, levels: int = 4) -> None:
             raise ValueError(f"{name}: duplicate key")
     for _, value in node.value:
         _refuse_repeated_keys(value, levels - 1)
+
+
+def _with_adapters(
+    file: Path, key: str, name: Any, value: Any, models_dir: Path
+) -> Iterator[tuple[str, ModelEntry]]:
+    """Yield a model and its adapters, each with its key in the file."""
+    adapters = None
+    if isinstance(value, dict) and "adapters" in value:
+        adapters, value = value["adapters"], {k: v for k, v in value.items() if k != "adapters"}
+    entry = _entry(file, key, name, value, models_dir)
+    yield key, entry
+    for where, given, raw in _adapters(file, f"{key}.adapters", adapters):
+        options = _adapter_options(file, where, raw)
+        adapter = _entry(file, where, given, options.path, models_dir)
+        yield where, msgspec.structs.replace(adapter, adapter=AdapterOf(entry, options.scale))
+
+
+def _adapters(file: Path, key: str, given: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each adapter's key in the file, its name and its options."""
+    match given:
+        case None:
+            return
+        case dict():
+            for name, options in given.items():
+                yield f"{key}.{name}", name, options
+        case list():
+            for index, options in enumerate(given):
+                name = options.get("name") if isinstance(options, dict) else None
+                yield f"{key}[{index}]", name, options
+        case _:
+            raise ConfigError(f"{file}: {key}: expected a map of names to paths")
+
+
+def _adapter_options(file: Path, key: str, value: Any) -> AdapterOptions:
+    raw = {"path": value} if isinstance(value, str) else value
+    try:
+        return msgspec.convert(raw, AdapterOptions)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{file}: {_fault(key, error, AdapterOptions)}") from None
 
 
 def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> ModelEntry:
@@ -203,14 +270,14 @@ def _without_yaml_booleans(options: Any) -> Any:
     return options
 
 
-def _fault(key: str, error: msgspec.ValidationError) -> str:
+def _fault(key: str, error: msgspec.ValidationError, options: type[Struct] = ModelOptions) -> str:
     """Return the path of the invalid field in the entry *key*, and what is expected."""
     reason, field = decode_errors.split(str(error))
     if field is None:
         return f"{key}: {reason.replace('an object', 'a path or a map of options')}"
     if choices := _choices(field):
         return f"{key}.{field}: {reason}; expected {choices}"
-    close = difflib.get_close_matches(field, ModelOptions.__struct_fields__, n=1)
+    close = difflib.get_close_matches(field, options.__struct_fields__, n=1)
     if reason == decode_errors.UNKNOWN and close:
         reason += f"; did you mean {close[0]}?"
     return f"{key}.{field}: {reason}"

@@ -33,7 +33,7 @@ def describe(
     load_options: Callable[[ModelEntry], LoadOptions] = lambda _: LoadOptions(),
 ) -> list[ListedModel]:
     """Describe *entries* by their headers. Reads files: run it on a thread."""
-    return [_describe(entry, registry, load_options(entry)) for entry in entries]
+    return [_describe(entry, registry, load_options(entry.base)) for entry in entries]
 
 
 def _describe(entry: ModelEntry, registry: Registry, options: LoadOptions) -> ListedModel:
@@ -42,7 +42,13 @@ def _describe(entry: ModelEntry, registry: Registry, options: LoadOptions) -> Li
         return ListedModel(entry, created, error=f"{entry.origin.address} (not fetched yet)")
     try:
         created = int(entry.path.stat().st_mtime)
-        claim = registry.claim(entry.path, entry.options.backend)
+        if entry.base.origin and not entry.base.path.exists():
+            return ListedModel(
+                entry, created, error=f"{entry.base.origin.address} (not fetched yet)"
+            )
+        claim = registry.claim(entry.base.path, entry.base.options.backend)
+        if entry.adapter:
+            registry.probe_adapter(claim, entry.path)
     except OSError as error:
         words = f"{entry.path.name}: {error.strerror or type(error).__name__}"
         return ListedModel(entry, created, error=words, trouble="invalid")

@@ -50,6 +50,28 @@ class Memory:
         if closings := [self.unload(self._models[entry]) for entry in evicted]:
             await asyncio.wait(closings)
 
+    async def grow(self, model: PooledModel, size: int, name: str) -> None:
+        """Reserve *size* more bytes for *model*, which is in use: unload idle models.
+
+        For its adapter *name*. Does not wait for models in use: two that wait for each other would
+        do so for ever. Raises `InsufficientMemory`.
+        """
+        evicted = eviction.choose(self._residents(), size, self._budget)
+        if evicted is None:
+            raise InsufficientMemory(
+                f"the adapter {name!r} needs {memory_size(size)} of memory, and the budget of"
+                f" {memory_size(self._budget or 0)} is in use",
+                retry_after=COOL_DOWN,
+            )
+        model.need += size
+        if closings := [self.unload(self._models[entry]) for entry in evicted]:
+            await asyncio.wait(closings)
+
+    def shrink(self, model: PooledModel, size: int) -> None:
+        """Give back what `grow` has reserved."""
+        model.need = max(0, model.need - size)
+        self.changed()
+
     def _check(self, plan: LoadPlan, budget: int) -> None:
         needs = f"the model {plan.entry.name!r} needs {memory_size(plan.need)} of memory"
         if plan.need > budget:

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from pilotlight.errors import ModelLoading
+from pilotlight.models.adapters import Adapters
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.health.watchdog import Watchdog, close_when_unblocked, kill
 from pilotlight.models.idle import IdleTimer
@@ -79,6 +80,14 @@ class Pool:
         self._loads = LoadRunner(
             loader, self._memory, clock=clock, on_ready=self._idle.schedule, on_load=on_load
         )
+        self._adapters = Adapters(
+            registry,
+            self._memory,
+            lease=self.lease,
+            pooled=self._model,
+            clock=clock,
+            jitter=jitter,
+        )
         self._watchdog = Watchdog(
             busy=self._busy, timeout=step_timeout, on_hang=self._give_up, clock=clock
         )
@@ -91,7 +100,9 @@ class Pool:
         return [m.entry for m in self._models.values() if m.state in ("loading", "ready")]
 
     def status(self, entry: ModelEntry) -> ModelStatus:
-        """Return the state of the model of *entry*."""
+        """Return the state of the model of *entry*, or of the adapter."""
+        if entry.adapter:
+            return self._adapters.status(entry)
         model = self._models.get(entry)
         return ModelStatus("absent") if model is None else model.status()
 
@@ -125,6 +136,26 @@ class Pool:
             self._memory.changed()
             self._idle.schedule()
 
+    @asynccontextmanager
+    async def lease_adapter(
+        self, model: LoadedModel, entry: ModelEntry, hold: Hold
+    ) -> AsyncIterator[str]:
+        """Keep an adapter of a leased *model* loaded while the context lasts; yield its id.
+
+        Raises what `Adapters.use` raises.
+        """
+        async with self._adapters.use(model, entry, hold) as adapter:
+            yield adapter
+
+    def remove_adapter(self, entry: ModelEntry) -> None:
+        """Unload the adapter *entry* when its last request has ended."""
+        self._adapters.remove(entry)
+
+    async def load_adapter(self, entry: ModelEntry, hold: Hold) -> None:
+        """Return when the adapter *entry* and its model are loaded; raises as a lease does."""
+        async with self.lease(entry.base, hold) as model, self._adapters.use(model, entry, hold):
+            return
+
     async def ensure_ready(self, entry: ModelEntry, hold: Hold) -> None:
         """Return when the model of *entry* is ready, and load it if need be.
 
@@ -142,6 +173,9 @@ class Pool:
 
         Raises `ModelLoadFailed` or `ModelLoading`. A closed pool starts no load.
         """
+        if entry.adapter:
+            await self.load_adapter(entry, hold)
+            return
         model = self._model(entry)
         deadline = self._clock() + hold.seconds
         while True:
@@ -275,6 +309,7 @@ class Pool:
         self._closed = True
         self._watchdog.close()
         self._idle.close()
+        await self._adapters.close()
         loads = [model.load for model in self._models.values() if model.load]
         for load in loads:
             load.cancel()

@@ -3,23 +3,23 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
-from pilotlight_backend import BackendError, ModelFacts
+from pilotlight_backend import BackendError
 from pilotlight_backend.split_file import each_part
 
 _Signature: TypeAlias = tuple[tuple[int, ...], ...]
-_Outcome: TypeAlias = ModelFacts | BackendError | None
-_Probe: TypeAlias = Callable[[Path], ModelFacts | None]
+
+T = TypeVar("T")
 
 
 class ProbeCache:
     """Probes a path once, and again when it changes. Any thread; two may probe the same."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, Path], tuple[_Signature, _Outcome]] = {}
+        self._known: dict[tuple[str, Path], tuple[_Signature, Any]] = {}
 
-    def probe(self, name: str, probe: _Probe, path: Path) -> ModelFacts | None:
+    def probe(self, name: str, probe: Callable[[Path], T], path: Path) -> T:
         """Return what *probe*, called *name*, returns for *path*, or raise what it raises.
 
         An `OSError` is not cached.
@@ -30,13 +30,13 @@ class ProbeCache:
         if known is None or known[0] != signature:
             known = signature, _outcome(probe, path)
             self._known[key] = known
-        outcome = known[1]
+        outcome: T | BackendError = known[1]
         if isinstance(outcome, BackendError):
             raise outcome.with_traceback(None)  # else it would keep the frames of all callers
         return outcome
 
 
-def _outcome(probe: _Probe, path: Path) -> _Outcome:
+def _outcome(probe: Callable[[Path], T], path: Path) -> T | BackendError:
     try:
         return probe(path)
     except BackendError as error:

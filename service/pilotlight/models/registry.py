@@ -13,6 +13,8 @@ from pilotlight.models.file_kinds import kind_of
 from pilotlight.models.probe_cache import ProbeCache
 from pilotlight_backend import (
     PROJECT,
+    AdapterFacts,
+    AdaptingBackend,
     Backend,
     BackendError,
     ModelFacts,
@@ -156,6 +158,24 @@ class Registry:
         with _edge(name):
             facts = self._probed.probe(name, backend.probe, path)
         return Claim(backend, facts) if facts else None
+
+    def probe_adapter(self, claim: Claim, path: Path) -> AdapterFacts:
+        """Return the facts of the adapter at *path*, for the model of *claim*.
+
+        Raises `ModelFileInvalid`, its `ModelUnsupported`, or `BackendBroken`.
+        """
+        backend, facts = claim.backend, claim.facts
+        if not (isinstance(backend, AdaptingBackend) and facts.generates):
+            what = f"the backend {backend.name!r}" if facts.generates else "a model of this kind"
+            raise ModelUnsupported(path, f"{what} has no LoRA adapters")
+        if not path.exists():
+            raise ModelFileInvalid(path, "no such file")
+        with _edge(backend.name):
+            return self._probed.probe(
+                f"{backend.name} over {facts.path}",
+                lambda path: backend.probe_adapter(path, facts),
+                path,
+            )
 
     def embedded(self, name: str) -> Path | None:
         """Return the model that ships with the backend *name*, if any.

@@ -96,11 +96,18 @@ class Resolver:
         configured: Sequence[ModelEntry],
         discovery: Discovery,
         loaded: Callable[[], Sequence[ModelEntry]],
+        adapters: Callable[[], Sequence[ModelEntry]] = tuple,
     ) -> None:
+        """*adapters* returns those of models.yaml, and those that were loaded since."""
         self._registry = registry
-        self._configured = configured
+        self._models = configured
+        self._adapters = adapters
         self._discovery = discovery
         self._loaded = loaded
+
+    @property
+    def _configured(self) -> Sequence[ModelEntry]:
+        return (*self._models, *self._adapters())
 
     async def resolve(self, name: str) -> ModelEntry:
         """Return the model called *name*.
@@ -128,10 +135,10 @@ class Resolver:
 
     def _backend_of(self, entry: ModelEntry) -> str | None:
         """Return the backend that serves *entry*; None if that is unknown."""
-        if entry.options.backend is not None:
-            return entry.options.backend
+        if entry.base.options.backend is not None:
+            return entry.base.options.backend
         try:
-            claim = self._registry.recognise(entry.path)
+            claim = self._registry.recognise(entry.base.path)
         except (BackendBroken, BackendError, OSError):
             return None
         return claim.backend.name if claim else None

@@ -1,10 +1,13 @@
 """Lease a loaded model to a request: admit it, resolve the name, wait for the load, record it."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from pilotlight.errors import InferenceError, ServiceError, TimeLimitExceeded
+from pilotlight.errors import InferenceError, InvalidRequest, ServiceError, TimeLimitExceeded
+from pilotlight.models.adapter_catalog import AdapterCatalog
+from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.loaded import Hold, LoadedModel
 from pilotlight.models.pool import Pool
 from pilotlight.models.resolver import Resolver
@@ -16,7 +19,23 @@ from pilotlight.observability.timing import Phases
 from pilotlight.scheduling.admission import Admission, shutting_down
 from pilotlight.scheduling.fair_queue import SlotQueue
 from pilotlight.scheduling.rate_limits import RateLimiter
-from pilotlight_backend import BackendError, EngineClosed
+from pilotlight_backend import Adapter, BackendError, EngineClosed
+
+
+class Lease(NamedTuple):
+    """A loaded model for one request, and the request's recorder."""
+
+    model: LoadedModel
+    recorder: AnswerRecorder
+    adapters: tuple[Adapter, ...] = ()
+    """What changes the model's weights for it."""
+
+
+class WantedAdapter(NamedTuple):
+    """An adapter as llama-server's clients name it: by its index among those of the model."""
+
+    id: int
+    scale: float
 
 
 class ModelLeases:
@@ -32,7 +51,9 @@ class ModelLeases:
         *,
         max_queue: int,
         clock: Callable[[], float],
+        adapters: AdapterCatalog | None = None,
     ) -> None:
+        self._adapters = adapters or AdapterCatalog()
         self._resolver = resolver
         self._pool = pool
         self._admission = admission
@@ -48,9 +69,15 @@ class ModelLeases:
 
     @asynccontextmanager
     async def lease(
-        self, name: str, hold: Hold, caller: str = ""
-    ) -> AsyncIterator[tuple[LoadedModel, AnswerRecorder]]:
+        self,
+        name: str,
+        hold: Hold,
+        caller: str = "",
+        wanted: Sequence[WantedAdapter] | None = None,
+    ) -> AsyncIterator[Lease]:
         """Yield the loaded model that requests call *name*, and the recorder of this request.
+
+        The model of an adapter is its parent. The *wanted* adapters replace what the name says.
 
         *hold* is how long to wait for a load; the request counts against the limits of *caller*.
         The model stays loaded while the context lasts. An exception in the context is recorded as
@@ -62,11 +89,16 @@ class ModelLeases:
                 entry = await self._resolver.resolve(name)
                 recorder.model = entry.name
                 recorder.waits = cold = self._pool.status(entry).state != "ready"
-                async with self._pool.lease(entry, hold) as model:
+                chosen = self._chosen(entry, wanted)
+                deadline = self._clock() + hold.seconds
+                async with (
+                    self._pool.lease(entry.base, hold) as model,
+                    self._adapted(model, chosen, deadline) as adapters,
+                ):
                     if cold:
                         recorder.cold(self._load_phases(model))
                     try:
-                        yield model, recorder
+                        yield Lease(model, recorder, adapters)
                     finally:
                         charge.tokens = recorder.tokens
         except ServiceError as error:
@@ -87,6 +119,38 @@ class ModelLeases:
             record = recorder.record()
             self._metrics.note(record)
             note_answer(record)
+
+    def _chosen(
+        self, entry: ModelEntry, wanted: Sequence[WantedAdapter] | None
+    ) -> list[tuple[ModelEntry, float]]:
+        """Return the adapters that a request for *entry* has, with their scales."""
+        if wanted is None:
+            return [(entry, entry.adapter.scale)] if entry.adapter else []
+        there = self._adapters.of(entry)
+        for index, one in enumerate(wanted):
+            if one.id >= len(there):
+                has = f"adapters with the ids 0 to {len(there) - 1}" if there else "no adapters"
+                raise InvalidRequest(
+                    f"lora[{index}].id: the model {entry.base.name!r} has {has}, got {one.id}",
+                    param=f"lora[{index}].id",
+                )
+        return [(there[one.id], one.scale) for one in wanted if one.scale]
+
+    @asynccontextmanager
+    async def _adapted(
+        self, model: LoadedModel, chosen: Sequence[tuple[ModelEntry, float]], deadline: float
+    ) -> AsyncIterator[tuple[Adapter, ...]]:
+        """Keep the *chosen* adapters of *model* loaded while the context lasts."""
+        async with AsyncExitStack() as stack:
+            adapters: dict[str, float] = {}
+            for entry, scale in chosen:
+                hold = Hold(max(deadline - self._clock(), 0.0))
+                adapter = await stack.enter_async_context(
+                    self._pool.lease_adapter(model, entry, hold)
+                )
+                # Two names may have one file: it is applied once, as strongly as both.
+                adapters[adapter] = adapters.get(adapter, 0.0) + scale
+            yield tuple(Adapter(one, scale) for one, scale in adapters.items())
 
     def slots(
         self, model: LoadedModel, caller: str = "", slots: int = 1

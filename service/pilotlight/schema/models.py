@@ -28,6 +28,10 @@ class Model(Response, kw_only=True):
     """Tokens of one request, prompt and completion; null if it cannot be served."""
     capabilities: list[Capability]
     """What it does, in the words of llama-server and Ollama; empty if it cannot be served."""
+    parent: str | None = None
+    """Of a LoRA adapter: the model over whose weights it is served."""
+    root: str
+    """The file, or folder, that it is loaded from."""
     error: str | None
     """Why the model cannot be served; null if no reason is known."""
 

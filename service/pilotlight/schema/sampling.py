@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from pilotlight.schema.base import ModelName, NonEmpty, Request
 from pilotlight.schema.support import NO_EFFECT, SAMPLING
+from pilotlight_backend.adapters import LARGEST_SCALE, MOST_ADAPTERS
 
 CacheSalt = Annotated[
     Annotated[str, Meta(min_length=1, max_length=256)] | None,
@@ -46,6 +47,25 @@ MinP: TypeAlias = Annotated[
 Stream: TypeAlias = Annotated[
     bool | None, Meta(description="Whether the response is a stream of server-sent events.")
 ]
+
+
+class LoraAdapter(Request, kw_only=True):
+    """An adapter of the model, as llama-server's clients name it."""
+
+    id: Annotated[
+        int,
+        Meta(
+            ge=0, le=2**31 - 1, description="Its index among the adapters of the model, from 0 on."
+        ),
+    ]
+    scale: Annotated[
+        float,
+        Meta(
+            ge=-LARGEST_SCALE,
+            le=LARGEST_SCALE,
+            description="How strongly it applies: 1 as trained, 0 not at all.",
+        ),
+    ]
 
 
 class SampledRequest(Protocol):
@@ -267,6 +287,15 @@ class SamplingRequest(Request, kw_only=True):
     stream: Stream = None
     stream_options: Annotated[StreamOptions | None, Meta(description="Options of a stream.")] = None
 
+    lora: Annotated[
+        Annotated[list[LoraAdapter], Meta(max_length=MOST_ADAPTERS)] | None,
+        Meta(
+            description=(
+                "The LoRA adapters of this request, in the place of what `model` says: those in the"
+                " list and no others."
+            )
+        ),
+    ] = None
     cache_prompt: Annotated[bool | None, SAMPLING["cache_prompt"]] = None
     cache_salt: CacheSalt = None
     guided_decoding_backend: Annotated[str | None, SAMPLING["guided_decoding_backend"]] = None

@@ -32,6 +32,8 @@ _EXAMPLE = {
     "backend": "llama_cpp",
     "context_length": 1024,
     "capabilities": ["completion"],
+    "parent": None,
+    "root": "spark.gguf",
     "error": None,
 }
 
@@ -128,6 +130,8 @@ def _model(listed: ListedModel, pool: Pool) -> Model:
         backend=listed.backend,
         context_length=listed.facts.context_length if listed.facts else None,
         capabilities=_capabilities(listed.facts),
+        parent=listed.entry.base.name if listed.entry.adapter else None,
+        root=listed.entry.path.name,
         error=listed.error,
     )
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pilotlight.errors import InvalidRequest
+from pilotlight.scheduling.lease import WantedAdapter
 from pilotlight.schema.sampling import SampledRequest, SamplingRequest
 from pilotlight.schema.support import ACCEPTED, ONLY, SAMPLING
 from pilotlight_backend import SamplingParams
@@ -79,6 +80,21 @@ def _repeat_penalty(asked: SamplingRequest) -> float | None:
             param=param,
         )
     return theirs if ours is None else ours
+
+
+def lora_of(asked: SamplingRequest) -> tuple[WantedAdapter, ...] | None:
+    """Return the adapters that *asked* names; raises `InvalidRequest` for one that it names twice.
+
+    None leaves them to the model's name.
+    """
+    if asked.lora is None:
+        return None
+    ids = [one.id for one in asked.lora]
+    for index, number in enumerate(ids):
+        if number in ids[:index]:
+            field = f"lora[{index}].id"
+            raise InvalidRequest(f"{field}: the adapter {number} is given twice", param=field)
+    return tuple(WantedAdapter(one.id, one.scale) for one in asked.lora)
 
 
 def stops_of(asked: SamplingRequest) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,6 +16,9 @@ from pilotlight.models.loading.progress import LoadTimes, LoadTracker, stall
 from pilotlight.models.loading.threads import Stalled, in_thread
 from pilotlight.models.registry import Registry
 from pilotlight_backend import Backend, BaseEngine, LoadOptions, ModelFacts, capacity
+
+if TYPE_CHECKING:
+    from pilotlight.models.fetch.progress import FetchProgress
 
 _KILLED_WITHIN = 5.0
 """Seconds in which the killed process of a stalled load ends; after that it counts as hanging."""
@@ -107,7 +111,7 @@ class Loader:
     async def plan(self, entry: ModelEntry, tracker: LoadTracker) -> LoadPlan:
         """Fetch the files of *entry* and find its backend; raises what either raises."""
         if entry.origin:
-            tracker.fetched(brought=await _fetch(entry.origin, tracker))
+            tracker.fetched(brought=await fetch_origin(entry.origin, tracker.note_fetch))
         claim = await asyncio.to_thread(self._registry.claim, entry.path, entry.options.backend)
         backend = self._place(entry, claim.backend)
         return LoadPlan(
@@ -164,11 +168,13 @@ class Loader:
             ended.cancel()
 
 
-async def _fetch(origin: Origin, tracker: LoadTracker) -> bool:
+async def fetch_origin(
+    origin: Origin, note: Callable[["FetchProgress"], None] = lambda _: None
+) -> bool:
     """Fetch the files that are not on this machine, and return whether there were any."""
     from pilotlight.models.fetch.fetch import fetch  # noqa: PLC0415 - few models need it
 
-    return await in_thread(partial(fetch, origin.address, origin.root), tracker.note_fetch)
+    return await in_thread(partial(fetch, origin.address, origin.root), note)
 
 
 def _close(engine: BaseEngine) -> None:

@@ -4,7 +4,7 @@ from pilotlight.api.endpoints.chat.conversation import chat_conversation
 from pilotlight.api.endpoints.chat.structured_output import structured_output_of
 from pilotlight.api.endpoints.chat.tools import offer_of
 from pilotlight.api.params.reasoning import thinking_budget
-from pilotlight.api.params.sampling import sampling_of, stops_of
+from pilotlight.api.params.sampling import lora_of, sampling_of, stops_of
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import ChatPrompt, GenerationParams
 from pilotlight.schema.chat.request import ChatCompletionRequest
@@ -29,6 +29,7 @@ def generation_params(asked: ChatCompletionRequest, *, max_tokens: int) -> Gener
         n=asked.n or 1,
         max_tokens=asked.max_completion_tokens or asked.max_tokens or max_tokens,
         sampling=sampling_of(asked),
+        lora=lora_of(asked),
         cache_salt=asked.cache_salt,
         stops=stops_of(asked),
         stop_token_ids=frozenset(asked.stop_token_ids or ()),

@@ -1,6 +1,6 @@
 """A request for text completions as parameters of a generation."""
 
-from pilotlight.api.params.sampling import sampling_of, stops_of
+from pilotlight.api.params.sampling import lora_of, sampling_of, stops_of
 from pilotlight.errors import InvalidRequest
 from pilotlight.generation import GenerationParams, Prompt, TextPrompt, TokensPrompt
 from pilotlight.schema.completions import CompletionRequest
@@ -26,6 +26,7 @@ def generation_params(asked: CompletionRequest) -> GenerationParams:
         echo=bool(asked.echo),
         max_tokens=MAX_TOKENS if asked.max_tokens is None else asked.max_tokens,
         sampling=sampling_of(asked),
+        lora=lora_of(asked),
         cache_salt=asked.cache_salt,
         stops=stops_of(asked),
         stop_token_ids=frozenset(asked.stop_token_ids or ()),

@@ -1,0 +1,195 @@
+"""LoRA adapters as models of their own, with llama.cpp and a small random model."""
+
+import asyncio
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from benchmarks import random_gguf, random_lora
+
+COMPLETIONS = "/v1/completions"
+
+PROMPT = "the model of a customer, and what it answers to a long question"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Return a folder with a model and three adapters."""
+    folder = tmp_path_factory.mktemp("adapters")
+    shape = dataclasses.replace(random_gguf.TINY, weights="Q8_0")
+    random_gguf.write(folder / "base.gguf", shape, seed=3)
+    for number in (1, 2, 3):
+        random_lora.write(folder / f"{number}.gguf", folder / "base.gguf", seed=number)
+    return folder
+
+
+def models_file(folder: Path, files: Path, extra: str = "") -> Path:
+    path = folder / "models.yaml"
+    path.write_text(
+        "models:\n  base:\n"
+        f"    path: {files}/base.gguf\n    adapters:\n      one: {files}/1.gguf\n"
+        f"      two:\n        path: {files}/2.gguf\n        scale: 0.5\n{extra}"
+    )
+    return path
+
+
+@pytest.fixture
+async def service(start, files, tmp_path):
+    """Return a server with the base and two adapters."""
+    models_file(tmp_path, files)
+    return await start(deterministic=True, hold=45.0, parallel=4)
+
+
+async def complete(service, model, **fields):
+    return await service.client.post(
+        COMPLETIONS,
+        json={
+            "model": model, "prompt": PROMPT, "max_tokens": 16, "temperature": 0,
+            "ignore_eos": True, **fields,
+        },
+    )  # fmt: skip
+
+
+async def answered(service, model, **fields):
+    response = await complete(service, model, **fields)
+    assert response.status_code == 200, response.text
+    assert response.json()["model"] == model
+    return response.json()["choices"][0]["text"]
+
+
+async def listed(service):
+    return {one["id"]: one for one in (await service.client.get("/v1/models")).json()["data"]}
+
+
+async def test_adapters_are_models_with_a_parent(service):
+    models = await listed(service)
+    assert [models[name]["parent"] for name in ("base", "one", "two")] == [None, "base", "base"]
+    assert [models[name]["root"] for name in ("base", "one")] == ["base.gguf", "1.gguf"]
+    assert models["two"]["state"] == "absent"
+    assert models["two"]["capabilities"] == ["completion"]
+    assert models["two"]["context_length"] == models["base"]["context_length"]
+
+
+async def test_each_answers_in_its_own_way_over_weights_that_are_loaded_once(service):
+    texts = [await answered(service, name) for name in ("base", "one", "two")]
+    assert len(set(texts)) == 3
+    assert [await answered(service, name) for name in ("base", "one", "two")] == texts
+    states = {name: one["state"] for name, one in (await listed(service)).items()}
+    assert (states["base"], states["one"], states["two"]) == ("ready", "ready", "ready")
+    loaded = service.app.state.service.pool.loaded
+    assert [entry.name for entry in loaded] == ["base"]
+
+
+async def test_lora_field_names_adapters_by_their_order(service):
+    """As llama-server's: an empty list is the base, whatever the name says."""
+    base, one, two = [await answered(service, name) for name in ("base", "one", "two")]
+    assert await answered(service, "base", lora=[{"id": 0, "scale": 1.0}]) == one
+    assert await answered(service, "base", lora=[{"id": 1, "scale": 0.5}]) == two
+    assert await answered(service, "one", lora=[]) == base
+    assert await answered(service, "one", lora=[{"id": 0, "scale": 0}]) == base
+    both = [{"id": 0, "scale": 1}, {"id": 1, "scale": 1}]
+    assert await answered(service, "base", lora=both) not in {base, one, two}
+
+
+@pytest.mark.parametrize(
+    ("lora", "message"),
+    [
+        ([{"id": 2, "scale": 1}], "lora[0].id: the model 'base' has adapters with the ids 0 to 1"),
+        (
+            [{"id": 0, "scale": 1}, {"id": 0, "scale": 2}],
+            "lora[1].id: the adapter 0 is given twice",
+        ),
+        ([{"id": -1, "scale": 1}], "lora[0].id: "),
+        ([{"id": 0, "scale": 1e9}], "lora[0].scale: "),
+        ([{"id": 0}], "lora[0].scale: "),
+        ([{"id": 0, "scale": 1}] * 5, "lora: "),
+    ],
+)
+async def test_wrong_lora_field_is_refused_by_its_path(service, lora, message):
+    response = await complete(service, "base", lora=lora)
+    assert response.status_code == 400
+    assert response.json()["error"]["message"].startswith(message)
+
+
+async def test_lora_field_of_a_model_without_adapters(service):
+    service.write(reply="Hello.")
+    response = await complete(service, "m", lora=[{"id": 0, "scale": 1}])
+    assert response.status_code == 400
+    assert response.json()["error"]["message"] == (
+        "lora[0].id: the model 'm' has no adapters, got 0"
+    )
+
+
+async def test_mixed_requests_at_once_answer_as_alone(service):
+    names = ["base", "one", "two"]
+    alone = {name: await answered(service, name) for name in names}
+    together = await asyncio.gather(*(answered(service, names[n % 3]) for n in range(9)))
+    assert together == [alone[names[n % 3]] for n in range(9)]
+
+
+async def test_broken_adapter_is_an_error_of_its_own_name(start, files, tmp_path):
+    """The base, its other adapters and its readiness are not affected."""
+    (tmp_path / "bad.gguf").write_bytes((files / "3.gguf").read_bytes()[:-1000])
+    models_file(tmp_path, files, "      bad: bad.gguf\n      gone: gone.gguf\n")
+    service = await start(hold=45.0)
+    response = await complete(service, "bad")
+    assert response.status_code == 503
+    assert response.headers["x-should-retry"] == "false"
+    assert "bad.gguf: the file is incomplete" in response.json()["error"]["message"]
+    response = await complete(service, "gone")
+    assert response.status_code == 503
+    assert response.json()["error"]["message"] == "gone.gguf: no such file"
+    assert await answered(service, "one")
+    models = await listed(service)
+    assert models["bad"]["state"] == "invalid"
+    assert models["one"]["state"] == "ready"
+    ready = await service.client.get("/readyz", params={"model": "base"})
+    assert ready.status_code == 200
+
+
+async def test_adapter_of_a_backend_without_adapters(start, tmp_path):
+    (tmp_path / "models.yaml").write_text("m:\n  path: models/m.fake\n  adapters: {a: a.gguf}\n")
+    service = await start()
+    service.write(reply="Hello.")
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    response = await complete(service, "a")
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "model_unsupported"
+    assert "the backend 'fake' has no LoRA adapters" in response.json()["error"]["message"]
+
+
+async def test_idle_adapters_make_room_for_others(start, files, tmp_path):
+    """Of one budget for all, the longest unused adapter goes."""
+    models_file(tmp_path, files, f"      three: {files}/3.gguf\n")
+    service = await start(hold=45.0, deterministic=True, parallel=1, prompt_cache="0")
+    pool = service.app.state.service.pool
+    texts = {name: await answered(service, name) for name in ("base", "one", "two", "three")}
+    base = pool._models[pool.loaded[0]]
+    need, size = base.need, (files / "1.gguf").stat().st_size
+    tight = await start(
+        hold=45.0, deterministic=True, parallel=1, prompt_cache="0",
+        memory_budget=f"{need - size}B",
+    )  # fmt: skip
+    for name in ("one", "two", "three", "one"):
+        assert await answered(tight, name) == texts[name]
+    states = {name: one["state"] for name, one in (await listed(tight)).items()}
+    assert (states["one"], states["two"], states["three"]) == ("ready", "absent", "ready")
+
+
+async def test_preloaded_adapter_loads_its_model(start, files, tmp_path):
+    models_file(tmp_path, files)
+    service = await start(preload=("one",))
+    await service.app.state.service.preloaded()
+    states = {name: one["state"] for name, one in (await listed(service)).items()}
+    assert (states["base"], states["one"], states["two"]) == ("ready", "ready", "absent")
+
+
+async def test_isolated_model_has_adapters(start, files, tmp_path):
+    """They are loaded in the model's own process."""
+    models_file(tmp_path, files)
+    here = await start(deterministic=True, hold=45.0)
+    apart = await start(deterministic=True, hold=45.0, isolation="process")
+    assert await answered(apart, "one") == await answered(here, "one")
+    response = await complete(apart, "base", lora=[{"id": 1, "scale": 1}])
+    assert response.status_code == 200
