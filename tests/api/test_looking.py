@@ -37,6 +37,8 @@ async def test_the_models_are_listed(service):
         "backend": "fake",
         "context_length": 4096,
         "capabilities": ["completion"],
+        "parent": None,
+        "root": "m.fake",
         "error": None,
     }
     assert models["other"]["state"] == "absent"

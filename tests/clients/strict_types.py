@@ -26,7 +26,9 @@ EXTENSIONS: Extensions = {
     ChatCompletionChunk: frozenset({"thought", "loading"}),
     # Whether the model is loaded, or why it cannot be, what serves it, how long a request may be,
     # and what it is for.
-    openai.types.Model: frozenset({"state", "error", "backend", "context_length", "capabilities"}),
+    openai.types.Model: frozenset(
+        {"state", "error", "backend", "context_length", "capabilities", "parent", "root"}
+    ),
     # That nothing is stored: OpenAI sends the field too, and its types do not have it.
     Response: frozenset({"store"}),
     # The error's body once more: by this field the SDKs know an error in a stream, and raise it.
