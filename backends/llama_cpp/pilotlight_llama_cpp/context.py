@@ -14,6 +14,7 @@ from pilotlight_backend import (
     Token,
 )
 from pilotlight_backend.attention import uses_flash_attention
+from pilotlight_backend.prompt_cache.buffers import allocate
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
@@ -229,13 +230,17 @@ class LlamaContext:
         Qwen3-0.6B. Partial is what cannot be cut back: a recurrent state, or a sliding window.
         """
         size = self.state_size(slot, partial=partial)
-        state = (ctypes.c_uint8 * size)()
+        state = allocate(size)
         written = self._lib.llama_state_seq_get_data_ext(
-            self._pointer, state, size, slot, self._flags(partial=partial)
+            self._pointer,
+            (ctypes.c_uint8 * size).from_buffer(state),
+            size,
+            slot,
+            self._flags(partial=partial),
         )
         if written != size:
             raise InferenceFailed("llama.cpp did not return the state of a slot")
-        return memoryview(state)
+        return state
 
     def state_size(self, slot: int, *, partial: bool = False) -> int:
         """Return the bytes that `save` returns."""
