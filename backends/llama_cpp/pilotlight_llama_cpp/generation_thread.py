@@ -299,6 +299,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             if job.looked_at is None:
                 job.looked_at = self._clock()
                 states.find(job)
+                if self._scheduler.is_fetched_for_another(job):
+                    continue  # it copies that one's slot
                 states.fetch(job, self._scheduler.held(job), self._seconds_per_token, self.wake)
 
     def _clear(self) -> None:

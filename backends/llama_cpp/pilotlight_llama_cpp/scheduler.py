@@ -134,7 +134,10 @@ class Scheduler(Generic[S]):
         return bool(
             any(not self.is_waiting(sequence) for sequence in self.active)
             or (self.queue and self.taken < len(self.slots))
-            or any(not sequence.fetching for sequence in self.waiting)
+            or not all(
+                sequence.fetching or self.is_fetched_for_another(sequence)
+                for sequence in self.waiting
+            )
         )
 
     def held(self, sequence: S) -> int:
@@ -178,15 +181,26 @@ class Scheduler(Generic[S]):
         return self.waiting
 
     def _is_being_read(self, sequence: S) -> bool:
-        """Return whether an active sequence prefills the prompt that *sequence* shares."""
+        """Return whether another sequence gets the prompt that *sequence* shares into its slot."""
         if not (self._copies and sequence.shares_prompt):
             return False
         needed = sequence.most
-        return any(
+        return self.is_fetched_for_another(sequence) or any(
             len(_slot(other).held) < needed
             and other.prompt == sequence.prompt
             and other.adapters == sequence.adapters
             for other in self.active
+        )
+
+    def is_fetched_for_another(self, sequence: S) -> bool:
+        """Return whether the prompt that *sequence* shares is being read from storage."""
+        return (self._copies and sequence.shares_prompt) and any(
+            other.fetching
+            and other.prompt == sequence.prompt
+            and other.scope == sequence.scope
+            and other.adapters == sequence.adapters
+            for other in self.waiting
+            if other is not sequence
         )
 
     def _give(self, sequence: S, slot: Slot, lost: int) -> None:

@@ -535,3 +535,30 @@ def test_a_cached_state_waits_for_a_longer_context_while_others_run():
     again.stored, again.scope = restored.stored, "of no slot"
     assert scheduler.admit(100) == [again]
     assert again.offer.source == "cache"
+
+
+def test_a_shared_prompt_is_read_from_storage_for_one_of_its_sequences():
+    """The others wait without a step, and copy its slot once its prefill has ended."""
+    scheduler = Scheduler(slots=3, chunk=256, copies=True)
+    prompt = prompt_of(150)
+    first, *others = enqueue(scheduler, prompt, prompt, prompt, shares=True)
+    scheduler.reserve()
+    first.fetching = True
+    assert [scheduler.is_fetched_for_another(one) for one in (first, *others)] == [0, 1, 1]
+    assert not scheduler.has_work
+    assert scheduler.admit() == []
+    entry = Entry(seed=b"", tokens=array("i", prompt[:140]), least=1, size=10)
+    first.stored, first.fetching = Found(entry, Snapshot(b""), 140, "storage"), False
+    assert scheduler.has_work
+    assert step(scheduler) == [(0, 140, 10, True)]
+    assert len(step(scheduler)) == 3
+    assert [one.cached_tokens for one in (first, *others)] == [140, 149, 149]
+
+
+def test_another_scope_reads_the_prompt_for_itself():
+    scheduler = Scheduler(slots=2, chunk=256, copies=True)
+    first, second = enqueue(scheduler, prompt_of(150), prompt_of(150), shares=True)
+    second.scope = "another"
+    scheduler.reserve()
+    first.fetching = True
+    assert not scheduler.is_fetched_for_another(second)
