@@ -22,8 +22,9 @@ from pilotlight_backend.prompt_cache.entry import (
     owner_digest,
     seed_of,
 )
+from pilotlight_backend.prompt_cache.once import Once
 from pilotlight_backend.prompt_cache.states import States
-from pilotlight_backend.prompt_cache.worker import Worker
+from pilotlight_backend.prompt_cache.tier import Tier
 from pilotlight_backend.types import PromptCacheStats
 
 if TYPE_CHECKING:
@@ -85,11 +86,9 @@ class PromptCache:
         """Bytes that were written since something ran."""
         self._overdue = 0
         """Reads that took longer than a request waits, and still do."""
-        self._tier: _Tier | None = None
-        if files is not None:
-            reader, writer = Worker("prompt cache reader"), Worker("prompt cache writer")
-            self._tier = _Tier(files, reader, writer)
-            reader.submit(partial(self._list, files))
+        self._tier = None if files is None else Tier.of(files)
+        if self._tier is not None:
+            self._tier.reader.submit(partial(self._list, self._tier.files))
 
     # ── finding ────────────────────────────────────────────────────────────────────────────────
 
@@ -141,7 +140,7 @@ class PromptCache:
             is_known = self._saving(seed, prompt, most, least) is not None
         if not (is_known or self._is_list_old()):
             return False
-        once = _Once(
+        once = Once(
             done, max(_LEAST_PATIENCE, (most - have) * seconds_per_token), self._note_overdue
         )
 
@@ -420,48 +419,3 @@ class PromptCache:
             if left:
                 logger.warning("cached states that were not written in time: %d", left)
         self._tier.reader.close(0.0)
-
-
-class _Tier(NamedTuple):
-    """The storage with its threads: one reads for requests, while the other one writes."""
-
-    files: "GuardedStorage"
-    reader: Worker
-    writer: Worker
-
-
-class _Once:
-    """Calls a function once: with a value, or with None when that does not come in time."""
-
-    def __init__(
-        self,
-        function: Callable[[Found | None], None],
-        patience: float,
-        expired: Callable[[], None],
-    ) -> None:
-        """*expired* is called before the function where the value does not come in time."""
-        self._function = function
-        self._expired = expired
-        self._lock = threading.Lock()
-        self._called = False
-        self._timer = threading.Timer(patience, self._expire)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def __call__(self, found: Found | None) -> bool:
-        """Call the function with *found*; False: the time was over."""
-        if not self._is_first():
-            return False
-        self._timer.cancel()
-        self._function(found)
-        return True
-
-    def _expire(self) -> None:
-        if self._is_first():
-            self._expired()
-            self._function(None)
-
-    def _is_first(self) -> bool:
-        with self._lock:
-            was_called, self._called = self._called, True
-        return not was_called

@@ -17,12 +17,14 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from pilotlight_backend.prompt_cache.buffers import allocate
 from pilotlight_backend.prompt_cache.entry import SUFFIX
 from pilotlight_backend.prompt_cache.state_file import PREAMBLE, Buffer, Damaged, header_size
 
 _PART = ".part"
-ABANDONED = 3600.0
-"""Seconds after which a file without its name counts as left behind; writing one takes seconds."""
+ABANDONED = 600.0
+"""Seconds without a write after which a file that has no name yet counts as left behind. Its last
+write is followed by a flush, which takes a minute for 2 GB on a slow disk."""
 _MOST_TRANSFERS = 16
 """Headers of a bucket that are read at a time."""
 
@@ -57,8 +59,11 @@ class Storage(Protocol):
     def delete(self, name: str) -> None:
         """Delete a file; a no-op where it is gone."""
 
-    def sweep(self, age: float = ABANDONED) -> None:
-        """Delete what killed writers left, if it is *age* seconds old."""
+    def sweep(self, age: float = ABANDONED) -> int:
+        """Delete what killed writers left, if it was not written for *age* seconds.
+
+        Returns the bytes that are left: those that are being written, as far as can be told.
+        """
 
 
 class Folder:
@@ -93,7 +98,7 @@ class Folder:
         Read and not mapped: a file that is cut short while it is mapped ends the process.
         """
         with (self._path / name).open("rb", buffering=0) as file:
-            whole = memoryview(bytearray(os.fstat(file.fileno()).st_size))
+            whole = allocate(os.fstat(file.fileno()).st_size)
             done = 0
             while done < len(whole) and (count := file.readinto(whole[done:])):
                 done += count
@@ -123,14 +128,19 @@ class Folder:
         """Delete a file; a no-op where it is gone."""
         (self._path / name).unlink(missing_ok=True)
 
-    def sweep(self, age: float = ABANDONED) -> None:
-        """Delete what killed writers left, if it is *age* seconds old."""
+    def sweep(self, age: float = ABANDONED) -> int:
+        """Delete what killed writers left; return the bytes of what may still be written."""
+        left = 0
         with suppress(FileNotFoundError), os.scandir(self._path) as entries:
             for one in entries:
                 if one.name.endswith(_PART) and one.name.startswith("."):
                     with suppress(FileNotFoundError):
-                        if self._clock() - one.stat().st_mtime > age:
+                        status = one.stat()
+                        if self._clock() - status.st_mtime > age:
                             Path(one.path).unlink()
+                        else:
+                            left += status.st_size
+        return left
 
 
 def _stored(entry: "os.DirEntry[str]") -> StoredFile | None:
@@ -227,8 +237,10 @@ class Bucket:
         with _as_os_errors(), suppress(FileNotFoundError):
             self._system.rm_file(self._at(name))
 
-    def sweep(self, age: float = ABANDONED) -> None:
+    def sweep(self, age: float = ABANDONED) -> int:
         """Do nothing: buckets have no half-written objects."""
+        del age
+        return 0
 
     def _at(self, name: str) -> str:
         return f"{self._path}/{name}"
@@ -285,9 +297,9 @@ def prune(storage: Storage, *, limit: int | None, ttl: float | None, now: float)
 
     Returns the names. Deleting what another instance has just opened is harmless: it has it open.
     """
-    storage.sweep()
+    unfinished = storage.sweep()
     files = sorted(storage.files(), key=lambda file: file.used)
-    kept = sum(file.size for file in files)
+    kept = unfinished + sum(file.size for file in files)
     deleted = []
     for file in files:
         is_old = ttl is not None and now - file.used > ttl

@@ -134,6 +134,27 @@ def test_what_a_killed_writer_left_goes(tmp_path):
     assert sorted(one.name for one in tmp_path.iterdir()) == sorted([fresh.name, foreign.name])
 
 
+def test_what_is_being_written_counts_towards_the_limit(tmp_path):
+    """Killed writers may have left it: until that is certain it takes room all the same."""
+    storage = Folder(tmp_path)
+    states = cache(storage)
+    stored(states)
+    states.close(10)
+    (file,) = storage.files()
+    (tmp_path / ".abc-1.state.78.1.part").write_bytes(bytes(1000))
+    assert prune(storage, limit=file.size + 1000, ttl=None, now=time.time()) == []
+    assert prune(storage, limit=file.size + 999, ttl=None, now=time.time()) == [file.name]
+
+
+@pytest.mark.parametrize(("age", "is_left"), [(300, True), (700, False)])
+def test_a_writer_counts_as_killed_when_it_has_not_written_for_long(tmp_path, age, is_left):
+    part = tmp_path / ".abc-1.state.78.1.part"
+    part.write_bytes(b"half")
+    os.utime(part, (time.time() - age,) * 2)
+    assert Folder(tmp_path).sweep() == (4 if is_left else 0)
+    assert part.exists() is is_left
+
+
 def test_files_go_when_they_were_not_used_for_long(tmp_path):
     storage = Folder(tmp_path)
     states = cache(storage)
