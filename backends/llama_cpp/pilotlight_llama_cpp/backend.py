@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -37,6 +38,7 @@ from pilotlight_llama_cpp.projector_file import (
 )
 
 if TYPE_CHECKING:  # a probe must not import the native library
+    from pilotlight_backend.prompt_cache.recent import RecentLengths
     from pilotlight_llama_cpp.model import LlamaModel
     from pilotlight_llama_cpp.projector import Projector
 
@@ -93,16 +95,17 @@ class LlamaCppBackend:
         known, reason = self._given_up.get(facts.path, (None, ""))
         if known == facts:
             raise ModelUnsupported(facts.path, reason)
+        recent = None
         if options.prompt_cache.storage is not None:
             from pilotlight_backend.prompt_cache import prepare  # noqa: PLC0415 - few have a storage
 
-            prepare(options.prompt_cache)
+            recent = prepare(options.prompt_cache)
         total = facts.size_bytes
         try:
             read_ahead(_files(facts), lambda count: progress(LoadProgress("read", count, total)))
         except OSError as error:
             raise ModelFileInvalid(facts.path, f"it cannot be read: {error.strerror}") from error
-        start = _start if facts.generates else _start_pooling
+        start = partial(_start, recent=recent) if facts.generates else _start_pooling
         thread: GuardedThread[BaseEngine] = GuardedThread(facts.path.name)
 
         def report(phase: Phase) -> None:
@@ -121,8 +124,17 @@ def _files(facts: ModelFacts) -> list[Path]:
     return [*parts(facts.path), *([facts.projector] if facts.projector else ())]
 
 
-def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], None]) -> Engine:
-    """Make model, context and engine; free what was made if a part fails."""
+def _start(
+    facts: ModelFacts,
+    options: LoadOptions,
+    report: Callable[[Phase], None],
+    *,
+    recent: "RecentLengths | None" = None,
+) -> Engine:
+    """Make model, context and engine; free what was made if a part fails.
+
+    *recent* is the lengths of stored states.
+    """
     # A probe must not import the native library: it is first imported here.
     from pilotlight_llama_cpp.abort_flag import AbortFlag  # noqa: PLC0415
     from pilotlight_llama_cpp.baking import adopt, find  # noqa: PLC0415
@@ -130,6 +142,7 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
     from pilotlight_llama_cpp.engine import LlamaCppEngine  # noqa: PLC0415
     from pilotlight_llama_cpp.growing_context import GrowingContext, lengths  # noqa: PLC0415
     from pilotlight_llama_cpp.model import LlamaModel  # noqa: PLC0415
+    from pilotlight_llama_cpp.prompt_states import state_identity  # noqa: PLC0415
 
     threads = options.threads or computing_threads(facts.size_bytes)
 
@@ -158,6 +171,7 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
         prompt = find(model, facts, options)
         if prompt:
             undo.callback(prompt.close)
+        identity = state_identity(model, facts, options)
         context = GrowingContext(
             model,
             abort,
@@ -170,6 +184,7 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
                 gpu_layers=options.gpu_layers,
                 available_memory=available_memory(),
                 baked=len(prompt.tokens) if prompt else 0,
+                expected=0 if recent is None else recent.of(identity),
             ),
         )
         undo.callback(context.close)
@@ -188,7 +203,9 @@ def _start(facts: ModelFacts, options: LoadOptions, report: Callable[[Phase], No
         control_names=model.control_names,
         sampling=frozenset(SamplingParams.__struct_fields__),
     )
-    return LlamaCppEngine(facts, model, context, options, baked=baked, projector=projector)
+    return LlamaCppEngine(
+        facts, model, context, options, baked=baked, identity=identity, projector=projector
+    )
 
 
 def _load_projector(

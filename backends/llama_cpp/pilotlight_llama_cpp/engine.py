@@ -1,6 +1,5 @@
 """The engine of a model that generates."""
 
-import hashlib
 import logging
 import math
 import time
@@ -8,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-import msgspec
 from msgspec.structs import replace
 
 from pilotlight_backend import (
@@ -31,7 +29,7 @@ from pilotlight_backend.spelling import Spelling
 from pilotlight_backend.validation import NO_IMAGES, check_request, token_ids
 from pilotlight_backend.verbatim import Span, parts
 from pilotlight_llama_cpp.adapters import LoadedAdapters
-from pilotlight_llama_cpp.baking import StateOfPrompt, digest, origin, whole_tiles
+from pilotlight_llama_cpp.baking import StateOfPrompt, origin, whole_tiles
 from pilotlight_llama_cpp.branches import MOST, branches
 from pilotlight_llama_cpp.drafting import Drafter
 from pilotlight_llama_cpp.encoder import Encoder
@@ -65,11 +63,13 @@ class LlamaCppEngine:
         options: LoadOptions,
         *,
         baked: tuple[int, ...] = (),
+        identity: str = "",
         projector: Projector | None = None,
     ) -> None:
         """*baked* is the prompt that *context* has adopted.
 
-        *projector* is that of a model that sees.
+        *identity* is the `state_identity` of the prompt cache. *projector* is that of a model that
+        sees.
         """
         self._facts = facts
         self._model = model
@@ -110,7 +110,7 @@ class LlamaCppEngine:
         self._thread.adapt(self._adapters)
         self._cache = open_cache(
             options.prompt_cache,
-            self._identity(),
+            identity,
             on_written=self._thread.written,
         )
         if self._cache is not None:
@@ -120,16 +120,6 @@ class LlamaCppEngine:
                 PromptStates(self._cache, context, least=lambda length: 1 if plain else length)
             )
         self._thread.start(facts.path.name)
-
-    def _identity(self) -> str:
-        """Return what a state depends on, as far as other processes may find it."""
-        if self._options.prompt_cache.storage is None:
-            return ""
-        made_of = origin(self._model, self._facts, self._options, template="")
-        identity = hashlib.sha256(msgspec.json.encode(made_of))
-        if self._facts.projector is not None:
-            identity.update(digest(self._model, [self._facts.projector]).encode())
-        return identity.hexdigest()[:16]
 
     @property
     def facts(self) -> ModelFacts:

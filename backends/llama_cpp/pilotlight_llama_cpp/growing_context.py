@@ -50,10 +50,12 @@ def lengths(
     gpu_layers: int,
     available_memory: int | None,
     baked: int = 0,
+    expected: int = 0,
 ) -> tuple[int, ...]:
     """Return the lengths that contexts for *facts* have one after another; the last is the full.
 
     *baked* is the number of tokens of the baked prompt, which takes its part of each slot.
+    *expected* is the number of tokens that the first request is likely to continue.
     """
     full = facts.context_length
     if gpu_layers or not model.movable_cache:
@@ -66,7 +68,9 @@ def lengths(
     shorter = [
         length
         for length in doubled
-        if baked <= length // 2 and (room is None or length * token <= room)
+        if baked <= length // 2
+        and expected <= length - _ahead(length)
+        and (room is None or length * token <= room)
     ]
     return (*shorter, full)
 

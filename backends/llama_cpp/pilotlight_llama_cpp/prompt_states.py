@@ -4,14 +4,19 @@ Saving and restoring copy memory: 2,000 tokens of Qwen3-0.6B, 230 MB, took 30 ms
 from storage and writing it is left to the cache's threads.
 """
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable
 
-from pilotlight_backend import BackendError
+import msgspec
+
+from pilotlight_backend import BackendError, LoadOptions, ModelFacts
 from pilotlight_backend.placement import worth
 from pilotlight_backend.prompt_cache import Found, PromptCache, Snapshot
+from pilotlight_llama_cpp.baking import digest, origin
 from pilotlight_llama_cpp.decoder import GenerationDecoder
+from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.slots import Displaced, Sequence, Slot
 
 logger = logging.getLogger("pilotlight.llama_cpp")
@@ -19,6 +24,17 @@ logger = logging.getLogger("pilotlight.llama_cpp")
 _IDLE = 5.0
 """Seconds that nothing runs before what slots hold is written: the next turn of a conversation
 would write its beginning again."""
+
+
+def state_identity(model: LlamaModel, facts: ModelFacts, options: LoadOptions) -> str:
+    """Return what a state depends on, as far as other processes may find it."""
+    if options.prompt_cache.storage is None:
+        return ""
+    made_of = origin(model, facts, options, template="")
+    identity = hashlib.sha256(msgspec.json.encode(made_of))
+    if facts.projector is not None:
+        identity.update(digest(model, [facts.projector]).encode())
+    return identity.hexdigest()[:16]
 
 
 class PromptStates:

@@ -132,13 +132,18 @@ class Scheduler(Generic[S]):
     def has_work(self) -> bool:
         """Whether a step can be taken: someone has a slot, or can get one."""
         return bool(
-            any(not self.is_waiting(sequence) for sequence in self.active)
+            self._is_stepping
             or (self.queue and self.taken < len(self.slots))
             or not all(
                 sequence.fetching or self.is_fetched_for_another(sequence)
                 for sequence in self.waiting
             )
         )
+
+    @property
+    def _is_stepping(self) -> bool:
+        """Whether a sequence that has a slot can be evaluated."""
+        return any(not self.is_waiting(sequence) for sequence in self.active)
 
     def held(self, sequence: S) -> int:
         """Return how much of the prompt need not be evaluated, without the prompt cache."""
@@ -166,7 +171,7 @@ class Scheduler(Generic[S]):
             slot, offer, lost = self._prefixes.choose(sequence, self._uses)
             if slot.id in self._sources:
                 break  # later sequences do not overtake it
-            if self.active and offer.source == "cache" and _stored(sequence) >= room:
+            if self._is_stepping and offer.source == "cache" and _stored(sequence) >= room:
                 continue
             self.waiting.remove(sequence)
             sequence.offer = offer

@@ -351,6 +351,21 @@ def test_a_long_baked_prompt_starts_longer(baked, expected):
     assert found == expected
 
 
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        (0, (SHORT, 2 * SHORT, 4096)),
+        (SHORT - 256, (SHORT, 2 * SHORT, 4096)),
+        (SHORT - 255, (2 * SHORT, 4096)),
+        (2 * SHORT - 255, (4096,)),
+    ],
+)
+def test_it_starts_as_long_as_the_first_request_is_expected_to_need(tokens, expected):
+    model = SimpleNamespace(movable_cache=True)
+    found = lengths(facts(), model, slots=2, gpu_layers=0, available_memory=None, expected=tokens)
+    assert found == expected
+
+
 # With a real model: spark, of whose 1,024 tokens a quarter is short
 
 

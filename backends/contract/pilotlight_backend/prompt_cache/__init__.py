@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pilotlight_backend import cgroup
 from pilotlight_backend.capacity import PROMPT_CACHE_SHARE
@@ -20,18 +21,29 @@ from pilotlight_backend.prompt_cache.cache import Found, PromptCache
 from pilotlight_backend.prompt_cache.entry import Checkpoint, Snapshot, owner_of
 from pilotlight_backend.types import PromptCacheOptions
 
+if TYPE_CHECKING:
+    from pilotlight_backend.prompt_cache.recent import RecentLengths
+
 __all__ = ["Checkpoint", "Found", "PromptCache", "Snapshot", "open_cache", "owner_of", "prepare"]
 
 
-def prepare(options: PromptCacheOptions) -> None:
-    """Begin to import what `open_cache` needs for a bucket, while the weights are read.
+def prepare(options: PromptCacheOptions) -> "RecentLengths | None":
+    """Begin what takes time before `open_cache`, while the weights are read.
 
-    gcsfs takes 1.5 CPU seconds. A storage that cannot be opened is reported when it is used.
+    A bucket's library is imported: gcsfs takes 1.5 CPU seconds. Of a folder the lengths of recent
+    states are returned, which its thread is still reading. A storage that cannot be opened is
+    reported when it is used.
     """
-    if options.storage is not None and "://" in options.storage:
-        threading.Thread(
-            target=_import_storage, args=(options.storage,), name="prompt cache", daemon=True
-        ).start()
+    if options.storage is None:
+        return None
+    if "://" not in options.storage:
+        from pilotlight_backend.prompt_cache.recent import RecentLengths  # noqa: PLC0415
+
+        return RecentLengths(options.storage)
+    threading.Thread(
+        target=_import_storage, args=(options.storage,), name="prompt cache", daemon=True
+    ).start()
+    return None
 
 
 def _import_storage(address: str) -> None:
