@@ -1,0 +1,1 @@
+"""Images of requests: their sources, their limits, and their pixels."""
