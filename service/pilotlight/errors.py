@@ -3,6 +3,9 @@
     ServiceError
     ├── InvalidRequest              400  invalid_request_error  invalid_request_error
     │   ├── ContextLengthExceeded   400  invalid_request_error  context_length_exceeded
+    │   ├── InvalidImage            400  invalid_request_error  invalid_image
+    │   ├── InvalidImageUrl         400  invalid_request_error  invalid_image_url
+    │   ├── ImagesUnsupported       400  invalid_request_error  images_unsupported
     │   ├── InvalidApiKey           401  invalid_request_error  invalid_api_key         WWW-Auth…
     │   ├── MethodNotAllowed        405  invalid_request_error  method_not_allowed      Allow
     │   ├── RequestTimeout          408  invalid_request_error  request_timeout         Connection
@@ -75,6 +78,24 @@ class ContextLengthExceeded(InvalidRequest):
     """The rendered prompt leaves no room for an answer."""
 
     code = "context_length_exceeded"
+
+
+class InvalidImage(InvalidRequest):
+    """An image is of an unsupported format, is damaged, or exceeds a limit."""
+
+    code = "invalid_image"
+
+
+class InvalidImageUrl(InvalidRequest):
+    """An image's URL is not allowed, or the image was not received from there."""
+
+    code = "invalid_image_url"
+
+
+class ImagesUnsupported(InvalidRequest):
+    """The request has an image, and the model reads text only."""
+
+    code = "images_unsupported"
 
 
 class InvalidApiKey(InvalidRequest):

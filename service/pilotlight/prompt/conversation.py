@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from pilotlight_backend import Image
 
@@ -26,7 +26,21 @@ class ImagePart(Struct, frozen=True):
     image: Image
 
 
-Part: TypeAlias = TextPart | ImagePart
+class ImageReference(Struct, frozen=True):
+    """A picture as a request gives it; it becomes an `ImagePart` before the prompt is rendered."""
+
+    source: str | bytes
+    """A URL, a `data:` URL, base64 alone, or the bytes of a file."""
+    param: str
+    """The path of *source* in the request."""
+    low_detail: bool = False
+
+    def __repr__(self) -> str:
+        # Without the source, which is what a user shows.
+        return f"ImageReference({self.param})"
+
+
+Part: TypeAlias = TextPart | ImagePart | ImageReference
 """A piece of a turn's content: the union of the kinds that there are."""
 
 
@@ -103,6 +117,20 @@ def split_prefill(turns: Sequence[Turn]) -> tuple[Sequence[Turn], str | None]:
     if not isinstance(last, AssistantTurn) or last.tool_calls:
         return turns, None
     return turns[:-1], text_of(last.parts)
+
+
+def image_references(turns: Iterable[Turn]) -> list[ImageReference]:
+    """Return the images in *turns* that have not been read yet."""
+    return [part for turn in turns for part in turn.parts if isinstance(part, ImageReference)]
+
+
+def replace_images(turns: Iterable[Turn], images: Mapping[str, Part]) -> Sequence[Turn]:
+    """Return *turns* with the image at each path of *images* in place of the reference to it."""
+
+    def part_of(part: Part) -> Part:
+        return images.get(part.param, part) if isinstance(part, ImageReference) else part
+
+    return [structs.replace(turn, parts=tuple(map(part_of, turn.parts))) for turn in turns]
 
 
 def text_of(parts: Iterable[Part]) -> str:
