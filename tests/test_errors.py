@@ -16,6 +16,9 @@ def descendants(kind: type[ServiceError]) -> list[type[ServiceError]]:
 TABLE = [
     ("InvalidRequest", 400, "invalid_request_error", "invalid_request_error"),
     ("ContextLengthExceeded", 400, "invalid_request_error", "context_length_exceeded"),
+    ("InvalidImage", 400, "invalid_request_error", "invalid_image"),
+    ("InvalidImageUrl", 400, "invalid_request_error", "invalid_image_url"),
+    ("ImagesUnsupported", 400, "invalid_request_error", "images_unsupported"),
     ("InvalidApiKey", 401, "invalid_request_error", "invalid_api_key"),
     ("MethodNotAllowed", 405, "invalid_request_error", "method_not_allowed"),
     ("RequestTimeout", 408, "invalid_request_error", "request_timeout"),

@@ -42,6 +42,7 @@ from pilotlight_backend import Backend, LoadOptions, PromptCacheOptions, attenti
 if TYPE_CHECKING:
     from pilotlight.generation import Generator
     from pilotlight.generation.embedding import Embedder
+    from pilotlight.generation.image_reading import ImageReader
     from pilotlight.generation.pooling_queue import PoolingQueue
     from pilotlight.generation.ranking import Reranker
 
@@ -121,7 +122,14 @@ class Service:
             self.leases,
             special_tokens=self._settings.special_tokens_in_content,
             private_prompts=self._private_prompts,
+            images=self._images,
         )
+
+    @cached_property
+    def _images(self) -> "ImageReader":
+        from pilotlight.generation.image_reading import image_reader  # noqa: PLC0415
+
+        return image_reader(self._settings)
 
     @cached_property
     def embedder(self) -> "Embedder":
@@ -262,6 +270,8 @@ class Service:
             with suppress(asyncio.CancelledError):
                 await self._preloading
         await self.pool.close()
+        if "_images" in vars(self):
+            await self._images.close()
         await self.traces.close()
 
 

@@ -48,6 +48,13 @@ Origin = Annotated[
         extra={EXPECTED: "origins without a path, such as http://localhost:3000, or *"},
     ),
 ]
+HostPattern = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)$",
+        extra={EXPECTED: "hosts without a scheme, such as images.example.com, *.example.com or *"},
+    ),
+]
 
 
 Word = Annotated[str, Meta(min_length=1, extra={EXPECTED: "a string that is not empty"})]
@@ -282,6 +289,31 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_request_bytes: Annotated[
         Count, Meta(description="Largest request body in bytes; a larger one gets a 413.")
     ] = 10_000_000
+    image_urls: Annotated[
+        tuple[HostPattern, ...],
+        Meta(
+            description="Hosts from which images of requests are fetched over HTTPS,"
+            " comma-separated: `images.example.com`, `*.example.com` for its subdomains, or `*` for"
+            " all. Private addresses are always refused. By default none: images are data URLs."
+        ),
+    ] = ()
+    max_images: Annotated[
+        Count, Meta(description="Most images of a request, in all of its messages.")
+    ] = 16
+    max_image_bytes: Annotated[
+        Count,
+        Meta(description="Largest file of an image in bytes, in the request or fetched."),
+    ] = 10_000_000
+    max_image_pixels: Annotated[
+        Count, Meta(description="Most pixels of an image, width times height.")
+    ] = 25_000_000
+    image_side: Annotated[
+        Count,
+        Meta(
+            description="Longest side in pixels of an image that a model gets; a larger image is"
+            " scaled down."
+        ),
+    ] = 2048
     max_messages: Annotated[
         Count,
         Meta(description="Most messages, or input items, of a request; more get a 400."),

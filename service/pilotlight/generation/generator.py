@@ -8,11 +8,13 @@ from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
+from pilotlight.config import Settings
 from pilotlight.generation.async_engine import AsyncEngine, EventStream, Refused
 from pilotlight.generation.choice import Choice
 from pilotlight.generation.engine_errors import check_requests, generation_error, request_error
 from pilotlight.generation.events import Events, total_usage
 from pilotlight.generation.guide_factory import GuideFactory
+from pilotlight.generation.image_reading import ImageReader, image_reader
 from pilotlight.generation.params import GenerationParams, Prompt
 from pilotlight.generation.prepared_model import PreparedModel, prepare
 from pilotlight.generation.rendering import Rendered, render, text_of_prompt
@@ -36,6 +38,7 @@ class Generator:
         announce_after: float = ANNOUNCE_AFTER,
         special_tokens: SpecialTokens = "text",
         private_prompts: bool = True,
+        images: ImageReader | None = None,
     ) -> None:
         """Announce requests that wait *announce_after* seconds for a slot.
 
@@ -45,6 +48,7 @@ class Generator:
         self._private_prompts = private_prompts
         self._leases = leases
         self._announce_after = announce_after
+        self._images = images or image_reader(Settings())
         self._special_tokens = special_tokens
         self._checking: WeakKeyDictionary[LoadedModel, asyncio.Lock] = WeakKeyDictionary()
         self._guides = GuideFactory()
@@ -67,6 +71,8 @@ class Generator:
             model, recorder = lease.model, lease.recorder
             params = replace(params, adapters=lease.adapters)
             recorder.submitted()
+            prompts = await self._images.fetched(model.facts, params.prompts)
+            params = replace(params, prompts=prompts)
             submitted = asyncio.Event()
             stream = self._queued(model, params, recorder, caller, submitted)
             if announces:
@@ -105,7 +111,7 @@ class Generator:
             if submitted.is_set():
                 return  # the engine has checked it
             prepared = await self._prepare(model)
-            prompts = [await render(prepared, prompt) for prompt in params.prompts]
+            prompts = [await self._render(prepared, prompt) for prompt in params.prompts]
             guides = await self._guides.guides(prepared, params, prompts)
             lengths = [prompt.length for prompt in prompts for _ in range(params.n)]
             check_requests(model.facts, params, _requests(params, prompts, guides), lengths)
@@ -113,7 +119,7 @@ class Generator:
     async def tokens(self, model: str, prompt: Prompt, *, hold: Hold, caller: str = "") -> int:
         """Return how many tokens *prompt* has, those of images included."""
         async with self.prepared(model, hold=hold, caller=caller) as prepared:
-            return (await render(prepared, prompt)).length
+            return (await self.render(prepared, prompt)).length
 
     @asynccontextmanager
     async def prepared(
@@ -124,6 +130,14 @@ class Generator:
             lease.recorder.outcome = "tokenized"
             yield await self._prepare(lease.model)
 
+    async def render(self, prepared: PreparedModel, prompt: Prompt) -> Rendered:
+        """Return *prompt*, whose images are fetched and decoded, in tokens."""
+        (prompt,) = await self._images.fetched(prepared.facts, (prompt,))
+        return await self._render(prepared, prompt)
+
+    async def _render(self, prepared: PreparedModel, prompt: Prompt) -> Rendered:
+        return await render(prepared, await self._images.decoded(prompt))
+
     async def _generate(
         self,
         model: LoadedModel,
@@ -133,7 +147,7 @@ class Generator:
         submitted: asyncio.Event,
     ) -> AsyncGenerator[Events]:
         prepared = await self._prepare(model)
-        prompts = [await render(prepared, prompt) for prompt in params.prompts]
+        prompts = [await self._render(prepared, prompt) for prompt in params.prompts]
         echoes = [
             await text_of_prompt(prepared, prompt) if params.echo else ""
             for prompt in params.prompts

@@ -16,6 +16,7 @@ from pilotlight.output.control_tokens import SkippedTokens, skipped_tokens
 from pilotlight.prompt.control_tokens import ControlNames
 from pilotlight.prompt.errors import TemplateInvalid
 from pilotlight.prompt.workarounds import Render, Workaround, required_workarounds
+from pilotlight_backend import ModelFacts
 
 if TYPE_CHECKING:
     from pilotlight.prompt.chat_template import ChatTemplate
@@ -37,6 +38,7 @@ class PreparedModel(Struct, frozen=True, eq=False, weakref=True):
     reasoning_format: str | None
     tool_call_format: str | None
     engine: AsyncEngine
+    facts: ModelFacts
     fingerprint: str
     """OpenAI's `system_fingerprint`: identifies this version, the backend and the model."""
     bos_token: str
@@ -81,6 +83,7 @@ def prepare(
         reasoning_format=reasoning_format,
         tool_call_format=call_format,
         engine=engine,
+        facts=model.facts,
         fingerprint=_fingerprint(model),
         bos_token=model.facts.bos_token if model.facts.add_bos else "",
         workarounds=required_workarounds(renderer(template)) if template else (),

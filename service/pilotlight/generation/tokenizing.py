@@ -7,7 +7,7 @@ from msgspec import Struct
 from pilotlight.generation.generator import Generator
 from pilotlight.generation.params import Prompt
 from pilotlight.generation.prepared_model import PreparedModel
-from pilotlight.generation.rendering import Rendered, pieces_of, render, text_of
+from pilotlight.generation.rendering import Rendered, pieces_of, text_of
 from pilotlight.models.loaded import Hold
 
 IMAGE = -1
@@ -28,7 +28,7 @@ async def tokenize(
 ) -> Tokenized:
     """Return the tokens of *prompt* in requests to *model*."""
     async with generator.prepared(model, hold=hold, caller=caller) as prepared:
-        rendered = await render(prepared, prompt)
+        rendered = await generator.render(prepared, prompt)
         tokens = await _with_images(prepared, rendered)
         spelled: Sequence[bytes] = ()
         if pieces:

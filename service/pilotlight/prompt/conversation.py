@@ -30,9 +30,11 @@ class ImageReference(Struct, frozen=True):
     """A picture as a request gives it; it becomes an `ImagePart` before the prompt is rendered."""
 
     source: str | bytes
-    """A URL, a `data:` URL, base64 alone, or the bytes of a file."""
+    """A URL, a `data:` URL, base64, or the bytes of a file."""
     param: str
     """The path of *source* in the request."""
+    base64: bool = False
+    """Whether *source* is base64 and no URL."""
     low_detail: bool = False
 
     def __repr__(self) -> str:

@@ -6,6 +6,7 @@ from pilotlight.schema.base import Response
 
 ModelState: TypeAlias = Literal["absent", "loading", "ready", "draining", "failed"]
 Capability: TypeAlias = Literal["completion", "embedding", "rerank"]
+Modality: TypeAlias = Literal["text", "image"]
 LoadPhase: TypeAlias = Literal["fetch", "read", "load", "warm"]
 ListedState: TypeAlias = ModelState | Literal["unsupported", "invalid"]
 """`unsupported`: the file is valid, and no installed backend can serve it. `invalid`: it is
@@ -28,6 +29,8 @@ class Model(Response, kw_only=True):
     """Tokens of one request, prompt and completion; null if it cannot be served."""
     capabilities: list[Capability]
     """What it does, in the words of llama-server and Ollama; empty if it cannot be served."""
+    input_modalities: list[Modality]
+    """What its prompts may have, as OpenRouter lists it; empty if it cannot be served."""
     parent: str | None = None
     """Of a LoRA adapter: the model over whose weights it is served."""
     root: str

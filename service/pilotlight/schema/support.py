@@ -135,7 +135,7 @@ RESPONSES: dict[str, Meta] = {
     "access_programs": accepted(),
     "client_metadata": accepted(),
     "context_management": accepted("the conversation is used as it is sent"),
-    "image": accepted("input is text"),
+    "image": accepted("images are parts of `input`"),
     "max_tool_calls": accepted("it limits tools that OpenAI runs"),
     "prompt_cache_key": accepted(_CACHED),
     "prompt_cache_options": accepted(_CACHED),
@@ -159,6 +159,7 @@ RESPONSE_ITEMS: dict[str, Meta] = {
     "async_": accepted("OpenAI's Python SDK dumps `async` so"),
     "caller": accepted(),
     "encrypted_content": accepted("this server cannot read it"),
+    "file_id": refused("no file is stored; send the image as `image_url`, a data URL"),
     "id": accepted(_NOT_STORED),
     "logprobs": accepted(),
     "name": accepted("`call_id` names the call"),
@@ -234,7 +235,8 @@ run, by heart; no other model does. A tool of type `custom` with a schema of its
 """
 
 _ONLY_CALLS = "only function calls are supported; send it as function_call, or omit it"
-_ONLY_TEXT = "input is text only; send its text, or omit it"
+_ONLY_TEXT = "input is text and images; send its text, or an image of it"
+IMAGES_OF_USERS = "images are allowed in messages of the user's and in results of tools only"
 _VENDORS = "only the vendor's servers can use it; omit it"
 _OF_ASSISTANTS = "allowed in assistant messages only"
 _LATE_TOOLS = "declare tools in `tools`"
@@ -244,7 +246,7 @@ REFUSED_TYPES: dict[str, str] = {
     "audio": "responses are text",
     "custom": "only function calls are supported; send it as a function's call",
     "function": "the role is deprecated; use `tool` with a `tool_call_id`",
-    "image_url": _ONLY_TEXT,
+    "image_url": IMAGES_OF_USERS,
     "input_audio": _ONLY_TEXT,
     "file": _ONLY_TEXT,
     "video_url": _ONLY_TEXT,
@@ -252,7 +254,7 @@ REFUSED_TYPES: dict[str, str] = {
     "item_reference": (
         "nothing is stored; send the items themselves, as the AI SDK does with `store: false`"
     ),
-    "input_image": _ONLY_TEXT,
+    "input_image": IMAGES_OF_USERS,
     "input_file": _ONLY_TEXT,
     "apply_patch_call": _ONLY_CALLS,
     "apply_patch_call_output": _ONLY_CALLS,
@@ -276,7 +278,7 @@ REFUSED_TYPES: dict[str, str] = {
     "tool_search_call": _ONLY_CALLS,
     "tool_search_output": _LATE_TOOLS,
     # messages
-    "image": _ONLY_TEXT,
+    "image": IMAGES_OF_USERS,
     "document": _ONLY_TEXT,
     "search_result": _ONLY_TEXT,
     "browser_state": _ONLY_TEXT,

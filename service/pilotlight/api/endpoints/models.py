@@ -18,7 +18,7 @@ from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.listing import ListedModel
 from pilotlight.models.pool import Pool
 from pilotlight.models.resolver import Resolver
-from pilotlight.schema.models import Capability, Model, ModelList
+from pilotlight.schema.models import Capability, Modality, Model, ModelList
 from pilotlight_backend import ModelFacts
 
 _encoder = msgspec.json.Encoder()
@@ -32,6 +32,7 @@ _EXAMPLE = {
     "backend": "llama_cpp",
     "context_length": 1024,
     "capabilities": ["completion"],
+    "input_modalities": ["text"],
     "parent": None,
     "root": "spark.gguf",
     "error": None,
@@ -130,6 +131,7 @@ def _model(listed: ListedModel, pool: Pool) -> Model:
         backend=listed.backend,
         context_length=listed.facts.context_length if listed.facts else None,
         capabilities=_capabilities(listed.facts),
+        input_modalities=_modalities(listed.facts),
         parent=listed.entry.base.name if listed.entry.adapter else None,
         root=listed.entry.path.name,
         error=listed.error,
@@ -142,6 +144,10 @@ def _capabilities(facts: ModelFacts | None) -> list[Capability]:
     if facts.embeds:
         return ["embedding"]
     return ["rerank"] if facts.ranks else ["completion"]
+
+
+def _modalities(facts: ModelFacts | None) -> list[Modality]:
+    return [] if facts is None else list(getattr(facts, "input_modalities", ("text",)))
 
 
 def _json(body: Any) -> Response[bytes]:

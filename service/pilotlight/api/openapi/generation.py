@@ -6,8 +6,11 @@ from typing import Any
 from pilotlight.api.openapi.operation import Parameter
 from pilotlight.errors import (
     ContextLengthExceeded,
+    ImagesUnsupported,
     InferenceError,
     InsufficientMemory,
+    InvalidImage,
+    InvalidImageUrl,
     InvalidRequest,
     ModelLoadFailed,
     ModelLoading,
@@ -46,6 +49,9 @@ ERRORS: Sequence[type[ServiceError]] = (
     ShuttingDown,
     TimeLimitExceeded,
 )
+
+IMAGE_ERRORS: Sequence[type[ServiceError]] = (InvalidImage, InvalidImageUrl, ImagesUnsupported)
+"""Of requests with conversations, whose messages may have images."""
 
 
 def event_of(chunk: str) -> Mapping[str, Any]:

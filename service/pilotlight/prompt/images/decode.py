@@ -5,6 +5,7 @@ size, and only the decoder of that format.
 """
 
 import warnings
+from importlib import import_module
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,10 @@ def _check_pixels(width: int, height: int, limits: ImageLimits) -> None:
 
 def _opened(data: bytes, name: Format, limits: ImageLimits) -> "ImageFile":
     """Return *data* opened by the reader of its format alone; pixels are read later."""
-    # A plugin registers its format. Were one of these missing, Pillow would import all forty.
     from PIL import Image as pillow  # noqa: N813, PLC0415 - the package's entry, no class
+
+    # It registers its format. Pillow imports the others' plugins itself, but for WebP all forty.
+    import_module("PIL.WebPImagePlugin")
 
     # It warns of damaged metadata, which does not matter here. Set each time: a filter is global.
     warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import Meta
 
 from pilotlight.schema.base import NonEmpty, Request
+from pilotlight.schema.images import IMAGE_DETAIL, IMAGE_URL, ImageDetail
 from pilotlight.schema.openai import RefusalPart
 from pilotlight.schema.support import CHAT_MESSAGES
 
@@ -23,6 +24,32 @@ class TextPart(Request, kw_only=True):
 
 
 Content: TypeAlias = str | Annotated[list[TextPart], Meta(min_length=1)]
+
+
+class ImageUrl(Request, kw_only=True):
+    """Where an image is, and how closely the model looks at it."""
+
+    url: Annotated[NonEmpty, IMAGE_URL]
+    detail: Annotated[ImageDetail | None, IMAGE_DETAIL] = None
+
+
+class ShownTextPart(Request, kw_only=True, tag_field="type", tag="text"):
+    """A piece of text, beside images."""
+
+    text: str
+    prompt_cache_breakpoint: Annotated[Any, CHAT_MESSAGES["prompt_cache_breakpoint"]] = None
+    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
+
+
+class ImagePart(Request, kw_only=True, tag_field="type", tag="image_url"):
+    """An image."""
+
+    image_url: Annotated[ImageUrl | NonEmpty, Meta(description="Its URL alone is accepted too.")]
+    prompt_cache_breakpoint: Annotated[Any, CHAT_MESSAGES["prompt_cache_breakpoint"]] = None
+    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
+
+
+ShownContent: TypeAlias = str | Annotated[list[ShownTextPart | ImagePart], Meta(min_length=1)]
 
 
 class Kept(Request, kw_only=True):
@@ -67,9 +94,9 @@ class DeveloperMessage(Kept, kw_only=True, tag_field="role", tag="developer"):
 
 
 class UserMessage(Kept, kw_only=True, tag_field="role", tag="user"):
-    """A message of the user's."""
+    """A message of the user's: text and images."""
 
-    content: Content
+    content: ShownContent
     name: str | None = None
 
 
@@ -126,7 +153,8 @@ class ToolMessage(Kept, kw_only=True, tag_field="role", tag="tool"):
     """The result of a tool call."""
 
     content: Annotated[
-        str | list[TextPart] | None, Meta(description="The result; null is an empty one.")
+        str | list[ShownTextPart | ImagePart] | None,
+        Meta(description="The result; null is an empty one."),
     ]
     tool_call_id: str
     name: Annotated[

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import Meta, field
 
 from pilotlight.schema.base import NonEmpty, Request
+from pilotlight.schema.images import IMAGE_URL
 from pilotlight.schema.support import BLOCKS, accepted
 
 Cached: TypeAlias = Annotated[dict[str, Any] | None, BLOCKS["cache_control"]]
@@ -33,11 +34,34 @@ class TextBlock(Request, kw_only=True, tag_field="type", tag="text"):
     parsed_output: Annotated[Any, BLOCKS["parsed_output"]] = None
 
 
+class Base64Source(Request, kw_only=True, tag_field="type", tag="base64"):
+    """An image in the request."""
+
+    media_type: Annotated[
+        Literal["image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp"],
+        Meta(description="The file's own format counts, whatever it is called here."),
+    ]
+    data: Annotated[NonEmpty, Meta(description="The file in base64.")]
+
+
+class UrlSource(Request, kw_only=True, tag_field="type", tag="url"):
+    """An image elsewhere."""
+
+    url: Annotated[NonEmpty, IMAGE_URL]
+
+
+class ImageBlock(Request, kw_only=True, tag_field="type", tag="image"):
+    """An image."""
+
+    source: Base64Source | UrlSource
+    cache_control: Cached = None
+
+
 class ToolResultBlock(Request, kw_only=True, tag_field="type", tag="tool_result"):
     """The result of the call *tool_use_id*, or its error."""
 
     tool_use_id: NonEmpty
-    content: str | list[PlainTextBlock] | None = None
+    content: str | list[TextBlock | ImageBlock] | None = None
     is_error: bool | None = None
     cache_control: Cached = None
     toolset_name: Annotated[str | None, BLOCKS["toolset_name"]] = None
@@ -76,7 +100,9 @@ class FallbackBlock(Request, kw_only=True, tag_field="type", tag="fallback"):
     trigger: Annotated[Any, accepted()] = None
 
 
-UserContent: TypeAlias = str | Annotated[list[TextBlock | ToolResultBlock], Meta(min_length=1)]
+UserContent: TypeAlias = (
+    str | Annotated[list[TextBlock | ImageBlock | ToolResultBlock], Meta(min_length=1)]
+)
 
 AssistantContent: TypeAlias = (
     str | list[TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock | FallbackBlock]
@@ -86,7 +112,7 @@ SystemContent: TypeAlias = str | list[PlainTextBlock]
 
 
 class UserTurn(Request, kw_only=True, tag_field="role", tag="user"):
-    """A turn of the user's: text, and results of tool calls."""
+    """A turn of the user's: text, images, and results of tool calls."""
 
     content: UserContent
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from msgspec import field
 
 from pilotlight.schema.base import NonEmpty, Request
+from pilotlight.schema.images import IMAGE_DETAIL, IMAGE_URL, ImageDetail
 from pilotlight.schema.openai import RefusalPart
 from pilotlight.schema.responses.tools import ResponseTool
 from pilotlight.schema.support import RESPONSE_ITEMS, accepted
@@ -29,13 +30,23 @@ class OutputTextPart(Request, kw_only=True, tag_field="type", tag="output_text")
     parsed: Annotated[Any, RESPONSE_ITEMS["parsed"]] = None
 
 
+class InputImagePart(Request, kw_only=True, tag_field="type", tag="input_image"):
+    """An image, in messages of the user's and in results of function calls."""
+
+    image_url: Annotated[NonEmpty, IMAGE_URL]
+    detail: Annotated[ImageDetail | None, IMAGE_DETAIL] = None
+    file_id: Annotated[None, RESPONSE_ITEMS["file_id"]] = None
+    prompt_cache_breakpoint: Annotated[Any, RESPONSE_ITEMS["prompt_cache_breakpoint"]] = None
+    cache_control: Annotated[Any, RESPONSE_ITEMS["cache_control"]] = None
+
+
 class InputMessage(Request, kw_only=True, tag_field="type", tag="message"):
     """A message; an item without a `type` is one too."""
 
     untagged: ClassVar[bool] = True
 
     role: Literal["user", "assistant", "system", "developer"]
-    content: str | list[InputTextPart | OutputTextPart | RefusalPart]
+    content: str | list[InputTextPart | OutputTextPart | RefusalPart | InputImagePart]
     id: Annotated[str | None, RESPONSE_ITEMS["id"]] = None
     status: Annotated[str | None, RESPONSE_ITEMS["status"]] = None
     phase: Annotated[str | None, RESPONSE_ITEMS["phase"]] = None
@@ -58,24 +69,11 @@ class InputFunctionCall(Request, kw_only=True, tag_field="type", tag="function_c
     async_: Annotated[bool | None, RESPONSE_ITEMS["async_"]] = None
 
 
-class FunctionOutputPart(Request, kw_only=True):
-    """A piece of a function call's result.
-
-    Its type is a field and no tag: msgspec takes a tag that is missing for the right one where
-    there is only one struct to choose.
-    """
-
-    type: Literal["input_text"]
-    text: str
-    prompt_cache_breakpoint: Annotated[Any, RESPONSE_ITEMS["prompt_cache_breakpoint"]] = None
-    cache_control: Annotated[Any, RESPONSE_ITEMS["cache_control"]] = None
-
-
 class InputFunctionCallOutput(Request, kw_only=True, tag_field="type", tag="function_call_output"):
     """The result of a function call."""
 
     call_id: NonEmpty
-    output: str | list[FunctionOutputPart]
+    output: str | list[InputTextPart | InputImagePart]
     id: Annotated[str | None, RESPONSE_ITEMS["id"]] = None
     name: Annotated[str | None, RESPONSE_ITEMS["name"]] = None
     status: Annotated[str | None, RESPONSE_ITEMS["status"]] = None
@@ -127,7 +125,7 @@ class InputCustomCallOutput(Request, kw_only=True, tag_field="type", tag="custom
     """The result of a custom tool call."""
 
     call_id: NonEmpty
-    output: str | list[FunctionOutputPart]
+    output: str | list[InputTextPart | InputImagePart]
     id: Annotated[str | None, RESPONSE_ITEMS["id"]] = None
     name: Annotated[str | None, RESPONSE_ITEMS["name"]] = None
     status: Annotated[str | None, RESPONSE_ITEMS["status"]] = None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pilotlight.api.params.images import image_at
 from pilotlight.api.params.reasoning import template_options
 from pilotlight.errors import InvalidRequest
 from pilotlight.prompt.conversation import (
@@ -38,7 +39,9 @@ def chat_conversation(
     (`continue_final_message`), or *begins* is (`add_generation_prompt`). Raises `InvalidRequest`
     where *continues* is true and there is no such message.
     """
-    turns: Sequence[Turn] = [_turn(message) for message in messages]
+    turns: Sequence[Turn] = [
+        _turn(message, f"messages[{index}].content") for index, message in enumerate(messages)
+    ]
     prefill: str | None = None
     if continues if continues is not None else begins is not False:
         turns, prefill = split_prefill(turns)
@@ -57,15 +60,17 @@ def chat_conversation(
     )
 
 
-def _turn(message: wire.Message) -> Turn:
+def _turn(message: wire.Message, path: str) -> Turn:
+    """Return *message* as a turn; *path* is that of its content."""
     match message:
         case wire.SystemMessage() | wire.DeveloperMessage():
             # Templates know no developer; OpenAI defines the role as system's newer name.
             return SystemTurn(_parts(message.content), message.name)
         case wire.UserMessage():
-            return UserTurn(_parts(message.content), message.name)
+            return UserTurn(_shown_parts(message.content, path), message.name)
         case wire.ToolMessage():
-            return ToolTurn(_parts(message.content or ""), message.tool_call_id, message.name)
+            parts = _shown_parts(message.content or "", path)
+            return ToolTurn(parts, message.tool_call_id, message.name)
         case wire.AssistantMessage():
             reasoning = message.reasoning_content or message.reasoning
             return AssistantTurn(
@@ -79,6 +84,26 @@ def _parts(content: str | Sequence[wire.TextPart]) -> Sequence[Part]:
     if isinstance(content, str):
         return (TextPart(content),)
     return tuple(TextPart(part.text) for part in content)
+
+
+def _shown_parts(
+    content: str | Sequence[wire.ShownTextPart | wire.ImagePart], path: str
+) -> Sequence[Part]:
+    if isinstance(content, str):
+        return (TextPart(content),)
+    return tuple(_shown_part(part, f"{path}[{index}]") for index, part in enumerate(content))
+
+
+def _shown_part(part: wire.ShownTextPart | wire.ImagePart, path: str) -> Part:
+    match part:
+        case wire.ShownTextPart():
+            return TextPart(part.text)
+        case wire.ImagePart(image_url=str(url)):
+            return image_at(url, f"{path}.image_url")
+        case wire.ImagePart(image_url=wire.ImageUrl(url=url, detail=detail)):
+            return image_at(url, f"{path}.image_url.url", detail)
+        case _:
+            raise TypeError(f"{type(part).__name__} is no part")
 
 
 def _assistant_parts(message: wire.AssistantMessage) -> Iterator[Part]:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from pilotlight.api.openapi.generation import ERRORS, PREFER, event_of
+from pilotlight.api.openapi.generation import ERRORS, IMAGE_ERRORS, PREFER, event_of
 from pilotlight.api.openapi.operation import Content, Operation, SuccessResponse
 from pilotlight.schema.chat.request import ChatCompletionRequest
 from pilotlight.schema.chat.response import ChatCompletion, ChatCompletionChunk
@@ -75,5 +75,5 @@ OPERATION = Operation(
             ],
         )
     },
-    errors=ERRORS,
+    errors=[*ERRORS, *IMAGE_ERRORS],
 )

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from pilotlight.api.params.images import image_at, image_in
 from pilotlight.prompt.conversation import (
     AssistantTurn,
     Conversation,
@@ -65,22 +66,41 @@ def _turns(messages: Sequence[wire.Turn]) -> Iterator[Turn]:
                 yield _assistant_turn(message)
             case wire.UserTurn(content=str(text)):
                 yield UserTurn((TextPart(text),))
-            case wire.UserTurn():
-                yield from map(_user_turn, message.content)
+            case wire.UserTurn(content=list(blocks)):
+                for number, block in enumerate(blocks):
+                    yield _user_turn(block, f"messages[{at}].content[{number}]")
 
 
 def _cleared(turn: wire.SystemTurn, *, before_user: bool) -> bool:
     return before_user and turn.clear_at == "next_user_message"
 
 
-def _user_turn(block: Any) -> Turn:
-    if isinstance(block, wire.ToolResultBlock):
-        parts = _parts(block.content or "")
-        if block.is_error:
-            # Templates have no field for a failure, so the text says it.
-            parts = (TextPart(f"Error: {text_of(parts)}"),)
-        return ToolTurn(parts, block.tool_use_id)
-    return UserTurn((TextPart(block.text),))
+def _user_turn(block: wire.TextBlock | wire.ImageBlock | wire.ToolResultBlock, path: str) -> Turn:
+    if not isinstance(block, wire.ToolResultBlock):
+        return UserTurn((_part(block, path),))
+    parts = _result_parts(block, path)
+    if block.is_error:
+        # Templates have no field for a failure, so the text says it.
+        images = [part for part in parts if not isinstance(part, TextPart)]
+        parts = (TextPart(f"Error: {text_of(parts)}"), *images)
+    return ToolTurn(parts, block.tool_use_id)
+
+
+def _result_parts(block: wire.ToolResultBlock, path: str) -> Sequence[Part]:
+    content = block.content or ""
+    if isinstance(content, str):
+        return (TextPart(content),)
+    return tuple(_part(part, f"{path}.content[{at}]") for at, part in enumerate(content))
+
+
+def _part(block: wire.TextBlock | wire.ImageBlock, path: str) -> Part:
+    if isinstance(block, wire.TextBlock):
+        return TextPart(block.text)
+    match block.source:
+        case wire.UrlSource(url=url):
+            return image_at(url, f"{path}.source.url")
+        case wire.Base64Source(data=data):
+            return image_in(data, f"{path}.source.data")
 
 
 def _assistant_turn(turn: wire.AssistantTurn) -> AssistantTurn:

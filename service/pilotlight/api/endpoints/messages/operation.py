@@ -3,7 +3,7 @@
 import msgspec
 
 from pilotlight.api.http.error_bodies import ANTHROPIC
-from pilotlight.api.openapi.generation import ERRORS, PREFER
+from pilotlight.api.openapi.generation import ERRORS, IMAGE_ERRORS, PREFER
 from pilotlight.api.openapi.operation import Content, Operation, Parameter, SuccessResponse
 from pilotlight.errors import ContextLengthExceeded, QueueFull, ThreadNotFound
 from pilotlight.schema.messages.error import MessagesError
@@ -129,7 +129,7 @@ CREATE = Operation(
             ],
         )
     },
-    errors=[*ERRORS, ThreadNotFound],
+    errors=[*ERRORS, *IMAGE_ERRORS, ThreadNotFound],
     error_shape=ANTHROPIC,
 )
 
@@ -148,7 +148,7 @@ COUNT_TOKENS = Operation(
     },
     errors=[
         kind
-        for kind in ERRORS
+        for kind in (*ERRORS, *IMAGE_ERRORS)
         if kind not in (ContextLengthExceeded, QueueFull)  # nothing is submitted
     ],
     error_shape=ANTHROPIC,

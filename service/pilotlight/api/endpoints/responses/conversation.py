@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, takewhile
+from typing import TypeAlias
 
+from pilotlight.api.params.images import image_at
 from pilotlight.api.params.reasoning import template_options
+from pilotlight.errors import InvalidRequest
 from pilotlight.prompt.conversation import (
     AssistantTurn,
     Conversation,
@@ -22,6 +25,7 @@ from pilotlight.prompt.conversation import (
 from pilotlight.schema.openai import RefusalPart
 from pilotlight.schema.responses import input as wire
 from pilotlight.schema.responses.request import ResponseRequest
+from pilotlight.schema.support import IMAGES_OF_USERS
 
 NO_TURNS = (wire.InputWebSearch, wire.InputToolListing, wire.InputTools)
 """Items that say nothing to the model, or not in a turn."""
@@ -61,17 +65,17 @@ def _instructed(instructions: str, turns: Sequence[Turn]) -> Sequence[Turn]:
     return [SystemTurn((TextPart("\n\n".join(texts)),)), *turns[len(system) :]]
 
 
-def _item_turns(items: Iterable[wire.InputItem]) -> Iterator[Turn]:
+def _item_turns(items: Sequence[wire.InputItem]) -> Iterator[Turn]:
     """Yield a turn for each item, and one for all of the model's that follow each other.
 
     Templates expect the reasoning, text and calls of one response in one message.
     """
-    turns = (item for item in items if not isinstance(item, NO_TURNS))
-    for is_models, group in groupby(turns, _is_models):
+    turns = (pair for pair in enumerate(items) if not isinstance(pair[1], NO_TURNS))
+    for is_models, group in groupby(turns, lambda pair: _is_models(pair[1])):
         if is_models:
             yield _assistant_turn(group)
         else:
-            yield from map(_turn, group)
+            yield from (_turn(item, f"input[{index}]") for index, item in group)
 
 
 def _is_models(item: wire.InputItem) -> bool:
@@ -80,16 +84,18 @@ def _is_models(item: wire.InputItem) -> bool:
     return isinstance(item, wire.InputReasoning | wire.InputFunctionCall | wire.InputCustomCall)
 
 
-def _assistant_turn(items: Iterable[wire.InputItem]) -> AssistantTurn:
+def _assistant_turn(items: Iterable[tuple[int, wire.InputItem]]) -> AssistantTurn:
     parts: list[Part] = []
     reasoning: list[str] = []
     calls: list[ToolCall] = []
-    for item in items:
+    for index, item in items:
         match item:
             case wire.InputReasoning():
                 reasoning += [part.text for part in item.content or item.summary]
             case wire.InputMessage():
-                parts += _parts(item.content) or [TextPart("")]
+                parts += _parts(item.content, f"input[{index}].content", shown=False) or [
+                    TextPart("")
+                ]
             case wire.InputFunctionCall():
                 arguments = parse_arguments(item.arguments)
                 calls.append(ToolCall(item.call_id, item.name, arguments))
@@ -99,26 +105,38 @@ def _assistant_turn(items: Iterable[wire.InputItem]) -> AssistantTurn:
     return AssistantTurn(parts, "\n".join(reasoning), calls)
 
 
-def _turn(item: wire.InputItem) -> Turn:
+def _turn(item: wire.InputItem, path: str) -> Turn:
     match item:
         case wire.InputMessage(role="user"):
-            return UserTurn(_parts(item.content))
+            return UserTurn(_parts(item.content, f"{path}.content", shown=True))
         case wire.InputMessage():
-            return SystemTurn(_parts(item.content))
+            return SystemTurn(_parts(item.content, f"{path}.content", shown=False))
         case wire.InputFunctionCallOutput() | wire.InputCustomCallOutput():
-            return ToolTurn(_parts(item.output), item.call_id)
+            return ToolTurn(_parts(item.output, f"{path}.output", shown=True), item.call_id)
         case _:
             raise TypeError(f"{type(item).__name__} is no turn")
 
 
-def _parts(
-    content: str
-    | Sequence[wire.FunctionOutputPart]
-    | Sequence[wire.InputTextPart | wire.OutputTextPart | RefusalPart],
-) -> Sequence[Part]:
-    """Return *content* as parts; to the model a refusal is text like other text."""
+_InputPart: TypeAlias = wire.InputTextPart | wire.OutputTextPart | RefusalPart | wire.InputImagePart
+
+
+def _parts(content: str | Sequence[_InputPart], path: str, *, shown: bool) -> Sequence[Part]:
+    """Return *content*, which is at *path*, as parts.
+
+    Raises `InvalidRequest` for an image where none is *shown*.
+    """
     if isinstance(content, str):
         return (TextPart(content),)
-    return tuple(
-        TextPart(part.refusal if isinstance(part, RefusalPart) else part.text) for part in content
-    )
+    return tuple(_part(part, f"{path}[{index}]", shown=shown) for index, part in enumerate(content))
+
+
+def _part(part: _InputPart, path: str, *, shown: bool) -> Part:
+    match part:
+        case wire.InputImagePart() if shown:
+            return image_at(part.image_url, f"{path}.image_url", part.detail)
+        case wire.InputImagePart():
+            raise InvalidRequest(f"{path}.type: {IMAGES_OF_USERS}", param=f"{path}.type")
+        case RefusalPart():  # to the model a refusal is text like other text
+            return TextPart(part.refusal)
+        case _:
+            return TextPart(part.text)

@@ -4,7 +4,7 @@ from typing import get_args
 
 import msgspec
 
-from pilotlight.api.openapi.generation import ERRORS, PREFER
+from pilotlight.api.openapi.generation import ERRORS, IMAGE_ERRORS, PREFER
 from pilotlight.api.openapi.operation import Content, Operation, SuccessResponse
 from pilotlight.errors import PreviousResponseNotFound
 from pilotlight.schema.responses.events import ResponseStreamEvent
@@ -158,5 +158,5 @@ OPERATION = Operation(
             ],
         )
     },
-    errors=[*ERRORS, PreviousResponseNotFound],
+    errors=[*ERRORS, *IMAGE_ERRORS, PreviousResponseNotFound],
 )

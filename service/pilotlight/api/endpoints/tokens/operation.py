@@ -1,6 +1,6 @@
 """What the OpenAPI document says of `POST /tokenize` and `POST /detokenize`."""
 
-from pilotlight.api.openapi.generation import PREFER
+from pilotlight.api.openapi.generation import IMAGE_ERRORS, PREFER
 from pilotlight.api.openapi.operation import Content, Operation, SuccessResponse
 from pilotlight.errors import (
     InferenceError,
@@ -68,7 +68,7 @@ TOKENIZE = Operation(
             ],
         )
     },
-    errors=_ERRORS,
+    errors=[*_ERRORS, *IMAGE_ERRORS],
 )
 
 DETOKENIZE = Operation(
