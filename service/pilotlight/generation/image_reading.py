@@ -133,8 +133,8 @@ class ImageReader:
         """End the threads, and close connections."""
         await self._fetcher.close()
         if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            self._threads = None
+            threads, self._threads = self._threads, None
+            await asyncio.to_thread(threads.shutdown, cancel_futures=True)
 
 
 def sees(facts: ModelFacts) -> bool:
