@@ -139,7 +139,13 @@ def test_every_error_is_documented(document: dict[str, Any]):
     assert set(responses["504"]["headers"]) == {"x-request-id", "x-should-retry"} | RATES
     assert responses["504"]["headers"]["x-should-retry"]["schema"]["const"] == "false"
     codes = set(responses["400"]["content"]["application/json"]["examples"])
-    assert codes == {errors.InvalidRequest.code, errors.ContextLengthExceeded.code}
+    assert codes == {
+        errors.InvalidRequest.code,
+        errors.ContextLengthExceeded.code,
+        errors.InvalidImage.code,
+        errors.InvalidImageUrl.code,
+        errors.ImagesUnsupported.code,
+    }
 
 
 def test_how_limits_stand_is_told_of_what_counts(document: dict[str, Any]):
