@@ -596,7 +596,7 @@ def assistant(*blocks):
         ({"messages": [{"content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
-        (user({"type": "image", "source": {}}), "messages[0].content[0].type"),
+        (user({"type": "image", "source": {}}), "messages[0].content[0].source.type"),
         (
             user({"type": "text", "text": "x"}, {"type": "document", "source": {}}),
             "messages[0].content[1].type",
@@ -612,7 +612,7 @@ def assistant(*blocks):
                     "content": [{"type": "image", "source": {}}],
                 }
             ),
-            "messages[0].content[0].content[0].type",
+            "messages[0].content[0].content[0].source.type",
         ),
         (user({"type": "tool_result"}), "messages[0].content[0].tool_use_id"),
         (assistant({"type": "server_tool_use"}), "messages[1].content[0].type"),

@@ -821,15 +821,15 @@ USER = {"role": "user", "content": "hi"}
                 "input": [
                     USER,
                     USER,
-                    {"role": "user", "content": [{"type": "input_image", "image_url": "x"}]},
+                    {"role": "user", "content": [{"type": "input_audio"}]},
                 ]
             },
-            "invalid value 'input_image'; input is text only; send its text, or omit it",
+            "invalid value 'input_audio'; input is text and images; send its text, or omit it",
             "input[2].content[0].type",
         ),
         (
             {"input": [{"role": "user", "content": [{"detail": "x", "type": "input_file"}]}]},
-            "invalid value 'input_file'; input is text only; send its text, or omit it",
+            "invalid value 'input_file'; input is text and images; send its text, or omit it",
             "input[0].content[0].type",
         ),
         (

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import threading
+from pathlib import Path
 
 import pytest
 from PIL import Image as pillow  # noqa: N813
@@ -21,19 +22,23 @@ from pilotlight.prompt.conversation import (
 from pilotlight.prompt.images.errors import FetchFailed
 from pilotlight.prompt.images.fetch import ImageFetcher
 from pilotlight.prompt.images.limits import ImageLimits
+from pilotlight_backend import ModelFacts
 from tests.prompt.images.files import corner, written
 
 PNG = written(corner(), "PNG")
 DATA = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
 
 
-class Facts:
-    def __init__(self, *modalities: str) -> None:
-        self.input_modalities = modalities
-        self.sees = "image" in modalities
-
-
-SEES, BLIND = Facts("text", "image"), Facts("text")
+SEES, BLIND = (
+    ModelFacts(
+        path=Path("m"),
+        architecture="fake",
+        context_length=64,
+        size_bytes=0,
+        input_modalities=modalities,
+    )
+    for modalities in (("text", "image"), ("text",))
+)
 
 
 class Elsewhere(ImageFetcher):

@@ -44,6 +44,19 @@ REQUESTS: list[tuple[str, Any]] = [
     ("/v1/embeddings", {"model": "m", "input": WORD}),
     ("/tokenize", {"model": "m", "content": WORD}),
     (f"{CHAT}?key={WORD}", chat("m", WORD)),
+    *[
+        (
+            CHAT,
+            {
+                "model": model,
+                "messages": [
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
+                ],
+            },
+        )
+        for model in ("m", "sees")
+        for url in (f"data:image/png;base64,{WORD}", f"https://{WORD}.example/a.png?{WORD}")
+    ],
 ]
 
 
@@ -51,6 +64,7 @@ async def ask_everything(service: FakeService) -> None:
     """Send requests of every kind, those that fail and that are left too."""
     service.write("m", reply=f"{WORD} to you.")
     service.write("e", embedding_length=4)
+    service.write("sees", reply="hi", image_tokens=4)
     service.write("broken", reply=f"{WORD} to you.", fail_after=3)
     service.write("invalid", load_error="invalid")
     answers = [await service.post(body, path, **HEADERS) for path, body in REQUESTS]

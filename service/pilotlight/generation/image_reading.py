@@ -87,7 +87,7 @@ class ImageReader:
 
     def _check(self, facts: ModelFacts, references: Sequence[ImageReference]) -> None:
         first = references[0].param
-        if not sees(facts):
+        if not facts.sees:
             raise ImagesUnsupported(f"{first}: the model reads text only", param=first)
         most = self._request_limits.max_images
         if len(references) > most:
@@ -135,11 +135,6 @@ class ImageReader:
         if self._threads is not None:
             threads, self._threads = self._threads, None
             await asyncio.to_thread(threads.shutdown, cancel_futures=True)
-
-
-def sees(facts: ModelFacts) -> bool:
-    """Return whether the model of *facts* takes images."""
-    return "image" in getattr(facts, "input_modalities", ())
 
 
 def _read(reference: ImageReference, limits: ImageLimits) -> Image:

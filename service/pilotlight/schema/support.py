@@ -235,7 +235,7 @@ run, by heart; no other model does. A tool of type `custom` with a schema of its
 """
 
 _ONLY_CALLS = "only function calls are supported; send it as function_call, or omit it"
-_ONLY_TEXT = "input is text and images; send its text, or an image of it"
+_ONLY_TEXT = "input is text and images; send its text, or omit it"
 IMAGES_OF_USERS = "images are allowed in messages of the user's and in results of tools only"
 _VENDORS = "only the vendor's servers can use it; omit it"
 _OF_ASSISTANTS = "allowed in assistant messages only"

@@ -147,7 +147,7 @@ def _capabilities(facts: ModelFacts | None) -> list[Capability]:
 
 
 def _modalities(facts: ModelFacts | None) -> list[Modality]:
-    return [] if facts is None else list(getattr(facts, "input_modalities", ("text",)))
+    return [] if facts is None else list(facts.input_modalities)
 
 
 def _json(body: Any) -> Response[bytes]:
