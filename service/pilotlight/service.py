@@ -191,7 +191,7 @@ class Service:
     async def _preload(self, naming: asyncio.Task[None]) -> None:
         try:
             await naming
-        except ConfigError as error:  # raised by `named` as well, where somebody asks
+        except ConfigError as error:  # `named` raises it as well
             logger.error("%s", error)  # noqa: TRY400 - no bug of ours to trace
         else:
             await self.preload.run()

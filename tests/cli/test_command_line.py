@@ -7,8 +7,10 @@ import msgspec
 import pytest
 
 from pilotlight.cli import main
+from pilotlight.cli.parser import SHOWN_BY_BAKE, parse
 from pilotlight.cli.settings_flags import flag_of
 from pilotlight.config import Settings
+from pilotlight_backend import LoadOptions
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -24,7 +26,6 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int | str | No
     [
         ("serve", "Serve the models over HTTP."),
         ("openapi", "Write the OpenAPI document as YAML."),
-        ("bake", "Prefill a system prompt once, and store its state beside the model."),
     ],
 )
 def test_help_begins_with_the_usage_and_a_sentence(capsys, command, sentence):
@@ -37,6 +38,24 @@ def test_help_begins_with_the_usage_and_a_sentence(capsys, command, sentence):
     assert described == sentence
     assert "[PILOTLIGHT_PORT; 8080]" in output
     assert "[PILOTLIGHT_THREADS]" in output
+
+
+def test_the_help_of_bake_has_the_settings_that_it_uses(capsys):
+    """They include every option of a load; the others are accepted like those of `serve`."""
+    status, output, _ = said(capsys, "bake", "--help")
+    listed = set(re.findall(r"^  --([a-z_-]+) ", output, re.MULTILINE))
+    shown = {name.replace("-", "_") for name in listed} & set(Settings.__struct_fields__)
+    options = set(LoadOptions.__struct_fields__) & set(Settings.__struct_fields__)
+    assert status == 0
+    assert shown == SHOWN_BY_BAKE
+    assert shown >= options - {"prompt_cache"}
+    assert parse(["bake", "m", "--prompt", "p", "--port", "1"])["port"] == "1"
+
+
+def test_the_help_of_clear_has_the_storage_alone(capsys):
+    status, output, _ = said(capsys, "prompt-cache", "clear", "--help")
+    assert status == 0
+    assert re.findall(r"^  (--[a-z_-]+)", output, re.MULTILINE) == ["--state-dir"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,13 @@ import pytest
 from pilotlight.config import ConfigError, Secret, Settings, load_settings
 from pilotlight.scheduling.admission import Admission
 from pilotlight.server.http_server import closing_on_shutdown, settle
-from pilotlight.server.process import banner, exposure_warning, listen, resources
+from pilotlight.server.process import (
+    banner,
+    exposure_warning,
+    listen,
+    models_folder_warning,
+    resources,
+)
 
 CLUSTER = {"K_SERVICE": "x", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
@@ -66,6 +72,16 @@ def test_an_address_of_another_machine_is_an_error():
         listen(Settings(host="192.0.2.1", port=0))
     reason = os.strerror(errno.EADDRNOTAVAIL)
     assert str(caught.value) == f"--host 192.0.2.1 --port 0: {reason}"
+
+
+def test_a_models_folder_that_is_missing_is_a_warning(tmp_path):
+    """A misspelled path looks like a server without models."""
+    file = tmp_path / "file"
+    file.touch()
+    assert models_folder_warning(tmp_path) is None
+    assert models_folder_warning(file).startswith(f"--models-dir {file}: not a folder; ")
+    missing = tmp_path / "nowhere"
+    assert models_folder_warning(missing).startswith(f"--models-dir {missing}: no such folder; ")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "fe80::1%eth0"])  # noqa: S104 - what is looked at
@@ -137,7 +153,9 @@ async def test_what_is_there_for_good_is_not_collected():
     """What the start built is set aside at once, and what preloading brought when it is done."""
     loading = asyncio.Event()
     imported: list[str] = []
-    service = SimpleNamespace(preloaded=loading.wait, preload=SimpleNamespace(names=("m",)))
+    service = SimpleNamespace(
+        preloaded=loading.wait, preload=SimpleNamespace(names=("m",)), admission=Admission()
+    )
     task = asyncio.create_task(settle(service, lambda: imported.append("rest")))
     await asyncio.sleep(0)
     started = gc.get_freeze_count()
@@ -150,6 +168,24 @@ async def test_what_is_there_for_good_is_not_collected():
     assert imported == ["rest"]
     assert gc.get_freeze_count() > started
     assert not any(one is brought for one in gc.get_objects())
+
+
+@pytest.mark.usefixtures("frozen_before")
+async def test_requests_that_waited_for_a_preload_come_before_the_other_endpoints():
+    loading, imported = asyncio.Event(), asyncio.Event()
+    admission = Admission()
+    loop = asyncio.get_running_loop()
+    service = SimpleNamespace(
+        preloaded=loading.wait, preload=SimpleNamespace(names=("m",)), admission=admission
+    )
+    task = asyncio.create_task(settle(service, lambda: loop.call_soon_threadsafe(imported.set)))
+    with admission.request():
+        loading.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not imported.is_set()
+    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(imported.wait(), 10)
 
 
 @pytest.mark.usefixtures("frozen_before")

@@ -20,6 +20,15 @@ from pilotlight.cli.serve import serve
 from pilotlight.cli.settings_flags import add_setting, add_settings, flag_of
 from pilotlight.config import Settings, is_secret
 
+SHOWN_BY_BAKE = {
+    *("models_file", "models_dir", "cache_dir", "backends", "special_tokens_in_content"),
+    *("log_format", "log_level"),
+    # A baked state fits only an engine that is loaded with the same options.
+    *("cache_type_k", "cache_type_v", "context_length", "deterministic", "flash_attention"),
+    *("kv_unified", "parallel", "speculation", "draft_max", "ngram_min", "threads"),
+}
+"""Settings that `bake` uses."""
+
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of every command; `command` in what it parses is the function to call.
@@ -105,7 +114,7 @@ def _add_bake(parser: argparse.ArgumentParser) -> None:
         help="file to write; by default the one that `serve` reads: MODELFILE.baked beside the"
         " model, or `baked` in models.yaml",
     )
-    add_settings(parser)
+    add_settings(parser, shown=SHOWN_BY_BAKE)
 
 
 def _add_prompt_cache(parser: argparse.ArgumentParser) -> None:
@@ -113,7 +122,7 @@ def _add_prompt_cache(parser: argparse.ArgumentParser) -> None:
     summary = "delete every cached prompt from the storage that the settings name"
     clear = actions.add_parser("clear", help=summary, description=_sentence(summary))
     clear.set_defaults(command=clear_prompt_cache)
-    add_settings(clear)
+    add_settings(clear, shown={"state_dir"})
 
 
 def _add_benches(parser: argparse.ArgumentParser) -> None:

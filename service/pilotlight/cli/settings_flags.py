@@ -1,6 +1,7 @@
 """A flag for each setting, and how a setting is described."""
 
 import argparse
+from collections.abc import Collection
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
@@ -8,13 +9,17 @@ import msgspec
 from pilotlight.config import Settings, environment_name, is_secret
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Give *parser* a flag for each setting; values are converted, and refused, by `config`."""
+def add_settings(parser: argparse.ArgumentParser, shown: Collection[str] | None = None) -> None:
+    """Give *parser* a flag for each setting; values are converted, and refused, by `config`.
+
+    The help has those in *shown*, by default all. The others are accepted, so that a command takes
+    the flags that a server is started with.
+    """
     own = parser.format_usage().removeprefix("usage: ").rstrip()
     parser.usage = f"{own} [--SETTING VALUE ...]".replace("%", "%%")  # all of them fill a page
     group = parser.add_argument_group("settings")
     for field in msgspec.structs.fields(Settings):
-        add_setting(group, field)
+        add_setting(group, field, shown=shown is None or field.name in shown)
 
 
 def flag_of(field: msgspec.structs.FieldInfo) -> str:
@@ -22,18 +27,20 @@ def flag_of(field: msgspec.structs.FieldInfo) -> str:
     return "--" + field.name.replace("_", "-")
 
 
-def add_setting(parser: argparse._ActionsContainer, field: msgspec.structs.FieldInfo) -> None:
+def add_setting(
+    parser: argparse._ActionsContainer, field: msgspec.structs.FieldInfo, *, shown: bool = True
+) -> None:
     """Give *parser* the flag of one setting; a secret's is refused when it is used."""
     flag = flag_of(field)
     variable, default = environment_name(field.name), default_of(field)
     help_text = f"{description(field.type)} [{variable}{f'; {default}' if default else ''}]"
     options: dict[str, Any] = {
         "default": argparse.SUPPRESS,
-        "help": help_text.replace("%", "%%"),
+        "help": help_text.replace("%", "%%") if shown else argparse.SUPPRESS,
     }
     if is_secret(field.type):
-        # Unknown, it would be taken for the beginning of another flag and be told in an error; in
-        # the singular it is llama-server's and vLLM's.
+        # Without a flag, argparse would read it as a prefix of another one and print its value in
+        # an error. In the singular it is a flag of llama-server and of vLLM.
         options |= {"action": _RefuseSecret, "nargs": "?", "help": argparse.SUPPRESS}
         parser.add_argument(flag, flag.removesuffix("s"), **options)
     elif _bare(field.type) is bool:
@@ -44,7 +51,7 @@ def add_setting(parser: argparse._ActionsContainer, field: msgspec.structs.Field
             dest=field.name,
             action="store_false",
             default=argparse.SUPPRESS,
-            help=f"The same as {flag} false.",
+            help=f"The same as {flag} false." if shown else argparse.SUPPRESS,
         )
     else:
         parser.add_argument(flag, metavar="VALUE", **options)

@@ -42,7 +42,7 @@ class Registry:
     """The installed backends. Used from threads: probing reads files.
 
     Not by `PluginManager.load_setuptools_entrypoints`: for all at once it calls `ep.load()` with no
-    `try`, so one broken plugin would stop the start, and it imports what nobody asked for; for one
+    `try`, so one broken plugin would stop the start, and it imports what no model needs; for one
     name it reads the metadata of every distribution again. Listing the names imports nothing.
     """
 

@@ -20,6 +20,9 @@ from pilotlight.service import Service
 
 logger = logging.getLogger(__name__)
 
+_FIRST_ANSWERS = 10.0
+"""Seconds after a preload for which imports wait until no request is in flight. The requests that
+waited for the model need the CPU; a server that is never idle imports all the same."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -109,6 +112,7 @@ async def settle(service: Service, import_rest: Callable[[], None]) -> None:
     gc.enable()
     if service.preload.names:
         await service.preloaded()
+        await service.admission.drained(_FIRST_ANSWERS)
         await asyncio.to_thread(import_rest)
         gc.freeze()
     else:

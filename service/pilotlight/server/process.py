@@ -9,8 +9,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pilotlight import __version__, deployment
@@ -84,6 +86,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     logger.info("%s", resources(settings))
     if stall := deployment.warning(settings.platform, settings.hold):
         logger.warning("%s", stall)
+    _look_for_models_folder(settings)
     if not authenticator.closed and (exposed := exposure_warning(listener)):
         logger.warning("%s", exposed)
     # The web framework is imported on a thread: models load meanwhile.
@@ -92,7 +95,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     await asyncio.wait({naming}, timeout=_NAMING)
     if naming.done():
         naming.result()
-    print(banner(settings, listener), flush=True)  # noqa: T201 - for whoever started it
+    print(banner(settings, listener), flush=True)  # noqa: T201 - for a person at a terminal
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await asyncio.wait({naming, serving}, return_when=asyncio.FIRST_COMPLETED)
     if naming.done() and not naming.cancelled() and naming.exception():
@@ -147,6 +150,32 @@ def exposure_warning(listener: socket.socket) -> str | None:
     return (
         f"anyone who can reach {host} can use this server: there are no API keys"
         " (--api-keys-file, PILOTLIGHT_API_KEYS)"
+    )
+
+
+def _look_for_models_folder(settings: Settings) -> None:
+    """Log a warning if the models folder is missing, which the default one may be.
+
+    On a thread of its own, which nothing waits for: a mounted bucket may take minutes to respond.
+    """
+    if settings.models_dir == Settings().models_dir.expanduser():
+        return
+
+    def look() -> None:
+        if warning := models_folder_warning(settings.models_dir):
+            logger.warning("%s", warning)
+
+    threading.Thread(target=look, name="models folder", daemon=True).start()
+
+
+def models_folder_warning(folder: Path) -> str | None:
+    """Return a warning if *folder* is no folder that can be searched."""
+    if folder.is_dir():
+        return None
+    wrong = "not a folder" if folder.exists() else "no such folder"
+    return (
+        f"--models-dir {folder}: {wrong}; models that are put there later are found with the next"
+        " request"
     )
 
 

@@ -1,4 +1,4 @@
-"""Run blocking work on threads of its own, and give up what nobody waits for."""
+"""Run blocking work on threads of its own, and abandon it when its caller is cancelled."""
 
 import asyncio
 import contextvars
