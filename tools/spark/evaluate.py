@@ -7,6 +7,7 @@ from random import Random
 
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from tools.spark.conversations import MIX, completion, generate
 from tools.spark.held_out import ask_addition, held_out_additions
@@ -36,11 +37,12 @@ class Question:
 
 
 @torch.inference_mode()
-def _greedy(model: Spark, prompts: list[list[int]], stops: set[int]) -> list[list[int]]:
-    hidden, past = model(torch.tensor(prompts))
+def continued(model: Spark, prompts: Tensor, stops: set[int]) -> list[list[int]]:
+    """Return the greedy continuation of each row of *prompts*, [rows, length, hidden size]."""
+    hidden, past = model.decode(prompts)
     answers: list[list[int]] = [[] for _ in prompts]
     rows = list(range(len(prompts)))
-    for _ in range(_MOST_TOKENS - len(prompts[0])):
+    for _ in range(_MOST_TOKENS - prompts.shape[1]):
         following = model.logits(hidden[:, -1]).argmax(dim=-1)
         keep = [place for place, token in enumerate(following.tolist()) if token not in stops]
         if not keep:
@@ -56,10 +58,15 @@ def _greedy(model: Spark, prompts: list[list[int]], stops: set[int]) -> list[lis
     return answers
 
 
+def stop_tokens(tokenizer: Tokenizer) -> set[int]:
+    """Return the tokens that end an answer."""
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    return {vocabulary[token] for token in CONTROL}
+
+
 def greedy(model: Spark, tokenizer: Tokenizer, prompts: list[str]) -> list[list[int]]:
     """Return the tokens of the greedy answer to each prompt, in order, without the end token."""
-    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
-    stops = {vocabulary[token] for token in CONTROL}
+    stops = stop_tokens(tokenizer)
     encoded = sorted(
         ((tokenizer.encode(prompt).ids, index) for index, prompt in enumerate(prompts)),
         key=lambda pair: len(pair[0]),
@@ -70,7 +77,8 @@ def greedy(model: Spark, tokenizer: Tokenizer, prompts: list[str]) -> list[list[
         rows = list(same)
         for start in range(0, len(rows), _ROWS):
             part = rows[start : start + _ROWS]
-            written = _greedy(model, [ids for ids, _ in part], stops)
+            embedded = model.embed_tokens(torch.tensor([ids for ids, _ in part]))
+            written = continued(model, embedded, stops)
             for (_, index), answer in zip(part, written, strict=True):
                 answers[index] = answer
     return answers

@@ -13,31 +13,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import gguf
-import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
-from tools.spark.export_gguf import gguf_name
-from tools.spark.model import Shape, Spark
+from tools.spark.model import Shape
 from tools.spark.prompt import TEMPLATE_PATH
+from tools.spark.released import load_released
 from tools.spark.tokenizer import CONTROL, END_OF_TEXT, MARKERS, TURN_END, load_tokenizer
 
 PRECISION = "int8"
 _BUILT = ("model.onnx", "model.onnx.data", "genai_config.json")
 # Q8_0's own block, so that quantising the matrices again changes next to nothing.
 _OPTIONS = ("block_size=32", "is_symmetric=true", "algo_config=rtn")
-
-
-def _weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a GGUF as float32, under Hugging Face's names."""
-    found = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
-    weights = {}
-    for name, weight in Spark(Shape()).state_dict().items():
-        tensor = found[gguf_name(name)]
-        array = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        weights[f"model.{name}"] = torch.tensor(array).reshape(weight.shape)
-    return weights
 
 
 def _token_config(vocabulary: dict[str, int]) -> dict[str, Any]:
@@ -84,7 +70,9 @@ def _write_hugging_face(gguf_path: Path, tokenizer_path: Path, folder: Path) -> 
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    save_file(_weights(gguf_path), folder / "model.safetensors", metadata={"format": "pt"})
+    weights = load_released(gguf_path).state_dict()
+    named = {f"model.{name}": weight for name, weight in weights.items()}
+    save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
     _write_tokenizer(tokenizer_path, folder)
 
 

@@ -1,4 +1,4 @@
-"""What training never sees: a tenth of the number pairs, the names and the ranges, by hash.
+"""What training never sees: a tenth of the number pairs, names, ranges and scenes, by hash.
 
 The choice is a pure function of the values, so a test needs no record of the training data.
 """
@@ -47,6 +47,16 @@ def is_held_out_range(first: int, last: int) -> bool:
     if first == 1 and last in _COMMON_ENDS:
         return False
     return _chosen("range", first, last)
+
+
+def is_held_out_number(number: int) -> bool:
+    """Tell whether pictures of a number are kept from training."""
+    return _chosen("number", number)
+
+
+def is_held_out_scene(shape: str | None, colour: str, background: str, count: int) -> bool:
+    """Tell whether pictures of *count* such shapes are kept from training."""
+    return _chosen("scene", shape, colour, background, count)
 
 
 def held_out_additions(below: int = 100) -> list[tuple[int, int]]:

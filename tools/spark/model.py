@@ -142,10 +142,18 @@ class Spark(nn.Module):
 
         ``tokens``: [batch, length], all rows starting at the same position.
         """
+        return self.decode(self.embed_tokens(tokens), past)
+
+    def decode(
+        self, x: Tensor, past: list[KeyValues] | None = None
+    ) -> tuple[Tensor, list[KeyValues]]:
+        """Do the same from embeddings, some of which may be a picture's.
+
+        ``x``: [batch, length, hidden size].
+        """
         start = past[0][0].shape[2] if past else 0
-        cos = self._cos[start : start + tokens.shape[1]]
-        sin = self._sin[start : start + tokens.shape[1]]
-        x = self.embed_tokens(tokens)
+        cos = self._cos[start : start + x.shape[1]]
+        sin = self._sin[start : start + x.shape[1]]
         kept = []
         for index, layer in enumerate(self.layers):
             x, key_values = layer(x, cos, sin, past[index] if past else None)

@@ -42,7 +42,8 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[nn.Parameter]] = {}
             for matrix in group["params"]:
-                by_shape.setdefault(matrix.shape, []).append(matrix)
+                if matrix.grad is not None:
+                    by_shape.setdefault(matrix.shape, []).append(matrix)
             for (rows, columns), same in by_shape.items():
                 updates = _orthogonal(torch.stack([self._smoothed(m) for m in same]))
                 rate = group["lr"] * max(1.0, rows / columns) ** 0.5
