@@ -31,7 +31,7 @@ from pilotlight.models.registry import Registry
 from pilotlight.models.resolver import Resolver
 from pilotlight.models.state import LoadEnded
 from pilotlight.observability.metrics import LoadRecord, Metrics
-from pilotlight.observability.model_gauges import ModelSnapshot
+from pilotlight.observability.model_gauges import AdapterSnapshot, ModelSnapshot
 from pilotlight.observability.traces import Traces
 from pilotlight.scheduling.admission import Admission
 from pilotlight.scheduling.lease import ModelLeases
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pilotlight.generation.image_reading import ImageReader
     from pilotlight.generation.pooling_queue import PoolingQueue
     from pilotlight.generation.ranking import Reranker
+    from pilotlight.models.adapter_files import AdapterFiles
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class Service:
         )
         self.preload = Preload(settings.preload, self.resolver, self.pool)
         self.admission = Admission()
-        self.metrics = Metrics(self._models)
+        self.metrics = Metrics(self._models, self._adapters_in_use)
         self.traces = Traces(settings.otlp_endpoint)
         self.limiter = RateLimiter(_limits(settings), clock)
         self.leases = ModelLeases(
@@ -130,6 +131,21 @@ class Service:
         from pilotlight.generation.image_reading import image_reader  # noqa: PLC0415
 
         return image_reader(self._settings)
+
+    @cached_property
+    def adapter_files(self) -> "AdapterFiles | None":
+        """What loads adapters while the server runs; None where the operator names no folder."""
+        if self._settings.lora_dir is None:
+            return None
+        from pilotlight.models.adapter_files import AdapterFiles  # noqa: PLC0415
+
+        return AdapterFiles(
+            self._settings.lora_dir,
+            catalog=self.adapters,
+            resolver=self.resolver,
+            registry=self.registry,
+            pool=self.pool,
+        )
 
     @cached_property
     def embedder(self) -> "Embedder":
@@ -166,6 +182,17 @@ class Service:
         return {
             name: replace(model, queued=self.leases.waiting(name)) for name, model in known.items()
         }
+
+    def _adapters_in_use(self) -> AdapterSnapshot:
+        """Return the adapters that have requests; as many may run as there are slots."""
+        parents = {entry.base.name for entry in self.adapters.entries}
+        use = self.pool.use()
+        loaded = [use[name].stats for name in parents if name in use]
+        return AdapterSnapshot(
+            most=sum(stats.slots for stats in loaded if stats is not None),
+            running=self.leases.adapter_use.running,
+            waiting=self.leases.adapter_use.waiting,
+        )
 
     def _note_load(self, load: LoadEnded) -> None:
         record = LoadRecord(

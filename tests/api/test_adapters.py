@@ -193,3 +193,123 @@ async def test_isolated_model_has_adapters(start, files, tmp_path):
     assert await answered(apart, "one") == await answered(here, "one")
     response = await complete(apart, "base", lora=[{"id": 1, "scale": 1}])
     assert response.status_code == 200
+
+
+# ── loading and unloading while the server runs ─────────────────────────────────────────────────
+
+
+@pytest.fixture
+async def open_service(start, files, tmp_path):
+    """Return a server whose folder of adapters is that of the files."""
+    models_file(tmp_path, files)
+    return await start(deterministic=True, hold=45.0, parallel=4, lora_dir=files)
+
+
+async def load(service, name="three", path="3.gguf", **fields):
+    body = {"lora_name": name, "lora_path": path, "base_model_name": "base", **fields}
+    return await service.post(body, path="/v1/load_lora_adapter")
+
+
+async def unload(service, name="three"):
+    return await service.post({"lora_name": name}, path="/v1/unload_lora_adapter")
+
+
+async def test_adapter_is_loaded_and_unloaded_at_run_time(open_service):
+    """With vLLM's bodies and texts; its id is the next one."""
+    response = await load(open_service)
+    assert response.status_code == 200, response.text
+    assert response.text == "Success: LoRA adapter 'three' added successfully."
+    text = await answered(open_service, "three")
+    assert text == await answered(open_service, "base", lora=[{"id": 2, "scale": 1}])
+    assert (await listed(open_service))["three"]["parent"] == "base"
+    ids = (await open_service.client.get("/lora-adapters")).json()
+    assert [(one["id"], one["name"], one["model"]) for one in ids] == [
+        (0, "one", "base"),
+        (1, "two", "base"),
+        (2, "three", "base"),
+    ]
+    assert (await unload(open_service)).status_code == 200
+    assert (await complete(open_service, "three")).status_code == 404
+    assert "three" not in await listed(open_service)
+    assert (await unload(open_service)).status_code == 404
+
+
+async def test_running_stream_of_an_unloaded_adapter_ends_well(open_service):
+    assert (await load(open_service)).status_code == 200
+    expected = await answered(open_service, "three", max_tokens=200)
+    running = asyncio.create_task(complete(open_service, "three", max_tokens=200))
+    pool = open_service.app.state.service.pool
+    while not pool._models[pool.loaded[0]].loaded.base.stats().slots_busy:  # noqa: ASYNC110 - an engine has no event
+        await asyncio.sleep(0)
+    assert (await unload(open_service)).status_code == 200
+    assert (await complete(open_service, "three")).status_code == 404
+    response = await running
+    assert response.json()["choices"][0]["text"] == expected
+    engine = pool._models[pool.loaded[0]].loaded.base
+    while engine._model.adapters:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0.01)
+
+
+async def test_adapter_is_replaced_in_place(open_service):
+    assert (await load(open_service)).status_code == 200
+    before = await answered(open_service, "three")
+    response = await load(open_service, path="1.gguf")
+    assert response.status_code == 400
+    assert "set load_inplace" in response.json()["error"]["message"]
+    assert (await load(open_service, path="1.gguf", load_inplace=True)).status_code == 200
+    after = await answered(open_service, "three")
+    assert after == await answered(open_service, "one") != before
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"path": "../base.gguf"}, "lora_path"),
+        ({"path": "/etc/passwd"}, "lora_path"),
+        ({"path": "gone.gguf"}, "lora_path"),
+        ({"path": "base.gguf"}, "lora_path"),
+        ({"path": "."}, "lora_path"),
+        ({"path": "a\0b"}, "lora_path"),
+        ({"name": "base"}, "lora_name"),
+        ({"name": " "}, "lora_name"),
+        ({"base_model_name": "one"}, "base_model_name"),
+        ({"base_model_name": None}, "base_model_name"),
+        ({"scale": 1e6}, "scale"),
+    ],
+)
+async def test_wrong_load_names_its_field(open_service, fields, param):
+    response = await load(open_service, **fields)
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["param"] == param
+
+
+async def test_link_out_of_the_folder_is_not_followed(start, files, tmp_path):
+    models_file(tmp_path, files)
+    folder = tmp_path / "loras"
+    folder.mkdir()
+    (folder / "out.gguf").symlink_to(files / "3.gguf")
+    service = await start(lora_dir=folder, hold=45.0)
+    response = await load(service, path="out.gguf")
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "lora_path"
+
+
+async def test_endpoints_are_off_by_default(service):
+    assert (await load(service)).status_code == 404
+    assert (await unload(service)).status_code == 404
+
+
+async def test_metrics_say_which_adapters_have_requests(service):
+    """As vLLM's: names in labels, and the time as the value."""
+    assert await answered(service, "one")
+    running = asyncio.create_task(complete(service, "one", max_tokens=300))
+    use = service.app.state.service.leases.adapter_use
+    while not use.running:  # noqa: ASYNC110 - a request that has just begun has no event
+        await asyncio.sleep(0)
+    metrics = (await service.client.get("/metrics")).text
+    assert (
+        'vllm:lora_requests_info{max_lora="4",running_lora_adapters="one",waiting_lora_adapters=""}'
+        in metrics
+    )
+    await running
+    assert (use.running, use.waiting) == ([], [])

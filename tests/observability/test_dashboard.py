@@ -25,6 +25,7 @@ LEFT_OUT = {
     "vllm:num_requests_running",  # other names for gauges that are on it
     "vllm:num_requests_waiting",
     "vllm:kv_cache_usage_perc",
+    "vllm:lora_requests_info",  # names in labels, for routers
 }
 PANELS = {"row", "stat", "timeseries"}
 """Kinds that Grafana has built in."""

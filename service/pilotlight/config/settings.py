@@ -110,6 +110,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     models_dir: Annotated[
         Path, Meta(description="Folder in which models are discovered; it may be missing.")
     ] = Path("~/.core/models")
+    lora_dir: Annotated[
+        Path | None,
+        Meta(
+            description="Folder from which `/v1/load_lora_adapter` loads LoRA adapters; by default"
+            " none, and adapters cannot be loaded or unloaded while the server runs."
+        ),
+    ] = None
     backends: Annotated[
         tuple[str, ...],
         Meta(description="Backends to use, comma-separated; by default all installed ones."),

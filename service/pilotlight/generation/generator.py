@@ -93,7 +93,7 @@ class Generator:
         """Wait in *caller*'s queue for slots, then yield the events of all choices."""
         slots = len(params.prompts) * params.n
         async with (
-            self._leases.slots(model, caller, slots),
+            self._leases.slots(model, caller, slots, recorder.adapters),
             aclosing(self._generate(model, params, recorder, caller, submitted)) as stream,
         ):
             async for events in stream:

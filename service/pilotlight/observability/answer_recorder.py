@@ -1,6 +1,6 @@
 """Measure one request to a model, for its timing and for the metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pilotlight.observability.metrics import AnswerRecord
 from pilotlight.observability.timing import Phases
@@ -21,6 +21,8 @@ class AnswerRecorder:
         self._restore: float | None = None
         self._hold: float | None = None
         self.model = ""
+        self.adapters: Sequence[str] = ()
+        """Their names, where the request has any."""
         self.waits = False
         """Whether its model was not ready when it arrived."""
         self.inputs = 0

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from pilotlight import __version__
-from pilotlight.observability.model_gauges import ModelGauges, ModelSnapshot
+from pilotlight.observability.model_gauges import AdapterSnapshot, ModelGauges, ModelSnapshot
 from pilotlight.observability.timing import Phases
 
 _MANY = 256
@@ -86,9 +86,13 @@ OTHER = "_OTHER"
 class Metrics:
     """Counts records, and reads the state of the models when it is scraped."""
 
-    def __init__(self, models: Callable[[], Mapping[str, ModelSnapshot]]) -> None:
-        """*models* returns a snapshot of each known model, by its name."""
-        self._gauges = ModelGauges(models)
+    def __init__(
+        self,
+        models: Callable[[], Mapping[str, ModelSnapshot]],
+        adapters: Callable[[], AdapterSnapshot] = AdapterSnapshot,
+    ) -> None:
+        """*models* returns a snapshot of each known model by its name, *adapters* one of theirs."""
+        self._gauges = ModelGauges(models, adapters)
         self._waiting: list[Record] = []
         self._counted: _Families | None = None
         self._importing: threading.Thread | None = None

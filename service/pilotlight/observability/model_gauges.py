@@ -4,7 +4,8 @@ Every model has every gauge, 0 if it is not loaded: an autoscaler that divides b
 router that reads one, fails if the series is missing, and before the first load all would be.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, get_args
 
 from msgspec import Struct
@@ -66,6 +67,15 @@ class ModelSnapshot(Struct, frozen=True, kw_only=True):
         """
         stats = self.stats
         return stats.kv_tokens_running / stats.kv_capacity if stats and stats.kv_capacity else 0.0
+
+
+class AdapterSnapshot(Struct, frozen=True, kw_only=True):
+    """The LoRA adapters of all models at one moment."""
+
+    most: int = 0
+    """How many may have requests that run at the same time."""
+    running: Sequence[str] = ()
+    waiting: Sequence[str] = ()
 
 
 _Value = Callable[[ModelSnapshot], float]
@@ -132,15 +142,20 @@ _VLLM_GAUGES: tuple[tuple[str, str, _Value], ...] = (
     ),
 )
 """What the endpoint picker of the Gateway API Inference Extension looks for where nothing else is
-configured (its docs/proposals/003-model-server-protocol), with vLLM's label `model_name`. There are
-no LoRA adapters here, so there is no `vllm:lora_requests_info`."""
+configured (its docs/proposals/003-model-server-protocol), with vLLM's label `model_name`. It looks
+for `vllm:lora_requests_info` too."""
 
 
 class ModelGauges:
     """A Prometheus collector that reads the models when it is scraped."""
 
-    def __init__(self, models: Callable[[], Mapping[str, ModelSnapshot]]) -> None:
+    def __init__(
+        self,
+        models: Callable[[], Mapping[str, ModelSnapshot]],
+        adapters: Callable[[], AdapterSnapshot] = AdapterSnapshot,
+    ) -> None:
         self._models = models
+        self._adapters = adapters
 
     def collect(self) -> Iterator["Metric"]:
         """Yield every gauge."""
@@ -153,6 +168,7 @@ class ModelGauges:
                 for model, snapshot in models.items():
                     family.add_metric((model,), value(snapshot))
                 yield family
+        yield self._lora_requests_info()
         yield from prompt_cache_families(
             {model: snapshot.prompt_cache for model, snapshot in models.items()}
         )
@@ -169,3 +185,20 @@ class ModelGauges:
         yield GaugeMetricFamily(
             "pilotlight_held_requests", "Requests that wait for a load.", value=held
         )
+
+    def _lora_requests_info(self) -> "Metric":
+        """Return vLLM's gauge: adapters are labels, and the value is the time of the scrape.
+
+        A router reads the sample with the latest time (vLLM keeps the older ones).
+        """
+        from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415
+
+        adapters = self._adapters()
+        family = GaugeMetricFamily(
+            "vllm:lora_requests_info",
+            "LoRA adapters that have requests; the value is the time in seconds since 1970.",
+            labels=("max_lora", "running_lora_adapters", "waiting_lora_adapters"),
+        )
+        names = (",".join(adapters.running), ",".join(adapters.waiting))
+        family.add_metric((str(adapters.most), *names), time.time())
+        return family

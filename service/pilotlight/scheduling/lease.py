@@ -16,6 +16,7 @@ from pilotlight.observability.answer_recorder import AnswerRecorder
 from pilotlight.observability.metrics import Metrics
 from pilotlight.observability.request_context import note_answer, overdue
 from pilotlight.observability.timing import Phases
+from pilotlight.scheduling.adapter_use import AdapterUse
 from pilotlight.scheduling.admission import Admission, shutting_down
 from pilotlight.scheduling.fair_queue import SlotQueue
 from pilotlight.scheduling.rate_limits import RateLimiter
@@ -54,6 +55,7 @@ class ModelLeases:
         adapters: AdapterCatalog | None = None,
     ) -> None:
         self._adapters = adapters or AdapterCatalog()
+        self.adapter_use = AdapterUse()
         self._resolver = resolver
         self._pool = pool
         self._admission = admission
@@ -90,6 +92,7 @@ class ModelLeases:
                 recorder.model = entry.name
                 recorder.waits = cold = self._pool.status(entry).state != "ready"
                 chosen = self._chosen(entry, wanted)
+                recorder.adapters = [one.name for one, _ in chosen]
                 deadline = self._clock() + hold.seconds
                 async with (
                     self._pool.lease(entry.base, hold) as model,
@@ -152,10 +155,23 @@ class ModelLeases:
                 adapters[adapter] = adapters.get(adapter, 0.0) + scale
             yield tuple(Adapter(one, scale) for one, scale in adapters.items())
 
-    def slots(
-        self, model: LoadedModel, caller: str = "", slots: int = 1
+    @asynccontextmanager
+    async def slots(
+        self, model: LoadedModel, caller: str = "", slots: int = 1, adapters: Sequence[str] = ()
+    ) -> AsyncIterator[None]:
+        """Wait in *caller*'s queue for *slots* of *model*, and hold them; raises `QueueFull`.
+
+        The request counts as one of *adapters*.
+        """
+        async with AsyncExitStack() as stack:
+            with self.adapter_use.waits(adapters):
+                await stack.enter_async_context(self._acquired(model, caller, slots))
+            with self.adapter_use.runs(adapters):
+                yield
+
+    def _acquired(
+        self, model: LoadedModel, caller: str, slots: int
     ) -> AbstractAsyncContextManager[None]:
-        """Wait in *caller*'s queue for *slots* of *model*, and hold them; raises `QueueFull`."""
         queue = self._queues.get(model)
         if queue is None:
             total = model.base.stats().slots

@@ -98,6 +98,7 @@ def _handlers(
     service: Service, settings: Settings, document: Callable[[], dict[str, Any]]
 ) -> "list[HTTPRouteHandler]":
     """Return the handlers that a first answer does not need."""
+    from pilotlight.api.endpoints.adapters.listing import adapters_handler  # noqa: PLC0415
     from pilotlight.api.endpoints.docs import docs_handlers, page_handlers  # noqa: PLC0415
     from pilotlight.api.endpoints.metrics import metrics_handler  # noqa: PLC0415
     from pilotlight.api.endpoints.models import models_handlers  # noqa: PLC0415
@@ -107,11 +108,26 @@ def _handlers(
     return [
         metrics_handler(service.metrics),
         *models_handlers(service.resolver, service.describe, service.pool),
+        adapters_handler(service.adapters, service.resolver),
         prompt_cache_handler(service.clear_prompts),
         *streams_handlers(settings),
         *page_handlers(settings),
         *docs_handlers(document),
     ]
+
+
+def _adapter_endpoints(service: Service, settings: Settings) -> list[Endpoint]:
+    """Return the endpoints that load and unload adapters, where the operator allows it."""
+    files = service.adapter_files
+    if files is None:
+        return []
+
+    def adapters() -> Sequence[Endpoint]:
+        from pilotlight.api.endpoints.adapters.handler import adapters_handlers  # noqa: PLC0415
+
+        return adapters_handlers(files, settings)
+
+    return deferred("adapters", "/v1/load_lora_adapter", "/v1/unload_lora_adapter", make=adapters)
 
 
 def _model_endpoints(service: Service, settings: Settings) -> list[Endpoint]:
@@ -160,6 +176,7 @@ def _model_endpoints(service: Service, settings: Settings) -> list[Endpoint]:
         *deferred("completions", "/v1/completions", make=completions),
         *deferred("tokens", "/tokenize", "/detokenize", make=tokens),
     ]
+    endpoints += _adapter_endpoints(service, settings)
     if settings.chat_completions:
         endpoints += deferred("chat", settings.chat_completions_path, make=chat)
     return endpoints

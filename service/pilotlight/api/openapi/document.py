@@ -49,6 +49,7 @@ _TAGS = [
     {"name": "rerank", "description": "Documents by their relevance to a query."},
     {"name": "streams", "description": "Streams whose connection broke."},
     {"name": "prompt_cache", "description": "Prompts that are kept for later requests."},
+    {"name": "adapters", "description": "LoRA adapters of models."},
     {"name": "models", "description": "The models that are served."},
     {"name": "health", "description": "Probes and metrics."},
     {"name": "document", "description": "This document."},
