@@ -29,6 +29,12 @@ if [ -d google ]; then
 fi
 rm -rf googleapis_common_protos-*
 
+# Images are decoded from JPEG, PNG, GIF, WebP and BMP. Pillow's other modules, and the libraries
+# that only these link, draw text, convert colour profiles and read AVIF.
+rm -f PIL/_avif.*.so PIL/_imagingft.*.so PIL/_imagingcms.*.so PIL/_imagingtk.*.so \
+    pillow.libs/libavif-* pillow.libs/libfreetype-* pillow.libs/libharfbuzz-* \
+    pillow.libs/libpng16-* pillow.libs/libbrotli* pillow.libs/liblcms2-*
+
 if [ -d llama_cpp/lib ]; then
     # A wheel holds no links, so each library is there three times. Python loads libllama.so and
     # libmtmd.so, and the loader finds what they need by the name with the major version.

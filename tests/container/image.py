@@ -121,6 +121,13 @@ INSTALLED = """
 from importlib.metadata import distributions
 print(*sorted(f"{one.name} {one.version}" for one in distributions()), sep="\\n")
 """
+DECODED = """
+from io import BytesIO
+from PIL import Image
+for name in ("JPEG", "PNG", "GIF", "WEBP", "BMP"):
+    Image.new("RGB", (3, 2), "red").save(file := BytesIO(), name)
+    Image.open(file, formats=[name]).load()
+"""
 PACKAGE = "${db:Status-Status} ${Package} ${Version}\\n"
 
 
@@ -273,6 +280,7 @@ def main() -> None:
     printed(
         image, PYTHON, "-c", "import pilotlight.observability.otel"
     )  # the extra is there, and slim enough
+    printed(image, PYTHON, "-c", DECODED)
     for start in range(STARTS):
         with running(image) as container:
             listening.append(container.listening)
