@@ -4,7 +4,7 @@ The weights are mapped, so most of a load from a warm page cache is the KV cache
 it (the constructor of `llama_kv_cache`), which touches each of its pages. Four slots of 4,096
 tokens of Qwen3-0.6B are 1.9 GB and took 0.9 s of a load of 1.2 s; a quarter of them took 0.17 s.
 Neither the time nor the memory is spent before a conversation is that long. So the length doubles
-each time: a first prompt of 1,500 tokens waited 1.5 s for the whole length, half of it for 2,048.
+each time: a first prompt of 1,500 tokens waited 1.5 s for the whole, 0.5 to 0.7 s for 2,048.
 """
 
 import logging

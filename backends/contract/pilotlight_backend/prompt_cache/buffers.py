@@ -11,10 +11,9 @@ _MAPPED = 1 << 20
 def allocate(size: int) -> memoryview:
     """Return *size* bytes to be written.
 
-    Python clears the arrays that it makes, so each page would be written twice; of 177 MB that took
-    60 ms. Pages of a mapping are clear when they are first written, and go back to the system at
-    once when nothing refers to the buffer any more. Huge ones are mapped with a 500th of the
-    faults.
+    Python clears the arrays that it makes, so each page would be written twice. Pages of a mapping
+    are clear when they are first written, and go back to the system at once when nothing refers to
+    the buffer any more. Huge ones are mapped with a 500th of the faults.
     """
     if size < _MAPPED:
         return memoryview(bytearray(size))
