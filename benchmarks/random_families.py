@@ -10,7 +10,7 @@ wants. The headers follow llama.cpp's own `tests/test-llama-archs.cpp`.
 import argparse
 import ctypes
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ HIDDEN, HEADS, FEED_FORWARD, LAYERS = 128, 2, 192, 4
 CONTEXT_LENGTH = 4096
 WINDOW = 128
 
-_NORMAL, _CONTROL = 1, 3
+_NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
 _MULTIPLIED = 32
 """A row is quantised where it is a multiple of this: a block of Q8_0."""
 _UNQUANTISED = (
@@ -176,16 +176,21 @@ UNSUPPORTED: Mapping[str, Keys] = {
 """Models that load and write no answers."""
 
 
-def write(path: Path, architecture: str, *, seed: int = 0, **keys: Any) -> Path:
-    """Write a model of *architecture*, with *keys* of the header in place of its own."""
+def write(
+    path: Path, architecture: str, *, seed: int = 0, more: Sequence[str] = (), **keys: Any
+) -> Path:
+    """Write a model of *architecture*, with *keys* of the header in place of its own.
+
+    *more* are further tokens of its vocabulary, such as those around images.
+    """
     given = {**_BASE, **(GENERATES | UNSUPPORTED)[architecture], **keys}
-    metadata = list(_metadata(architecture, given))
+    metadata = list(_metadata(architecture, given, more))
     write_gguf(path, metadata, list(_tensors(metadata)), seed=seed)
     return path
 
 
-def _metadata(architecture: str, keys: Keys) -> Iterator[tuple[str, int, Any]]:
-    vocabulary, merges = make_tokenizer(VOCABULARY)
+def _metadata(architecture: str, keys: Keys, more: Sequence[str]) -> Iterator[tuple[str, int, Any]]:
+    vocabulary, merges = make_tokenizer(VOCABULARY, more)
     first_special = VOCABULARY - len(SPECIAL_TOKENS)
     yield "general.architecture", STRING, architecture
     yield "general.name", STRING, f"Random {architecture}"
@@ -194,7 +199,8 @@ def _metadata(architecture: str, keys: Keys) -> Iterator[tuple[str, int, Any]]:
     yield "tokenizer.ggml.model", STRING, "gpt2"
     yield "tokenizer.ggml.pre", STRING, "qwen2"
     yield "tokenizer.ggml.tokens", ARRAY, (STRING, vocabulary)
-    kinds = [_NORMAL] * first_special + [_CONTROL] * len(SPECIAL_TOKENS)
+    kinds = [_NORMAL] * (first_special - len(more)) + [_USER_DEFINED] * len(more)
+    kinds += [_CONTROL] * len(SPECIAL_TOKENS)
     yield "tokenizer.ggml.token_type", ARRAY, (I32, kinds)
     yield "tokenizer.ggml.merges", ARRAY, (STRING, merges)
     yield "tokenizer.ggml.bos_token_id", U32, first_special

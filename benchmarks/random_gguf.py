@@ -10,7 +10,7 @@ The same seed writes the same bytes.
 import argparse
 import itertools
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,18 +147,21 @@ def metadata(shape: Shape) -> Iterator[tuple[str, int, Any]]:
     yield "tokenizer.chat_template", STRING, CHAT_TEMPLATE
 
 
-def make_tokenizer(size: int) -> tuple[list[str], list[str]]:
-    """Return *size* tokens, special ones last, and the merges that make the longer of them."""
+def make_tokenizer(size: int, more: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Return *size* tokens, special ones last, and the merges that make the longer of them.
+
+    *more* are tokens of their own before these.
+    """
     tokens = [_byte_letter(byte) for byte in range(256)]
     merges: list[str] = []
     words = itertools.chain.from_iterable(
         itertools.product(_LETTERS, repeat=length) for length in itertools.count(2)
     )
-    for letters in itertools.islice(words, size - len(tokens) - len(SPECIAL_TOKENS)):
+    for letters in itertools.islice(words, size - len(tokens) - len(more) - len(SPECIAL_TOKENS)):
         word = "".join(letters)
         merges.append(f"{word[:-1]} {word[-1]}")
         tokens.append(word)
-    return [*tokens, *SPECIAL_TOKENS], merges
+    return [*tokens, *more, *SPECIAL_TOKENS], merges
 
 
 def _byte_letter(byte: int) -> str:

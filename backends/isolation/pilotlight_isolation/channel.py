@@ -8,7 +8,7 @@ from contextlib import suppress
 _LENGTH = struct.Struct("<I")
 _PIECE = 1 << 16
 MAX_FRAME = 1 << 29
-"""Bytes. The longest frames, a text to tokenize and a vocabulary, are far below. A process with
+"""Bytes. The longest frames, images of a prompt and a vocabulary, are below. A process with
 corrupted memory may announce four gigabytes, and the service would wait for them."""
 
 

@@ -29,6 +29,7 @@ from pilotlight_backend.protocols import (
     EmbeddingEngine,
     Engine,
     RankingEngine,
+    SeeingEngine,
     Ticket,
 )
 from pilotlight_backend.redaction import trace
@@ -263,7 +264,7 @@ class Child:
 
     def _result(self, call: wire.Call) -> list[int] | int | str | Vocabulary | TokenizedPairs:
         match call:
-            case wire.Tokenize() | wire.TokenizeInput() | wire.TokenizePairs():
+            case wire.Tokenize() | wire.TokenizeInput() | wire.TokenizePairs() | wire.CountImage():
                 return self._tokens(call)
             case wire.GetVocabulary():
                 return cast("Engine", self._engine).vocabulary()
@@ -284,8 +285,8 @@ class Child:
         raise LoadFailed("the engine has no adapters")
 
     def _tokens(
-        self, call: wire.Tokenize | wire.TokenizeInput | wire.TokenizePairs
-    ) -> list[int] | TokenizedPairs:
+        self, call: wire.Tokenize | wire.TokenizeInput | wire.TokenizePairs | wire.CountImage
+    ) -> list[int] | int | TokenizedPairs:
         match call:
             case wire.Tokenize():
                 text, special = _text(call.text), call.special
@@ -299,6 +300,8 @@ class Child:
                 documents = [_text(one) for one in call.documents]
                 ranker = cast("RankingEngine", self._engine)
                 return ranker.tokenize_pairs(_text(call.query), documents)
+            case wire.CountImage():
+                return cast("SeeingEngine", self._engine).image_tokens(call.width, call.height)
 
     def _care_for_prompts(self, call: wire.SavePrompts | wire.ClearPrompts) -> None:
         if not isinstance(self._engine, CachingEngine):

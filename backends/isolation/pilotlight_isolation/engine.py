@@ -5,7 +5,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from pilotlight_backend.errors import InvalidParameter
 from pilotlight_backend.guide import ForcingGuide, Vocabulary
+from pilotlight_backend.image import Image
 from pilotlight_backend.protocols import Ticket
 from pilotlight_backend.types import (
     BakedPrompt,
@@ -18,9 +20,10 @@ from pilotlight_backend.types import (
     RankEvent,
     TokenizedPairs,
 )
-from pilotlight_backend.validation import check_inputs, check_request
+from pilotlight_backend.validation import NO_IMAGES, check_inputs, check_request
 from pilotlight_backend.verbatim import Span
 from pilotlight_isolation import wire
+from pilotlight_isolation.channel import MAX_FRAME
 from pilotlight_isolation.client import EngineClient
 from pilotlight_isolation.process import EngineProcess
 
@@ -30,6 +33,24 @@ _ANY_TOKEN = 2**31
 
 _BYTES_PER_TOKEN = 4
 """About as many bytes of a text become a token."""
+
+
+_MOST_PIXEL_BYTES = MAX_FRAME // 2
+
+
+def _at_least(_image: Image) -> int:
+    """Return the fewest tokens that an image takes."""
+    return 1
+
+
+def _check_size(request: GenerateRequest) -> None:
+    """Raise `InvalidParameter` for images that are too large for one frame."""
+    size = sum(len(part.rgb) for part in request.prompt if isinstance(part, Image))
+    if size > _MOST_PIXEL_BYTES:
+        raise InvalidParameter(
+            "prompt",
+            f"the images of a prompt have {size // 3} pixels; at most {_MOST_PIXEL_BYTES // 3}",
+        )
 
 
 def _tokens_in(data: bytes) -> int:
@@ -84,6 +105,13 @@ class IsolatedEngine(IsolatedBase):
         vocabulary: Vocabulary = self._client.call(wire.GetVocabulary)
         return vocabulary
 
+    def image_tokens(self, width: int, height: int) -> int:
+        """Return how many tokens an image of that size takes; see `SeeingEngine`."""
+        if not self._facts.sees:
+            raise InvalidParameter("prompt", NO_IMAGES)
+        count: int = self._client.call(lambda number: wire.CountImage(number, width, height))
+        return count
+
     def submit(self, request: GenerateRequest, emit: Callable[[EngineEvent], None]) -> Ticket:
         """Queue *request*; *emit* and the guide are called on the client's thread.
 
@@ -95,7 +123,10 @@ class IsolatedEngine(IsolatedBase):
             vocabulary_size=self._vocabulary_size,
             sampling=self._facts.sampling,
             adapters=None,
+            # The child knows what an image takes; to ask it here would be to wait.
+            image_tokens=_at_least if self._facts.sees else None,
         )
+        _check_size(request)
         guide = request.guide
         sent = replace(request, guide=None)
         return self._client.submit(

@@ -117,6 +117,14 @@ class TokenizePairs(Struct, frozen=True, tag=True):
     documents: list[bytes]
 
 
+class CountImage(Struct, frozen=True, tag=True):
+    """Return how many tokens an image of that size takes."""
+
+    id: int
+    width: int
+    height: int
+
+
 class GetVocabulary(Struct, frozen=True, tag=True):
     """Return the vocabulary."""
 
@@ -180,6 +188,7 @@ ToChild: TypeAlias = (
     | Tokenize
     | TokenizeInput
     | TokenizePairs
+    | CountImage
     | GetVocabulary
     | Bake
     | LoadAdapter
@@ -193,6 +202,7 @@ Call: TypeAlias = (
     Tokenize
     | TokenizeInput
     | TokenizePairs
+    | CountImage
     | GetVocabulary
     | Bake
     | LoadAdapter
@@ -285,7 +295,7 @@ class AskAdmitted(Struct, frozen=True, tag=True):
 
 
 class Returned(Struct, frozen=True, tag=True):
-    """A call returned: token ids, the number of baked tokens, an adapter's id, or a vocabulary."""
+    """A call returned: token ids, a number of tokens, an adapter's id, or a vocabulary."""
 
     id: int
     value: list[int] | int | str | Vocabulary

@@ -36,6 +36,12 @@ class TestFakeThatEchoes(BackendConformance):
 
     @pytest.fixture(scope="class")
     @classmethod
+    def seeing_model_path(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        model = FakeModel(image_tokens=20)
+        return model.write(tmp_path_factory.mktemp("models") / "see.fake")
+
+    @pytest.fixture(scope="class")
+    @classmethod
     def plugin(cls) -> str:
         return "pilotlight_backend.testing.plugin"
 

@@ -43,6 +43,12 @@ class TestIsolatedFake(BackendConformance):
 
     @pytest.fixture(scope="class")
     @classmethod
+    def seeing_model_path(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        model = FakeModel(image_tokens=20)
+        return model.write(tmp_path_factory.mktemp("models") / "see.fake")
+
+    @pytest.fixture(scope="class")
+    @classmethod
     def embedding_model_path(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = FakeModel(embedding_length=8)
         return model.write(tmp_path_factory.mktemp("models") / "embed.fake")

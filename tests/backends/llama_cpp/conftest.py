@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import random_families, random_gguf
+from benchmarks import random_families, random_gguf, random_seeing
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 
 
@@ -29,5 +29,17 @@ def family(tmp_path_factory):
         name = "-".join([architecture, *(f"{key}={value}" for key, value in keys.items())])
         path = folder / f"{name}.gguf"
         return path if path.exists() else random_families.write(path, architecture, **keys)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def seeing_model(tmp_path_factory):
+    """Return a function that returns a small model that sees, of a kind, made once."""
+    folder = tmp_path_factory.mktemp("seeing")
+
+    def make(name):
+        path = folder / name / f"{name}.gguf"
+        return path if path.exists() else random_seeing.write(folder, name)
 
     return make

@@ -5,6 +5,7 @@ import pytest
 from pilotlight_backend.testing.conformance import BackendConformance
 from pilotlight_backend.testing.conformance.embedding import EmbedConformance
 from pilotlight_backend.testing.conformance.ranking import RankConformance
+from pilotlight_backend.testing.conformance.seeing import SeeConformance
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 
 pytestmark = pytest.mark.slow
@@ -30,6 +31,38 @@ class TestLlamaCpp(BackendConformance):
     @classmethod
     def ranking_model_path(cls, cross_encoder):
         return cross_encoder
+
+
+class _Seeing(SeeConformance):
+    name = ""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls):
+        return LlamaCppBackend()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def seeing_model_path(cls, seeing_model):
+        return seeing_model(cls.name)
+
+
+class TestLlamaCppThatSees(_Seeing):
+    """An image is evaluated like a prompt."""
+
+    name = "mlp"
+
+
+class TestLlamaCppThatSeesWithoutCausalAttention(_Seeing):
+    name = "gemma3"
+
+
+class TestLlamaCppThatSeesTiles(_Seeing):
+    name = "idefics3"
+
+
+class TestLlamaCppThatSeesRowsAndColumns(_Seeing):
+    name = "qwen2vl"
 
 
 class TestLlamaCppDecoderThatRanks(RankConformance):

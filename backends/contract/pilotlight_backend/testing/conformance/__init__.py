@@ -65,6 +65,7 @@ from pilotlight_backend.testing.conformance.probing import ProbeConformance  # n
 from pilotlight_backend.testing.conformance.queueing import QueueingConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.ranking import RankConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.refusing import RefuseConformance  # noqa: E402
+from pilotlight_backend.testing.conformance.seeing import SeeConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.sharing import ShareConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.tokenizing import TokenizeConformance  # noqa: E402
 
@@ -88,5 +89,6 @@ class BackendConformance(
     CacheConformance,
     EmbedConformance,
     RankConformance,
+    SeeConformance,
 ):
     """The whole suite."""

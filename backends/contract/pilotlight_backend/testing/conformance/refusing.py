@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from pilotlight_backend.errors import ContextLengthExceeded, InvalidParameter
+from pilotlight_backend.image import Image
 from pilotlight_backend.protocols import Engine
 from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures
 from pilotlight_backend.testing.conformance.generating import OUT_OF_NEUTRAL
@@ -42,6 +43,17 @@ class RefuseConformance(ConformanceFixtures):
         """A prompt with an id that is no token's is refused, wherever it stands."""
         assert_refused(engine, request_of([token, *prompt]), "prompt")
         assert_refused(engine, request_of([*prompt, token]), "prompt")
+
+    def test_image_for_a_model_that_reads_text_alone_is_refused(
+        self, engine: Engine, prompt: list[int]
+    ) -> None:
+        """It says that the model takes none."""
+        if engine.facts.sees:
+            return
+        request = replace(request_of(prompt), prompt=(*prompt, Image.of(1, 1, bytes(3))))
+        with pytest.raises(InvalidParameter, match="takes no images") as caught:
+            submit_refused(engine, request)
+        assert caught.value.param == "prompt"
 
     @pytest.mark.parametrize("max_tokens", [0, -1])
     def test_no_tokens_is_refused(self, engine: Engine, prompt: list[int], max_tokens: int) -> None:
