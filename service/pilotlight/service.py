@@ -19,7 +19,7 @@ from pilotlight.config import ConfigError, Settings, parse_size, state_address
 from pilotlight.deployment import process_age
 from pilotlight.errors import ModelNotFound
 from pilotlight.models.adapter_catalog import AdapterCatalog
-from pilotlight.models.catalog import ModelEntry, read_models_file
+from pilotlight.models.catalog import ModelEntry, read_models_file, template_path
 from pilotlight.models.discovery import Discovery
 from pilotlight.models.listing import ListedModel, describe
 from pilotlight.models.loading.history import LoadHistory
@@ -337,11 +337,13 @@ def load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
     An option that has one name in all three needs no line here.
     """
     given: dict[str, Any] = {}
-    for name in set(LoadOptions.__struct_fields__) - {"baked", "prompt_cache"}:
+    for name in set(LoadOptions.__struct_fields__) - {"baked", "projector", "prompt_cache"}:
         for source in (settings, entry.options):
             if (value := getattr(source, name, None)) is not None:
                 given[name] = value
-    return LoadOptions(**given, prompt_cache=prompt_cache_options(settings))
+    mmproj = entry.options.mmproj
+    projector = template_path(entry.path, mmproj) if mmproj else None
+    return LoadOptions(**given, projector=projector, prompt_cache=prompt_cache_options(settings))
 
 
 def prompt_cache_options(settings: Settings) -> PromptCacheOptions:

@@ -18,6 +18,7 @@ from tests.conftest import CHAT, FakeService, LiveServer, chat
 DASHBOARD = Path(__file__).parents[2] / "infra/grafana/pilotlight.json"
 METRICS = DASHBOARD.parents[2] / "docs/observability.md"
 LEFT_OUT = {
+    "pilotlight_images",  # few models see
     "process_virtual_memory_bytes",  # weights are mapped: it says little of what is used
     "process_start_time_seconds",  # Kubernetes and Cloud Run show restarts
     "process_open_fds",  # few and steady

@@ -25,6 +25,13 @@ _TRACKER = re.compile(r" *\([^()]*https://github\.com/ggml-org/llama\.cpp/(?:pul
 at level INFO, without the link."""
 
 
+_EXPECTED = re.compile(
+    r"non-consecutive token position|--image-min-tokens|image tokens to function"
+)
+"""Warnings that are logged at level INFO: the positions of M-RoPE behind an image
+(llama-memory-recurrent.cpp), and advice to use an option of llama-server's (clip.cpp)."""
+
+
 class LogLines(threading.local):
     """The log of one thread: joins pieces into lines, and keeps the first error for `complaint`."""
 
@@ -55,7 +62,7 @@ class LogLines(threading.local):
     def _rank(self, line: str) -> int:
         if self.excused is not None and self.excused():
             return logging.DEBUG
-        if self._level == logging.WARNING and _TRACKER.search(line):
+        if self._level == logging.WARNING and (_TRACKER.search(line) or _EXPECTED.search(line)):
             return logging.INFO
         return self._level
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from pilotlight_backend import ModelFacts, ModelFileInvalid
-from pilotlight_backend.split_file import whole_name
+from pilotlight_backend.split_file import first_part, whole_name
 from pilotlight_llama_cpp.encoder import KEPT_BYTES
 from pilotlight_llama_cpp.gguf import Header
 
@@ -49,23 +49,23 @@ class ProjectorFile(NamedTuple):
 def beside(model: Path) -> Path | None:
     """Return the projector of the file *model* in its folder; None if there is none.
 
-    One that names no model is for each of the folder; else a model's name begins with its own.
+    One that names no model is for the only one in its folder; else the model's name begins with it.
     """
     name = _plain(whole_name(model))
     try:
-        files = [
-            path for path in model.parent.iterdir()
-            if path.suffix.lower() == ".gguf" and _MARK in path.name.lower()
-        ]  # fmt: skip
+        files = [path for path in model.parent.iterdir() if path.suffix.lower() == ".gguf"]
     except OSError:
         return None
-    fitting = [path for path in files if path != model and _is_for(path, name)]
+    projectors = [path for path in files if _MARK in path.name.lower()]
+    models = len({first_part(path) for path in files}.difference(projectors))
+    fitting = [path for path in projectors if path != model and _is_for(path, name, models)]
     return min(fitting, key=_rank, default=None)
 
 
-def _is_for(projector: Path, model: str) -> bool:
+def _is_for(projector: Path, model: str, models: int) -> bool:
+    """Tell whether *projector* is for *model*, one of so many *models* in its folder."""
     named = _named(projector)
-    return named in _GENERIC or model.startswith(named)
+    return models == 1 if named in _GENERIC else model.startswith(named)
 
 
 def _named(projector: Path) -> str:
@@ -81,9 +81,10 @@ def _plain(name: str) -> str:
 
 def _rank(projector: Path) -> tuple[int, int, str]:
     """Return what sorts projectors: first those that name the model, then by their weights."""
-    name = projector.name.lower()
-    weights = next((i for i, one in enumerate(_PREFERRED) if one in name), len(_PREFERRED))
-    return -len(_named(projector)), weights, name
+    found = _WEIGHTS.search(projector.stem.lower())
+    weights = found[0].strip("-_.") if found else ""
+    place = _PREFERRED.index(weights) if weights in _PREFERRED else len(_PREFERRED)
+    return -len(_named(projector)), place, projector.name
 
 
 def read(path: Path) -> ProjectorFile:

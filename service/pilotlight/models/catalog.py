@@ -55,6 +55,11 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Relative to the model's folder.
     """
+    mmproj: str | None = None
+    """The file of its projector, for a model that sees, if that is not beside the model.
+
+    Relative to the model's folder.
+    """
     baked: str | None = None
     """The file of its baked prompt, if that is not beside the model.
 
@@ -237,7 +242,13 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
     raw = {"path": value} if isinstance(value, str) else _without_yaml_booleans(value)
     try:
         options = msgspec.convert(raw, ModelOptions)
-        _check_text(name, options.path, options.chat_template or "", options.baked or "")
+        _check_text(
+            name,
+            options.path,
+            options.chat_template or "",
+            options.baked or "",
+            options.mmproj or "",
+        )
         origin = None
         if is_address(options.path):
             address = parse_address(options.path)
@@ -247,6 +258,7 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
             path = file.parent / Path(options.path).expanduser()
         template = options.chat_template and str(Path(options.chat_template).expanduser())
         baked = options.baked and str(Path(options.baked).expanduser())
+        mmproj = options.mmproj and str(Path(options.mmproj).expanduser())
     except msgspec.ValidationError as error:
         raise ConfigError(f"{file}: {_fault(key, error)}") from None
     except ConfigError as error:
@@ -255,7 +267,7 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
         raise ConfigError(
             f"{file}: {key}: there is no home folder to expand the ~ of a path"
         ) from None
-    options = msgspec.structs.replace(options, chat_template=template, baked=baked)
+    options = msgspec.structs.replace(options, chat_template=template, baked=baked, mmproj=mmproj)
     return ModelEntry(name.strip().lower(), path, "configured", options, origin)
 
 

@@ -56,6 +56,8 @@ def _describe(entry: ModelEntry, registry: Registry, options: LoadOptions) -> Li
         words = without_folders(str(error), entry.path)
         return ListedModel(entry, created, error=words, trouble=_trouble(error))
     facts = replace(claim.facts, context_length=served_length(claim.facts, options))
+    if options.projector is not None:  # it is looked at when the model is loaded
+        facts = replace(facts, input_modalities=("text", "image"))
     return ListedModel(entry, created, claim.backend.name, facts)
 
 

@@ -47,7 +47,8 @@ def _signature(path: Path) -> _Signature:
     """Return a value that changes with *path*, with its other parts, or with the folder's files."""
     # Up to the first missing part: a probe reads no further.
     whole = itertools.takewhile(bool, map(_stat, each_part(path)))
-    return (*whole, *filter(None, map(_stat, _inside(path))))
+    # A model's projector is beside it: one that comes or goes changes the folder.
+    return (*whole, *filter(None, map(_stat, _inside(path))), _stat(path.parent))
 
 
 def _stat(path: Path) -> tuple[int, ...]:

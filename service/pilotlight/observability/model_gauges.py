@@ -146,6 +146,9 @@ configured (its docs/proposals/003-model-server-protocol), with vLLM's label `mo
 for `vllm:lora_requests_info` too."""
 
 
+_IMAGES = (("encoded", "images_encoded"), ("reused", "images_reused"))
+
+
 class ModelGauges:
     """A Prometheus collector that reads the models when it is scraped."""
 
@@ -159,7 +162,10 @@ class ModelGauges:
 
     def collect(self) -> Iterator["Metric"]:
         """Yield every gauge."""
-        from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415
+        from prometheus_client.core import (  # noqa: PLC0415
+            CounterMetricFamily,
+            GaugeMetricFamily,
+        )
 
         models = self._models()
         for label, gauges in (("model", _GAUGES), ("model_name", _VLLM_GAUGES)):
@@ -169,6 +175,15 @@ class ModelGauges:
                     family.add_metric((model,), value(snapshot))
                 yield family
         yield self._lora_requests_info()
+        images = CounterMetricFamily(
+            "pilotlight_images",
+            "Images in prompts since the load: encoded, or reused as they were encoded before.",
+            labels=("model", "how"),
+        )
+        for model, snapshot in models.items():
+            for how, field in _IMAGES:
+                images.add_metric((model, how), getattr(snapshot.stats, field, 0))
+        yield images
         yield from prompt_cache_families(
             {model: snapshot.prompt_cache for model, snapshot in models.items()}
         )
