@@ -13,6 +13,7 @@ def main() -> int:
     names = ", ".join(case.name for case in CASES)
     parser = argparse.ArgumentParser(description=__doc__, epilog=f"The parsers: {names}")
     parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--seconds", type=float, help="the same in seconds")
     parser.add_argument("--only", default="", help="those whose name contains this")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
     given = parser.parse_args()
@@ -20,7 +21,7 @@ def main() -> int:
     if not cases:
         parser.error(f"--only {given.only}: there are {names}")
     print(f"--seed {given.seed}", flush=True)  # noqa: T201 - for whoever started it
-    outcomes = round_robin.run(cases, seconds=60 * given.minutes, seed=given.seed)
+    outcomes = round_robin.run(cases, seconds=given.seconds or 60 * given.minutes, seed=given.seed)
     print(round_robin.table(outcomes))  # noqa: T201
     return int(any(one.failures for one in outcomes.values()))
 

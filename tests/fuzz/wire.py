@@ -42,6 +42,7 @@ from tests.fuzz.strategies import altered, damaged, json_values, text_of
 _FUNCTION = {"name": "f", "description": "d", "parameters": {"type": "object"}, "strict": True}
 _CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
 _USER = {"role": "user", "content": [{"type": "text", "text": "hi"}]}
+_IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA", "detail": "low"}}
 _SAMPLING = {"model": "m", "temperature": 0.5, "top_p": 1, "top_k": 4.0, "seed": 7, "stop": ["x"]}
 
 _MOST_DECODED = 100_000
@@ -54,6 +55,7 @@ _BODIES: dict[type, Any] = {
             _USER,
             {"role": "assistant", "content": None, "tool_calls": [_CALL]},
             {"role": "tool", "tool_call_id": "c", "content": "r"},
+            {"role": "user", "content": [_IMAGE, {"type": "text", "text": "what is it"}]},
         ],
         "tools": [{"type": "function", "function": _FUNCTION}],
         "tool_choice": {"type": "function", "function": {"name": "f"}},
@@ -75,6 +77,7 @@ _BODIES: dict[type, Any] = {
             {"role": "assistant", "content": "a"},
             {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
             {"type": "function_call_output", "call_id": "c", "output": "r"},
+            {"role": "user", "content": [{"type": "input_image", "image_url": "https://a/b"}]},
             {"type": "reasoning", "id": "r", "summary": []},
         ],
         "tools": [{"type": "function"} | _FUNCTION],
