@@ -217,25 +217,29 @@ def test_an_answer_matches_a_schema(browser: Browser, serve_models: Serve):
 
 
 def test_images_are_for_models_that_see(browser: Browser, serve_models: Serve):
-    """An image is scaled down, shown in the turn, and sent as a part of the message."""
-    server = visited(browser, serve_models(m={}))
+    """An image is scaled down, shown in the turn, sent as a part, and seen by the model."""
+    visited(browser, serve_models(m={}))
     assert browser.count("#image-controls:visible") == 0
-    seeing = {"id": "m", "state": "ready", "backend": "b", "context_length": 9, "error": None}
-    browser.answer("/v1/models", {"data": [seeing | {"input_modalities": ["text", "image"]}]})
-    browser.answer("/v1/chat/completions", {})
-    browser.reload()
-    browser.find("#image-controls")
 
+    visited(browser, serve_models(m={"image_tokens": 4}))
+    browser.find("#image-controls:visible")
     browser.drop()
     browser.find("#attached img")
+    browser.see("broken.png cannot be read as an image.")
     ask(browser, "What is this?")
     browser.find(".turn.user img")
+    browser.see("[image 1568 x 1568]")
+    settled(browser)
 
     image, text = browser.sent()["messages"][0]["content"]
     assert text == {"type": "text", "text": "What is this?"}
     assert image["image_url"]["url"].startswith("data:image/png;base64,")
     assert browser.evaluate("document.querySelector('.turn.user img').naturalWidth") == 1568
-    assert server.statuses.count(200) > 0
+    exported = json.loads(browser.download("button", "Export conversations"))
+    (kept,) = exported["conversations"][0]["messages"][0]["images"]
+    assert kept == image["image_url"]["url"]
+    browser.reload()
+    browser.find(".turn.user img")
 
 
 def test_the_code_of_a_request_works(browser: Browser, serve_models: Serve):

@@ -142,6 +142,7 @@ const verbs = {
       const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
       const data = new DataTransfer();
       data.items.add(new File([blob], "black.png", { type: "image/png" }));
+      data.items.add(new File(["none"], "broken.png", { type: "image/png" }));
       const event = new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true });
       document.querySelector("#chat-view")?.dispatchEvent(event);
     }),

@@ -124,14 +124,18 @@ export class Composer {
   /** @param {File[]} files */
   async #attach(files) {
     const urls = await Promise.all(files.map((file) => imageUrl(file).catch(() => null)));
-    this.#setImages([...this.#images, ...urls.filter((url) => url !== null)]);
+    const unread = files.filter((_, index) => urls[index] === null).map((file) => file.name);
+    this.#setImages([...this.#images, ...urls.filter((url) => url !== null)], unread);
     this.focus();
   }
 
-  /** @param {string[]} images */
-  #setImages(images) {
+  /**
+   * @param {string[]} images
+   * @param {string[]} [unread] names of files that are no images
+   */
+  #setImages(images, unread = []) {
     this.#images = images;
-    this.#attached.hidden = !images.length;
+    this.#attached.hidden = !images.length && !unread.length;
     fill(
       this.#attached,
       ...images.map((url, index) =>
@@ -143,6 +147,9 @@ export class Composer {
             this.#setImages(images.filter((_, at) => at !== index)),
           ),
         ),
+      ),
+      ...unread.map((name) =>
+        h("li", {}, h("span", { role: "alert" }, `${name} cannot be read as an image.`)),
       ),
     );
   }

@@ -1,10 +1,12 @@
 /** Images for models that see: chosen, dropped, pasted or taken, and scaled down. */
 
-const LONGEST_SIDE = 1568;
 /** Vision encoders scale larger images down themselves; the server limits a body to 10 MB. */
+const LONGEST_SIDE = 1568;
+/** Above so many characters a PNG is sent as JPEG: a photo takes ten times as much as PNG. */
+const LONGEST_PNG = 2_000_000;
 
 /**
- * Return an image file as a data URL of a JPEG or PNG.
+ * Return an image file as a data URL of a JPEG or PNG, on white like the server's own decoder.
  * @param {Blob} file
  * @returns {Promise<string>}
  */
@@ -14,11 +16,14 @@ export async function imageUrl(file) {
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
   canvas.height = Math.max(1, Math.round(bitmap.height * scale));
-  canvas.getContext("2d")?.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  const context = canvas.getContext("2d");
+  if (!context) throw new Error("the browser has no memory for the image");
+  context.fillStyle = "white";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   bitmap.close();
-  return file.type === "image/png"
-    ? canvas.toDataURL("image/png")
-    : canvas.toDataURL("image/jpeg", 0.9);
+  const png = file.type === "image/png" ? canvas.toDataURL("image/png") : null;
+  return png && png.length <= LONGEST_PNG ? png : canvas.toDataURL("image/jpeg", 0.9);
 }
 
 /**
