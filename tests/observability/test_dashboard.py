@@ -27,6 +27,9 @@ LEFT_OUT = {
     "vllm:num_requests_waiting",
     "vllm:kv_cache_usage_perc",
     "vllm:lora_requests_info",  # names in labels, for routers
+    "vllm:spec_decode_num_drafts",  # for vLLM's own dashboards; few models speculate
+    "vllm:spec_decode_num_draft_tokens",
+    "vllm:spec_decode_num_accepted_tokens",
 }
 PANELS = {"row", "stat", "timeseries"}
 """Kinds that Grafana has built in."""

@@ -84,6 +84,32 @@ def test_a_loaded_model_has_its_engine_s():
     }
 
 
+@pytest.mark.parametrize(
+    ("snapshot", "counts"),
+    [
+        (
+            replace(READY, stats=replace(STATS, drafts=3, drafted_tokens=40, accepted_tokens=31)),
+            [3, 40, 31],
+        ),
+        (READY, [0, 0, 0]),
+        (ModelSnapshot(), [0, 0, 0]),
+    ],
+)
+def test_drafts_are_counted_as_vllm_does(snapshot, counts):
+    """By the names that its dashboards have, 0 without speculation."""
+    text = exposed({"m": snapshot})
+    told = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if family.type == "counter" and sample.labels == {"model_name": "m"}
+    }
+    names = ("num_drafts", "num_draft_tokens", "num_accepted_tokens")
+    assert told == {
+        f"vllm:spec_decode_{name}_total": count for name, count in zip(names, counts, strict=True)
+    }
+
+
 def test_a_model_that_was_never_loaded_has_every_gauge():
     """A series that is missing is no zero to an autoscaler."""
     assert gauges(exposed({"m": ModelSnapshot()}), "m") == dict.fromkeys(EVERY, 0)

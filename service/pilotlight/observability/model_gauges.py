@@ -145,6 +145,25 @@ _VLLM_GAUGES: tuple[tuple[str, str, _Value], ...] = (
 configured (its docs/proposals/003-model-server-protocol), with vLLM's label `model_name`. It looks
 for `vllm:lora_requests_info` too."""
 
+_VLLM_COUNTERS: tuple[tuple[str, str, _Value], ...] = (
+    (
+        "vllm:spec_decode_num_drafts",
+        "Drafts of speculation that were verified.",
+        _stat(lambda s: s.drafts),
+    ),
+    (
+        "vllm:spec_decode_num_draft_tokens",
+        "Tokens of these drafts.",
+        _stat(lambda s: s.drafted_tokens),
+    ),
+    (
+        "vllm:spec_decode_num_accepted_tokens",
+        "Those of these tokens that are in a completion.",
+        _stat(lambda s: s.accepted_tokens),
+    ),
+)
+"""What vLLM counts of speculation (vllm/v1/spec_decode/metrics.py). They begin anew with a load."""
+
 
 _IMAGES = (("encoded", "images_encoded"), ("reused", "images_reused"))
 
@@ -161,16 +180,17 @@ class ModelGauges:
         self._adapters = adapters
 
     def collect(self) -> Iterator["Metric"]:
-        """Yield every gauge."""
-        from prometheus_client.core import (  # noqa: PLC0415
-            CounterMetricFamily,
-            GaugeMetricFamily,
-        )
+        """Yield every gauge, and the counters of engines."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
 
         models = self._models()
-        for label, gauges in (("model", _GAUGES), ("model_name", _VLLM_GAUGES)):
-            for name, text, value in gauges:
-                family = GaugeMetricFamily(name, text, labels=(label,))
+        for kind, label, values in (
+            (GaugeMetricFamily, "model", _GAUGES),
+            (GaugeMetricFamily, "model_name", _VLLM_GAUGES),
+            (CounterMetricFamily, "model_name", _VLLM_COUNTERS),
+        ):
+            for name, text, value in values:
+                family = kind(name, text, labels=(label,))
                 for model, snapshot in models.items():
                     family.add_metric((model,), value(snapshot))
                 yield family
