@@ -124,9 +124,8 @@ def streams(servers: Servers, name: str, round_: int) -> Figures:
 
 
 def structured(servers: Servers, name: str, round_: int) -> Figures:
-    """Yield the seconds of a tool call, of JSON by schema, and of an edit."""
+    """Yield the seconds of a tool call and of JSON by schema."""
     question = f"Question {round_}: what will the weather be?"
-    edit = f"{_FILE}\nWrite this file again, with value_7 called value_seven. ({round_})"
     schema = {"name": "people", "schema": _SCHEMA, "strict": True}
     asked: dict[str, dict[str, Any]] = {
         "tool call by schema, s": {
@@ -140,10 +139,6 @@ def structured(servers: Servers, name: str, round_: int) -> Figures:
             "response_format": {"type": "json_schema", "json_schema": schema},
             "max_tokens": 200,
         },
-        "edit of a file of 600 tokens, s": {
-            "messages": [{"role": "user", "content": edit}],
-            "max_tokens": 600,
-        },
     }
     with servers.running(name, slots=4, length=4096) as server:
         asyncio.run(_at_once(server, Draw(round_), 1))
@@ -153,6 +148,27 @@ def structured(servers: Servers, name: str, round_: int) -> Figures:
                 yield Row(row), asyncio.run(stream(server.port, _CHAT, whole)).ended
             except Refused as error:  # a model whose template has no tools
                 yield Row(f"{row} ({str(error)[:40]!r})"), float("nan")
+
+
+def speculation(servers: Servers, name: str, round_: int) -> Figures:
+    """Yield the seconds of an edit, with drafts and without.
+
+    The completion begins with the file's first line, so that a small model copies as well.
+    """
+    first_line, _, _ = _FILE.partition("\n")
+    edit = (
+        f"# round {round_}\n{_FILE}\n\n# The same file, with value_7 called value_seven:\n"
+        f"{first_line}\n"
+    )
+    body = {"prompt": edit, "max_tokens": 600, "temperature": 0, "ignore_eos": True}
+    for drafts in (True, False):
+        with servers.running(name, slots=4, length=4096, speculation=drafts) as server:
+            asyncio.run(_at_once(server, Draw(round_), 1))
+            whole = {"model": server.model, **body}
+            heard = asyncio.run(stream(server.port, _COMPLETIONS, whole))
+            row = "with drafts" if drafts else "without"
+            yield Row(f"edit of 600 tokens, {row}, s"), heard.ended
+            yield Row(f"the same behind the first token, {row}, s"), heard.ended - heard.first_token
 
 
 # ── long prompts and memory ────────────────────────────────────────────────────────────────────
@@ -213,6 +229,7 @@ async def _first(server: Running, draw: Draw) -> None:
 
 GROUPS: Mapping[str, Callable[[Servers, str, int], Figures]] = {
     "prefill": prefill,
+    "speculation": speculation,
     "start": start,
     "streams": streams,
     "structured": structured,

@@ -18,6 +18,11 @@ OURS, LLAMA_SERVER, OURS_DETERMINISTIC = "pilotlight", "llama-server", "determin
 _PILOTLIGHT = str(Path(sysconfig.get_path("scripts")) / "pilotlight")
 _READY = {OURS: "/readyz", OURS_DETERMINISTIC: "/readyz", LLAMA_SERVER: "/health"}
 _OK = 200
+_SPECULATION = {
+    OURS: ("--speculation", "ngram"),
+    OURS_DETERMINISTIC: ("--speculation", "ngram"),
+    LLAMA_SERVER: ("--spec-type", "ngram-simple"),
+}
 
 
 class Running(Struct, frozen=True):
@@ -53,14 +58,17 @@ class Servers(Struct, frozen=True):
 
     @contextmanager
     def running(
-        self, name: str, *, slots: int, length: int, wait: bool = True
+        self, name: str, *, slots: int, length: int, wait: bool = True, speculation: bool = False
     ) -> Iterator[Running]:
-        """Run a server with so many slots of a length, by default from when it is ready."""
+        """Run a server with so many slots of a length, by default from when it is ready.
+
+        With *speculation* each drafts n-grams with its own defaults.
+        """
         port = free_port()
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PILOTLIGHT_")}
         began = time.perf_counter()
         server = subprocess.Popen(  # noqa: S603 - our own command
-            self._command(name, port, slots, length),
+            [*self._command(name, port, slots, length), *(_SPECULATION[name] * speculation)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=environment,

@@ -24,7 +24,7 @@ _FADE = 0.98
 _REFUSAL = 4
 """Tokens of a match that a refusal outweighs."""
 _FIRST_CREDIT = 0.5
-_EARNED = 0.015
+_EARNED = 0.01
 """The share of its time that a sequence may lose to refused drafts."""
 _MOST_CREDIT = 32.0
 _WORTH = 1.02

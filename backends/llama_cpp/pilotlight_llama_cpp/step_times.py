@@ -20,10 +20,8 @@ class StepTimes:
     """
 
     def __init__(self) -> None:
-        self.pass_ = _PRIOR
-        """What a pass takes; in rows until a step is measured."""
-        self.row = 1.0
-        """What a row takes."""
+        self._pass, self._row = _PRIOR, 1.0
+        self._is_solved = True
         self._passes_squared = self._rows_squared = self._passes_rows = 0.0
         self._passes_seconds = self._rows_seconds = 0.0
 
@@ -37,7 +35,7 @@ class StepTimes:
         self._passes_rows = self._passes_rows * _DECAY + passes * rows
         self._passes_seconds = self._passes_seconds * _DECAY + passes * seconds
         self._rows_seconds = self._rows_seconds * _DECAY + rows * seconds
-        self._solve()
+        self._is_solved = False
 
     def _solve(self) -> None:
         passes = self._passes_squared + _WEIGHT
@@ -48,8 +46,11 @@ class StepTimes:
         row = (self._rows_seconds * passes - self._passes_seconds * both) / determinant
         # A fit of noise may be negative: neither is free.
         least = (abs(pass_) + abs(row)) / 100
-        self.pass_, self.row = max(pass_, least), max(row, least)
+        self._pass, self._row = max(pass_, least), max(row, least)
+        self._is_solved = True
 
     def step(self, ubatches: Sequence[int]) -> float:
-        """Return what a step that computes *ubatches* takes."""
-        return len(ubatches) * self.pass_ + sum(ubatches) * self.row
+        """Return what a step that computes *ubatches* takes; in rows before the first one."""
+        if not self._is_solved:  # few steps are asked about: most have no draft
+            self._solve()
+        return len(ubatches) * self._pass + sum(ubatches) * self._row
