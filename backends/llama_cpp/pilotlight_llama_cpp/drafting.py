@@ -21,9 +21,10 @@ _AT_ONCE = 2048
 """Tokens that are indexed in a step: 2 ms. A longer prompt is drafted from some steps later."""
 _FADE = 0.98
 """What an accepted or refused token counts when the next token has come: half after 35."""
-_REFUSAL = 4
+_REFUSAL = 2
 """Tokens of a match that a refusal outweighs."""
 _FIRST_CREDIT = 0.5
+"""What the first draft may cost, in the time of a token: a row."""
 _EARNED = 0.01
 """The share of its time that a sequence may lose to refused drafts."""
 _MOST_CREDIT = 32.0

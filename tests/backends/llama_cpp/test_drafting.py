@@ -137,9 +137,9 @@ def test_full_step_has_no_room(room):
 
 def test_rows_are_whole_tiles():
     """A row beyond four, eight, twelve takes longer than those before it."""
-    for most in range(3, 32):
+    for most in range(1, 32):
         (draft,) = choose([Part(0, 1)], offers(1, chance=0.99), seconds, room=most)
-        assert (draft.length + 1) % 4 == 0
+        assert (draft.length + 1) % 4 == 0 or draft.length == most < 3
 
 
 def test_long_prompt_is_indexed_in_parts():
