@@ -1,5 +1,12 @@
 """Every case, by its name."""
 
-from tests.fuzz import foreign_code, images, model_files, outputs, wire
+from tests.fuzz import adapters, foreign_code, images, model_files, outputs, wire
 
-CASES = (*images.CASES, *model_files.CASES, *outputs.CASES, *wire.CASES, *foreign_code.CASES)
+CASES = (
+    *images.CASES,
+    *model_files.CASES,
+    adapters.lora_adapter,
+    *outputs.CASES,
+    *wire.CASES,
+    *foreign_code.CASES,
+)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks import random_gguf, random_lora
 from pilotlight_backend.testing.conformance import BackendConformance
 from pilotlight_backend.testing.conformance.embedding import EmbedConformance
 from pilotlight_backend.testing.conformance.ranking import RankConformance
@@ -21,6 +22,14 @@ class TestLlamaCpp(BackendConformance):
     @classmethod
     def model_path(cls, model_path):
         return model_path
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def adapter_path(cls, model_path, tmp_path_factory):
+        # Strong enough for a trained model to answer otherwise.
+        keys = {"adapter.lora.alpha": (random_gguf.F32, 400.0)}
+        path = tmp_path_factory.mktemp("adapters") / "a.gguf"
+        return random_lora.write(path, model_path, keys=keys)
 
     @pytest.fixture(scope="class")
     @classmethod

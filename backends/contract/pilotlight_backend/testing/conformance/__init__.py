@@ -27,6 +27,7 @@ import pytest
 
 # Before the modules are imported: otherwise pytest does not explain their failed asserts.
 _PARTS = (
+    "adapting",
     "baking",
     "caching",
     "cancelling",
@@ -49,6 +50,7 @@ _PARTS = (
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS))
 
+from pilotlight_backend.testing.conformance.adapting import AdaptConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.baking import BakeConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.caching import CacheConformance  # noqa: E402
 from pilotlight_backend.testing.conformance.cancelling import CancelConformance  # noqa: E402
@@ -87,6 +89,7 @@ class BackendConformance(
     CloseConformance,
     BakeConformance,
     CacheConformance,
+    AdaptConformance,
     EmbedConformance,
     RankConformance,
     SeeConformance,
