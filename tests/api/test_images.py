@@ -124,6 +124,17 @@ async def test_a_damaged_image_is_refused_by_its_path(sees: FakeService, path, f
             assert (error["code"], error["param"]) == ("invalid_image", param)
 
 
+async def test_an_oversized_image_is_refused_if_asked(start: Any):
+    service = await start(image_side=40)
+    service.write(image_tokens=7)
+    for choice, status in (("error", 400), ("downsize", 200)):
+        block = BLOCK | {"transformations": {"oversized_image": choice}}
+        fields = {"max_tokens": 64, "messages": [user(block)]}
+        answer = await post(service, "/v1/messages", status, **fields)
+        expected = "40 on its longer side" if status == 400 else "[image 40 x 27]"
+        assert expected in str(answer)
+
+
 async def test_a_bomb_is_refused(sees: FakeService):
     bomb = base64.b64encode(png_of(60_000, 60_000, lines=bytes(1_000_000))).decode()
     image = {"type": "image_url", "image_url": f"data:image/png;base64,{bomb}"}

@@ -117,7 +117,7 @@ class ImageReader:
             raise _invalid_url(reference, error) from None
 
     async def _decoded(self, reference: ImageReference) -> ImagePart:
-        limits = self._limits
+        limits = structs.replace(self._limits, scales=reference.may_be_scaled)
         if reference.low_detail:
             limits = structs.replace(limits, max_side=min(limits.max_side, LOW_DETAIL_SIDE))
         if self._threads is None:

@@ -36,6 +36,8 @@ class ImageReference(Struct, frozen=True):
     base64: bool = False
     """Whether *source* is base64 and no URL."""
     low_detail: bool = False
+    may_be_scaled: bool = True
+    """Whether a larger image than the model gets is scaled down, and not refused."""
 
     def __repr__(self) -> str:
         # Without the source, which is what a user shows.

@@ -40,6 +40,7 @@ def decode(data: bytes, limits: ImageLimits) -> Image:
     try:
         with _opened(data, header.format, limits) as file:
             _check_pixels(file.width, file.height, limits)  # Pillow refuses twice as many
+            _check_side(file.width, file.height, limits)
             picture = _upright(_scaled(file, limits.max_side), _orientation(file))
         return Image.of(picture.width, picture.height, picture.tobytes())
     except ImageRefused:
@@ -54,6 +55,14 @@ def _check_pixels(width: int, height: int, limits: ImageLimits) -> None:
     if width * height > limits.max_pixels:
         raise ImageRefused(
             f"the image has {width:,} x {height:,} pixels, expected at most {limits.max_pixels:,}"
+        )
+
+
+def _check_side(width: int, height: int, limits: ImageLimits) -> None:
+    if not limits.scales and max(width, height) > limits.max_side:
+        raise ImageRefused(
+            f"the image has {width:,} x {height:,} pixels, expected at most {limits.max_side:,} on"
+            " its longer side"
         )
 
 

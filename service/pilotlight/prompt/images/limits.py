@@ -12,6 +12,8 @@ class ImageLimits(Struct, frozen=True):
     """Of the image in the file: the 24 megapixels of common cameras, and a little more."""
     max_side: int = 2048
     """A longer side is scaled down to it: as OpenAI does, and it bounds the memory of a prompt."""
+    scales: bool = True
+    """Whether a larger image is scaled down; if not, it is refused."""
 
 
 LOW_DETAIL_SIDE = 512

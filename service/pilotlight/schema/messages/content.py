@@ -50,10 +50,20 @@ class UrlSource(Request, kw_only=True, tag_field="type", tag="url"):
     url: Annotated[NonEmpty, IMAGE_URL]
 
 
+class ImageTransformations(Request, kw_only=True):
+    """What happens to an image before the model sees it."""
+
+    oversized_image: Annotated[
+        Literal["downsize", "error"] | None,
+        Meta(description="With `error` an image that exceeds the setting `image_side` is a 400."),
+    ] = None
+
+
 class ImageBlock(Request, kw_only=True, tag_field="type", tag="image"):
     """An image."""
 
     source: Base64Source | UrlSource
+    transformations: ImageTransformations | None = None
     cache_control: Cached = None
 
 

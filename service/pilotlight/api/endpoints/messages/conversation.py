@@ -96,11 +96,13 @@ def _result_parts(block: wire.ToolResultBlock, path: str) -> Sequence[Part]:
 def _part(block: wire.TextBlock | wire.ImageBlock, path: str) -> Part:
     if isinstance(block, wire.TextBlock):
         return TextPart(block.text)
+    asked = block.transformations
+    scales = asked is None or asked.oversized_image != "error"
     match block.source:
         case wire.UrlSource(url=url):
-            return image_at(url, f"{path}.source.url")
+            return image_at(url, f"{path}.source.url", may_be_scaled=scales)
         case wire.Base64Source(data=data):
-            return image_in(data, f"{path}.source.data")
+            return image_in(data, f"{path}.source.data", may_be_scaled=scales)
 
 
 def _assistant_turn(turn: wire.AssistantTurn) -> AssistantTurn:
