@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import random_gguf, random_lora
+from tests.models.fetch.server import file_server
 
 COMPLETIONS = "/v1/completions"
 
@@ -313,3 +314,33 @@ async def test_metrics_say_which_adapters_have_requests(service):
     )
     await running
     assert (use.running, use.waiting) == ([], [])
+
+
+async def test_adapter_is_fetched_from_its_address_at_its_first_request(start, files, tmp_path):
+    """Into the models folder, under its name; a missing one is an error of its own name."""
+    with file_server() as server:
+        server.files["/lora.gguf"] = (files / "3.gguf").read_bytes()
+        models_file(
+            tmp_path,
+            files,
+            f"      far: {server.url}/lora.gguf\n      lost: {server.url}/no.gguf\n",
+        )
+        service = await start(deterministic=True, hold=45.0, lora_dir=files)
+        assert "not fetched yet" in (await listed(service))["far"]["error"]
+        far = await answered(service, "far")
+        assert (service.folder / "far.gguf").exists()
+        assert (await complete(service, "lost")).status_code == 503
+    assert (await load(service)).status_code == 200
+    assert await answered(service, "three") == far
+
+
+async def test_adapter_in_the_models_folder_is_listed_once(start, files, tmp_path):
+    """Under its name below its model, and not as a model that cannot be served too."""
+    models_file(tmp_path, files, "      mine: models/mine.gguf\n")
+    service = await start()
+    (service.folder / "mine.gguf").write_bytes((files / "3.gguf").read_bytes())
+    (service.folder / "other.gguf").write_bytes((files / "3.gguf").read_bytes())
+    models = await listed(service)
+    assert models["mine"]["parent"] == "base"
+    assert models["other"]["state"] == "unsupported"
+    assert "name it below `adapters:` of its model" in models["other"]["error"]

@@ -42,7 +42,9 @@ _SPEECH = frozenset({"wavtokenizer-dec", "qwen3tts", "pockettts"})
 src/models."""
 
 _KINDS = {
-    "adapter": "it is a LoRA adapter, not a model",
+    "adapter": (
+        "it is a LoRA adapter, not a model: name it below `adapters:` of its model in models.yaml"
+    ),
     "imatrix": "it is an importance matrix for quantisation, not a model",
     "mmproj": "it is a multimodal projector (mmproj), not a model",
     "vocab": "it has a vocabulary but no weights",
