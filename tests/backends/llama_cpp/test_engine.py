@@ -180,3 +180,21 @@ def test_dry_is_never_prepared_on_the_engines_thread(exact_model, monkeypatch):
     assert all(len(each) for each in tokens)
     assert len(threads) == 10
     assert all(name.startswith("llama.cpp samplers") for name in threads)
+
+
+@pytest.mark.parametrize(("deterministic", "steps"), [(True, 2), (False, 1)])
+def test_deterministic_prompt_is_cut_where_it_is_without_a_cached_prefix(
+    exact_model, deterministic, steps
+):
+    """The option reaches the plan: behind 20 cached tokens the first chunk ends at 32."""
+    backend = LlamaCppBackend()
+    options = LoadOptions(parallel=1, chunk=32, deterministic=deterministic)
+    engine = backend.load(backend.probe(exact_model), options, lambda _: None)
+    prompt = prompt_of(1, 50)
+    assert len(Answer(engine, prompt[:20], max_tokens=1, sampling=GREEDY).tokens) == 1
+    before = engine.stats().steps
+    answer = Answer(engine, prompt, max_tokens=1, sampling=GREEDY)
+    assert len(answer.tokens) == 1
+    assert answer.last.usage.cached_tokens == 20
+    assert engine.stats().steps - before == steps
+    engine.close()

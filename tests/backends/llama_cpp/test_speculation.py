@@ -263,3 +263,21 @@ def test_closing_inside_a_draft_leaves_no_thread(exact_model):
     engine.close()
     assert answer.last is not None
     assert threading.active_count() == threads
+
+
+def test_copies_of_a_prompt_draft_each_for_itself(engine, plain):
+    """With `n`, one prefill serves all, and each completion is that without drafts."""
+    told = []
+    for one in (plain, engine):
+        answers = [
+            Answer(
+                one,
+                PERIOD * 12,
+                max_tokens=60,
+                shares_prompt=True,
+                sampling=SamplingParams(seed=seed, logit_bias=dict.fromkeys(PERIOD, 5.0)),
+            )
+            for seed in range(3)
+        ]
+        told.append([answer.tokens for answer in answers])
+    assert told[0] == told[1]
