@@ -21,8 +21,8 @@ _AT_ONCE = 2048
 """Tokens that are indexed in a step: 2 ms. A longer prompt is drafted from some steps later."""
 _FADE = 0.98
 """What an accepted or refused token counts when the next token has come: half after 35."""
-_REFUSAL = 2
-"""Tokens of a match that a refusal outweighs."""
+_REFUSAL = 1
+"""Accepted tokens that a refusal outweighs: their ratio is then the rate of the sequence."""
 _FIRST_CREDIT = 0.5
 """What the first draft may cost, in the time of a token: a row."""
 _EARNED = 0.01
