@@ -32,6 +32,9 @@ _MEANINGS = (
 )
 """Fields whose values the schema allows and the model at hand, or another field, may not."""
 
+_OF_IMAGES = ("images_unsupported", "invalid_image", "invalid_image_url")
+"""A schema says neither what a model sees nor what an image file is."""
+
 _TOGETHER = {
     "/v1/responses": ("text.format", "tools"),
     "/v1/chat/completions": (
@@ -144,7 +147,7 @@ def refused_for_its_meaning(ctx: Any, response: Any, case: Any) -> None:  # noqa
         return
     error = response.json()["error"]
     meant = (
-        error["code"] == "context_length_exceeded"
+        error["code"] in ("context_length_exceeded", *_OF_IMAGES)
         or (case.path in _MODELS and error["code"] == "model_unsupported")
         or (error["param"] or "").startswith((*_MEANINGS, *_TOGETHER.get(case.path, ())))
         or "chat template" in error["message"]
