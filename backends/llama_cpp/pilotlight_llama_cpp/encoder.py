@@ -1,9 +1,10 @@
-"""Encodes images beside the engine's thread, and keeps what was encoded last.
+"""Encodes images, on the engine's thread or beside it, and keeps what was encoded last.
 
 An encoding takes tenths of a second, or seconds, and mtmd can neither stop it nor run two at once
-(its output is one buffer of the context). So they are made one after the other, on a thread that
-lives as long as there are any: OpenMP keeps a pool of threads for each thread that has computed,
-and a pool too many slows decoding (see `LlamaCppBackend.load`).
+(its output is one buffer of the context). So they are made one after the other: beside streams on a
+thread that lives as long as there are any, else on the engine's. OpenMP keeps a pool of threads for
+each thread that has computed, and a pool too many slows everything (see `LlamaCppBackend.load`):
+with SigLIP-base's shape on two threads, an image alone took a tenth longer beside the engine.
 """
 
 import logging
@@ -60,7 +61,7 @@ class Encoder:
     def __init__(
         self, projector: Encodes, wake: Callable[[], None], *, kept_bytes: int = KEPT_BYTES
     ) -> None:
-        """*wake* is called on a thread of the encoder's after each encoding."""
+        """*wake* is called after each encoding on a thread of the encoder's."""
         self._projector = projector
         self._wake = wake
         self._most_bytes = kept_bytes
@@ -77,22 +78,39 @@ class Encoder:
         return Counts(self._encoded, self._reused)
 
     def want(self, image: Image) -> Encoding:
-        """Return the encoding of *image*; it begins if it is not known. `release` it later."""
+        """Return the encoding of *image*, which waits if it is not known. `release` it later."""
         with self._lock:
             encoding = self._known.get(image.digest)
             if encoding is None:
                 encoding = self._known[image.digest] = Encoding(image)
                 self._queue.append(encoding)
-                if self._thread is None and not self._closing:
-                    self._thread = threading.Thread(
-                        target=self._run, name="llama.cpp images", daemon=True
-                    )
-                    self._thread.start()
             elif encoding.done:
                 self._reused += 1
             encoding.users += 1
             self._known.move_to_end(image.digest)
         return encoding
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an image waits for `begin` or `encode_next`."""
+        return bool(self._queue) and self._thread is None
+
+    def begin(self) -> None:
+        """Encode what waits, on another thread."""
+        with self._lock:
+            if self._queue and self._thread is None and not self._closing:
+                self._thread = threading.Thread(
+                    target=self._run, name="llama.cpp images", daemon=True
+                )
+                self._thread.start()
+
+    def encode_next(self) -> None:
+        """Encode the first image that waits, on this thread."""
+        with self._lock:
+            if self._thread is not None or not self._queue:
+                return
+            encoding = self._queue.pop(0)
+        self._encode(encoding)
 
     def release(self, encoding: Encoding) -> None:
         """Note that a request is done with *encoding*: one that has not begun is not made."""
@@ -105,17 +123,20 @@ class Encoder:
 
     def _run(self) -> None:
         while (encoding := self._next()) is not None:
-            try:
-                if encoding.image is not None:
-                    encoding.vectors = self._projector.encode(encoding.image)
-            except BackendError as error:
-                encoding.error = error
-            except Exception as error:
-                logger.exception("an image cannot be encoded")
-                encoding.error = InferenceFailed(f"the image cannot be encoded: {error}")
-            with self._lock:
-                self._finish(encoding)
+            self._encode(encoding)
             self._wake()
+
+    def _encode(self, encoding: Encoding) -> None:
+        try:
+            if encoding.image is not None:
+                encoding.vectors = self._projector.encode(encoding.image)
+        except BackendError as error:
+            encoding.error = error
+        except Exception as error:
+            logger.exception("an image cannot be encoded")
+            encoding.error = InferenceFailed(f"the image cannot be encoded: {error}")
+        with self._lock:
+            self._finish(encoding)
 
     def _next(self) -> Encoding | None:
         with self._lock:

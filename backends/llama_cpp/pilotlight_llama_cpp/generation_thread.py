@@ -168,6 +168,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             or not self.between_steps.is_empty
             or any(made.done() for made in self._preparing.values())
             or any(job.has_encoded for job in self._scheduler.active)
+            or (self._encoder is not None and self._encoder.is_waiting)
         )
 
     def _idle_timeout(self) -> float | None:
@@ -280,6 +281,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         if self._encoder is not None:
             self._take_encoded()
         runs = self._scheduler.plan(self._decoder.room)
+        if self._encoder is not None and self._encoder.is_waiting:
+            self._encode_waiting(self._encoder, is_idle=not runs)
         if runs:
             self._steps += 1
             self._report_step(sum(run.size for run in runs))
@@ -347,6 +350,17 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         needed = (span.image for span in job.spans if span.start >= job.cached_tokens)
         for image in dict.fromkeys(needed):
             job.encodings.append(encoder.want(image))
+
+    def _encode_waiting(self, encoder: Encoder, *, is_idle: bool) -> None:
+        """Encode beside the requests that do not wait for an image; without such, here and alone.
+
+        If there are some, their steps go on. If not, what can be evaluated before an image is, and
+        then the image is encoded on this thread.
+        """
+        if any(job.pending is not None or not job.encodings for job in self._scheduler.active):
+            encoder.begin()
+        elif is_idle:
+            encoder.encode_next()
 
     def _take_encoded(self) -> None:
         """Give each job the vectors that it waits for."""

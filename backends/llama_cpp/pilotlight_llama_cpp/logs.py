@@ -26,7 +26,7 @@ at level INFO, without the link."""
 
 
 _EXPECTED = re.compile(
-    r"non-consecutive token position|--image-min-tokens|image tokens to function"
+    r"non-consecutive token position|--image-min-tokens|image tokens to function|issues/16842"
 )
 """Warnings that are logged at level INFO: the positions of M-RoPE behind an image
 (llama-memory-recurrent.cpp), and advice to use an option of llama-server's (clip.cpp)."""

@@ -15,6 +15,13 @@ def picture(number):
     return Image.of(1, 1, bytes([number] * 3))
 
 
+def want(encoder, number):
+    """Want an image, and begin to encode it beside."""
+    encoding = encoder.want(picture(number))
+    encoder.begin()
+    return encoding
+
+
 class FakeProjector:
     """Encodes an image to one vector of its first byte; waits for *gate* first."""
 
@@ -66,7 +73,7 @@ def encoder(projector, woken):
 
 
 def test_image_is_encoded_and_its_pixels_are_dropped(encoder, woken):
-    encoding = encoder.want(picture(7))
+    encoding = want(encoder, 7)
     woken.wait()
 
     assert encoding.done
@@ -77,10 +84,10 @@ def test_image_is_encoded_and_its_pixels_are_dropped(encoder, woken):
 
 def test_same_image_is_encoded_once_for_all(encoder, projector, woken):
     projector.gate.clear()
-    wanted = [encoder.want(picture(7)) for _ in range(3)]
+    wanted = [want(encoder, 7) for _ in range(3)]
     projector.gate.set()
     woken.wait()
-    later = encoder.want(picture(7))
+    later = want(encoder, 7)
 
     assert {id(one) for one in (*wanted, later)} == {id(later)}
     assert projector.encoded == [picture(7)]
@@ -90,7 +97,7 @@ def test_same_image_is_encoded_once_for_all(encoder, projector, woken):
 def test_images_are_encoded_in_their_order(encoder, projector, woken):
     projector.gate.clear()
     for number in (3, 1, 2):
-        encoder.want(picture(number))
+        want(encoder, number)
     projector.gate.set()
     woken.wait(3)
 
@@ -99,22 +106,22 @@ def test_images_are_encoded_in_their_order(encoder, projector, woken):
 
 def test_image_that_nobody_wants_any_more_is_not_encoded(encoder, projector, woken):
     projector.gate.clear()
-    first, second = encoder.want(picture(1)), encoder.want(picture(2))
+    first, second = want(encoder, 1), want(encoder, 2)
     assert projector.begun.acquire(timeout=SECONDS)
     encoder.release(second)
     encoder.release(first)
     projector.gate.set()
     woken.wait()
 
-    encoder.want(picture(3))
+    want(encoder, 3)
     woken.wait()
     assert projector.encoded == [picture(1), picture(3)]
 
 
 def test_image_that_another_request_wants_is_encoded(encoder, projector, woken):
     projector.gate.clear()
-    encoder.want(picture(1))
-    first, second = encoder.want(picture(2)), encoder.want(picture(2))
+    want(encoder, 1)
+    first, second = want(encoder, 2), want(encoder, 2)
     encoder.release(first)
     projector.gate.set()
     woken.wait(2)
@@ -126,7 +133,7 @@ def test_image_that_another_request_wants_is_encoded(encoder, projector, woken):
 def test_least_recently_used_is_forgotten(encoder, projector, woken):
     """Two of 16 bytes fit."""
     for number in (1, 2, 1, 3, 1, 2):
-        encoding = encoder.want(picture(number))
+        encoding = want(encoder, number)
         if not encoding.done:
             woken.wait()
         encoder.release(encoding)
@@ -135,11 +142,11 @@ def test_least_recently_used_is_forgotten(encoder, projector, woken):
 
 
 def test_what_is_in_use_is_not_forgotten(encoder, woken):
-    wanted = [encoder.want(picture(number)) for number in range(5)]
+    wanted = [want(encoder, number) for number in range(5)]
     woken.wait(5)
 
     assert all(one.vectors for one in wanted)
-    assert [encoder.want(picture(number)) for number in range(5)] == wanted
+    assert [want(encoder, number) for number in range(5)] == wanted
 
 
 @pytest.mark.parametrize(
@@ -153,13 +160,13 @@ def test_failure_is_reported_and_the_next_request_tries_again(
     encoder, projector, woken, error, expected
 ):
     projector.error = error
-    failed = encoder.want(picture(1))
+    failed = want(encoder, 1)
     woken.wait()
 
     assert failed.done
     assert str(failed.error) == expected
     projector.error = None
-    again = encoder.want(picture(1))
+    again = want(encoder, 1)
     woken.wait()
     assert again.vectors
     assert encoder.counts() == (1, 0)
@@ -167,7 +174,7 @@ def test_failure_is_reported_and_the_next_request_tries_again(
 
 def test_thread_ends_with_the_last_image(encoder, woken):
     """OpenMP keeps a pool of threads for each thread that has computed."""
-    encoder.want(picture(1))
+    want(encoder, 1)
     woken.wait()
     encoder.close()
 
@@ -176,7 +183,7 @@ def test_thread_ends_with_the_last_image(encoder, woken):
 
 def test_close_waits_for_one_and_encodes_no_more(encoder, projector):
     projector.gate.clear()
-    first, second = encoder.want(picture(1)), encoder.want(picture(2))
+    first, second = want(encoder, 1), want(encoder, 2)
     assert projector.begun.acquire(timeout=SECONDS)
     closing = threading.Thread(target=encoder.close)
     closing.start()
@@ -189,3 +196,33 @@ def test_close_waits_for_one_and_encodes_no_more(encoder, projector):
     assert isinstance(second.error, EngineClosed)
     assert first.done
     assert projector.encoded == [picture(1)]
+
+
+def test_image_is_encoded_on_the_calling_thread(encoder, projector):
+    """One at a time, so that the engine looks for other requests between two."""
+    first, second = encoder.want(picture(1)), encoder.want(picture(2))
+    assert encoder.is_waiting
+
+    encoder.encode_next()
+
+    assert (first.done, second.done) == (True, False)
+    encoder.encode_next()
+    encoder.encode_next()
+    assert not encoder.is_waiting
+    assert projector.encoded == [picture(1), picture(2)]
+
+
+def test_nothing_is_encoded_on_two_threads_at_once(encoder, projector, woken):
+    """There is one buffer for what mtmd returns."""
+    projector.gate.clear()
+    want(encoder, 1)
+    assert projector.begun.acquire(timeout=SECONDS)
+    encoder.want(picture(2))
+
+    encoder.encode_next()
+
+    assert not encoder.is_waiting
+    assert projector.encoded == []
+    projector.gate.set()
+    woken.wait(2)
+    assert projector.encoded == [picture(1), picture(2)]
