@@ -171,6 +171,9 @@ class Service:
         """Return a snapshot of each model that is configured, preloaded or was requested."""
         expected = (*(entry.name for entry in self._configured), *self.preload.names)
         known = dict.fromkeys(expected, ModelSnapshot())
+        for entry in self.adapters.entries:
+            status = self.pool.status(entry)
+            known[entry.name] = ModelSnapshot(state=status.state, progress=status.progress)
         for name, use in self.pool.use().items():
             known[name] = ModelSnapshot(
                 state=use.state,

@@ -314,6 +314,9 @@ async def test_metrics_say_which_adapters_have_requests(service):
     )
     await running
     assert (use.running, use.waiting) == ([], [])
+    assert 'pilotlight_model_state{model="one",state="ready"} 1.0' in metrics
+    assert 'pilotlight_model_state{model="two",state="absent"} 1.0' in metrics
+    assert 'pilotlight_completion_tokens_total{model="one"} 16.0' in metrics
 
 
 async def test_adapter_is_fetched_from_its_address_at_its_first_request(start, files, tmp_path):
