@@ -218,12 +218,18 @@ def main() -> None:
     parser.add_argument("--memory", default="1GiB")
     parser.add_argument("--restart", action="store_true")
     parser.add_argument("--storage")
+    parser.add_argument("--cache-type", default="f16", help="of keys and of values")
     parser.add_argument("--grace", type=float, default=8.0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         compare = Comparison(
             arguments.model.resolve(),
-            {"--grace": arguments.grace, "--step-timeout": 0},
+            {
+                "--grace": arguments.grace,
+                "--step-timeout": 0,
+                "--cache-type-k": arguments.cache_type,
+                "--cache-type-v": arguments.cache_type,
+            },
             Path(folder),
         )
         if arguments.restart:
