@@ -11,13 +11,14 @@ TOLD = {
     "service/pilotlight/api/endpoints/completions/projection.py": 2,
     "service/pilotlight/api/endpoints/responses/projection.py": 2,
     "service/pilotlight/prompt/chat_template.py": 1,
+    "service/pilotlight/observability/model_gauges.py": 1,
     "service/pilotlight/observability/request_context.py": 1,
     "service/pilotlight/observability/traces.py": 2,
     "backends/contract/pilotlight_backend/prompt_cache/guarded.py": 1,
     "backends/contract/pilotlight_backend/prompt_cache/storage.py": 1,
 }
 """Where the wall's clock is read, and how often: `created`, dates, prompts unlike earlier ones,
-when spans ended, how old the files are that instances share."""
+when spans ended, when adapters were counted, how old the files are that instances share."""
 
 
 def readings(source: str) -> int:

@@ -229,6 +229,9 @@ async def test_adapter_is_loaded_and_unloaded_at_run_time(open_service):
         (1, "two", "base"),
         (2, "three", "base"),
     ]
+    nameless = await open_service.client.get("/lora-adapters?model=")
+    assert nameless.status_code == 400
+    assert nameless.json()["error"]["param"] == "model"
     assert (await unload(open_service)).status_code == 200
     assert (await complete(open_service, "three")).status_code == 404
     assert "three" not in await listed(open_service)

@@ -22,6 +22,8 @@ def models(*names: str) -> list[Model]:
             backend="fake",
             context_length=64,
             capabilities=["completion"],
+            input_modalities=["text"],
+            root=f"{name}.fake",
             error=None,
         )
         for name in names

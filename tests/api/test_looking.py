@@ -37,6 +37,7 @@ async def test_the_models_are_listed(service):
         "backend": "fake",
         "context_length": 4096,
         "capabilities": ["completion"],
+        "input_modalities": ["text"],
         "parent": None,
         "root": "m.fake",
         "error": None,

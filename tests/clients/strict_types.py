@@ -27,7 +27,16 @@ EXTENSIONS: Extensions = {
     # Whether the model is loaded, or why it cannot be, what serves it, how long a request may be,
     # and what it is for.
     openai.types.Model: frozenset(
-        {"state", "error", "backend", "context_length", "capabilities", "parent", "root"}
+        {
+            "state",
+            "error",
+            "backend",
+            "context_length",
+            "capabilities",
+            "input_modalities",
+            "parent",
+            "root",
+        }
     ),
     # That nothing is stored: OpenAI sends the field too, and its types do not have it.
     Response: frozenset({"store"}),

@@ -65,6 +65,8 @@ class IsolatedBase:
         self._facts = loaded.facts
         self._client = EngineClient(process, name, loaded.snapshot)
         self._vocabulary_size = loaded.facts.vocabulary_size or _ANY_TOKEN
+        self._adapters: set[str] = set()
+        """The adapters that are loaded there."""
 
     @property
     def facts(self) -> ModelFacts:
@@ -122,7 +124,7 @@ class IsolatedEngine(IsolatedBase):
             context_length=self._facts.context_length,
             vocabulary_size=self._vocabulary_size,
             sampling=self._facts.sampling,
-            adapters=None,
+            adapters=self._adapters,
             # The child knows what an image takes; to ask it here would be to wait.
             image_tokens=_at_least if self._facts.sees else None,
         )
@@ -140,11 +142,13 @@ class IsolatedEngine(IsolatedBase):
     def load_adapter(self, path: Path) -> str:
         """Load an adapter, if the engine has any; see `AdaptingEngine.load_adapter`."""
         adapter: str = self._client.call(lambda number: wire.LoadAdapter(number, path))
+        self._adapters.add(adapter)
         return adapter
 
     def unload_adapter(self, adapter: str) -> None:
         """Undo a load; see `AdaptingEngine.unload_adapter`."""
         self._client.call(lambda number: wire.UnloadAdapter(number, adapter))
+        self._adapters.discard(adapter)
 
     def save_prompts(self, seconds: float) -> None:
         """Write cached prompts to storage, if the engine has any; see `CachingEngine`."""

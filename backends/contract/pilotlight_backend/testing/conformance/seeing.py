@@ -33,6 +33,8 @@ from pilotlight_backend.types import (
 
 PICTURES = 4
 LENGTH = 8
+TELLING = 48
+"""Tokens with which an engine that echoes its prompt has come past a text and an image."""
 ROUNDING = 0.02
 """Log probabilities of one token that differ by less are the same."""
 AGAIN = 16
@@ -45,12 +47,14 @@ def picture(number: int, width: int = 40, height: int = 30) -> Image:
     return Image.of(width, height, b"".join(stripes) * height)
 
 
-def asking(*parts: PromptPart | list[int], shares: bool = False) -> GenerateRequest:
-    """Return a greedy request for eight tokens and their log probabilities."""
+def asking(
+    *parts: PromptPart | list[int], shares: bool = False, length: int = LENGTH
+) -> GenerateRequest:
+    """Return a greedy request for so many tokens and their log probabilities."""
     flat = chain.from_iterable(part if isinstance(part, list) else [part] for part in parts)
     return GenerateRequest(
         prompt=tuple(flat),
-        max_tokens=LENGTH,
+        max_tokens=length,
         sampling=GREEDY,
         ignore_eos=True,
         logprobs=1,
@@ -150,8 +154,8 @@ class SeeConformance(ConformanceFixtures):
     def test_what_an_image_shows_matters(self, seeing: SeeingEngine, words: list[int]) -> None:
         """Another image, or none, gives another response."""
         small, large = picture(1), picture(1, 90, 200)
-        prompts = asking(words, small, words), asking(words, large, words), asking(words, words)
-        responses = [said(run(seeing, one)) for one in prompts]
+        prompts = [[words, small, words], [words, large, words], [words, words]]
+        responses = [said(run(seeing, asking(*one, length=TELLING))) for one in prompts]
         assert responses[0] != responses[1]
         assert responses[0] != responses[2]
 
@@ -209,7 +213,9 @@ class SeeConformance(ConformanceFixtures):
         """They are told apart by their order, and the same one may come twice."""
         one, two = picture(1), picture(2, 60, 60)
         orders = [[one, two], [two, one], [one, one]]
-        responses = [said(run(seeing, asking(words, *images, words))) for images in orders]
+        responses = [
+            said(run(seeing, asking(words, *images, words, length=TELLING))) for images in orders
+        ]
         usage = end_of(run(seeing, asking(words, one, two, words))).usage
         counts = seeing.image_tokens(40, 30) + seeing.image_tokens(60, 60)
         assert usage.prompt_tokens == counts + 2 * len(words)

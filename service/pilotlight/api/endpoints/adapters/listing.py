@@ -9,6 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from pilotlight.api.endpoints.adapters.operation import LIST
 from pilotlight.api.http.handlers import get
+from pilotlight.errors import InvalidRequest
 from pilotlight.models.adapter_catalog import AdapterCatalog
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.resolver import Resolver
@@ -21,7 +22,9 @@ def adapters_handler(catalog: AdapterCatalog, resolver: Resolver) -> HTTPRouteHa
     @get("/lora-adapters", opt={"operation": LIST})
     async def list_adapters(request: Request[Any, Any, Any]) -> Response[bytes]:
         name = request.query_params.get("model")
-        if name:
+        if name == "":
+            raise InvalidRequest("model: expected the name of a model, got nothing", param="model")
+        if name is not None:
             listed = _listed(catalog.of(await resolver.resolve(name)))
         else:
             parents = {entry.base.name: entry.base for entry in catalog.entries}
