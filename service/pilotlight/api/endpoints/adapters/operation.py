@@ -115,5 +115,5 @@ LIST = Operation(
             ],
         )
     },
-    errors=[ModelNotFound, ModelLoadFailed],
+    errors=[InvalidRequest, ModelNotFound, ModelLoadFailed],
 )
