@@ -154,8 +154,12 @@ class SeeConformance(ConformanceFixtures):
     def test_what_an_image_shows_matters(self, seeing: SeeingEngine, words: list[int]) -> None:
         """Another image, or none, gives another response."""
         small, large = picture(1), picture(1, 90, 200)
-        prompts = [[words, small, words], [words, large, words], [words, words]]
-        responses = [said(run(seeing, asking(*one, length=TELLING))) for one in prompts]
+        prompts = (
+            asking(words, small, words, length=TELLING),
+            asking(words, large, words, length=TELLING),
+            asking(words, words, length=TELLING),
+        )
+        responses = [said(run(seeing, one)) for one in prompts]
         assert responses[0] != responses[1]
         assert responses[0] != responses[2]
 
