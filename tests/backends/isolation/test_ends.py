@@ -141,7 +141,8 @@ def test_deaths_leave_nothing_behind(load):
             engine.kill("a test")
         within(engine.close)
         assert not alive(engine.pid)
-    assert left() == before
+    # An earlier test's engine may close the last of its files meanwhile.
+    assert all(now <= then for now, then in zip(left(), before, strict=True))
 
 
 # ── hanging ─────────────────────────────────────────────────────────────────────────────────────
@@ -298,7 +299,8 @@ def test_plugin_that_does_not_work_fails_the_load(plugin, tmp_path, caplog, sour
     with pytest.raises(LoadFailed, match=r"m\.fake: loading failed, see the log"):
         backend.load(facts, LoadOptions(), lambda _: None)
     assert "Traceback" in caplog.text
-    assert left() == before
+    # An earlier test's engine may close the last of its files meanwhile.
+    assert all(now <= then for now, then in zip(left(), before, strict=True))
 
 
 def test_backend_without_an_entry_point_cannot_be_isolated(tmp_path):
