@@ -1,6 +1,5 @@
 """The adapters that an engine has loaded over its model: which there are, and when each goes."""
 
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -126,7 +125,7 @@ class LoadedAdapters:
 
 def _identity(path: Path) -> tuple[int, ...]:
     """Return a value that changes with the file."""
-    status = os.stat(path)  # noqa: PTH116 - for the symmetry with `probe_cache`
+    status = path.stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

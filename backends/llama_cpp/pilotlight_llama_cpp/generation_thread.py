@@ -83,7 +83,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         self._most_checkpoints = most_checkpoints
         self._states: PromptStates | None = None
         self._to_flush: list[threading.Event] = []
-        """Set when idle slots are stored; empty where nobody waits for that."""
+        """Set when idle slots are stored; empty where no caller waits for that."""
         self.between_steps = BetweenSteps(self.wake, lambda: self.dead)
         """Calls of other threads to what this thread alone may touch."""
         self._adapters: LoadedAdapters | None = None

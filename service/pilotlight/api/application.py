@@ -68,7 +68,7 @@ class Application:
 
 
 async def _send_lifespan(send: Send, what: str, message: str | None = None) -> None:
-    told = {"type": f"lifespan.{what}"}
+    event = {"type": f"lifespan.{what}"}
     if message is not None:
-        told["message"] = message
-    await send(told)
+        event["message"] = message
+    await send(event)

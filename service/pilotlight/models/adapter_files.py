@@ -88,7 +88,7 @@ class AdapterFiles:
         except (OSError, ValueError, RuntimeError):
             file = None
         if file is None or not file.is_relative_to(folder) or file == folder:
-            # The same words for a file elsewhere, so that nobody can ask which files there are.
+            # The same words for a file elsewhere: a caller cannot ask which files there are.
             raise InvalidRequest(
                 f"lora_path: there is no file {path!r} in the server's folder of adapters",
                 param="lora_path",

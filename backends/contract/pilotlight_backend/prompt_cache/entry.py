@@ -133,7 +133,7 @@ def seed_of(identity: str, scope: str) -> bytes:
     """Return what hashes of prompts begin with.
 
     *identity* is whatever a state depends on, *scope* who may find it: another scope has other
-    hashes, so nobody finds, nor can ask for, what belongs to another.
+    hashes, so no caller finds, nor can ask for, what belongs to another.
     """
     digest = blake2b(f"{identity}\0{scope}".encode(), digest_size=16).digest()
     return owner_digest(identity, owner_of(scope)) + digest

@@ -44,6 +44,6 @@ class RecentLengths:
             newest[identity_of(file.name)] = file
         latest = sorted(newest.values(), key=lambda file: file.used)[-_MOST_MODELS:]
         for file, start in folder.starts(latest):
-            with suppress(Damaged):  # whoever looks for a prompt reports it
+            with suppress(Damaged):  # the lookup of a prompt reports it
                 entry = state_file.read_header(file.name, start, file.size)
                 self._lengths[identity_of(file.name)] = len(entry)
