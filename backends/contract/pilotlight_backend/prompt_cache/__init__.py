@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from pilotlight_backend import cgroup
 from pilotlight_backend.capacity import PROMPT_CACHE_SHARE
-from pilotlight_backend.prompt_cache.cache import Found, PromptCache
-from pilotlight_backend.prompt_cache.entry import Checkpoint, Snapshot, owner_of
+from pilotlight_backend.prompt_cache.cache import PromptCache
+from pilotlight_backend.prompt_cache.entry import Checkpoint, Found, Snapshot, owner_of
 from pilotlight_backend.types import PromptCacheOptions
 
 if TYPE_CHECKING:

@@ -12,17 +12,19 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 from pilotlight_backend.prompt_cache.entry import (
+    WORTH_RESTORING,
     Entry,
+    Found,
     Snapshot,
     file_name,
     file_size,
     owner_digest,
     seed_of,
 )
-from pilotlight_backend.prompt_cache.once import Once
+from pilotlight_backend.prompt_cache.reading import Reading
 from pilotlight_backend.prompt_cache.states import States
 from pilotlight_backend.prompt_cache.tier import Tier
 from pilotlight_backend.types import PromptCacheStats
@@ -31,26 +33,6 @@ if TYPE_CHECKING:
     from pilotlight_backend.prompt_cache.guarded import GuardedStorage
 
 logger = logging.getLogger("pilotlight.backend")
-
-WORTH_RESTORING = 64
-"""Tokens of a prompt for which a state is saved, read or restored."""
-
-_RELIST = 5.0
-"""Seconds between two listings of the storage, for what other instances have written."""
-
-_LEAST_PATIENCE = 1.0
-"""Seconds that a request waits for its state in any case."""
-
-
-class Found(NamedTuple):
-    """A state that begins as a prompt does."""
-
-    entry: Entry
-    snapshot: Snapshot
-    tokens: int
-    """How many of the prompt's tokens it saves."""
-    tier: Literal["memory", "storage"]
-    """Where it was when the request came."""
 
 
 class PromptCache:
@@ -75,20 +57,17 @@ class PromptCache:
         """
         self._identity = identity
         self._on_written = on_written
-        self._clock = clock
         self._lock = threading.Lock()
         self._written = threading.Condition(self._lock)
         self._states = States(memory_limit)
         self._counts: Counter[str] = Counter()
         self._closing = False
-        self._listed_at: float | None = None
         self._idle_bytes = 0
         """Bytes that were written since something ran."""
-        self._overdue = 0
-        """Reads that took longer than a request waits, and still do."""
         self._tier = None if files is None else Tier.of(files)
+        self._reading = None
         if self._tier is not None:
-            self._tier.reader.submit(partial(self._list, self._tier.files))
+            self._reading = Reading(self._tier, self._states, self._lock, self._counts, clock)
 
     # ── finding ────────────────────────────────────────────────────────────────────────────────
 
@@ -129,69 +108,16 @@ class PromptCache:
         Then *done* is called once, on any thread, with what was found or None: when it is read,
         when that has failed, or when it takes longer than evaluating the tokens would.
         """
-        tier = self._tier
-        if tier is None or most - have < WORTH_RESTORING or not tier.files.is_readable:
+        if self._reading is None:
             return False
-        if self._overdue:  # the storage hangs: do not wait again for what it does not give
-            return False
-        seed = seed_of(self._identity, scope)
-        least = have + WORTH_RESTORING
-        with self._lock:
-            is_known = self._saving(seed, prompt, most, least) is not None
-        if not (is_known or self._is_list_old()):
-            return False
-        once = Once(
-            done, max(_LEAST_PATIENCE, (most - have) * seconds_per_token), self._note_overdue
+        return self._reading.begin(
+            seed_of(self._identity, scope),
+            prompt,
+            most,
+            have=have,
+            seconds_per_token=seconds_per_token,
+            done=done,
         )
-
-        def read() -> None:
-            found = None
-            try:
-                found = self._read(tier.files, seed, prompt, most, least)
-            finally:
-                if not once(found):
-                    self._note_overdue(-1)
-
-        tier.reader.submit(read)
-        return True
-
-    def _note_overdue(self, change: int = 1) -> None:
-        with self._lock:
-            self._overdue += change
-
-    def _saving(
-        self, seed: bytes, prompt: Sequence[int], most: int, least: int
-    ) -> tuple[Entry, int] | None:
-        """Return the entry that saves most of *prompt*, if that is *least* tokens or more."""
-        found = self._states.index.longest(seed, prompt, most)
-        return found if found is not None and found[1] >= least else None
-
-    def _read(
-        self, files: "GuardedStorage", seed: bytes, prompt: Sequence[int], most: int, least: int
-    ) -> Found | None:
-        """Return the state that saves most of *prompt*, read from its file if it has to be."""
-        if self._is_list_old():
-            self._list(files)
-        with self._lock:
-            known = self._saving(seed, prompt, most, least)
-        if known is None:
-            return None
-        entry, tokens = known
-        snapshot, name = entry.snapshot, entry.file
-        if snapshot is not None:
-            return Found(entry, snapshot, tokens, "memory")
-        snapshot = None if name is None else files.read(name)
-        lengths = () if snapshot is None else tuple(one.tokens for one in snapshot.checkpoints)
-        with self._lock:
-            if entry not in self._states.index:  # it was cleared meanwhile
-                return None
-            if snapshot is None or lengths != entry.checkpoints:
-                if name is not None and files.is_readable:
-                    self._states.lose(name)
-                return None
-            self._counts["storage_reads"] += 1
-            self._states.keep(entry, snapshot)
-        return Found(entry, snapshot, tokens, "storage")
 
     # ── saving ─────────────────────────────────────────────────────────────────────────────────
 
@@ -353,27 +279,6 @@ class PromptCache:
         if is_there and was_cleared:
             files.delete(name)
         self._on_written()
-
-    def _is_list_old(self) -> bool:
-        return self._listed_at is None or self._clock() - self._listed_at > _RELIST
-
-    def _list(self, files: "GuardedStorage") -> None:
-        """Learn which files there are: those of other instances too."""
-        with self._lock:  # before: what is written meanwhile may not be listed
-            known = set(self._states.files)
-        listed = files.files()
-        if listed is None:
-            self._listed_at = self._clock()
-            return
-        with self._lock:
-            for name in known.difference(file.name for file in listed):
-                self._states.lose(name)
-        for name, entry in files.entries([one for one in listed if one.name not in known]):
-            with self._lock:
-                if name not in self._states.files:
-                    self._states.stored(self._states.known(entry), name)
-        # Not before: a request that comes meanwhile waits for the list.
-        self._listed_at = self._clock()
 
     # ── the end, and what operators ask for ────────────────────────────────────────────────────
 

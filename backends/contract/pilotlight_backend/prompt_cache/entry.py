@@ -10,6 +10,7 @@ Engines keep states of three kinds, and an entry says which by `least`:
 from array import array
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -18,6 +19,9 @@ from pilotlight_backend.placement import common_prefix
 BLOCK = 64
 """Tokens that are hashed together. A prompt of 32,000 tokens has 500 hashes, half a millisecond; a
 prefix that is shorter than a block costs less to evaluate than to restore."""
+
+WORTH_RESTORING = 64
+"""Tokens of a prompt for which a state is saved, read or restored."""
 
 SUFFIX = ".state"
 """What the names of files with states end with."""
@@ -117,6 +121,17 @@ class Entry(Struct, eq=False, kw_only=True):
             return True
         kept = {*self.checkpoints, self.least}
         return other.least == len(other) and kept.issuperset(other.lengths)
+
+
+class Found(NamedTuple):
+    """A state that begins as a prompt does."""
+
+    entry: Entry
+    snapshot: Snapshot
+    tokens: int
+    """How many of the prompt's tokens it saves."""
+    tier: Literal["memory", "storage"]
+    """Where it was when the request came."""
 
 
 def owner_of(scope: str) -> str:

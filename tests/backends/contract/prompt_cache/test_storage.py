@@ -371,7 +371,7 @@ def test_files_that_cannot_be_deleted_are_read(tmp_path):
 
 
 def test_a_storage_that_hangs_delays_one_request(tmp_path, monkeypatch):
-    monkeypatch.setattr("pilotlight_backend.prompt_cache.cache._LEAST_PATIENCE", 0.1)
+    monkeypatch.setattr("pilotlight_backend.prompt_cache.reading._LEAST_PATIENCE", 0.1)
     one = cache(Folder(tmp_path))
     stored(one)
     one.close(10)
