@@ -4,10 +4,11 @@
     python -m benchmarks.prompt_cache model.gguf --restart --storage FOLDER
 
 Without `--restart` so many conversations are asked in turn on four slots, `--turns` each; figures
-are of the turns after the first. With it each conversation has one turn, the server is ended by
-SIGTERM and started again. The first turn after that is sent at once, as a platform does that starts
-an instance for a request, and timed from exec. `--storage` is what `--state-dir` takes: a folder,
-or a bucket's address.
+are of the turns after the first. Without a cache those are all alike, so two are asked.
+
+With it each conversation has one turn, the server is ended by SIGTERM and started again. The first
+turn after that is sent at once, as a platform does that starts an instance for a request, and timed
+from exec. `--storage` is what `--state-dir` takes: a folder, or a bucket's address.
 """
 
 import argparse
@@ -169,10 +170,13 @@ def many(compare: Comparison, total: int, tokens: int, memory: str, rounds: int)
         with compare.server(prompt_cache=cache, preload=model) as server:
             length = characters(server, model, tokens)
             conversations = [conversation(number, length) for number in range(total)]
-            turns = [in_turn(server, model, conversations) for _ in range(rounds)]
+            asked = 2 if cache == "0" else rounds
+            turns = [in_turn(server, model, conversations) for _ in range(asked)]
             rows[cache] = figures([turn for later in turns[1:] for turn in later])
             size = turns[0][0].prompt
     _table(f"{total} conversations of {size} tokens in turn on {SLOTS} slots", rows)
+    shares = " ".join(f"{figures(later).share:.3f}" for later in turns[1:])
+    print(f"cached share of each further turn: {shares}")  # noqa: T201 - a command's output
 
 
 def restarted(compare: Comparison, total: int, tokens: int, storage: str) -> None:

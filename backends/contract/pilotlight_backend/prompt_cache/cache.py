@@ -75,7 +75,7 @@ class PromptCache:
         """Return the state in memory that saves most of *prompt*, at the most *most* tokens."""
         seed = seed_of(self._identity, scope)
         with self._lock:
-            self._states.now += 1
+            self._states.ask(seed, prompt)
             found = self._states.index.longest(seed, prompt, most, in_memory=True)
             if found is None or found[0].snapshot is None or found[1] < WORTH_RESTORING:
                 return None

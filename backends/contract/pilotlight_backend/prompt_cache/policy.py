@@ -6,7 +6,8 @@ slots.
 
 Many conversations in turn are where the rule of the least recently used fails: the next one to
 come is the one that was just evicted. So a state that was used before is expected after as many
-requests as it took the last time.
+requests as it took the last time. One that was not is expected as soon as the last conversation
+that came back, if that was its turn: see `is_in_turn`.
 """
 
 from collections.abc import Iterable
@@ -39,6 +40,16 @@ def due(age: int, interval: int | None) -> int:
     if interval is None or age > _LATE * interval:
         return max(age, 1)
     return max(interval - age, 1)
+
+
+def is_in_turn(interval: int, ages: Iterable[int]) -> bool:
+    """Tell whether conversations come in turn, when one comes back after *interval* requests.
+
+    Then it is the one that was not used for longest. *ages* are those of the others; one that is
+    late by more than `_LATE` is not expected any more. Of conversations that come at random some
+    other one has nearly always waited for longer.
+    """
+    return not any(interval < age <= _LATE * interval for age in ages)
 
 
 def value(resident: Resident) -> float:

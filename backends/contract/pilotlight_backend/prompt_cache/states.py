@@ -4,19 +4,19 @@ Whoever uses it holds a lock.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pilotlight_backend.prompt_cache import policy
-from pilotlight_backend.prompt_cache.entry import BLOCK, Entry, Snapshot
+from pilotlight_backend.prompt_cache.entry import BLOCK, Entry, Snapshot, chain
+from pilotlight_backend.prompt_cache.ghosts import Ghosts
 from pilotlight_backend.prompt_cache.index import PrefixIndex
 
 _STORED = 8
 """How much less a state in memory is worth that storage has too. Reading 230 MB from a disk took a
 tenth of a second, evaluating its 2,000 tokens a hundred times as long."""
 
-
-_MOST_GONE = 1024
-"""States that are remembered without their bytes."""
+_MOST_PRUNED = 1024
+"""Names of files that are remembered without the file."""
 
 
 class States:
@@ -35,9 +35,9 @@ class States:
         self.evictions = 0
         self._pruned: OrderedDict[str, None] = OrderedDict()
         """Files that made room for others."""
-        self._gone: OrderedDict[bytes, tuple[int, int | None]] = OrderedDict()
-        """When states were used that memory has no more, and the interval before that, by the hash
-        of their last whole block."""
+        self._ghosts = Ghosts()
+        self._cycle: int | None = None
+        """Requests after which a conversation is expected that has not come back yet."""
         self.now = 0
         """Requests so far: the clock of `Entry.used`."""
 
@@ -89,7 +89,7 @@ class States:
         return policy.Resident(
             id=number,
             tokens=tokens // _STORED if entry.file is not None else tokens,
-            due=policy.due(self.now + 1 - entry.used, entry.interval),
+            due=policy.due(self.now + 1 - entry.used, entry.interval or self._cycle),
             size=entry.size,
         )
 
@@ -105,28 +105,33 @@ class States:
         if before is not None and before[0].interval is not None:
             entry.interval = before[0].interval
             return
-        for key in reversed(entry.hashes[1:]):
-            if key in self._gone:
-                used, interval = self._gone[key]
-                # The use itself may be the one that is known: its slot is taken only now.
-                entry.interval = entry.used - used if entry.used > used else interval
-                return
+        ghost = self._ghosts.find(entry.hashes)
+        if ghost is not None:
+            entry.interval = ghost.interval
 
     def _remember(self, entry: Entry) -> None:
         """Keep when a state was used: if it comes again, it is known how often."""
-        if len(entry) < BLOCK:
-            return
-        key = entry.hashes[-1]
-        self._gone[key] = entry.used, entry.interval
-        self._gone.move_to_end(key)
-        if len(self._gone) > _MOST_GONE:
-            self._gone.popitem(last=False)
+        self._ghosts.add(entry, self.index.shared(entry) // BLOCK)
+
+    def ask(self, seed: bytes, prompt: Sequence[int]) -> None:
+        """Count a request, and note whose conversation comes back whose state is gone."""
+        self.now += 1
+        ghost = self._ghosts.find((seed, *chain(seed, prompt)))
+        interval = None if ghost is None else self._ghosts.use(ghost, self.now)
+        if interval is not None:
+            self._note_return(interval)
+
+    def _note_return(self, interval: int) -> None:
+        kept = (one.used for one in self.index if one.snapshot is not None)
+        ages = (self.now - used for used in (*kept, *self._ghosts.uses()))
+        self._cycle = interval if policy.is_in_turn(interval, ages) else None
 
     def use(self, entry: Entry) -> None:
         """Note that *entry* was restored into a slot."""
         entry.interval = max(self.now - entry.used, 1)
         entry.used = self.now
         entry.is_in_slot = True
+        self._note_return(entry.interval)
 
     def supersede(self, entry: Entry) -> None:
         """Drop the states for which *entry* is of use as well.
@@ -171,7 +176,7 @@ class States:
         """
         self.lose(name)
         self._pruned[name] = None
-        if len(self._pruned) > _MOST_GONE:
+        if len(self._pruned) > _MOST_PRUNED:
             self._pruned.popitem(last=False)
 
     def made_room(self, name: str) -> bool:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from pilotlight_backend.prompt_cache import PromptCache, Snapshot
-from pilotlight_backend.prompt_cache.policy import Resident, due, to_evict
+from pilotlight_backend.prompt_cache.policy import Resident, due, is_in_turn, to_evict
 
 LENGTH = 100
 
@@ -63,6 +63,26 @@ def test_of_more_conversations_in_turn_than_fit_most_are_kept():
     assert server.hits > 0.6 * 19 * 12
 
 
+@pytest.mark.parametrize(("room", "expected"), [(3, 3), (5, 6), (6, 8), (7, 10), (8, 12)])
+def test_the_second_turn_already_finds_what_could_be_kept(room, expected):
+    """The first conversation that comes back too late shows after how many requests they do."""
+    server = Server(slots=4, room=room)
+    for name in [*range(12), *range(12)]:
+        server.ask(name)
+    assert server.hits == expected
+
+
+def test_conversations_that_others_left_are_waited_for_once_only():
+    """Eight that never come back look as if their turn was before that of the twelve."""
+    server = Server(slots=4, room=6)
+    for name in range(100, 108):
+        server.ask(name)
+    for _ in range(5):
+        for name in range(12):
+            server.ask(name)
+    assert server.hits >= 3 * 8
+
+
 def test_a_conversation_outlives_many_that_come_once():
     server = Server(slots=2, room=3)
     for number in range(60):
@@ -86,6 +106,22 @@ def test_conversations_that_come_at_random():
 )
 def test_when_a_state_is_due(age, interval, expected):
     assert due(age, interval) == expected
+
+
+@pytest.mark.parametrize(
+    ("interval", "ages", "expected"),
+    [
+        (12, [1, 5, 11], True),
+        (12, [1, 12], True),
+        (12, [13], False),
+        (12, [24], False),
+        (12, [25, 1000], True),
+        (1, [2], False),
+        (5, [], True),
+    ],
+)
+def test_conversations_come_in_turn_if_none_has_waited_for_longer(interval, ages, expected):
+    assert is_in_turn(interval, ages) is expected
 
 
 def test_a_newcomer_that_is_worth_less_is_not_kept():
