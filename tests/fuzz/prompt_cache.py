@@ -242,11 +242,11 @@ class Fuzz:
     def _check_slots(self) -> None:
         thread, context = self.engine._thread, self.engine._context
         deadline = time.monotonic() + DEADLINE
-        while thread._scheduler.active or thread._under_way:
+        while thread._scheduler.admission.active or thread._under_way:
             if time.monotonic() > deadline:
                 raise Mismatch("the engine does not come to rest")
             time.sleep(0.001)
-        for slot in thread._scheduler.slots:
+        for slot in thread._scheduler.admission.slots:
             held = context._context.held(slot.id)
             if held != len(slot.held):
                 raise Mismatch(f"slot {slot.id} has {held} tokens and not {len(slot.held)}")

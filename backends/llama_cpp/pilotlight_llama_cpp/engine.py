@@ -24,7 +24,7 @@ from pilotlight_backend import (
 )
 from pilotlight_backend.baking import write_baked
 from pilotlight_backend.forcing import Forcing
-from pilotlight_backend.prompt_cache import open_cache
+from pilotlight_backend.prompt_cache import PromptCache, open_cache
 from pilotlight_backend.spelling import Spelling
 from pilotlight_backend.validation import NO_IMAGES, check_request, token_ids
 from pilotlight_backend.verbatim import Span, parts
@@ -77,12 +77,19 @@ class LlamaCppEngine:
         self._context = context
         self._options = options
         self._control = frozenset(model.control)
-        self._drafts = drafted_rows(options, model) > 0
-        if options.speculation != "none" and (reason := no_speculation(options, model)):
-            logger.warning("%s: speculation is off: %s", facts.path.name, reason)
+        self._drafted_rows = self._speculate()
         self._kv_capacity = options.parallel * facts.context_length
-        self._thread = GenerationThread(
-            context,
+        self._projector = projector
+        self._thread = self._make_thread(baked)
+        self._encoder = self._see(projector)
+        self._adapters = self._adapt()
+        self._cache = self._keep(identity)
+        self._thread.start(facts.path.name)
+
+    def _make_thread(self, baked: tuple[int, ...]) -> GenerationThread:
+        options, model = self._options, self._model
+        return GenerationThread(
+            self._context,
             slots=options.parallel,
             chunk=options.chunk,
             baked=baked,
@@ -90,36 +97,49 @@ class LlamaCppEngine:
             cuts=model.cuttable_cache,
             deterministic=options.deterministic,
             unified=options.kv_unified,
-            whole_images=projector is not None and not projector.is_causal,
-            draft_max=drafted_rows(options, model),
-            seconds_per_token=facts.size_bytes * _SECONDS_PER_BYTE,
+            whole_images=self._projector is not None and not self._projector.is_causal,
+            draft_max=self._drafted_rows,
+            seconds_per_token=self._facts.size_bytes * _SECONDS_PER_BYTE,
             most_checkpoints=_WINDOWS if model.cuttable_cache else MOST,
         )
-        self._projector = projector
-        self._encoder: Encoder | None = None
-        if projector is not None:
-            self._encoder = Encoder(projector, self._thread.wake)
-            self._thread.see(self._encoder)
-        self._adapters = LoadedAdapters(
-            model,
-            facts.path,
+
+    def _speculate(self) -> int:
+        """Return how many tokens a step can draft."""
+        options, model = self._options, self._model
+        if options.speculation != "none" and (reason := no_speculation(options, model)):
+            logger.warning("%s: speculation is off: %s", self._facts.path.name, reason)
+        return drafted_rows(options, model)
+
+    def _see(self, projector: Projector | None) -> Encoder | None:
+        """Return what encodes images, for a model that sees."""
+        if projector is None:
+            return None
+        encoder = Encoder(projector, self._thread.wake)
+        self._thread.see(encoder)
+        return encoder
+
+    def _adapt(self) -> LoadedAdapters:
+        """Return the adapters, none yet."""
+        adapters = LoadedAdapters(
+            self._model,
+            self._facts.path,
             between_steps=self._thread.between_steps.call,
             used=self._thread.used_adapters,
-            detach=context.detach,
+            detach=self._context.detach,
         )
-        self._thread.adapt(self._adapters)
-        self._cache = open_cache(
-            options.prompt_cache,
-            identity,
-            on_written=self._thread.written,
-        )
-        if self._cache is not None:
+        self._thread.adapt(adapters)
+        return adapters
+
+    def _keep(self, identity: str) -> PromptCache | None:
+        """Open the prompt cache, if there is to be one."""
+        cache = open_cache(self._options.prompt_cache, identity, on_written=self._thread.written)
+        if cache is not None:
             # Of a cache that is not plain a state is of use at its end, and at its checkpoints.
-            plain = model.plain_cache
+            plain = self._model.plain_cache
             self._thread.keep(
-                PromptStates(self._cache, context, least=lambda length: 1 if plain else length)
+                PromptStates(cache, self._context, least=lambda length: 1 if plain else length)
             )
-        self._thread.start(facts.path.name)
+        return cache
 
     @property
     def facts(self) -> ModelFacts:
@@ -209,7 +229,7 @@ class LlamaCppEngine:
             ends=self._model.ends,
             branches=self._branches(request, prompt),
             forcing=Forcing.of(request, self._spelling, self._model.suppressed),
-            drafter=Drafter(self._options.ngram_min) if self._drafts else None,
+            drafter=Drafter(self._options.ngram_min) if self._drafted_rows else None,
         )
 
     def _branches(self, request: GenerateRequest, prompt: EnginePrompt) -> tuple[int, ...]:

@@ -192,7 +192,7 @@ class EngineThread(ABC, Generic[J, E]):
         for job in arrived:
             self._enqueue(job)
         for job in cancelled:
-            self._finish(job, "cancelled")
+            self.finish(job, "cancelled")
 
     def _report_step(self, tokens: int) -> None:
         """Report a new step of *tokens* tokens in the stats, where the service watches its age."""
@@ -212,16 +212,19 @@ class EngineThread(ABC, Generic[J, E]):
             with self._wake:
                 self._decoding = ()
 
-    def _finish(self, job: J, reason: FinishReason) -> None:
+    def finish(self, job: J, reason: FinishReason) -> None:
+        """End *job*, with its usage and timings; no-op if it has ended."""
         if not job.ended:
-            self._end(job, Finish(reason, job.usage(), job.timer.timings(self._clock())))
+            self.end(job, Finish(reason, job.usage(), job.timer.timings(self._clock())))
 
-    def _end(self, job: J, last: Finish | Failed) -> None:
+    def end(self, job: J, last: Finish | Failed) -> None:
+        """Free what *job* has, and emit its last event."""
         self._release(job)
         job.ended = True
-        self._emit(job, last)
+        self.emit(job, last)
 
-    def _emit(self, job: J, event: E | Finish | Failed) -> None:
+    def emit(self, job: J, event: E | Finish | Failed) -> None:
+        """Emit an event of *job*; one whose `emit` raises is cancelled."""
         try:
             job.emit(event)
         except Exception:
@@ -232,7 +235,7 @@ class EngineThread(ABC, Generic[J, E]):
         self._take_arrivals()
         closed = EngineClosed("the engine was closed before the request ended")
         for job in self._unended():
-            self._end(job, Failed(closed))
+            self.end(job, Failed(closed))
         self._decoder.close()
 
     # ── what a subclass says ───────────────────────────────────────────────────────────────────

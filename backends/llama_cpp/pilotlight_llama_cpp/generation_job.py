@@ -13,7 +13,7 @@ from pilotlight_llama_cpp.drafting import Drafter
 from pilotlight_llama_cpp.encoder import Encoding
 from pilotlight_llama_cpp.engine_thread import EngineJob, EngineThread
 from pilotlight_llama_cpp.media import EnginePrompt, words
-from pilotlight_llama_cpp.slots import Sequence
+from pilotlight_llama_cpp.sequence import Sequence
 
 
 class GenerationJob(Sequence, EngineJob):

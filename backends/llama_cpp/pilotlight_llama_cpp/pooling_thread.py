@@ -133,7 +133,7 @@ class PoolingThread(EngineThread[PoolingJob, PoolEvent]):
     def _fail_step(self, error: BackendError) -> None:
         for job in self._stepping():
             if not job.ended:
-                self._end(job, Failed(error))
+                self.end(job, Failed(error))
         self._step = []
 
     # ── a step ─────────────────────────────────────────────────────────────────────────────────
@@ -161,7 +161,7 @@ class PoolingThread(EngineThread[PoolingJob, PoolEvent]):
     def _begin(self, job: PoolingJob) -> None:
         self._waiting -= 1
         job.timer.admitted = self._clock()
-        self._emit(job, Started(job.prompt_tokens, 0))
+        self.emit(job, Started(job.prompt_tokens, 0))
 
     def _decoded(self) -> bool:
         """Decode the step's inputs, a long one in parts; return whether they have outputs.
@@ -191,10 +191,10 @@ class PoolingThread(EngineThread[PoolingJob, PoolEvent]):
             try:
                 output = self._decoder.output(sequence)
             except InferenceFailed as error:
-                self._end(job, Failed(error))
+                self.end(job, Failed(error))
                 continue
             job.done += 1
-            self._emit(job, output)
+            self.emit(job, output)
             if job.done == len(job.inputs):
                 job.timer.first_token = self._clock()
-                self._finish(job, "stop")
+                self.finish(job, "stop")

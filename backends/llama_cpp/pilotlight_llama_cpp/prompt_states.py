@@ -17,7 +17,8 @@ from pilotlight_backend.prompt_cache import Found, PromptCache, Snapshot
 from pilotlight_llama_cpp.baking import digest, origin
 from pilotlight_llama_cpp.decoder import GenerationDecoder
 from pilotlight_llama_cpp.model import LlamaModel
-from pilotlight_llama_cpp.slots import Displaced, Sequence, Slot
+from pilotlight_llama_cpp.sequence import Sequence
+from pilotlight_llama_cpp.slots import Displaced, Slot
 
 logger = logging.getLogger("pilotlight.llama_cpp")
 

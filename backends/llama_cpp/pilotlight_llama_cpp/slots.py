@@ -9,125 +9,20 @@ A recurrent state has no past: a slot of such a model is cut back to a checkpoin
 taken when the slot held exactly that much.
 """
 
-from array import array
 from collections.abc import Sequence as Items
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pilotlight_backend import Adapter, placement
-from pilotlight_backend.adapters import cache_scope
 from pilotlight_backend.placement import common_prefix
-from pilotlight_llama_cpp import drafting
-from pilotlight_llama_cpp.batch import Tokens
-from pilotlight_llama_cpp.media import PatchSpan, cells, floor
+from pilotlight_llama_cpp.media import floor
 
 if TYPE_CHECKING:
-    from pilotlight_backend.prompt_cache import Checkpoint, Found
+    from pilotlight_backend.prompt_cache import Checkpoint
+    from pilotlight_llama_cpp.sequence import Sequence
 
 _WORTH_COPYING = 64
 """Prompt tokens that a copy must save. llama.cpp copies the whole slot, whatever it holds: 4,096
 tokens of Qwen3-0.6B took 25 to 60 ms, like one to three tokens of prefill; longer slots more."""
-
-
-class Sequence:
-    """A request as the scheduler sees it: prefilled in chunks, then decoded token by token."""
-
-    __slots__ = (
-        "adapters",
-        "branches",
-        "cached_tokens",
-        "completion_tokens",
-        "displaced",
-        "drafter",
-        "encoded",
-        "fetching",
-        "image_rows",
-        "limit",
-        "looked_at",
-        "most",
-        "offer",
-        "pending",
-        "prompt",
-        "scope",
-        "shares_prompt",
-        "slot",
-        "spans",
-        "stored",
-    )
-
-    def __init__(
-        self,
-        prompt: tuple[int, ...],
-        limit: int,
-        *,
-        spans: tuple[PatchSpan, ...] = (),
-        shares_prompt: bool = False,
-        scope: str = "",
-        adapters: tuple[Adapter, ...] = (),
-        branches: tuple[int, ...] = (),
-        drafter: drafting.Drafter | None = None,
-    ) -> None:
-        """*adapters* are those that have an effect, in their order."""
-        self.prompt = prompt
-        """A number for each position: `media` says which ones an image has."""
-        self.spans = spans
-        """The images in the prompt, in order."""
-        self.most = floor(spans, len(prompt) - 1)
-        """What of the prompt can be cached: its last token is evaluated for its logits."""
-        self.encoded: dict[bytes, list[array[float]]] = {}
-        """The vectors of images, by digest, as far as they are encoded."""
-        self.image_rows = 0
-        """Rows of the image behind what the slot holds that are evaluated already."""
-        self.shares_prompt = shares_prompt
-        """Whether it waits for another sequence that prefills this prompt, and copies that."""
-        self.adapters = adapters
-        self.scope = cache_scope(scope, adapters)
-        """Whose tokens it may use: those of its scope, and without adapters the baked prompt's."""
-        self.branches = branches
-        """Lengths of the prompt, rising, at which a checkpoint is taken: later prompts may part."""
-        self.drafter = drafter
-        """What drafts its tokens; None: each one is sampled in a step of its own."""
-        self.limit = limit
-        """Tokens that may be sampled: those of the request, or the rest of the context."""
-        self.slot: Slot | None = None
-        self.cached_tokens = 0
-        self.offer = Offer(0)
-        """Where the cached tokens come from."""
-        self.stored: Found | None = None
-        """What the prompt cache has of the prompt."""
-        self.looked_at: float | None = None
-        """When the prompt cache was asked."""
-        self.fetching = False
-        """Whether that is being read from storage."""
-        self.displaced: Displaced | None = None
-        """What its slot held that is nowhere else, for the prompt cache."""
-        self.completion_tokens = 0
-        self.pending: tuple[int, ...] | None = None
-        """The tokens that are decoded next: the one that was sampled last, and those that must come
-        behind it; None during prefill."""
-
-    def cells(self, position: int) -> int:
-        """Return the cells that the prompt takes up to *position*, and what follows it."""
-        return cells(self.spans, position) if self.spans else position
-
-    @property
-    def length(self) -> int:
-        """The prompt's tokens, an image's rows included."""
-        return self.cells(len(self.prompt))
-
-    def draft(self, most: int) -> drafting.Offer | None:
-        """Return at most *most* tokens that may come behind the pending ones."""
-        if self.drafter is None or self.slot is None or self.pending is None:
-            return None
-        # One more token is sampled behind the last one that is accepted.
-        most = min(most, self.limit - self.completion_tokens - 1)
-        offer = self.drafter.offer(self.slot.held, self.pending, most)
-        if offer is None or not (tokens := self.possible(offer.tokens)):
-            return None
-        return offer._replace(tokens=tokens)
-
-    def possible(self, tokens: Tokens) -> Tokens:
-        """Return the first of *tokens* that may be sampled, all of them if nothing is known."""
-        return tokens
 
 
 class Slot:
@@ -162,6 +57,20 @@ class Slot:
         self.is_cleared = False
         """Whether what it holds is to be forgotten when its request ends."""
         self.last_used = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no sequence has it."""
+        return self.sequence is None
+
+    def forget(self) -> None:
+        """Record that it is empty; its sequence, if any, prefills from the start."""
+        self.held.clear()
+        self.least = 0
+        self.checkpoints = []
+        self.prompted = 0
+        if self.sequence is not None:
+            self.sequence.cached_tokens = 0
 
 
 class Displaced(NamedTuple):
@@ -205,7 +114,7 @@ class Prefixes:
         self._copies = copies
         self._cuts = cuts
 
-    def held(self, sequence: Sequence) -> int:
+    def held(self, sequence: "Sequence") -> int:
         """Return how much of the prompt is in a slot, or baked."""
         most = sequence.most
         best = self._baked_part(sequence)
@@ -214,7 +123,7 @@ class Prefixes:
                 best = max(best, self._reusable(slot, self._common(slot, sequence), most).tokens)
         return best
 
-    def choose(self, sequence: Sequence, now: int) -> Choice:
+    def choose(self, sequence: "Sequence", now: int) -> Choice:
         """Return the idle slot that *sequence* is to have; *now* counts the requests that ended."""
         common = [self._common(slot, sequence) for slot in self._slots]
         baked = self._baked_part(sequence)
@@ -234,7 +143,7 @@ class Prefixes:
         lost = 0 if chosen.continued else chosen.lost
         return Choice(self._slots[chosen.id], offers[chosen.id], lost)
 
-    def _common(self, slot: Slot, sequence: Sequence) -> int:
+    def _common(self, slot: Slot, sequence: "Sequence") -> int:
         """Return how much of the prompt *slot* has, as far as *sequence* may use it."""
         common = floor(sequence.spans, common_prefix(slot.held, sequence.prompt))
         if slot.scope == sequence.scope:
@@ -243,7 +152,7 @@ class Prefixes:
             return 0
         return min(common, common_prefix(self._baked, sequence.prompt))
 
-    def _offer(self, sequence: Sequence, slot: Slot, common: list[int], baked: int) -> Offer:
+    def _offer(self, sequence: "Sequence", slot: Slot, common: list[int], baked: int) -> Offer:
         """Return what *sequence* need not evaluate in *slot*, and where that comes from.
 
         A copy, or a state of the prompt cache, has to be worth it against what *slot* holds and the
@@ -303,7 +212,7 @@ class Prefixes:
                 kept = max(kept, common_prefix(slot.held, other.held))
         return len(slot.held) - kept
 
-    def _baked_part(self, sequence: Sequence) -> int:
+    def _baked_part(self, sequence: "Sequence") -> int:
         """Return the length of the baked prompt if *sequence* continues it, else 0.
 
         It was evaluated without adapters.

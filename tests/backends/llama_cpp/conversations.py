@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from pilotlight_llama_cpp.scheduler import Scheduler, Sequence
+from pilotlight_llama_cpp.scheduler import Scheduler
+from pilotlight_llama_cpp.sequence import Sequence
 
 BEGIN = (1, 2, 3)
 """What a template begins every conversation with."""
@@ -58,26 +59,26 @@ class Player:
 
     def start(self, prompt, answer, **options):
         request = Request(tuple(prompt), tuple(answer), **options)
-        self.scheduler.enqueue(request)
+        self.scheduler.admission.enqueue(request)
         return request
 
     def step(self):
-        for sequence in self.scheduler.admit():
+        for sequence in self.scheduler.admission.admit():
             self.cache.prepare(sequence)
         parts = self.scheduler.plan()
         assert parts, "nothing is evaluated while there is work"
         self.cache.evaluate(parts)
         for part in parts:
             self.evaluated += len(part.tokens)
-            self.scheduler.evaluated(part)
+            part.record()
             if part.sampled:
                 sequence = part.sequence
-                self.scheduler.chosen(sequence, sequence.answer[sequence.completion_tokens])
+                sequence.chosen(sequence.answer[sequence.completion_tokens])
                 if sequence.completion_tokens == sequence.limit:
-                    self.scheduler.release(sequence)
+                    self.scheduler.admission.release(sequence)
 
     def finish(self):
-        while self.scheduler.has_work:
+        while self.scheduler.admission.has_work:
             self.step()
 
     def ask(self, prompt, answer):

@@ -107,7 +107,7 @@ def test_refused_tokens_are_removed(runner, decoder, draft, accepted):
     assert client.tokens == list(range(2, 10))
     assert client.script.verdicts == [(len(draft), accepted)]
     assert decoder.held[0] == [1, 1, *range(2, 9)]
-    assert decoder.held[0] == runner._scheduler.slots[0].held
+    assert decoder.held[0] == runner._scheduler.admission.slots[0].held
 
 
 def test_usage_and_totals_count_drafts(runner):
@@ -228,7 +228,7 @@ def test_guide_that_fails_inside_a_draft_fails_its_request(runner, decoder):
     assert isinstance(client.last.error, GuideFailed)
     assert isinstance(other.last, Finish)
     assert decoder.held[0] == [1, 1, 2, 3][: len(decoder.held[0])]
-    assert decoder.held[0] == runner._scheduler.slots[0].held
+    assert decoder.held[0] == runner._scheduler.admission.slots[0].held
 
 
 def test_guide_that_fails_at_a_draft_is_not_asked_twice(runner, decoder):
@@ -276,7 +276,7 @@ def test_slot_that_cannot_be_cut_back_fails_its_request(runner, decoder):
     client = Client(runner, [1, 1], (3, 9))
     run_out(runner, client)
     assert isinstance(client.last.error, InferenceFailed)
-    assert decoder.held[0] == runner._scheduler.slots[0].held == []
+    assert decoder.held[0] == runner._scheduler.admission.slots[0].held == []
 
 
 def test_without_drafting_nothing_is_drafted(decoder):

@@ -75,7 +75,7 @@ class Thread(EngineThread):
 
     def _fail_step(self, error):
         for job in list(self.queue):
-            self._end(job, Failed(error))
+            self.end(job, Failed(error))
 
     def _advance(self):
         jobs = list(self.queue)
@@ -84,7 +84,7 @@ class Thread(EngineThread):
             self.outcomes.append(self._decode(jobs, jobs))
             if self.outcomes[-1] is Decoded.DONE:
                 for job in jobs:
-                    self._finish(job, "stop")
+                    self.finish(job, "stop")
 
 
 @pytest.fixture

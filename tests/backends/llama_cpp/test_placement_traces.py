@@ -74,7 +74,7 @@ def test_no_conversation_loses_to_others_that_run_beside_it(slots, style, copies
         running[number] = player.start(prompt, answer), could_be
         one.had(prompt, answer)
         for _ in range(steps):
-            if player.scheduler.has_work:
+            if player.scheduler.admission.has_work:
                 player.step()
         for request, could_be in running.values():
             assert request.slot is None or request.cached_tokens >= could_be
@@ -107,14 +107,14 @@ def test_anything_may_happen(slots, count, cuts, moves, steps):
         if move in {"again", "edit"}:  # asked once more, or with another last message
             del one.history[length if move == "edit" else length + 20 :]
         for _ in range(steps):
-            if player.scheduler.has_work:
+            if player.scheduler.admission.has_work:
                 player.step()
         if move == "cancel":
             (request,) = requests
-            if request.slot is not None or request in player.scheduler.queue:
-                player.scheduler.release(request)
+            if request.slot is not None or request in player.scheduler.admission.queue:
+                player.scheduler.admission.release(request)
     player.finish()
-    assert player.scheduler.taken == 0
+    assert player.scheduler.admission.taken == 0
 
 
 def test_system_prompt_is_copied_from_an_idle_slot():

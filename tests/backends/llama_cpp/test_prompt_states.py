@@ -7,7 +7,8 @@ import pytest
 from pilotlight_backend.prompt_cache import Checkpoint, Found, PromptCache, Snapshot
 from pilotlight_backend.prompt_cache.entry import Entry
 from pilotlight_llama_cpp.prompt_states import PromptStates
-from pilotlight_llama_cpp.slots import Sequence, Slot
+from pilotlight_llama_cpp.sequence import Sequence
+from pilotlight_llama_cpp.slots import Slot
 
 
 class Decoder:

@@ -4,7 +4,8 @@ from array import array
 
 from pilotlight_backend.prompt_cache import Found, Snapshot
 from pilotlight_backend.prompt_cache.entry import Entry
-from pilotlight_llama_cpp.scheduler import Scheduler, Sequence
+from pilotlight_llama_cpp.scheduler import Scheduler
+from pilotlight_llama_cpp.sequence import Sequence
 
 
 def prompt_of(length, *, first=0):
@@ -13,19 +14,19 @@ def prompt_of(length, *, first=0):
 
 def step(scheduler):
     """Admit, plan and pretend to evaluate; sampled tokens are 900, 901, ..."""
-    scheduler.admit()
+    scheduler.admission.admit()
     parts = scheduler.plan()
     for part in parts:
-        scheduler.evaluated(part)
+        part.record()
         if part.sampled:
-            scheduler.chosen(part.sequence, 900 + part.sequence.completion_tokens)
+            part.sequence.chosen(900 + part.sequence.completion_tokens)
     return [(part.slot, part.start, len(part.tokens), part.sampled) for part in parts]
 
 
 def enqueue(scheduler, *prompts, shares=False):
     sequences = [Sequence(prompt, limit=100, shares_prompt=shares) for prompt in prompts]
     for sequence in sequences:
-        scheduler.enqueue(sequence)
+        scheduler.admission.enqueue(sequence)
     return sequences
 
 
@@ -121,11 +122,11 @@ def test_forced_tokens_are_evaluated_with_the_one_before():
     scheduler = Scheduler(slots=1, chunk=8)
     (sequence,) = enqueue(scheduler, prompt_of(4))
     step(scheduler)
-    scheduler.chosen(sequence, 1000)
-    scheduler.chosen(sequence, 1001)
+    sequence.chosen(1000)
+    sequence.chosen(1001)
     (run,) = scheduler.plan()
     assert (run.start, run.tokens, run.sampled) == (4, (900, 1000, 1001), True)
-    scheduler.evaluated(run)
+    run.record()
     assert sequence.slot.held == [*range(4), 900, 1000, 1001]
     assert sequence.completion_tokens == 3
 
@@ -136,7 +137,7 @@ def test_more_forced_tokens_than_a_chunk_take_several_steps():
     first, second = enqueue(scheduler, prompt_of(2), prompt_of(2, first=100))
     step(scheduler)
     for token in range(1000, 1006):
-        scheduler.chosen(first, token)
+        first.chosen(token)
     assert step(scheduler) == [(0, 2, 5, False), (1, 2, 1, True)]
     assert step(scheduler) == [(0, 7, 2, True), (1, 3, 1, True)]
     assert first.slot.held == [0, 1, 900, *range(1000, 1006)]
@@ -149,7 +150,7 @@ def test_deterministic_forced_tokens_are_evaluated_one_a_step():
     scheduler = Scheduler(slots=1, chunk=8, deterministic=True)
     (sequence,) = enqueue(scheduler, prompt_of(4))
     step(scheduler)
-    scheduler.chosen(sequence, 1000)
+    sequence.chosen(1000)
     assert step(scheduler) == [(0, 4, 1, False)]
     assert step(scheduler) == [(0, 5, 1, True)]
 
@@ -158,12 +159,12 @@ def test_admission_is_first_come_first_served():
     """Slots go to those who wait longest, and nobody passes them."""
     scheduler = Scheduler(slots=2, chunk=8)
     first, second, third, fourth = enqueue(scheduler, *(prompt_of(4, first=n) for n in range(4)))
-    assert scheduler.admit() == [first, second]
-    assert scheduler.admit() == []
-    scheduler.release(second)
-    assert scheduler.admit() == [third]
-    scheduler.release(first)
-    assert scheduler.admit() == [fourth]
+    assert scheduler.admission.admit() == [first, second]
+    assert scheduler.admission.admit() == []
+    scheduler.admission.release(second)
+    assert scheduler.admission.admit() == [third]
+    scheduler.admission.release(first)
+    assert scheduler.admission.admit() == [fourth]
 
 
 def test_parts_come_in_the_order_of_their_slots():
@@ -172,10 +173,10 @@ def test_parts_come_in_the_order_of_their_slots():
     first, second, third = enqueue(scheduler, *(prompt_of(2, first=100 * n) for n in range(3)))
     step(scheduler)
     for sequence in (third, first, second):
-        scheduler.release(sequence)
+        scheduler.admission.release(sequence)
     for number, slot in enumerate((2, 0, 1)):  # the one unused for longest is first
         (stranger,) = enqueue(scheduler, prompt_of(4, first=500 + 100 * number))
-        scheduler.admit()
+        scheduler.admission.admit()
         assert stranger.slot.id == slot
         step(scheduler)
     assert [slot for slot, *_ in step(scheduler)] == [0, 1, 2]
@@ -187,7 +188,7 @@ def test_prefix_that_a_slot_holds_is_not_evaluated_again():
     (turn,) = enqueue(scheduler, prompt_of(10))
     step(scheduler)
     step(scheduler)
-    scheduler.release(turn)
+    scheduler.admission.release(turn)
     (next_turn,) = enqueue(scheduler, (*prompt_of(10), 900, 7, 8, 9))
     assert step(scheduler) == [(0, 11, 3, True)]
     assert next_turn.cached_tokens == 11
@@ -216,7 +217,7 @@ def test_last_prompt_token_is_always_evaluated():
     scheduler = Scheduler(slots=1, chunk=64)
     (sequence,) = enqueue(scheduler, prompt_of(10))
     step(scheduler)
-    scheduler.release(sequence)
+    scheduler.admission.release(sequence)
     (again,) = enqueue(scheduler, prompt_of(10))
     assert step(scheduler) == [(0, 9, 1, True)]
     assert again.cached_tokens == 9
@@ -228,10 +229,10 @@ def test_slot_with_longest_common_prefix_is_chosen():
     for sequence in enqueue(scheduler, prompt_of(4), (0, 1, 2, 3, 4, 50), (0, 60)):
         step(scheduler)
         assert sequence.slot is not None
-    for sequence in list(scheduler.active):
-        scheduler.release(sequence)
+    for sequence in list(scheduler.admission.active):
+        scheduler.admission.release(sequence)
     (sequence,) = enqueue(scheduler, (0, 1, 2, 3, 4, 99))
-    scheduler.admit()
+    scheduler.admission.admit()
     assert (sequence.slot.id, sequence.cached_tokens) == (1, 5)
 
 
@@ -240,10 +241,10 @@ def test_without_a_common_prefix_the_least_recently_used_slot_is_chosen():
     scheduler = Scheduler(slots=2, chunk=64)
     first, second = enqueue(scheduler, prompt_of(4), prompt_of(4, first=100))
     step(scheduler)
-    scheduler.release(second)
-    scheduler.release(first)
+    scheduler.admission.release(second)
+    scheduler.admission.release(first)
     (stranger,) = enqueue(scheduler, prompt_of(4, first=500))
-    scheduler.admit()
+    scheduler.admission.admit()
     assert stranger.slot.id == 1
 
 
@@ -251,10 +252,10 @@ def test_release_in_queue_leaves_the_others_in_order():
     """A request that is cancelled while it waits never gets a slot."""
     scheduler = Scheduler(slots=1, chunk=8)
     first, second, third = enqueue(scheduler, *(prompt_of(4, first=n) for n in range(3)))
-    scheduler.admit()
-    scheduler.release(second)
-    scheduler.release(first)
-    assert scheduler.admit() == [third]
+    scheduler.admission.admit()
+    scheduler.admission.release(second)
+    scheduler.admission.release(first)
+    assert scheduler.admission.admit() == [third]
 
 
 def test_released_prefill_keeps_what_was_evaluated():
@@ -262,7 +263,7 @@ def test_released_prefill_keeps_what_was_evaluated():
     scheduler = Scheduler(slots=1, chunk=8)
     (sequence,) = enqueue(scheduler, prompt_of(20))
     step(scheduler)
-    scheduler.release(sequence)
+    scheduler.admission.release(sequence)
     (again,) = enqueue(scheduler, prompt_of(20))
     assert step(scheduler) == [(0, 8, 8, False)]
     assert again.cached_tokens == 8
@@ -273,10 +274,10 @@ def test_forgotten_slot_is_evaluated_from_the_start():
     scheduler = Scheduler(slots=1, chunk=64)
     (sequence,) = enqueue(scheduler, prompt_of(10))
     step(scheduler)
-    scheduler.release(sequence)
+    scheduler.admission.release(sequence)
     (again,) = enqueue(scheduler, prompt_of(10))
-    scheduler.admit()
-    scheduler.forget(again.slot)
+    scheduler.admission.admit()
+    again.slot.forget()
     assert again.cached_tokens == 0
     assert step(scheduler) == [(0, 0, 10, True)]
 
@@ -300,12 +301,12 @@ def test_baked_prompt_does_not_cost_another_conversation():
     scheduler = Scheduler(slots=2, chunk=64, baked=BAKED)
     (first,) = enqueue(scheduler, (*BAKED, *ANN))
     step(scheduler)
-    scheduler.release(first)
+    scheduler.admission.release(first)
     (newcomer,) = enqueue(scheduler, (*BAKED, 60))
-    scheduler.admit()
+    scheduler.admission.admit()
     assert (newcomer.slot.id, newcomer.offer.source == "baked") == (1, True)
     (next_turn,) = enqueue(scheduler, (*BAKED, *ANN, 52, 53))
-    scheduler.admit()
+    scheduler.admission.admit()
     assert (next_turn.slot.id, next_turn.offer.source == "baked", next_turn.cached_tokens) == (
         0,
         False,
@@ -318,7 +319,7 @@ def test_slot_that_holds_the_baked_prompt_is_not_given_it_again():
     scheduler = Scheduler(slots=1, chunk=64, baked=BAKED)
     (first,) = enqueue(scheduler, (*BAKED, 50, 51))
     step(scheduler)
-    scheduler.release(first)
+    scheduler.admission.release(first)
     (second,) = enqueue(scheduler, (*BAKED, 60))
     assert step(scheduler) == [(0, 10, 1, True)]
     assert second.offer.source == "slot"
@@ -329,21 +330,21 @@ def test_prompt_that_is_not_more_than_the_baked_one_does_not_use_it():
     scheduler = Scheduler(slots=2, chunk=64, baked=BAKED)
     same, part, other = (Sequence(prompt, limit=9) for prompt in (BAKED, BAKED[:4], (7, 8)))
     for sequence, cached in ((same, 9), (part, 3), (other, 0)):
-        scheduler.enqueue(sequence)
-        scheduler.admit()
+        scheduler.admission.enqueue(sequence)
+        scheduler.admission.admit()
         assert (sequence.cached_tokens, sequence.offer.source == "baked") == (cached, False)
-        scheduler.release(sequence)
-        scheduler.forget(scheduler.slots[0])
-        scheduler.slots[0].held.extend(BAKED)
-        scheduler.forget(scheduler.slots[1])
+        scheduler.admission.release(sequence)
+        scheduler.admission.slots[0].forget()
+        scheduler.admission.slots[0].held.extend(BAKED)
+        scheduler.admission.slots[1].forget()
 
 
 def test_shared_prompt_is_read_by_the_first_alone():
     """The others have a slot kept, are in no batch, and then evaluate the last token."""
     scheduler = Scheduler(slots=3, chunk=8, copies=True)
     first, second, third = enqueue(scheduler, *[prompt_of(20)] * 3, shares=True)
-    assert scheduler.admit() == [first]
-    assert (scheduler.waiting, scheduler.taken) == ([second, third], 3)
+    assert scheduler.admission.admit() == [first]
+    assert (scheduler.admission.waiting, scheduler.admission.taken) == ([second, third], 3)
     assert step(scheduler) == [(0, 0, 8, False)]
     assert step(scheduler) == [(0, 8, 8, False)]
     assert step(scheduler) == [(0, 16, 4, True)]
@@ -351,7 +352,7 @@ def test_shared_prompt_is_read_by_the_first_alone():
     assert [one.cached_tokens for one in (first, second, third)] == [0, 19, 19]
     assert first.offer.copied_from is None
     assert {second.offer.copied_from, third.offer.copied_from} <= {0, 1}
-    assert not scheduler.waiting
+    assert not scheduler.admission.waiting
 
 
 def test_strangers_do_not_get_the_slots_of_those_who_wait():
@@ -359,9 +360,9 @@ def test_strangers_do_not_get_the_slots_of_those_who_wait():
     scheduler = Scheduler(slots=3, chunk=8, copies=True)
     first, second = enqueue(scheduler, *[prompt_of(20)] * 2, shares=True)
     stranger, late = enqueue(scheduler, prompt_of(4, first=100), prompt_of(4, first=200))
-    assert scheduler.admit() == [first, stranger]
-    scheduler.release(first)
-    assert scheduler.admit() == [second, late]
+    assert scheduler.admission.admit() == [first, stranger]
+    scheduler.admission.release(first)
+    assert scheduler.admission.admit() == [second, late]
 
 
 def test_sharer_reads_on_where_the_reader_ended():
@@ -369,12 +370,12 @@ def test_sharer_reads_on_where_the_reader_ended():
     scheduler = Scheduler(slots=3, chunk=8, copies=True)
     first, second, third = enqueue(scheduler, *[prompt_of(20)] * 3, shares=True)
     step(scheduler)
-    scheduler.release(first)
-    assert scheduler.admit() == [second]
+    scheduler.admission.release(first)
+    assert scheduler.admission.admit() == [second]
     assert (second.slot.id, second.cached_tokens, second.offer.copied_from) == (0, 8, None)
     assert step(scheduler) == [(0, 8, 8, False)]
     step(scheduler)
-    assert scheduler.admit() == [third]
+    assert scheduler.admission.admit() == [third]
     assert (third.cached_tokens, third.offer.copied_from) == (19, 0)
 
 
@@ -383,9 +384,9 @@ def test_sharer_starts_over_where_the_reader_failed():
     scheduler = Scheduler(slots=2, chunk=8, copies=True)
     first, second = enqueue(scheduler, *[prompt_of(20)] * 2, shares=True)
     step(scheduler)
-    scheduler.forget(first.slot)
-    scheduler.release(first)
-    assert scheduler.admit() == [second]
+    first.slot.forget()
+    scheduler.admission.release(first)
+    assert scheduler.admission.admit() == [second]
     assert (second.cached_tokens, second.offer.copied_from) == (0, None)
 
 
@@ -394,10 +395,10 @@ def test_waiting_sharer_is_released():
     scheduler = Scheduler(slots=2, chunk=8, copies=True)
     first, second = enqueue(scheduler, *[prompt_of(20)] * 2, shares=True)
     (stranger,) = enqueue(scheduler, prompt_of(4, first=100))
-    assert scheduler.admit() == [first]
-    scheduler.release(second)
-    assert scheduler.admit() == [stranger]
-    assert scheduler.taken == 2
+    assert scheduler.admission.admit() == [first]
+    scheduler.admission.release(second)
+    assert scheduler.admission.admit() == [stranger]
+    assert scheduler.admission.taken == 2
 
 
 def test_late_sharer_continues_an_idle_slot_and_the_next_copies_it():
@@ -406,7 +407,7 @@ def test_late_sharer_continues_an_idle_slot_and_the_next_copies_it():
     (first,) = enqueue(scheduler, prompt_of(20), shares=True)
     step(scheduler)
     step(scheduler)
-    scheduler.release(first)
+    scheduler.admission.release(first)
     second, third = enqueue(scheduler, *[prompt_of(20)] * 2, shares=True)
     assert step(scheduler) == [(0, 19, 1, True), (1, 19, 1, True)]
     assert (second.offer.copied_from, third.offer.copied_from) == (None, 0)
@@ -452,7 +453,7 @@ def test_short_beginning_is_evaluated():
     enqueue(scheduler, (*LONG[:63], 500))
     step(scheduler)
     (second,) = enqueue(scheduler, (*LONG[:63], 600))
-    scheduler.admit()
+    scheduler.admission.admit()
     assert (second.cached_tokens, second.offer.copied_from) == (0, None)
 
 
@@ -462,7 +463,7 @@ def test_idle_slot_that_holds_nearly_as_much_is_continued():
     enqueue(scheduler, LONG)
     step(scheduler)
     (second,) = enqueue(scheduler, (*LONG[:90], 600))
-    scheduler.admit()
+    scheduler.admission.admit()
     assert (second.cached_tokens, second.offer.copied_from, second.offer.source == "baked") == (
         50,
         None,
@@ -475,13 +476,13 @@ def test_copy_does_not_cost_another_conversation():
     scheduler = Scheduler(slots=3, chunk=128, copies=True)
     part, other = enqueue(scheduler, (*LONG[:10], 900), prompt_of(5, first=300))
     step(scheduler)
-    scheduler.release(other)
-    scheduler.release(part)
+    scheduler.admission.release(other)
+    scheduler.admission.release(part)
     enqueue(scheduler, LONG)
     step(scheduler)
-    assert scheduler.slots[0].sequence is not None  # it continues the part
+    assert scheduler.admission.slots[0].sequence is not None  # it continues the part
     (second,) = enqueue(scheduler, (*LONG, 600))
-    scheduler.admit()
+    scheduler.admission.admit()
     assert (second.slot.id, second.offer.copied_from) == (2, 0)
 
 
@@ -502,9 +503,9 @@ def test_streams_go_on_while_a_prompt_waits_for_a_longer_context():
     for decoded in (3, 4, 5):
         runs = scheduler.plan(100)
         assert spans(runs) == [(0, decoded, 1)]
-        scheduler.evaluated(runs[0])
-        scheduler.chosen(running, 900)
-    scheduler.release(running)
+        runs[0].record()
+        running.chosen(900)
+    scheduler.admission.release(running)
     assert spans(scheduler.plan(100)) == [(1, 64, 64)]
 
 
@@ -526,14 +527,14 @@ def test_a_cached_state_waits_for_a_longer_context_while_others_run():
     restored, short = enqueue(scheduler, prompt_of(150, first=100), prompt_of(5, first=7000))
     entry = Entry(seed=b"", tokens=array("i", restored.prompt[:140]), least=1, size=10)
     restored.stored = Found(entry, Snapshot(b""), 140, "memory")
-    assert scheduler.admit(140) == [short]
-    assert scheduler.admit(141) == [restored]
-    scheduler.release(restored)
-    scheduler.release(running)
-    scheduler.release(short)
+    assert scheduler.admission.admit(140) == [short]
+    assert scheduler.admission.admit(141) == [restored]
+    scheduler.admission.release(restored)
+    scheduler.admission.release(running)
+    scheduler.admission.release(short)
     (again,) = enqueue(scheduler, (*restored.prompt[:149], 1))
     again.stored, again.scope = restored.stored, "of no slot"
-    assert scheduler.admit(100) == [again]
+    assert scheduler.admission.admit(100) == [again]
     assert again.offer.source == "cache"
 
 
@@ -542,14 +543,18 @@ def test_a_shared_prompt_is_read_from_storage_for_one_of_its_sequences():
     scheduler = Scheduler(slots=3, chunk=256, copies=True)
     prompt = prompt_of(150)
     first, *others = enqueue(scheduler, prompt, prompt, prompt, shares=True)
-    scheduler.reserve()
+    scheduler.admission.reserve()
     first.fetching = True
-    assert [scheduler.is_fetched_for_another(one) for one in (first, *others)] == [0, 1, 1]
-    assert not scheduler.has_work
-    assert scheduler.admit() == []
+    assert [scheduler.admission.is_fetched_for_another(one) for one in (first, *others)] == [
+        0,
+        1,
+        1,
+    ]
+    assert not scheduler.admission.has_work
+    assert scheduler.admission.admit() == []
     entry = Entry(seed=b"", tokens=array("i", prompt[:140]), least=1, size=10)
     first.stored, first.fetching = Found(entry, Snapshot(b""), 140, "storage"), False
-    assert scheduler.has_work
+    assert scheduler.admission.has_work
     assert step(scheduler) == [(0, 140, 10, True)]
     assert len(step(scheduler)) == 3
     assert [one.cached_tokens for one in (first, *others)] == [140, 149, 149]
@@ -559,6 +564,6 @@ def test_another_scope_reads_the_prompt_for_itself():
     scheduler = Scheduler(slots=2, chunk=256, copies=True)
     first, second = enqueue(scheduler, prompt_of(150), prompt_of(150), shares=True)
     second.scope = "another"
-    scheduler.reserve()
+    scheduler.admission.reserve()
     first.fetching = True
-    assert not scheduler.is_fetched_for_another(second)
+    assert not scheduler.admission.is_fetched_for_another(second)

@@ -6,7 +6,8 @@ import random
 import pytest
 
 from pilotlight_backend import Adapter
-from pilotlight_llama_cpp.scheduler import Scheduler, Sequence
+from pilotlight_llama_cpp.scheduler import Scheduler
+from pilotlight_llama_cpp.sequence import Sequence
 from pilotlight_llama_cpp.turns import Turns
 
 CHUNK = 64
@@ -19,22 +20,22 @@ def prompt_of(length, *, first=0):
 
 def enqueue(scheduler, adapters, length, *, first=0, limit=100):
     sequence = Sequence(prompt_of(length, first=first), limit, adapters=adapters)
-    scheduler.enqueue(sequence)
+    scheduler.admission.enqueue(sequence)
     return sequence
 
 
 def step(scheduler):
     """Pretend to evaluate a step; return its sequences, which all have the same adapters."""
-    for sequence in list(scheduler.active):
+    for sequence in list(scheduler.admission.active):
         if sequence.completion_tokens >= sequence.limit:
-            scheduler.release(sequence)
-    scheduler.admit()
+            scheduler.admission.release(sequence)
+    scheduler.admission.admit()
     runs = scheduler.plan()
     assert len({run.sequence.adapters for run in runs}) <= 1
     for run in runs:
-        scheduler.evaluated(run)
+        run.record()
         if run.sampled:
-            scheduler.chosen(run.sequence, 900)
+            run.sequence.chosen(900)
     return [run.sequence for run in runs]
 
 
@@ -114,7 +115,7 @@ def test_no_set_waits_longer_than_there_are_sets(seed):
     sets = [BASE, FIRST, SECOND, (Adapter("3"), Adapter("4"))]
     waiting = {}
     for number in range(400):
-        if random_number.random() < 0.2 and len(scheduler.queue) < 4:
+        if random_number.random() < 0.2 and len(scheduler.admission.queue) < 4:
             enqueue(
                 scheduler,
                 random_number.choice(sets),
@@ -122,10 +123,10 @@ def test_no_set_waits_longer_than_there_are_sets(seed):
                 first=1000 * number,
                 limit=random_number.choice([1, 5, 40]),
             )
-        sequences = step(scheduler) if scheduler.has_work else []
+        sequences = step(scheduler) if scheduler.admission.has_work else []
         if not sequences:
             continue
-        present = {one.adapters for one in scheduler.active}
+        present = {one.adapters for one in scheduler.admission.active}
         served = sequences[0].adapters
         # One that is gone starts again.
         waiting = {one: waiting.get(one, 0) + 1 for one in present if one != served}
@@ -152,9 +153,9 @@ def test_tokens_of_another_set_are_not_offered():
     given = {}
     for adapters in (FIRST, SECOND, FIRST, BASE):
         sequence = Sequence(prompt, 1, adapters=adapters)
-        scheduler.enqueue(sequence)
+        scheduler.admission.enqueue(sequence)
         while not sequence.completion_tokens:
             step(scheduler)
         given.setdefault(adapters, []).append(sequence.cached_tokens)
-        scheduler.release(sequence)
+        scheduler.admission.release(sequence)
     assert given == {FIRST: [0, 199], SECOND: [0], BASE: [70]}

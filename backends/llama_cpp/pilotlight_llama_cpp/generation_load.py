@@ -1,0 +1,142 @@
+"""Loads a model that generates: weights, projector, baked prompt, context, engine.
+
+Imported with the first load: a probe must not import the native library.
+"""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from pilotlight_backend import LoadFailed, LoadOptions, ModelFacts, SamplingParams
+from pilotlight_backend.cgroup import available_memory
+from pilotlight_llama_cpp.abort_flag import AbortFlag
+from pilotlight_llama_cpp.baking import adopt, find
+from pilotlight_llama_cpp.context import LlamaContext
+from pilotlight_llama_cpp.engine import LlamaCppEngine
+from pilotlight_llama_cpp.growing_context import GrowingContext, MakeContext, lengths
+from pilotlight_llama_cpp.model import LlamaModel
+from pilotlight_llama_cpp.phases import Report
+from pilotlight_llama_cpp.projector import Projector
+from pilotlight_llama_cpp.projector_file import without_projector
+from pilotlight_llama_cpp.prompt_states import state_identity
+
+if TYPE_CHECKING:  # few have a storage
+    from pilotlight_backend.prompt_cache.recent import RecentLengths
+
+logger = logging.getLogger("pilotlight.llama_cpp")
+
+
+def load(
+    facts: ModelFacts,
+    options: LoadOptions,
+    report: Report,
+    *,
+    threads: int,
+    recent: "RecentLengths | None" = None,
+) -> LlamaCppEngine:
+    """Make model, context and engine; free what was made if a part fails.
+
+    *report* is called with each phase. *recent* is the lengths of stored states.
+    """
+    with ExitStack() as undo:
+        report("load")
+        model = LlamaModel(
+            facts.path, gpu_layers=options.gpu_layers, proceed=lambda: report("load")
+        )
+        undo.callback(model.close)
+        projector = _load_projector(facts, options, model, threads)
+        if projector is None:
+            facts = without_projector(facts)
+        else:
+            undo.callback(projector.close)
+        prompt = find(model, facts, options)
+        if prompt:
+            undo.callback(prompt.close)
+        identity = state_identity(model, facts, options)
+        abort = AbortFlag(model.lib)
+        context = GrowingContext(
+            model,
+            abort,
+            _maker(model, abort, options, threads, projector),
+            slots=options.parallel,
+            lengths=lengths(
+                facts,
+                model,
+                slots=options.parallel,
+                gpu_layers=options.gpu_layers,
+                available_memory=available_memory(),
+                baked=len(prompt.tokens) if prompt else 0,
+                expected=0 if recent is None else recent.of(identity),
+            ),
+        )
+        undo.callback(context.close)
+        report("warm")
+        _warm(model, context)
+        baked = adopt(context, prompt, facts, options)
+        undo.pop_all()
+    facts = _with_vocabulary(facts, model)
+    return LlamaCppEngine(
+        facts, model, context, options, baked=baked, identity=identity, projector=projector
+    )
+
+
+def _maker(
+    model: LlamaModel,
+    abort: AbortFlag,
+    options: LoadOptions,
+    threads: int,
+    projector: Projector | None,
+) -> MakeContext:
+    """Return what makes a context of a length."""
+    images = None if projector is None else projector.traits
+
+    def make(length: int) -> LlamaContext:
+        return LlamaContext(
+            model, abort, context_length=length, options=options, threads=threads, images=images
+        )
+
+    return make
+
+
+def _warm(model: LlamaModel, context: GrowingContext) -> None:
+    """Evaluate one token, and read the vocabulary meanwhile.
+
+    That computes nothing: its thread makes no OpenMP pool.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        reading = thread.submit(model.read_control)
+        context.warm()
+        reading.result()
+
+
+def _with_vocabulary(facts: ModelFacts, model: LlamaModel) -> ModelFacts:
+    return replace(
+        facts,
+        vocabulary_size=model.vocabulary_size,
+        control_names=model.control_names,
+        sampling=frozenset(SamplingParams.__struct_fields__),
+    )
+
+
+def _load_projector(
+    facts: ModelFacts, options: LoadOptions, model: LlamaModel, threads: int
+) -> Projector | None:
+    """Load the projector, if there is one.
+
+    One that models.yaml does not name may be another model's: then the model reads text alone.
+    """
+    if facts.projector is None:
+        return None
+    try:
+        return Projector(facts.projector, model, threads=threads, gpu=options.gpu_layers != 0)
+    except ImportError as error:
+        reason = f"llama-cpp-python is built without mtmd: {error}"
+    except LoadFailed as error:
+        reason = str(error)
+    if options.projector is not None:
+        raise LoadFailed(reason)
+    logger.warning("%s takes no images: %s", facts.path.name, reason)
+    return None
