@@ -8,6 +8,9 @@ BACKEND ?= onnx
 # tests' time is waiting, for other processes or for a limit to pass. On two cores one for each took
 # 7:12 where two took 5:33.
 WORKERS ?= $(shell expr 2 '*' `getconf _NPROCESSORS_ONLN`)
+# How much `make test-long` does: generated requests of each operation, and minutes of parsers.
+CASES ?= 500
+MINUTES ?= 60
 SOURCES := $(wildcard pyproject.toml backends/*/pyproject.toml)
 # Developed and tested with the rest, and in no environment that serves.
 EXAMPLES := $(wildcard examples/*/pyproject.toml)
@@ -22,7 +25,7 @@ VERSION ?= Unreleased
 
 .DEFAULT_GOAL := help
 include backends/llama_cpp/wheel.mk
-.PHONY: help serve llama_cpp wheel test test-fast dist image release-notes test-image clients check docs \
+.PHONY: help serve llama_cpp wheel test test-fast test-long dist image release-notes test-image clients check docs \
 	sbom audit screenshots format generated requirements clean
 
 help:  ## show this list
@@ -35,9 +38,10 @@ serve: .venv/.$(BACKEND) $(wildcard .venv/.llama_cpp .venv/.onnx)  ## serve the 
 llama_cpp: .venv/.llama_cpp  ## compile llama.cpp, once, and add it to what `make serve` serves with
 
 # Each worker gets a run of neighbouring tests, which share fixtures; one that is done takes over some
-# of another's. Bytecode is kept whatever the environment says: without it each server that a test
-# starts compiles its packages anew, and each worker the tests.
-PYTEST := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/build/bytecode \
+# of another's. Bytecode is kept, and beside its module, whatever the environment says: without it each
+# server that a test starts compiles its packages anew, and each worker the tests. Programs that are
+# given an environment of their own find it there as well.
+PYTEST := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX= \
 	.venv-dev/bin/pytest --numprocesses $(WORKERS) --dist worksteal
 
 test: .venv-dev/.installed .venv-dev/.llama_cpp  ## run every test (ARGS="tests/output -k utf8" chooses)
@@ -45,6 +49,11 @@ test: .venv-dev/.installed .venv-dev/.llama_cpp  ## run every test (ARGS="tests/
 
 test-fast: .venv-dev/.installed .venv-dev/.llama_cpp  ## run what takes no more than a minute in all
 	$(PYTEST) -m "not slow and not clients" $(ARGS)
+
+test-long: .venv-dev/.installed .venv-dev/.llama_cpp  ## try at length what the tests try in part: generated requests, parsers, the prompt cache (hours)
+	.venv-dev/bin/python -m tests.openapi.long --cases $(CASES)
+	.venv-dev/bin/python -m tests.fuzz --minutes $(MINUTES)
+	.venv-dev/bin/python -m tests.fuzz.prompt_cache
 
 clients: .venv-dev/.installed .venv-dev/.llama_cpp  ## run other people's clients, and write the table in docs/clients.md (ARGS=aider: that one alone)
 	.venv-dev/bin/python -m tests.clients.table $(ARGS)

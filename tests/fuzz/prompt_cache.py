@@ -10,6 +10,7 @@ its memory is right.
 
 import argparse
 import random
+import sys
 import tempfile
 import threading
 import time
@@ -308,14 +309,15 @@ def run(
     return totals
 
 
-def main() -> None:
-    """Run the fuzz for each architecture."""
+def main() -> int:
+    """Run the fuzz for each architecture, and return 1 where one failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("architectures", nargs="*", default=ARCHITECTURES)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--memory", type=int, default=MEMORY)
     arguments = parser.parse_args()
+    failed = 0
     for architecture in arguments.architectures:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -332,9 +334,10 @@ def main() -> None:
                     rounds=architecture in ROUNDS,
                 )
             except Mismatch as error:
-                totals = error
+                totals, failed = error, 1
             print(f"{architecture}: {totals} in {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201
+    return failed
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
