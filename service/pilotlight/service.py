@@ -19,13 +19,14 @@ from pilotlight.config import ConfigError, Settings, parse_size, state_address
 from pilotlight.deployment import process_age
 from pilotlight.errors import ModelNotFound
 from pilotlight.models.adapter_catalog import AdapterCatalog
-from pilotlight.models.catalog import ModelEntry, read_models_file, template_path
+from pilotlight.models.catalog import ModelEntry, read_models_file
 from pilotlight.models.discovery import Discovery
 from pilotlight.models.listing import ListedModel, describe
 from pilotlight.models.loading.history import LoadHistory
 from pilotlight.models.loading.preload import Preload
 from pilotlight.models.loading.preload import Readiness as PreloadReadiness
 from pilotlight.models.pool import Pool
+from pilotlight.models.projectors import projector_path
 from pilotlight.models.prompts import clear_stored_prompts
 from pilotlight.models.registry import Registry
 from pilotlight.models.resolver import Resolver
@@ -344,9 +345,9 @@ def load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
         for source in (settings, entry.options):
             if (value := getattr(source, name, None)) is not None:
                 given[name] = value
-    mmproj = entry.options.mmproj
-    projector = template_path(entry.path, mmproj) if mmproj else None
-    return LoadOptions(**given, projector=projector, prompt_cache=prompt_cache_options(settings))
+    return LoadOptions(
+        **given, projector=projector_path(entry), prompt_cache=prompt_cache_options(settings)
+    )
 
 
 def prompt_cache_options(settings: Settings) -> PromptCacheOptions:

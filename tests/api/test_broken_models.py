@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from pilotlight.config import Settings
-from pilotlight.models.fetch.fetch import Retries, fetch
+from pilotlight.models.fetch.download import Retries
+from pilotlight.models.fetch.fetch import fetch
 from pilotlight.server.app import create_app
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_onnx.backend import OnnxBackend

@@ -127,6 +127,45 @@ def test_address_is_fetched_into_the_models_folder(tmp_path):
     assert split.options.parallel == 2
 
 
+def test_projector_at_an_address_is_fetched_before_the_model(tmp_path):
+    """Under the entry's name; a path is the user's, and false is none."""
+    file = tmp_path / "models.yaml"
+    file.write_text(
+        "Mine: {path: 'hf://owner/repo/m.gguf', mmproj: 'gs://bucket/p-f16.gguf#sha256=%s'}\n"
+        "local: {path: m.gguf, mmproj: 'https://host/p.gguf?secret'}\n"
+        "beside: {path: 'hf://owner/repo/m.gguf', mmproj: p.gguf}\n"
+        "blind: {path: 'hf://owner/repo/m.gguf', mmproj: false}\n"
+        "plain: hf://owner/repo/m.gguf\n" % ("a" * 64)
+    )
+    models = tmp_path / "models"
+    mine, local, beside, blind, plain = read_models_file(file, models)
+    assert [one.root.name for one in mine.origins] == ["mmproj-mine.gguf", "mine.gguf"]
+    assert mine.projector_origin.address.sha256 == "a" * 64
+    assert mine.options.mmproj == str(models / "mmproj-mine.gguf")
+    assert [one.root.name for one in local.origins] == ["mmproj-local.gguf"]
+    assert (beside.options.mmproj, beside.projector_origin) == ("p.gguf", None)
+    assert blind.projector_origin is None
+    asked = [one.origin.with_projector for one in (mine, beside, blind, plain)]
+    assert asked == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("true", r"mmproj: expected a file, its address, or false"),
+        ("''", r"mmproj: expected a string of at least 1 character"),
+        ("1", r"mmproj: "),
+        ("hf://owner/repo", r"mmproj: hf://owner/repo: expected the address of one file"),
+        ("s3://bucket/folder/", r"mmproj: s3://bucket/folder/: expected the address of one file"),
+        ("hf://o/r/m-00001-of-00002.gguf", r"mmproj: .*: expected the address of one file"),
+        ("ftp://host/p.gguf", r"mmproj: ftp:// is not supported"),
+    ],
+)
+def test_projector_that_is_none_is_refused_by_its_key(read, value, reason):
+    with pytest.raises(ConfigError, match=rf"models\.yaml: models\.m.*{reason}"):
+        read(f"models: {{m: {{path: m.gguf, mmproj: {value}}}}}")
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [

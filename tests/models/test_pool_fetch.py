@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight.errors import ModelLoadFailed, ModelLoading
+from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
 from pilotlight.models.catalog import ModelEntry, read_models_file
 from pilotlight.models.fetch.progress import FetchProgress
 from pilotlight.models.listing import describe
 from pilotlight.models.loaded import Hold
 from pilotlight.models.loading.progress import estimate_fetch
-from pilotlight_backend.testing.fake import FakeModel
+from pilotlight.models.registry import Registry
+from pilotlight_backend.testing.fake import PROJECTOR, FakeModel
 from tests.models.fetch.server import file_server
 
 
@@ -103,6 +104,91 @@ async def test_wrong_sum_is_a_failed_load(server, tmp_path, pool):
         await pool.ensure_ready(entry, Hold(30))
     assert caught.value.retry_after is None
     assert not entry.path.exists()
+
+
+@pytest.fixture
+def seeing(server, entry, tmp_path: Path) -> ModelEntry:  # noqa: ARG001 - the model is there
+    """Return that model with a projector, which lies there too."""
+    server.files["/p.gguf"] = PROJECTOR + bytes(500)
+    where = server.url
+    return configured(tmp_path, f"mine: {{path: '{where}/there.fake', mmproj: '{where}/p.gguf'}}")
+
+
+async def test_first_load_fetches_the_projector_too(seeing, pool, backend, server, registry):
+    """The facts of the load have it, and those of the list before and after."""
+    (listed,) = describe([seeing], registry)
+    assert listed.error == f"{server.url}/there.fake (not fetched yet)"
+    await pool.ensure_ready(seeing, Hold(30))
+    (facts,) = (load.facts for load in backend.loads)
+    assert facts.projector == seeing.path.with_name("mmproj-mine.gguf")
+    assert facts.size_bytes == seeing.path.stat().st_size + facts.projector.stat().st_size
+    (listed,) = describe([seeing], registry)
+    assert listed.facts.input_modalities == ("text", "image")
+
+
+def test_projector_that_is_not_fetched_yet_is_expected(seeing, registry, server):
+    """The list says that the model sees, and fetches nothing."""
+    seeing.path.parent.mkdir()
+    seeing.path.write_bytes(server.files["/there.fake"])
+    (listed,) = describe([seeing], registry)
+    assert listed.facts.input_modalities == ("text", "image")
+    assert server.asked == []
+
+
+async def test_projector_counts_in_the_memory_of_a_load(seeing, make_pool, server):
+    """A budget that holds the model alone does not hold both."""
+    pool = make_pool(memory_budget=len(server.files["/there.fake"]) + 400)
+    with pytest.raises(InsufficientMemory, match="mine"):
+        await pool.ensure_ready(seeing, Hold(30))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [(404, r"mine: .*/p\.gguf: no such file"), (403, r"mine: .*/p\.gguf: access is denied")],
+)
+async def test_refused_projector_is_a_failed_load(seeing, pool, server, trouble, message):
+    """It names the projector, and is permanent."""
+    server.trouble = lambda path, _: trouble if path == "/p.gguf" else None
+    with pytest.raises(ModelLoadFailed, match=message) as caught:
+        await pool.ensure_ready(seeing, Hold(30))
+    assert caught.value.retry_after is None
+
+
+async def test_file_that_is_no_projector_is_a_failed_load(seeing, pool, server, registry):
+    """The list says so too."""
+    server.files["/p.gguf"] = b"something else"
+    with pytest.raises(ModelLoadFailed, match=r"mmproj-mine\.gguf: it is not a fake projector"):
+        await pool.ensure_ready(seeing, Hold(30))
+    (listed,) = describe([seeing], registry)
+    assert (listed.trouble, listed.facts) == ("invalid", None)
+
+
+def test_projector_of_models_yaml_that_is_missing_is_listed(registry, tmp_path):
+    (tmp_path / "models").mkdir()
+    model = FakeModel(reply="hi").write(tmp_path / "models" / "m.fake")
+    (listed,) = describe([configured(tmp_path, f"m: {{path: {model}, mmproj: p.gguf}}")], registry)
+    assert listed.error == "p.gguf: no such file"
+
+
+def test_projector_for_a_backend_without_projectors_is_listed(registry, backend, tmp_path):
+    """The reason names the backend."""
+    model = FakeModel(reply="hi").write(tmp_path / "m.fake")
+    seeing = configured(tmp_path, f"m: {{path: {model}, mmproj: p.gguf}}")
+    (tmp_path / "p.gguf").write_bytes(PROJECTOR)
+    assert describe([seeing], registry)[0].facts.sees
+    blind = Registry({"blind": Blind(backend)})
+    (listed,) = describe([seeing], blind)
+    assert listed.error == "p.gguf: the backend 'blind' has no projectors (mmproj)"
+    assert listed.trouble == "unsupported"
+
+
+class Blind:
+    """A backend that knows no projectors."""
+
+    name = "blind"
+
+    def __init__(self, backend) -> None:
+        self.probe, self.load, self.embedded = backend.probe, backend.load, backend.embedded
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ from pilotlight_backend.protocols import (
     Engine,
     RankingEngine,
     RemoteEngine,
+    SeeingBackend,
     SeeingEngine,
     Ticket,
 )
@@ -140,6 +141,7 @@ __all__ = [
     "RemoteEngine",
     "SamplingParams",
     "Scored",
+    "SeeingBackend",
     "SeeingEngine",
     "Started",
     "Step",

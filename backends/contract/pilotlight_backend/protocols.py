@@ -261,6 +261,21 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class SeeingBackend(Backend, Protocol):
+    """A backend whose engines that generate see with a projector. Optional.
+
+    `probe` finds the projector that is beside a model by its name (`projectors`).
+    """
+
+    def probe_projector(self, path: Path, model: ModelFacts) -> ModelFacts:
+        """Return the facts of *model* with the projector at *path* in the place of any other.
+
+        Reads headers only, as `probe` does. Raises `ModelFileInvalid` for a damaged file or one of
+        another kind, its `ModelUnsupported` for a projector or model that the backend cannot use.
+        """
+
+
+@runtime_checkable
 class AdaptingBackend(Backend, Protocol):
     """A backend whose engines that generate are `AdaptingEngine`s. Optional."""
 

@@ -5,7 +5,7 @@ The names are llama.cpp's (`llama_split_path`); Transformers has the same.
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 _PART = re.compile(
     r"(?P<prefix>.+)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})(?P<suffix>\.\w+)", re.DOTALL
@@ -36,13 +36,13 @@ def first_part(path: Path) -> Path:
     return next(each_part(path))
 
 
-def whole_name(path: Path) -> str:
+def whole_name(path: PurePath) -> str:
     """Return the file's name without its suffix and its part number."""
     name = _split(path)
     return path.stem if name is None else name["prefix"]
 
 
-def _split(path: Path) -> re.Match[str] | None:
+def _split(path: PurePath) -> re.Match[str] | None:
     """Match a part's name; a number outside its count (`-00000-of-00000`) is no part."""
     name = _PART.fullmatch(path.name)
     return name if name and 1 <= int(name["number"]) <= int(name["count"]) else None

@@ -106,7 +106,9 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     """On a loaded engine, the fields of `SamplingParams` that it honours; it refuses the others."""
 
     projector: Path | None = None
-    """The file of the projector, for a model that sees; `size_bytes` has its bytes too."""
+    """The file of the projector, for a model that sees."""
+    projector_bytes: int = 0
+    """Bytes of that file; `size_bytes` has them too."""
     input_modalities: tuple[Modality, ...] = ("text",)
     """What prompts may have; with "image" its engine is a `SeeingEngine`."""
     image_bytes: int = 0

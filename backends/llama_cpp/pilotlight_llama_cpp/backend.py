@@ -54,6 +54,12 @@ class LlamaCppBackend:
         facts = probe.probe(path)
         return None if facts is None else with_what_is_beside(facts)
 
+    def probe_projector(self, path: Path, model: ModelFacts) -> ModelFacts:
+        """Return the facts of *model* with the projector at *path*, from its header."""
+        if not model.generates:
+            raise ModelUnsupported(path, "a model that embeds or ranks takes no images")
+        return with_projector(model, path)
+
     def probe_adapter(self, path: Path, model: ModelFacts) -> AdapterFacts:
         """Return the facts of a LoRA adapter for *model*, from its header and the model's."""
         return lora_file.check(path, model.path)

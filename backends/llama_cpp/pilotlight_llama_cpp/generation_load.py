@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from pilotlight_backend import LoadFailed, LoadOptions, ModelFacts, SamplingParams
 from pilotlight_backend.cgroup import available_memory
+from pilotlight_backend.projectors import without_projector
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.baking import adopt, find
 from pilotlight_llama_cpp.context import LlamaContext
@@ -20,7 +21,6 @@ from pilotlight_llama_cpp.growing_context import GrowingContext, MakeContext, le
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.phases import Report
 from pilotlight_llama_cpp.projector import Projector
-from pilotlight_llama_cpp.projector_file import without_projector
 from pilotlight_llama_cpp.prompt_states import state_identity
 
 if TYPE_CHECKING:  # few have a storage

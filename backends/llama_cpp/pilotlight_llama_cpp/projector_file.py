@@ -1,30 +1,18 @@
-"""Find the projector (mmproj) of a model, and read from its header what it is for.
-
-A model that sees is two files. The Hub's repositories have them side by side, and call the second
-one `mmproj-F16.gguf`, `mmproj-NAME-Q8_0.gguf` or `NAME-mmproj-f16.gguf`.
-"""
+"""Find the projector (mmproj) of a model, and read from its header what it is for."""
 
 import logging
-import re
 from pathlib import Path
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from pilotlight_backend import ModelFacts, ModelFileInvalid
-from pilotlight_backend.split_file import first_part, whole_name
+from pilotlight_backend.projectors import best_projector, without_projector
 from pilotlight_llama_cpp.encoder import KEPT_BYTES
 from pilotlight_llama_cpp.gguf import Header
 
 logger = logging.getLogger("pilotlight.llama_cpp")
 
-_MARK = "mmproj"
-_WEIGHTS = re.compile(r"[-_.](?:ud-)?(?:i?q[1-8](?:_\w+)*|bf16|f16|fp16|f32|fp32|mxfp4\w*)$")
-"""How names of files say what the weights are: `-Q4_K_M`, `.f16`."""
-_PREFERRED = ("f16", "q8_0", "bf16", "f32")
-"""Weights of projectors, the best first: F16 is as good as F32, and quicker than BF16 on a CPU."""
-_GENERIC = frozenset({"", "model"})
-"""What is left of a projector's name that does not say whose it is."""
 _UNSUPPORTED = {
     "hunyuanvl": "its positions depend on how many images come before",
     "deepseek4v": "its tokens depend on what comes before the image",
@@ -47,44 +35,13 @@ class ProjectorFile(NamedTuple):
 
 
 def beside(model: Path) -> Path | None:
-    """Return the projector of the file *model* in its folder; None if there is none.
-
-    One that names no model is for the only one in its folder; else the model's name begins with it.
-    """
-    name = _plain(whole_name(model))
+    """Return the projector of the file *model* in its folder; None if there is none."""
     try:
-        files = [path for path in model.parent.iterdir() if path.suffix.lower() == ".gguf"]
+        names = [path.name for path in model.parent.iterdir()]
     except OSError:
         return None
-    projectors = [path for path in files if _MARK in path.name.lower()]
-    models = len({first_part(path) for path in files}.difference(projectors))
-    fitting = [path for path in projectors if path != model and _is_for(path, name, models)]
-    return min(fitting, key=_rank, default=None)
-
-
-def _is_for(projector: Path, model: str, models: int) -> bool:
-    """Tell whether *projector* is for *model*, one of so many *models* in its folder."""
-    named = _named(projector)
-    return models == 1 if named in _GENERIC else model.startswith(named)
-
-
-def _named(projector: Path) -> str:
-    """Return the name of the model in that of *projector*."""
-    return _plain(projector.name).replace(_MARK, "").strip("-_.")
-
-
-def _plain(name: str) -> str:
-    """Return *name* in lower case, without its suffix and what its weights are."""
-    stem = name.lower().removesuffix(".gguf")
-    return _WEIGHTS.sub("", stem)
-
-
-def _rank(projector: Path) -> tuple[int, int, str]:
-    """Return what sorts projectors: first those that name the model, then by their weights."""
-    found = _WEIGHTS.search(projector.stem.lower())
-    weights = found[0].strip("-_.") if found else ""
-    place = _PREFERRED.index(weights) if weights in _PREFERRED else len(_PREFERRED)
-    return -len(_named(projector)), place, projector.name
+    name = best_projector(model.name, names)
+    return None if name is None else model.with_name(name)
 
 
 def read(path: Path) -> ProjectorFile:
@@ -132,22 +89,10 @@ def with_projector(facts: ModelFacts, path: Path) -> ModelFacts:
     return replace(
         facts,
         projector=path,
+        projector_bytes=file.size_bytes,
         input_modalities=("text", "image"),
         size_bytes=facts.size_bytes + file.size_bytes,
         image_bytes=file.work_bytes + KEPT_BYTES,
-    )
-
-
-def without_projector(facts: ModelFacts) -> ModelFacts:
-    """Return *facts* of a model that reads text alone."""
-    if facts.projector is None:
-        return facts
-    return replace(
-        facts,
-        projector=None,
-        input_modalities=("text",),
-        size_bytes=facts.size_bytes - facts.projector.stat().st_size,
-        image_bytes=0,
     )
 
 

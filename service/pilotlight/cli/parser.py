@@ -95,6 +95,11 @@ def _add_pull(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="name of the model; by default from its file")
     parser.add_argument("--sha256", metavar="HEX", help="expected sha256 of the file")
     parser.add_argument(
+        "--no-mmproj",
+        action="store_true",
+        help="do not fetch the projector (mmproj) that the Hub has near a GGUF file",
+    )
+    parser.add_argument(
         "--connections", metavar="N", default=8, type=int, help="concurrent connections [8]"
     )
     for field in msgspec.structs.fields(Settings):

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 def pull(arguments: dict[str, Any]) -> None:
     """Fetch a model, and say where it is and what it is called."""
     from pilotlight.models.catalog import read_models_file  # noqa: PLC0415
-    from pilotlight.models.fetch.address import parse_address, place  # noqa: PLC0415
+    from pilotlight.models.fetch.address import Origin, parse_address, place  # noqa: PLC0415
     from pilotlight.models.fetch.failure import FetchFailed  # noqa: PLC0415
     from pilotlight.models.fetch.fetch import fetch  # noqa: PLC0415
     from pilotlight.models.fetch.progress import ProgressBar  # noqa: PLC0415
 
     address = parse_address(arguments.pop("address"), arguments.pop("sha256"))
     name, connections = arguments.pop("name"), arguments.pop("connections")
+    with_projector = not arguments.pop("no_mmproj")
     if connections < 1:
         raise ConfigError("--connections: expected at least 1")
     settings = load_settings(arguments)
@@ -28,7 +29,8 @@ def pull(arguments: dict[str, Any]) -> None:
     there = place(address, settings.models_dir, name)
     progress = ProgressBar()
     try:
-        fetched = fetch(address, there.root, progress, connections=connections)
+        origin = Origin(address, there.root, with_projector=with_projector)
+        fetched = fetch([origin], progress, connections=connections)
     except FetchFailed as error:
         progress.end()
         sys.exit(f"pilotlight: {error}")
@@ -37,7 +39,10 @@ def pull(arguments: dict[str, Any]) -> None:
         print("pilotlight: stopped; run the same command again to continue", file=sys.stderr)  # noqa: T201
         sys.exit(130)
     progress.end()
-    print(there.root if fetched else f"{there.root} (already there)")  # noqa: T201
+    for path in fetched:
+        print(path)  # noqa: T201
+    if not fetched:
+        print(f"{there.root} (already there)")  # noqa: T201
     print(_served_as(there.model, settings, configured))  # noqa: T201
 
 

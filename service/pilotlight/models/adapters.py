@@ -18,7 +18,7 @@ from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.loaded import FOREVER, Hold, LoadedModel
 from pilotlight.models.loading.failure import COOL_DOWN, load_failed, shutting_down
-from pilotlight.models.loading.loader import fetch_origin
+from pilotlight.models.loading.loader import fetch_origins
 from pilotlight.models.memory import Memory
 from pilotlight.models.registry import Claim, Registry
 from pilotlight.models.state import ModelStatus, PooledModel
@@ -170,8 +170,8 @@ class Adapters:
         entry, engine = one.entry, model.base
         if leased is not model:  # it was unloaded meanwhile, and loaded again
             raise ModelLoadFailed("the model was unloaded", retry_after=COOL_DOWN)
-        if entry.origin:
-            await fetch_origin(entry.origin)
+        if entry.origins:
+            await fetch_origins(entry.origins)
         claim = Claim(self._registry.get(model.backend), model.facts)
         facts = await asyncio.to_thread(self._registry.probe_adapter, claim, entry.path)
         if not isinstance(engine, AdaptingEngine):

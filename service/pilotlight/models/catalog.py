@@ -21,7 +21,13 @@ from pilotlight.config import (
     Speculation,
 )
 from pilotlight.config.expected import expected
-from pilotlight.models.fetch.address import Address, is_address, parse_address, place
+from pilotlight.models.fetch.address import (
+    Origin,
+    is_address,
+    parse_address,
+    place,
+    projector_origin,
+)
 from pilotlight.models.registry import BackendBroken, Registry
 from pilotlight_backend import BackendError, decode_errors
 from pilotlight_backend.adapters import LARGEST_SCALE
@@ -55,10 +61,10 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Relative to the model's folder.
     """
-    mmproj: str | None = None
-    """The file of its projector, for a model that sees, if that is not beside the model.
+    mmproj: Annotated[str, Meta(min_length=1)] | bool | None = None
+    """The projector of a model that sees, if that is not beside it: a file, or its address.
 
-    Relative to the model's folder.
+    A path is relative to the model's folder. False serves the model without one.
     """
     baked: str | None = None
     """The file of its baked prompt, if that is not beside the model.
@@ -92,13 +98,6 @@ class AdapterOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What requests call it, where `adapters:` is a list and not a map of names."""
 
 
-class Origin(Struct, frozen=True):
-    """An address, and the file or folder that it becomes: the entry's path or a folder above it."""
-
-    address: Address
-    root: Path
-
-
 class AdapterOf(Struct, frozen=True):
     """What makes a model an adapter: the model that it changes, and how much."""
 
@@ -114,7 +113,12 @@ class ModelEntry(Struct, frozen=True):
     source: Literal["configured", "discovered", "embedded"]
     options: ModelOptions
     origin: Origin | None = None
-    """The address to fetch it from at its first load; None for a local file."""
+    """The address to fetch it from at its first load; None for a local file.
+
+    It becomes the entry's path or a folder above it.
+    """
+    projector_origin: Origin | None = None
+    """The address of its projector, if models.yaml has one."""
     adapter: AdapterOf | None = None
     """Of a LoRA adapter, which is served over the weights of its parent."""
 
@@ -122,6 +126,11 @@ class ModelEntry(Struct, frozen=True):
     def base(self) -> "ModelEntry":
         """The model whose weights it uses: itself, or its parent."""
         return self.adapter.parent if self.adapter else self
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """What is fetched at its first load, the projector before the model."""
+        return tuple(one for one in (self.projector_origin, self.origin) if one)
 
     def __hash__(self) -> int:
         """Return a hash of what can be hashed: options have maps."""
@@ -242,23 +251,13 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
     raw = {"path": value} if isinstance(value, str) else _without_yaml_booleans(value)
     try:
         options = msgspec.convert(raw, ModelOptions)
-        _check_text(
-            name,
-            options.path,
-            options.chat_template or "",
-            options.baked or "",
-            options.mmproj or "",
-        )
-        origin = None
-        if is_address(options.path):
-            address = parse_address(options.path)
-            there = place(address, models_dir, name.strip().lower())
-            path, origin = there.model, Origin(address, there.root)
-        else:
-            path = file.parent / Path(options.path).expanduser()
+        files = (options.chat_template, options.baked, options.mmproj)
+        _check_text(name, options.path, *(one for one in files if isinstance(one, str)))
+        name = name.strip().lower()
+        path, origin = _place(options, file.parent, models_dir, name)
+        options, projector = _with_projector(options, models_dir, name)
         template = options.chat_template and str(Path(options.chat_template).expanduser())
         baked = options.baked and str(Path(options.baked).expanduser())
-        mmproj = options.mmproj and str(Path(options.mmproj).expanduser())
     except msgspec.ValidationError as error:
         raise ConfigError(f"{file}: {_fault(key, error)}") from None
     except ConfigError as error:
@@ -267,8 +266,38 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
         raise ConfigError(
             f"{file}: {key}: there is no home folder to expand the ~ of a path"
         ) from None
-    options = msgspec.structs.replace(options, chat_template=template, baked=baked, mmproj=mmproj)
-    return ModelEntry(name.strip().lower(), path, "configured", options, origin)
+    options = msgspec.structs.replace(options, chat_template=template, baked=baked)
+    return ModelEntry(name, path, "configured", options, origin, projector)
+
+
+def _place(
+    options: ModelOptions, folder: Path, models_dir: Path, name: str
+) -> tuple[Path, Origin | None]:
+    """Return the path of the model, and the address to fetch it from if that is one."""
+    if not is_address(options.path):
+        return folder / Path(options.path).expanduser(), None
+    address = parse_address(options.path)
+    there = place(address, models_dir, name)
+    return there.model, Origin(address, there.root, with_projector=options.mmproj is None)
+
+
+def _with_projector(
+    options: ModelOptions, models_dir: Path, name: str
+) -> tuple[ModelOptions, Origin | None]:
+    """Return *options* with the path of the projector, and the address to fetch it from."""
+    given = options.mmproj
+    if given is True:
+        raise ConfigError("mmproj: expected a file, its address, or false")
+    if not isinstance(given, str):
+        return options, None
+    if not is_address(given):
+        path = str(Path(given).expanduser())
+        return msgspec.structs.replace(options, mmproj=path), None
+    try:
+        origin = projector_origin(given, models_dir, name)
+    except ConfigError as error:
+        raise ConfigError(f"mmproj: {error}") from None
+    return msgspec.structs.replace(options, mmproj=str(origin.root.absolute())), origin
 
 
 def _without_yaml_booleans(options: Any) -> Any:

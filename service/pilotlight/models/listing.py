@@ -7,7 +7,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pilotlight.models.catalog import ModelEntry
-from pilotlight.models.registry import BackendBroken, Registry
+from pilotlight.models.projectors import served_facts
+from pilotlight.models.registry import BackendBroken, Claim, Registry
 from pilotlight_backend import BackendError, LoadOptions, ModelFacts, ModelUnsupported
 from pilotlight_backend.capacity import served_length
 from pilotlight_backend.redaction import without_folders
@@ -47,6 +48,7 @@ def _describe(entry: ModelEntry, registry: Registry, options: LoadOptions) -> Li
                 entry, created, error=f"{entry.base.origin.address} (not fetched yet)"
             )
         claim = registry.claim(entry.base.path, entry.base.options.backend)
+        facts = _facts(entry.base, claim, registry)
         if entry.adapter:
             registry.probe_adapter(claim, entry.path)
     except OSError as error:
@@ -55,10 +57,15 @@ def _describe(entry: ModelEntry, registry: Registry, options: LoadOptions) -> Li
     except (BackendError, BackendBroken) as error:
         words = without_folders(str(error), entry.path)
         return ListedModel(entry, created, error=words, trouble=_trouble(error))
-    facts = replace(claim.facts, context_length=served_length(claim.facts, options))
-    if options.projector is not None:  # it is looked at when the model is loaded
-        facts = replace(facts, input_modalities=("text", "image"))
+    facts = replace(facts, context_length=served_length(facts, options))
     return ListedModel(entry, created, claim.backend.name, facts)
+
+
+def _facts(entry: ModelEntry, claim: Claim, registry: Registry) -> ModelFacts:
+    origin = entry.projector_origin
+    if origin and not origin.root.exists():  # it is fetched when the model is loaded
+        return replace(claim.facts, input_modalities=("text", "image"))
+    return served_facts(entry, claim, registry)
 
 
 def _trouble(error: Exception) -> Literal["unsupported", "invalid"] | None:

@@ -20,6 +20,7 @@ from pilotlight_backend import (
     ModelFacts,
     ModelFileInvalid,
     ModelUnsupported,
+    SeeingBackend,
     hookspecs,
 )
 from pilotlight_backend.plugins import Plugin, installed
@@ -158,6 +159,19 @@ class Registry:
         with _edge(name):
             facts = self._probed.probe(name, backend.probe, path)
         return Claim(backend, facts) if facts else None
+
+    def probe_projector(self, claim: Claim, path: Path) -> ModelFacts:
+        """Return the facts of the model of *claim* with the projector at *path*.
+
+        Raises `ModelFileInvalid`, its `ModelUnsupported`, or `BackendBroken`.
+        """
+        backend, facts = claim.backend, claim.facts
+        if not isinstance(backend, SeeingBackend):
+            raise ModelUnsupported(path, f"the backend {backend.name!r} has no projectors (mmproj)")
+        if not path.is_file():
+            raise ModelFileInvalid(path, "no such file")
+        with _edge(backend.name):
+            return backend.probe_projector(path, facts)
 
     def probe_adapter(self, claim: Claim, path: Path) -> AdapterFacts:
         """Return the facts of the adapter at *path*, for the model of *claim*.

@@ -5,6 +5,7 @@ import pytest
 from benchmarks import random_gguf, random_projector
 from pilotlight_backend import InsufficientMemory, LoadFailed, LoadOptions, ModelFileInvalid
 from pilotlight_backend.capacity import memory_need
+from pilotlight_backend.projectors import without_projector
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_llama_cpp.projector_file import beside, read, with_projector
 
@@ -19,30 +20,10 @@ def folder(tmp_path):
     return make
 
 
-@pytest.mark.parametrize(
-    ("model", "others", "found"),
-    [
-        ("SmolVLM-Q8_0.gguf", ["mmproj-SmolVLM-f16.gguf"], "mmproj-SmolVLM-f16.gguf"),
-        ("smolvlm-q4_k_m.gguf", ["mmproj-SmolVLM-f16.gguf"], "mmproj-SmolVLM-f16.gguf"),
-        ("gemma-3-4b-it-Q4_K_M.gguf", ["mmproj-F16.gguf"], "mmproj-F16.gguf"),
-        ("gemma-3-4b-it-Q4_K_M.gguf", ["mmproj-model-f16.gguf"], "mmproj-model-f16.gguf"),
-        ("Qwen2.5-VL-Q4_0.gguf", ["Qwen2.5-VL-mmproj-bf16.gguf"], "Qwen2.5-VL-mmproj-bf16.gguf"),
-        ("a.gguf", ["mmproj-F32.gguf", "mmproj-BF16.gguf", "mmproj-F16.gguf"], "mmproj-F16.gguf"),
-        ("a.gguf", ["mmproj-F32.gguf", "mmproj-BF16.gguf"], "mmproj-BF16.gguf"),
-        ("a.gguf", ["mmproj-f16.gguf", "mmproj-a-f32.gguf"], "mmproj-a-f32.gguf"),
-        ("a.gguf", ["mmproj-b-f16.gguf"], None),
-        ("a.gguf", ["b.gguf", "mmproj-f16.gguf"], None),
-        ("a.gguf", ["b.gguf", "mmproj-a.gguf"], "mmproj-a.gguf"),
-        ("a.gguf", ["mmproj-f16.bin"], None),
-        ("a-00001-of-00002.gguf", ["a-00002-of-00002.gguf", "mmproj-f16.gguf"], "mmproj-f16.gguf"),
-        ("a.gguf", [], None),
-        ("mmproj-a.gguf", [], None),
-    ],
-)
-def test_projector_is_found_by_its_name(folder, model, others, found):
-    path = beside(folder(model, *others) / model)
+def test_projector_is_found_beside_the_model(folder):
+    path = folder("a-Q8_0.gguf", "mmproj-a-f16.gguf", "mmproj-b-f16.gguf") / "a-Q8_0.gguf"
 
-    assert (path and path.name) == found
+    assert beside(path) == path.with_name("mmproj-a-f16.gguf")
 
 
 def test_a_folder_that_is_gone_has_no_projector(tmp_path):
@@ -167,3 +148,20 @@ def test_projector_counts_against_the_memory_that_there_is(backend, pair, monkey
 
     with pytest.raises(InsufficientMemory):
         backend.load(facts, LoadOptions(parallel=1, context_length=256), lambda _: None)
+
+
+def test_facts_with_a_projector_from_elsewhere_and_without_one(backend, pair, tmp_path):
+    model, projector = pair()
+    other = projector.rename(tmp_path / "elsewhere.gguf")
+    plain = backend.probe(model)
+    assert not plain.sees
+
+    facts = backend.probe_projector(other, plain)
+
+    assert facts.sees
+    assert facts.projector_bytes == other.stat().st_size
+    assert facts.size_bytes == plain.size_bytes + other.stat().st_size
+    assert without_projector(facts) == plain
+    assert without_projector(plain) == plain
+    with pytest.raises(ModelFileInvalid, match="is not a multimodal projector"):
+        backend.probe_projector(model, plain)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight.models.fetch import fetch as module
-from pilotlight.models.fetch.address import Address, parse_address
+from pilotlight.models.fetch import download as module
+from pilotlight.models.fetch.address import Address, Origin, parse_address
+from pilotlight.models.fetch.download import Retries
 from pilotlight.models.fetch.failure import FetchFailed
-from pilotlight.models.fetch.fetch import Retries, fetch
+from pilotlight.models.fetch.fetch import fetch
 from pilotlight.models.fetch.progress import FetchProgress
 
 pytestmark = pytest.mark.slow
@@ -40,7 +41,7 @@ def address(server) -> Address:
 
 
 def bring(address: Address, root: Path, note=lambda _: None, **options) -> bool:
-    return fetch(address, root, note, **({"retries": AT_ONCE} | options))
+    return bool(fetch([Origin(address, root)], note, **({"retries": AT_ONCE} | options)))
 
 
 def names(folder: Path) -> list[str]:

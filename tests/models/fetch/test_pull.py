@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.models.fetch.hub import be_hub
+
 pytestmark = pytest.mark.slow
 
 MEGA = 2**20
@@ -82,6 +84,25 @@ def test_model_is_pulled_and_named(server, pull, models_dir):
         f"{models_dir}/Mine.gguf (already there)\nserved as mine\n",
     )
     assert len(server.asked) == asked
+
+
+def test_projector_comes_with_a_model_of_the_hub(server, pull, models_dir, monkeypatch):
+    """The output has both paths, and without the projector the model's alone."""
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    model = next(Path("backends").rglob("spark.gguf")).read_bytes()
+    be_hub(server, {"tiny-Q8_0.gguf": model, "mmproj-F16.gguf": DATA[:5000]})
+    status, output, errors = ended(pull("hf://owner/repo/tiny-Q8_0.gguf", "--name", "Mine"))
+    assert (status, output) == (
+        0,
+        f"{models_dir}/mmproj-Mine-F16.gguf\n{models_dir}/Mine.gguf\nserved as mine\n",
+    ), errors
+    status, output, errors = ended(pull("hf://owner/repo/tiny-Q8_0.gguf", "--no-mmproj"))
+    assert (status, output.splitlines()[0]) == (0, f"{models_dir}/tiny-Q8_0.gguf"), errors
+    assert sorted(path.name for path in models_dir.glob("[!.]*")) == [
+        "Mine.gguf",
+        "mmproj-Mine-F16.gguf",
+        "tiny-Q8_0.gguf",
+    ]
 
 
 def test_what_nobody_serves_is_said(server, pull):

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight.models.fetch.address import parse_address, place
+from pilotlight.models.fetch.address import Origin, parse_address, place
+from pilotlight.models.fetch.download import Retries
 from pilotlight.models.fetch.failure import FetchFailed
-from pilotlight.models.fetch.fetch import Retries, fetch
+from pilotlight.models.fetch.fetch import fetch
 from tests.models.fetch.hub import HUB_ROOT, be_gcs, be_hub, be_s3
 
 pytestmark = pytest.mark.slow
@@ -70,7 +71,7 @@ def base(request: pytest.FixtureRequest) -> str:
 def bring(text: str, folder: Path) -> Path:
     address = parse_address(text)
     root = place(address, folder).root
-    fetch(address, root, retries=Retries(tries=2, wait=0.0))
+    fetch([Origin(address, root)], retries=Retries(tries=2, wait=0.0))
     return root
 
 

@@ -38,6 +38,7 @@ from pilotlight_backend.testing.fake_tokenizer import tokenizer_of
 from pilotlight_backend.types import LoadOptions, LoadProgress, ModelFacts
 
 __all__ = [
+    "PROJECTOR",
     "FakeBackend",
     "FakeBakingEngine",
     "FakeEmbeddingEngine",
@@ -50,6 +51,9 @@ __all__ = [
     "Piece",
 ]
 
+
+PROJECTOR = b"fake projector"
+"""The first bytes of a projector."""
 
 _Pooling = TypeVar("_Pooling", bound=FakePoolingEngine)
 
@@ -104,6 +108,19 @@ class FakeBackend:
         if model.unserved is not None:
             raise ModelUnsupported(path, model.unserved)
         return model.facts(path)
+
+    def probe_projector(self, path: Path, model: ModelFacts) -> ModelFacts:
+        """Return the facts of a model that sees, if the file begins as a fake projector does."""
+        data = path.read_bytes()
+        if not data.startswith(PROJECTOR):
+            raise ModelFileInvalid(path, "it is not a fake projector")
+        return replace(
+            model,
+            projector=path,
+            projector_bytes=len(data),
+            input_modalities=("text", "image"),
+            size_bytes=model.size_bytes - model.projector_bytes + len(data),
+        )
 
     def load(
         self,

@@ -30,6 +30,8 @@ class Address(Struct, frozen=True):
     """Without the fragment. It may contain secrets: a signature, a password."""
     sha256: str | None = None
     """The expected digest of the file, in lower-case hexadecimal digits."""
+    also: tuple[str, ...] = ()
+    """Further URLs, of files that go into the folder of a split file."""
 
     def __str__(self) -> str:
         """Return the address without its possible secrets: credentials and query."""
@@ -43,8 +45,16 @@ class Address(Struct, frozen=True):
         """The name of the file or folder."""
         path = unquote(urlsplit(self.url).path) if self.scheme in ("https", "http") else self.url
         last = path.rstrip("/").rpartition("/")[2]
-        is_repository = self.scheme == "hf" and self.url.rstrip("/").count("/") == 3  # noqa: PLR2004 - hf://owner/repo
-        return last.partition("@")[0] if is_repository else last
+        return last.partition("@")[0] if self._is_repository else last
+
+    @property
+    def _is_repository(self) -> bool:
+        return self.scheme == "hf" and self.url.rstrip("/").count("/") == 3  # noqa: PLR2004 - hf://owner/repo
+
+    @property
+    def names_folder(self) -> bool:
+        """Whether it says itself that it is a folder; any address without a suffix may be one."""
+        return self._is_repository or self.url.endswith("/")
 
     @property
     def is_split(self) -> bool:
@@ -52,13 +62,13 @@ class Address(Struct, frozen=True):
         return _PART.fullmatch(self.last) is not None
 
     def parts(self) -> list[str]:
-        """Return the addresses to fetch: all parts of a split GGUF file, else this one."""
+        """Return the URLs to fetch: all parts of a split GGUF file and `also`, else this one."""
         part = _PART.fullmatch(self.last)
         if part is None:
             return [self.url]
         before, this, after = self.url.rpartition(f"-{part['number']}-of-{part['count']}")
         numbers = range(1, int(part["count"]) + 1)
-        return [f"{before}-{number:05}{this[6:]}{after}" for number in numbers]
+        return [*(f"{before}-{number:05}{this[6:]}{after}" for number in numbers), *self.also]
 
 
 class Place(Struct, frozen=True):
@@ -68,6 +78,15 @@ class Place(Struct, frozen=True):
     """The file or folder that is moved into place once complete."""
     model: Path
     """The path to load: *root*, or the first part of a split file in it."""
+
+
+class Origin(Struct, frozen=True):
+    """An address, and the file or folder that it becomes."""
+
+    address: Address
+    root: Path
+    with_projector: bool = False
+    """Whether the projector (mmproj) that the Hub has near the file comes with it."""
 
 
 def is_address(text: str) -> bool:
@@ -145,6 +164,17 @@ def _objection_to_path(address: Address) -> str | None:
     if any(char in address.url for char in "*?["):
         return "patterns are not supported; name a file or a folder"
     return None
+
+
+def projector_origin(text: str, folder: Path, model: str) -> Origin:
+    """Return the origin in *folder* of the projector at the address *text*, for the model *model*.
+
+    Raises `ConfigError`.
+    """
+    address = parse_address(text)
+    if address.is_split or address.names_folder:
+        raise ConfigError(f"{address}: expected the address of one file")
+    return Origin(address, place(address, folder, f"mmproj-{model}").root)
 
 
 def place(address: Address, folder: Path, name: str | None = None) -> Place:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TextIO
 
 from msgspec import Struct
@@ -22,6 +22,16 @@ class FetchProgress(Struct, frozen=True):
     """The bytes of these from an earlier attempt."""
     phase: Literal["wait", "fetch", "check"] = "fetch"
     """`wait` for another process that fetches the same; `check` the sha256."""
+
+
+def together(parts: Sequence[FetchProgress]) -> FetchProgress:
+    """Return the progress of *parts* as one; its phase is that of the part that is not fetched."""
+    return FetchProgress(
+        sum(one.bytes_done for one in parts),
+        sum(one.bytes_total for one in parts),
+        sum(one.bytes_kept for one in parts),
+        next((one.phase for one in parts if one.phase != "fetch"), "fetch"),
+    )
 
 
 class ProgressBar:

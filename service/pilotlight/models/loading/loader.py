@@ -10,11 +10,13 @@ from msgspec.structs import replace
 
 from pilotlight.models import eviction
 from pilotlight.models.baked import warn_of_unused, with_baked
-from pilotlight.models.catalog import ModelEntry, Origin
+from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.fetch.address import Origin
 from pilotlight.models.loading.history import LoadHistory, model_key
 from pilotlight.models.loading.progress import LoadTimes, LoadTracker, stall
 from pilotlight.models.loading.threads import Stalled, in_thread
-from pilotlight.models.registry import Registry
+from pilotlight.models.projectors import served_facts
+from pilotlight.models.registry import Claim, Registry
 from pilotlight_backend import Backend, BaseEngine, LoadOptions, ModelFacts, capacity
 
 if TYPE_CHECKING:
@@ -110,9 +112,9 @@ class Loader:
 
     async def plan(self, entry: ModelEntry, tracker: LoadTracker) -> LoadPlan:
         """Fetch the files of *entry* and find its backend; raises what either raises."""
-        if entry.origin:
-            tracker.fetched(brought=await fetch_origin(entry.origin, tracker.note_fetch))
-        claim = await asyncio.to_thread(self._registry.claim, entry.path, entry.options.backend)
+        if entry.origins:
+            tracker.fetched(brought=await fetch_origins(entry.origins, tracker.note_fetch))
+        claim = await asyncio.to_thread(self._claim, entry)
         backend = self._place(entry, claim.backend)
         return LoadPlan(
             entry=entry,
@@ -122,6 +124,10 @@ class Loader:
             facts=claim.facts,
             options=within(self._load_options(entry), claim.facts, self._memory_budget),
         )
+
+    def _claim(self, entry: ModelEntry) -> Claim:
+        claim = self._registry.claim(entry.path, entry.options.backend)
+        return replace(claim, facts=served_facts(entry, claim, self._registry))
 
     async def earlier(self, plan: LoadPlan) -> Sequence[LoadTimes]:
         """Return how long earlier loads of the same model took."""
@@ -168,13 +174,13 @@ class Loader:
             ended.cancel()
 
 
-async def fetch_origin(
-    origin: Origin, note: Callable[["FetchProgress"], None] = lambda _: None
+async def fetch_origins(
+    origins: Sequence[Origin], note: Callable[["FetchProgress"], None] = lambda _: None
 ) -> bool:
     """Fetch the files that are not on this machine, and return whether there were any."""
     from pilotlight.models.fetch.fetch import fetch  # noqa: PLC0415 - few models need it
 
-    return await in_thread(partial(fetch, origin.address, origin.root), note)
+    return bool(await in_thread(partial(fetch, origins), note))
 
 
 def _close(engine: BaseEngine) -> None:
