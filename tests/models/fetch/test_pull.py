@@ -86,11 +86,17 @@ def test_model_is_pulled_and_named(server, pull, models_dir):
     assert len(server.asked) == asked
 
 
-def test_projector_comes_with_a_model_of_the_hub(server, pull, models_dir, monkeypatch):
-    """The output has both paths, and without the projector the model's alone."""
+@pytest.fixture
+def hub(server, monkeypatch: pytest.MonkeyPatch):
+    """Let the server be the Hub of each pull."""
     monkeypatch.setenv("HF_ENDPOINT", server.url)
+    return server
+
+
+def test_projector_comes_with_a_model_of_the_hub(hub, pull, models_dir):
+    """The output has both paths, and without the projector the model's alone."""
     model = next(Path("backends").rglob("spark.gguf")).read_bytes()
-    be_hub(server, {"tiny-Q8_0.gguf": model, "mmproj-F16.gguf": DATA[:5000]})
+    be_hub(hub, {"tiny-Q8_0.gguf": model, "mmproj-F16.gguf": DATA[:5000]})
     status, output, errors = ended(pull("hf://owner/repo/tiny-Q8_0.gguf", "--name", "Mine"))
     assert (status, output) == (
         0,
