@@ -3,14 +3,12 @@
 import errno
 import logging
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
 
+from benchmarks import killed_writers
 from pilotlight_backend.prompt_cache import PromptCache, Snapshot
 from pilotlight_backend.prompt_cache.deletion import Deleted, delete_states
 from pilotlight_backend.prompt_cache.guarded import GuardedStorage
@@ -165,53 +163,13 @@ def test_files_go_when_they_were_not_used_for_long(tmp_path):
     assert prune(storage, limit=None, ttl=60.0, now=file.used + 61) == [file.name]
 
 
-WRITER = """
-import random, sys
-from pathlib import Path
-from pilotlight_backend.prompt_cache import PromptCache, Snapshot
-from pilotlight_backend.prompt_cache.deletion import Deleted, delete_states
-from pilotlight_backend.prompt_cache.guarded import GuardedStorage
-from pilotlight_backend.prompt_cache.storage import Folder
-
-files = GuardedStorage(lambda: Folder(Path(sys.argv[1])), prefix="abc-", limit=3_000_000, ttl=None)
-cache = PromptCache(identity="abc", memory_limit=0, files=files)
-print("ready", flush=True)
-while True:
-    cache.busy()
-    first = random.randrange(40)
-    state = Snapshot(state=bytes([first]) * 200_000)
-    tokens = range(first * 1000, first * 1000 + 100)
-    if cache.wants("", tokens, least=1, size=200_000, store=True):
-        cache.put("", tokens, state, least=1, store=True)
-    cache.wait(1)
-"""
-
-
 @pytest.mark.slow
 def test_processes_that_are_killed_leave_no_damaged_file(tmp_path):
     """Two write to one folder; each is killed at any moment, again and again."""
-    command = [sys.executable, "-c", WRITER, str(tmp_path)]
-    for round_ in range(6):
-        writers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
-        try:
-            for writer in writers:
-                writer.stdout.readline()
-            time.sleep(0.02 * round_)
-        finally:
-            for writer in writers:
-                writer.send_signal(signal.SIGKILL)
-                writer.wait()
-                writer.stdout.close()
-    storage = Folder(tmp_path)
-    files = GuardedStorage(lambda: storage, prefix="abc-", limit=None, ttl=None)
-    entries = dict(files.entries(files.files()))
-    assert len(entries) == len(storage.files()) > 0
-    for name, entry in entries.items():
-        first = entry.tokens[0] // 1000
-        assert files.read(name).state == bytes([first]) * 200_000
-    old = time.time() + 4000
-    prune(Folder(tmp_path, clock=lambda: old), limit=None, ttl=None, now=old)
-    assert {one.name for one in tmp_path.iterdir()} == set(entries)
+    report = killed_writers.kill(tmp_path, kills=6, seed=1)
+    assert report.used > 0
+    assert report.files > 0
+    assert (report.damaged, report.left) == (0, 0)
 
 
 def test_a_bucket_keeps_what_a_folder_keeps():
