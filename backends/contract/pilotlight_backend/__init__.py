@@ -53,6 +53,7 @@ from pilotlight_backend.protocols import (
     RemoteEngine,
     SeeingBackend,
     SeeingEngine,
+    SelectiveBackend,
     Ticket,
 )
 from pilotlight_backend.types import (
@@ -143,6 +144,7 @@ __all__ = [
     "Scored",
     "SeeingBackend",
     "SeeingEngine",
+    "SelectiveBackend",
     "Started",
     "Step",
     "Ticket",

@@ -276,6 +276,22 @@ class SeeingBackend(Backend, Protocol):
 
 
 @runtime_checkable
+class SelectiveBackend(Backend, Protocol):
+    """A backend that knows which architectures a file of its kind may have. Optional.
+
+    A model is found by its architecture before it is found by its file's name. So where each
+    backend says that there is no architecture of a name, the file of that name is found without
+    probing the others.
+    """
+
+    def knows_architecture(self, architecture: str) -> bool:
+        """Return False if no file, folders apart, has `ModelFacts` with this *architecture*.
+
+        Folders are probed in any case. Takes milliseconds and imports no native library.
+        """
+
+
+@runtime_checkable
 class AdaptingBackend(Backend, Protocol):
     """A backend whose engines that generate are `AdaptingEngine`s. Optional."""
 

@@ -29,6 +29,7 @@ from pilotlight_llama_cpp.projector_file import (
     with_projector,
     with_what_is_beside,
 )
+from pilotlight_llama_cpp.servable import is_known
 
 if TYPE_CHECKING:  # a probe must not import the native library
     from pilotlight_backend.prompt_cache.recent import RecentLengths
@@ -59,6 +60,10 @@ class LlamaCppBackend:
         if not model.generates:
             raise ModelUnsupported(path, "a model that embeds or ranks takes no images")
         return with_projector(model, path)
+
+    def knows_architecture(self, architecture: str) -> bool:
+        """Return whether llama.cpp supports *architecture*, as far as its library tells."""
+        return is_known(architecture)
 
     def probe_adapter(self, path: Path, model: ModelFacts) -> AdapterFacts:
         """Return the facts of a LoRA adapter for *model*, from its header and the model's."""

@@ -269,10 +269,15 @@ def _no_vocabulary(header: Header) -> str | None:
 
 
 def _unknown(architecture: str) -> str | None:
+    if is_known(architecture):
+        return None
+    return f"this version of llama.cpp does not support the architecture {architecture!r}"
+
+
+def is_known(architecture: str) -> bool:
+    """Return False if llama.cpp does not support *architecture*, True also where that is unsure."""
     known = _library_text()
-    if known is not None and known.find(architecture.encode() + b"\0") < 0:
-        return f"this version of llama.cpp does not support the architecture {architecture!r}"
-    return None
+    return known is None or known.find(architecture.encode("utf-8", "replace") + b"\0") >= 0
 
 
 @lru_cache(maxsize=1)

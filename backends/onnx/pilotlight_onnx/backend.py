@@ -30,6 +30,11 @@ class OnnxBackend:
         """Return the facts of a folder with a `genai_config.json`."""
         return probe.probe(path)
 
+    def knows_architecture(self, architecture: str) -> bool:
+        """Return False: all models are folders."""
+        del architecture
+        return False
+
     def embedded(self) -> Path | None:
         """Return `spark`; None if the plugin was built without it."""
         return _EMBEDDED if _EMBEDDED.is_dir() else None

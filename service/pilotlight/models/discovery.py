@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -66,7 +66,7 @@ class Discovery:
         after its path in the folder if that name is taken. A file with several paths is one model,
         named after the first path that is not a link.
         """
-        entries = {_identity(entry.path): entry for entry in reversed(configured)}
+        entries = _by_identity(configured)
         taken = {entry.name for entry in configured}
         searched = self._search()
         called: dict[object, Path] = {}
@@ -82,6 +82,29 @@ class Discovery:
             name = _as_named(_without_part(path).name)
             found.append(Discovered(entries[identity], name, folder, finding))
         return found
+
+    def named(self, name: str, configured: Sequence[ModelEntry] = ()) -> ModelEntry | None:
+        """Return the model that a scan would find by *name*, if its file is called so.
+
+        No other file is probed. None if there is no such file, or if only a scan can tell: a model
+        may have this architecture, or another file is called alike.
+        """
+        if not name or self._registry.may_be_architecture(name):
+            return None
+        alike = {name, Path(name).stem}
+        searched = self._search(lambda path: not alike.isdisjoint(_names_of(path)) or path.is_dir())
+        if any(_has_architecture(finding, name) for _, _, finding in searched):
+            return None
+        called = [one for one in searched if not alike.isdisjoint(_names_of(one.path))]
+        if len(called) != 1 or name not in _names_of(called[0].path):
+            return None
+        (found,) = called
+        if not _has_one_name(found.path):
+            return None
+        if entry := _by_identity(configured).get(_identity(found.path)):
+            return entry
+        self._log(found.path, found.finding)
+        return self._entry(found.path, {entry.name for entry in configured})
 
     def _entry(self, path: Path, taken: Container[str]) -> ModelEntry:
         file = _without_part(path)
@@ -100,21 +123,27 @@ class Discovery:
 
     # ── searching ──────────────────────────────────────────────────────────────────────────────
 
-    def _search(self) -> list[_Found]:
-        seen = _Seen(self._folder)
-        return list(self._inside(self._folder, 0, seen))
+    def _search(self, is_wanted: Callable[[Path], bool] = lambda _: True) -> list[_Found]:
+        """Return the models, of the paths that are wanted alone.
 
-    def _inside(self, folder: Path, depth: int, seen: "_Seen") -> Iterator[_Found]:
+        Where those are not all, whether a model is alone in its folder is not known.
+        """
+        seen = _Seen(self._folder)
+        return list(self._inside(self._folder, 0, seen, is_wanted))
+
+    def _inside(
+        self, folder: Path, depth: int, seen: "_Seen", is_wanted: Callable[[Path], bool]
+    ) -> Iterator[_Found]:
         """Yield the models in *folder*, which is *depth* levels below the models folder."""
         if depth > MAX_DEPTH + 1 or not seen.enter(folder):
             return
-        children = _children(folder)
+        children = filter(is_wanted, _children(folder))
         findings = {path: self._finding(path) for path in children}
         models = [one for one in findings.values() if one and not isinstance(one, ModelUnsupported)]
         alone = _as_named(folder.name) if depth and len(models) == 1 else None
         for path, finding in findings.items():
             if finding is None:
-                yield from self._inside(path, depth + 1, seen)
+                yield from self._inside(path, depth + 1, seen, is_wanted)
             elif depth > MAX_DEPTH:
                 yield _Found(path, None, _too_deep(path))
             else:
@@ -163,6 +192,29 @@ def _as_named(name: str) -> str:
     cannot contain.
     """
     return os.fsencode(name).decode("utf-8", "replace").strip().lower()
+
+
+def _names_of(path: Path) -> tuple[str, ...]:
+    """Return what a model at *path* is called, as `resolver` compares it."""
+    return _as_named(_without_part(path).name), path.name.lower(), path.stem.lower()
+
+
+def _has_architecture(finding: Finding, name: str) -> bool:
+    return isinstance(finding, Claim) and finding.facts.architecture.lower() == name
+
+
+def _has_one_name(path: Path) -> bool:
+    """Return whether the model is one file, and no link of either kind leads to it."""
+    try:
+        is_part = whole_name(path) != path.stem
+        return not (path.is_symlink() or is_part) and (path.is_dir() or path.stat().st_nlink == 1)
+    except OSError:
+        return False
+
+
+def _by_identity(entries: Sequence[ModelEntry]) -> dict[object, ModelEntry]:
+    """Return *entries* by their files; of several the first."""
+    return {_identity(entry.path): entry for entry in reversed(entries)}
 
 
 def _too_deep(path: Path) -> ModelFileInvalid:

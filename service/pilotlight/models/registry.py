@@ -21,6 +21,7 @@ from pilotlight_backend import (
     ModelFileInvalid,
     ModelUnsupported,
     SeeingBackend,
+    SelectiveBackend,
     hookspecs,
 )
 from pilotlight_backend.plugins import Plugin, installed
@@ -126,6 +127,20 @@ class Registry:
             reason = f"no enabled backend serves {kind.name}: the setting `backends` is {used}"
             raise ModelUnsupported(path, reason)
         raise ModelUnsupported(path, f"no installed backend serves {kind.name}: {kind.advice}")
+
+    def may_be_architecture(self, name: str) -> bool:
+        """Return False if no file, folders apart, can be a model of the architecture *name*."""
+        for backend_name in self._names:
+            try:
+                backend = self.get(backend_name)
+                with _edge(backend_name):
+                    if not isinstance(backend, SelectiveBackend):
+                        return True
+                    if backend.knows_architecture(name):
+                        return True
+            except BackendBroken:  # it recognises nothing
+                continue
+        return False
 
     def claim(self, path: Path, backend: str | None) -> Claim:
         """Return the backend for *path*: the one of that name, or the first that recognises it.

@@ -123,6 +123,8 @@ class Resolver:
         return entry
 
     def _resolve(self, name: str) -> ModelEntry | None:
+        if entry := self._discovery.named(normalise(name), self._configured):
+            return entry
         return resolve(
             name,
             loaded=(),

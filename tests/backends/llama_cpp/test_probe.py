@@ -11,6 +11,7 @@ from benchmarks import random_gguf
 from pilotlight_backend import ModelFileInvalid, ModelUnsupported
 from pilotlight_backend.split_file import parts
 from pilotlight_backend.testing.conformance.listener import within
+from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_llama_cpp.probe import probe
 
 U32, I32, F32, BOOL, STRING, ARRAY, U64 = 4, 5, 6, 7, 8, 9, 10
@@ -516,3 +517,11 @@ def test_what_llama_cpp_would_divide_by(probe_bytes, architecture, name, keys, r
     header["general.architecture"] = (STRING, architecture)
     with pytest.raises(ModelFileInvalid, match=reason):
         probe_bytes(gguf(header, tensors=(tensor(name),)))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_known"),
+    [("qwen3", True), ("lfm2", True), ("qwen3-0.6b-instruct-q8_0", False), ("\ud800 no", False)],
+)
+def test_which_names_are_architectures(name, is_known):
+    assert LlamaCppBackend().knows_architecture(name) is is_known
