@@ -15,8 +15,9 @@ from pilotlight_backend import (
 from pilotlight_backend.spelling import Spelling
 from pilotlight_backend.validation import check_request
 from pilotlight_backend.verbatim import Span, parts
+from pilotlight_onnx.job import Job
 from pilotlight_onnx.model import OnnxModel
-from pilotlight_onnx.runner import Job, Runner
+from pilotlight_onnx.runner import Runner
 from pilotlight_onnx.slots import Slots
 
 

@@ -19,7 +19,8 @@ from pilotlight_backend import (
     Started,
     Token,
 )
-from pilotlight_onnx.runner import Job, Runner
+from pilotlight_onnx.job import Job
+from pilotlight_onnx.runner import Runner
 from pilotlight_onnx.slots import Slots
 from tests.backends.answer import DEADLINE, GREEDY
 from tests.backends.onnx.fake_decoder import (
