@@ -4,11 +4,9 @@ import fcntl
 import importlib
 import logging
 import os
-import queue
 import signal
 import socket
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +16,7 @@ from msgspec.structs import replace
 
 from pilotlight_backend import hookspecs
 from pilotlight_backend.errors import BackendError, InferenceFailed, LoadFailed
-from pilotlight_backend.guide import Forced, Vocabulary
+from pilotlight_backend.guide import Vocabulary
 from pilotlight_backend.hookspecs import PROJECT
 from pilotlight_backend.protocols import (
     AdaptingEngine,
@@ -32,7 +30,6 @@ from pilotlight_backend.protocols import (
     SeeingEngine,
     Ticket,
 )
-from pilotlight_backend.redaction import trace
 from pilotlight_backend.types import (
     Embedded,
     EmbedEvent,
@@ -46,12 +43,14 @@ from pilotlight_backend.types import (
 )
 from pilotlight_isolation import wire
 from pilotlight_isolation.channel import FrameDecoder
+from pilotlight_isolation.child_guides import GuideCalls, RemoteForcingGuide, RemoteGuide
+from pilotlight_isolation.child_log import LogToService, RedactingFormatter
 from pilotlight_isolation.problem import describe
 from pilotlight_isolation.row import Row
 from pilotlight_isolation.sender import Sender
 
 if TYPE_CHECKING:
-    from pilotlight_backend.logits import Logits
+    pass
 
 logger = logging.getLogger("pilotlight.isolation")
 
@@ -310,100 +309,6 @@ class Child:
             self._engine.save_prompts(call.seconds)
         else:
             self._engine.clear_prompts(call.owner)
-
-
-class GuideCalls:
-    """Calls guides in the service; one of the engine's threads at a time."""
-
-    def __init__(self, sender: Sender, row: Row) -> None:
-        self.replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        """What a guide returned, or None if it failed."""
-        self._sender = sender
-        self._row = row
-        self._lock = threading.Lock()
-
-    def restrict(self, request: int, logits: "Logits") -> None:
-        """Have the service restrict *logits*, in place."""
-        with self._lock:
-            row = self._row.logits(logits.size)
-            row[:] = logits
-            self._call(wire.Restrict(request, logits.size))
-            logits[:] = row
-
-    def forced(self, request: int) -> Forced:
-        """Have the guide return what it forces."""
-        with self._lock:
-            return cast("Forced", self._call(wire.AskForced(request)))
-
-    def admitted(self, request: int, tokens: tuple[int, ...]) -> int:
-        """Have the guide return how many of *tokens* it admits."""
-        with self._lock:
-            return cast("int", self._call(wire.AskAdmitted(request, tokens)))
-
-    def _call(self, message: wire.Restrict | wire.AskForced | wire.AskAdmitted) -> Any:
-        self._sender.send_now(message)
-        reply = self.replies.get()
-        if reply is None:
-            raise RemoteGuideFailed("the guide failed in the service; see its log")
-        return reply
-
-    def accepted(self, request: int, token: int) -> None:
-        """Have the guide accept *token*; an exception there ends the request in the service."""
-        self._sender.emit(request, wire.Accepted(token))
-
-
-class RemoteGuideFailed(Exception):
-    """A guide failed in the service, or its request has ended there."""
-
-
-class RemoteGuide:
-    """Stands for a request's guide, which runs in the service."""
-
-    def __init__(self, request: int, guides: GuideCalls) -> None:
-        self._request = request
-        self._guides = guides
-
-    def restrict(self, logits: "Logits") -> None:
-        """Restrict *logits*; see `Guide`."""
-        self._guides.restrict(self._request, logits)
-
-    def accept(self, token: int) -> None:
-        """Accept *token*; see `Guide`."""
-        self._guides.accepted(self._request, token)
-
-
-class RemoteForcingGuide(RemoteGuide):
-    """Stands for a guide that knows what must come."""
-
-    def forced(self) -> Forced:
-        """Return what must come next; see `ForcingGuide`."""
-        return self._guides.forced(self._request)
-
-    def admits(self, tokens: Sequence[int]) -> int:
-        """Return how many of *tokens* may come next; see `ForcingGuide`."""
-        return self._guides.admitted(self._request, tuple(tokens))
-
-
-class RedactingFormatter(logging.Formatter):
-    """Formats a record with an exception's class and frames, without its message."""
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name and method
-        """Return the exception's class and frames."""
-        return "" if ei[1] is None else trace(ei[1])
-
-
-class LogToService(logging.Handler):
-    """Sends log records to the service's log."""
-
-    def __init__(self, sender: Sender) -> None:
-        super().__init__()
-        self._sender = sender
-        self.setFormatter(RedactingFormatter())
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Send *record* with its traceback."""
-        message = self.format(record).encode("utf-8", "replace").decode()
-        self._sender.send(wire.Logged(record.name, record.levelno, message))
 
 
 def _backend_of(plugin: str) -> Backend:
