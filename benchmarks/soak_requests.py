@@ -35,6 +35,8 @@ so it made 0.23 at the most, 0.28 with ONNX, and 0.03 of a probability; one wron
 hundred made 0.8.
 """
 
+_INVALID = "invalid_request_error"
+
 _PASSING = frozenset(
     {
         *("id", "created", "created_at", "completed_at", "call_id", "item_id"),
@@ -148,25 +150,20 @@ def questions() -> list[Question]:
 
 def faults() -> list[Fault]:
     """Return every kind of request that is refused."""
-    invalid = "invalid_request_error"
+    return [*_broken_requests(), *_refused_chats(), *_other_refused()]
 
-    def chat(name: str, status: int = 400, code: str = invalid, **fields: Any) -> Fault:
-        def request(model: str, _: str) -> bytes:
-            return post(CHAT, {"model": model, **_user("Hello!"), **fields})
 
-        return Fault(name=name, request=request, status=status, code=code)
+def _broken_requests() -> list[Fault]:
+    """Return requests that are wrong whatever their model is."""
 
     def raw(name: str, status: int, code: str | None, request: bytes) -> Fault:
         return Fault(name=name, request=lambda *_: request, status=status, code=code)
 
-    def form(schema: Any) -> Any:
-        return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
-
     return [
-        raw("no JSON", 400, invalid, post(CHAT, b'{"model": ')),
-        raw("no UTF-8", 400, invalid, post(CHAT, b'{"model": "\xff"}')),
-        raw("an empty body", 400, invalid, post(CHAT, b"")),
-        raw("nested too deeply", 400, invalid, post(CHAT, b"[" * 100_000)),
+        raw("no JSON", 400, _INVALID, post(CHAT, b'{"model": ')),
+        raw("no UTF-8", 400, _INVALID, post(CHAT, b'{"model": "\xff"}')),
+        raw("an empty body", 400, _INVALID, post(CHAT, b"")),
+        raw("nested too deeply", 400, _INVALID, post(CHAT, b"[" * 100_000)),
         raw("too large", 413, "request_too_large", post(CHAT, b" " * (LARGEST + 1))),
         raw("no path", 404, "not_found", post("/v1/nothing", {})),
         raw("no method", 405, "method_not_allowed", get(CHAT)),
@@ -177,6 +174,20 @@ def faults() -> list[Fault]:
             "unsupported_media_type",
             post(CHAT, {}, {"Content-Type": "text/plain"}),
         ),
+    ]
+
+
+def _refused_chats() -> list[Fault]:
+    def chat(name: str, status: int = 400, code: str = _INVALID, **fields: Any) -> Fault:
+        def request(model: str, _: str) -> bytes:
+            return post(CHAT, {"model": model, **_user("Hello!"), **fields})
+
+        return Fault(name=name, request=request, status=status, code=code)
+
+    def form(schema: Any) -> Any:
+        return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+
+    return [
         chat("no model", 404, "model_not_found", model="nobody"),
         chat("a wrong type", messages="Hello!"),
         chat("out of range", temperature=9),
@@ -187,17 +198,22 @@ def faults() -> list[Fault]:
         chat("a schema that is none", response_format=form({"type": "strng"})),
         chat("a schema of what is not honoured", response_format=form({"uniqueItems": True})),
         chat("a reference to nowhere", response_format=form({"$ref": "#/$defs/x"})),
+    ]
+
+
+def _other_refused() -> list[Fault]:
+    return [
         Fault(
             name="chat with a model that embeds",
             request=lambda _, embedder: post(CHAT, {"model": embedder, **_user("Hello!")}),
             status=400,
-            code=invalid,
+            code=_INVALID,
         ),
         Fault(
             name="embeddings of a model that writes",
             request=lambda model, _: post(EMBEDDINGS, {"model": model, "input": "x"}),
             status=400,
-            code=invalid,
+            code=_INVALID,
         ),
         Fault(
             name="embeddings, too long",
@@ -211,13 +227,13 @@ def faults() -> list[Fault]:
             name="messages without max_tokens",
             request=lambda model, _: post(MESSAGES, {"model": model, **_user("Hello!")}),
             status=400,
-            code=invalid,
+            code=_INVALID,
         ),
         Fault(
             name="detokenize what is no token",
             request=lambda model, _: post("/detokenize", {"model": model, "tokens": [10**8]}),
             status=400,
-            code=invalid,
+            code=_INVALID,
         ),
     ]
 
