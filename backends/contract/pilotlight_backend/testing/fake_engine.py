@@ -9,7 +9,6 @@ from functools import partial
 from itertools import chain
 from threading import Condition, Event, Thread, current_thread
 
-from pilotlight_backend import placement
 from pilotlight_backend.errors import (
     BackendError,
     ContextLengthExceeded,
@@ -20,14 +19,13 @@ from pilotlight_backend.errors import (
 from pilotlight_backend.forcing import Forcing
 from pilotlight_backend.guide import Vocabulary
 from pilotlight_backend.image import Image, numbers
-from pilotlight_backend.prompt_cache import owner_of
 from pilotlight_backend.protocols import Ticket
 from pilotlight_backend.spelling import Spelling
 from pilotlight_backend.testing.fake_gate import Gate
 from pilotlight_backend.testing.fake_model import FakeModel
-from pilotlight_backend.testing.fake_prompts import FakePrompts
 from pilotlight_backend.testing.fake_sampler import FakeSampler
-from pilotlight_backend.testing.fake_sequence import Emit, FakeSequence, FakeSlot
+from pilotlight_backend.testing.fake_sequence import Emit, FakeSequence
+from pilotlight_backend.testing.fake_slots import FakeSlots
 from pilotlight_backend.testing.fake_tokenizer import tokenizer_of
 from pilotlight_backend.timing import RequestTimer
 from pilotlight_backend.types import (
@@ -87,11 +85,8 @@ class FakeEngine:
         self._token_gate = token_gate
         self._on_close = on_close
         self._queue: deque[FakeSequence] = deque()
-        self._slots = [FakeSlot() for _ in range(options.parallel)]
-        self._prompts = FakePrompts(options.prompt_cache, facts)
-        self._baked = baked
+        self._slots = FakeSlots(options, facts, baked)
         self._closing = False
-        self._uses = 0
         self._prompt_tokens = self._cached_tokens = self._completion_tokens = self._steps = 0
         self._under_way: tuple[Step, ...] = ()
         self._thread = Thread(target=self._serve, name=f"fake-{facts.path.stem}", daemon=True)
@@ -173,37 +168,30 @@ class FakeEngine:
         """Return a snapshot."""
         with self._changed:
             return EngineStats(
-                slots=len(self._slots),
+                slots=len(self._slots.all),
                 slots_busy=len(self._running()),
                 queued=len(self._queue),
-                kv_tokens=sum(len(slot.held) for slot in self._slots),
-                kv_tokens_running=sum(
-                    len(slot.held) for slot in self._slots if slot.sequence is not None
-                ),
-                kv_capacity=len(self._slots) * self._facts.context_length,
+                kv_tokens=self._slots.tokens(self._slots.all),
+                kv_tokens_running=self._slots.tokens(self._slots.busy),
+                kv_capacity=len(self._slots.all) * self._facts.context_length,
                 prompt_tokens=self._prompt_tokens,
                 cached_tokens=self._cached_tokens,
                 completion_tokens=self._completion_tokens,
                 steps=self._steps,
                 under_way=self._under_way,
                 dead=not self._thread.is_alive(),
-                prompt_cache=self._prompts.stats(),
+                prompt_cache=self._slots.prompts.stats(),
             )
 
     def save_prompts(self, seconds: float) -> None:
         """Write what idle slots hold to storage; see `CachingEngine`."""
         with self._changed:
-            self._prompts.store([slot for slot in self._slots if not slot.sequence], seconds)
+            self._slots.save(seconds)
 
     def clear_prompts(self, owner: str | None = None) -> None:
         """Forget prompts; see `CachingEngine`."""
         with self._changed:
-            for slot in self._slots:
-                if owner in (None, owner_of(slot.scope)):
-                    slot.is_cleared = True
-                    if slot.sequence is None:
-                        slot.empty()
-            self._prompts.clear(owner)
+            self._slots.clear(owner)
 
     def close(self) -> None:
         """End every request with `Failed(EngineClosed)` and the thread with them."""
@@ -212,7 +200,7 @@ class FakeEngine:
             self._changed.notify_all()
         if current_thread() is not self._thread:  # an emit may close; it cannot wait for itself
             self._thread.join()
-        self._prompts.close()
+        self._slots.prompts.close()
 
     def _sequence(self, request: GenerateRequest, emit: Emit) -> FakeSequence:
         reply = self._sampler.reply(request)
@@ -255,7 +243,7 @@ class FakeEngine:
         return (
             self._closing
             or any(sequence.cancelled for sequence in chain(running, self._queue))
-            or (bool(self._queue) and len(running) < len(self._slots))
+            or (bool(self._queue) and len(running) < len(self._slots.all))
         )
 
     def _end_cancelled(self) -> None:
@@ -268,7 +256,7 @@ class FakeEngine:
     def _admit(self) -> None:
         events: list[tuple[FakeSequence, EngineEvent]] = []
         with self._changed:
-            while self._queue and len(self._running()) < len(self._slots):
+            while self._queue and len(self._running()) < len(self._slots.all):
                 sequence = self._queue.popleft()
                 events.append((sequence, self._start(sequence)))
         self._deliver(events)
@@ -294,46 +282,10 @@ class FakeEngine:
             self._under_way = ()
 
     def _start(self, sequence: FakeSequence) -> Started:
-        prompt = sequence.prompt
-        slot = self._choose_slot(sequence)
-        size = len(self._baked)
-        baked = size if size < len(prompt) and prompt[:size] == self._baked else 0
-        # Evaluation takes no time: a request that shares a prompt finds it in the first one's slot.
-        readable = self._slots if sequence.request.shares_prompt else (slot,)
-        held = max(one.common(sequence) for one in readable)
-        if slot.common(sequence) < len(slot.held):
-            self._prompts.keep(slot)
-        held, began = max(held, baked), time.monotonic()
-        restored = self._prompts.restore(sequence.request.scope, prompt, held)
-        if restored > held:
-            held, sequence.timer.restoring = restored, began
-        # The last token is always evaluated: its logits choose the first token of the answer.
-        sequence.cached = min(held, len(prompt) - 1)
-        sequence.slot = slot
-        sequence.timer.admitted = time.monotonic()
-        slot.sequence = sequence
-        slot.scope = sequence.request.scope
-        slot.held = list(prompt)
-        slot.prompted = len(prompt)
+        self._slots.admit(sequence)
         self._cached_tokens += sequence.cached
-        self._prompt_tokens += len(prompt) - sequence.cached
-        return Started(len(prompt), sequence.cached, sequence.timer.restore)
-
-    def _choose_slot(self, sequence: FakeSequence) -> FakeSlot:
-        offers = (
-            placement.Slot(
-                id=number,
-                continued=placement.continues(
-                    len(slot.held), slot.prompted, common := slot.common(sequence)
-                ),
-                usable=common,
-                lost=len(slot.held) - common,
-                last_used=slot.last_used,
-            )
-            for number, slot in enumerate(self._slots)
-            if slot.sequence is None
-        )
-        return self._slots[placement.choose(offers, self._uses)]
+        self._prompt_tokens += len(sequence.prompt) - sequence.cached
+        return Started(len(sequence.prompt), sequence.cached, sequence.timer.restore)
 
     def _misbehave(self) -> None:
         """Abort the process or hang, as the model's file says."""
@@ -385,23 +337,18 @@ class FakeEngine:
         if sequence.slot is None:
             self._queue.remove(sequence)
         else:
-            sequence.slot.sequence = None
-            self._uses += 1
-            sequence.slot.last_used = self._uses
-            if sequence.slot.is_cleared:
-                sequence.slot.empty()
+            self._slots.release(sequence.slot)
         return event
 
     def _end_all(self, error: BackendError) -> None:
         with self._changed:
             ended = [*self._running(), *self._queue]
             events = [(sequence, self._end(sequence, Failed(error))) for sequence in ended]
-            for slot in self._slots:
-                slot.held = []
+            self._slots.forget()
         self._deliver(events)
 
     def _running(self) -> list[FakeSequence]:
-        return [slot.sequence for slot in self._slots if slot.sequence is not None]
+        return self._slots.running
 
     def _deliver(self, events: Sequence[tuple[FakeSequence, EngineEvent]]) -> None:
         for sequence, event in events:
