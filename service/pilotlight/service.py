@@ -11,13 +11,21 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from pilotlight.config import ConfigError, Settings, parse_size, state_address
+from pilotlight.config import ConfigError, Settings, state_address
 from pilotlight.deployment import process_age
 from pilotlight.errors import ModelNotFound
+from pilotlight.model_options import (
+    check_attention,
+    check_backends,
+    check_formats,
+    load_options,
+    load_timeout,
+    step_timeout,
+)
 from pilotlight.models.adapter_catalog import AdapterCatalog
 from pilotlight.models.catalog import ModelEntry, read_models_file
 from pilotlight.models.discovery import Discovery
@@ -26,7 +34,6 @@ from pilotlight.models.loading.history import LoadHistory
 from pilotlight.models.loading.preload import Preload
 from pilotlight.models.loading.preload import Readiness as PreloadReadiness
 from pilotlight.models.pool import Pool
-from pilotlight.models.projectors import projector_path
 from pilotlight.models.prompts import clear_stored_prompts
 from pilotlight.models.registry import Registry
 from pilotlight.models.resolver import Resolver
@@ -38,7 +45,7 @@ from pilotlight.scheduling.admission import Admission
 from pilotlight.scheduling.lease import ModelLeases
 from pilotlight.scheduling.rate_limits import Limits, RateLimiter
 from pilotlight.schema.health import Hanging, Live, ModelReadiness, Readiness
-from pilotlight_backend import Backend, LoadOptions, PromptCacheOptions, attention
+from pilotlight_backend import Backend
 
 if TYPE_CHECKING:
     from pilotlight.generation import Generator
@@ -68,11 +75,11 @@ class Service:
         self._settings = settings
         self._clock = clock
         self.registry = Registry(backends, only=settings.backends)
-        _check_backends(settings, self.registry)
+        check_backends(settings, self.registry)
         self._configured = configured = read_models_file(settings.models_file, settings.models_dir)
         self.adapters = AdapterCatalog(configured)
-        _check_formats(settings, configured)
-        _check_attention(settings, configured)
+        check_formats(settings, configured)
+        check_attention(settings, configured)
         self._load_options = partial(load_options, settings)
         self._state_address = state_address(settings.state_dir)
         self._private_prompts = settings.prompt_cache_scope == "key"
@@ -335,32 +342,6 @@ def _cache_dir(settings: Settings) -> Path | None:
     return None if settings.cache_dir.parts[:1] == ("~",) else settings.cache_dir
 
 
-def load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
-    """Return the load options of *entry*: from models.yaml, with the settings as defaults.
-
-    An option that has one name in all three needs no line here.
-    """
-    given: dict[str, Any] = {}
-    for name in set(LoadOptions.__struct_fields__) - {"baked", "projector", "prompt_cache"}:
-        for source in (settings, entry.options):
-            if (value := getattr(source, name, None)) is not None:
-                given[name] = value
-    return LoadOptions(
-        **given, projector=projector_path(entry), prompt_cache=prompt_cache_options(settings)
-    )
-
-
-def prompt_cache_options(settings: Settings) -> PromptCacheOptions:
-    """Return where prompts are kept once their slot was taken."""
-    memory, storage = settings.prompt_cache, settings.state_limit
-    return PromptCacheOptions(
-        memory_bytes=None if memory is None else parse_size(memory),
-        storage=settings.state_dir,
-        storage_bytes=None if storage is None else parse_size(storage),
-        ttl=settings.state_ttl or None,
-    )
-
-
 def place(settings: Settings, entry: ModelEntry, backend: Backend) -> Backend:
     """Return what loads *entry*: its *backend*, in this process or in one of its own."""
     if (entry.options.isolation or settings.isolation) == "none":
@@ -369,52 +350,3 @@ def place(settings: Settings, entry: ModelEntry, backend: Backend) -> Backend:
     from pilotlight_isolation.backend import IsolatedBackend  # noqa: PLC0415
 
     return IsolatedBackend(backend)
-
-
-def step_timeout(settings: Settings, entry: ModelEntry) -> float:
-    """Return the seconds that a step of *entry*'s engine may take; 0 for unlimited."""
-    given = entry.options.step_timeout
-    return settings.step_timeout if given is None else given
-
-
-def load_timeout(settings: Settings, entry: ModelEntry) -> float:
-    """Return the seconds that a load of *entry* may make no progress; 0 for unlimited."""
-    given = entry.options.load_timeout
-    return settings.load_timeout if given is None else given
-
-
-def _check_backends(settings: Settings, registry: Registry) -> None:
-    for name in settings.backends:
-        if name not in registry.names:
-            raise ConfigError(f"--backends {name}: no backend of this name is installed")
-
-
-def _check_attention(settings: Settings, configured: Sequence[ModelEntry]) -> None:
-    """Raise `ConfigError` if options for attention exclude each other."""
-    if wrong := attention.conflict(settings):
-        raise ConfigError(f"--{wrong.option.replace('_', '-')}: {wrong.reason}")
-    for entry in configured:
-        if wrong := attention.conflict(load_options(settings, entry)):
-            raise ConfigError(f"{settings.models_file}: {entry.name}.{wrong}")
-
-
-def _check_formats(settings: Settings, configured: Sequence[ModelEntry]) -> None:
-    chosen = [
-        (entry, key, name)
-        for entry in configured
-        for key in ("reasoning_format", "tool_call_format")
-        if (name := getattr(entry.options, key)) is not None
-    ]
-    if not chosen:
-        return
-    from pilotlight.output import reasoning, tool_calls  # noqa: PLC0415 - most servers choose none
-
-    formats_of = {"reasoning_format": reasoning.FORMATS, "tool_call_format": tool_calls.FORMATS}
-    for entry, key, name in chosen:
-        formats = formats_of[key]
-        if name not in formats:
-            known = ", ".join(formats)
-            raise ConfigError(
-                f"{settings.models_file}: {entry.name}: {key}: unknown format {name!r};"
-                f" expected one of {known}"
-            )

@@ -8,10 +8,10 @@ import pytest
 from pilotlight.cli import main
 from pilotlight.config import Settings
 from pilotlight.generation.baking import CannotBake, bake, read_prompt
+from pilotlight.model_options import load_options
 from pilotlight.models.catalog import ModelEntry, ModelOptions
 from pilotlight.models.registry import Registry
 from pilotlight.server.app import create_app
-from pilotlight.service import load_options
 from pilotlight_backend import LoadOptions
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel
 from pilotlight_llama_cpp.backend import LlamaCppBackend

@@ -3,8 +3,9 @@
 import pytest
 
 from pilotlight.config import ConfigError, Settings
+from pilotlight.model_options import load_options
 from pilotlight.models.catalog import read_models_file
-from pilotlight.service import Service, load_options
+from pilotlight.service import Service
 
 _QUANTIZED = (
     "'q8_0' needs flash attention; set flash_attention to auto or on, or use f16, bf16 or f32"

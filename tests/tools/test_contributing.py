@@ -26,12 +26,15 @@ NAMES = {
     "server/app.py": ["def create_app_of"],
     "api/serving.py": ["class GenerationPlan"],
     "generation/params.py": ["class GenerationParams"],
-    "backends/contract/pilotlight_backend/types.py": ["class SamplingParams", "class LoadOptions"],
+    "backends/contract/pilotlight_backend/types/requests.py": ["class SamplingParams"],
+    "backends/contract/pilotlight_backend/types/loading.py": ["class LoadOptions"],
     "backends/contract/pilotlight_backend/validation.py": ["_STAGE ="],
     "backends/contract/pilotlight_backend/testing/conformance/generating.py": ["OUT_OF_NEUTRAL:"],
     "models/catalog.py": ["class ModelOptions"],
-    "service.py": ["def load_options", "def step_timeout"],
+    "model_options.py": ["def load_options", "def step_timeout"],
     "config/settings.py": ["class Settings"],
+    "config/model_settings.py": ["class ModelSettings"],
+    "config/request_settings.py": ["class RequestSettings"],
     "output/tool_calls/formats/format.py": ["signs:", "lacks:", "reader:", "grammar:", "triggers:"],
 }
 

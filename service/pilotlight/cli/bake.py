@@ -12,8 +12,9 @@ def bake(arguments: dict[str, Any]) -> None:
 
     from pilotlight.errors import ServiceError  # noqa: PLC0415
     from pilotlight.generation import baking  # noqa: PLC0415
+    from pilotlight.model_options import load_options  # noqa: PLC0415
     from pilotlight.observability.logs import configure_logging  # noqa: PLC0415
-    from pilotlight.service import Service, load_options  # noqa: PLC0415
+    from pilotlight.service import Service  # noqa: PLC0415
 
     name, file, output = (arguments.pop(key) for key in ("model", "prompt", "output"))
     settings = load_settings(arguments)

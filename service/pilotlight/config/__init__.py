@@ -1,7 +1,6 @@
 """Settings, and how flags, variables and defaults become one `Settings`."""
 
-from pilotlight.config.loading import PREFIX, environment_name, is_secret, load_settings
-from pilotlight.config.settings import (
+from pilotlight.config.kinds import (
     CHAT_COMPLETIONS_PATH,
     CacheType,
     ConfigError,
@@ -12,10 +11,11 @@ from pilotlight.config.settings import (
     MatchTokens,
     Seconds,
     Secret,
-    Settings,
     Speculation,
     parse_size,
 )
+from pilotlight.config.loading import PREFIX, environment_name, is_secret, load_settings
+from pilotlight.config.settings import Settings
 from pilotlight.config.state_dir import state_address
 
 __all__ = [

@@ -11,7 +11,8 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 
 from pilotlight.config.expected import expected
-from pilotlight.config.settings import ConfigError, Secret, Settings
+from pilotlight.config.kinds import ConfigError, Secret
+from pilotlight.config.settings import Settings
 from pilotlight.deployment import detect
 
 PREFIX = "PILOTLIGHT_"

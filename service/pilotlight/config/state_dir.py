@@ -4,7 +4,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from pilotlight.config.settings import ConfigError
+from pilotlight.config.kinds import ConfigError
 
 _LIBRARIES = {"gs": "gcsfs", "s3": "s3fs"}
 """The library for each kind of bucket; the extra has the scheme's name."""
