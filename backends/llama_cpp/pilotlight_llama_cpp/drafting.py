@@ -17,10 +17,10 @@ from pilotlight_llama_cpp.prompt_lookup import PromptLookup
 from pilotlight_llama_cpp.step_times import StepTimes
 from pilotlight_llama_cpp.ubatches import Part
 
-_AT_ONCE = 2048
+_AT_ONCE = 1024
 """Tokens that are indexed in a step: 2 ms. A longer prompt is drafted from some steps later."""
-_FADE = 0.98
-"""What an accepted or refused token counts when the next token has come: half after 35."""
+_FADE = 0.99
+"""What an accepted or refused token counts when the next token has come: half after 70."""
 _REFUSAL = 1
 """Accepted tokens that a refusal outweighs: their ratio is then the rate of the sequence."""
 _FIRST_CREDIT = 0.5
@@ -32,6 +32,10 @@ _WORTH = 1.02
 """How much faster a step with a draft has to be expected: what is expected is uncertain."""
 _TILE = 4
 """Rows that the kernels of quantized weights compute together (`gemm` in ggml-cpu/repack.cpp)."""
+_ROWS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Rows of a run that are worth a try: whole tiles, in steps that shrink with what they gain."""
+_SELDOM = 8
+"""Of so many steps without a draft one is measured: there is little to learn from them."""
 
 
 class Offer(NamedTuple):
@@ -88,9 +92,10 @@ class Drafter:
         lookup.extend(held[seen : seen + _AT_ONCE])
         if len(lookup) >= len(held):
             lookup.extend(pending[len(lookup) - len(held) :])
-        fade = _FADE ** (len(lookup) - seen)
-        self._accepted *= fade
-        self._refused *= fade
+        if self._accepted or self._refused:
+            fade = _FADE ** (len(lookup) - seen)
+            self._accepted *= fade
+            self._refused *= fade
         return len(lookup) >= len(held) + len(pending)
 
     def verified(self, draft: Draft, accepted: int) -> None:
@@ -108,6 +113,8 @@ class Drafting:
         self._batching = batching
         self._most = most
         self._times = StepTimes()
+        self._unmeasured = 0
+        """Steps without a draft that may pass before one is measured."""
 
     def room(self, parts: Iterable[Part]) -> int:
         """Return how many tokens a step with *parts* has room to draft."""
@@ -116,6 +123,17 @@ class Drafting:
     def choose(self, parts: Sequence[Part], offers: Sequence[Offer | None]) -> list[Draft]:
         """Return the draft of each stream in *parts*, which are sorted by slot."""
         return choose(parts, offers, self._seconds, room=self.room(parts))
+
+    def is_measured(self, *, drafted: bool) -> bool:
+        """Return whether to call `measured` for a step; to be asked once, after it.
+
+        Each with a draft is, and some of the others: those of a small model take a millisecond.
+        """
+        self._unmeasured -= 1
+        if not drafted and self._unmeasured > 0:
+            return False
+        self._unmeasured = _SELDOM
+        return True
 
     def measured(self, parts: Sequence[Part], seconds: float) -> None:
         """Learn how long a step of streams took, drafts included."""
@@ -169,8 +187,9 @@ def _lengths(tokens: int, most: int) -> list[int]:
     """Return the drafts worth a try behind so many *tokens*: one token, or rows in whole tiles."""
     if most < 1:
         return []
-    whole = range(_TILE - tokens % _TILE, most + 1, _TILE)
-    return sorted({1, *(whole or [most])})
+    whole = (tokens + most) // _TILE * _TILE - tokens
+    rows = {size - tokens for size in _ROWS if 0 < size - tokens <= most}
+    return sorted({1, *rows, whole if whole > 0 else most})
 
 
 def _accepted(chance: float, length: int) -> float:

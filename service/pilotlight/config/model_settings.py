@@ -113,7 +113,7 @@ class ModelSettings(ListenSettings, frozen=True, kw_only=True):
     draft_max: Annotated[
         DraftTokens,
         Meta(description="Most tokens that a step drafts, those of all slots together."),
-    ] = 32
+    ] = 63
     ngram_min: Annotated[
         MatchTokens,
         Meta(description="Tokens that have to come again before `ngram` drafts what followed."),

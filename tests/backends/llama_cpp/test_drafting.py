@@ -123,9 +123,9 @@ def test_likeliest_drafts_first():
 
 def test_draft_is_bounded_by_its_credit():
     """What it costs if it is refused must not be more."""
-    (draft,) = choose([Part(0, 1)], offers(1, credit=1.0), seconds, room=32)
+    (draft,) = choose([Part(0, 1)], offers(1, credit=1.2), seconds, room=32)
     assert draft.length == 3
-    assert draft.cost == pytest.approx(1.0)
+    assert draft.cost == pytest.approx(1.2)
     assert choose([Part(0, 1)], offers(1, credit=0.1), seconds, room=32) == [Draft()]
 
 
@@ -143,8 +143,8 @@ def test_rows_are_whole_tiles():
 
 
 def test_long_prompt_is_indexed_in_parts():
-    """No step is delayed by more than 2,048 tokens; then it drafts."""
-    prompt, drafter = noise(11, 5000, 50_000), Drafter(3)
+    """No step is delayed by more than 1,024 tokens; then it drafts."""
+    prompt, drafter = noise(11, 2500, 50_000), Drafter(3)
     pending = prompt[:3]
     assert [drafter.offer(prompt, pending, 4) for _ in range(2)] == [None, None]
     assert drafter.offer(prompt, pending, 4).tokens == tuple(prompt[3:7])

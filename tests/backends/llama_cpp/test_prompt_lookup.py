@@ -86,3 +86,36 @@ def test_time_of_a_token_does_not_grow():
         lookup.extend([1, 2, 3])
         lookup.find(32)
     assert time.process_time() - began < 0.3
+
+
+FUNCTIONS = [[1, 2, 3, 4, 5, 6, 7, 100 + number] for number in range(60)]
+FILE = [token for function in FUNCTIONS for token in function]
+
+
+def test_copy_goes_on_where_it_was():
+    """Of many places like it, the next function of the file is behind the last one that came."""
+    lookup = lookup_of(FILE)
+    for number in range(50):
+        lookup.extend(FUNCTIONS[number])
+        if number > 1:
+            end = 8 * (number + 1)
+            assert lookup.find(16).tokens == tuple(FILE[end : end + 16])
+
+
+@pytest.mark.parametrize(
+    "changed", [[*FILE[:82], 9], [*FILE[:83], 9], FILE[:80]], ids=["other", "more", "fewer"]
+)
+def test_place_is_found_again_behind_a_change(changed):
+    """A token is replaced, one is added, three are missing; what follows is that of the file."""
+    lookup = lookup_of([*FILE, 500])
+    lookup.extend(changed)
+    lookup.find(1)
+    lookup.extend(FILE[83:96])
+    assert lookup.find(8).tokens == tuple(FILE[96:104])
+
+
+def test_long_match_is_found_among_many_short_ones():
+    """The right place is not among the last ones where the shortest match came."""
+    right = [*range(500, 512), 1, 2, 3]
+    lookup = lookup_of([*right, 77, *([1, 2, 3, 9] * 200), *right])
+    assert lookup.find(1) == Match(15, (77,))

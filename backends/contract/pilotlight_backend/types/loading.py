@@ -63,7 +63,7 @@ class LoadOptions(Struct, frozen=True, kw_only=True):
     """The file of the projector of a model that sees, in the place of the one beside the model."""
     speculation: Speculation = "none"
     """How tokens are drafted, so that one step evaluates several; backends without it refuse."""
-    draft_max: int = 32
+    draft_max: int = 63
     """Drafted tokens of a step, those of all slots."""
     ngram_min: int = 3
     """Tokens that have to be the same where `ngram` finds a draft."""
