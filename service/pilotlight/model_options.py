@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from pilotlight.config import ConfigError, Settings, parse_size
-from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.catalog import ModelEntry, template_path
 from pilotlight.models.projectors import projector_path
 from pilotlight.models.registry import Registry
 from pilotlight_backend import LoadOptions, PromptCacheOptions, attention
+
+_FILES = {"baked", "projector", "draft_model", "prompt_cache"}
+"""Options of a load that are more than a setting or an entry's option of that name."""
 
 
 def load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
@@ -16,12 +19,16 @@ def load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
     An option that has one name in all three needs no line here.
     """
     given: dict[str, Any] = {}
-    for name in set(LoadOptions.__struct_fields__) - {"baked", "projector", "prompt_cache"}:
+    for name in set(LoadOptions.__struct_fields__) - _FILES:
         for source in (settings, entry.options):
             if (value := getattr(source, name, None)) is not None:
                 given[name] = value
+    draft_model = entry.options.draft_model
     return LoadOptions(
-        **given, projector=projector_path(entry), prompt_cache=prompt_cache_options(settings)
+        **given,
+        projector=projector_path(entry),
+        draft_model=template_path(entry.path, draft_model) if draft_model else None,
+        prompt_cache=prompt_cache_options(settings),
     )
 
 

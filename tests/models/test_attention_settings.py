@@ -50,6 +50,13 @@ def test_model_chooses_speculation(settings):
     assert (b.draft_max, b.ngram_min) == (8, 4)
 
 
+def test_file_of_a_draft_model_is_beside_the_model(settings, tmp_path):
+    """Relative to the model's folder, as its other files are."""
+    given = settings("a: {path: models/a.gguf, draft_model: small.gguf}\n", speculation="ngram")
+    (a,) = (load_options(given, entry) for entry in read_models_file(given.models_file))
+    assert (a.speculation, a.draft_model) == ("draft", tmp_path / "models" / "small.gguf")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -67,6 +67,21 @@ def test_options_for_speculation(read):
     assert (off.options.speculation, rest.options.speculation) == ("none", None)
 
 
+def test_draft_model_is_a_name_or_a_file(read, tmp_path):
+    """An entry's name stands for its path; an adapter's parent has it too."""
+    _, large, adapter, other, plain = read(
+        "Small: {path: s/small.gguf}\n"
+        "large: {path: l/large.gguf, draft_model: small, adapters: {tuned: t.gguf}}\n"
+        "other: {path: o.gguf, draft_model: drafts/o.gguf, speculation: none}\n"
+        "plain: p.gguf\n"
+    )
+    small = str(tmp_path / "s" / "small.gguf")
+    assert (large.options.draft_model, large.options.speculation) == (small, "draft")
+    assert adapter.base.options == large.options
+    assert (other.options.draft_model, other.options.speculation) == ("drafts/o.gguf", "none")
+    assert (plain.options.draft_model, plain.options.speculation) == (None, None)
+
+
 @pytest.mark.parametrize("option", ["draft_max: 0", "draft_max: 257", "ngram_min: 0"])
 def test_draft_without_bounds(read, option):
     """Each drafted token takes a row of logits."""
@@ -77,7 +92,10 @@ def test_draft_without_bounds(read, option):
 @pytest.mark.parametrize(
     ("option", "reason"),
     [
-        ("speculation: mtp", "m.speculation: invalid value 'mtp'; expected one of none, ngram"),
+        (
+            "speculation: mtp",
+            "m.speculation: invalid value 'mtp'; expected one of none, ngram, draft",
+        ),
         ("cache_type_k: q8", "m.cache_type_k: invalid value 'q8'; expected one of f32, f16, bf16,"),
         (
             "flash_attention: maybe",

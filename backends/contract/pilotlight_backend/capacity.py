@@ -2,6 +2,7 @@
 
 import logging
 import math
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -15,6 +16,8 @@ logger = logging.getLogger("pilotlight.backend")
 DEFAULT_CONTEXT_LENGTH = 4096
 PROMPT_CACHE_SHARE = 4
 """The prompt cache's part of the memory that is left, as a divisor: other models need the rest."""
+_LOGIT = 4
+"""Bytes of a logit."""
 _LENGTH_STEP = 256
 """Tokens to whose multiples a length that would fit is rounded down; fewer are no use."""
 
@@ -60,17 +63,19 @@ def in_force(facts: ModelFacts, options: LoadOptions) -> ModelFacts:
     )
 
 
-def check_memory(facts: ModelFacts, options: LoadOptions) -> None:
+def check_memory(facts: ModelFacts, options: LoadOptions, *, beside: int = 0) -> None:
     """Raise `InsufficientMemory` where weights and KV cache cannot fit.
+
+    *beside* is the bytes of what else is loaded with the model.
 
     Without it the kernel would end the whole process. *facts* hold the context length in force.
     """
     available = cgroup.available_memory()
     if available is None or options.gpu_layers:
         return
-    required = memory_need(facts, options, facts.context_length)
+    required = memory_need(facts, options, facts.context_length) + beside
     if required > available:
-        raise InsufficientMemory(required, available, fitting(facts, options, available))
+        raise InsufficientMemory(required, available, fitting(facts, options, available - beside))
 
 
 def fitting(facts: ModelFacts, options: LoadOptions, room: int) -> str:
@@ -103,4 +108,20 @@ def memory_need(facts: ModelFacts, options: LoadOptions, length: int) -> int:
     # In one cache for all slots a token's scores and masks are for the cells of all.
     cells = slots * length if options.kv_unified else length
     step = tokens * (facts.step_bytes + facts.score_bytes * cells)
-    return facts.size_bytes + kept + step + facts.image_bytes
+    return facts.size_bytes + kept + step + facts.image_bytes + _speculation(facts, options)
+
+
+def _speculation(facts: ModelFacts, options: LoadOptions) -> int:
+    """Return the bytes of drafted tokens' logits, and of a draft model's file.
+
+    A row of logits is computed in one buffer and copied to another (`output_reserve` in
+    llama-context.cpp).
+    """
+    if options.speculation == "none":
+        return 0
+    rows = min(options.draft_max, options.chunk)
+    draft = 0
+    if options.speculation == "draft" and options.draft_model is not None:
+        with suppress(OSError):  # the load says what is wrong with it
+            draft = options.draft_model.stat().st_size
+    return 2 * rows * facts.vocabulary_size * _LOGIT + draft

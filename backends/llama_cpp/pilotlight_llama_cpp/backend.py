@@ -24,6 +24,7 @@ from pilotlight_backend.readahead import read_ahead
 from pilotlight_backend.split_file import parts
 from pilotlight_llama_cpp import lora_file, probe
 from pilotlight_llama_cpp.aborts import Aborted, GuardedThread
+from pilotlight_llama_cpp.draft_file import draft_facts, slots_of_draft
 from pilotlight_llama_cpp.phases import Phase, Report
 from pilotlight_llama_cpp.projector_file import (
     with_projector,
@@ -92,7 +93,8 @@ class LlamaCppBackend:
         if options.projector not in {None, facts.projector}:
             facts = with_projector(facts, options.projector)
         facts = in_force(replace(facts, context_length=context_length(facts, options)), options)
-        check_memory(facts, options)
+        draft = draft_facts(options)
+        check_memory(facts, options, beside=slots_of_draft(draft, facts, options))
         known, reason = self._given_up.get(facts.path, (None, ""))
         if known == facts:
             raise ModelUnsupported(facts.path, reason)
@@ -101,9 +103,11 @@ class LlamaCppBackend:
             from pilotlight_backend.prompt_cache import prepare  # noqa: PLC0415 - few have a storage
 
             recent = prepare(options.prompt_cache)
-        total = facts.size_bytes
+        total = facts.size_bytes + (draft.size_bytes if draft else 0)
         try:
-            read_ahead(_files(facts), lambda count: progress(LoadProgress("read", count, total)))
+            read_ahead(
+                _files(facts, draft), lambda count: progress(LoadProgress("read", count, total))
+            )
         except OSError as error:
             raise ModelFileInvalid(facts.path, f"it cannot be read: {error.strerror}") from error
         thread: GuardedThread[BaseEngine] = GuardedThread(facts.path.name)
@@ -112,16 +116,17 @@ class LlamaCppBackend:
             thread.on_callers_thread(lambda: progress(LoadProgress(phase, total, total)))
 
         try:
-            return thread.run(lambda: _start(facts, options, report, recent))
+            return thread.run(lambda: _start(facts, options, report, recent, draft))
         except Aborted as error:
             reason = f"llama.cpp cannot run it: {error}"
             self._given_up[facts.path] = facts, reason
             raise ModelUnsupported(facts.path, reason) from None
 
 
-def _files(facts: ModelFacts) -> list[Path]:
+def _files(facts: ModelFacts, draft: ModelFacts | None) -> list[Path]:
     """Return the files that a load reads."""
-    return [*parts(facts.path), *([facts.projector] if facts.projector else ())]
+    drafts = parts(draft.path) if draft else []
+    return [*parts(facts.path), *drafts, *([facts.projector] if facts.projector else ())]
 
 
 def _start(
@@ -129,13 +134,16 @@ def _start(
     options: LoadOptions,
     report: Report,
     recent: "RecentLengths | None",
+    draft: ModelFacts | None,
 ) -> BaseEngine:
     threads = options.threads or computing_threads(facts.size_bytes)
     # A probe must not import the native library: these do.
     if facts.generates:
         from pilotlight_llama_cpp import generation_load  # noqa: PLC0415
 
-        return generation_load.load(facts, options, report, threads=threads, recent=recent)
+        return generation_load.load(
+            facts, options, report, threads=threads, recent=recent, draft=draft
+        )
     from pilotlight_llama_cpp import pooling_load  # noqa: PLC0415
 
     return pooling_load.load(facts, options, report, threads=threads)

@@ -38,8 +38,13 @@ class Completions:
         decoder: GenerationDecoder,
         slots: SlotStates,
         clock: Callable[[], float],
+        learn: Callable[[PlannedRun[GenerationJob], int], None],
     ) -> None:
-        """*thread* ends jobs, and emits their events."""
+        """*thread* ends jobs, and emits their events.
+
+        *learn* is called with a run that has a draft, and how many of its tokens were accepted.
+        """
+        self._learn = learn
         self._thread = thread
         self._decoder = decoder
         self._slots = slots
@@ -87,8 +92,7 @@ class Completions:
         self.counts.drafts += 1
         self.counts.drafted_tokens += run.draft.length
         self.counts.accepted_tokens += accepted
-        if job.drafter is not None:
-            job.drafter.verified(run.draft, accepted)
+        self._learn(run, accepted)
         if accepted < run.draft.length and not self._slots.trim(run.slot) and not job.ended:
             self._thread.end(job, Failed(InferenceFailed("a refused draft cannot be removed")))
 

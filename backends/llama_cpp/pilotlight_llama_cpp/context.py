@@ -314,6 +314,14 @@ class LlamaContext:
         token: int = self._lib.llama_sampler_sample(sampler.chain, self._pointer, row)
         return token
 
+    def likeliest(self, row: int) -> tuple[int, float]:
+        """Return the likeliest token that follows the batch's *row*, and its probability."""
+        import numpy as np  # noqa: PLC0415
+
+        logits = self._logits(row)
+        token = int(logits.argmax())
+        return token, 1 / float(np.exp(logits - logits[token]).sum())
+
     def accept(self, sampler: Sampler, token: int) -> None:
         """Have *sampler* look back on *token*; `sample` does so for its own."""
         self._lib.llama_sampler_accept(sampler.chain, token)

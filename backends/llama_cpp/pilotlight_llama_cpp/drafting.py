@@ -21,8 +21,6 @@ _AT_ONCE = 1024
 """Tokens that are indexed in a step: 2 ms. A longer prompt is drafted from some steps later."""
 _FADE = 0.99
 """What an accepted or refused token counts when the next token has come: half after 70."""
-_REFUSAL = 1
-"""Accepted tokens that a refusal outweighs: their ratio is then the rate of the sequence."""
 _FIRST_CREDIT = 0.5
 """What the first draft may cost, in the time of a token: a row."""
 _EARNED = 0.01
@@ -55,18 +53,65 @@ class Draft(NamedTuple):
     cost: float = 0.0
 
 
-class Drafter:
-    """Drafts the tokens of one sequence, and adapts to how many of them are accepted.
+class Trust:
+    """How many drafted tokens are accepted, and what refused ones may cost.
 
-    Refused drafts may cost a fixed share of the sequence's time, beside what accepted ones have
-    saved. Where nothing repeats there is no match, and no draft.
+    That is a fixed share of the time, beside what accepted ones have saved.
+    """
+
+    def __init__(
+        self,
+        *,
+        accepted: float = 1.0,
+        refused: float = 1.0,
+        credit: float,
+        most_credit: float,
+    ) -> None:
+        """Assume *accepted* tokens and *refused* drafts before there are any."""
+        self._assumed = accepted, refused
+        self._accepted = self._refused = 0.0
+        self._most_credit = most_credit
+        self.credit = credit
+        """What a draft may cost, in the time of a token without drafts."""
+
+    def earn(self, tokens: int) -> None:
+        """Count so many new tokens of the sequence: earlier drafts say less than before."""
+        self.credit = min(self._most_credit, self.credit + _EARNED * tokens)
+        if self._accepted or self._refused:
+            fade = _FADE**tokens
+            self._accepted *= fade
+            self._refused *= fade
+
+    def chance(self, copied: int = 0) -> float:
+        """Return the probability that a drafted token is accepted, if those before it were.
+
+        *copied* tokens before it are those of a match.
+        """
+        accepted, refused = self._assumed
+        accepted += self._accepted + copied
+        return accepted / (accepted + refused + self._refused)
+
+    def verified(self, draft: Draft, accepted: int) -> None:
+        """Learn that so many tokens of *draft* were accepted."""
+        self._accepted += accepted
+        self._refused += accepted < draft.length
+        self.spend(draft.cost - accepted)
+
+    def spend(self, cost: float) -> None:
+        """Take *cost* from the credit; it is negative where time was saved."""
+        self.credit = min(self._most_credit, self.credit - cost)
+
+
+class Drafter:
+    """Drafts what followed the last tokens of a sequence where they came before.
+
+    Where nothing repeats there is no match, and no draft.
     """
 
     def __init__(self, shortest: int) -> None:
         """*shortest* is the fewest tokens that have to be the same in a match."""
         self._lookup = PromptLookup(shortest)
-        self._accepted = self._refused = 0.0
-        self._credit = _FIRST_CREDIT
+        self.trust = Trust(credit=_FIRST_CREDIT, most_credit=_MOST_CREDIT)
 
     def offer(self, held: Sequence[int], pending: Sequence[int], most: int) -> Offer | None:
         """Return at most *most* tokens that may come behind *held* and *pending*.
@@ -74,7 +119,6 @@ class Drafter:
         To be called once a step. By the rule of succession a copy goes on with a probability of
         (n + 1) / (n + 2) after n tokens; refusals of this sequence count against it.
         """
-        self._credit = min(_MOST_CREDIT, self._credit + _EARNED * len(pending))
         if not self._read(held, pending) or most < 1:
             return None
         match = self._lookup.find(most)
@@ -82,27 +126,21 @@ class Drafter:
             return None
         # An image's numbers are negative (`media`).
         tokens = tuple(takewhile(lambda token: token >= 0, match.tokens))
-        copied = self._accepted + match.length
-        chance = (copied + 1) / (copied + 2 + _REFUSAL * self._refused)
-        return Offer(tokens, chance, self._credit)
+        return Offer(tokens, self.trust.chance(match.length), self.trust.credit)
+
+    def verified(self, draft: Draft, accepted: int) -> None:
+        """Learn that so many tokens of *draft* were accepted."""
+        self.trust.verified(draft, accepted)
 
     def _read(self, held: Sequence[int], pending: Sequence[int]) -> bool:
         """Add what is new to the index; return whether it has everything."""
         lookup, seen = self._lookup, len(self._lookup)
-        lookup.extend(held[seen : seen + _AT_ONCE])
+        if seen < len(held):
+            lookup.extend(held[seen : seen + _AT_ONCE])
         if len(lookup) >= len(held):
             lookup.extend(pending[len(lookup) - len(held) :])
-        if self._accepted or self._refused:
-            fade = _FADE ** (len(lookup) - seen)
-            self._accepted *= fade
-            self._refused *= fade
+        self.trust.earn(len(pending))
         return len(lookup) >= len(held) + len(pending)
-
-    def verified(self, draft: Draft, accepted: int) -> None:
-        """Learn that so many tokens of *draft* were accepted."""
-        self._accepted += accepted
-        self._refused += accepted < draft.length
-        self._credit = min(_MOST_CREDIT, self._credit - draft.cost + accepted)
 
 
 class Drafting:
@@ -111,18 +149,18 @@ class Drafting:
     def __init__(self, batching: Batching, most: int) -> None:
         """*most* is the drafted tokens of one step, those of all streams."""
         self._batching = batching
-        self._most = most
+        self.most = most
         self._times = StepTimes()
         self._unmeasured = 0
         """Steps without a draft that may pass before one is measured."""
 
     def room(self, parts: Iterable[Part]) -> int:
         """Return how many tokens a step with *parts* has room to draft."""
-        return min(self._most, self._batching.most - sum(part.tokens for part in parts))
+        return min(self.most, self._batching.most - sum(part.tokens for part in parts))
 
     def choose(self, parts: Sequence[Part], offers: Sequence[Offer | None]) -> list[Draft]:
         """Return the draft of each stream in *parts*, which are sorted by slot."""
-        return choose(parts, offers, self._seconds, room=self.room(parts))
+        return choose(parts, offers, self.seconds, room=self.room(parts))
 
     def is_measured(self, *, drafted: bool) -> bool:
         """Return whether to call `measured` for a step; to be asked once, after it.
@@ -139,7 +177,8 @@ class Drafting:
         """Learn how long a step of streams took, drafts included."""
         self._times.add(self._ubatches(parts), seconds)
 
-    def _seconds(self, parts: Sequence[Part]) -> float:
+    def seconds(self, parts: Sequence[Part]) -> float:
+        """Return what a step of streams takes."""
         return self._times.step(self._ubatches(parts))
 
     def _ubatches(self, parts: Sequence[Part]) -> list[int]:

@@ -31,6 +31,7 @@ from pilotlight_backend.verbatim import Span, parts
 from pilotlight_llama_cpp.adapters import LoadedAdapters
 from pilotlight_llama_cpp.baking import StateOfPrompt, origin, whole_tiles
 from pilotlight_llama_cpp.branches import MOST, branches
+from pilotlight_llama_cpp.draft_model import DraftModel
 from pilotlight_llama_cpp.drafting import Drafter
 from pilotlight_llama_cpp.encoder import Encoder
 from pilotlight_llama_cpp.generation_job import GenerationJob
@@ -65,6 +66,7 @@ class LlamaCppEngine:
         baked: tuple[int, ...] = (),
         identity: str = "",
         projector: Projector | None = None,
+        draft_model: DraftModel | None = None,
     ) -> None:
         """*baked* is the prompt that *context* has adopted.
 
@@ -80,13 +82,15 @@ class LlamaCppEngine:
         self._drafted_rows = self._speculate()
         self._kv_capacity = options.parallel * facts.context_length
         self._projector = projector
-        self._thread = self._make_thread(baked)
+        self._thread = self._make_thread(baked, draft_model)
         self._encoder = self._see(projector)
         self._adapters = self._adapt()
         self._cache = self._keep(identity)
         self._thread.start(facts.path.name)
 
-    def _make_thread(self, baked: tuple[int, ...]) -> GenerationThread:
+    def _make_thread(
+        self, baked: tuple[int, ...], draft_model: DraftModel | None
+    ) -> GenerationThread:
         options, model = self._options, self._model
         return GenerationThread(
             self._context,
@@ -99,6 +103,7 @@ class LlamaCppEngine:
             unified=options.kv_unified,
             whole_images=self._projector is not None and not self._projector.is_causal,
             draft_max=self._drafted_rows,
+            draft_model=draft_model,
             seconds_per_token=self._facts.size_bytes * _SECONDS_PER_BYTE,
             most_checkpoints=_WINDOWS if model.cuttable_cache else MOST,
         )
@@ -109,6 +114,12 @@ class LlamaCppEngine:
         if options.speculation != "none" and (reason := no_speculation(options, model)):
             logger.warning("%s: speculation is off: %s", self._facts.path.name, reason)
         return drafted_rows(options, model)
+
+    def _drafter(self) -> Drafter | None:
+        """Return what drafts the tokens of one sequence from its own."""
+        if self._drafted_rows and self._options.speculation == "ngram":
+            return Drafter(self._options.ngram_min)
+        return None
 
     def _see(self, projector: Projector | None) -> Encoder | None:
         """Return what encodes images, for a model that sees."""
@@ -229,7 +240,7 @@ class LlamaCppEngine:
             ends=self._model.ends,
             branches=self._branches(request, prompt),
             forcing=Forcing.of(request, self._spelling, self._model.suppressed),
-            drafter=Drafter(self._options.ngram_min) if self._drafted_rows else None,
+            drafter=self._drafter(),
         )
 
     def _branches(self, request: GenerateRequest, prompt: EnginePrompt) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from pilotlight_backend import LoadFailed, LoadOptions, ModelFacts, SamplingParams
 from pilotlight_backend.cgroup import available_memory
 from pilotlight_backend.projectors import without_projector
+from pilotlight_llama_cpp import draft_load
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.baking import adopt, find
 from pilotlight_llama_cpp.context import LlamaContext
@@ -22,6 +23,7 @@ from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.phases import Report
 from pilotlight_llama_cpp.projector import Projector
 from pilotlight_llama_cpp.prompt_states import state_identity
+from pilotlight_llama_cpp.speculation import no_speculation
 
 if TYPE_CHECKING:  # few have a storage
     from pilotlight_backend.prompt_cache.recent import RecentLengths
@@ -36,10 +38,12 @@ def load(
     *,
     threads: int,
     recent: "RecentLengths | None" = None,
+    draft: ModelFacts | None = None,
 ) -> LlamaCppEngine:
     """Make model, context and engine; free what was made if a part fails.
 
     *report* is called with each phase. *recent* is the lengths of stored states.
+    *draft* is the facts of the draft model.
     """
     with ExitStack() as undo:
         report("load")
@@ -76,10 +80,20 @@ def load(
         report("warm")
         _warm(model, context)
         baked = adopt(context, prompt, facts, options)
+        draft_model = None
+        if draft is not None and not no_speculation(options, model):
+            draft_model = draft_load.load(draft, model, facts, options, report, threads=threads)
         undo.pop_all()
     facts = _with_vocabulary(facts, model)
     return LlamaCppEngine(
-        facts, model, context, options, baked=baked, identity=identity, projector=projector
+        facts,
+        model,
+        context,
+        options,
+        baked=baked,
+        identity=identity,
+        projector=projector,
+        draft_model=draft_model,
     )
 
 

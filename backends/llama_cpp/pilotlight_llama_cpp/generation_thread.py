@@ -20,6 +20,7 @@ from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.between_steps import BetweenSteps
 from pilotlight_llama_cpp.completions import Completions
 from pilotlight_llama_cpp.decoder import GenerationDecoder
+from pilotlight_llama_cpp.draft_model import DraftModel
 from pilotlight_llama_cpp.encoder import Encoder
 from pilotlight_llama_cpp.engine_thread import EngineThread
 from pilotlight_llama_cpp.generation_job import GenerationJob
@@ -55,6 +56,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         unified: bool = False,
         whole_images: bool = False,
         draft_max: int = 0,
+        draft_model: DraftModel | None = None,
         most_checkpoints: int = 0,
         seconds_per_token: float = 0.0,
         clock: Callable[[], float] = time.perf_counter,
@@ -62,9 +64,10 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         """*baked* is the prompt that *decoder* has adopted into its first slot.
 
         *cuts*: a slot can be truncated to any length. *copies*: it can also be copied to another
-        slot, and the copy truncated.
+        slot, and the copy truncated. *draft_model* is closed with *decoder*.
         """
         super().__init__(decoder, clock)
+        self._draft_model = draft_model
         self._scheduler: Scheduler[GenerationJob] = Scheduler(
             slots=slots,
             chunk=chunk,
@@ -75,10 +78,11 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             unified=unified,
             whole_images=whole_images,
             draft_max=draft_max,
+            draft_model=draft_model,
         )
         self._admission = self._scheduler.admission
         self._slots = SlotStates(decoder, self._admission.slots, most_checkpoints=most_checkpoints)
-        self._completions = Completions(self, decoder, self._slots, clock)
+        self._completions = Completions(self, decoder, self._slots, clock, self._scheduler.verified)
         self._making = SamplersBeside(self.wake)
         self._encoder: Encoder | None = None
         self._images: JobImages | None = None
@@ -129,6 +133,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
 
     def _clear(self, owner: str | None) -> None:
         self._slots.clear_of(owner)
+        if self._draft_model is not None:
+            self._draft_model.forget_all()
         if self._states is not None:  # after the slots: they are saved into it
             self._states.clear(owner)
 
@@ -195,6 +201,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         try:
             super()._close_all()
         finally:
+            if self._draft_model is not None:
+                self._draft_model.close()
             self.between_steps.close()
             self._end_flushes()
 

@@ -188,6 +188,17 @@ class LlamaModel:
                 return buffer.raw[:count]
             room = -count
 
+    @property
+    def vocabulary_type(self) -> int:
+        """How texts become tokens: `enum llama_vocab_type`."""
+        kind: int = self.lib.llama_vocab_type(self.vocab)
+        return kind
+
+    def texts(self) -> Iterator[bytes]:
+        """Yield every token as the header spells it: 50 ms for 150,000."""
+        text, vocab = self.lib.llama_vocab_get_text, self.vocab
+        return (text(vocab, token) for token in range(self.vocabulary_size))
+
     def vocabulary(self) -> Vocabulary:
         """Return every token: 0.25 s for 150,000."""
         with self._in_use:  # so that `close` does not free it meanwhile

@@ -93,9 +93,16 @@ def _facts(header: Header) -> ModelFacts:
         state_bytes=memory.state,
         step_bytes=memory.step,
         score_bytes=memory.score,
+        vocabulary_size=_vocabulary_size(header),
         embedding_length=_embedding_length(header, architecture) if embeds else 0,
         relevance=relevance_of(architecture) if ranks else None,
     )
+
+
+def _vocabulary_size(header: Header) -> int:
+    """Return the tokens that have an embedding; 0 if the header does not say."""
+    shape = header.tensors.get("token_embd.weight", ())
+    return shape[1] if len(shape) > 1 else 0
 
 
 def _embedding_length(header: Header, architecture: str) -> int:

@@ -61,6 +61,10 @@ class PlannedRun(NamedTuple, Generic[S]):
         """Return the run with its certain tokens alone."""
         return self._replace(tokens=self.certain, draft=Draft())
 
+    def with_draft(self, tokens: Tokens, draft: Draft) -> "PlannedRun[S]":
+        """Return the run with *tokens* behind its own, which are *draft*."""
+        return self._replace(tokens=(*self.tokens, *tokens), draft=draft)
+
     def record(self) -> None:
         """Record in the sequence that it is evaluated."""
         if self.image is not None:

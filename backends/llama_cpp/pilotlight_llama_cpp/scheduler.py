@@ -11,7 +11,10 @@ from typing import Generic, NamedTuple, TypeVar
 
 from pilotlight_llama_cpp import planning, runs
 from pilotlight_llama_cpp.admission import Admission
+from pilotlight_llama_cpp.draft_model import DraftModel
 from pilotlight_llama_cpp.drafting import Drafting
+from pilotlight_llama_cpp.drafts import Drafts, NgramDrafts
+from pilotlight_llama_cpp.model_drafts import ModelDrafts
 from pilotlight_llama_cpp.planning import Batching
 from pilotlight_llama_cpp.runs import PlannedRun, parts
 from pilotlight_llama_cpp.sequence import Sequence
@@ -49,16 +52,23 @@ class Scheduler(Generic[S]):
         unified: bool = False,
         whole_images: bool = False,
         draft_max: int = 0,
+        draft_model: DraftModel | None = None,
     ) -> None:
         """*chunk* is the prompt tokens for which running streams wait at the most.
 
-        *unified*: all slots share one KV cache. *draft_max* is the drafted tokens of a step.
+        *unified*: all slots share one KV cache. *draft_max* is the drafted tokens of a step,
+        which *draft_model* drafts, or each sequence's drafter.
         *whole_images*: an image is evaluated in one batch. `Admission` has the others.
         """
         self.admission: Admission[S] = Admission(slots=slots, baked=baked, copies=copies, cuts=cuts)
         self._whole_images = whole_images
         self._batching = Batching(chunk, chunk + slots, unified, deterministic)
-        self._drafting = Drafting(self._batching, draft_max) if draft_max else None
+        self.drafts: Drafts[S] | None = None
+        if draft_max:
+            of_step = Drafting(self._batching, draft_max)
+            self.drafts = (
+                NgramDrafts(of_step) if draft_model is None else ModelDrafts(of_step, draft_model)
+            )
         self._turns: Turns[object] = Turns()
 
     def plan(self, room: int = sys.maxsize) -> list[PlannedRun[S]]:
@@ -89,8 +99,8 @@ class Scheduler(Generic[S]):
                 if other != key
             ):
                 continue  # their turn comes first, in this loop
-            if step.decodes and not chosen:
-                streams = self._with_drafts(streams, room)
+            if step.decodes and not chosen and self.drafts is not None:
+                streams = self.drafts.extend(streams, room)
             self._turns.took(key, tokens=tokens, decodes=step.decodes, streaming=streaming)
             return sorted([*(streams if step.decodes else ()), *chosen], key=attrgetter("slot"))
         return []
@@ -134,29 +144,12 @@ class Scheduler(Generic[S]):
             return sequence
         return sequence.adapters
 
-    def _with_drafts(self, streams: list[PlannedRun[S]], room: int) -> list[PlannedRun[S]]:
-        """Return *streams* with the drafts that are worth their rows; slots have *room*."""
-        if self._drafting is None:
-            return streams
-        streams = sorted(streams, key=attrgetter("slot"))
-        batch = parts(streams)
-        most = self._drafting.room(batch)
-        offers = [
-            run.sequence.draft(min(most, room - run.reach)) if run.sampled else None
-            for run in streams
-        ]
-        if not any(offers):
-            return streams
-        return [
-            run
-            if offer is None or not draft.length
-            else run._replace(tokens=(*run.tokens, *offer.tokens[: draft.length]), draft=draft)
-            for run, offer, draft in zip(
-                streams, offers, self._drafting.choose(batch, offers), strict=True
-            )
-        ]
-
     def measured(self, batch: Items[PlannedRun[S]], seconds: float) -> None:
         """Learn how long a step took."""
-        if self._drafting is not None and all(run.sequence.pending is not None for run in batch):
-            self._drafting.measured(parts(batch), seconds)
+        if self.drafts is not None:
+            self.drafts.measured(batch, seconds)
+
+    def verified(self, run: PlannedRun[S], accepted: int) -> None:
+        """Learn that so many tokens of the draft of *run* were accepted."""
+        if self.drafts is not None:
+            self.drafts.verified(run, accepted)

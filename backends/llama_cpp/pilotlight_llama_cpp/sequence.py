@@ -153,12 +153,17 @@ class Sequence:
         """Return at most *most* tokens that may come behind the pending ones."""
         if self.drafter is None or self.slot is None or self.pending is None:
             return None
-        # One more token is sampled behind the last one that is accepted.
-        most = min(most, self.limit - self.completion_tokens - 1)
-        offer = self.drafter.offer(self.slot.held, self.pending, most)
+        offer = self.drafter.offer(self.slot.held, self.pending, self.most_drafted(most))
         if offer is None or not (tokens := self.possible(offer.tokens)):
             return None
         return offer._replace(tokens=tokens)
+
+    def most_drafted(self, most: int) -> int:
+        """Return how many tokens may be drafted, *most* at the most.
+
+        One more is sampled behind the last one that is accepted.
+        """
+        return min(most, self.limit - self.completion_tokens - 1)
 
     def possible(self, tokens: Tokens) -> Tokens:
         """Return the first of *tokens* that may be sampled, all of them if nothing is known."""

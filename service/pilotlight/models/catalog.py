@@ -2,7 +2,7 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
@@ -18,7 +18,6 @@ from pilotlight.config import (
     Isolation,
     MatchTokens,
     Seconds,
-    Speculation,
 )
 from pilotlight.config.expected import expected
 from pilotlight.models.fetch.address import (
@@ -51,7 +50,12 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     cache_type_k: CacheType | None = None
     cache_type_v: CacheType | None = None
     kv_unified: bool | None = None
-    speculation: Speculation | None = None
+    speculation: Literal["none", "ngram", "draft"] | None = None
+    draft_model: str | None = None
+    """The smaller model that drafts, of the same vocabulary: a name in models.yaml, or a file.
+
+    A file is relative to the model's folder.
+    """
     draft_max: DraftTokens | None = None
     ngram_min: MatchTokens | None = None
     execution_provider: Annotated[str, Meta(min_length=1)] | None = None
@@ -167,7 +171,25 @@ def read_models_file(path: Path, models_dir: Path | None = None) -> list[ModelEn
                 if entry.name in entries:
                     raise ConfigError(f"{path}: {where}: duplicate name of a model")
                 entries[entry.name] = entry
-    return list(entries.values())
+    return [_with_draft_model(entry, entries) for entry in entries.values()]
+
+
+def _with_draft_model(entry: ModelEntry, entries: Mapping[str, ModelEntry]) -> ModelEntry:
+    """Return *entry* with the path of its draft model, where that is named by an entry."""
+    options = entry.options
+    if entry.adapter is not None:
+        parent = _with_draft_model(entry.adapter.parent, entries)
+        adapter = msgspec.structs.replace(entry.adapter, parent=parent)
+        return msgspec.structs.replace(entry, adapter=adapter)
+    if options.draft_model is None:
+        return entry
+    named = entries.get(options.draft_model.strip().lower())
+    options = msgspec.structs.replace(
+        options,
+        draft_model=str(named.path if named else Path(options.draft_model)),
+        speculation=options.speculation or "draft",
+    )
+    return msgspec.structs.replace(entry, options=options)
 
 
 def _parse_yaml(text: str, path: Path) -> dict[Any, Any]:
@@ -251,13 +273,14 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
     raw = {"path": value} if isinstance(value, str) else _without_yaml_booleans(value)
     try:
         options = msgspec.convert(raw, ModelOptions)
-        files = (options.chat_template, options.baked, options.mmproj)
+        files = (options.chat_template, options.baked, options.mmproj, options.draft_model)
         _check_text(name, options.path, *(one for one in files if isinstance(one, str)))
         name = name.strip().lower()
         path, origin = _place(options, file.parent, models_dir, name)
         options, projector = _with_projector(options, models_dir, name)
         template = options.chat_template and str(Path(options.chat_template).expanduser())
         baked = options.baked and str(Path(options.baked).expanduser())
+        draft_model = options.draft_model and str(Path(options.draft_model).expanduser())
     except msgspec.ValidationError as error:
         raise ConfigError(f"{file}: {_fault(key, error)}") from None
     except ConfigError as error:
@@ -266,7 +289,9 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
         raise ConfigError(
             f"{file}: {key}: there is no home folder to expand the ~ of a path"
         ) from None
-    options = msgspec.structs.replace(options, chat_template=template, baked=baked)
+    options = msgspec.structs.replace(
+        options, chat_template=template, baked=baked, draft_model=draft_model
+    )
     return ModelEntry(name, path, "configured", options, origin, projector)
 
 

@@ -69,3 +69,28 @@ def test_the_length_that_is_suggested_is_accepted(monkeypatch):
     capacity.check_memory(
         replace(FACTS, context_length=10_752), replace(OPTIONS, context_length=10_752)
     )
+
+
+def test_speculation_counts_logits_and_the_draft_model(tmp_path):
+    """Two rows of logits for each drafted token of a step, and the file of a draft model."""
+    facts = replace(FACTS, vocabulary_size=1000)
+    draft = tmp_path / "draft.gguf"
+    draft.write_bytes(bytes(5000))
+    plain = capacity.memory_need(facts, OPTIONS, 256)
+
+    def more(**given):
+        return capacity.memory_need(facts, replace(OPTIONS, **given), 256) - plain
+
+    assert more(speculation="ngram", draft_max=10) == 2 * 10 * 1000 * 4
+    assert more(speculation="draft", draft_max=10, draft_model=draft) == 2 * 10 * 1000 * 4 + 5000
+    assert more(speculation="draft", draft_max=10, draft_model=tmp_path / "none") == 80_000
+    assert more(speculation="none", draft_model=draft) == 0
+
+
+def test_what_is_loaded_beside_counts(monkeypatch):
+    """A draft model's slots."""
+    need = capacity.memory_need(FACTS, OPTIONS, FACTS.context_length)
+    monkeypatch.setattr(cgroup, "available_memory", lambda: need + 10)
+    capacity.check_memory(FACTS, OPTIONS, beside=10)
+    with pytest.raises(InsufficientMemory):
+        capacity.check_memory(FACTS, OPTIONS, beside=11)

@@ -14,7 +14,7 @@ BATCHING = Batching(chunk=512, most=516)
 
 
 def seconds(parts):
-    return Drafting(BATCHING, 32)._seconds(parts)
+    return Drafting(BATCHING, 32).seconds(parts)
 
 
 def replay(prompt, answer, *, most=32, shortest=3, row=ROW):

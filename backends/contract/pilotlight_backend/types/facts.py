@@ -63,7 +63,7 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     score_bytes: int = 0
     """Working memory of a step for each pair of a token of the step and a token of the context."""
     vocabulary_size: int = 0
-    """Tokens in the vocabulary, on a loaded engine; 0 if it does not report them."""
+    """Tokens in the vocabulary; 0 if it is not known before the load, or at all."""
     embedding_length: int = 0
     """Dimensions of the model's vectors; 0 for a model that does not embed."""
     relevance: Relevance | None = None

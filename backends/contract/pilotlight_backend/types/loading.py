@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 FlashAttention: TypeAlias = Literal["auto", "on", "off"]
-Speculation: TypeAlias = Literal["none", "ngram"]
+Speculation: TypeAlias = Literal["none", "ngram", "draft"]
 CacheType: TypeAlias = Literal[
     "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"
 ]
@@ -63,6 +63,8 @@ class LoadOptions(Struct, frozen=True, kw_only=True):
     """The file of the projector of a model that sees, in the place of the one beside the model."""
     speculation: Speculation = "none"
     """How tokens are drafted, so that one step evaluates several; backends without it refuse."""
+    draft_model: Path | None = None
+    """The file of the smaller model that drafts, with `draft`."""
     draft_max: int = 63
     """Drafted tokens of a step, those of all slots."""
     ngram_min: int = 3
