@@ -18,6 +18,7 @@ from pilotlight_backend.prompt_cache.buffers import allocate
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
+from pilotlight_llama_cpp.greedy import Greedy, likeliest
 from pilotlight_llama_cpp.image_batch import ImageBatch, ImageTraits
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.sampling import Sampler
@@ -95,6 +96,7 @@ class LlamaContext:
             raise LoadFailed("the model cannot generate: it keeps no cache")
         abort.watch(self._pointer)
         self._adapters: tuple[Adapter, ...] = ()
+        self._greedy = Greedy()
         self._make_batch()
         self._images = None if images is None else ImageBatch(self._lib, images, self._room)
 
@@ -311,6 +313,9 @@ class LlamaContext:
 
     def sample(self, sampler: Sampler, row: int) -> int:
         """Sample the token that follows the batch's *row*."""
+        bias = sampler.greedy_bias
+        if bias is not None and self._greedy.is_ready(self._model.vocabulary_size):
+            return likeliest(self._logits(row), bias)
         token: int = self._lib.llama_sampler_sample(sampler.chain, self._pointer, row)
         return token
 

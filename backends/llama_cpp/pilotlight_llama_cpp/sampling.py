@@ -4,6 +4,7 @@ import ctypes
 import math
 import secrets
 from collections import OrderedDict
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -36,10 +37,20 @@ class _Dry(NamedTuple):
 class Sampler:
     """A request's sampler chain, with its random state and the tokens that it looks back on."""
 
-    __slots__ = ("_free", "chain")
+    __slots__ = ("_free", "chain", "greedy_bias")
 
-    def __init__(self, lib: Any, stages: list[Any], seen: tuple[int, ...]) -> None:
-        """Own *stages*; *seen* are the prompt tokens that penalties look back on."""
+    def __init__(
+        self,
+        lib: Any,
+        stages: list[Any],
+        seen: tuple[int, ...],
+        greedy_bias: Mapping[int, float] | None = None,
+    ) -> None:
+        """Own *stages*; *seen* are the prompt tokens that penalties look back on.
+
+        *greedy_bias* is what is added to logits, if the chain takes the likeliest token behind it.
+        """
+        self.greedy_bias = greedy_bias
         self._free = lib.llama_sampler_free
         settings = lib.llama_sampler_chain_default_params()
         settings.no_perf = True
@@ -86,7 +97,13 @@ class Samplers:
         seen = self._window(params.repeat_last_n) if _penalizes(params) else 0
         if params.dry_multiplier:
             seen = max(seen, self._window(params.dry_penalty_last_n))
-        return Sampler(self._model.lib, self._stages(params), prompt[-seen:] if seen else ())
+        is_greedy = not (params.temperature or params.dry_multiplier or _penalizes(params))
+        return Sampler(
+            self._model.lib,
+            self._stages(params),
+            prompt[-seen:] if seen else (),
+            self._bias(params) if is_greedy else None,
+        )
 
     def close(self) -> None:
         """Free what is kept, and wait for what is being made; no-op the second time."""
@@ -126,7 +143,7 @@ class Samplers:
     def _on_all_logits(self, params: SamplingParams) -> list[Any]:
         lib, size = self._model.lib, self._model.vocabulary_size
         stages = []
-        bias = dict(params.logit_bias) | dict.fromkeys(self._model.suppressed, -math.inf)
+        bias = self._bias(params)
         if bias:
             entries = (lib.llama_logit_bias * len(bias))(*bias.items())
             stages.append(lib.llama_sampler_init_logit_bias(size, len(bias), entries))
@@ -143,6 +160,9 @@ class Samplers:
         if params.dry_multiplier:
             stages.append(self._dry_stage(params))
         return stages
+
+    def _bias(self, params: SamplingParams) -> dict[int, float]:
+        return dict(params.logit_bias) | dict.fromkeys(self._model.suppressed, -math.inf)
 
     def _filters(self, params: SamplingParams, seed: int) -> list[Any]:
         lib = self._model.lib
