@@ -49,7 +49,7 @@ _SECONDS_PER_BYTE = 1.5e-11
 """What a token of a prompt takes for each byte of weights, until it is measured: 10 ms for 0.6 GB
 on one thread of a CPU with AVX-512. It says how long a stored state is worth waiting for."""
 
-_WINDOWS = 2
+_WINDOWS = 3
 """Checkpoints of a slot whose model has a sliding window; each is as large as the window."""
 
 
@@ -251,8 +251,10 @@ class LlamaCppEngine:
             found = branches(prompt.tokens, self._control, shares_prompt=shares)
         elif model.sliding_window and self._cache is not None:
             # In its slot a window can be cut back. Of a saved one there is the end alone, and the
-            # template may write the completion otherwise.
-            found = branches(prompt.tokens, self._control)[-1:]
+            # template may write the completion otherwise. Other conversations begin with the
+            # system prompt.
+            turns = branches(prompt.tokens, self._control)
+            found = (*turns[:1], *turns[-1:])
         return tuple(sorted({floor(prompt.spans, one) for one in found} - {0}))
 
     def bake(self, prompt: tuple[int, ...], baked: BakedPrompt) -> int:

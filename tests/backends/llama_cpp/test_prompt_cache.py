@@ -154,6 +154,18 @@ def test_more_conversations_than_slots_keep_their_history(load):
     assert engine.stats().prompt_cache.memory_hits > 0
 
 
+def test_a_system_prompt_outlives_the_slots(load):
+    """A conversation under it that comes after others took the slots evaluates its own turn."""
+    engine = load(prompt_cache=PromptCacheOptions(memory_bytes=100_000_000))
+    chat = Chat(engine)
+    system = chat.turn(100)
+    Answer(engine, [*system, *chat.turn(30), *chat.turn(30), chat.start]).wait()
+    for _ in range(3):
+        Answer(engine, [*chat.turn(150), chat.start]).wait()
+    answer = Answer(engine, [*system, *chat.turn(30), chat.start]).wait()
+    assert answer.cached >= len(system)
+
+
 def test_another_scope_finds_nothing(load):
     engine = load(prompt_cache=PromptCacheOptions(memory_bytes=100_000_000))
     chat = Chat(engine)
