@@ -11,6 +11,12 @@ from typing import NamedTuple
 from pilotlight_llama_cpp import ubatches
 from pilotlight_llama_cpp.ubatches import Part
 
+_LAST_TOKENS = 6
+"""What a second until a last token counts, in seconds until a first one: whatever comes later waits
+for the same steps. With 1 and prompts of 90 tokens, sixteen streams took eight passes for them in
+the place of four, 1.6 % of the tokens a second; the last first token came 5 % later, the mean 10 %
+sooner."""
+
 
 class Batching(NamedTuple):
     """How batches are computed."""
@@ -59,8 +65,9 @@ def together(prompts: Sequence[Part], batching: Batching, *, streams: int = 0) -
     """Return how many of the first *prompts* to evaluate in one step, beside so many *streams*.
 
     One after the other, each has its first token early; together they save passes, for which all
-    wait. The least is chosen of the sum of all times until first tokens and until last ones, over
-    all ways to divide *prompts* in their order. A deterministic prompt is computed alone.
+    wait. The least is chosen of the sum of all times until first tokens and, with more weight,
+    until last ones, over all ways to divide *prompts* in their order. A deterministic prompt is
+    computed alone.
     """
     if batching.deterministic:
         return 1
@@ -70,7 +77,7 @@ def together(prompts: Sequence[Part], batching: Batching, *, streams: int = 0) -
     end = count
     for start in reversed(range(count)):
         # For the step wait the first tokens of the prompts that are left, and all last tokens.
-        waiting = (count - start) + (count + streams)
+        waiting = (count - start) + _LAST_TOKENS * (count + streams)
         least[start], end = min(
             (waiting * _cost(prompts[start:stop], batching) + least[stop], stop)
             for stop in _stops(prompts, start, batching.chunk)

@@ -17,12 +17,12 @@ def prompts(*lengths, first=2):
 
 
 def total_time(lengths, ends, streams):
-    """Return the sum of the times until first and last tokens, if steps end at *ends*."""
+    """Return the sum of the times until first and six times last tokens, for steps to *ends*."""
     parts, now, total = prompts(*lengths), 0, 0
     for start, end in itertools.pairwise((0, *ends)):
         now += ubatches.cost(parts[start:end], most=BATCHING.most, unified=False)
         total += now * (end - start)
-    return total + now * (len(lengths) + streams)
+    return total + 6 * now * (len(lengths) + streams)
 
 
 def divisions(count):
@@ -55,9 +55,9 @@ def test_sum_of_times_is_least(lengths, streams):
 
 
 def test_prompts_are_grouped_for_all_who_wait():
-    """A pass that eight prompts save comes to all of them, so two of 90 tokens share a step."""
+    """A pass that eight prompts save comes to all of them, so four of 90 tokens share a step."""
     eight = Batching(chunk=512, most=520)
-    assert together(prompts(*[90] * 8), eight) == 2
+    assert together(prompts(*[90] * 8), eight) == 4
     assert together(prompts(*[400] * 8), eight) == 1
 
 
