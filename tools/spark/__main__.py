@@ -42,13 +42,10 @@ def _export_onnx(arguments: Namespace) -> None:
 
 
 def _train_vision(arguments: Namespace) -> None:
-    from tools.spark.released import load_released, load_released_tokenizer
-    from tools.spark.train_vision import LOOK, TELL, shortened, train_vision
+    from tools.spark.train_vision import COURSES, Sources, shortened, train_vision
 
-    model, tokenizer = load_released(arguments.gguf), load_released_tokenizer(arguments.onnx)
-    few = arguments.steps
-    courses = [shortened(course, few) if few else course for course in (LOOK, TELL)]
-    train_vision(arguments.folder, model, tokenizer, *courses)
+    sources = Sources(arguments.folder, arguments.gguf, arguments.onnx)
+    train_vision(sources, shortened(arguments.steps) if arguments.steps else COURSES)
 
 
 def _evaluate_vision(arguments: Namespace) -> None:

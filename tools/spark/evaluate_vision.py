@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from tools.spark.evaluate import continued, stop_tokens
 from tools.spark.model import Spark
 from tools.spark.seeing import IMAGE, KINDS, Example, held_out_examples
-from tools.spark.train_vision import encode, with_pictures
+from tools.spark.telling import encode, with_pictures
 from tools.spark.turn import Sample
 from tools.spark.vision import Vision, load_vision, preprocess
 

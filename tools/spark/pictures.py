@@ -135,9 +135,17 @@ def _places(rng: Random, count: int, size: tuple[int, int]) -> list[tuple[Point,
                 return placed
 
 
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A shape or a digit in a picture, and the box around it: left, top, right, bottom."""
+
+    name: str
+    box: tuple[float, float, float, float]
+
+
 def _draw_number(
     rng: Random, image: Image.Image, number: int, fill: tuple[int, int, int], fine: int
-) -> None:
+) -> list[Thing]:
     draw = ImageDraw.Draw(image)
     if fine == 1:
         draw.fontmode = "1"
@@ -148,25 +156,40 @@ def _draw_number(
     free = image.width - (right - left), image.height - (bottom - top)
     corner = rng.uniform(0, max(0, free[0])) - left, rng.uniform(0, max(0, free[1])) - top
     draw.text(corner, str(number), fill, font, stroke_width=bold)
+    left, top, right, bottom = draw.textbbox(corner, str(number), font, stroke_width=bold)
+    tens, units = map(str, divmod(number, 10))
+    middle = corner[0] + font.getlength(tens)
+    boxes = (left, top, middle, bottom), (middle, top, right, bottom)
+    return [
+        Thing(f"{place} {digit}", (box[0] / fine, box[1] / fine, box[2] / fine, box[3] / fine))
+        for place, digit, box in zip(("tens", "units"), (tens, units), boxes, strict=True)
+    ]
 
 
 def draw_scene(rng: Random, scene: Scene) -> Image.Image:
     """Draw *scene* once: places, sizes, tints, smooth or hard edges and noise come from *rng*."""
+    return draw_things(rng, scene)[0]
+
+
+def draw_things(rng: Random, scene: Scene) -> tuple[Image.Image, list[Thing]]:
+    """Draw *scene* once; return where its things are, too."""
     size = LARGEST, LARGEST
     if rng.random() < 0.4:
         size = rng.randint(_SMALLEST, LARGEST), rng.randint(_SMALLEST, LARGEST)
     fine = rng.choice((1, _FINE))
     fill = _tint(rng, scene.colour)
     image = Image.new("RGB", (size[0] * fine, size[1] * fine), _tint(rng, scene.background))
+    things: list[Thing] = []
     if scene.number is not None:
-        _draw_number(rng, image, scene.number, fill, fine)
+        things = _draw_number(rng, image, scene.number, fill, fine)
     elif scene.shape is not None:
         draw = ImageDraw.Draw(image)
         for (x, y), radius in _places(rng, scene.count, size):
             _draw_shape(draw, scene.shape, (x * fine, y * fine), radius * fine, fill)
+            things.append(Thing(scene.shape, (x - radius, y - radius, x + radius, y + radius)))
     if fine > 1:
         image = image.reduce(fine)
     if rng.random() < 0.4:
         noise = Image.frombytes("RGB", size, rng.randbytes(3 * size[0] * size[1]))
         image = Image.blend(image, noise, rng.uniform(0.02, 0.12))
-    return image
+    return image, things

@@ -66,7 +66,7 @@ def plural(shape: str) -> str:
 
 def _thing(scene: Scene) -> str:
     if scene.number is not None:
-        return f"The number {scene.number}"
+        return _with_article(f"{scene.colour} number {scene.number}")
     if scene.count == 1:
         return _with_article(f"{scene.colour} {scene.shape}")
     return f"{scene.count} {scene.colour} {plural(scene.shape or '')}"
@@ -102,19 +102,17 @@ def _phrasings(scene: Scene, kind: str) -> tuple[str, ...]:
 
 def answer(scene: Scene, kind: str) -> str:
     """Return the answer to a question of *kind*."""
-    if kind == "what":
-        return f"{_thing(scene)}."
-    if kind == "describe":
-        colour = f" in {scene.colour}" if scene.number is not None else ""
-        return f"{_thing(scene)}{colour} on {scene.background}."
-    if kind == "shape":
-        return f"{_with_article(scene.shape or '')}."
+    if kind in {"what", "describe"}:
+        return f"{_thing(scene)} on {scene.background}."
     if kind == "count":
-        return f"{scene.count}."
-    if kind == "number":
-        return f"{scene.number}."
-    colour = scene.colour if kind == "colour" else scene.background
-    return f"{colour.capitalize()}."
+        return f"There {'are' if scene.count > 1 else 'is'} {scene.count}."
+    said = {
+        "shape": scene.shape,
+        "number": scene.number,
+        "colour": scene.colour,
+        "background": scene.background,
+    }
+    return f"The {kind} is {said[kind]}."
 
 
 def ask(rng: Random, scene: Scene, kind: str) -> Seen:

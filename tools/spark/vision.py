@@ -24,12 +24,13 @@ _PADDING = (122, 116, 104)
 class VisionShape:
     """The sizes of the tower, in llama.cpp's terms."""
 
-    image_size: int = 32
+    image_size: int = 48
     patch_size: int = 8
     embedding_length: int = 64
     feed_forward_length: int = 192
-    block_count: int = 3
+    block_count: int = 4
     head_count: int = 4
+    projector_length: int = 320
     projection_dim: int = Shape().hidden_size
     layer_norm_epsilon: float = 1e-5
     image_mean: float = 0.5
@@ -96,31 +97,38 @@ class Vision(nn.Module):
         self.position_embd = nn.Parameter(torch.randn(shape.patches, width) * 0.02)
         self.blk = nn.ModuleList(Block(shape) for _ in range(shape.block_count))
         self.post_ln = nn.LayerNorm(width, shape.layer_norm_epsilon)
-        self.mm_0 = nn.Linear(width, wide)
-        self.mm_2 = nn.Linear(wide, wide)
+        self.mm_0 = nn.Linear(width, shape.projector_length)
+        self.mm_2 = nn.Linear(shape.projector_length, wide)
 
     def features(self, pixels: Tensor) -> Tensor:
         """Return what the tower makes of each patch: [batch, patches, width].
 
         ``pixels``: [batch, side, side, 3], bytes.
         """
+        return self.layers(pixels)[1]
+
+    def layers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the last block is given, and what the tower makes of that."""
         shape = self.shape
         x = (pixels.float() / 255 - shape.image_mean) / shape.image_std
         batch, across, size = len(x), shape.image_size // shape.patch_size, shape.patch_size
         # Within a patch: channel, row, column, as a convolution's kernel has them.
         x = x.view(batch, across, size, across, size, 3).permute(0, 1, 3, 5, 2, 4)
         x = self.patch_embd(x.reshape(batch, shape.patches, -1)) + self.position_embd
-        for block in self.blk:
+        *first, last = self.blk
+        for block in first:
             x = block(x)
-        normed: Tensor = self.post_ln(x)
-        return normed
+        return x, self.post_ln(last(x))
+
+    def project(self, features: Tensor) -> Tensor:
+        """Return what the projector makes of ``features``."""
+        wide = functional.gelu(self.mm_0(features), approximate="tanh")
+        projected: Tensor = self.mm_2(wide)
+        return projected
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the embeddings that stand for each picture: [batch, patches, hidden size]."""
-        projected: Tensor = self.mm_2(
-            functional.gelu(self.mm_0(self.features(pixels)), approximate="tanh")
-        )
-        return projected
+        return self.project(self.features(pixels))
 
 
 def save_vision(vision: Vision, folder: Path) -> None:

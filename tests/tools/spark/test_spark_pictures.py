@@ -7,7 +7,17 @@ from random import Random
 import pytest
 from PIL import Image
 
-from tools.spark.pictures import COLOURS, LARGEST, MOST, SHAPES, Scene, a_scene, draw_scene
+from tools.spark.facts import FACTS, facts_of, slots
+from tools.spark.pictures import (
+    COLOURS,
+    LARGEST,
+    MOST,
+    SHAPES,
+    Scene,
+    a_scene,
+    draw_scene,
+    draw_things,
+)
 from tools.spark.seeing import IMAGE, KINDS, a_seen_sample, answer, held_out_examples, kinds_of
 
 RED_CIRCLE = Scene("red", "white", "circle")
@@ -58,6 +68,57 @@ def test_a_number_is_drawn_as_two_digits() -> None:
         assert 1 <= _things(draw_scene(Random(seed), scene), scene) <= 2
 
 
+@pytest.mark.parametrize("scene", [RED_CIRCLE, THREE_CROSSES, NUMBER])
+def test_things_are_where_their_boxes_are(scene: Scene) -> None:
+    """Everything drawn is within a box, and every box has something drawn in it."""
+    fill, ground = COLOURS[scene.colour], COLOURS[scene.background]
+    for seed in range(6):
+        image, things = draw_things(Random(seed), scene)
+        pixels = image.load()
+        drawn = {
+            (x, y)
+            for x in range(image.width)
+            for y in range(image.height)
+            if 3 * _distance(pixels[x, y], fill) < _distance(pixels[x, y], ground)
+        }
+        within = [
+            {
+                (x, y)
+                for x, y in drawn
+                if box[0] - 2 <= x <= box[2] + 2 and box[1] - 2 <= y <= box[3] + 2
+            }
+            for box in (thing.box for thing in things)
+        ]
+        assert set().union(*within) == drawn
+        assert all(len(some) > 8 for some in within)
+
+
+def test_things_of_a_number_are_its_digits() -> None:
+    _, things = draw_things(Random(1), NUMBER)
+    assert [thing.name for thing in things] == ["tens 4", "units 7"]
+
+
+@pytest.mark.parametrize(
+    ("scene", "expected"),
+    [
+        (RED_CIRCLE, {"count": "A", "colour": "red", "shape": "circle", "background": "white"}),
+        (THREE_CROSSES, {"count": "3", "colour": "blue", "shape": "cross", "tens": ""}),
+        (NUMBER, {"count": "A", "shape": "number", "tens": "4", "units": "7"}),
+    ],
+)
+def test_facts_of_a_scene(scene: Scene, expected: dict[str, str]) -> None:
+    classes = zip(FACTS, facts_of(scene), strict=True)
+    words = {fact.name: fact.words[index] for fact, index in classes}
+    assert words | expected == words
+
+
+def test_facts_have_the_embeddings_of_a_picture() -> None:
+    """Pictures are scaled to 48 x 48 pixels, and each patch of 8 x 8 is one embedding."""
+    found = slots()
+    assert len(found) == (48 // 8) ** 2
+    assert {fact.name for fact in found if fact} == {fact.name for fact in FACTS}
+
+
 def test_pictures_have_at_most_64_pixels_a_side() -> None:
     sizes = {draw_scene(Random(seed), RED_CIRCLE).size for seed in range(40)}
     assert (LARGEST, LARGEST) in sizes
@@ -74,18 +135,18 @@ def test_the_same_seed_draws_the_same_picture() -> None:
 @pytest.mark.parametrize(
     ("scene", "kind", "expected"),
     [
-        (RED_CIRCLE, "what", "A red circle."),
-        (RED_CIRCLE, "colour", "Red."),
-        (RED_CIRCLE, "shape", "A circle."),
-        (RED_CIRCLE, "count", "1."),
+        (RED_CIRCLE, "what", "A red circle on white."),
+        (RED_CIRCLE, "colour", "The colour is red."),
+        (RED_CIRCLE, "shape", "The shape is circle."),
+        (RED_CIRCLE, "count", "There is 1."),
         (RED_CIRCLE, "describe", "A red circle on white."),
-        (Scene("orange", "black", "star"), "what", "An orange star."),
-        (THREE_CROSSES, "what", "3 blue crosses."),
-        (THREE_CROSSES, "background", "Yellow."),
-        (THREE_CROSSES, "count", "3."),
-        (NUMBER, "number", "47."),
-        (NUMBER, "what", "The number 47."),
-        (NUMBER, "describe", "The number 47 in black on orange."),
+        (Scene("orange", "black", "star"), "what", "An orange star on black."),
+        (THREE_CROSSES, "what", "3 blue crosses on yellow."),
+        (THREE_CROSSES, "background", "The background is yellow."),
+        (THREE_CROSSES, "count", "There are 3."),
+        (NUMBER, "number", "The number is 47."),
+        (NUMBER, "what", "A black number 47 on orange."),
+        (NUMBER, "describe", "A black number 47 on orange."),
     ],
 )
 def test_answers(scene: Scene, kind: str, expected: str) -> None:
