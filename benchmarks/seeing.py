@@ -3,11 +3,13 @@
     python -m benchmarks.seeing LLAMA_SERVER MODEL.gguf MMPROJ.gguf --threads 2 --side 224
 
 The projector lies beside the model, where it is found by its name. Both servers get the same
-requests, one after the other; pictures are noise, and greedy answers are compared.
+requests, one after the other; pictures are noise, or with `--drawn` those that `spark` is tested
+on, and greedy answers are compared.
 """
 
 import argparse
 import base64
+import io
 import json
 import os
 import random
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.listening import free_port
+from tools.spark.seeing import Example, held_out_examples
 
 QUESTIONS = ("What is this?", "Which colour has it?", "Count them.")
 _START = 60.0
@@ -48,6 +51,13 @@ def picture(side: int, seed: int) -> str:
     chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
     png = b"\x89PNG\r\n\x1a\n" + b"".join(map(_chunk, chunks))
     return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def data_url(example: Example) -> str:
+    """Return the picture of *example* as a data URL."""
+    file = io.BytesIO()
+    example.picture.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _chunk(chunk: tuple[bytes, bytes]) -> bytes:
@@ -112,6 +122,7 @@ def main() -> None:
     parser.add_argument("--threads", default=str(os.cpu_count()))
     parser.add_argument("--side", type=int, default=224, help="pixels to a side")
     parser.add_argument("--pictures", type=int, default=4)
+    parser.add_argument("--drawn", action="store_true", help="pictures of shapes and numbers")
     parser.add_argument("--tokens", type=int, default=8)
     asked = parser.parse_args()
     ours, theirs, name = free_port(), free_port(), asked.model.stem.lower()
@@ -147,12 +158,17 @@ def _rows(
 ) -> list[list[tuple[float, float, bool]]]:
     """Return for each question what each picture gave: both times, and whether answers agree."""
     rows: list[list[tuple[float, float, bool]]] = [[] for _ in QUESTIONS]
-    for seed in range(-1, asked.pictures):  # the first one is to warm up
-        image = {"type": "image_url", "image_url": {"url": picture(asked.side, seed)}}
+    count = asked.pictures + 1  # the first one is to warm up
+    if asked.drawn:
+        pictures = [data_url(example) for example in held_out_examples(count)]
+    else:
+        pictures = [picture(asked.side, seed) for seed in range(count)]
+    for index, url in enumerate(pictures):
+        image = {"type": "image_url", "image_url": {"url": url}}
         for row, question in zip(rows, QUESTIONS, strict=True):
             content = [image, {"type": "text", "text": question}]
             mine, other = (ask(port, name, content, asked.tokens) for port in (ours, theirs))
-            if seed >= 0:
+            if index:
                 row.append((mine.first, other.first, mine.text == other.text))
     return rows
 

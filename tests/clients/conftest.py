@@ -1,10 +1,12 @@
 """What the clients meet: servers with made-up models, each in one kind of trouble."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -114,6 +116,20 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(socket, "getaddrinfo", resolve_here)
     yield
     assert called == []
+
+
+@pytest.fixture
+def litellm(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Return the library, imported here: it takes seconds, and would fetch a list of prices.
+
+    There is an event loop at hand: without one LiteLLM makes its own, which nobody closes.
+    """
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm  # noqa: PLC0415
+
+    with asyncio.Runner() as runner:
+        runner.get_loop()
+        yield litellm
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -31,23 +30,6 @@ WEATHER = {
         },
     },
 }
-
-
-@pytest.fixture
-def litellm(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return the library, imported here: it takes seconds, and would fetch a list of prices."""
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    import litellm  # noqa: PLC0415
-
-    return litellm
-
-
-@pytest.fixture(autouse=True)
-def _loop() -> Iterator[None]:
-    """Have an event loop at hand: without one LiteLLM makes its own, which nobody closes."""
-    with asyncio.Runner() as runner:
-        runner.get_loop()
-        yield
 
 
 def at(server: LiveServer | FakeServer, name: str = "spark", **fields: Any) -> dict[str, Any]:

@@ -347,6 +347,8 @@ def test_the_wheels_serve_without_any_development_package(
         assert answer.json()["choices"][0]["finish_reason"] == "stop"
         (spark,) = httpx.get(f"{server.url}/v1/models").json()["data"]
         assert spark["backend"] == backend
+        # The projector is in the wheel, beside the model.
+        assert ("image" in spark["input_modalities"]) == (backend == "llama_cpp")
 
 
 def test_livez_answers_while_a_model_loads(tmp_path: Path):

@@ -4,6 +4,7 @@ The chats are with the embedded model. It loads in less time than a picture take
 is that of a made-up model, held while half of its files are read.
 """
 
+import base64
 import sys
 import tempfile
 from pathlib import Path
@@ -14,9 +15,13 @@ from pilotlight.server.app import create_app
 from tests.clients.servers import serving
 from tests.conftest import live
 from tests.page.browser import Browser, unavailable
+from tests.pictures import drawn
+from tools.spark.pictures import Scene
 
 IMAGES = Path(__file__).parents[2] / "docs/images"
 DESK = {"width": 1000, "height": 680}
+WINDOW = {"width": 760, "height": 560}
+STARS = Scene("green", "purple", "star", 3)
 PHONE = {"width": 390, "height": 760, "dark": True, "scale": 1.5, "touch": True}
 
 
@@ -75,6 +80,26 @@ def chats(browser: Browser, folder: Path) -> None:
         browser.leave()
 
 
+def picture(browser: Browser, folder: Path) -> None:
+    """Ask the embedded model what a picture shows."""
+    settings = Settings(
+        backends=("llama_cpp",), models_dir=folder / "none", models_file=folder / "none.yaml"
+    )
+    shown = folder / "stars.png"
+    shown.write_bytes(base64.b64decode(drawn(STARS, 3)))
+    with live(create_app(settings)) as server:
+        opened(browser, server.url, WINDOW)
+        browser.click("button", "Options")
+        browser.fill("Temperature", "0")
+        browser.press("Escape")
+        browser.choose("#image-file", str(shown))
+        browser.find("#attached img")
+        ask(browser, "Describe the picture.")
+        ask(browser, "What colour is the background?")
+        browser.screenshot(str(IMAGES / "page-picture.png"))
+        browser.leave()
+
+
 def main() -> None:
     """Write all of them."""
     if reason := unavailable():
@@ -85,6 +110,7 @@ def main() -> None:
         try:
             cold_start(browser, Path(models))
             chats(browser, Path(models))
+            picture(browser, Path(models))
         finally:
             browser.close()
 

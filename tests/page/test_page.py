@@ -1,5 +1,6 @@
 """The chat page in Chromium, over servers with made-up models."""
 
+import base64
 import json
 import subprocess
 from collections.abc import Callable
@@ -8,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from pilotlight.config import Secret
+from pilotlight.config import Secret, Settings
+from pilotlight.server.app import create_app
 from tests.clients.servers import FakeServer
+from tests.conftest import live
 from tests.page.browser import Browser
+from tests.pictures import PNG, QUESTION
 
 pytestmark = pytest.mark.slow
 
@@ -240,6 +244,28 @@ def test_images_are_for_models_that_see(browser: Browser, serve_models: Serve):
     assert kept == image["image_url"]["url"]
     browser.reload()
     browser.find(".turn.user img")
+
+
+def test_spark_names_what_a_picture_shows(browser: Browser, tmp_path: Path):
+    """The embedded model, end to end: a file is chosen, shown in the turn, and seen."""
+    settings = Settings(
+        backends=("llama_cpp",), models_dir=tmp_path / "none", models_file=tmp_path / "none.yaml"
+    )
+    picture = tmp_path / "circle.png"
+    picture.write_bytes(base64.b64decode(PNG))
+    with live(create_app(settings)) as server:
+        browser.open(f"{server.url}/")
+        browser.find("#image-controls:visible")
+        browser.click("button", "Options")
+        browser.fill("Temperature", "0")
+        browser.press("Escape")
+        browser.choose("#image-file", str(picture))
+        browser.find("#attached img")
+        ask(browser, QUESTION)
+        browser.find(".turn.user img")
+        settled(browser)
+        assert "red" in browser.text(".turn.assistant .prose:not(details *)").lower()
+        browser.leave()
 
 
 def test_the_code_of_a_request_works(browser: Browser, serve_models: Serve):

@@ -34,7 +34,8 @@ LOOKUP = Course("lookup", 12, 1000, 32, matrix_rate=0.0, other_rate=0.02, warmup
 FIT = Course("fit", 13, 1000, 64, matrix_rate=0.08, other_rate=0.004, warmup=20, falling=0.8)
 TELL = Course("tell", 14, 450, 32, matrix_rate=0.004, other_rate=0.001, warmup=20, falling=0.9)
 TELL_AGAIN = replace(TELL, name="tell-again", seed=16, steps=500, matrix_rate=0.003)
-COURSES = LOOK, LOOKUP, FIT, TELL, TELL_AGAIN
+TELL_LAST = replace(TELL, name="tell-last", seed=17, steps=600)
+COURSES = LOOK, LOOKUP, FIT, TELL, TELL_AGAIN, TELL_LAST
 
 _MODEL_SEED = 1
 _HEADS_SHARE = 0.1

@@ -25,6 +25,14 @@ class TestLlamaCpp(BackendConformance):
 
     @pytest.fixture(scope="class")
     @classmethod
+    def seeing_model_path(cls):
+        path = LlamaCppBackend().embedded()
+        if path is None:
+            pytest.skip("the embedded model is not built in")
+        return path
+
+    @pytest.fixture(scope="class")
+    @classmethod
     def adapter_path(cls, model_path, tmp_path_factory):
         # Strong enough for a trained model to answer otherwise.
         keys = {"adapter.lora.alpha": (random_gguf.F32, 400.0)}

@@ -146,6 +146,8 @@ const verbs = {
       const event = new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true });
       document.querySelector("#chat-view")?.dispatchEvent(event);
     }),
+  /** Choose a file, as in the dialog of a button. */
+  choose: (selector, path) => page.setInputFiles(selector, path),
   /** Return and forget the errors, policy violations and requests elsewhere so far. */
   problems: () => problems.splice(0),
 };

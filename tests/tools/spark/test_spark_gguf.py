@@ -6,6 +6,7 @@ from pathlib import Path
 from tools.spark.prompt import TEMPLATE_PATH
 
 MODEL = Path(__file__).parents[3] / "backends/llama_cpp/pilotlight_llama_cpp/spark.gguf"
+PROJECTOR = MODEL.with_name("mmproj-spark.gguf")
 
 
 def _string(data: bytes, key: str) -> str:
@@ -19,6 +20,14 @@ def _string(data: bytes, key: str) -> str:
 def test_it_is_small() -> None:
     """The wheel that carries the model stays small: under 5 MB."""
     assert 1_000_000 < MODEL.stat().st_size < 5_000_000
+
+
+def test_its_projector_is_smaller() -> None:
+    """The eyes add at most a megabyte, and say that they are a projector."""
+    data = PROJECTOR.read_bytes()
+    assert 100_000 < len(data) < 1_000_000
+    assert _string(data, "general.architecture") == "clip"
+    assert _string(data, "clip.projector_type") == "mlp"
 
 
 def test_it_says_what_it_is() -> None:
