@@ -1,14 +1,18 @@
-"""Time completions with and without drafts, in turns: an edit of a file, and texts without copies.
+"""Time completions with and without drafts, in turns: edits of files, and texts without copies.
 
     python -m benchmarks.speculation                          # with the embedded model
     python -m benchmarks.speculation model.gguf --rounds 5 --threads 2
+    python -m benchmarks.speculation model.gguf --draft small.gguf
 
 A script writes the completions, so that any model will do: a model with random weights takes as
 long as a trained one of its size. The script restricts what is sampled, and not what is drafted.
 The ratio of a round is that of two completions that follow each other; machines drift.
+
+With a draft model the completion is the model's own: a draft model knows no script.
 """
 
 import argparse
+import json
 import random
 import statistics
 import sys
@@ -28,6 +32,7 @@ from pilotlight_backend import (
     LoadOptions,
     ModelFileInvalid,
     SamplingParams,
+    Speculation,
 )
 from pilotlight_backend.logits import Logits
 from pilotlight_llama_cpp.backend import LlamaCppBackend
@@ -92,8 +97,31 @@ def cases(vocabulary: Sequence[int]) -> dict[str, Case]:
     }
 
 
-def write(engine: Engine, case: Case) -> Cost:
-    """Have *engine* write the completion of *case*; return its cost without the prompt's."""
+def edits(engine: Engine) -> dict[str, Case]:
+    """Return edits of texts: names in code, values in JSON, words in prose."""
+    code = Path(__file__).read_text(encoding="utf-8")
+    items: list[dict[str, object]] = [
+        {"id": 100 + number, "name": f"item {number * 37 % 91}", "stock": number * 17 % 50}
+        for number in range(40)
+    ]
+    fewer = [{**item, "stock": 0} if index % 4 == 0 else item for index, item in enumerate(items)]
+    prose = (Path(__file__).parents[1] / "docs" / "design.md").read_text(encoding="utf-8")
+    texts = {
+        "edit of code": (code, code.replace("vocabulary", "tokens").replace("given", "arguments")),
+        "edit of JSON": (json.dumps(items, indent=1), json.dumps(fewer, indent=1)),
+        "edit of prose": (prose, prose.replace("The ", "A ").replace("engine", "backend")),
+    }
+    return {
+        name: Case(*(engine.tokenize(text, special=False)[:_TOKENS] for text in both))
+        for name, both in texts.items()
+    }
+
+
+def write(engine: Engine, case: Case, *, own: bool = False) -> Cost:
+    """Have *engine* write the completion of *case*; return its cost without the prompt's.
+
+    *own*: it writes its own, of that length.
+    """
     ended: SimpleQueue[Finish | Failed] = SimpleQueue()
 
     def hear(event: EngineEvent) -> None:
@@ -105,7 +133,7 @@ def write(engine: Engine, case: Case) -> Cost:
         prompt=tuple(case.prompt),
         max_tokens=len(case.completion),
         sampling=SamplingParams(temperature=0.0),
-        guide=Script(case.completion),
+        guide=None if own else Script(case.completion),
         ignore_eos=True,
     )
     engine.submit(request, hear)
@@ -120,8 +148,8 @@ def write(engine: Engine, case: Case) -> Cost:
     )
 
 
-def load(path: Path, speculation: str, threads: int | None) -> Engine:
-    """Load the model at *path*."""
+def load(path: Path, speculation: Speculation, threads: int | None, draft: Path | None) -> Engine:
+    """Load the model at *path*, and *draft* to draft for it."""
     backend = LlamaCppBackend()
     facts = backend.probe(path)
     if facts is None:
@@ -130,7 +158,8 @@ def load(path: Path, speculation: str, threads: int | None) -> Engine:
         parallel=1,
         context_length=2 * _TOKENS + 16,
         threads=threads,
-        speculation="ngram" if speculation == "ngram" else "none",
+        speculation=speculation,
+        draft_model=draft if speculation == "draft" else None,
     )
     engine = backend.load(facts, options, lambda _: None)
     if not isinstance(engine, Engine):
@@ -145,23 +174,36 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--tokens", type=int, help="only so many tokens of each completion")
+    parser.add_argument("--draft", type=Path, help="a model that drafts, in the place of n-grams")
     given = parser.parse_args()
     if given.model is None:
         parser.error("the plugin is built without the embedded model; give one")
-    engines = {name: load(given.model, name, given.threads) for name in ("none", "ngram")}
-    size = len(engines["none"].vocabulary().pieces)
-    for name, case in cases(range(size // 4, size)).items():
+    speculation: Speculation = "ngram" if given.draft is None else "draft"
+    plain, drafting = (
+        load(given.model, one, given.threads, given.draft) for one in ("none", speculation)
+    )
+    if given.draft is None:
+        size = len(plain.vocabulary().pieces)
+        chosen = cases(range(size // 4, size)) | edits(plain)
+    else:
+        chosen = {f"behind {name}": case for name, case in edits(plain).items()}
+    for name, case in chosen.items():
         shorter = Case(case.prompt, case.completion[: given.tokens])
-        costs: dict[str, list[Cost]] = {speculation: [] for speculation in engines}
-        for round_ in range(given.rounds + 1):
-            for speculation, engine in engines.items():
-                cost = write(engine, shorter)
-                if round_:  # the first one is for warmth
-                    costs[speculation].append(cost)
-        sys.stdout.write(_line(name, costs["none"], costs["ngram"]))
-        sys.stdout.flush()
-    for engine in engines.values():
+        _compare(name, shorter, plain, drafting, given.rounds, own=given.draft is not None)
+    for engine in (plain, drafting):
         engine.close()
+
+
+def _compare(
+    name: str, case: Case, plain: Engine, drafting: Engine, rounds: int, *, own: bool
+) -> None:
+    """Measure a case in turns, and print its line."""
+    costs = [
+        (write(plain, case, own=own), write(drafting, case, own=own)) for _ in range(rounds + 1)
+    ]
+    # The first round is for warmth.
+    sys.stdout.write(_line(name, *zip(*costs[1:], strict=True)))
+    sys.stdout.flush()
 
 
 def _line(name: str, plain: Sequence[Cost], drafted: Sequence[Cost]) -> str:

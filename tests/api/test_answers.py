@@ -1,8 +1,11 @@
 """Chat answers over the fake backend: what reaches the engine, and what comes back."""
 
+import msgspec
 import pytest
 
-from pilotlight_backend import SamplingParams
+from pilotlight.api.endpoints.openai import usage_of
+from pilotlight.generation import Ended
+from pilotlight_backend import SamplingParams, Usage
 from pilotlight_backend.testing.fake import FakeModel, Piece
 from tests.conftest import chat
 
@@ -420,3 +423,29 @@ async def test_the_chat_endpoint_can_be_switched_off(start):
     document = (await service.client.get("/openapi.json")).json()
     assert document["info"]["x-chat-completions-path"] == "/v1/chat/completions"
     assert "/v1/chat/completions" not in document["paths"]
+
+
+def test_drafted_tokens_are_in_the_usage():
+    """Those of all choices; the refused ones are in no other number."""
+    endings = {
+        number: Ended(
+            "length",
+            Usage(prompt_tokens=5, completion_tokens=20, drafted_tokens=drafted, accepted_tokens=8),
+            reasoning_tokens=3,
+        )
+        for number, drafted in enumerate((9, 12))
+    }
+    usage = usage_of(endings, 2)
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (5, 40, 45)
+    assert msgspec.to_builtins(usage.completion_tokens_details) == {
+        "reasoning_tokens": 6,
+        "accepted_prediction_tokens": 16,
+        "rejected_prediction_tokens": 5,
+    }
+
+
+def test_nothing_is_said_of_drafts_without_them():
+    """As with a model that does not speculate."""
+    ended = Ended("stop", Usage(prompt_tokens=5, completion_tokens=20), reasoning_tokens=0)
+    details = usage_of({0: ended}, 1).completion_tokens_details
+    assert msgspec.to_builtins(details) == {"reasoning_tokens": 0}

@@ -55,4 +55,6 @@ def total_usage(usages: Sequence[Usage], n: int) -> Usage:
         prompt_tokens=sum(choices[0].prompt_tokens for choices in prompts),
         completion_tokens=sum(usage.completion_tokens for usage in usages),
         cached_tokens=sum(min(one.cached_tokens for one in choices) for choices in prompts),
+        drafted_tokens=sum(usage.drafted_tokens for usage in usages),
+        accepted_tokens=sum(usage.accepted_tokens for usage in usages),
     )

@@ -1,5 +1,7 @@
 """Structs that several of OpenAI's endpoints have in common."""
 
+from msgspec import UNSET, UnsetType
+
 from pilotlight.schema.base import Request, Response
 from pilotlight.schema.models import LoadPhase, ModelState
 
@@ -21,9 +23,13 @@ class PromptTokensDetails(Response, kw_only=True):
 
 
 class CompletionTokensDetails(Response, kw_only=True):
-    """Tokens of the completion that are reasoning."""
+    """Tokens of the completion that are reasoning, and those that were drafted."""
 
     reasoning_tokens: int
+    accepted_prediction_tokens: int | UnsetType = UNSET
+    """Tokens of the completion that were drafted; omitted if none were."""
+    rejected_prediction_tokens: int | UnsetType = UNSET
+    """Drafted tokens that are not in the completion, nor in `completion_tokens`."""
 
 
 class CompletionUsage(Response, kw_only=True):

@@ -15,6 +15,7 @@ from pilotlight.schema.openai import (
     PromptTokensDetails,
 )
 from pilotlight.schema.sampling import SamplingRequest
+from pilotlight_backend import Usage
 
 LEAST_LOGPROB = -9999.0
 """OpenAI's number for minus infinity, which JSON does not have."""
@@ -40,7 +41,17 @@ def usage_of(endings: Mapping[int, Ended], n: int) -> CompletionUsage:
         completion_tokens=usage.completion_tokens,
         total_tokens=usage.prompt_tokens + usage.completion_tokens,
         prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
-        completion_tokens_details=CompletionTokensDetails(reasoning_tokens=reasoning),
+        completion_tokens_details=_details_of(usage, reasoning),
+    )
+
+
+def _details_of(usage: Usage, reasoning: int) -> CompletionTokensDetails:
+    if not usage.drafted_tokens:
+        return CompletionTokensDetails(reasoning_tokens=reasoning)
+    return CompletionTokensDetails(
+        reasoning_tokens=reasoning,
+        accepted_prediction_tokens=usage.accepted_tokens,
+        rejected_prediction_tokens=usage.drafted_tokens - usage.accepted_tokens,
     )
 
 
