@@ -32,9 +32,9 @@ from pilotlight_backend import (
     LoadOptions,
     ModelFileInvalid,
     SamplingParams,
-    Speculation,
 )
 from pilotlight_backend.logits import Logits
+from pilotlight_backend.types import Speculation
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 
 _TOKENS = 600

@@ -32,6 +32,9 @@ _TILE = 4
 """Rows that the kernels of quantized weights compute together (`gemm` in ggml-cpu/repack.cpp)."""
 _ROWS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 """Rows of a run that are worth a try: whole tiles, in steps that shrink with what they gain."""
+_PAUSE = 4
+"""Steps without an offer behind one that was not worth its rows: to find and to weigh one takes 15
+to 50 us, which the steps of a small model would notice."""
 _SELDOM = 8
 """Of so many steps without a draft one is measured: there is little to learn from them."""
 
@@ -47,7 +50,10 @@ class Offer(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """How many tokens of an offer are evaluated, and what that costs, in the time of a token."""
+    """How many tokens of an offer are evaluated, and what that costs, in the time of a token.
+
+    Without tokens it is what one would have cost that was over the credit.
+    """
 
     length: int = 0
     cost: float = 0.0
@@ -112,6 +118,8 @@ class Drafter:
         """*shortest* is the fewest tokens that have to be the same in a match."""
         self._lookup = PromptLookup(shortest)
         self.trust = Trust(credit=_FIRST_CREDIT, most_credit=_MOST_CREDIT)
+        self._least, self._pause = 0.0, 0
+        """The credit from which on, and the steps after which, there is an offer again."""
 
     def offer(self, held: Sequence[int], pending: Sequence[int], most: int) -> Offer | None:
         """Return at most *most* tokens that may come behind *held* and *pending*.
@@ -119,14 +127,21 @@ class Drafter:
         To be called once a step. By the rule of succession a copy goes on with a probability of
         (n + 1) / (n + 2) after n tokens; refusals of this sequence count against it.
         """
+        trust, self._pause = self.trust, self._pause - 1
         if not self._read(held, pending) or most < 1:
+            return None
+        if self._pause >= 0 or trust.credit < self._least:
             return None
         match = self._lookup.find(most)
         if match is None:
             return None
         # An image's numbers are negative (`media`).
         tokens = tuple(takewhile(lambda token: token >= 0, match.tokens))
-        return Offer(tokens, self.trust.chance(match.length), self.trust.credit)
+        return Offer(tokens, trust.chance(match.length), trust.credit)
+
+    def put_off(self, cost: float) -> None:
+        """Offer nothing for some steps, nor before the credit is *cost*."""
+        self._least, self._pause = cost, _PAUSE
 
     def verified(self, draft: Draft, accepted: int) -> None:
         """Learn that so many tokens of *draft* were accepted."""
@@ -211,6 +226,8 @@ def choose(
             takes = seconds(longer)
             cost = (takes - took) / token
             if cost > offer.credit:
+                if best is None:
+                    drafts[index] = Draft(cost=cost)
                 break
             expected = tokens + _accepted(offer.chance, length)
             if expected / takes > best_rate:

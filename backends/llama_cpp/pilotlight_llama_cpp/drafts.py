@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence as Items
 from typing import Generic, TypeVar
 
-from pilotlight_llama_cpp.drafting import Drafting
+from pilotlight_llama_cpp.drafting import Draft, Drafting, Offer
 from pilotlight_llama_cpp.runs import PlannedRun, parts
 from pilotlight_llama_cpp.sequence import Sequence
 
@@ -49,9 +49,16 @@ class NgramDrafts(Drafts[S]):
         batch = parts([run for run, _ in by_slot])
         drafts = self._drafting.choose(batch, [offer for _, offer in by_slot])
         return [
-            run.with_draft(offer.tokens[: draft.length], draft) if offer and draft.length else run
+            self._extended(run, offer, draft)
             for (run, offer), draft in zip(by_slot, drafts, strict=True)
         ]
+
+    def _extended(self, run: PlannedRun[S], offer: Offer | None, draft: Draft) -> PlannedRun[S]:
+        if offer is not None and draft.length:
+            return run.with_draft(offer.tokens[: draft.length], draft)
+        if offer is not None and run.sequence.drafter is not None:
+            run.sequence.drafter.put_off(draft.cost)
+        return run
 
     def verified(self, run: PlannedRun[S], accepted: int) -> None:
         """Learn that so many tokens of the draft of *run* were accepted."""

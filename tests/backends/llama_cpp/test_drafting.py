@@ -126,7 +126,20 @@ def test_draft_is_bounded_by_its_credit():
     (draft,) = choose([Part(0, 1)], offers(1, credit=1.2), seconds, room=32)
     assert draft.length == 3
     assert draft.cost == pytest.approx(1.2)
-    assert choose([Part(0, 1)], offers(1, credit=0.1), seconds, room=32) == [Draft()]
+    (none,) = choose([Part(0, 1)], offers(1, credit=0.1), seconds, room=32)
+    assert none == Draft(length=0, cost=pytest.approx(0.4))
+
+
+def test_nothing_is_sought_before_a_draft_can_be_paid():
+    """A match in each step costs no lookup for some steps, and until the credit is enough."""
+    for spent, cost, steps in ((0.0, 0.0, 4), (0.4, 0.3, 18)):
+        drafter, tokens = Drafter(3), [1, 2, 3, 4, 1, 2]
+        drafter.trust.spend(spent)
+        assert drafter.offer(tokens, [3], 4) is not None
+        drafter.put_off(cost)
+        sought = [drafter.offer([*tokens, *[3, 4, 1, 2] * step], [3], 4) for step in range(1, 40)]
+        waited = next(step for step, one in enumerate(sought) if one is not None)
+        assert waited == pytest.approx(steps, abs=1)
 
 
 @pytest.mark.parametrize("room", [0, -3])
