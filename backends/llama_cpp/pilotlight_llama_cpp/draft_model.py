@@ -161,6 +161,17 @@ class DraftModel:
             self._read[run.slot].extend(run.tokens)
         return True
 
+    def keep(self, slot: int, length: int) -> None:
+        """Keep at most the first *length* tokens of *slot*, those that its request has cached.
+
+        What is behind them may be another caller's: the time of a response would reveal it.
+        """
+        read = self._read[slot]
+        if length < len(read):
+            if not self._context.truncate(slot, length):
+                length = 0
+            del read[length:]
+
     def forget(self, slot: int) -> None:
         """Empty *slot*."""
         self._context.truncate(slot, 0)

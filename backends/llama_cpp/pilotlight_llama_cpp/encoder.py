@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
 from pilotlight_backend import BackendError, EngineClosed, Image, InferenceFailed
+from pilotlight_backend.prompt_cache.entry import owner_of
 
 logger = logging.getLogger("pilotlight.llama_cpp")
 
@@ -28,10 +29,11 @@ KEPT_BYTES = 64 << 20
 class Encoding:
     """An image that is encoded, or waits for it; the engine's thread reads it."""
 
-    __slots__ = ("digest", "done", "error", "image", "users", "vectors")
+    __slots__ = ("digest", "done", "error", "image", "scope", "users", "vectors")
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: Image, scope: str) -> None:
         self.digest = image.digest
+        self.scope = scope
         self.image: Image | None = image
         """None once it is encoded: pixels may take more than vectors."""
         self.users = 0
@@ -66,8 +68,8 @@ class Encoder:
         self._wake = wake
         self._most_bytes = kept_bytes
         self._lock = threading.Lock()
-        self._known: OrderedDict[bytes, Encoding] = OrderedDict()
-        """By digest, the least recently used first: what waits, what is made, and what is kept."""
+        self._known: OrderedDict[tuple[str, bytes], Encoding] = OrderedDict()
+        """By scope and digest, the least recently used first: what waits, is made, or is kept."""
         self._queue: list[Encoding] = []
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -77,18 +79,30 @@ class Encoder:
         """Return what was asked."""
         return Counts(self._encoded, self._reused)
 
-    def want(self, image: Image) -> Encoding:
-        """Return the encoding of *image*, which waits if it is not known. `release` it later."""
+    def want(self, image: Image, scope: str = "") -> Encoding:
+        """Return the encoding of *image*, which waits if it is not known. `release` it later.
+
+        It is shared within a *scope*, as cached prompts are: encoding takes seconds, so the time of
+        a response would tell a caller that another one has sent the image.
+        """
+        key = scope, image.digest
         with self._lock:
-            encoding = self._known.get(image.digest)
+            encoding = self._known.get(key)
             if encoding is None:
-                encoding = self._known[image.digest] = Encoding(image)
+                encoding = self._known[key] = Encoding(image, scope)
                 self._queue.append(encoding)
             elif encoding.done:
                 self._reused += 1
             encoding.users += 1
-            self._known.move_to_end(image.digest)
+            self._known.move_to_end(key)
         return encoding
+
+    def forget(self, owner: str | None) -> None:
+        """Keep nothing of *owner*'s requests, or of any; those that run keep what they want."""
+        with self._lock:
+            for scope, digest in list(self._known):
+                if owner is None or owner_of(scope) == owner:
+                    del self._known[scope, digest]
 
     @property
     def is_waiting(self) -> bool:
@@ -118,7 +132,7 @@ class Encoder:
             encoding.users -= 1
             if not encoding.users and encoding in self._queue:
                 self._queue.remove(encoding)
-                self._known.pop(encoding.digest, None)
+                self._drop(encoding)
             self._make_room()
 
     def _run(self) -> None:
@@ -151,17 +165,23 @@ class Encoder:
         if encoding.error is None:
             self._encoded += 1
         else:  # the next request tries again
-            self._known.pop(encoding.digest, None)
+            self._drop(encoding)
         self._make_room()
+
+    def _drop(self, encoding: Encoding) -> None:
+        """Do not keep *encoding*; the lock is held. It may be forgotten, and made anew, already."""
+        key = encoding.scope, encoding.digest
+        if self._known.get(key) is encoding:
+            del self._known[key]
 
     def _make_room(self) -> None:
         """Forget the least recently used that no request wants. The lock is held."""
         kept = sum(_size(one) for one in self._known.values())
-        for digest, one in list(self._known.items()):
+        for key, one in list(self._known.items()):
             if kept <= self._most_bytes:
                 return
             if one.done and not one.users:
-                del self._known[digest]
+                del self._known[key]
                 kept -= _size(one)
 
     def close(self) -> None:

@@ -135,6 +135,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         self._slots.clear_of(owner)
         if self._draft_model is not None:
             self._draft_model.forget_all()
+        if self._images is not None:
+            self._images.forget(owner)
         if self._states is not None:  # after the slots: they are saved into it
             self._states.clear(owner)
 
@@ -299,6 +301,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             job.sampler = self._decoder.sampler(job.sampling, job.words)
         if self._images is not None:
             self._images.begin(job)
+        if self._draft_model is not None and job.slot is not None:
+            self._draft_model.keep(job.slot.id, job.cached_tokens)
         cached = job.cells(job.cached_tokens)
         self._cached_tokens += cached
         self.emit(job, Started(job.length, cached, job.timer.restore))

@@ -25,7 +25,7 @@ class JobImages:
         """Begin to encode the images of the prompt that are not cached, in their order."""
         needed = (span.image for span in job.spans if span.start >= job.cached_tokens)
         for image in dict.fromkeys(needed):
-            job.encodings.append(self._encoder.want(image))
+            job.encodings.append(self._encoder.want(image, job.scope))
 
     def deliver(
         self, jobs: Collection[GenerationJob]
@@ -50,6 +50,10 @@ class JobImages:
             self._encoder.begin()
         elif is_idle:
             self._encoder.encode_next()
+
+    def forget(self, owner: str | None) -> None:
+        """Keep no image of *owner*'s requests, or of any."""
+        self._encoder.forget(owner)
 
     def release(self, job: GenerationJob) -> None:
         """Note that *job* has ended."""

@@ -182,3 +182,15 @@ def test_times_are_those_of_the_draft_model(context):
     assert isinstance(model.times, StepTimes)
     model.draft([Wanted(0, [1, 2, 3, 4], 5, 0.0)])
     assert model.times.step([1]) == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_request_keeps_what_it_has_cached_and_no_more(model, context):
+    """Another caller's prompt may be behind it."""
+    model.draft([Wanted(0, [1, 2, 3, 4], 1, 0.0)])
+    context.batches.clear()
+    model.keep(0, 2)
+    assert model.behind(0, [1, 2, 3, 4]) == 2
+    assert model.draft([Wanted(0, [1, 2, 3, 4], 1, 0.0)]) == {0: [5]}
+    assert context.batches == [[(0, [3, 4])]]
+    model.keep(0, 9)
+    assert model.behind(0, [1, 2, 3, 4, 5]) == 1

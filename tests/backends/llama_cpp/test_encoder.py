@@ -226,3 +226,38 @@ def test_nothing_is_encoded_on_two_threads_at_once(encoder, projector, woken):
     projector.gate.set()
     woken.wait(2)
     assert projector.encoded == [picture(1), picture(2)]
+
+
+def test_another_scope_encodes_the_same_image_again(encoder, projector):
+    first = encoder.want(picture(7), "ann")
+    encoder.encode_next()
+    second = encoder.want(picture(7), "bob")
+    encoder.encode_next()
+    assert first is not second
+    assert projector.encoded == [picture(7)] * 2
+    assert encoder.counts() == (2, 0)
+
+
+def test_an_owner_s_images_are_forgotten_with_every_salt(encoder):
+    for scope in ("ann", "ann\0salt", "bob"):
+        encoder.want(picture(7), scope)
+        encoder.encode_next()
+    encoder.forget("ann")
+    again = [encoder.want(picture(7), scope) for scope in ("ann", "ann\0salt", "bob")]
+    assert [one.done for one in again] == [False, False, True]
+    encoder.forget(None)
+    assert not encoder.want(picture(7), "bob").done
+
+
+def test_a_request_keeps_what_is_forgotten_meanwhile(encoder):
+    """Its encoding is made, and the next request's is another one."""
+    running = encoder.want(picture(7), "ann")
+    encoder.forget("ann")
+    later = encoder.want(picture(7), "ann")
+    encoder.encode_next()
+    encoder.encode_next()
+    assert running.done
+    assert later.done
+    assert later is not running
+    encoder.release(running)
+    assert encoder.want(picture(7), "ann") is later
