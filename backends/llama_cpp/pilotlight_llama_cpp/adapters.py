@@ -11,7 +11,7 @@ from pilotlight_backend import InsufficientMemory, LoadFailed, ModelFileInvalid,
 from pilotlight_backend.adapters import content_digest
 from pilotlight_backend.cgroup import available_memory
 from pilotlight_llama_cpp import logs, lora_file
-from pilotlight_llama_cpp.aborts import Aborted, GuardedThread
+from pilotlight_llama_cpp.guarded_thread import Aborted, GuardedThread
 
 if TYPE_CHECKING:
     from pilotlight_llama_cpp.model import LlamaModel

@@ -23,8 +23,8 @@ from pilotlight_backend.cgroup import granted_cpus
 from pilotlight_backend.readahead import read_ahead
 from pilotlight_backend.split_file import parts
 from pilotlight_llama_cpp import lora_file, probe
-from pilotlight_llama_cpp.aborts import Aborted, GuardedThread
 from pilotlight_llama_cpp.draft_file import draft_facts, slots_of_draft
+from pilotlight_llama_cpp.guarded_thread import Aborted, GuardedThread
 from pilotlight_llama_cpp.phases import Phase, Report
 from pilotlight_llama_cpp.projector_file import (
     with_projector,
@@ -83,7 +83,7 @@ class LlamaCppBackend:
         """Load a model: read its files into the page cache, map them, warm up with one token.
 
         All but the reading runs on a thread that ends with the load, for two reasons. llama.cpp may
-        abort there, see `aborts`. And OpenMP keeps a pool of threads for each thread that has
+        abort there (`guarded_thread`). And OpenMP keeps a pool of threads for each thread that has
         computed: with more pooled threads than CPUs libgomp sleeps at barriers instead of spinning
         (`gomp_throttled_spin_count` in libgomp/wait.h), and decoding was a third slower. The pool
         ends with its thread, so the pool of the engine's thread is the only one.

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from pilotlight_backend import malloc
-from pilotlight_llama_cpp import aborts, logs
+from pilotlight_llama_cpp import guarded_thread, logs
 
 _lock = threading.Lock()
 _library: Any = None
@@ -24,7 +24,7 @@ def library() -> Any:
             malloc.limit_arenas()
             binding = _import_binding("llama_cpp.llama_cpp")
             logs.install(binding)
-            aborts.install(binding._lib)  # noqa: SLF001
+            guarded_thread.install(binding._lib)  # noqa: SLF001
             binding.llama_backend_init()
             _library = binding
     return _library

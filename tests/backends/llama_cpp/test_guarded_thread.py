@@ -6,8 +6,8 @@ import pytest
 
 from pilotlight_backend import Finish, GenerateRequest, LoadOptions, ModelUnsupported
 from pilotlight_backend.testing.conformance.listener import Listener
-from pilotlight_llama_cpp.aborts import Aborted, GuardedThread
 from pilotlight_llama_cpp.backend import LlamaCppBackend
+from pilotlight_llama_cpp.guarded_thread import Aborted, GuardedThread
 
 OPTIONS = LoadOptions(parallel=1, context_length=512, threads=1)
 
@@ -68,11 +68,11 @@ def test_reports_are_made_on_the_callers_thread():
 
 def test_abort_in_the_midst_of_work():
     """The caller has the message; the thread stays where it is, as a daemon."""
-    from pilotlight_llama_cpp import aborts  # noqa: PLC0415
+    from pilotlight_llama_cpp import guarded_thread  # noqa: PLC0415
 
     with pytest.raises(Aborted, match=r"^graph\.cpp:5: GGML_ASSERT\(x\) failed$"):
         GuardedThread("c").run(
-            lambda: aborts._receive(b"/build/llama/graph.cpp:5: GGML_ASSERT(x) failed\n")
+            lambda: guarded_thread._receive(b"/build/llama/graph.cpp:5: GGML_ASSERT(x) failed\n")
         )
     (left,) = [one for one in threading.enumerate() if one.name == "load c"]
     assert left.daemon
@@ -80,7 +80,7 @@ def test_abort_in_the_midst_of_work():
 
 def test_abort_elsewhere_is_not_kept(capfd):
     """Off a load's thread the process ends, once it has said why."""
-    from pilotlight_llama_cpp import aborts  # noqa: PLC0415
+    from pilotlight_llama_cpp import guarded_thread  # noqa: PLC0415
 
-    aborts._receive(b"/build/ops.cpp:7: fatal error")
+    guarded_thread._receive(b"/build/ops.cpp:7: fatal error")
     assert "llama.cpp aborts the process: ops.cpp:7: fatal error" in capfd.readouterr().err
