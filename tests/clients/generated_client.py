@@ -24,10 +24,10 @@ from pilotlight_client.models.live import Live
 from pilotlight_client.models.model import Model
 from pilotlight_client.models.model_list import ModelList
 from pilotlight_client.models.readiness import Readiness
-from pilotlight_client.models.shown_text_part import ShownTextPart
-from pilotlight_client.models.shown_text_part_type import ShownTextPartType
 from pilotlight_client.models.system_message import SystemMessage
 from pilotlight_client.models.system_message_role import SystemMessageRole
+from pilotlight_client.models.text_part import TextPart
+from pilotlight_client.models.text_part_type import TextPartType
 from pilotlight_client.models.user_message import UserMessage
 from pilotlight_client.models.user_message_role import UserMessageRole
 
@@ -37,7 +37,7 @@ QUESTION = ChatCompletionRequest(
         SystemMessage(role=SystemMessageRole.SYSTEM, content="You are helpful."),
         UserMessage(
             role=UserMessageRole.USER,
-            content=[ShownTextPart(type_=ShownTextPartType.TEXT, text="What is 2+2?")],
+            content=[TextPart(type_=TextPartType.TEXT, text="What is 2+2?")],
         ),
     ],
     temperature=0,

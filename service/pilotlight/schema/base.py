@@ -28,6 +28,8 @@ class Request(Struct, forbid_unknown_fields=True):
 
     untagged: ClassVar[bool] = False
     """Whether an object without a tag is of this type."""
+    documented_as: ClassVar[str | None] = None
+    """The type of the same schema that stands for this one in the OpenAPI document."""
 
 
 class Response(Struct):

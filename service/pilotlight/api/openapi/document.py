@@ -24,7 +24,7 @@ from pilotlight.api.openapi.operation import (
     Parameter,
     SuccessResponse,
 )
-from pilotlight.api.openapi.wire_schemas import REF, finished, spelled_out
+from pilotlight.api.openapi.wire_schemas import REF, finished, merged, spelled_out
 from pilotlight.errors import (
     HeadTooLarge,
     InvalidApiKey,
@@ -187,6 +187,7 @@ def build_document(
     )
     by_type = dict(zip(ordered, schemas, strict=True))
     _free_untagged(components)
+    components = merged(components, _documented_as(Request.__subclasses__()))
     components = finished(
         components,
         requests=[by_type[kind] for kind in asked],
@@ -228,6 +229,10 @@ def _free_untagged(components: dict[str, Any]) -> None:
     for kind in Request.__subclasses__():
         if kind.untagged and kind.__name__ in components:
             components[kind.__name__]["required"].remove(kind.__struct_config__.tag_field)
+
+
+def _documented_as(kinds: Iterable[type[Request]]) -> dict[str, str]:
+    return {kind.__name__: kind.documented_as for kind in kinds if kind.documented_as}
 
 
 def _asked(operation: Operation) -> Iterable[Any]:

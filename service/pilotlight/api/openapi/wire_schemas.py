@@ -25,6 +25,36 @@ def finished(
     }
 
 
+def merged(components: Mapping[str, Any], same: Mapping[str, str]) -> dict[str, Any]:
+    """Return *components* without the keys of *same*, whose values stand for them.
+
+    Raises `ValueError` for two whose schemas differ in more than title and description.
+    """
+    for name, other in same.items():
+        if name in components and _bare(components[name]) != _bare(components[other]):
+            raise ValueError(f"the schema of {name} is not that of {other}")
+    names = {REF.format(name=name): REF.format(name=other) for name, other in same.items()}
+    kept = {name: schema for name, schema in components.items() if name not in same}
+    return {name: _renamed(schema, names) for name, schema in kept.items()}
+
+
+def _bare(schema: Schema) -> Schema:
+    return {key: value for key, value in schema.items() if key not in {"title", "description"}}
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """Return *value* with other references: those of `$ref`, and of a discriminator's mapping."""
+    match value:
+        case str():
+            return names.get(value, value)
+        case list():
+            return [_renamed(item, names) for item in value]
+        case Mapping():
+            return {key: _renamed(item, names) for key, item in value.items()}
+        case _:
+            return value
+
+
 def _reached(components: Mapping[str, Schema], roots: Iterable[Any]) -> set[str]:
     """Return the names of the components that *roots* reach, directly or not."""
     reached: set[str] = set()

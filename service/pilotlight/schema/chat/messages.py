@@ -1,6 +1,6 @@
 """The messages of a conversation."""
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
@@ -11,12 +11,10 @@ from pilotlight.schema.support import CHAT_MESSAGES
 
 
 class TextPart(Request, kw_only=True):
-    """A piece of a message's text.
+    """A piece of a message's text."""
 
-    Its type is a field and no tag: msgspec takes a tag that is missing for the right one where
-    there is only one struct to choose.
-    """
-
+    # A field and no tag: msgspec takes a tag that is missing for the right one where there is only
+    # one struct to choose.
     type: Literal["text"]
     text: str
     prompt_cache_breakpoint: Annotated[Any, CHAT_MESSAGES["prompt_cache_breakpoint"]] = None
@@ -33,8 +31,10 @@ class ImageUrl(Request, kw_only=True):
     detail: Annotated[ImageDetail | None, IMAGE_DETAIL] = None
 
 
-class ShownTextPart(Request, kw_only=True, tag_field="type", tag="text"):
-    """A piece of text, beside images."""
+class TaggedTextPart(Request, kw_only=True, tag_field="type", tag="text"):
+    """A `TextPart` beside parts of other types, among which msgspec chooses by their tag."""
+
+    documented_as: ClassVar[str | None] = "TextPart"
 
     text: str
     prompt_cache_breakpoint: Annotated[Any, CHAT_MESSAGES["prompt_cache_breakpoint"]] = None
@@ -49,7 +49,7 @@ class ImagePart(Request, kw_only=True, tag_field="type", tag="image_url"):
     cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
 
 
-ShownContent: TypeAlias = str | Annotated[list[ShownTextPart | ImagePart], Meta(min_length=1)]
+ShownContent: TypeAlias = str | Annotated[list[TaggedTextPart | ImagePart], Meta(min_length=1)]
 
 
 class Kept(Request, kw_only=True):
@@ -57,14 +57,6 @@ class Kept(Request, kw_only=True):
 
     id: Annotated[Any, CHAT_MESSAGES["id"]] = None
     metadata: Annotated[Any, CHAT_MESSAGES["metadata"]] = None
-    cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
-
-
-class AnsweredTextPart(Request, kw_only=True, tag_field="type", tag="text"):
-    """A piece of an earlier response's text."""
-
-    text: str
-    prompt_cache_breakpoint: Annotated[Any, CHAT_MESSAGES["prompt_cache_breakpoint"]] = None
     cache_control: Annotated[Any, CHAT_MESSAGES["cache_control"]] = None
 
 
@@ -76,7 +68,7 @@ class ThinkingPart(Request, kw_only=True, tag_field="type", tag="thinking"):
     closed: Annotated[Any, CHAT_MESSAGES["closed"]] = None
 
 
-AnsweredContent: TypeAlias = str | list[AnsweredTextPart | RefusalPart | ThinkingPart]
+AnsweredContent: TypeAlias = str | list[TaggedTextPart | RefusalPart | ThinkingPart]
 
 
 class SystemMessage(Kept, kw_only=True, tag_field="role", tag="system"):
@@ -153,7 +145,7 @@ class ToolMessage(Kept, kw_only=True, tag_field="role", tag="tool"):
     """The result of a tool call."""
 
     content: Annotated[
-        str | list[ShownTextPart | ImagePart] | None,
+        str | list[TaggedTextPart | ImagePart] | None,
         Meta(description="The result; null is an empty one."),
     ]
     tool_call_id: str

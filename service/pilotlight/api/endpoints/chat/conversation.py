@@ -87,16 +87,16 @@ def _parts(content: str | Sequence[wire.TextPart]) -> Sequence[Part]:
 
 
 def _shown_parts(
-    content: str | Sequence[wire.ShownTextPart | wire.ImagePart], path: str
+    content: str | Sequence[wire.TaggedTextPart | wire.ImagePart], path: str
 ) -> Sequence[Part]:
     if isinstance(content, str):
         return (TextPart(content),)
     return tuple(_shown_part(part, f"{path}[{index}]") for index, part in enumerate(content))
 
 
-def _shown_part(part: wire.ShownTextPart | wire.ImagePart, path: str) -> Part:
+def _shown_part(part: wire.TaggedTextPart | wire.ImagePart, path: str) -> Part:
     match part:
-        case wire.ShownTextPart():
+        case wire.TaggedTextPart():
             return TextPart(part.text)
         case wire.ImagePart(image_url=str(url)):
             return image_at(url, f"{path}.image_url")
@@ -118,7 +118,7 @@ def _assistant_parts(message: wire.AssistantMessage) -> Iterator[Part]:
         match part:
             case RefusalPart():
                 yield TextPart(part.refusal)
-            case wire.AnsweredTextPart():
+            case wire.TaggedTextPart():
                 yield TextPart(part.text)
 
 
