@@ -59,7 +59,10 @@ def check_backends(settings: Settings, registry: Registry) -> None:
     """Raise `ConfigError` if a backend of the settings is not installed."""
     for name in settings.backends:
         if name not in registry.names:
-            raise ConfigError(f"--backends {name}: no backend of this name is installed")
+            known = ", ".join(registry.names) or "none"
+            raise ConfigError(
+                f"--backends {name}: no backend of this name is installed; installed: {known}"
+            )
 
 
 def check_attention(settings: Settings, configured: Sequence[ModelEntry]) -> None:

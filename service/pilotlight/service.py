@@ -275,7 +275,9 @@ class Service:
         try:
             return _readiness(self.preload.readiness_of(await self.resolver.resolve(model)))
         except ModelNotFound:  # the probes need no key, so their answer suggests no other name
-            raise ModelNotFound(f"there is no model {model!r}") from None
+            raise ModelNotFound(
+                f"there is no model {model!r}; GET /v1/models lists the models"
+            ) from None
 
     async def clear_prompts(self, caller: str) -> None:
         """Delete the cached prompts of *caller*, or all where callers share them.

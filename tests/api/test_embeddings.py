@@ -274,7 +274,10 @@ async def test_model_that_writes_is_no_embedder(embedding):
     """The 400 says what the model is."""
     error = await refused(embedding, body(model="m"))
     assert error["param"] == "model"
-    assert error["message"] == "the model 'm' generates text and does not make embeddings"
+    assert error["message"] == (
+        "model: 'm' generates text and does not make embeddings"
+        "; expected a model whose capabilities in GET /v1/models have embedding"
+    )
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -284,7 +287,10 @@ async def test_model_that_embeds_is_no_writer(embedding, stream):
     assert response.status_code == 400
     error = response.json()["error"]
     assert error["param"] == "model"
-    assert error["message"] == "the model 'e' makes embeddings and does not generate text"
+    assert error["message"] == (
+        "model: 'e' makes embeddings and does not generate text"
+        "; expected a model whose capabilities in GET /v1/models have completion"
+    )
 
 
 @pytest.mark.parametrize(

@@ -597,7 +597,11 @@ async def test_no_backend_at_all(start, monkeypatch):
     service = await start()
     service.app.state.service.registry._names.clear()
     response = await service.post(chat())
-    body = error("no backend is installed", kind="model_load_failed", code="model_load_failed")
+    body = error(
+        "no backend is installed; install pilotlight[llama-cpp] or pilotlight[onnx]",
+        kind="model_load_failed",
+        code="model_load_failed",
+    )
     assert_is(response, 503, body)
     assert_no_retry(response)
 

@@ -209,6 +209,9 @@ async def test_a_model_that_reads_text_only_says_so(service: FakeService):
         answer = await service.client.post(path, json={"model": "m"} | body)
         assert answer.status_code == 400, path
         error = answer.json()["error"]
-        assert error["message"] == f"{param}: the model reads text only", path
+        assert error["message"] == (
+            f"{param}: the model reads text only; expected a model whose input_modalities in"
+            " GET /v1/models have image"
+        ), path
         if "messages/" not in path:  # Anthropic's shape has no code
             assert (error["code"], error["param"]) == ("images_unsupported", param)

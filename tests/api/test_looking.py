@@ -116,7 +116,9 @@ async def test_probe_of_a_model_that_is_not_there(service):
     service.write("assistant")
     unknown = await service.client.get("/readyz", params={"model": "asistant"})
     assert unknown.status_code == 404
-    assert unknown.json()["error"]["message"] == "there is no model 'asistant'"
+    assert unknown.json()["error"]["message"] == (
+        "there is no model 'asistant'; GET /v1/models lists the models"
+    )
 
 
 async def test_probes_while_a_model_is_preloaded(service, start):

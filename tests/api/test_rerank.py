@@ -302,7 +302,10 @@ async def test_model_that_does_not_rank_is_refused(ranking, model, does):
     """The 400 says what it does."""
     error = await refused(ranking, body(["a"], model))
     assert error["param"] == "model"
-    assert error["message"] == f"the model {model!r} {does} and does not rank documents"
+    assert error["message"] == (
+        f"model: {model!r} {does} and does not rank documents"
+        "; expected a model whose capabilities in GET /v1/models have rerank"
+    )
 
 
 async def test_model_that_ranks_does_nothing_else(ranking):
@@ -310,11 +313,17 @@ async def test_model_that_ranks_does_nothing_else(ranking):
     response = await ranking.post(chat("r"))
     assert response.status_code == 400
     said = response.json()["error"]["message"]
-    assert said == "the model 'r' ranks documents and does not generate text"
+    assert said == (
+        "model: 'r' ranks documents and does not generate text"
+        "; expected a model whose capabilities in GET /v1/models have completion"
+    )
     response = await post(ranking, {"model": "r", "input": "a"}, "/v1/embeddings")
     assert response.status_code == 400
     said = response.json()["error"]["message"]
-    assert said == "the model 'r' ranks documents and does not make embeddings"
+    assert said == (
+        "model: 'r' ranks documents and does not make embeddings"
+        "; expected a model whose capabilities in GET /v1/models have embedding"
+    )
 
 
 async def test_omitted_model_is_the_only_one_that_ranks(ranking):
@@ -331,7 +340,9 @@ async def test_no_model_that_ranks(start):
     service = await start()
     service.write("m", reply="Hello.")
     error = await refused(service, body(["a"], None))
-    assert error["message"] == "model: no model here ranks documents"
+    assert error["message"] == (
+        "model: no model here ranks documents; add one whose capabilities have rerank"
+    )
     assert service.backend.loads == []
 
 

@@ -191,7 +191,12 @@ def test_command_prints_what_it_did(run, tmp_path):
 @pytest.mark.parametrize(
     ("model", "text", "reason"),
     [
-        ("nobody", SYSTEM, "there is no model 'nobody'"),
+        (
+            "nobody",
+            SYSTEM,
+            "MODEL: there is no model 'nobody'; `pilotlight models` lists the models",
+        ),
+        ("sparkk", SYSTEM, "'sparkk'; did you mean spark.*\\? `pilotlight models` lists"),
         ("spark:llama_cpp", "", "the prompt is empty"),
         ("spark:llama_cpp", SYSTEM * 500, "the context holds 1024"),
         ("spark:onnx", SYSTEM, "the backend onnx does not support baking"),

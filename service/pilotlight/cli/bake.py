@@ -10,7 +10,7 @@ def bake(arguments: dict[str, Any]) -> None:
     """Write a system prompt's state beside its model, and print what it comes to."""
     import asyncio  # noqa: PLC0415
 
-    from pilotlight.errors import ServiceError  # noqa: PLC0415
+    from pilotlight.errors import ModelNotFound, ServiceError  # noqa: PLC0415
     from pilotlight.generation import baking  # noqa: PLC0415
     from pilotlight.model_options import load_options  # noqa: PLC0415
     from pilotlight.observability.logs import configure_logging  # noqa: PLC0415
@@ -31,6 +31,12 @@ def bake(arguments: dict[str, Any]) -> None:
             prompt,
             output=output,
             special_tokens=settings.special_tokens_in_content,
+        )
+    except ModelNotFound as error:
+        meant = f"; did you mean {error.nearest}?" if error.nearest else ";"
+        sys.exit(
+            f"pilotlight: MODEL: there is no model {name!r}{meant} `pilotlight models` lists the"
+            " models"
         )
     except (baking.CannotBake, ServiceError) as error:
         sys.exit(f"pilotlight: {error}")

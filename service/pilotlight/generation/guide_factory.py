@@ -97,6 +97,7 @@ def _check_not_required(model: PreparedModel, calls: ToolCalling) -> None:
     """Raise `InvalidRequest` if calls are required of a model without a tool-call format."""
     if calls.required:
         raise InvalidRequest(
-            f"tool_choice: the chat template of {model.name!r} shows no tool-call format",
+            f"tool_choice: the chat template of {model.name!r} shows no tool-call format; expected"
+            " auto or none, or tool_call_format in models.yaml",
             param="tool_choice",
         )

@@ -88,7 +88,11 @@ class ImageReader:
     def _check(self, facts: ModelFacts, references: Sequence[ImageReference]) -> None:
         first = references[0].param
         if not facts.sees:
-            raise ImagesUnsupported(f"{first}: the model reads text only", param=first)
+            raise ImagesUnsupported(
+                f"{first}: the model reads text only; expected a model whose input_modalities in"
+                " GET /v1/models have image",
+                param=first,
+            )
         most = self._request_limits.max_images
         if len(references) > most:
             param = references[most].param

@@ -85,7 +85,7 @@ class Reranker:
         names = [one.entry.name for one in listed if one.facts is not None and one.facts.ranks]
         if len(names) == 1:
             return names[0]
-        reason = "no model here ranks documents"
+        reason = "no model here ranks documents; add one whose capabilities have rerank"
         if names:
             reason = f"expected the name of a model that ranks: {', '.join(names)}"
         raise InvalidRequest(f"model: {reason}", param="model")

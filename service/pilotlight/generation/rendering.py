@@ -240,7 +240,9 @@ def pieces_of(vocabulary: Vocabulary, tokens: Sequence[int], param: str) -> list
     for index, token in enumerate(tokens):
         if not 0 <= token < size:
             path = f"{param}[{index}]"
-            raise InvalidRequest(f"{path}: the vocabulary has no token {token}", param=path)
+            raise InvalidRequest(
+                f"{path}: the vocabulary has no token {token}; expected 0 to {size - 1}", param=path
+            )
     return [vocabulary.pieces[token] for token in tokens]
 
 

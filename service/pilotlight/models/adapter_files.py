@@ -100,7 +100,9 @@ class AdapterFiles:
             entry = await self._resolver.resolve(base)
             if entry.adapter:
                 raise InvalidRequest(
-                    f"base_model_name: {entry.name!r} is an adapter itself", param="base_model_name"
+                    f"base_model_name: {entry.name!r} is an adapter itself; expected its base,"
+                    f" {entry.base.name!r}",
+                    param="base_model_name",
                 )
             return entry
         loaded: Sequence[ModelEntry] = self._pool.loaded
@@ -114,7 +116,9 @@ class AdapterFiles:
 
     async def _refuse_taken(self, name: str) -> None:
         if any(one.name == name for one in await self._resolver.entries()):
-            raise InvalidRequest(f"lora_name: {name!r} is the name of a model", param="lora_name")
+            raise InvalidRequest(
+                f"lora_name: {name!r} is the name of a model; choose another", param="lora_name"
+            )
 
     def _check(self, entry: ModelEntry) -> None:
         """Raise `InvalidRequest` for a file that its backend refuses."""

@@ -61,23 +61,23 @@ class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
         """The engine, if it generates text; raises `InvalidRequest` if not."""
         if isinstance(self.base, Engine):
             return self.base
-        raise self._other_kind("generate text")
+        raise self._other_kind("generate text", "completion")
 
     @property
     def embedder(self) -> EmbeddingEngine:
         """The engine, if it makes embeddings; raises `InvalidRequest` if not."""
         if isinstance(self.base, EmbeddingEngine):
             return self.base
-        raise self._other_kind("make embeddings")
+        raise self._other_kind("make embeddings", "embedding")
 
     @property
     def ranker(self) -> RankingEngine:
         """The engine, if it ranks documents; raises `InvalidRequest` if not."""
         if isinstance(self.base, RankingEngine):
             return self.base
-        raise self._other_kind("rank documents")
+        raise self._other_kind("rank documents", "rerank")
 
-    def _other_kind(self, wanted: str) -> InvalidRequest:
+    def _other_kind(self, wanted: str, capability: str) -> InvalidRequest:
         match self.base:
             case EmbeddingEngine():
                 does = "makes embeddings"
@@ -86,7 +86,9 @@ class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
             case _:
                 does = "generates text"
         return InvalidRequest(
-            f"the model {self.entry.name!r} {does} and does not {wanted}", param="model"
+            f"model: {self.entry.name!r} {does} and does not {wanted}; expected a model whose"
+            f" capabilities in GET /v1/models have {capability}",
+            param="model",
         )
 
 

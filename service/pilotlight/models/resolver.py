@@ -147,7 +147,10 @@ class Resolver:
 
     def _not_found(self, name: str) -> ModelNotFound | ModelLoadFailed:
         if not self._registry.names:
-            return ModelLoadFailed("no backend is installed", retry_after=None)
+            return ModelLoadFailed(
+                "no backend is installed; install pilotlight[llama-cpp] or pilotlight[onnx]",
+                retry_after=None,
+            )
         for backend in self._registry.names:
             try:
                 self._registry.get(backend)

@@ -70,5 +70,7 @@ def model_page(models: Sequence[Model], page: Page) -> AnthropicModelPage:
 
 def _index(ids: Sequence[str], wanted: str, param: str) -> int:
     if wanted not in ids:
-        raise InvalidRequest(f"{param}: no model has the id {wanted!r}", param=param)
+        raise InvalidRequest(
+            f"{param}: no model has the id {wanted!r}; expected one of GET /v1/models", param=param
+        )
     return ids.index(wanted)

@@ -154,4 +154,7 @@ def _named(declared: DeclaredTools, wanted: NamedTool) -> Tool:
                 " the model cannot call it",
                 param=param,
             )
-    raise InvalidRequest(f"{param}: the request declares no tool {name!r}", param=param)
+    names = ", ".join(repr(tool.name) for tool in declared.tools)
+    raise InvalidRequest(
+        f"{param}: the request declares no tool {name!r}; expected one of {names}", param=param
+    )
