@@ -884,7 +884,7 @@ USER = {"role": "user", "content": "hi"}
         ),
         (
             {"tools": TOOLS, "tool_choice": {"type": "function", "name": "sub"}},
-            "the request declares no tool 'sub'",
+            "the request declares no tool 'sub'; expected one of 'add', 'mul'",
             "tool_choice.name",
         ),
         (
@@ -899,7 +899,7 @@ USER = {"role": "user", "content": "hi"}
                     ],
                 },
             },
-            "the request declares no tool 'sub'",
+            "the request declares no tool 'sub'; expected one of 'add', 'mul'",
             "tool_choice.tools[1].name",
         ),
         (

@@ -8,7 +8,7 @@ import pytest
 from msgspec import UNSET, Struct, UnsetType
 
 import pilotlight.server.app  # noqa: F401 - brings every wire type
-from pilotlight.api.openapi.wire_schemas import REF, finished, spelled_out
+from pilotlight.api.openapi.wire_schemas import REF, finished, merged, spelled_out
 from pilotlight.schema.base import Response
 
 
@@ -126,3 +126,33 @@ def test_no_answer_leaves_out_its_defaults():
     assert len(answers) > 10
     for kind in answers:
         assert not kind.__struct_config__.omit_defaults, kind
+
+
+def test_types_of_one_schema_have_one_name():
+    """References and a discriminator's mapping name the type that stands for the other."""
+    text = {"type": "object", "properties": {"text": {"type": "string"}}}
+    union = {"anyOf": [{"$ref": REF.format(name="Tagged")}], "mapping": REF.format(name="Tagged")}
+    found = {
+        "Text": {**text, "title": "Text"},
+        "Tagged": {**text, "title": "Tagged"},
+        "Message": {"properties": {"content": union}},
+    }
+    components = merged(found, {"Tagged": "Text", "Absent": "Text"})
+    assert components == {
+        "Text": found["Text"],
+        "Message": {
+            "properties": {
+                "content": {
+                    "anyOf": [{"$ref": REF.format(name="Text")}],
+                    "mapping": REF.format(name="Text"),
+                }
+            }
+        },
+    }
+
+
+def test_types_of_two_schemas_keep_their_names():
+    """A field that only one of them has is never lost from the document."""
+    found = {"Text": {"type": "object"}, "Tagged": {"type": "object", "required": ["type"]}}
+    with pytest.raises(ValueError, match="the schema of Tagged is not that of Text"):
+        merged(found, {"Tagged": "Text"})
