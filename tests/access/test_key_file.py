@@ -9,16 +9,7 @@ import pytest
 from pilotlight.access import key_file
 from pilotlight.access.key_file import KeyFile
 from pilotlight.access.keys import InvalidKeys, read_entries
-
-
-class Clock:
-    """Shows the time that it is set to."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture

@@ -11,24 +11,12 @@ from pilotlight.models.pool import Pool
 from pilotlight.models.registry import Registry
 from pilotlight_backend import LoadOptions
 from pilotlight_backend.testing.fake import FakeBackend, FakeModel
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
+from tests.clock import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

@@ -6,16 +6,9 @@ from pilotlight.observability.answer_recorder import AnswerRecorder
 from pilotlight.observability.metrics import AnswerRecord
 from pilotlight.observability.timing import server_timing
 from pilotlight_backend import Usage
+from tests.clock import Clock
 
 USAGE = Usage(prompt_tokens=7, completion_tokens=3, cached_tokens=2)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -13,14 +13,7 @@ from pilotlight.scheduling.fair_queue import (
     ReleaseRate,
     SlotQueue,
 )
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 class Crowd:

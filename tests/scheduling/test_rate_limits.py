@@ -5,14 +5,7 @@ import pytest
 from pilotlight.errors import RateLimited
 from pilotlight.retry_after import LONGEST, SHORTEST
 from pilotlight.scheduling.rate_limits import Allowance, Limits, RateLimiter
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture

@@ -6,14 +6,7 @@ import pytest
 
 from pilotlight.retry_after import LONGEST, SHORTEST, UNKNOWN_QUEUE
 from pilotlight.scheduling.throughput import Throughput
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import msgspec
 from pilotlight.api.endpoint import GET, Endpoint, endpoint
 from pilotlight.api.http.request import Request
 from pilotlight.api.http.response import Response
-from pilotlight.api.openapi.operation import Content, Operation, Parameter, SuccessResponse
+from pilotlight.api.openapi.operation import Content, Operation, SuccessResponse, model_query
 from pilotlight.errors import InvalidRequest, ModelNotFound
 from pilotlight.schema.health import Live, Readiness
 
@@ -34,13 +34,7 @@ def _readiness(operation_id: str, summary: str) -> Operation:
             " model only, in any state. The request loads nothing."
         ),
         parameters=[
-            Parameter(
-                name="model",
-                place="query",
-                description="A model's name, as in requests.",
-                schema={"type": "string", "minLength": 1},
-                example="spark",
-            )
+            model_query("A model's name, as in requests."),
         ],
         responses={
             200: SuccessResponse(

@@ -19,6 +19,17 @@ class Parameter(Struct, frozen=True, kw_only=True):
     example: Any = None
 
 
+def model_query(description: str) -> Parameter:
+    """Return the query parameter `model`."""
+    return Parameter(
+        name="model",
+        place="query",
+        description=description,
+        schema={"type": "string", "minLength": 1},
+        example="spark",
+    )
+
+
 class Content(Struct, frozen=True, kw_only=True):
     """A body: its wire type, or a *schema* for media types that are not JSON.
 

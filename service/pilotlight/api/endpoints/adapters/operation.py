@@ -1,7 +1,7 @@
 """What the OpenAPI document says of the endpoints for adapters."""
 
 from pilotlight.api.openapi.generation import PREFER
-from pilotlight.api.openapi.operation import Content, Operation, Parameter, SuccessResponse
+from pilotlight.api.openapi.operation import Content, Operation, SuccessResponse, model_query
 from pilotlight.errors import (
     InsufficientMemory,
     InvalidRequest,
@@ -86,13 +86,7 @@ LIST = Operation(
         " model numbers its own, so `model` chooses one."
     ),
     parameters=[
-        Parameter(
-            name="model",
-            place="query",
-            description="A model, or one of its adapters; those of all models if omitted.",
-            schema={"type": "string", "minLength": 1},
-            example="spark",
-        )
+        model_query("A model, or one of its adapters; those of all models if omitted."),
     ],
     responses={
         200: SuccessResponse(
