@@ -23,6 +23,10 @@ _FADE = 0.99
 """What an accepted or refused token counts when the next token has come: half after 70."""
 _FIRST_CREDIT = 0.5
 """What the first draft may cost, in the time of a token: a row."""
+_LONG_MATCH, _TRIAL = 12, 1.5
+"""Tokens of a match from which on more may be lost, once in a sequence: a tile of four rows costs
+1.2 to 1.6 tokens, and a draft of one token does not gain where two rows take twice as long as one,
+as with Gemma 3 270M."""
 _EARNED = 0.01
 """The share of its time that a sequence may lose to refused drafts."""
 _MOST_CREDIT = 32.0
@@ -118,6 +122,8 @@ class Drafter:
         """*shortest* is the fewest tokens that have to be the same in a match."""
         self._lookup = PromptLookup(shortest)
         self.trust = Trust(credit=_FIRST_CREDIT, most_credit=_MOST_CREDIT)
+        self._is_tried = False
+        """Whether there was a long match."""
         self._least, self._pause = 0.0, 0
         """The credit from which on, and the steps after which, there is an offer again."""
 
@@ -130,11 +136,14 @@ class Drafter:
         trust, self._pause = self.trust, self._pause - 1
         if not self._read(held, pending) or most < 1:
             return None
-        if self._pause >= 0 or trust.credit < self._least:
+        if self._pause >= 0 or (self._is_tried and trust.credit < self._least):
             return None
         match = self._lookup.find(most)
         if match is None:
             return None
+        if match.length >= _LONG_MATCH and not self._is_tried:
+            self._is_tried = True
+            trust.spend(-_TRIAL)
         # An image's numbers are negative (`media`).
         tokens = tuple(takewhile(lambda token: token >= 0, match.tokens))
         return Offer(tokens, trust.chance(match.length), trust.credit)

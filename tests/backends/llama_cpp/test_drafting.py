@@ -135,6 +135,7 @@ def test_nothing_is_sought_before_a_draft_can_be_paid():
     for spent, cost, steps in ((0.0, 0.0, 4), (0.4, 0.3, 18)):
         drafter, tokens = Drafter(3), [1, 2, 3, 4, 1, 2]
         drafter.trust.spend(spent)
+        drafter._is_tried = True
         assert drafter.offer(tokens, [3], 4) is not None
         drafter.put_off(cost)
         sought = [drafter.offer([*tokens, *[3, 4, 1, 2] * step], [3], 4) for step in range(1, 40)]
