@@ -341,8 +341,11 @@ def test_the_wheels_serve_without_any_development_package(
         [str(python), "-c", START], check=True, capture_output=True, text=True
     ).stdout.split()
     assert set(listed) == IMPORTED
-    nowhere = ("--models-dir", str(tmp_path), "--models-file", str(tmp_path / "none.yaml"))
-    with served(*nowhere, command=str(home / "bin/pilotlight")) as server:
+    # Not the folder of the environment: the files of spark would be found there.
+    none = str(tmp_path / "none")
+    with served(
+        "--models-dir", none, "--models-file", none, command=str(home / "bin/pilotlight")
+    ) as server:
         answer = httpx.post(server.url + CHAT, json=chat("spark", "What is 2+2?"), timeout=60)
         assert answer.json()["choices"][0]["finish_reason"] == "stop"
         (spark,) = httpx.get(f"{server.url}/v1/models").json()["data"]

@@ -164,4 +164,4 @@ def test_spark_of_onnx_reads_text_only(
     assert listed["input_modalities"] == ["text"]
     refused = httpx.post(spark.url + path, json={"model": "spark"} | fields, timeout=60)
     assert refused.status_code == 400
-    assert refused.json()["error"]["message"] == f"{param}: the model reads text only"
+    assert refused.json()["error"]["message"].startswith(f"{param}: the model reads text only")
