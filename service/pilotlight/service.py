@@ -300,7 +300,7 @@ class Service:
         if not await self.admission.drained(grace):
             logger.warning("the grace period of %g s is over: requests in flight fail", grace)
         await self.pool.save_prompts(grace - (self._clock() - began))
-        await self.pool.close()
+        await self.pool.close(save=0.0)
         await self.admission.drained(_ERROR_GRACE)
 
     async def end(self) -> None:

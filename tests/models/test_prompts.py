@@ -85,3 +85,21 @@ async def test_an_engine_that_has_died_has_no_prompts(cached_pool, write, backen
 
     monkeypatch.setattr(backend.engines[0], "clear_prompts", dead)
     await cached_pool.clear_prompts(None)
+
+
+async def test_a_pool_that_closes_saves_for_as_long_as_it_is_given(
+    cached_pool, write, backend, monkeypatch
+):
+    """A server that has used up its grace period waits for no storage."""
+    await ask(cached_pool, write("a"), "ann")
+    given = []
+    monkeypatch.setattr(backend.engines[0], "save_prompts", given.append)
+    await cached_pool.save_prompts(3.0)
+    await cached_pool.close(save=0.0)
+    assert given == [3.0]
+
+
+async def test_a_pool_that_closes_saves_what_is_cached(cached_pool, write, folder):
+    await ask(cached_pool, write("a"), "ann")
+    await cached_pool.close()
+    assert files(folder) == 1

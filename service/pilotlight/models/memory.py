@@ -103,16 +103,20 @@ class Memory:
 
     # ── unloading ──────────────────────────────────────────────────────────────────────────────
 
-    def unload(self, model: PooledModel) -> asyncio.Task[None]:
-        """Start to unload a ready model, and return the task."""
+    def unload(self, model: PooledModel, *, save: float = AT_UNLOAD) -> asyncio.Task[None]:
+        """Start to unload a ready model, and return the task.
+
+        Its prompts are written to storage for *save* seconds at the most.
+        """
         model.state = "draining"
-        model.closing = asyncio.create_task(self._close(model), name=f"close {model.entry.name}")
+        closing = self._close(model, save)
+        model.closing = asyncio.create_task(closing, name=f"close {model.entry.name}")
         return model.closing
 
-    async def _close(self, model: PooledModel) -> None:
+    async def _close(self, model: PooledModel, save: float) -> None:
         assert model.loaded  # noqa: S101 - true while draining
-        if not model.has_died:
-            await save_prompts(model.loaded.base, AT_UNLOAD)
+        if save > 0 and not model.has_died:
+            await save_prompts(model.loaded.base, save)
         try:
             await on_own_thread(model.loaded.base.close, f"close {model.entry.name}")
         except Exception:  # a plugin's edge

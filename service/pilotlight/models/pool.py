@@ -24,7 +24,7 @@ from pilotlight.models.loading.history import LoadHistory
 from pilotlight.models.loading.loader import Loader
 from pilotlight.models.loading.runner import LoadRunner
 from pilotlight.models.memory import Memory
-from pilotlight.models.prompts import clear_prompts, save_prompts
+from pilotlight.models.prompts import AT_UNLOAD, clear_prompts, save_prompts
 from pilotlight.models.registry import Registry
 from pilotlight.models.state import ModelStatus, ModelUse, OnLoad, PooledModel
 from pilotlight.retry_after import after_load
@@ -300,11 +300,11 @@ class Pool:
         if closings := [model.closing for model in models if model.closing]:
             await asyncio.wait(closings)
 
-    async def close(self) -> None:
+    async def close(self, *, save: float = AT_UNLOAD) -> None:
         """Cancel every load and close every engine; running requests fail.
 
-        Returns when their threads have ended: a load's at its next progress report. Threads that
-        hang are not waited for.
+        Prompts are written to storage for *save* seconds at the most. Returns when their threads
+        have ended: a load's at its next progress report. Threads that hang are not waited for.
         """
         self._closed = True
         self._watchdog.close()
@@ -315,7 +315,8 @@ class Pool:
             load.cancel()
         if loads:
             await asyncio.wait(loads)
-        closings = [self._memory.unload(m) for m in self._models.values() if m.state == "ready"]
+        ready = [model for model in self._models.values() if model.state == "ready"]
+        closings = [self._memory.unload(model, save=save) for model in ready]
         closings += [m.closing for m in self._models.values() if m.closing]
         if closings:
             await asyncio.wait(closings)
