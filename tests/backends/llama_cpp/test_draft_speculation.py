@@ -13,24 +13,8 @@ from pilotlight_backend import LoadFailed, LoadOptions, SamplingParams, Token
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_llama_cpp.draft_load import difference
 from tests.backends.answer import GREEDY, Answer, prompt_of
+from tests.backends.llama_cpp.made_up_times import Free, Quick
 from tests.backends.llama_cpp.test_speculation import SAMPLERS, heard
-
-
-class Free:
-    """Times of a machine on which rows take next to nothing."""
-
-    def step(self, ubatches):
-        return 1 + 1e-6 * sum(ubatches)
-
-    def add(self, ubatches, seconds):
-        pass
-
-
-class Quick(Free):
-    """Those of a draft model that takes nothing."""
-
-    def step(self, ubatches):
-        return 1e-6 * sum(ubatches)
 
 
 def load(path, draft, **options):

@@ -75,11 +75,6 @@ const verbs = {
   reload: () => page.reload(),
   click: (role, name) => page.getByRole(role, { name, exact: true }).last().click(),
   fill: (label, text) => page.getByLabel(label, { exact: true }).last().fill(text),
-  choose: (label, value) =>
-    page
-      .getByLabel(label, { exact: true })
-      .selectOption(value)
-      .then(() => null),
   press: (keys) => page.keyboard.press(keys),
   type: (text) => page.keyboard.type(text),
   /** Wait until the page shows a text. */
