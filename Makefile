@@ -141,7 +141,7 @@ SOURCE_ELSEWHERE := --no-emit-package llama-cpp-python
 
 .venv-dev/.installed: requirements/dev.txt $(SOURCES) $(EXAMPLES) .venv/bin/python $(UV)
 	$(UV) venv --quiet --allow-existing --python .venv/bin/python .venv-dev
-	$(UV) pip install --python .venv-dev/bin/python --require-hashes -r $<
+	$(UV) pip install --compile-bytecode --python .venv-dev/bin/python --require-hashes -r $<
 	$(UV) pip install --python .venv-dev/bin/python --no-deps \
 		$(addprefix -e ,$(dir $(SOURCES) $(EXAMPLES)))
 	touch $@

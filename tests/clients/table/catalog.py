@@ -24,7 +24,8 @@ class Client:
     script: tuple[Line, ...] = scripts.SDK
     """What the model answers."""
     in_tests: bool = False
-    """Whether `make test` runs its program: the development environment has the packages."""
+    """Whether `make test` runs its program: the development environment has the packages, and no
+    other test of the client."""
 
     @property
     def on_npm(self) -> bool:
@@ -93,7 +94,6 @@ CLIENTS = (
         name="LiteLLM",
         packages=("litellm==1.110.2",),
         run="litellm_tools.py",
-        in_tests=True,
     ),
     Client(
         name="instructor",
@@ -116,7 +116,6 @@ CLIENTS = (
         name="LangChain",
         packages=("langchain==1.5.2", "langchain-openai==1.7.4", "langchain-anthropic==1.7.10"),
         run="langchain_models.py",
-        in_tests=True,
     ),
     Client(
         name="LlamaIndex",
