@@ -201,3 +201,14 @@ def test_the_share_grows_as_long_as_it_takes(over, expected):
 def test_retry_after_is_spread_and_stays_within_what_clients_honour(seconds, jitter, said):
     """Retry-After grows by a tenth at the most, from 1 s to 60 s; 10 s where nothing is known."""
     assert after_load(seconds, jitter) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [([3.0], 3.0), ([1.0, 2.0], 1.5), ([1.0, 90.0, 2.0], 2.0), ([1.0, 1.0, 2.0, 4.0, 60.0], 2.0)],
+)
+def test_one_slow_load_says_little_of_the_next(seconds, expected):
+    """A machine that did something else made a load of one second take a minute."""
+    earlier = [LoadTimes(0.0, each) for each in seconds]
+    estimate = estimate_load(LoadProgress("load", 10, 10), 0.0, 0.0, earlier)
+    assert estimate.expected == expected

@@ -91,9 +91,9 @@ def estimate_load(
     if progress is None or (progress.phase == "read" and not progress.bytes_read):
         if not earlier:
             return None
-        expected = _mean([one.reading + one.rest for one in earlier])
+        expected = _median([one.reading + one.rest for one in earlier])
         return Estimate(done=0.0, expected=expected, under_way=elapsed)
-    rest = _mean([one.rest for one in earlier]) if earlier else _set_up(progress.bytes_total)
+    rest = _median([one.rest for one in earlier]) if earlier else _set_up(progress.bytes_total)
     if progress.phase != "read" and reading_took is not None:
         return Estimate(done=reading_took, expected=rest, under_way=elapsed - reading_took)
     left = max(progress.bytes_total - progress.bytes_read, 0)
@@ -243,5 +243,11 @@ class LoadTracker:
         return replace(estimate, done=estimate.done + self._phases.get("fetch", 0.0))
 
 
-def _mean(seconds: Sequence[float]) -> float:
-    return math.fsum(seconds) / len(seconds)
+def _median(seconds: Sequence[float]) -> float:
+    """Return the middle of *seconds*: one load on a machine that did something else changes little.
+
+    The module `statistics` would take longer to import than some loads do.
+    """
+    ordered = sorted(seconds)
+    half = len(ordered) // 2
+    return (ordered[half] + ordered[-half - 1]) / 2
