@@ -17,6 +17,7 @@ from pilotlight_llama_cpp import draft_load
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.baking import adopt, find
 from pilotlight_llama_cpp.context import LlamaContext
+from pilotlight_llama_cpp.draft_model import DraftModel
 from pilotlight_llama_cpp.engine import LlamaCppEngine
 from pilotlight_llama_cpp.growing_context import GrowingContext, MakeContext, lengths
 from pilotlight_llama_cpp.model import LlamaModel
@@ -42,8 +43,8 @@ def load(
 ) -> LlamaCppEngine:
     """Make model, context and engine; free what was made if a part fails.
 
-    *report* is called with each phase. *recent* is the lengths of stored states.
-    *draft* is the facts of the draft model.
+    *report* is called with each phase. *recent* is the lengths of stored states, *draft* the facts
+    of the draft model.
     """
     with ExitStack() as undo:
         report("load")
@@ -52,10 +53,9 @@ def load(
         )
         undo.callback(model.close)
         projector = _load_projector(facts, options, model, threads)
-        if projector is None:
-            facts = without_projector(facts)
-        else:
+        if projector is not None:
             undo.callback(projector.close)
+        facts = facts if projector else without_projector(facts)
         prompt = find(model, facts, options)
         if prompt:
             undo.callback(prompt.close)
@@ -80,13 +80,10 @@ def load(
         report("warm")
         _warm(model, context)
         baked = adopt(context, prompt, facts, options)
-        draft_model = None
-        if draft is not None and not no_speculation(options, model):
-            draft_model = draft_load.load(draft, model, facts, options, report, threads=threads)
+        draft_model = _load_draft(draft, model, facts, options, report, threads=threads)
         undo.pop_all()
-    facts = _with_vocabulary(facts, model)
     return LlamaCppEngine(
-        facts,
+        _with_vocabulary(facts, model),
         model,
         context,
         options,
@@ -95,6 +92,21 @@ def load(
         projector=projector,
         draft_model=draft_model,
     )
+
+
+def _load_draft(
+    draft: ModelFacts | None,
+    model: LlamaModel,
+    facts: ModelFacts,
+    options: LoadOptions,
+    report: Report,
+    *,
+    threads: int,
+) -> DraftModel | None:
+    """Load the draft model, if one is asked for and *model* can remove what it refuses."""
+    if draft is None or no_speculation(options, model):
+        return None
+    return draft_load.load(draft, model, facts, options, report, threads=threads)
 
 
 def _maker(
