@@ -27,12 +27,13 @@ from pilotlight.model_options import (
     step_timeout,
 )
 from pilotlight.models.adapter_catalog import AdapterCatalog
-from pilotlight.models.catalog import ModelEntry, read_models_file
+from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.discovery import Discovery
 from pilotlight.models.listing import ListedModel, describe
 from pilotlight.models.loading.history import LoadHistory
 from pilotlight.models.loading.preload import Preload
 from pilotlight.models.loading.preload import Readiness as PreloadReadiness
+from pilotlight.models.models_file import read_models_file
 from pilotlight.models.pool import Pool
 from pilotlight.models.prompts import clear_stored_prompts
 from pilotlight.models.registry import Registry

@@ -19,9 +19,9 @@ import pilotlight_onnx
 from pilotlight.access.key_file import KeyFile
 from pilotlight.access.keys import InvalidKeys, read_entries
 from pilotlight.config import ConfigError
-from pilotlight.models.catalog import read_models_file
 from pilotlight.models.fetch import spans
 from pilotlight.models.fetch.address import parse_address, place
+from pilotlight.models.models_file import read_models_file
 from pilotlight_backend import ModelFacts, ModelFileInvalid
 from pilotlight_llama_cpp import probe as gguf_probe
 from pilotlight_onnx import probe as onnx_probe

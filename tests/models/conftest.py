@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight.models.catalog import ModelEntry, ModelOptions, read_models_file
+from pilotlight.models.catalog import ModelEntry, ModelOptions
 from pilotlight.models.loading.history import LoadHistory
+from pilotlight.models.models_file import read_models_file
 from pilotlight.models.pool import Pool
 from pilotlight.models.registry import Registry
 from pilotlight_backend import LoadOptions

@@ -4,7 +4,7 @@ import pytest
 
 from pilotlight.config import ConfigError
 from pilotlight.models.adapter_catalog import AdapterCatalog
-from pilotlight.models.catalog import read_models_file
+from pilotlight.models.models_file import read_models_file
 
 
 def read(folder, text):

@@ -4,7 +4,7 @@ import pytest
 
 from pilotlight.config import ConfigError, Settings
 from pilotlight.model_options import load_options
-from pilotlight.models.catalog import read_models_file
+from pilotlight.models.models_file import read_models_file
 from pilotlight.service import Service
 
 _QUANTIZED = (

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
-from pilotlight.models.catalog import ModelEntry, read_models_file
+from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.fetch.progress import FetchProgress
 from pilotlight.models.listing import describe
 from pilotlight.models.loaded import Hold
 from pilotlight.models.loading.progress import estimate_fetch
+from pilotlight.models.models_file import read_models_file
 from pilotlight.models.registry import Registry
 from pilotlight_backend.testing.fake import PROJECTOR, FakeModel
 from tests.models.fetch.server import file_server

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def pull(arguments: dict[str, Any]) -> None:
     """Fetch a model, and say where it is and what it is called."""
-    from pilotlight.models.catalog import read_models_file  # noqa: PLC0415
+    from pilotlight.models.models_file import read_models_file  # noqa: PLC0415
     from pilotlight.models.fetch.address import Origin, parse_address, place  # noqa: PLC0415
     from pilotlight.models.fetch.failure import FetchFailed  # noqa: PLC0415
     from pilotlight.models.fetch.fetch import fetch  # noqa: PLC0415

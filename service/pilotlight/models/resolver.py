@@ -5,8 +5,9 @@ import difflib
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from pilotlight.errors import ModelLoadFailed, ModelNotFound
-from pilotlight.models.catalog import ModelEntry, embedded_entries
+from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.discovery import Discovered, Discovery
+from pilotlight.models.embedded import embedded_entries
 from pilotlight.models.listing import ListedModel, describe
 from pilotlight.models.registry import BackendBroken, Claim, Registry
 from pilotlight_backend import BackendError

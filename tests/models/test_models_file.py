@@ -1,16 +1,11 @@
-"""Which models there are: models.yaml and embedded ones."""
+"""The models that models.yaml names."""
 
 from pathlib import Path
 
 import pytest
 
 from pilotlight.config import ConfigError
-from pilotlight.models.catalog import embedded_entries, read_models_file
-from pilotlight.models.registry import Registry
-from pilotlight_backend.testing.fake import FakeBackend
-from tests.models.files import put
-
-# models.yaml
+from pilotlight.models.models_file import read_models_file
 
 
 def test_names_stand_in_both_places(read, tmp_path):
@@ -323,28 +318,3 @@ def test_file_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "models.yaml").write_bytes(b"a: \xff")
     with pytest.raises(ConfigError, match=r"models\.yaml: "):
         read_models_file(tmp_path / "models.yaml")
-
-
-# Embedded models
-
-
-class _FaultyBackend(FakeBackend):
-    def embedded(self):
-        raise RuntimeError("no")
-
-
-def test_embedded_models_have_their_files_names(no_plugins, tmp_path):  # noqa: ARG001
-    """Each backend may bring one; the first to bring a name has it, another adds its own name."""
-    spark = put(tmp_path, "Spark.fake")
-    registry = Registry(
-        {
-            "a": FakeBackend("a", embedded=spark),
-            "b": FakeBackend("b", embedded=put(tmp_path, "b/spark.fake")),
-            "c": FakeBackend("c"),
-            "d": _FaultyBackend("d"),
-        }
-    )
-    entry, other = embedded_entries(registry)
-    assert (entry.name, entry.path, entry.source) == ("spark", spark, "embedded")
-    assert entry.options.backend == "a"
-    assert (other.name, other.options.backend) == ("spark:b", "b")
