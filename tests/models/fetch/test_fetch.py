@@ -111,6 +111,29 @@ def test_split_file_comes_with_all_its_parts(server, models_dir):
     } == parts
 
 
+def test_files_that_are_added_to_a_fetched_folder_do_not_count(server, models_dir):
+    """A chat template or a baked prompt beside the parts leaves the model what it is."""
+    server.files |= {f"/m-{n:05}-of-00002.gguf": DATA[:999] for n in (1, 2)}
+    address = parse_address(f"{server.url}/m-00001-of-00002.gguf")
+    assert bring(address, models_dir / "m")
+    (models_dir / "m" / "m-00001-of-00002.gguf.baked").write_bytes(b"baked")
+    (models_dir / "m" / "chat.jinja").write_text("{{ messages }}")
+    server.asked.clear()
+    assert not bring(address, models_dir / "m")
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda part: part.write_bytes(b"short")])
+def test_fetched_folder_that_lacks_a_part_is_named(server, models_dir, damage):
+    """It is not fetched over what a user may have put there."""
+    server.files |= {f"/m-{n:05}-of-00002.gguf": DATA[:999] for n in (1, 2)}
+    address = parse_address(f"{server.url}/m-00001-of-00002.gguf")
+    assert bring(address, models_dir / "m")
+    damage(models_dir / "m" / "m-00002-of-00002.gguf")
+    with pytest.raises(FetchFailed, match=r"m is already .* has changed since it was fetched from"):
+        bring(address, models_dir / "m")
+
+
 def test_redirect_is_followed(server, root):
     """An address may lead to another one."""
     server.files["/there"] = DATA
@@ -351,6 +374,15 @@ def test_place_that_is_taken(server, address, root):
     assert caught.value.permanent
     assert root.read_bytes() == b"mine"
     assert server.asked == []
+
+
+def test_sha256_that_is_added_later_is_checked(address, root):
+    """Against the file that is there: it is the right one, or stays and is not loaded."""
+    assert bring(address, root)
+    assert not bring(parse_address(f"{address.url}#sha256={SHA256}"), root)
+    with pytest.raises(FetchFailed, match=r"m\.gguf is already .* has another sha256 than"):
+        bring(parse_address(f"{address.url}#sha256={'0' * 64}"), root)
+    assert root.read_bytes() == DATA
 
 
 def test_place_that_is_taken_by_the_same_file(server, address, root):

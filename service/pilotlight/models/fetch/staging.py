@@ -34,12 +34,17 @@ class _Had(Struct):
     done: list[Span]
 
 
-class _Origin(Struct):
+class _Origin(Struct, omit_defaults=True):
     """The origin of a fetched model, kept beside it to detect another model at the same path."""
 
     address: str
     sha256: str | None
     size: int
+    files: dict[str, int] = {}
+    """The size of each file of a folder, by its name in there.
+
+    Users and backends add files of their own: chat templates, baked prompts.
+    """
 
 
 _states = msgspec.json.Decoder(list[_Had])
@@ -166,15 +171,20 @@ class Staging:
 
     def move(self, address: Address, *, is_folder: bool) -> None:
         """Move the complete files to their final path."""
-        size = sum(file.remote.size for file in self.files)
-        name = self.files[0].remote.name
+        sizes = {file.remote.name: file.remote.size for file in self.files}
+        origin = _Origin(
+            str(address),
+            address.sha256,
+            sum(sizes.values()),
+            files=sizes if is_folder else {},
+        )
         for file in self.files:
             file.sync()
         self.close()
         for folder, _, _ in os.walk(self._content):
             _sync_folder(Path(folder))
-        _replace(_origin_path(self._root), msgspec.json.encode(_origin(address, size)))
-        (self._content if is_folder else self._content / name).rename(self._root)
+        _replace(_origin_path(self._root), msgspec.json.encode(origin))
+        (self._content if is_folder else self._content / next(iter(sizes))).rename(self._root)
         _sync_folder(self._root.parent)
         self.drop()
 
@@ -231,36 +241,51 @@ def is_whole(root: Path, address: Address) -> bool:
     """
     if not root.exists():
         return False
-    try:
-        origin = _origins.decode(_origin_path(root).read_bytes())
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        origin = None
-    wanted = _origin(address, _size(root))
-    same = origin and (origin.address, origin.size) == (wanted.address, wanted.size)
-    if same and origin and wanted.sha256 in (None, origin.sha256):
+    reason = _why_other(root, address)
+    if reason is None:
         return True
     if address.sha256 and root.is_file() and _sha256(root) == address.sha256:
-        _replace(_origin_path(root), msgspec.json.encode(wanted))
+        origin = _Origin(str(address), address.sha256, root.stat().st_size)
+        _replace(_origin_path(root), msgspec.json.encode(origin))
         return True
     raise FetchFailed(
-        f"{root.name} is already in the models folder and was not fetched from {address};"
+        f"{root.name} is already in the models folder and {reason} {address};"
         " remove it or use another name",
         permanent=True,
     )
 
 
-def _origin(address: Address, size: int) -> _Origin:
-    return _Origin(str(address), address.sha256, size)
+def _why_other(root: Path, address: Address) -> str | None:
+    """Return why what is at *root* is not what *address* names; None if it is."""
+    origin = _read_origin(root)
+    if origin is None or origin.address != str(address):
+        return "was not fetched from"
+    if address.sha256 not in (None, origin.sha256):
+        return "has another sha256 than"
+    return None if _has_all(root, origin) else "has changed since it was fetched from"
+
+
+def _read_origin(root: Path) -> _Origin | None:
+    try:
+        return _origins.decode(_origin_path(root).read_bytes())
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _has_all(root: Path, origin: _Origin) -> bool:
+    """Return whether *root* has what was fetched, by the sizes of the files."""
+    if root.is_dir():
+        return all(_size(root / name) == size for name, size in origin.files.items())
+    return _size(root) == origin.size
 
 
 def _origin_path(root: Path) -> Path:
     return root.with_name(f".{root.name}.origin")
 
 
-def _size(root: Path) -> int:
-    if root.is_file():
-        return root.stat().st_size
-    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+def _size(path: Path) -> int | None:
+    """Return the size of the file at *path*; None if there is none."""
+    return path.stat().st_size if path.is_file() else None
 
 
 def _sha256(path: Path) -> str:
