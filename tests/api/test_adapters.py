@@ -340,6 +340,21 @@ async def test_adapter_is_fetched_from_its_address_at_its_first_request(start, f
     assert await answered(service, "three") == far
 
 
+async def test_adapter_is_loaded_for_a_model_that_is_not_fetched_yet(start, files, tmp_path):
+    """The model is fetched and loaded first; one that cannot be is its own error."""
+    with file_server() as server:
+        server.files["/base.gguf"] = (files / "base.gguf").read_bytes()
+        (tmp_path / "models.yaml").write_text(
+            f"base: {server.url}/base.gguf\nlost: {server.url}/no.gguf\n"
+        )
+        service = await start(hold=45.0, lora_dir=files)
+        assert (await load(service)).status_code == 200
+        lost = await load(service, "four", base_model_name="lost")
+    assert (lost.status_code, lost.json()["error"]["code"]) == (503, "model_load_failed")
+    assert lost.json()["error"]["message"].startswith("lost: ")
+    assert (await listed(service))["three"]["parent"] == "base"
+
+
 async def test_adapter_in_the_models_folder_is_listed_once(start, files, tmp_path):
     """Under its name below its model, and not as a model that cannot be served too."""
     models_file(tmp_path, files, "      mine: models/mine.gguf\n")

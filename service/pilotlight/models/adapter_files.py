@@ -121,9 +121,16 @@ class AdapterFiles:
             )
 
     def _check(self, entry: ModelEntry) -> None:
-        """Raise `InvalidRequest` for a file that its backend refuses."""
+        """Raise `InvalidRequest` for a file that its backend refuses.
+
+        What is wrong with the model itself, or that it is not fetched yet, is for its load.
+        """
+        base = entry.base
         try:
-            claim = self._registry.claim(entry.base.path, entry.base.options.backend)
+            claim = self._registry.claim(base.path, base.options.backend)
+        except (BackendError, BackendBroken, OSError):
+            return
+        try:
             self._registry.probe_adapter(claim, entry.path)
         except (BackendError, BackendBroken, OSError) as error:
             words = without_folders(str(error), entry.path)
