@@ -192,14 +192,49 @@ def test_what_changes_is_logged_again(discovery, folder, caplog):
     assert len([one for one in caplog.records if "is not served" in one.message]) == 2
 
 
-def test_projector_beside_a_model_leaves_it_the_folders_name(discovery, folder):
+def test_what_is_unsupported_leaves_the_folders_name_to_the_model(discovery, folder):
     """What is no model by itself does not count among the models of its folder."""
-    put(folder, "Llava/model.fake")
-    put(folder, "Llava/mmproj.fake", unserved="it is a projector")
+    put(folder, "Qwen/model.fake")
+    put(folder, "Qwen/imatrix.fake", unserved="it is an importance matrix")
     assert [(one.entry.name, one.folder) for one in discovery.scan()] == [
-        ("mmproj", None),
-        ("model", "llava"),
+        ("imatrix", None),
+        ("model", "qwen"),
     ]
+
+
+@pytest.mark.parametrize(
+    "name", ["mmproj.gguf", "MMPROJ-Llava-F16.GGUF", "llava.mmproj-q8_0.gguf", "mmproj-x.gguf"]
+)
+def test_projector_is_no_model(discovery, folder, caplog, name):
+    """It is neither listed nor found nor logged, whole or damaged; the model beside it is."""
+    put(folder, "Llava/model.fake")
+    (folder / "Llava" / name).write_bytes(b"GGUF")
+    assert [(one.entry.name, one.folder) for one in discovery.scan()] == [("model", "llava")]
+    assert caplog.records == []
+
+
+class _FileBackend(FakeBackend):
+    """Knows every file."""
+
+    def probe(self, path: Path):
+        return FakeModel().facts(path) if path.is_file() else None
+
+
+def test_model_that_is_called_like_a_projector_is_a_model(folder, no_plugins):  # noqa: ARG001
+    """What a backend serves is a model, whatever its name."""
+    (folder / "mmproj-study.gguf").write_bytes(b"GGUF")
+    discovery = Discovery(folder, Registry({"file": _FileBackend()}))
+    assert [one.entry.name for one in discovery.scan()] == ["mmproj-study"]
+
+
+def test_projector_of_models_yaml_is_no_model(discovery, folder, read):
+    """Whatever its file is called."""
+    put(folder, "vision.fake", unserved="it is a projector")
+    put(folder, "m.fake")
+    put(folder, "other.fake", unserved="it is an adapter")
+    configured = read("mine: {path: models/m.fake, mmproj: vision.fake}")
+    assert [one.entry.name for one in discovery.scan(configured)] == ["mine", "other"]
+    assert [one.entry.name for one in discovery.scan()] == ["m", "other", "vision"]
 
 
 # Split files

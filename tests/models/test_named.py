@@ -51,6 +51,18 @@ async def test_one_of_five_thousand_files_is_probed(tmp_path, backend, no_plugin
         assert backend.probed == [tmp_path / "m4321.fake"]
 
 
+async def test_projector_is_no_model(tmp_path, backend, no_plugins):  # noqa: ARG001
+    """By its name, or because models.yaml says whose it is."""
+    put(tmp_path, "vision.fake", unserved="it is a projector")
+    (tmp_path / "mmproj-m.gguf").write_bytes(b"GGUF")
+    options = ModelOptions(path="m.fake", mmproj=str(tmp_path / "vision.fake"))
+    mine = ModelEntry("mine", put(tmp_path, "m.fake"), "configured", options)
+    for name in ("vision", "mmproj-m", "mmproj-m.gguf"):
+        with pytest.raises(ModelNotFound):
+            await resolver(tmp_path, backend, [mine]).resolve(name)
+    assert (await resolver(tmp_path, backend).resolve("vision")).name == "vision"
+
+
 async def test_an_architecture_comes_before_the_file_of_its_name(tmp_path, backend, no_plugins):  # noqa: ARG001
     put(tmp_path, "qwen3.fake", architecture="fake")
     other = put(tmp_path, "z.fake", architecture="qwen3")

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 def pull(arguments: dict[str, Any]) -> None:
     """Fetch a model, and say where it is and what it is called."""
-    from pilotlight.models.models_file import read_models_file  # noqa: PLC0415
     from pilotlight.models.fetch.address import Origin, parse_address, place  # noqa: PLC0415
     from pilotlight.models.fetch.failure import FetchFailed  # noqa: PLC0415
     from pilotlight.models.fetch.fetch import fetch  # noqa: PLC0415
     from pilotlight.models.fetch.progress import ProgressBar  # noqa: PLC0415
+    from pilotlight.models.models_file import read_models_file  # noqa: PLC0415
 
     address = parse_address(arguments.pop("address"), arguments.pop("sha256"))
     name, connections = arguments.pop("name"), arguments.pop("connections")
@@ -49,11 +49,24 @@ def pull(arguments: dict[str, Any]) -> None:
 def _served_as(path: Path, settings: Settings, configured: Sequence["ModelEntry"]) -> str:
     from pilotlight.models.discovery import Discovery  # noqa: PLC0415
     from pilotlight.models.registry import Claim, Registry  # noqa: PLC0415
+    from pilotlight_backend.projectors import is_projector  # noqa: PLC0415
 
     discovery = Discovery(settings.models_dir, Registry(only=settings.backends))
-    for found in discovery.scan(configured):
-        if found.entry.path == path or path in found.entry.path.parents:
-            if isinstance(found.claim, Claim):
-                return f"served as {found.entry.name}"
-            return f"cannot be served: {found.claim}"
-    return "cannot be served: no installed backend recognises it"
+    found = discovery.scan(configured)
+    for one in found:
+        if one.entry.path == path or path in one.entry.path.parents:
+            if isinstance(one.claim, Claim):
+                return f"served as {one.entry.name}"
+            return f"cannot be served: {one.claim}"
+    if not is_projector(path.name):
+        return "cannot be served: no installed backend recognises it"
+    names = [one.entry.name for one in found if _projector_of(one.claim) == path]
+    if not names:
+        return "projector of no model here; --name mmproj-MODEL makes it that of MODEL"
+    return f"projector of {', '.join(names)}"
+
+
+def _projector_of(claim: object) -> Path | None:
+    from pilotlight.models.registry import Claim  # noqa: PLC0415
+
+    return claim.facts.projector if isinstance(claim, Claim) else None

@@ -9,8 +9,10 @@ from typing import NamedTuple, TypeAlias
 from msgspec import Struct
 
 from pilotlight.models.catalog import ModelEntry, ModelOptions
+from pilotlight.models.projectors import projector_path
 from pilotlight.models.registry import BackendBroken, Claim, Registry
 from pilotlight_backend import BackendError, ModelFileInvalid, ModelUnsupported
+from pilotlight_backend.projectors import is_projector
 from pilotlight_backend.split_file import first_part, whole_name
 
 logger = logging.getLogger(__name__)
@@ -64,11 +66,12 @@ class Discovery:
 
         A file that *configured* names is that model. Every other model is named after its file, or
         after its path in the folder if that name is taken. A file with several paths is one model,
-        named after the first path that is not a link.
+        named after the first path that is not a link. A projector (mmproj) is no model: it is part
+        of the one beside it.
         """
         entries = _by_identity(configured)
         taken = {entry.name for entry in configured}
-        searched = self._search()
+        searched = self._search(configured)
         called: dict[object, Path] = {}
         for one in sorted(searched, key=lambda one: one.path.is_symlink()):
             called.setdefault(_identity(one.path), one.path)
@@ -92,7 +95,9 @@ class Discovery:
         if not name or self._registry.may_be_architecture(name):
             return None
         alike = {name, Path(name).stem}
-        searched = self._search(lambda path: not alike.isdisjoint(_names_of(path)) or path.is_dir())
+        searched = self._search(
+            configured, lambda path: not alike.isdisjoint(_names_of(path)) or path.is_dir()
+        )
         if any(_has_architecture(finding, name) for _, _, finding in searched):
             return None
         called = [one for one in searched if not alike.isdisjoint(_names_of(one.path))]
@@ -123,13 +128,22 @@ class Discovery:
 
     # ── searching ──────────────────────────────────────────────────────────────────────────────
 
-    def _search(self, is_wanted: Callable[[Path], bool] = lambda _: True) -> list[_Found]:
+    def _search(
+        self,
+        configured: Sequence[ModelEntry],
+        is_wanted: Callable[[Path], bool] = lambda _: True,
+    ) -> list[_Found]:
         """Return the models, of the paths that are wanted alone.
 
         Where those are not all, whether a model is alone in its folder is not known.
         """
-        seen = _Seen(self._folder)
-        return list(self._inside(self._folder, 0, seen, is_wanted))
+        projectors = {_identity(path) for path in map(projector_path, configured) if path}
+        found = self._inside(self._folder, 0, _Seen(self._folder), is_wanted)
+        return [
+            one
+            for one in found
+            if isinstance(one.finding, Claim) or _identity(one.path) not in projectors
+        ]
 
     def _inside(
         self, folder: Path, depth: int, seen: "_Seen", is_wanted: Callable[[Path], bool]
@@ -159,7 +173,7 @@ class Discovery:
         try:
             return self._registry.recognise(path)
         except (BackendError, BackendBroken) as error:
-            return error
+            return None if is_projector(path.name) else error
         except OSError:  # not readable, or deleted since it was listed
             return None
 
@@ -174,7 +188,9 @@ class _Seen:
     def enter(self, folder: Path) -> bool:
         """Return whether to read *folder*, and count it."""
         identity = _identity(folder)
-        if identity in self._entered | self._above or len(self._entered) >= MAX_FOLDERS:
+        if identity in self._entered or identity in self._above:
+            return False
+        if len(self._entered) >= MAX_FOLDERS:
             return False
         self._entered.add(identity)
         return True

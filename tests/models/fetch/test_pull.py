@@ -111,6 +111,19 @@ def test_projector_comes_with_a_model_of_the_hub(hub, pull, models_dir):
     ]
 
 
+def test_projector_that_is_pulled_later_is_that_of_its_model(hub, pull, models_dir):
+    """And of no model, where its name says whose it is and that one is not there."""
+    models_dir.mkdir()
+    package = Path("backends/llama_cpp/pilotlight_llama_cpp")
+    (models_dir / "mine.gguf").write_bytes((package / "spark.gguf").read_bytes())
+    be_hub(hub, {"mmproj-F16.gguf": (package / "mmproj-spark.gguf").read_bytes()})
+    address = "hf://owner/repo/mmproj-F16.gguf"
+    status, output, errors = ended(pull(address, "--name", "mmproj-Mine"))
+    assert (status, output) == (0, f"{models_dir}/mmproj-Mine.gguf\nprojector of mine\n"), errors
+    status, output, errors = ended(pull(address, "--name", "mmproj-other"))
+    assert (status, output.splitlines()[1].partition(";")[0]) == (0, "projector of no model here")
+
+
 def test_what_nobody_serves_is_said(server, pull):
     """The file is there all the same."""
     server.files["/m.bin"] = b"no model"
