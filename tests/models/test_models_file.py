@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pilotlight.config import ConfigError
+from pilotlight.models.catalog import template_path
 from pilotlight.models.models_file import read_models_file
 
 
@@ -75,6 +76,42 @@ def test_draft_model_is_a_name_or_a_file(read, tmp_path):
     assert adapter.base.options == large.options
     assert (other.options.draft_model, other.options.speculation) == ("drafts/o.gguf", "none")
     assert (plain.options.draft_model, plain.options.speculation) == (None, None)
+
+
+def test_draft_model_of_a_relative_models_file_is_beside_that_file(tmp_path, monkeypatch):
+    """Not in the model's own folder, where a relative path of the option would be."""
+    monkeypatch.chdir(tmp_path)
+    Path("models.yaml").write_text(
+        "small: s/small.gguf\nlarge: {path: l/large.gguf, draft_model: small}\n"
+    )
+    _, large = read_models_file(Path("models.yaml"))
+    drafts = template_path(large.path, large.options.draft_model)
+    assert drafts == tmp_path / "s" / "small.gguf"
+
+
+def test_draft_model_at_an_address_is_fetched_before_the_model(tmp_path):
+    """The model that an entry names has that entry's path and address."""
+    file = tmp_path / "models.yaml"
+    file.write_text(
+        "small: hf://owner/repo/small.gguf\n"
+        "large: {path: 'gs://bucket/l.gguf', draft_model: small, mmproj: 'gs://bucket/p.gguf'}\n"
+        "local: {path: l.gguf, draft_model: small}\n"
+    )
+    small, large, local = read_models_file(file, tmp_path / "models")
+    assert [one.root.name for one in large.origins] == [
+        "mmproj-large.gguf",
+        "small.gguf",
+        "large.gguf",
+    ]
+    assert local.origins == (small.origin,)
+    assert local.options.draft_model == str(small.path)
+
+
+@pytest.mark.parametrize("address", ["hf://owner/repo/small.gguf", "https://host/small.gguf"])
+def test_address_is_no_name_of_a_draft_model(read, address):
+    """It would be a folder `hf:`."""
+    with pytest.raises(ConfigError, match=r"large: draft_model: expected a file, or a name"):
+        read(f"large: {{path: l.gguf, draft_model: '{address}'}}")
 
 
 @pytest.mark.parametrize("option", ["draft_max: 0", "draft_max: 257", "ngram_min: 0"])

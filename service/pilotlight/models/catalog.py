@@ -109,6 +109,8 @@ class ModelEntry(Struct, frozen=True):
     """
     projector_origin: Origin | None = None
     """The address of its projector, if models.yaml has one."""
+    draft_origin: Origin | None = None
+    """The address of its draft model, if models.yaml has one."""
     adapter: AdapterOf | None = None
     """Of a LoRA adapter, which is served over the weights of its parent."""
 
@@ -119,8 +121,9 @@ class ModelEntry(Struct, frozen=True):
 
     @property
     def origins(self) -> tuple[Origin, ...]:
-        """What is fetched at its first load, the projector before the model."""
-        return tuple(one for one in (self.projector_origin, self.origin) if one)
+        """What is fetched at its first load, the model last."""
+        needed = (self.projector_origin, self.draft_origin, self.origin)
+        return tuple(one for one in needed if one)
 
     def __hash__(self) -> int:
         """Return a hash of what can be hashed: options have maps."""

@@ -53,7 +53,7 @@ def read_models_file(path: Path, models_dir: Path | None = None) -> list[ModelEn
 
 
 def _with_draft_model(entry: ModelEntry, entries: Mapping[str, ModelEntry]) -> ModelEntry:
-    """Return *entry* with the path of its draft model, where that is named by an entry."""
+    """Return *entry* with the path and the address of its draft model, where an entry names it."""
     options = entry.options
     if entry.adapter is not None:
         parent = _with_draft_model(entry.adapter.parent, entries)
@@ -64,10 +64,12 @@ def _with_draft_model(entry: ModelEntry, entries: Mapping[str, ModelEntry]) -> M
     named = entries.get(options.draft_model.strip().lower())
     options = msgspec.structs.replace(
         options,
-        draft_model=str(named.path if named else Path(options.draft_model)),
+        # A relative path would be one in the folder of *entry*.
+        draft_model=str(named.path.absolute()) if named else options.draft_model,
         speculation=options.speculation or "draft",
     )
-    return msgspec.structs.replace(entry, options=options)
+    origin = named.origin if named else None
+    return msgspec.structs.replace(entry, options=options, draft_origin=origin)
 
 
 def _with_adapters(
@@ -122,6 +124,7 @@ def _entry(file: Path, key: str, name: Any, value: Any, models_dir: Path) -> Mod
         name = name.strip().lower()
         path, origin = _place(options, file.parent, models_dir, name)
         options, projector = _with_projector(options, models_dir, name)
+        _check_draft_model(options)
         template = options.chat_template and str(Path(options.chat_template).expanduser())
         baked = options.baked and str(Path(options.baked).expanduser())
         draft_model = options.draft_model and str(Path(options.draft_model).expanduser())
@@ -167,6 +170,15 @@ def _with_projector(
     except ConfigError as error:
         raise ConfigError(f"mmproj: {error}") from None
     return msgspec.structs.replace(options, mmproj=str(origin.root.absolute())), origin
+
+
+def _check_draft_model(options: ModelOptions) -> None:
+    """Raise `ConfigError` for an address: the draft model is a model with a name of its own."""
+    if options.draft_model and is_address(options.draft_model):
+        raise ConfigError(
+            "draft_model: expected a file, or a name in models.yaml; an address needs an entry of"
+            " its own"
+        )
 
 
 def _without_yaml_booleans(options: Any) -> Any:
