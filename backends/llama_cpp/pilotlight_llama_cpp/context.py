@@ -301,6 +301,9 @@ class LlamaContext:
         cells in the same order, also those of a sliding window, so that later tokens are computed
         alike.
         """
+        # In a unified cache the copy is added to the cells of *target* (`seq_cp` in
+        # llama-kv-cache.cpp), which would attend to what it held before.
+        self._lib.llama_memory_seq_rm(self._memory, target, -1, -1)
         self._lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
         if state is not None:
             return self.rewind(target, length, state)

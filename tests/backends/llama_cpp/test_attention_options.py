@@ -58,15 +58,32 @@ def test_sequences_do_not_see_each_other(load, options):
         assert together == alone
 
 
+@pytest.mark.parametrize("unified", [False, True], ids=["streams", "unified"])
+def test_copy_into_a_used_slot_is_the_prompt_alone(load, unified):
+    """Choices that share a prompt get copies of it, whatever their slots held before."""
+    engine = load(replace(FAST, parallel=3, kv_unified=unified))
+    for seed in range(3):
+        assert ask(engine, prompt_of(seed, 150)).tokens
+    prompt = prompt_of(7, 120)
+    choices = [
+        Answer(engine, prompt, sampling=GREEDY, logprobs=20, shares_prompt=True) for _ in range(3)
+    ]
+    told = [likeliest(one) for one in choices]
+    assert [one.last.usage.cached_tokens for one in choices] == [0, 119, 119]
+    engine.clear_prompts()
+    alone = likeliest(ask(engine, prompt))
+    assert max(difference(alone, one) for one in told) < ROUNDING
+
+
 def ask(engine, prompt):
     return Answer(engine, prompt, max_tokens=1, sampling=GREEDY, logprobs=20)
 
 
 def likeliest(answer):
     """Return the log probabilities of the likeliest first tokens."""
-    assert len(answer.tokens) == 1
-    [token] = [event for event in answer.events if isinstance(event, Token)]
-    return {one.id: one.logprob for one in token.candidates}
+    assert answer.tokens
+    first = next(event for event in answer.events if isinstance(event, Token))
+    return {one.id: one.logprob for one in first.candidates}
 
 
 def difference(one, other):
