@@ -13,7 +13,15 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import count, takewhile
 from typing import NamedTuple, Protocol
 
-from pilotlight_backend import Adapter, Guide, LoadFailed, ModelFacts, SamplingParams, Token
+from pilotlight_backend import (
+    Adapter,
+    BackendError,
+    Guide,
+    LoadFailed,
+    ModelFacts,
+    SamplingParams,
+    Token,
+)
 from pilotlight_backend.baking import MappedPrompt
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
@@ -171,20 +179,27 @@ class GrowingContext:
         making, self._making = self._longer(reach), None
         try:
             grown = making.context.result()
-        except LoadFailed as error:
+        except (LoadFailed, MemoryError) as error:
             logger.error("the context cannot grow to %d tokens: %s", making.length, error)  # noqa: TRY400 - no bug of ours to trace
             return False
-        if not self._move_into(grown):
+        if reason := self._move_into(grown):
             grown.close()
-            logger.error("the context cannot grow: a slot's state does not fit the longer one")
+            logger.error("the context cannot grow to %d tokens: %s", making.length, reason)
             return False
         self._context.close()
         self._context = grown
         logger.info("the context has grown to %d tokens a slot", making.length)
         return True
 
-    def _move_into(self, grown: FixedContext) -> bool:
-        """Move what every slot holds into *grown*; False if it rejects a slot's state."""
+    def _move_into(self, grown: FixedContext) -> str:
+        """Move what every slot holds into *grown*; return why that failed, "" if it did not."""
+        try:
+            return "" if self._is_moved_into(grown) else "it refuses a slot's state"
+        except (BackendError, MemoryError) as error:
+            return f"a slot's state cannot be moved: {error}"
+
+    def _is_moved_into(self, grown: FixedContext) -> bool:
+        """Move what every slot holds into *grown*; False if that refuses a slot's state."""
         # The target of a pending copy has no state to save yet: the copy is repeated in *grown*,
         # unless the slot was emptied since.
         copies = [copy for copy in self._copies if self._context.held(copy.target)]

@@ -276,6 +276,25 @@ def test_a_state_that_does_not_fit_is_never_half_used(fakes, growing):
     fakes.made.pop(1)
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError("512 bytes for a state"), InferenceFailed("no state")], ids=repr
+)
+def test_a_state_that_cannot_be_saved_leaves_no_longer_context(fakes, growing, caplog, error):
+    """There may be no memory for it: the short context goes on, and the other one is freed."""
+    growing.decode([run(0, 0, SHORT)])
+
+    def fail(_slot):
+        raise error
+
+    fakes.made[0].save = fail
+    assert growing.decode([run(0, SHORT, 1)]) is Decoded.REFUSED
+    assert [made.closed for made in fakes.made] == [False, True]
+    assert f"cannot grow to {2 * SHORT} tokens: a slot's state cannot be moved: {error}" in (
+        caplog.text
+    )
+    fakes.made.pop(1)
+
+
 def test_closing_waits_for_the_one_that_is_being_made(fakes):
     """Nothing is left of it."""
     context = GrowingContext(fakes.model, FakeFlag(), fakes.make, slots=1, lengths=LENGTHS)

@@ -8,7 +8,7 @@ _MAPPED = 1 << 20
 
 
 def allocate(size: int) -> memoryview:
-    """Return *size* bytes to be written.
+    """Return *size* bytes to be written. Raises `MemoryError`.
 
     Python clears the arrays that it makes, so each page would be written twice. Pages of a mapping
     are clear when they are first written, and go back to the system at once when nothing refers to
@@ -20,6 +20,13 @@ def allocate(size: int) -> memoryview:
     """
     if size < _MAPPED:
         return memoryview(bytearray(size))
+    try:
+        return memoryview(_mapped(size))
+    except OSError as error:  # what `mmap` raises where there is no memory
+        raise MemoryError(f"{size} bytes for a state: {error.strerror}") from error
+
+
+def _mapped(size: int) -> mmap.mmap:
     if sys.platform == "win32":
-        return memoryview(mmap.mmap(-1, size))
-    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        return mmap.mmap(-1, size)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

@@ -18,6 +18,12 @@ def test_a_buffer_can_be_written_sliced_and_compared(size):
     assert buffer[size // 2 :] == data[size // 2 :]
 
 
+def test_a_buffer_for_which_there_is_no_memory():
+    """The system's error becomes what callers expect of an allocation."""
+    with pytest.raises(MemoryError, match=f"^{1 << 60} bytes for a state: "):
+        allocate(1 << 60)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_large_buffer_takes_memory_when_it_is_written_and_none_afterwards():
     def resident():
