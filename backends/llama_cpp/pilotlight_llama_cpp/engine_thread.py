@@ -190,7 +190,12 @@ class EngineThread(ABC, Generic[J, E]):
             arrived, self._arrived = self._arrived, []
             cancelled, self._cancelled = self._cancelled, []
         for job in arrived:
-            self._enqueue(job)
+            try:
+                self._enqueue(job)
+            except Exception as error:  # the others are not to wait for ever
+                logger.exception("a request cannot be queued")
+                job.ended = True
+                self.emit(job, Failed(InferenceFailed(f"the engine failed: {error}")))
         for job in cancelled:
             self.finish(job, "cancelled")
 
@@ -232,6 +237,8 @@ class EngineThread(ABC, Generic[J, E]):
             self.cancel(job)
 
     def _close_all(self) -> None:
+        with self._wake:  # also after a fault: what came later would wait for ever
+            self._closing = True
         self._take_arrivals()
         closed = EngineClosed("the engine was closed before the request ended")
         for job in self._unended():
@@ -258,7 +265,7 @@ class EngineThread(ABC, Generic[J, E]):
 
     @abstractmethod
     def _enqueue(self, job: J) -> None:
-        """Put *job* at the end of the queue."""
+        """Put *job* at the end of the queue; what this raises ends *job* alone, not queued."""
 
     @abstractmethod
     def _advance(self) -> None:

@@ -188,6 +188,27 @@ def test_thread_that_dies_fails_every_job(thread):
     for job in (running, queued):
         (last,) = job.events
         assert isinstance(last.error, EngineClosed)
+    with pytest.raises(EngineClosed):
+        submit(thread)
+
+
+def test_job_that_cannot_be_queued_fails_alone(thread, caplog):
+    """The others that came with it are evaluated."""
+    refused, later = submit(thread), submit(thread)
+    enqueue = thread._enqueue
+
+    def refuse(job):
+        if job is refused:
+            raise RuntimeError("can't start new thread")
+        enqueue(job)
+
+    thread._enqueue = refuse
+    thread.step()
+    (last,) = refused.events
+    assert isinstance(last.error, InferenceFailed)
+    assert str(last.error) == "the engine failed: can't start new thread"
+    assert (refused.ended, reasons(later)) == (True, [["stop"]])
+    assert "a request cannot be queued" in caplog.text
 
 
 def test_each_step_is_reported_by_a_number_of_its_own(thread):
