@@ -51,10 +51,7 @@ class Admission(Generic[S]):
         return bool(
             self._is_stepping
             or (self.queue and self.taken < len(self.slots))
-            or not all(
-                sequence.fetching or self.is_fetched_for_another(sequence)
-                for sequence in self.waiting
-            )
+            or not all(map(self._is_kept_waiting, self.waiting))
         )
 
     @property
@@ -87,7 +84,7 @@ class Admission(Generic[S]):
         """
         admitted: list[S] = []
         for sequence in tuple(self.reserve()):
-            if sequence.fetching or self._is_being_read(sequence):
+            if self._is_kept_waiting(sequence):
                 continue
             slot, offer, lost = self._prefixes.choose(sequence, self._uses)
             if slot.id in self._sources:
@@ -110,27 +107,37 @@ class Admission(Generic[S]):
             self.waiting.append(self.queue.popleft())
         return self.waiting
 
-    def _is_being_read(self, sequence: S) -> bool:
-        """Return whether another sequence gets the prompt that *sequence* shares into its slot."""
-        if not (self._copies and sequence.shares_prompt):
-            return False
-        needed = sequence.most
-        return self.is_fetched_for_another(sequence) or any(
-            len(other.held) < needed
-            and other.prompt == sequence.prompt
-            and other.adapters == sequence.adapters
-            for other in self.active
+    def _is_kept_waiting(self, sequence: S) -> bool:
+        """Return whether *sequence* gets no slot before its prompt is in one, or in memory."""
+        return (
+            sequence.fetching
+            or self.is_fetched_for_another(sequence)
+            or any(
+                len(other.held) < sequence.most
+                for other in self.active
+                if self._can_copy(sequence, other)
+            )
         )
 
     def is_fetched_for_another(self, sequence: S) -> bool:
         """Return whether the prompt that *sequence* shares is being read from storage."""
-        return (self._copies and sequence.shares_prompt) and any(
+        return any(
             other.fetching
+            for other in self.waiting
+            if other is not sequence and self._can_copy(sequence, other)
+        )
+
+    def _can_copy(self, sequence: S, other: S) -> bool:
+        """Return whether *sequence* shares the prompt of *other*, and may use its slot.
+
+        It does not wait for one of another scope either: the wait would tell its caller that
+        somebody else has sent the prompt.
+        """
+        return (
+            self._copies
+            and sequence.shares_prompt
             and other.prompt == sequence.prompt
             and other.scope == sequence.scope
-            and other.adapters == sequence.adapters
-            for other in self.waiting
-            if other is not sequence
         )
 
     def _give(self, sequence: S, slot: Slot, lost: int) -> None:

@@ -15,6 +15,7 @@ from pilotlight_backend import (
     InferenceFailed,
     Started,
 )
+from pilotlight_backend.prompt_cache import owner_of
 from pilotlight_llama_cpp.adapters import LoadedAdapters
 from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.between_steps import BetweenSteps
@@ -139,6 +140,9 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             self._images.forget(owner)
         if self._states is not None:  # after the slots: they are saved into it
             self._states.clear(owner)
+        for job in self._admission.waiting:  # what was found for it
+            if owner in (None, owner_of(job.scope)):
+                job.stored = None
 
     def stats(self, *, kv_capacity: int) -> EngineStats:
         """Return a snapshot; any thread. The numbers may be of slightly different moments."""

@@ -55,7 +55,7 @@ class Slot:
         """Further lengths that it can be cut back to, rising."""
         self.sequence: Sequence | None = None
         self.is_cleared = False
-        """Whether what it holds is to be forgotten when its request ends."""
+        """Whether what it holds is forgotten when its request ends, and of no use to others."""
         self.last_used = 0
 
     @property
@@ -145,6 +145,8 @@ class Prefixes:
 
     def _common(self, slot: Slot, sequence: "Sequence") -> int:
         """Return how much of the prompt *slot* has, as far as *sequence* may use it."""
+        if slot.is_cleared:
+            return 0
         common = floor(sequence.spans, common_prefix(slot.held, sequence.prompt))
         if slot.scope == sequence.scope:
             return common

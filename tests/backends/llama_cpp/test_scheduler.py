@@ -4,8 +4,10 @@ from array import array
 
 import pytest
 
+from pilotlight_backend import Image
 from pilotlight_backend.prompt_cache import Found, Snapshot
 from pilotlight_backend.prompt_cache.entry import Entry
+from pilotlight_llama_cpp.media import Patch, expand
 from pilotlight_llama_cpp.scheduler import Scheduler
 from pilotlight_llama_cpp.sequence import Sequence
 
@@ -414,6 +416,46 @@ def test_late_sharer_continues_an_idle_slot_and_the_next_copies_it():
     second, third = enqueue(scheduler, *[prompt_of(20)] * 2, shares=True)
     assert step(scheduler) == [(0, 19, 1, True), (1, 19, 1, True)]
     assert (second.offer.copied_from, third.offer.copied_from) == (None, 0)
+
+
+def test_sharer_of_another_scope_does_not_wait():
+    """It could not use the other's slot, and the wait would tell that somebody has sent it."""
+    scheduler = Scheduler(slots=2, chunk=8, copies=True)
+    sequences = [
+        Sequence(prompt_of(20), limit=9, shares_prompt=True, scope=scope) for scope in ("a", "b")
+    ]
+    for sequence in sequences:
+        scheduler.admission.enqueue(sequence)
+    assert scheduler.admission.admit() == sequences
+
+
+def test_sharer_of_an_image_that_is_being_encoded_is_no_work():
+    """The thread sleeps until it is: an encoding takes seconds."""
+    image = Image.of(1, 1, bytes(3))
+    prompt = expand([1, image, 2, 3], lambda _: (Patch(4, 4),))
+    scheduler = Scheduler(slots=2, chunk=8, copies=True)
+    first, second = (
+        Sequence(prompt.tokens, limit=9, shares_prompt=True, spans=prompt.spans) for _ in range(2)
+    )
+    scheduler.admission.enqueue(first)
+    scheduler.admission.enqueue(second)
+    assert step(scheduler) == [(0, 0, 1, False)]
+    assert (first.is_waiting, scheduler.admission.waiting) == (True, [second])
+    assert not scheduler.admission.has_work
+    first.encoded[image.digest] = [array("f", [0.0] * 4)]
+    assert scheduler.admission.has_work
+
+
+def test_cleared_slot_is_of_no_use_while_its_request_runs():
+    """Nothing starts from what was cleared: neither a copy, nor one that waits for it."""
+    scheduler = Scheduler(slots=2, chunk=200, copies=True)
+    (first,) = enqueue(scheduler, LONG)
+    step(scheduler)
+    first.slot.is_cleared = True
+    (second,) = enqueue(scheduler, (*LONG, 5))
+    assert scheduler.admission.held(second) == 0
+    assert scheduler.admission.admit() == [second]
+    assert (second.cached_tokens, second.offer.copied_from) == (0, None)
 
 
 def test_sharers_of_one_token_do_not_wait():
