@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+from collections import deque
 from contextlib import suppress
 
 _LENGTH = struct.Struct("<I")
@@ -38,7 +39,8 @@ class FrameDecoder:
                 raise FrameTooLong(f"a frame of {length} bytes; at most {MAX_FRAME} are allowed")
             if begin + length > len(self._buffer):
                 break
-            frames.append(bytes(self._buffer[begin : begin + length]))
+            with memoryview(self._buffer) as whole:  # a slice of the buffer would be copied twice
+                frames.append(bytes(whole[begin : begin + length]))
             start = begin + length
         del self._buffer[:start]
         return frames
@@ -55,20 +57,21 @@ class Outbox:
         self._connection = connection
         self._name = name
         self._changed = threading.Condition()
-        self._unsent = bytearray()
+        self._unsent: deque[memoryview] = deque()
+        """The rests of frames, which are not copied: images have many megabytes."""
         self._closed = False
         self._thread: threading.Thread | None = None
 
     def send(self, frame: bytes) -> None:
         """Send *frame* after the earlier ones; drop it where the other side has closed."""
-        data = encode_frame(frame)
+        data = memoryview(encode_frame(frame))
         with self._changed:
             if self._closed:
                 return
             if not self._unsent:
                 data = data[self._send_now(data) :]
             if data:
-                self._unsent += data
+                self._unsent.append(data)
                 self._changed.notify()
                 self._start()
 
@@ -82,7 +85,7 @@ class Outbox:
         if self._thread is not None:
             self._thread.join()
 
-    def _send_now(self, data: bytes) -> int:
+    def _send_now(self, data: memoryview) -> int:
         try:
             return self._connection.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -102,9 +105,12 @@ class Outbox:
             except OSError:
                 return
             with self._changed:
-                del self._unsent[:sent]
+                if rest := self._unsent[0][sent:]:
+                    self._unsent[0] = rest
+                else:
+                    self._unsent.popleft()
 
-    def _next(self) -> bytes | None:
+    def _next(self) -> memoryview | None:
         with self._changed:
             self._changed.wait_for(lambda: self._unsent or self._closed)
-            return None if self._closed else bytes(self._unsent[:_PIECE])
+            return None if self._closed else self._unsent[0][:_PIECE]

@@ -9,7 +9,7 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pluggy
 from msgspec.structs import replace
@@ -18,6 +18,7 @@ from pilotlight_backend import hookspecs
 from pilotlight_backend.errors import BackendError, InferenceFailed, LoadFailed
 from pilotlight_backend.guide import Vocabulary
 from pilotlight_backend.hookspecs import PROJECT
+from pilotlight_backend.image import Image
 from pilotlight_backend.protocols import (
     AdaptingEngine,
     Backend,
@@ -48,9 +49,7 @@ from pilotlight_isolation.child_log import LogToService, RedactingFormatter
 from pilotlight_isolation.problem import describe
 from pilotlight_isolation.row import Row
 from pilotlight_isolation.sender import Sender
-
-if TYPE_CHECKING:
-    pass
+from pilotlight_isolation.sent_images import with_images
 
 logger = logging.getLogger("pilotlight.isolation")
 
@@ -111,6 +110,8 @@ class Child:
         self._lock = threading.Lock()
         self._tickets: dict[int, Ticket | None] = {}
         """Of the running requests; None until `submit` has returned the ticket."""
+        self._images: dict[bytes, Image] = {}
+        """Of requests that run, or come next; by digest."""
         self._requests = 0
         self._last: wire.Snapshot | None = None
         """The latest snapshot, for when `stats` raises."""
@@ -133,14 +134,14 @@ class Child:
         match message:
             case wire.Delivered():
                 self._sender.delivered(message.count)
-            case wire.Restricted():
-                self._guides.replies.put(message.done or None)
-            case wire.MustCome():
-                self._guides.replies.put(message.forced)
-            case wire.Admitted():
-                self._guides.replies.put(message.count)
+            case wire.Restricted() | wire.MustCome() | wire.Admitted():
+                self._guides.reply(message)
             case wire.Submit() | wire.Embed() | wire.Rank():
                 self._submit(message)
+            case wire.KeepImage():
+                self._images[message.image.digest] = message.image
+            case wire.DropImage():
+                self._images.pop(message.digest, None)
             case wire.Cancel():
                 self._cancel(message.id)
             case wire.GetStats():
@@ -224,7 +225,8 @@ class Child:
             return cast("EmbeddingEngine", self._engine).embed(message.inputs, emit)
         if isinstance(message, wire.Rank):
             return cast("RankingEngine", self._engine).rank(message.pairs, emit)
-        request = message.request
+        images = [self._images[digest] for digest in message.images]
+        request = with_images(message.request, images)
         if message.guided:
             remote = RemoteForcingGuide if message.forces else RemoteGuide
             request = replace(request, guide=remote(message.id, self._guides))

@@ -18,11 +18,21 @@ class GuideCalls:
     """Calls guides in the service; one of the engine's threads at a time."""
 
     def __init__(self, sender: Sender, row: Row) -> None:
-        self.replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
         """What a guide returned, or None if it failed."""
         self._sender = sender
         self._row = row
         self._lock = threading.Lock()
+
+    def reply(self, message: wire.Restricted | wire.MustCome | wire.Admitted) -> None:
+        """Pass on what a guide returned; any thread."""
+        match message:
+            case wire.Restricted():
+                self._replies.put(message.done or None)
+            case wire.MustCome():
+                self._replies.put(message.forced)
+            case wire.Admitted():
+                self._replies.put(message.count)
 
     def restrict(self, request: int, logits: "Logits") -> None:
         """Have the service restrict *logits*, in place."""
@@ -44,7 +54,7 @@ class GuideCalls:
 
     def _call(self, message: wire.Restrict | wire.AskForced | wire.AskAdmitted) -> Any:
         self._sender.send_now(message)
-        reply = self.replies.get()
+        reply = self._replies.get()
         if reply is None:
             raise RemoteGuideFailed("the guide failed in the service; see its log")
         return reply

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -10,10 +10,12 @@ from msgspec.structs import replace
 
 from pilotlight_backend.errors import BackendError, EngineClosed, GuideFailed, InferenceFailed
 from pilotlight_backend.guide import Forced, ForcingGuide, Guide
+from pilotlight_backend.image import Image
 from pilotlight_backend.types import EngineStats, Failed, Finish, Step
 from pilotlight_isolation import wire
 from pilotlight_isolation.problem import rebuild
 from pilotlight_isolation.process import EngineProcess
+from pilotlight_isolation.sent_images import SentImages
 
 logger = logging.getLogger("pilotlight.isolation")
 
@@ -26,7 +28,7 @@ _CLOSE_SECONDS = 1.0
 class PendingRequest:
     """A request that has not ended; also its ticket."""
 
-    __slots__ = ("_cancel", "accepted", "cancelled", "emit", "guide", "id")
+    __slots__ = ("_cancel", "accepted", "cancelled", "emit", "guide", "id", "images")
 
     def __init__(
         self,
@@ -34,8 +36,11 @@ class PendingRequest:
         number: int,
         emit: Callable[[Any], None],
         guide: Guide | None,
+        images: Sequence[Image],
     ) -> None:
         self._cancel = cancel
+        self.images = [image.digest for image in images]
+        """Digests of its images: the pixels are not kept here."""
         self.id = number
         self.emit = emit
         self.guide = guide
@@ -58,6 +63,7 @@ class EngineClient:
         self._snapshot = snapshot
         self._lock = threading.Lock()
         """Guards the fields below; never held while something is sent or emitted."""
+        self._images = SentImages(process.send)
         self._requests: dict[int, PendingRequest] = {}
         self._calls: dict[int, Future[Any]] = {}
         self._call_steps: dict[int, Step] = {}
@@ -82,16 +88,38 @@ class EngineClient:
         message: Callable[[int], wire.Submit | wire.Embed | wire.Rank],
         emit: Callable[[Any], None],
         guide: Guide | None = None,
+        images: Sequence[Image] = (),
     ) -> PendingRequest:
-        """Send the request that *message* builds from its id. Raises `EngineClosed`."""
+        """Send the request that *message* builds from its id. Raises `EngineClosed`.
+
+        *images* are those of its prompt, each once.
+        """
         with self._lock:
             self._check_open()
             self._number += 1
-            request = PendingRequest(self._cancel, self._number, emit, guide)
+            request = PendingRequest(self._cancel, self._number, emit, guide, images)
             self._requests[request.id] = request
             self._submitted += 1
-        self._process.send(message(request.id))
+        try:
+            self._send_request(message(request.id), images)
+        except BaseException:  # there may be no memory for it
+            with self._lock:
+                self._requests.pop(request.id, None)
+                self._submitted -= 1
+            raise
         return request
+
+    def _send_request(self, message: wire.ToChild, images: Sequence[Image]) -> None:
+        if images:
+            self._images.send(message, images)
+        else:
+            self._process.send(message)
+
+    def _forget(self, request: PendingRequest) -> None:
+        """Take out *request*, which has ended."""
+        del self._requests[request.id]
+        if request.images:
+            self._images.release(request.images)
 
     def _cancel(self, request: PendingRequest) -> None:
         if request.id in self._requests:
@@ -116,6 +144,7 @@ class EngineClient:
         finally:
             with self._lock:
                 del self._call_steps[number]
+                self._calls.pop(number, None)  # one that could not be sent
 
     def _check_open(self) -> None:
         if self._closing or self._ended is not None:
@@ -249,7 +278,7 @@ class EngineClient:
             case wire.Vector():
                 self._emit(request, event.embedded())
             case Finish() | Failed():
-                del self._requests[number]
+                self._forget(request)
                 self._emit(request, _cancelled(event) if request.cancelled else event)
             case _:
                 self._emit(request, event)
@@ -309,7 +338,7 @@ class EngineClient:
         error = GuideFailed(f"the guide failed with {type(cause).__name__}")
         logger.warning("a request failed: %s", error, exc_info=cause)
         request.cancel()
-        del self._requests[request.id]
+        self._forget(request)
         self._emit(request, Failed(error))
 
 

@@ -1,6 +1,8 @@
 """Engines that run in another process."""
 
-from collections.abc import Callable, Sequence
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -26,6 +28,7 @@ from pilotlight_isolation import wire
 from pilotlight_isolation.channel import MAX_FRAME
 from pilotlight_isolation.client import EngineClient
 from pilotlight_isolation.process import EngineProcess
+from pilotlight_isolation.sent_images import without_images
 
 _ANY_TOKEN = 2**31
 """The vocabulary's size where the engine reports none: then it refuses unknown tokens itself."""
@@ -43,13 +46,14 @@ def _at_least(_image: Image) -> int:
     return 1
 
 
-def _check_size(request: GenerateRequest) -> None:
-    """Raise `InvalidParameter` for images that are too large for one frame."""
-    size = sum(len(part.rgb) for part in request.prompt if isinstance(part, Image))
+def _check_size(images: Iterable[Image]) -> None:
+    """Raise `InvalidParameter` for images that take too much memory on their way."""
+    size = sum(len(image.rgb) for image in images)
     if size > _MOST_PIXEL_BYTES:
         raise InvalidParameter(
             "prompt",
-            f"the images of a prompt have {size // 3} pixels; at most {_MOST_PIXEL_BYTES // 3}",
+            f"the images of a prompt have {size // 3} pixels, and may have"
+            f" {_MOST_PIXEL_BYTES // 3}: send fewer or smaller ones",
         )
 
 
@@ -65,8 +69,10 @@ class IsolatedBase:
         self._facts = loaded.facts
         self._client = EngineClient(process, name, loaded.snapshot)
         self._vocabulary_size = loaded.facts.vocabulary_size or _ANY_TOKEN
-        self._adapters: set[str] = set()
-        """The adapters that are loaded there."""
+        self._adapters: Counter[str] = Counter()
+        """How often each adapter was loaded there, and not unloaded since."""
+        self._counting = threading.Lock()
+        """Guards the counts."""
 
     @property
     def facts(self) -> ModelFacts:
@@ -128,27 +134,35 @@ class IsolatedEngine(IsolatedBase):
             # The child knows what an image takes; to ask it here would be to wait.
             image_tokens=_at_least if self._facts.sees else None,
         )
-        _check_size(request)
         guide = request.guide
-        sent = replace(request, guide=None)
+        sent, images = without_images(replace(request, guide=None))
+        _check_size(images)
         return self._client.submit(
             lambda number: wire.Submit(
-                number, sent, guide is not None, isinstance(guide, ForcingGuide)
+                number,
+                sent,
+                guided=guide is not None,
+                forces=isinstance(guide, ForcingGuide),
+                images=tuple(image.digest for image in images),
             ),
             emit,
             guide,
+            images,
         )
 
     def load_adapter(self, path: Path) -> str:
         """Load an adapter, if the engine has any; see `AdaptingEngine.load_adapter`."""
         adapter: str = self._client.call(lambda number: wire.LoadAdapter(number, path))
-        self._adapters.add(adapter)
+        with self._counting:
+            self._adapters[adapter] += 1
         return adapter
 
     def unload_adapter(self, adapter: str) -> None:
         """Undo a load; see `AdaptingEngine.unload_adapter`."""
+        with self._counting:
+            self._adapters[adapter] -= 1
+            self._adapters += Counter()  # drops what is not above 0
         self._client.call(lambda number: wire.UnloadAdapter(number, adapter))
-        self._adapters.discard(adapter)
 
     def save_prompts(self, seconds: float) -> None:
         """Write cached prompts to storage, if the engine has any; see `CachingEngine`."""

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from pilotlight_backend.guide import Forced, Vocabulary
+from pilotlight_backend.image import Image
 from pilotlight_backend.types import (
     BakedPrompt,
     Embedded,
@@ -47,6 +48,20 @@ class Submit(Struct, frozen=True, tag=True):
     guided: bool
     forces: bool = False
     """Whether the guide knows what must come: the child sends `AskForced` too."""
+    images: tuple[bytes, ...] = ()
+    """Digests of the prompt's images, in whose places it has numbers: see `sent_images`."""
+
+
+class KeepImage(Struct, frozen=True, tag=True):
+    """Keep *image* for requests that have its digest."""
+
+    image: Image
+
+
+class DropImage(Struct, frozen=True, tag=True):
+    """Drop an image: no request has it any more."""
+
+    digest: bytes
 
 
 class Embed(Struct, frozen=True, tag=True):
@@ -178,6 +193,8 @@ class Close(Struct, frozen=True, tag=True):
 ToChild: TypeAlias = (
     Load
     | Submit
+    | KeepImage
+    | DropImage
     | Embed
     | Rank
     | Cancel

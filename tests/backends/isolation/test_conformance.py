@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import random_lora
 from pilotlight_backend.testing.conformance import BackendConformance
+from pilotlight_backend.testing.conformance.adapting import AdaptConformance
 from pilotlight_backend.testing.conformance.baking import BakeConformance
 from pilotlight_backend.testing.conformance.caching import CacheConformance
 from pilotlight_backend.testing.conformance.cancelling import CancelConformance
@@ -100,6 +102,27 @@ class TestIsolatedLlamaCpp(
     @classmethod
     def ranking_model_path(cls, ranking_decoder: Path) -> Path:
         return ranking_decoder
+
+
+class TestIsolatedAdapters(AdaptConformance):
+    """Adapters of an engine in its own process; their files are checked in the service's."""
+
+    test_file_of_another_kind_is_refused = None  # an isolated backend checks none itself
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls) -> IsolatedBackend:
+        return IsolatedBackend(LlamaCppBackend())
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model_path(cls, exact_model: Path) -> Path:
+        return exact_model
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def adapter_path(cls, exact_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return random_lora.write(tmp_path_factory.mktemp("adapters") / "a.gguf", exact_model)
 
 
 class TestIsolatedOnnx(
