@@ -260,6 +260,15 @@ class ShuttingDown(Unavailable):
     code = "shutting_down"
 
 
+_UNTIL_ANOTHER = 2.0
+"""Seconds in which a platform starts another instance, or routes the request to a running one."""
+
+
+def shutting_down() -> ShuttingDown:
+    """Return the error for a request that arrives during the shutdown, or waits for a load then."""
+    return ShuttingDown("the server is shutting down", retry_after=_UNTIL_ANOTHER)
+
+
 class StorageUnavailable(Unavailable):
     """The storage of cached prompts cannot be used now."""
 

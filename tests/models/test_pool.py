@@ -12,6 +12,7 @@ from pilotlight.errors import (
     InvalidRequest,
     ModelLoadFailed,
     ModelLoading,
+    ShuttingDown,
 )
 from pilotlight.models.catalog import ModelEntry, ModelOptions
 from pilotlight.models.loaded import Hold, LoadedModel
@@ -671,7 +672,7 @@ async def test_close_ends_a_load(pool, backend, write):
     await start(asyncio.sleep(0))
     backend.load_gate.release()
     await closing
-    with pytest.raises(ModelLoadFailed, match="the server is shutting down"):
+    with pytest.raises(ShuttingDown, match="the server is shutting down"):
         await waiter
     assert backend.engines == []
     assert pool.loaded == []
@@ -694,7 +695,7 @@ async def test_close_closes_what_an_abandoned_load_still_loads(make_pool, write)
     await start(asyncio.sleep(0))
     backend.load_gate.release()
     await closing
-    with pytest.raises(ModelLoadFailed):
+    with pytest.raises(ShuttingDown):
         await waiter
     assert len(backend.loads) == 1
     assert backend.engines == []
@@ -704,7 +705,7 @@ async def test_close_before_the_load_has_begun(pool, backend, write):
     """A load that is cancelled before its first step ends its waiters' wait too."""
     waiter = await start(use(pool, write("a")))
     await pool.close()
-    with pytest.raises(ModelLoadFailed):
+    with pytest.raises(ShuttingDown):
         await asyncio.wait_for(waiter, 10)
     assert backend.loads == []
 
@@ -718,7 +719,7 @@ async def test_close_ends_a_load_that_waits_for_memory(make_pool, write):
         with pytest.raises(ModelLoading):
             await use(pool, b, hold=0)
         await pool.close()
-        with pytest.raises(ModelLoadFailed):
+        with pytest.raises(ShuttingDown):
             await waiter
 
 
@@ -742,9 +743,9 @@ async def test_closed_pool_loads_nothing(pool, backend, write):
     await use(pool, entry)
     await pool.close()
     for _ in range(2):
-        with pytest.raises(ModelLoadFailed, match="shutting down") as caught:
+        with pytest.raises(ShuttingDown, match="shutting down") as caught:
             await use(pool, entry)
-    assert caught.value.retry_after == 10.0
+    assert caught.value.retry_after == 2.0
     assert len(backend.loads) == 1
     await pool.close()
 

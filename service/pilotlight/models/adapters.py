@@ -14,10 +14,17 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from pilotlight.errors import InsufficientMemory, ModelLoadFailed, ModelLoading
+from pilotlight.errors import (
+    InsufficientMemory,
+    ModelLoadFailed,
+    ModelLoading,
+    ShuttingDown,
+    Unavailable,
+    shutting_down,
+)
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.loaded import FOREVER, Hold, LoadedModel
-from pilotlight.models.loading.failure import COOL_DOWN, load_failed, shutting_down
+from pilotlight.models.loading.failure import COOL_DOWN, load_failed
 from pilotlight.models.loading.loader import fetch_origins
 from pilotlight.models.memory import Memory
 from pilotlight.models.registry import Claim, Registry
@@ -44,7 +51,7 @@ class PooledAdapter:
     users: int = 0
     last_used: float = 0.0
     is_removed: bool = False
-    failure: ModelLoadFailed | None = None
+    failure: Unavailable | None = None
     failed_at: float = 0.0
 
     @property
@@ -92,7 +99,7 @@ class Adapters:
     async def use(self, model: LoadedModel, entry: ModelEntry, hold: Hold) -> AsyncIterator[str]:
         """Keep the adapter *entry* of *model* loaded while the context lasts; yield its id.
 
-        Raises `ModelLoadFailed` or `ModelLoading`.
+        Raises `ModelLoadFailed`, `ModelLoading` or `ShuttingDown`.
         """
         one = self._one(model, entry)
         one.users += 1
@@ -134,7 +141,7 @@ class Adapters:
         assert one.id is not None  # noqa: S101 - its load has ended, without a failure
         return one.id
 
-    def _again(self, failure: ModelLoadFailed, left: float) -> ModelLoadFailed:
+    def _again(self, failure: Unavailable, left: float) -> Unavailable:
         """Return a new error: one that is raised again keeps every traceback."""
         retry_after = None if failure.retry_after is None else after_load(left, self._jitter())
         return type(failure)(failure.message, retry_after=retry_after)
@@ -150,7 +157,7 @@ class Adapters:
         except asyncio.CancelledError:
             one.failure = shutting_down()
             raise
-        except ModelLoadFailed as error:
+        except (ModelLoadFailed, ShuttingDown) as error:
             one.failure = error
         except Exception as error:  # noqa: BLE001 - a plugin's edge
             one.failure = load_failed(one.entry, error)

@@ -13,13 +13,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-from pilotlight.errors import ModelLoading
+from pilotlight.errors import ModelLoading, shutting_down
 from pilotlight.models.adapters import Adapters
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.health.watchdog import Watchdog, close_when_unblocked, kill
 from pilotlight.models.idle import IdleTimer
 from pilotlight.models.loaded import Hang, Hold, LoadedModel
-from pilotlight.models.loading.failure import shutting_down
 from pilotlight.models.loading.history import LoadHistory
 from pilotlight.models.loading.loader import Loader
 from pilotlight.models.loading.runner import LoadRunner
@@ -171,7 +170,7 @@ class Pool:
         (6) A request raises ModelLoading at once if `max_held` requests wait already, or, where
         *hold* allows it, if the estimate says that the load ends after the deadline.
 
-        Raises `ModelLoadFailed` or `ModelLoading`. A closed pool starts no load.
+        Raises `ModelLoadFailed`, `ModelLoading`, or `ShuttingDown` if the pool is closed.
         """
         if entry.adapter:
             await self.load_adapter(entry, hold)

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from pilotlight.errors import ModelLoadFailed
+from pilotlight.errors import Unavailable
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.loaded import Hang, LoadedModel
 from pilotlight.models.loading.failure import COOL_DOWN
@@ -78,7 +78,7 @@ class PooledModel:
     users: int = 0
     """Leases, and requests that wait for one."""
     last_used: float = 0.0
-    failure: ModelLoadFailed | None = None
+    failure: Unavailable | None = None
     failed_at: float = 0.0
     stalled: Hang | None = None
     """A load that was given up and whose thread has not ended; no other load starts meanwhile."""

@@ -4,15 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pilotlight.errors import ShuttingDown
-
-RETRY_AFTER = 2.0
-"""Seconds in which a platform starts another instance, or routes the request to a running one."""
-
-
-def shutting_down() -> ShuttingDown:
-    """Return the error for a request that arrives during the shutdown."""
-    return ShuttingDown("the server is shutting down", retry_after=RETRY_AFTER)
+from pilotlight.errors import shutting_down
 
 
 class Admission:

@@ -5,7 +5,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from pilotlight.errors import InferenceError, InvalidRequest, ServiceError, TimeLimitExceeded
+from pilotlight.errors import (
+    InferenceError,
+    InvalidRequest,
+    ServiceError,
+    TimeLimitExceeded,
+    shutting_down,
+)
 from pilotlight.models.adapter_catalog import AdapterCatalog
 from pilotlight.models.catalog import ModelEntry
 from pilotlight.models.loaded import Hold, LoadedModel
@@ -17,7 +23,7 @@ from pilotlight.observability.metrics import Metrics
 from pilotlight.observability.request_context import note_answer, overdue
 from pilotlight.observability.timing import Phases
 from pilotlight.scheduling.adapter_use import AdapterUse
-from pilotlight.scheduling.admission import Admission, shutting_down
+from pilotlight.scheduling.admission import Admission
 from pilotlight.scheduling.fair_queue import SlotQueue
 from pilotlight.scheduling.rate_limits import RateLimiter
 from pilotlight_backend import Adapter, BackendError, EngineClosed

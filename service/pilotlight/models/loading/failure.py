@@ -39,8 +39,3 @@ def load_failed(entry: ModelEntry, error: Exception) -> ModelLoadFailed:
         return ModelLoadFailed(message, retry_after=COOL_DOWN)
     logger.error("loading %s failed: %s", entry.name, error, exc_info=error)
     return ModelLoadFailed(f"the model {entry.name!r} could not be loaded", retry_after=COOL_DOWN)
-
-
-def shutting_down() -> ModelLoadFailed:
-    """Return the error of loads that a shutdown cancels."""
-    return ModelLoadFailed("the server is shutting down", retry_after=COOL_DOWN)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 
 from pilotlight.deployment import process_age
-from pilotlight.errors import ModelLoadFailed, ModelUnsupported
+from pilotlight.errors import ModelLoadFailed, ModelUnsupported, Unavailable, shutting_down
 from pilotlight.models.loaded import Hang, LoadedModel
-from pilotlight.models.loading.failure import COOL_DOWN, load_failed, shutting_down
+from pilotlight.models.loading.failure import COOL_DOWN, load_failed
 from pilotlight.models.loading.loader import Loader, LoadStalled
 from pilotlight.models.loading.progress import LoadTimes, LoadTracker
 from pilotlight.models.memory import Memory
@@ -104,9 +104,7 @@ class LoadRunner:
         )
         self._on_ready()
 
-    def _fail(
-        self, model: PooledModel, failure: ModelLoadFailed, level: int = logging.ERROR
-    ) -> None:
+    def _fail(self, model: PooledModel, failure: Unavailable, level: int = logging.ERROR) -> None:
         model.failure = failure
         model.failed_at = self._clock()
         model.need = 0
