@@ -170,7 +170,10 @@ def test_other_variables_are_none_of_ours():
         ("required_group", ""),
         ("log_format", "xml"),
         ("log_level", "LOUD"),
+        ("memory_budget", "9" * 400 + "GB"),
         ("models_dir", "~nobody-lives-here/m"),
+        ("models_dir", ""),
+        ("lora_dir", " "),
     ],
 )
 def test_bad_value_is_refused_by_name(field, text):

@@ -107,6 +107,27 @@ def test_draft_model_at_an_address_is_fetched_before_the_model(tmp_path):
     assert local.options.draft_model == str(small.path)
 
 
+def test_drafts_without_a_draft_model_are_refused_at_the_start(read):
+    """And not by the load, after the first request."""
+    with pytest.raises(ConfigError, match=r"m: speculation: draft needs draft_model"):
+        read("m: {path: a.gguf, speculation: draft}")
+
+
+@pytest.mark.parametrize("option", ["draft_model", "chat_template", "baked", "mmproj"])
+def test_empty_file_name_is_refused_by_its_key(read, option):
+    """It would be the model's folder."""
+    with pytest.raises(ConfigError, match=rf"m\.{option}: expected a string of at least 1"):
+        read(f"m: {{path: a.gguf, {option}: ''}}")
+
+
+def test_negative_gpu_layers_other_than_all_are_refused(read):
+    """-1 is all."""
+    (entry,) = read("m: {path: a.gguf, gpu_layers: -1}")
+    assert entry.options.gpu_layers == -1
+    with pytest.raises(ConfigError, match=r"m\.gpu_layers: expected an integer of at least -1"):
+        read("m: {path: a.gguf, gpu_layers: -2}")
+
+
 @pytest.mark.parametrize("address", ["hf://owner/repo/small.gguf", "https://host/small.gguf"])
 def test_address_is_no_name_of_a_draft_model(read, address):
     """It would be a folder `hf:`."""

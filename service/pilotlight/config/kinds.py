@@ -14,7 +14,7 @@ Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Size = Annotated[
     str,
     Meta(
-        pattern=r"^[0-9]+(\.[0-9]+)?\s*([KMGT]i?)?B?$",
+        pattern=r"^[0-9]{1,15}(\.[0-9]{1,15})?\s*([KMGT]i?)?B?$",
         extra={EXPECTED: "a size, such as 6GB or 512MiB"},
     ),
 ]

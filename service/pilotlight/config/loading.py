@@ -127,6 +127,8 @@ def _convert(name: str, value: Any, origin: str) -> Any:
 def _decode(kind: type, text: str) -> Path | Secret:
     if kind is Secret:
         return Secret(text)
+    if not text:  # it would be the working directory
+        raise ValueError("it must not be empty")
     try:
         return Path(text).expanduser()
     except RuntimeError:

@@ -18,45 +18,47 @@ from pilotlight.models.fetch.address import Origin
 from pilotlight_backend.adapters import LARGEST_SCALE
 
 SpecialTokens: TypeAlias = Literal["text", "parse"]
+_Text: TypeAlias = Annotated[str, Meta(min_length=1)]
 
 
 class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of one model in models.yaml; the settings are their defaults."""
 
-    path: Annotated[str, Meta(min_length=1)]
+    path: _Text
     """A local file or folder, or the address to fetch it from."""
     backend: str | None = None
     """The backend that serves it; by default the first that recognises the path."""
     parallel: Count | None = None
     context_length: Count | None = None
     threads: Count | None = None
-    gpu_layers: int | None = None
+    gpu_layers: Annotated[int, Meta(ge=-1)] | None = None
+    """Layers on the GPU; -1 for all."""
     deterministic: bool | None = None
     flash_attention: FlashAttention | None = None
     cache_type_k: CacheType | None = None
     cache_type_v: CacheType | None = None
     kv_unified: bool | None = None
     speculation: Literal["none", "ngram", "draft"] | None = None
-    draft_model: str | None = None
+    draft_model: _Text | None = None
     """The smaller model that drafts, of the same vocabulary: a name in models.yaml, or a file.
 
     A file is relative to the model's folder.
     """
     draft_max: DraftTokens | None = None
     ngram_min: MatchTokens | None = None
-    execution_provider: Annotated[str, Meta(min_length=1)] | None = None
+    execution_provider: _Text | None = None
     """Execution provider of ONNX Runtime, by its name in `genai_config.json`: `cuda`."""
-    chat_template: str | None = None
+    chat_template: _Text | None = None
     """A Jinja file that replaces the chat template of the model.
 
     Relative to the model's folder.
     """
-    mmproj: Annotated[str, Meta(min_length=1)] | bool | None = None
+    mmproj: _Text | bool | None = None
     """The projector of a model that sees, if that is not beside it: a file, or its address.
 
     A path is relative to the model's folder. False serves the model without one.
     """
-    baked: str | None = None
+    baked: _Text | None = None
     """The file of its baked prompt, if that is not beside the model.
 
     Relative to the model's folder.
@@ -81,7 +83,7 @@ class ModelOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class AdapterOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A LoRA adapter of a model, below its `adapters:` in models.yaml."""
 
-    path: Annotated[str, Meta(min_length=1)]
+    path: _Text
     """A local file, or the address to fetch it from."""
     scale: Annotated[float, Meta(ge=-LARGEST_SCALE, le=LARGEST_SCALE)] = 1.0
     name: str | None = None

@@ -173,7 +173,9 @@ def _with_projector(
 
 
 def _check_draft_model(options: ModelOptions) -> None:
-    """Raise `ConfigError` for an address: the draft model is a model with a name of its own."""
+    """Raise `ConfigError` for a draft model that is missing, or that has no name of its own."""
+    if options.speculation == "draft" and options.draft_model is None:
+        raise ConfigError("speculation: draft needs draft_model, the model that drafts")
     if options.draft_model and is_address(options.draft_model):
         raise ConfigError(
             "draft_model: expected a file, or a name in models.yaml; an address needs an entry of"
