@@ -21,6 +21,10 @@ MESSAGES, COUNT = "/v1/messages", "/v1/messages/count_tokens"
 TOKENIZE = "/tokenize"
 
 USER = {"role": "user", "content": "hi"}
+RESULTS = {
+    "role": "user",
+    "content": [{"type": "tool_result", "tool_use_id": "c", "content": "4"}] * 2,
+}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
 """Two levels below its root, and 54 bytes."""
 
@@ -60,6 +64,11 @@ def response_tools(count):
     return [{"type": "function", "name": "f", "parameters": SCHEMA}] * count
 
 
+def added_tools(*counts):
+    """Return items with so many tools each."""
+    return [{"type": "additional_tools", "tools": response_tools(count)} for count in counts]
+
+
 def custom_tools(count):
     return [{"name": "f", "input_schema": SCHEMA}] * count
 
@@ -83,10 +92,18 @@ CASES = [
     (CHAT, of_chat(), "max_messages", 2, "messages"),
     (RESPONSES, of_responses(), "max_messages", 2, "input"),
     (MESSAGES, of_messages(), "max_messages", 2, "messages"),
+    (MESSAGES, of_messages(messages=[RESULTS]), "max_messages", 3, "messages"),
     (COUNT, of_count(), "max_messages", 2, "messages"),
     (TOKENIZE, of_tokenize(), "max_messages", 2, "messages"),
     (CHAT, of_chat(tools=functions(3)), "max_tools", 3, "tools"),
     (RESPONSES, of_responses(tools=response_tools(3)), "max_tools", 3, "tools"),
+    (
+        RESPONSES,
+        of_responses(tools=response_tools(1), input=[USER, *added_tools(1, 2)]),
+        "max_tools",
+        4,
+        "input[2].tools",
+    ),
     (MESSAGES, of_messages(tools=custom_tools(3)), "max_tools", 3, "tools"),
     (COUNT, of_count(tools=custom_tools(3)), "max_tools", 3, "tools"),
     (TOKENIZE, of_tokenize(tools=functions(3)), "max_tools", 3, "tools"),

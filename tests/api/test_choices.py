@@ -217,6 +217,21 @@ async def test_a_choice_that_is_not_there(service, choice, param):
     assert response.json()["error"]["param"] == param
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [*TOOLS, tool("add")]},
+        {"tools": TOOLS, "tool_choice": allowed("add", "mul", "add")},
+    ],
+)
+async def test_a_tool_that_is_named_twice_is_shown_once(service, fields):
+    """A small request would become a prompt of millions of tokens."""
+    await service.ask(**fields)
+
+    prompt = service.engine.detokenize(service.engine.requests[-1].prompt)
+    assert [prompt.count(f'"name": "{name}"') for name in ("add", "mul")] == [1, 1]
+
+
 async def test_several_calls(start):
     """Several calls are one answer where nothing says otherwise."""
     service = await start()

@@ -1,5 +1,7 @@
 """Anthropic's turns and content blocks as a conversation, and as chat templates read them."""
 
+import time
+
 import msgspec
 import pytest
 
@@ -207,3 +209,14 @@ def test_an_empty_system_turn_at_the_end_leaves_no_prefill():
     """The assistant's turn before it is over, although the model does not see the system turn."""
     last = {"role": "assistant", "content": "x"}
     assert rendered(HI, last, {"role": "system", "content": ""}) == ([HI, last], "")
+
+
+def test_many_blocks_take_time_by_their_number():
+    """A body of two megabytes has as many: to merge each with all before it took two minutes."""
+    blocks = [{"type": "text", "text": "a"}] * 100_000
+    body = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": blocks}]}
+    asked = msgspec.convert(body, MessagesRequest)
+    began = time.process_time()
+    (turn,) = conversation_of(asked, ()).turns
+    assert time.process_time() - began < 2  # 0.2
+    assert len(turn.parts) == 100_000

@@ -65,7 +65,10 @@ class RequestSettings(ModelSettings, frozen=True, kw_only=True):
     ] = 2048
     max_messages: Annotated[
         Count,
-        Meta(description="Most messages, or input items, of a request; more get a 400."),
+        Meta(
+            description="Most messages, or input items, of a request; more get a 400. In the"
+            " Messages API, results of tools count as messages."
+        ),
     ] = 4096
     max_tools: Annotated[
         int,

@@ -64,8 +64,11 @@ def declared_tools(
         name = tool_of(tool).name if isinstance(tool, kind) else getattr(tool, "name", "")
         schemas.setdefault(name, f"tools[{index}].{schema}")
     both = [*tools, *more]
+    named: dict[str, Tool] = {}
+    for made in map(tool_of, offered(both, kind)):
+        named.setdefault(made.name, made)
     return DeclaredTools(
-        [tool_of(tool) for tool in offered(both, kind)],
+        list(named.values()),
         [tool for tool in both if isinstance(tool, SkippedTool)],
         schemas,
     )
@@ -108,22 +111,22 @@ def allowed(
     required: bool,
     param: str,
 ) -> ToolChoice:
-    """Return the choice of those *tools* of an `allowed_tools` that are of *kind*.
+    """Return the choice of those *tools* of an `allowed_tools` that are of *kind*, each once.
 
     *named* returns the name of one and the path of that name in it; *param* is the path of the
     list. Raises `InvalidRequest` where a call is *required* and all of them are skipped.
     """
-    only = []
+    only: dict[str, NamedTool] = {}
     for index, tool in enumerate(tools):
         if isinstance(tool, kind):
             name, field = named(tool)
-            only.append(NamedTool(name, f"{param}[{index}].{field}"))
+            only.setdefault(name, NamedTool(name, f"{param}[{index}].{field}"))
     if required and not only:
         names = ", ".join(tool.name for tool in tools if isinstance(tool, SkippedTool))
         raise InvalidRequest(
             f"{param}: no function that the model can call; skipped: {names}", param=param
         )
-    return ToolChoice(required, only)
+    return ToolChoice(required, list(only.values()))
 
 
 _DESCRIBING = frozenset(

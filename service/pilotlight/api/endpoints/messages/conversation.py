@@ -1,7 +1,10 @@
 """Anthropic's system prompt, turns and content blocks as a conversation."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
+
+from msgspec import structs
 
 from pilotlight.api.params.images import image_at, image_in
 from pilotlight.prompt.conversation import (
@@ -134,33 +137,23 @@ def _merged(turns: Iterable[Turn]) -> Sequence[Turn]:
     Anthropic's API does so, and many templates refuse turns that do not alternate.
     """
     merged: list[Turn] = []
-    for turn in turns:
-        both = _merge(merged[-1], turn) if merged else None
-        if both is None:
-            merged.append(turn)
-        else:
-            merged[-1] = both
+    for kind, group in groupby(turns, type):
+        neighbours = list(group)
+        merged += neighbours if kind is ToolTurn else [_merge(neighbours)]
     return merged
 
 
-def _merge(first: Turn, second: Turn) -> Turn | None:
-    """Return both as one turn; None where they stay two."""
-    parts = _joined(first, second)
-    if isinstance(first, AssistantTurn) and isinstance(second, AssistantTurn):
-        reasoning = "\n".join(filter(None, (first.reasoning, second.reasoning)))
-        return AssistantTurn(parts, reasoning, (*first.tool_calls, *second.tool_calls))
-    if isinstance(first, UserTurn) and isinstance(second, UserTurn):
-        return UserTurn(parts)
-    if isinstance(first, SystemTurn) and isinstance(second, SystemTurn):
-        return SystemTurn(parts)
-    return None
+def _merge(turns: Sequence[Turn]) -> Turn:
+    """Return *turns* of one role as one; those without text add no line."""
+    first, *others = turns
+    if not others:
+        return first
+    parts = tuple(part for turn in turns if tuple(turn.parts) not in _EMPTY for part in turn.parts)
+    if not isinstance(first, AssistantTurn):
+        return structs.replace(first, parts=parts)
+    answers = [turn for turn in turns if isinstance(turn, AssistantTurn)]
+    reasoning = "\n".join(filter(None, (turn.reasoning for turn in answers)))
+    return AssistantTurn(parts, reasoning, [call for turn in answers for call in turn.tool_calls])
 
 
 _EMPTY: tuple[Sequence[Part], ...] = ((), (TextPart(""),))
-
-
-def _joined(first: Turn, second: Turn) -> Sequence[Part]:
-    """Return the parts of both; a turn without text adds no line."""
-    return tuple(
-        part for turn in (first, second) if tuple(turn.parts) not in _EMPTY for part in turn.parts
-    )

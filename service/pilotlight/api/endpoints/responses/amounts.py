@@ -1,6 +1,6 @@
 """What a request for a response has that settings limit."""
 
-from pilotlight.api.params.amounts import Schema, Taken, messages, tools
+from pilotlight.api.params.amounts import Amount, Schema, Taken, messages, tools
 from pilotlight.schema.declared import DeclaredTool
 from pilotlight.schema.responses.input import InputTools
 from pilotlight.schema.responses.request import ResponseJsonSchemaFormat, ResponseRequest
@@ -11,12 +11,20 @@ def amounts(asked: ResponseRequest) -> Taken:
     """Yield the amounts of *asked*."""
     if not isinstance(asked.input, str):
         yield from messages("input", asked.input)
-        for index, item in enumerate(asked.input):
-            if isinstance(item, InputTools):
-                yield from tools(item.tools, _schema_of, f"input[{index}].tools")
     yield from tools(asked.tools, _schema_of)
+    yield from _added_tools(asked)
     if asked.text and isinstance(asked.text.format, ResponseJsonSchemaFormat):
         yield Schema("text.format.schema", asked.text.format.schema)
+
+
+def _added_tools(asked: ResponseRequest) -> Taken:
+    """Yield the amounts of tools in items; `max_tools` limits those of the request together."""
+    count = len(asked.tools or ())
+    for index, item in enumerate(asked.input):
+        if isinstance(item, InputTools):
+            count += len(item.tools)
+            yield Amount(f"input[{index}].tools", count, "tools in all", "max_tools")
+            yield from tools(item.tools, _schema_of, f"input[{index}].tools")
 
 
 def _schema_of(tool: DeclaredTool) -> tuple[str, object]:
