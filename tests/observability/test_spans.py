@@ -94,8 +94,14 @@ def test_embeddings_have_no_decode():
     record = replace(WHOLE, completion_tokens=0, decode=0.0, inputs=2)
     span = answer_span(record, "embeddings")
     assert [name for name, _, _ in phases(span)] == ["hold", "queue", "prefill"]
-    assert span.attributes["pilotlight.generation.embedding.inputs"] == 2
+    assert span.attributes["pilotlight.embedding.inputs"] == 2
     assert "gen_ai.usage.output_tokens" not in span.attributes
+
+
+def test_a_ranking_has_the_number_of_its_documents():
+    """Under the project's own prefix: the conventions have no name for it."""
+    record = replace(WHOLE, completion_tokens=0, decode=0.0, documents=3)
+    assert answer_span(record, "rerank").attributes["pilotlight.rerank.documents"] == 3
 
 
 def test_an_answer_that_failed():

@@ -86,9 +86,9 @@ def answer_span(record: AnswerRecord, tag: str | None) -> Span:
     if record.completion_tokens:
         attributes["gen_ai.usage.output_tokens"] = record.completion_tokens
     if record.inputs:
-        attributes["pilotlight.generation.embedding.inputs"] = record.inputs
+        attributes["pilotlight.embedding.inputs"] = record.inputs
     if record.documents:
-        attributes["pilotlight.generation.rerank.documents"] = record.documents
+        attributes["pilotlight.rerank.documents"] = record.documents
     if record.outcome in _FINISHES:
         attributes["gen_ai.response.finish_reasons"] = [record.outcome]
     return Span(
