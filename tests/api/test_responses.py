@@ -12,13 +12,15 @@ from openai.types.responses.response_create_params import (
 )
 from openai.types.responses.tool_param import ToolParam
 
+from pilotlight.api.endpoints.responses.projection import ResponseProjection
+from pilotlight.errors import InferenceError
 from pilotlight.schema.responses.request import Includable, ResponseRequest
 from pilotlight.schema.support import MAX_TOKENS_HINT, REFUSED_TYPES, fate_of
 from pilotlight.schema.support import RESPONSES as SUPPORT
 from pilotlight_backend import SamplingParams
 from tests.api.caller import Call
 from tests.api.tables import documented
-from tests.conftest import RESPONSES, FakeService
+from tests.conftest import RESPONSES, FakeService, events
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 2}}\n</tool_call>'
 OTHER_CALL = '<tool_call>\n{"name": "mul", "arguments": {"b": 3}}\n</tool_call>'
@@ -501,6 +503,17 @@ async def test_a_fault_before_anything_is_written(service):
     told = await stream(service)
     assert types(told) == [*BEGUN, "response.failed", "error"]
     assert told[-2]["response"]["output"] == []
+
+
+def test_a_fault_before_the_response_begins():
+    """While it waits for its slot; the SDKs' `responses.stream` accepts no other first event."""
+    projection = ResponseProjection(msgspec.convert(asked(), ResponseRequest))
+
+    told = events(projection.fail(InferenceError("the engine failed")).decode())
+
+    assert [one["type"] for one in told] == [*BEGUN, "response.failed", "error"]
+    assert [one["sequence_number"] for one in told] == [0, 1, 2, 3]
+    assert [one["response"]["status"] for one in told[:3]] == ["in_progress"] * 2 + ["failed"]
 
 
 async def test_a_fault_of_a_response_that_is_no_stream(service):

@@ -53,7 +53,7 @@ class ResponseDraft:
         reasoning = asked.reasoning or ReasoningConfig()
         sampling = sampling_of(asked)
         self.output = OutputItems()
-        self._response = ResponseObject(
+        self.response = ResponseObject(
             id=new_id("resp"),
             created_at=int(time.time()),
             status="in_progress",
@@ -78,14 +78,13 @@ class ResponseDraft:
             user=asked.user,
         )
 
-    def begin(self, begun: Begun) -> ResponseObject:
-        """Return the response as it begins."""
-        self._response.model = begun.model
-        return self._response
+    def begin(self, begun: Begun) -> None:
+        """Note that the response has begun."""
+        self.response.model = begun.model
 
     def end(self, ended: Ended) -> ResponseObject:
         """Return the response as it is at the end."""
-        response = self._response
+        response = self.response
         last = item_status(ended)
         if last == "completed":
             self.output.conclude()
@@ -101,7 +100,7 @@ class ResponseDraft:
 
     def fail(self, error: ServiceError) -> ResponseObject:
         """Return the response as far as it came before *error*."""
-        response = self._response
+        response = self.response
         response.output = self.output.items("incomplete")
         response.status = "failed"
         response.error = ResponseFault(message=error.message, param=error.param, type=error.type)
@@ -165,6 +164,7 @@ class ResponseProjection:
     def __init__(self, asked: ResponseRequest) -> None:
         self._draft = ResponseDraft(asked)
         self._numbers = itertools.count()
+        self._begun = False
 
     def encode(self, events: Events) -> bytes:
         """Return the stream's events for *events*."""
@@ -173,8 +173,10 @@ class ResponseProjection:
     def fail(self, error: ServiceError) -> bytes:
         """Return the failed response, and the error, which the SDKs raise.
 
-        In this order, since what follows a raised error is not read.
+        In this order, since what follows a raised error is not read. A response that did not begin
+        begins here: to the SDKs' `responses.stream`, another first event is an error of its own.
         """
+        opening = b"" if self._begun else _encoded(self._opening())
         failed = ResponseFailedEvent(
             sequence_number=next(self._numbers), response=self._draft.fail(error)
         )
@@ -187,7 +189,7 @@ class ResponseProjection:
                 message=error.message, type=error.type, param=error.param, code=error.code
             ),
         )
-        return _encoded((failed, raised))
+        return opening + _encoded((failed, raised))
 
     def end(self) -> bytes:
         """Return nothing: OpenAI ends these streams without `[DONE]`."""
@@ -196,17 +198,20 @@ class ResponseProjection:
     def _of(self, event: GenerationEvent) -> Iterable[ResponseStreamEvent]:
         match event:
             case Begun():
-                response = self._draft.begin(event)
-                yield ResponseCreatedEvent(sequence_number=next(self._numbers), response=response)
-                yield ResponseInProgressEvent(
-                    sequence_number=next(self._numbers), response=response
-                )
+                self._draft.begin(event)
+                yield from self._opening()
             case FirstToken():
                 pass
             case Ended():
                 yield from self._last(event)
             case _:
                 yield from self._output(event)
+
+    def _opening(self) -> Iterable[ResponseStreamEvent]:
+        self._begun = True
+        response = self._draft.response
+        yield ResponseCreatedEvent(sequence_number=next(self._numbers), response=response)
+        yield ResponseInProgressEvent(sequence_number=next(self._numbers), response=response)
 
     def _output(self, event: OutputEvent) -> Iterable[ResponseStreamEvent]:
         before = self._draft.output.last
