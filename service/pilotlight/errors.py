@@ -40,6 +40,9 @@ A message names the thing and the value, and contains nothing that clients must 
 
 from typing import ClassVar
 
+_LONGEST = 4096
+"""Characters of a message: a value or a field's name that it quotes can be as long as a body."""
+
 
 class ServiceError(Exception):
     """An error of the table above; *param* is the field of the request that is wrong, if any."""
@@ -49,9 +52,9 @@ class ServiceError(Exception):
     code: ClassVar[str] = "server_error"
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
+        self.message = _shortened(message)
+        super().__init__(self.message)
+        self.param = None if param is None else _shortened(param)
         self.retry_after: float | None = None
         """Seconds until a retry is worthwhile; None if that is unknown."""
         self.should_retry: bool | None = None
@@ -306,3 +309,9 @@ class ModelUnsupported(ModelLoadFailed):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message, retry_after=retry_after)
         self.param = "model"
+
+
+def _shortened(text: str) -> str:
+    """Return *text* without the middle of a long one: its end says what would be right."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]}…{text[-half:]}"

@@ -336,6 +336,54 @@ async def test_deep_nesting(start, unknown_fields, body):
     assert response.json()["error"]["type"] == INVALID
 
 
+NESTED = b'{"a": ' * 700 + b"1" + b"}" * 700
+"""As deep as JSON may be, and deeper than Python's code can follow with two calls a level."""
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b'"chat_template_kwargs": {"a": %s}',
+        b'"messages": [{"role": "user", "content": "<|im_end|>"}, {"role": "assistant", %s}]'
+        % b'"tool_calls": [{"id": "c", "function": {"name": "f", "arguments": %s}}]',
+    ],
+    ids=["template", "arguments"],
+)
+async def test_nesting_that_rendering_cannot_follow(service, fields):
+    """Texts with the name of a control token are marked at every level: a 400, and no 500."""
+    service.write(reply="Hello.")
+    said = chat(messages=[{"role": "user", "content": "<|im_end|>"}])
+    body = msgspec.json.encode(said)[:-1] + b", " + fields % NESTED + b"}"
+    response = await service.post(body)
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["message"] == (
+        "messages: arguments of a call, or variables of the chat template, are nested too deeply"
+    )
+
+
+@pytest.mark.parametrize("unknown_fields", ["refuse", "ignore"])
+@pytest.mark.parametrize(
+    ("field", "param"), [(b'"seed": %s', "seed"), (b'"metadata": {"a": %s}', "metadata[...]")]
+)
+async def test_a_number_without_bounds_names_its_field(start, unknown_fields, field, param):
+    """More digits than Python converts."""
+    service = await start(unknown_fields=unknown_fields)
+    body = msgspec.json.encode(chat())[:-1] + b", " + field % (b"1" * 5000) + b"}"
+    response = await service.post(body)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+    assert response.json()["error"]["message"] == f"{param}: integer value out of range"
+
+
+@pytest.mark.parametrize("body", [chat(model="x" * 100_000), chat(**{"x" * 100_000: 1})])
+async def test_what_an_error_quotes_is_cut(start, body):
+    """A name may be as long as a body."""
+    service = await start(unknown_fields="refuse")
+    response = await service.post(body)
+    assert response.status_code in (400, 404)
+    assert len(response.content) < 10_000
+    assert "…" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("given", "named"),
     [

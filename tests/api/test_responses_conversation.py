@@ -18,7 +18,7 @@ def rendered(given: Any, instructions: str | None = None) -> list[dict[str, Any]
     """Return an input as a request has it, as templates read it."""
     if isinstance(given, list):
         given = [*given, LAST]  # so that a last message of the assistant's is no prefill
-    body = msgspec.json.encode({"model": "m", "input": given, "instructions": instructions})
+    body = {"model": "m", "input": given, "instructions": instructions}
     request = lenient.decode(body, ResponseRequest, ignore_unknown=False)
     messages = template_messages(conversation_of(request, ()).turns)
     return messages[:-1] if isinstance(given, list) else messages

@@ -56,7 +56,14 @@ async def render(model: PreparedModel, prompt: Prompt) -> Rendered:
         case TextPrompt():
             return Rendered(await _text_tokens(model, prompt))
         case ChatPrompt():
-            return await _render_chat(model, prompt)
+            try:
+                return await _render_chat(model, prompt)
+            except RecursionError:
+                raise InvalidRequest(
+                    f"{prompt.param}: arguments of a call, or variables of the chat template, are"
+                    " nested too deeply",
+                    param=prompt.param,
+                ) from None
 
 
 async def _text_tokens(model: PreparedModel, prompt: TextPrompt) -> tuple[int, ...]:

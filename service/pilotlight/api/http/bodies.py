@@ -62,9 +62,13 @@ class BodyDecoder(Generic[T]):
     def _decode(self, body: bytes, *, ignore_unknown: bool) -> T:
         try:
             return self._decoder.decode(body)
-        except msgspec.ValidationError:
+        except msgspec.ValidationError as refused:
+            try:
+                value = msgspec.json.decode(body)
+            except msgspec.ValidationError:  # a number out of all bounds; `refused` names its field
+                raise refused from None
             # Lenient decoding is slower. It raises the same error for what is wrong in both.
-            return lenient.decode(body, self._kind, ignore_unknown=ignore_unknown)
+            return lenient.decode(value, self._kind, ignore_unknown=ignore_unknown)
 
 
 def _declared(kind: type[Any], value: Any) -> Any:

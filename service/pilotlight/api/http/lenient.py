@@ -21,10 +21,9 @@ from pilotlight.schema.declared import decode_declared
 T = TypeVar("T")
 
 
-def decode(body: bytes, kind: type[T], *, ignore_unknown: bool) -> T:
-    """Return *body* as *kind*; raises as msgspec does."""
-    value = _with_integers(msgspec.json.decode(body))
-    return _convert(value, kind, ignore_unknown=ignore_unknown)
+def decode(value: Any, kind: type[T], *, ignore_unknown: bool) -> T:
+    """Return *value*, decoded JSON, as *kind*; raises as msgspec does."""
+    return _convert(_with_integers(value), kind, ignore_unknown=ignore_unknown)
 
 
 def _convert(value: Any, kind: type[T], *, ignore_unknown: bool) -> T:
