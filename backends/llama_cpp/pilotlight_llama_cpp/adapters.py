@@ -43,8 +43,8 @@ class LoadedAdapters:
         self._between_steps = between_steps
         self._used = used
         self._detach = detach
-        self._loading = threading.Lock()
-        """Held over a load."""
+        self._changing = threading.Lock()
+        """Held over a load or an unload, with its call between two steps."""
         self._lock = threading.Lock()
         """Guards the counts, and never held over a native call."""
         self._loads: Counter[str] = Counter()
@@ -62,7 +62,7 @@ class LoadedAdapters:
 
     def load(self, path: Path) -> str:
         """Load the adapter at *path*; return its id. See `AdaptingEngine.load_adapter`."""
-        with self._loading:
+        with self._changing:
             before = _identity(path)
             facts = lora_file.check(path, self._path)
             adapter = content_digest(path)
@@ -75,14 +75,17 @@ class LoadedAdapters:
 
     def unload(self, adapter: str) -> None:
         """Undo a load. See `AdaptingEngine.unload_adapter`."""
+        with self._changing:  # or a load that comes now would be retired with it
+            if self._is_last(adapter):
+                self._between_steps(lambda: self._retire(adapter))
+
+    def _is_last(self, adapter: str) -> bool:
+        """Count a load of *adapter* less; return whether none is left of those that there were."""
         with self._lock:
-            if adapter not in self._loads:
-                return
-            self._loads[adapter] -= 1
-            if self._loads[adapter]:
-                return
-            del self._loads[adapter]
-        self._between_steps(lambda: self._retire(adapter))
+            loads = self._loads.pop(adapter, 0)
+            if loads > 1:
+                self._loads[adapter] = loads - 1
+            return loads == 1
 
     # ── the engine's thread ────────────────────────────────────────────────────────────────────
 

@@ -49,6 +49,9 @@ class Encodes(Protocol):
     def encode(self, image: Image) -> Vectors:
         """Return the vectors of an image."""
 
+    def close(self) -> None:
+        """Free everything."""
+
 
 class Counts(NamedTuple):
     """What was asked of an encoder since its start."""
@@ -63,7 +66,10 @@ class Encoder:
     def __init__(
         self, projector: Encodes, wake: Callable[[], None], *, kept_bytes: int = KEPT_BYTES
     ) -> None:
-        """*wake* is called after each encoding on a thread of the encoder's."""
+        """*wake* is called after each encoding on a thread of the encoder's.
+
+        *projector* is closed with the encoder.
+        """
         self._projector = projector
         self._wake = wake
         self._most_bytes = kept_bytes
@@ -185,7 +191,7 @@ class Encoder:
                 kept -= _size(one)
 
     def close(self) -> None:
-        """End: what waits is not encoded. Waits for the encoding under way."""
+        """Free everything behind the encoding under way; what waits is not encoded."""
         with self._lock:
             self._closing = True
             waiting, self._queue = self._queue, []
@@ -195,6 +201,7 @@ class Encoder:
             thread = self._thread
         if thread is not None:
             thread.join()
+        self._projector.close()
 
 
 def _size(encoding: Encoding) -> int:

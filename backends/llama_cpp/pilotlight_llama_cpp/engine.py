@@ -83,7 +83,7 @@ class LlamaCppEngine:
         self._kv_capacity = options.parallel * facts.context_length
         self._projector = projector
         self._thread = self._make_thread(baked, draft_model)
-        self._encoder = self._see(projector)
+        self._see(projector)
         self._adapters = self._adapt()
         self._cache = self._keep(identity)
         self._thread.start(facts.path.name)
@@ -121,13 +121,10 @@ class LlamaCppEngine:
             return Drafter(self._options.ngram_min)
         return None
 
-    def _see(self, projector: Projector | None) -> Encoder | None:
-        """Return what encodes images, for a model that sees."""
-        if projector is None:
-            return None
-        encoder = Encoder(projector, self._thread.wake)
-        self._thread.see(encoder)
-        return encoder
+    def _see(self, projector: Projector | None) -> None:
+        """Have images encoded, for a model that sees."""
+        if projector is not None:
+            self._thread.see(Encoder(projector, self._thread.wake))
 
     def _adapt(self) -> LoadedAdapters:
         """Return the adapters, none yet."""
@@ -306,9 +303,6 @@ class LlamaCppEngine:
         self._thread.close()
         if self._cache is not None:
             self._cache.close()
-        if self._encoder is not None and self._projector is not None:
-            self._encoder.close()
-            self._projector.close()
 
 
 def _without(tokens: Iterable[int], request: GenerateRequest) -> GenerateRequest:

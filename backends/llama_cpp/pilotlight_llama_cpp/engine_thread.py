@@ -243,6 +243,10 @@ class EngineThread(ABC, Generic[J, E]):
         closed = EngineClosed("the engine was closed before the request ended")
         for job in self._unended():
             self.end(job, Failed(closed))
+        self._free()
+
+    def _free(self) -> None:
+        """Free what the thread owns, once every job has ended."""
         self._decoder.close()
 
     # ── what a subclass says ───────────────────────────────────────────────────────────────────

@@ -106,7 +106,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         self._states = states
 
     def see(self, encoder: Encoder) -> None:
-        """Encode images with *encoder*; before `start`."""
+        """Encode images with *encoder*, which is closed with the thread; before `start`."""
         self._encoder, self._images = encoder, JobImages(encoder)
 
     # ── from any thread ────────────────────────────────────────────────────────────────────────
@@ -207,10 +207,15 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         try:
             super()._close_all()
         finally:
-            if self._draft_model is not None:
-                self._draft_model.close()
             self.between_steps.close()
             self._end_flushes()
+
+    def _free(self) -> None:
+        if self._encoder is not None:  # its projector uses the model, which the decoder frees
+            self._encoder.close()
+        super()._free()
+        if self._draft_model is not None:
+            self._draft_model.close()
 
     def _enqueue(self, job: GenerationJob) -> None:
         """Queue *job* once its sampler is made; jobs whose sampler takes no time pass it."""

@@ -16,6 +16,7 @@ from typing import Any
 from pilotlight_backend import Image, InferenceFailed, InvalidParameter, LoadFailed
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.image_batch import ImageTraits
+from pilotlight_llama_cpp.in_use import InUse
 from pilotlight_llama_cpp.media import Layout, Patch
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.native import mtmd_library
@@ -27,7 +28,11 @@ _SIZES = ((1, 1), (64, 64), (4096, 4096), (4096, 256), (256, 4096))
 
 
 class Projector:
-    """A `mtmd_context`. `layout` is for any thread, `encode` for one at a time."""
+    """A `mtmd_context`. `layout` is for any thread, `encode` for one at a time.
+
+    Both use the model's vocabulary: it is closed before the model is. After that they raise
+    `EngineClosed`.
+    """
 
     def __init__(self, path: Path, model: LlamaModel, *, threads: int, gpu: bool) -> None:
         """Load the file at *path*; raises `LoadFailed` if it does not fit *model*."""
@@ -53,6 +58,7 @@ class Projector:
         self.is_causal: bool = not self.lib.mtmd_decode_use_non_causal(self._pointer, None)
         """Whether a row attends to those before it alone. If not, a patch is one batch."""
         self._layouts: dict[tuple[int, int], Layout] = {}
+        self._in_use = InUse()
         try:
             self._check_tokens()
         except BaseException:
@@ -93,7 +99,7 @@ class Projector:
         known = self._layouts.get((width, height))
         if known is None:
             # Without pixels mtmd computes sizes alone: microseconds.
-            with self._tokenized(width, height, None) as chunks:
+            with self._in_use, self._tokenized(width, height, None) as chunks:
                 known = tuple(self._piece(chunk) for chunk in chunks)
             if len(self._layouts) >= _KEPT_LAYOUTS:
                 self._layouts.clear()
@@ -121,7 +127,7 @@ class Projector:
 
         Raises `InferenceFailed`.
         """
-        with self._tokenized(image.width, image.height, image.rgb) as chunks:
+        with self._in_use, self._tokenized(image.width, image.height, image.rgb) as chunks:
             return [self._encoded(chunk) for chunk in chunks if not self._is_text(chunk)]
 
     def _is_text(self, chunk: Any) -> bool:
@@ -168,10 +174,9 @@ class Projector:
             lib.mtmd_bitmap_free(bitmap)
 
     def close(self) -> None:
-        """Free it; no-op the second time."""
-        pointer, self._pointer = self._pointer, None
-        if pointer:
-            self.lib.mtmd_free(pointer)
+        """Free it behind the calls under way; no-op the second time."""
+        if self._in_use.close():
+            self.lib.mtmd_free(self._pointer)
 
 
 _KEPT_LAYOUTS = 1024

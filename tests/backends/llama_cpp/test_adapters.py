@@ -1,5 +1,7 @@
 """LoRA adapters over a real, small model."""
 
+import threading
+
 import pytest
 
 from benchmarks import random_lora
@@ -126,6 +128,26 @@ def test_same_content_is_loaded_once(engine, adapters, tmp_path):
     engine.unload_adapter(first)
     assert answer(engine, Adapter(second)).tokens
     engine.unload_adapter(second)
+    assert engine._model.adapters == {}
+
+
+def test_adapter_that_is_loaded_while_it_is_unloaded_stays(engine, adapters, monkeypatch):
+    """The load waits: else it would find nothing to load, and the unload would free it."""
+    adapter = engine.load_adapter(adapters[0])
+    between_steps = engine._adapters._between_steps
+    loading = threading.Thread(target=engine.load_adapter, args=(adapters[0],))
+
+    def retire(call):
+        monkeypatch.undo()
+        loading.start()
+        loading.join(0.2)  # as long as a load takes that does not wait
+        return between_steps(call)
+
+    monkeypatch.setattr(engine._adapters, "_between_steps", retire)
+    engine.unload_adapter(adapter)
+    loading.join(60)
+    assert answer(engine, Adapter(adapter)).tokens
+    engine.unload_adapter(adapter)
     assert engine._model.adapters == {}
 
 

@@ -32,6 +32,10 @@ class FakeProjector:
         self.encoded = []
         self.error = None
         self.numbers = 4
+        self.is_closed = False
+
+    def close(self):
+        self.is_closed = True
 
     def encode(self, image):
         self.begun.release()
@@ -196,6 +200,7 @@ def test_close_waits_for_one_and_encodes_no_more(encoder, projector):
     assert isinstance(second.error, EngineClosed)
     assert first.done
     assert projector.encoded == [picture(1)]
+    assert projector.is_closed
 
 
 def test_image_is_encoded_on_the_calling_thread(encoder, projector):

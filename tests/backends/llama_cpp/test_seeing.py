@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from pilotlight_backend import LoadOptions, PromptCacheOptions
+from pilotlight_backend import EngineClosed, LoadOptions, PromptCacheOptions
 from pilotlight_backend.testing.conformance.listener import run
 from pilotlight_backend.testing.conformance.seeing import asking, end_of, picture, said
 from pilotlight_llama_cpp.backend import LlamaCppBackend
@@ -63,6 +63,16 @@ def test_image_is_restored_from_storage_and_not_encoded(load, name, tmp_path):
         again
     )
     assert end_of(response).usage.prompt_tokens == end_of(again).usage.prompt_tokens - 4
+
+
+def test_closed_engine_refuses_images(load):
+    """A request that comes while its model is unloaded ends with an error, and not the process."""
+    engine = load("mlp")
+    engine.close()
+    with pytest.raises(EngineClosed):
+        engine.image_tokens(31, 17)
+    with pytest.raises(EngineClosed):
+        engine.submit(asking([1], picture(2, 31, 17), [2]), lambda _: None)
 
 
 def test_another_image_is_not_restored(load, tmp_path):
