@@ -46,7 +46,8 @@ def render_settings() -> str:
         flag = _flags(field)
         variable = environment_name(field.name)
         default = f"`{default_of(field)}`" if default_of(field) else "none"
-        lines.append(f"| {flag} | `{variable}` | {default} | {description(field.type)} |")
+        meaning = description(field.type).replace("|", r"\|")  # else it ends the cell
+        lines.append(f"| {flag} | `{variable}` | {default} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 

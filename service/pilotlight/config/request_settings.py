@@ -161,7 +161,7 @@ class RequestSettings(ModelSettings, frozen=True, kw_only=True):
         Literal["text", "parse"],
         Meta(
             description=(
-                "How the names of special tokens, such as <|im_end|>, in messages and tools are"
+                "How the names of special tokens, such as `<|im_end|>`, in messages and tools are"
                 " tokenized: as text, or as these tokens. With `parse` a user's text can start"
                 " other turns."
             )
