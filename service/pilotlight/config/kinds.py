@@ -11,12 +11,16 @@ CHAT_COMPLETIONS_PATH = "/v1/chat/completions"
 
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+
+
+def _matching(pattern: str, meaning: str) -> Meta:
+    """Return the bound of a string that matches *pattern*, which is *meaning* in errors."""
+    return Meta(pattern=pattern, extra={EXPECTED: meaning})
+
+
 Size = Annotated[
     str,
-    Meta(
-        pattern=r"^[0-9]{1,15}(\.[0-9]{1,15})?\s*([KMGT]i?)?B?$",
-        extra={EXPECTED: "a size, such as 6GB or 512MiB"},
-    ),
+    _matching(r"^[0-9]{1,15}(\.[0-9]{1,15})?\s*([KMGT]i?)?B?$", "a size, such as 6GB or 512MiB"),
 ]
 Isolation = Literal["none", "process"]
 FlashAttention = Literal["auto", "on", "off"]
@@ -26,42 +30,29 @@ MatchTokens = Annotated[int, Meta(ge=1, le=64)]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 """The contract's, which is not imported for it before the socket listens."""
 UrlPath = Annotated[
-    str,
-    Meta(
-        pattern=r"^(/[A-Za-z0-9._~-]+)+$",
-        extra={EXPECTED: "a path, such as /v1/chat/completions"},
-    ),
+    str, _matching(r"^(/[A-Za-z0-9._~-]+)+$", "a path, such as /v1/chat/completions")
 ]
 Url = Annotated[
-    str,
-    Meta(
-        pattern=r"^https?://[^/\s]+(/\S*)?$",
-        extra={EXPECTED: "an address, such as http://localhost:4318"},
-    ),
+    str, _matching(r"^https?://[^/\s]+(/\S*)?$", "an address, such as http://localhost:4318")
 ]
 Origin = Annotated[
     str,
-    Meta(
-        pattern=r"^(\*|[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#@*]+)$",
-        extra={EXPECTED: "origins without a path, such as http://localhost:3000, or *"},
+    _matching(
+        r"^(\*|[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#@*]+)$",
+        "origins without a path, such as http://localhost:3000, or *",
     ),
 ]
 HostPattern = Annotated[
     str,
-    Meta(
-        pattern=r"^(\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)$",
-        extra={EXPECTED: "hosts without a scheme, such as images.example.com, *.example.com or *"},
+    _matching(
+        r"^(\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)$",
+        "hosts without a scheme, such as images.example.com, *.example.com or *",
     ),
 ]
-
-
 Word = Annotated[str, Meta(min_length=1, extra={EXPECTED: "a string that is not empty"})]
 HeaderName = Annotated[
     str,
-    Meta(
-        pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
-        extra={EXPECTED: "the name of a header, such as X-Forwarded-User"},
-    ),
+    _matching(r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", "the name of a header, such as X-Forwarded-User"),
 ]
 
 

@@ -10,6 +10,8 @@ from msgspec import Meta, Struct
 from pilotlight.schema.support import HINT
 
 NonEmpty = Annotated[str, Meta(min_length=1)]
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+TokenIds = Annotated[list[TokenId], Meta(min_length=1)]
 
 ModelName = Annotated[
     str,

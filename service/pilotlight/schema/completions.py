@@ -7,15 +7,13 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, UnsetType
 
-from pilotlight.schema.base import Response
+from pilotlight.schema.base import Response, TokenId, TokenIds
 from pilotlight.schema.openai import CompletionUsage, Loading
-from pilotlight.schema.sampling import SamplingRequest, TokenId
+from pilotlight.schema.sampling import SamplingRequest
 from pilotlight.schema.support import COMPLETIONS, MAX_TOKENS_HINT
 
-PromptTokens: TypeAlias = Annotated[list[TokenId], Meta(min_length=1)]
-
 Prompts: TypeAlias = Annotated[
-    list[str | TokenId | PromptTokens],
+    list[str | TokenId | TokenIds],
     Meta(
         min_length=1,
         # The type cannot say that all items are token ids, or that each is a prompt.

@@ -9,9 +9,19 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from msgspec import ValidationError
+from msgspec import Meta, ValidationError
 
 T = TypeVar("T")
+
+TOOLS = Meta(description="Functions that the model may call; other tools are skipped.")
+TOOL_CHOICE = Meta(
+    description=(
+        "`none`: no call, and the model does not see the tools. `auto`: the model decides."
+        " `required` or a named function: the model must call. `allowed_tools`: the model"
+        " sees these tools only."
+    )
+)
+"""Descriptions of the fields of OpenAI's two APIs."""
 
 Convert = Callable[[Any, type[Any]], Any]
 """Converts decoded JSON to a struct; raises as msgspec does."""

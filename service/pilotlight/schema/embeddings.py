@@ -4,15 +4,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from pilotlight.schema.base import ModelName, Request, Response
+from pilotlight.schema.base import ModelName, NonEmpty, Request, Response, TokenId, TokenIds
 from pilotlight.schema.support import NO_EFFECT
 
 MOST_INPUTS = 2048
 """Inputs of a request; OpenAI's limit."""
-
-NonEmpty = Annotated[str, Meta(min_length=1)]
-TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-Tokens = Annotated[list[TokenId], Meta(min_length=1)]
 
 
 class EmbeddingRequest(Request, kw_only=True):
@@ -21,7 +17,9 @@ class EmbeddingRequest(Request, kw_only=True):
     model: ModelName
     input: Annotated[
         NonEmpty
-        | Annotated[list[NonEmpty | TokenId | Tokens], Meta(min_length=1, max_length=MOST_INPUTS)],
+        | Annotated[
+            list[NonEmpty | TokenId | TokenIds], Meta(min_length=1, max_length=MOST_INPUTS)
+        ],
         Meta(
             description=(
                 "The inputs: a text, a list of texts, the token ids of one text, or a list of such"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 from msgspec import Meta
 
-from pilotlight.schema.base import ModelName, NonEmpty, Request
+from pilotlight.schema.base import ModelName, NonEmpty, Request, TokenId
 from pilotlight.schema.support import NO_EFFECT, SAMPLING
 from pilotlight_backend.adapters import LARGEST_SCALE, MOST_ADAPTERS
 
@@ -20,7 +20,6 @@ CacheSalt = Annotated[
 ]
 """As in vLLM for chat, completions and responses. Its Messages API has none."""
 
-TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Breaker = Annotated[str, Meta(min_length=1, max_length=40, pattern="^[^\\x00]+$")]
 TokenIdKey = Annotated[str, Meta(pattern="^[0-9]{1,9}$")]
 

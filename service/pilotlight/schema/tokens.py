@@ -4,10 +4,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from pilotlight.schema.base import ModelName, Request, Response
+from pilotlight.schema.base import ModelName, Request, Response, TokenId
 from pilotlight.schema.chat.messages import Message
 from pilotlight.schema.chat.request import ChatTool
-from pilotlight.schema.sampling import TokenId
 
 
 class TokenizeRequest(Request, kw_only=True):

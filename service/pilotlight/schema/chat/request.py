@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from pilotlight.schema.base import NonEmpty, Request
 from pilotlight.schema.chat.messages import Message
-from pilotlight.schema.declared import DeclaredTool, SkippedTool
+from pilotlight.schema.declared import TOOL_CHOICE, TOOLS, DeclaredTool, SkippedTool
 from pilotlight.schema.openai import TextFormat
 from pilotlight.schema.sampling import SamplingRequest
 from pilotlight.schema.support import CHAT, CHAT_MESSAGES, CHAT_VENDOR_TOOLS, MAX_TOKENS_HINT
@@ -153,18 +153,9 @@ class ChatCompletionRequest(SamplingRequest, kw_only=True):
 
     tools: Annotated[
         Annotated[list[ChatTool], Meta(max_length=128)] | None,
-        Meta(description="Functions that the model may call; other tools are skipped."),
+        TOOLS,
     ] = None
-    tool_choice: Annotated[
-        ToolChoice | None,
-        Meta(
-            description=(
-                "`none`: no call, and the model does not see the tools. `auto`: the model decides."
-                " `required` or a named function: the model must call. `allowed_tools`: the model"
-                " sees these tools only."
-            )
-        ),
-    ] = None
+    tool_choice: Annotated[ToolChoice | None, TOOL_CHOICE] = None
     parallel_tool_calls: Annotated[
         bool | None,
         Meta(description="Whether a choice may have several calls. True if omitted."),

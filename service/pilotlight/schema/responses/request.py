@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import Meta
 
 from pilotlight.schema.base import ModelName, NonEmpty, Request
-from pilotlight.schema.declared import DeclaredTool, SkippedTool
+from pilotlight.schema.declared import TOOL_CHOICE, TOOLS, DeclaredTool, SkippedTool
 from pilotlight.schema.openai import TextFormat
 from pilotlight.schema.responses.input import InputItem
 from pilotlight.schema.responses.tools import ResponseTool
@@ -180,18 +180,9 @@ class ResponseRequest(Request, kw_only=True):
 
     tools: Annotated[
         Annotated[list[ResponseTool], Meta(max_length=128)] | None,
-        Meta(description="Functions that the model may call; other tools are skipped."),
+        TOOLS,
     ] = None
-    tool_choice: Annotated[
-        ResponseToolChoice | None,
-        Meta(
-            description=(
-                "`none`: no call, and the model does not see the tools. `auto`: the model decides."
-                " `required` or a named function: the model must call. `allowed_tools`: the model"
-                " sees these tools only."
-            )
-        ),
-    ] = None
+    tool_choice: Annotated[ResponseToolChoice | None, TOOL_CHOICE] = None
     parallel_tool_calls: Annotated[
         bool | None,
         Meta(description="Whether a response may have several calls. True if omitted."),

@@ -9,6 +9,7 @@ from pilotlight_backend.testing.conformance.listener import (
     DEADLINE,
     Listener,
     eventually,
+    fill_slots,
     request_of,
     run,
     submit,
@@ -40,11 +41,7 @@ class CancelConformance(ConformanceFixtures):
         self, engine: Engine, prompt: list[int], options: LoadOptions
     ) -> None:
         """A request that is cancelled in the queue ends at once, while others still run."""
-        running = [
-            submit(engine, request_of(prompt, LONG), slow=True) for _ in range(options.parallel)
-        ]
-        for one in running:
-            one.listener.wait_tokens()
+        running = fill_slots(engine, prompt, options.parallel, LONG)
         queued = submit(engine, request_of(prompt, LONG))
         queued.ticket.cancel()
         finish = queued.listener.finish()

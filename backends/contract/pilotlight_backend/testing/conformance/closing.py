@@ -11,6 +11,7 @@ from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures
 from pilotlight_backend.testing.conformance.listener import (
     Listener,
     check_order,
+    fill_slots,
     request_of,
     submit,
     within,
@@ -32,11 +33,7 @@ class CloseConformance(ConformanceFixtures):
         self, own_engine: Engine, prompt: list[int], options: LoadOptions
     ) -> None:
         """A close ends running and queued requests before it returns, each with one event."""
-        running = [
-            submit(own_engine, request_of(prompt, LONG), slow=True) for _ in range(options.parallel)
-        ]
-        for one in running:
-            one.listener.wait_tokens()
+        running = fill_slots(own_engine, prompt, options.parallel, LONG)
         queued = [submit(own_engine, request_of(prompt, LONG)) for _ in range(2)]
         within(own_engine.close)
         for one in (*running, *queued):

@@ -111,6 +111,14 @@ def submit(engine: Engine, request: GenerateRequest, *, slow: bool = False) -> "
     return Submitted(listener, engine.submit(request, listener))
 
 
+def fill_slots(engine: Engine, prompt: list[int], slots: int, max_tokens: int) -> list["Submitted"]:
+    """Submit *slots* slow requests, and return them once each has its slot and a token."""
+    running = [submit(engine, request_of(prompt, max_tokens), slow=True) for _ in range(slots)]
+    for one in running:
+        one.listener.wait_tokens()
+    return running
+
+
 def run(engine: Engine, request: GenerateRequest) -> Listener:
     """Run *request* to its successful end."""
     listener = submit(engine, request).listener

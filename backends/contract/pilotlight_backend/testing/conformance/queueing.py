@@ -3,7 +3,13 @@
 
 from pilotlight_backend.protocols import Engine
 from pilotlight_backend.testing.conformance.fixtures import ConformanceFixtures
-from pilotlight_backend.testing.conformance.listener import Listener, eventually, request_of, submit
+from pilotlight_backend.testing.conformance.listener import (
+    Listener,
+    eventually,
+    fill_slots,
+    request_of,
+    submit,
+)
 from pilotlight_backend.types import EngineEvent, LoadOptions, Started
 
 ROUNDS = 3
@@ -31,11 +37,7 @@ class QueueingConformance(ConformanceFixtures):
         self, engine: Engine, prompt: list[int], options: LoadOptions
     ) -> None:
         """With all slots taken, one more request waits, and the figures say so."""
-        running = [
-            submit(engine, request_of(prompt, LONG), slow=True) for _ in range(options.parallel)
-        ]
-        for one in running:
-            one.listener.wait_tokens()
+        running = fill_slots(engine, prompt, options.parallel, LONG)
         waiting = submit(engine, request_of(prompt, 1))
         assert eventually(lambda: engine.stats().queued == 1)
         assert engine.stats().slots_busy == options.parallel

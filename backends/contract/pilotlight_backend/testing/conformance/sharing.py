@@ -16,6 +16,7 @@ from pilotlight_backend.testing.conformance.listener import (
     Submitted,
     check_order,
     eventually,
+    fill_slots,
     request_of,
     run,
     submit,
@@ -256,10 +257,7 @@ def assert_read_once(engine: Engine, prompt: list[int], count: int, before: int 
 
 def block(engine: Engine, prompt: list[int]) -> list[Submitted]:
     """Take all slots, so that what is submitted next starts together, in `unblock`."""
-    blockers = [submit(engine, request_of(prompt, LONG), slow=True) for _ in range(ANSWERS)]
-    for one in blockers:
-        one.listener.wait_tokens()
-    return blockers
+    return fill_slots(engine, prompt, ANSWERS, LONG)
 
 
 def unblock(blockers: list[Submitted]) -> None:
