@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pilotlight.config import ConfigError, Settings, parse_size
-from pilotlight.models.catalog import ModelEntry, template_path
+from pilotlight.models.catalog import ModelEntry, in_folder_of
 from pilotlight.models.projectors import projector_path
 from pilotlight.models.registry import Registry
 from pilotlight_backend import LoadOptions, PromptCacheOptions, attention
@@ -27,7 +27,7 @@ def load_options(settings: Settings, entry: ModelEntry) -> LoadOptions:
     return LoadOptions(
         **given,
         projector=projector_path(entry),
-        draft_model=template_path(entry.path, draft_model) if draft_model else None,
+        draft_model=in_folder_of(entry.path, draft_model) if draft_model else None,
         prompt_cache=prompt_cache_options(settings),
     )
 

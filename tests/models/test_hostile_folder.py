@@ -4,19 +4,25 @@ import errno
 import io
 import json
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from pilotlight.models.catalog import ModelEntry, ModelOptions, in_folder_of
 from pilotlight.models.discovery import Discovery
 from pilotlight.models.listing import describe
+from pilotlight.models.loading.failure import load_failed
 from pilotlight.models.loading.history import LoadHistory, LoadTimes
 from pilotlight.models.registry import Registry
 from pilotlight_backend.testing.conformance.listener import within
-from pilotlight_backend.testing.fake import FakeModel
+from pilotlight_backend.testing.fake import FakeBackend, FakeModel
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_onnx.backend import OnnxBackend
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -97,6 +103,73 @@ def test_parts_that_a_name_announces_are_not_looked_for_in_vain(tmp_path, discov
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True)
     return folder
+
+
+@pytest.fixture
+def ordinary_user() -> Iterator[Path]:
+    """Return a folder that everybody may read, and be nobody while the test runs as root."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        root = os.geteuid() == 0
+        if root:
+            os.chown(folder, NOBODY, NOBODY)
+            os.seteuid(NOBODY)
+        yield folder
+        if root:
+            os.seteuid(0)
+        for one in folder.iterdir():
+            if one.is_dir():
+                one.chmod(0o755)
+
+
+class _Selective(FakeBackend):
+    """Knows no architecture."""
+
+    def knows_architecture(self, _: str) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o311, 0], ids=["no entry", "no list", "neither"])
+def test_folder_that_may_not_be_read_is_ignored(ordinary_user, no_plugins, caplog, mode):  # noqa: ARG001
+    """With a warning, once; the models beside it are found."""
+    folder = ordinary_user
+    FakeModel().write(folder / "good.fake")
+    for name in ("m.gguf", "p-00002-of-00003.gguf", "mmproj.gguf"):
+        (locked := folder / "locked").mkdir(exist_ok=True)
+        (locked / name).write_bytes(b"GGUF")
+    locked.chmod(mode)
+    discovery = Discovery(folder, Registry({"fake": _Selective()}))
+    for _ in range(2):
+        assert [one.entry.name for one in discovery.scan()] == ["good"]
+        assert discovery.named("good").name == "good"
+    refused = [one.message for one in caplog.records if "is ignored" in one.message]
+    assert len(refused) == len(set(refused)) >= 1
+    assert all(message.endswith("is ignored: Permission denied") for message in refused)
+
+
+def test_model_that_may_not_be_read_says_so(ordinary_user, registry):
+    """After the cool-down a request tries again: it may have been allowed since."""
+    locked = ordinary_user / "locked"
+    locked.mkdir()
+    path = FakeModel().write(locked / "m.fake")
+    locked.chmod(0o444)
+    options = ModelOptions(path=str(path), chat_template="t")
+    assert in_folder_of(path, "t") == locked / "t"
+    with pytest.raises(PermissionError) as caught:
+        registry.claim(path, None)
+    failure = load_failed(ModelEntry("m", path, "configured", options), caught.value)
+    assert failure.message == "the model 'm' cannot be read: Permission denied"
+    assert failure.retry_after == 10.0
+
+
+def test_other_files_do_not_count_as_folders(tmp_path, discovery, monkeypatch):
+    """The bound of a scan is for folders that it reads."""
+    monkeypatch.setattr("pilotlight.models.discovery.MAX_FOLDERS", 3)
+    for number in range(10):
+        (tmp_path / f"a{number}.json").write_text("{}")
+    FakeModel().write(_made(tmp_path / "z") / "good.fake")
+    assert [one.entry.name for one in discovery.scan()] == ["good"]
 
 
 async def test_file_that_is_replaced_under_a_loaded_model(pool, write, discovery, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pilotlight.config import ConfigError
-from pilotlight.models.catalog import template_path
+from pilotlight.models.catalog import in_folder_of
 from pilotlight.models.models_file import read_models_file
 
 
@@ -85,7 +85,7 @@ def test_draft_model_of_a_relative_models_file_is_beside_that_file(tmp_path, mon
         "small: s/small.gguf\nlarge: {path: l/large.gguf, draft_model: small}\n"
     )
     _, large = read_models_file(Path("models.yaml"))
-    drafts = template_path(large.path, large.options.draft_model)
+    drafts = in_folder_of(large.path, large.options.draft_model)
     assert drafts == tmp_path / "s" / "small.gguf"
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from pilotlight import __version__
 from pilotlight.generation.async_engine import AsyncEngine
-from pilotlight.models.catalog import SpecialTokens, template_path
+from pilotlight.models.catalog import SpecialTokens, in_folder_of
 from pilotlight.models.loaded import LoadedModel
 from pilotlight.output import reasoning, tool_calls
 from pilotlight.output.control_tokens import SkippedTokens, skipped_tokens
@@ -134,7 +134,7 @@ def read_template(model: Path, name: str) -> str:
 
     Raises `TemplateUnreadable`.
     """
-    path = template_path(model, name)
+    path = in_folder_of(model, name)
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from pilotlight.models.catalog import ModelEntry, template_path
+from pilotlight.models.catalog import ModelEntry, in_folder_of
 from pilotlight_backend import BakedPrompt, BakingEngine, BaseEngine, LoadOptions, ModelFacts
 
 logger = logging.getLogger(__name__)
@@ -18,15 +18,14 @@ SUFFIX = ".baked"
 def baked_path(entry: ModelEntry) -> Path:
     """Return the path of the baked prompt: from models.yaml, else beside the model."""
     if entry.options.baked:
-        folder = entry.path if entry.path.is_dir() else entry.path.parent
-        return folder / entry.options.baked
+        return in_folder_of(entry.path, entry.options.baked)
     return entry.path.with_name(entry.path.name + SUFFIX)
 
 
 def template_source(entry: ModelEntry, facts: ModelFacts) -> str | None:
     """Return the chat template that is used. Raises `OSError` or `UnicodeDecodeError`."""
     if entry.options.chat_template:
-        path = template_path(entry.path, entry.options.chat_template)
+        path = in_folder_of(entry.path, entry.options.chat_template)
         return path.read_text(encoding="utf-8")
     return facts.chat_template
 

@@ -1,5 +1,6 @@
 """What a model is: its name, where its files are, and the options that it is served with."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -132,6 +133,7 @@ class ModelEntry(Struct, frozen=True):
         return hash((self.name, self.path))
 
 
-def template_path(model: Path, name: str) -> Path:
-    """Return the path of the template *name*, in the folder of *model*."""
-    return (model if model.is_dir() else model.parent) / name
+def in_folder_of(model: Path, name: str) -> Path:
+    """Return the path of the file *name* in the folder of *model*, or in the folder that it is."""
+    is_folder = os.path.isdir(model)  # noqa: PTH112 - `Path.is_dir` raises where access is refused
+    return (model if is_folder else model.parent) / name

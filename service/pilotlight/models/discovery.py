@@ -96,7 +96,7 @@ class Discovery:
             return None
         alike = {name, Path(name).stem}
         searched = self._search(
-            configured, lambda path: not alike.isdisjoint(_names_of(path)) or path.is_dir()
+            configured, lambda path: not alike.isdisjoint(_names_of(path)) or _is_folder(path)
         )
         if any(_has_architecture(finding, name) for _, _, finding in searched):
             return None
@@ -126,6 +126,12 @@ class Discovery:
         level = logging.INFO if isinstance(finding, ModelUnsupported) else logging.WARNING
         logger.log(level, "%s is not served: %s", path, finding)
 
+    def _log_refused(self, path: Path, error: OSError) -> None:
+        """Log once that a path may not be looked at; one that is no folder, or gone, is neither."""
+        if isinstance(error, PermissionError) and path not in self._logged:
+            self._logged[path] = str(error)
+            logger.warning("%s is ignored: %s", path, error.strerror)
+
     # ── searching ──────────────────────────────────────────────────────────────────────────────
 
     def _search(
@@ -151,13 +157,18 @@ class Discovery:
         """Yield the models in *folder*, which is *depth* levels below the models folder."""
         if depth > MAX_DEPTH + 1 or not seen.enter(folder):
             return
-        children = filter(is_wanted, _children(folder))
+        try:
+            children = filter(is_wanted, _children(folder))
+        except OSError as error:
+            self._log_refused(folder, error)
+            return
         findings = {path: self._finding(path) for path in children}
         models = [one for one in findings.values() if one and not isinstance(one, ModelUnsupported)]
         alone = _as_named(folder.name) if depth and len(models) == 1 else None
         for path, finding in findings.items():
             if finding is None:
-                yield from self._inside(path, depth + 1, seen, is_wanted)
+                if _is_folder(path):
+                    yield from self._inside(path, depth + 1, seen, is_wanted)
             elif depth > MAX_DEPTH:
                 yield _Found(path, None, _too_deep(path))
             else:
@@ -165,17 +176,21 @@ class Discovery:
                 yield _Found(path, named, finding)
 
     def _finding(self, path: Path) -> Finding | None:
+        try:
+            return self._recognised(path)
+        except (BackendError, BackendBroken) as error:
+            return None if is_projector(path.name) else error
+        except OSError as error:  # not accessible, or deleted since it was listed
+            self._log_refused(path, error)
+            return None
+
+    def _recognised(self, path: Path) -> Finding | None:
         first = first_part(path)
         if first != path:  # a later part of a split file: the first part stands for all
             return None if first.exists() else _headless(path, first)
         if path.suffix.lower() == ".gguf" and path.is_symlink() and not path.exists():
             return ModelFileInvalid(path, "it is a broken link")
-        try:
-            return self._registry.recognise(path)
-        except (BackendError, BackendBroken) as error:
-            return None if is_projector(path.name) else error
-        except OSError:  # not readable, or deleted since it was listed
-            return None
+        return self._registry.recognise(path)
 
 
 class _Seen:
@@ -198,7 +213,11 @@ class _Seen:
 
 def _without_part(path: Path) -> Path:
     """Return the path without the suffix and the part number of a file."""
-    return path if path.is_dir() else path.with_name(whole_name(path))
+    return path if _is_folder(path) else path.with_name(whole_name(path))
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - `Path.is_dir` raises where access is refused
 
 
 def _as_named(name: str) -> str:
@@ -257,12 +276,9 @@ def _children(folder: Path) -> list[Path]:
     """Return the entries of *folder*, sorted by name, without hidden ones.
 
     For a repository in the Hub's cache that is `snapshots` alone: `blobs` has the same files
-    without names.
+    without names. Raises `OSError`.
     """
-    try:
-        children = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError:
-        return []
+    children = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     names = {path.name for path in children}
     if {"blobs", "snapshots"} <= names:
         return [folder / "snapshots"]

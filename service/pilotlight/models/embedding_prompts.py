@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.catalog import ModelEntry, in_folder_of
 from pilotlight_backend import decode_errors
 from pilotlight_backend.bounded_read import read_bounded
 
@@ -32,7 +32,7 @@ def prompts_of(entry: ModelEntry) -> Mapping[str, str]:
     """
     if entry.options.prompts is not None:
         return entry.options.prompts
-    return _read((entry.path if entry.path.is_dir() else entry.path.parent) / CONFIG)
+    return _read(in_folder_of(entry.path, CONFIG))
 
 
 def _read(path: Path) -> Mapping[str, str]:

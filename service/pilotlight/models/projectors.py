@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pilotlight.models.catalog import ModelEntry, template_path
+from pilotlight.models.catalog import ModelEntry, in_folder_of
 from pilotlight.models.registry import Claim, Registry
 from pilotlight_backend import ModelFacts
 from pilotlight_backend.projectors import without_projector
@@ -11,7 +11,7 @@ from pilotlight_backend.projectors import without_projector
 def projector_path(entry: ModelEntry) -> Path | None:
     """Return the projector that models.yaml names for *entry*; None if it names none."""
     mmproj = entry.options.mmproj
-    return template_path(entry.path, mmproj) if isinstance(mmproj, str) else None
+    return in_folder_of(entry.path, mmproj) if isinstance(mmproj, str) else None
 
 
 def served_facts(entry: ModelEntry, claim: Claim, registry: Registry) -> ModelFacts:

@@ -33,9 +33,13 @@ def load_failed(entry: ModelEntry, error: Exception) -> ModelLoadFailed:
         )
     if isinstance(error, FileUnsupported):
         return ModelUnsupported(f"the model {entry.name!r} cannot be served: {error.reason}")
-    if isinstance(error, ModelFileInvalid | BackendBroken):
-        return ModelLoadFailed(message, retry_after=None)
-    if isinstance(error, BackendError):
-        return ModelLoadFailed(message, retry_after=COOL_DOWN)
+    if isinstance(error, BackendError | BackendBroken):
+        permanent = isinstance(error, ModelFileInvalid | BackendBroken)
+        return ModelLoadFailed(message, retry_after=None if permanent else COOL_DOWN)
+    if isinstance(error, OSError) and error.strerror:
+        logger.error("%s: %s", entry.name, error)
+        return ModelLoadFailed(
+            f"the model {entry.name!r} cannot be read: {error.strerror}", retry_after=COOL_DOWN
+        )
     logger.error("loading %s failed: %s", entry.name, error, exc_info=error)
     return ModelLoadFailed(f"the model {entry.name!r} could not be loaded", retry_after=COOL_DOWN)
