@@ -1,11 +1,11 @@
-"""An engine that is killed again and again under load: whom it takes with it.
+"""Kill an engine's process again and again under load, and count which requests fail.
 
 python -m benchmarks.engine_deaths --rounds 50
 
 A real server with two models, each in a process of its own, and streams that follow each other on
-both. In each round one model's process is ended by a signal while its streams run. Counted are the
-requests of that model that failed with `inference_error`, any other outcome, the streams of the
-other model that were not whole, and how long it took until the next request was answered.
+both. In each round a signal kills one model's process while its streams run. It counts the requests
+of that model that failed with `inference_error`, other outcomes, the incomplete streams of the
+other model, and measures the time until the next request succeeds.
 """
 
 import argparse
@@ -35,41 +35,41 @@ SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
 _CHAT = "/v1/chat/completions"
 _TIMEOUT = 60.0
 _TOKENS = 60
-"""Of the shortest stream; the longest has nearly twice as many."""
+"""Tokens of the shortest stream; the longest has nearly twice as many."""
 _EXECUTOR_THREADS = min(32, (os.cpu_count() or 1) + 4)
-"""As `concurrent.futures.ThreadPoolExecutor` has it."""
+"""The limit of `concurrent.futures.ThreadPoolExecutor`."""
 _WHOLE, _FAILED = "whole", "inference_error"
 
 
 @dataclass
 class Round:
-    """What one death did."""
+    """The effects of one death."""
 
     signal: str
     failed: int
     """Streams of the model that ended with `inference_error`."""
     seconds: float
-    """Until the next request was answered, its load included."""
+    """Seconds until the next request succeeded, its load included."""
 
 
 @dataclass
 class Deaths:
-    """What all of them did."""
+    """The effects of all deaths."""
 
     rounds: list[Round] = field(default_factory=list)
     outcomes: dict[str, Counter[str]] = field(default_factory=dict)
-    """By model, how its streams ended: `whole`, an error's code, or what else was wrong."""
+    """By model, how its streams ended: `whole`, an error's code, or another fault."""
     processes: int = 0
-    """Processes of engines that were there at the end, beside the two."""
+    """Processes of engines at the end, beyond the two."""
     descriptors: int = 0
     """Open files of the server at the end, beyond those before the first death."""
     threads: dict[str, int] = field(default_factory=dict)
-    """The same of its threads, by their kind, where it is not 0. Those of asyncio's executor are
-    told in `executor`."""
+    """Threads of the server at the end beyond those before, by kind, where not 0. The threads of
+    asyncio's executor are in `executor`."""
     executor: int = 0
-    """Threads of asyncio's executor at the end. It starts one whenever something is given to it and
-    none is idle, up to min(32, CPUs + 4), and ends none: their number says how much was done at the
-    same moment, and not what a death has left."""
+    """Threads of asyncio's executor at the end. It starts one for a call when none is idle, up to
+    min(32, CPUs + 4), and ends none: their number depends on the calls at one time, and not on the
+    deaths."""
 
 
 def run(rounds: int, streams: int, log: Path | None = None) -> Deaths:
@@ -105,7 +105,7 @@ def _one_death(server: "Server", model: "Model", number: signal.Signals) -> Roun
     began = time.perf_counter()
     model.wait_ended()
     while not model.ask():
-        failed -= 1  # it came before the server knew, and counts as one that failed
+        failed -= 1  # it came before the server noticed the death, and counts as failed
     seconds = time.perf_counter() - began
     return Round(number.name, model.outcomes[_FAILED] - failed, seconds)
 
@@ -121,7 +121,7 @@ class Model:
         self._stopping = threading.Event()
 
     def ask(self) -> bool:
-        """Ask for a short answer, and tell whether it came; raises where something else did."""
+        """Request a short response, and return whether it succeeded; raises for another error."""
         answer = httpx.post(self._url, json=self._body(max_tokens=2), timeout=_TIMEOUT)
         if answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
             return answer.json()["error"]["code"] != _FAILED
@@ -131,7 +131,7 @@ class Model:
     @contextmanager
     def streaming(self, count: int) -> Iterator[None]:
         """Keep *count* streams running."""
-        # Of several lengths, or all would end in the same step, and a death find nobody there.
+        # Of several lengths: otherwise all end in the same step, and a death may find none running.
         lengths = [_TOKENS + _TOKENS * number // count for number in range(count)]
         threads = [threading.Thread(target=self._stream_on, args=(one,)) for one in lengths]
         for thread in threads:
@@ -144,11 +144,11 @@ class Model:
                 thread.join()
 
     def stop(self) -> None:
-        """Begin no stream any more."""
+        """Start no more streams."""
         self._stopping.set()
 
     def wait_whole(self) -> None:
-        """Wait until one more stream was whole."""
+        """Wait until one more stream has succeeded."""
         whole = self.outcomes[_WHOLE]
         self._wait(lambda: self.outcomes[_WHOLE] > whole)
 
@@ -200,7 +200,7 @@ def _outcome(text: str) -> str:
 
 @dataclass
 class Held:
-    """What a server has."""
+    """The processes, files and threads of a server."""
 
     threads: Counter[str]
     """By kind."""
@@ -208,7 +208,7 @@ class Held:
 
 
 def more_threads(before: Held, after: Held) -> dict[str, int]:
-    """Return by how many threads of each kind there are more or less, but for the executor's."""
+    """Return the differences of threads by kind, without those of the executor."""
     found = {
         kind: after.threads[kind] - before.threads[kind] for kind in after.threads | before.threads
     }
@@ -216,12 +216,12 @@ def more_threads(before: Held, after: Held) -> dict[str, int]:
 
 
 class Server:
-    """`pilotlight serve`, and what it holds."""
+    """A `pilotlight serve`, and its resources."""
 
     def __init__(
         self, process: "subprocess.Popen[str]", url: str, names: Path | None = None
     ) -> None:
-        """Know one that was started with `benchmarks.named_threads` by its file of *names*."""
+        """Watch a server that `benchmarks.named_threads` has started with its file of *names*."""
         self.url = url
         self._proc = Path("/proc") / str(process.pid)
         self._names = names
@@ -238,7 +238,7 @@ class Server:
         return found
 
     def held(self) -> Held:
-        """Return what it has; raises where it does not tell the names of its threads."""
+        """Return its resources; raises where it does not write the names of its threads."""
         if self._names is None:
             raise ValueError(f"{self.url} was started without a file of names")
         threads = threads_of(int(self._proc.name), self._names)
@@ -287,7 +287,7 @@ def _url(lines: Iterable[str]) -> str:
 
 
 def table(deaths: Deaths) -> Sequence[str]:
-    """Return the lines that say what happened."""
+    """Return the lines of the table."""
     lines = [f"{'signal':<8} {'deaths':>6} {'failed':>6} {'seconds until served':>22}"]
     for number in SIGNALS:
         own = [one for one in deaths.rounds if one.signal == number.name]

@@ -1,4 +1,4 @@
-"""What a process of its own costs a model: its load, its tokens, its memory.
+"""Measure what a process of its own costs a model: its load, its tokens, its memory.
 
 python -m benchmarks.isolated model.gguf --rounds 5
 
@@ -25,7 +25,7 @@ _TOKENS = 200
 
 
 class Anything:
-    """A guide that allows everything: what is measured is the way to it."""
+    """A guide that allows everything: the calls to it are measured."""
 
     def restrict(self, logits: Logits) -> None:
         """Refuse nothing."""

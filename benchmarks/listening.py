@@ -1,4 +1,4 @@
-"""A server that is started, waited for until it listens, and ended."""
+"""Start a server, wait until it listens, and stop it."""
 
 import socket
 import subprocess
@@ -8,16 +8,16 @@ from contextlib import contextmanager
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
 @contextmanager
 def listening(command: Sequence[str], port: int) -> Iterator[tuple[float, float]]:
-    """Run *command* until the block ends; it begins when *port* is open.
+    """Run *command* while the context lasts, which is entered when *port* is open.
 
-    Gives the moment of exec, by `time.perf_counter`, and the seconds from it until then.
+    Yields the time of exec by `time.perf_counter`, and the seconds until the port was open.
     """
     began = time.perf_counter()
     server = subprocess.Popen(  # noqa: S603 - our own command

@@ -1,10 +1,10 @@
-"""How long /livez takes while a long prompt is read, and how long another model's stream pauses.
+"""Measure /livez during the prefill of a long prompt, and the pauses of another model's stream.
 
 python -m benchmarks.livez big-onnx --tokens 1000 --rounds 3
 
-Neither a prompt nor a load may hold up the rest of the process. The client asks every five
-milliseconds over one connection, from a process of its own that shares the machine's cores with
-the server. `--stream` has the embedded model answer at the same time, over and over.
+Neither a prompt nor a load may delay the rest of the process. The client sends a request every
+five milliseconds over one connection, from a process of its own that shares the machine's cores
+with the server. `--stream` has the embedded model generate at the same time, over and over.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def _livez(port: int, until: threading.Thread) -> list[float]:
 
 
 def _prompt(port: int, tokens: int, seed: int) -> list[int]:
-    # Its beginning differs from round to round, so no slot holds any of it.
+    # Its prefix differs in each round, so no slot has cached any of it.
     text = " ".join(f"{seed} word {number}" for number in range(tokens))
     ids: list[int] = _ask(port, "/tokenize", {"model": "big", "prompt": text})["tokens"]
     return ids[:tokens]

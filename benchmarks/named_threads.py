@@ -1,8 +1,8 @@
-"""`pilotlight` that tells its threads' names when it is sent SIGUSR1; Python 3.11 tells no kernel.
+"""Run `pilotlight`, and write its threads' names at SIGUSR1: Python 3.11 sets no system names.
 
     python -m benchmarks.named_threads FILE serve --port 8080
 
-A thread that Python has not started, as those of OpenMP, has no name in FILE.
+Threads that Python has not started, such as those of OpenMP, have no name in FILE.
 """
 
 import json
@@ -26,7 +26,7 @@ _LONGEST = 10.0
 
 
 def tell_names(file: Path) -> None:
-    """Write the names of this process's threads to *file* at every SIGUSR1, whole or not at all."""
+    """Write the names of this process's threads to *file* at every SIGUSR1, atomically."""
 
     def tell(*_: Any) -> None:
         names = {thread.native_id: thread.name for thread in threading.enumerate()}

@@ -1,14 +1,14 @@
-"""Ask for ten times what a server can answer: what becomes of those let in, and of the others.
+"""Send a server ten times the requests that it can serve: the latency of those that it admits.
 
     python -m benchmarks.overload --seconds 60
 
-A server answers `spark` in N slots. N clients ask one request after another, and nobody else: how
-long an answer takes, from its first byte to its last. In turns with that, ten times as many clients
-and as many more as may wait begin at the same moment and go on: who is refused comes back after
-about as long as an answer takes, so that they ask ten times what the slots can answer. The answers
-are streams that count to a hundred, and each must be the same as alone.
+A server serves `spark` in N slots. First N clients send one request after another, which measures a
+response from its first byte to its last. Then ten times as many clients, and as many more as the
+queue holds, start at the same time. A client that is refused sends its next request after about the
+time of a response, so together they request ten times what the slots can serve. The two alternate.
+The responses are streams that count to a hundred, and each must equal the one without load.
 
-Last, requests are left waiting for a slot that is not free, to see what memory they hold.
+Last, requests wait for a slot that does not become free, to measure the memory that they hold.
 """
 
 import argparse
@@ -57,23 +57,23 @@ def count_to(number: int, *, answers: int = 1, padding: int = 0) -> bytes:
 
 
 def said(answer: Answer) -> list[str]:
-    """Return what a stream said, event by event, without what differs from answer to answer."""
+    """Return the events of a stream without the fields that differ between responses."""
     pieces = answer.body.decode().split('"delta":')[1:]
     return [piece.partition(',"logprobs"')[0] for piece in pieces]
 
 
 class Tally(Struct):
-    """What clients met."""
+    """What clients measured."""
 
     answered: list[float] = field(default_factory=list)
-    """Seconds from each answer's first byte to its last."""
+    """Seconds from each response's first byte to its last."""
     waited: list[float] = field(default_factory=list)
-    """Seconds from asking to the first byte."""
+    """Seconds from the request to the first byte."""
     refused: list[float] = field(default_factory=list)
     """Seconds from the request in the kernel to the whole refusal in the kernel: the server's."""
     felt: list[float] = field(default_factory=list)
-    """Seconds from connecting to the refusal that was read. More than *refused* by what these
-    clients wait for each other: one process that reads all the streams on the same CPUs."""
+    """Seconds from connecting until the refusal was read. More than *refused* by the time that the
+    clients wait for each other: one process reads all streams on the same CPUs."""
     wrong: list[str] = field(default_factory=list)
 
     def __iadd__(self, other: "Tally") -> Self:
@@ -103,7 +103,7 @@ class Tally(Struct):
 async def ask_until(
     port: int, until: float, tally: Tally, expected: Sequence[str], pause: float
 ) -> None:
-    """Be a client that asks until the moment *until*, and comes back *pause* after a refusal."""
+    """Send requests until the time *until*, the next one *pause* seconds after a refusal."""
     draw = random.Random()  # noqa: S311 - so that they do not all come at once
     request = count_to(100)
     while (asked_at := time.perf_counter()) < until:
@@ -116,7 +116,7 @@ async def ask_until(
 async def crowd(
     port: int, clients: int, seconds: float, expected: Sequence[str], pause: float = 0.0
 ) -> Tally:
-    """Return what *clients* met who asked for *seconds*."""
+    """Return what *clients* measured in *seconds*."""
     tally = Tally()
     until = time.perf_counter() + seconds
     asking = (ask_until(port, until, tally, expected, pause) for _ in range(clients))
@@ -125,10 +125,13 @@ async def crowd(
 
 
 async def bytes_waiting(server: ServerProcess, padding: int) -> tuple[int, int]:
-    """Return what a request is, and what it holds while it waits, in bytes; connection included."""
+    """Return the size of a request, and the memory that it holds in the queue, in bytes.
+
+    The connection is included.
+    """
     busy = await Connection.open(server.port)
     await busy.send(count_to(100, answers=_LONG))
-    await busy.answer(lambda reading: bool(reading.body))  # it has every slot, for half a minute
+    await busy.answer(lambda reading: bool(reading.body))  # it takes every slot for half a minute
     request = count_to(100, padding=padding)
     before = server.resources().rss
     waiting = [await Connection.open(server.port) for _ in range(_WAITING)]
@@ -156,7 +159,7 @@ def percentile(values: Sequence[float], part: float) -> float:
 
 
 def spread(seconds: Sequence[float]) -> str:
-    """Return how long something took: median, p99 and the most."""
+    """Return the median, the p99 and the maximum of durations."""
     median, rare, most = (percentile(seconds, part) * 1e3 for part in (0.5, 0.99, 1.0))
     return f"median {median:.1f} ms  p99 {rare:.1f} ms  max {most:.1f} ms"
 
@@ -170,7 +173,7 @@ def refusals(log: Path) -> list[float]:
 async def measure(
     server: ServerProcess, slots: int, max_queue: int, seconds: float, log: Path
 ) -> list[str]:
-    """Print what there is to see; return what is not as it should be."""
+    """Print the results; return the failures."""
     port = server.port
     expected = said(await exchange(port, count_to(100)))
     clients = _TIMES * slots + max_queue
@@ -206,7 +209,7 @@ async def measure(
 
 
 def main() -> None:
-    """Parse the command line, measure, and exit with 1 where something is amiss."""
+    """Parse the command line, measure, and exit with 1 after a failure."""
     parser = argparse.ArgumentParser(description="Ask for ten times what a server can answer.")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--slots", type=int, default=4)

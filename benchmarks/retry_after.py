@@ -1,11 +1,11 @@
-"""How true Retry-After is: loads throttled to different speeds, and a client that waits as told.
+"""Measure how accurate Retry-After is, with loads that are throttled to different speeds.
 
 python -m benchmarks.retry_after model.gguf --loads 20
 
-Each load is a real one of llama.cpp whose reading is slowed to a speed drawn for it. A client asks
-at a moment drawn for it, is told to come back, waits exactly as long, and asks once more; neither
-time it is held. What it needed to wait is known afterwards, from when the model was ready. A wait
-of less than the least that is ever told, one second, is not counted as too long.
+Each load is a real one of llama.cpp whose reads are slowed to a random speed. A client sends a
+request at a random time, gets a Retry-After, waits exactly that long, and sends it again; neither
+request is held. The wait that it needed follows from when the model was ready. Where that was less
+than one second, the smallest Retry-After, one second is not counted as too long.
 """
 
 import argparse
@@ -41,7 +41,7 @@ class ThrottledBackend(LlamaCppBackend):
         options: LoadOptions,
         progress: Callable[[LoadProgress], None],
     ) -> Engine:
-        """Load, but let reading take its time."""
+        """Load, and read at *rate* bytes a second."""
         began = time.monotonic()
 
         def slowed(report: LoadProgress) -> None:
@@ -56,7 +56,7 @@ class ThrottledBackend(LlamaCppBackend):
 async def one_load(
     backend: ThrottledBackend, app: Litestar, model: str, size: int, draw: random.Random
 ) -> tuple[float, float, float, bool]:
-    """Return the rate, what was told, what was needed, and whether the next try succeeded."""
+    """Return the rate, the Retry-After, the needed wait, and whether the next request succeeded."""
     backend.rate = _SLOWEST * (_FASTEST / _SLOWEST) ** draw.random()
     ask = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
     at_once = {"Prefer": "wait=0"}
@@ -67,7 +67,7 @@ async def one_load(
         httpx.AsyncClient(transport=transport, base_url="http://x", timeout=600) as client,
     ):
         chat = "/v1/chat/completions"
-        await client.post(chat, json=ask, headers=at_once)  # begins the load
+        await client.post(chat, json=ask, headers=at_once)  # starts the load
         await asyncio.sleep(draw.uniform(0.05, 0.8) * size / backend.rate)
         refused = await client.post(chat, json=ask, headers=at_once)
         told = float(refused.headers["retry-after-ms"]) / 1000
@@ -88,7 +88,7 @@ async def one_load(
 
 
 async def main() -> None:
-    """Parse the command line, and print each load and the sum."""
+    """Parse the command line, and print each load and the summary."""
     parser = argparse.ArgumentParser(description="Measure how true Retry-After is.")
     parser.add_argument("model", type=Path)
     parser.add_argument("--loads", type=int, default=20)

@@ -1,13 +1,13 @@
-"""The same greedy answer in every company: which of its numbers are equal to the bit.
+"""Compare a greedy response alone and beside other requests: which numbers are equal to the bit.
 
     python -m benchmarks.rounding [--backend onnx] [--model FILE] [--prompt-tokens 100] [--fast]
 
-A prompt is answered alone by an engine that has done nothing else, and then beside others, in slots
-that held something else, behind a beginning that a slot holds, and in chunks. Two answers that
-were computed in steps of the same shapes must be equal to the bit, whatever others there were and
-whatever lay in the cache: a difference there is a cell of somebody else's, and exits with 1. Where
-shapes differ the table says by how much the log probabilities do, of the tokens that were taken and
-of the twenty likeliest beside each; and beside that what one wrong token in the prompt does.
+An engine that has done nothing else generates for a prompt alone, and then beside other requests,
+in slots that held something else, behind a cached prefix, and in chunks. Two responses that were
+computed in steps of the same shapes must be equal to the bit, whatever the other requests and the
+content of the cache: a difference there is a cell of another request, and exits with 1. Where
+shapes differ, the table has the differences of the log probabilities, of the sampled tokens and of
+the twenty likeliest beside each; and for comparison those of one wrong token in the prompt.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_onnx.backend import OnnxBackend
 
 Numbers: TypeAlias = Sequence[tuple[int, float]]
-"""Tokens with their log probabilities: each that was taken, and the likeliest beside it."""
+"""Tokens with their log probabilities: each sampled one, and the likeliest beside it."""
 
 _ANSWER, _CANDIDATES = 40, 20
 _SLOTS, _CHUNK = 4, 512
@@ -45,7 +45,7 @@ _BACKENDS: dict[str, Callable[[], Backend]] = {"llama_cpp": LlamaCppBackend, "on
 
 
 class Asked:
-    """A request that is under way, and what it heard."""
+    """A running request, and its events."""
 
     def __init__(self, engine: Engine, prompt: Sequence[int], tokens: int = _ANSWER) -> None:
         self._events: queue.SimpleQueue[EngineEvent] = queue.SimpleQueue()
@@ -63,7 +63,7 @@ class Asked:
         return self._events.get(timeout=60)
 
     def begun(self) -> "Asked":
-        """Return when its first token is there, so that it decodes."""
+        """Return after its first token: it decodes then."""
         while not isinstance(self.next(), Token):
             pass
         return self
@@ -73,7 +73,7 @@ class Asked:
         self._ticket.cancel()
 
     def numbers(self) -> Numbers:
-        """Return all that was said; raises `RuntimeError` where the engine failed."""
+        """Return all tokens; raises `RuntimeError` where the engine failed."""
         found: list[tuple[int, float]] = []
         while not isinstance(event := self.next(), Finish):
             if isinstance(event, Failed):
@@ -85,7 +85,7 @@ class Asked:
 
 
 class Line(Struct, frozen=True):
-    """One company, and the numbers that must be equal to its own."""
+    """One situation, and the numbers that must be equal to its own."""
 
     name: str
     numbers: Numbers
@@ -94,7 +94,7 @@ class Line(Struct, frozen=True):
 
 
 def largest_difference(one: Numbers, other: Numbers) -> float | None:
-    """Return the largest between two log probabilities; None where other tokens were taken."""
+    """Return the largest difference of log probabilities; None where other tokens were sampled."""
     taken = slice(None, None, _CANDIDATES + 1)
     if [token for token, _ in one[taken]] != [token for token, _ in other[taken]]:
         return None
@@ -132,7 +132,7 @@ class Model(Struct, frozen=True):
 
 
 def companies(model: Model, length: int) -> Iterator[Line]:
-    """Yield the numbers of a prompt of so many tokens in every company, alone first."""
+    """Yield the numbers of a prompt of so many tokens in every situation, alone first."""
     draw = random.Random(1)  # noqa: S311 - chosen for being repeatable
 
     def text(tokens: int) -> list[int]:
@@ -154,7 +154,7 @@ def companies(model: Model, length: int) -> Iterator[Line]:
             yield Line(f"beside three ({number})", Asked(engine, prompt).numbers(), "four rows")
             for one in running:
                 one.cancel()
-    # Before the prompt another one was answered that begins alike, or the chunks end there.
+    # An earlier prompt had the same prefix, or the chunks end there.
     for shape, beginning, cached in (
         ("1 + rest", prompt[:1], 1),
         (f"{cut} + rest", prompt[:cut], cut),

@@ -1,10 +1,10 @@
-"""Compare n answers to one prompt with as many prompts: what it saves to read a prompt once.
+"""Compare n responses to one prompt with one response to each of n: what a shared prefill saves.
 
     python -m benchmarks.shared_prompt model.gguf --answers 4 --tokens 500 --rounds 3
 
-Both are asked of one engine in turns, each time with prompts that it has never seen, and timed from
-the first submit to the last of the first tokens. The prompt's tokens that were evaluated are told
-too: llama.cpp copies what was read, ONNX Runtime answers one after the other in one slot.
+One engine gets both in turn, each time with new prompts, and is timed from the first submit to the
+last of the first tokens. The evaluated prompt tokens are printed too: llama.cpp copies the prefix
+between slots, ONNX Runtime generates one response after the other in one slot.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_onnx.backend import OnnxBackend
 
 ANSWER = 8
-"""Tokens of each answer."""
+"""Tokens of each response."""
 _IDS = 256
 """Token ids that any vocabulary has."""
 
@@ -44,7 +44,7 @@ class Asked(NamedTuple):
 
 
 def ask(engine: Engine, prompts: list[tuple[int, ...]], *, share: bool) -> Asked:
-    """Answer *prompts* together."""
+    """Generate for *prompts* together."""
     events: SimpleQueue[tuple[int, EngineEvent]] = SimpleQueue()
 
     def hear(number: int, event: EngineEvent) -> None:
@@ -79,12 +79,12 @@ def ask(engine: Engine, prompts: list[tuple[int, ...]], *, share: bool) -> Asked
 
 
 def prompt_of(number: int, tokens: int) -> tuple[int, ...]:
-    """Return a prompt that begins like no other."""
+    """Return a prompt without a common prefix with any other."""
     return (number % _IDS, number // _IDS, *(index % _IDS for index in range(tokens - 2)))
 
 
 def load(path: Path, *, answers: int, tokens: int, threads: int) -> Engine:
-    """Load *path* with the backend that knows it."""
+    """Load *path* with the backend that recognises it."""
     options = LoadOptions(parallel=answers, context_length=tokens + ANSWER, threads=threads)
     backends: tuple[Backend, ...] = (LlamaCppBackend(), OnnxBackend())
     for backend in backends:
@@ -106,7 +106,7 @@ def main() -> None:
     count, tokens = arguments.answers, arguments.tokens
     engine = load(arguments.path, answers=count, tokens=tokens, threads=arguments.threads)
     pairs: list[tuple[Asked, Asked]] = []
-    for turn in range(arguments.rounds + 1):  # the first is for warmth and is not counted
+    for turn in range(arguments.rounds + 1):  # the first is a warm-up and is not counted
         new = turn * (count + 1)
         apart = [prompt_of(new + number, tokens) for number in range(count)]
         pairs.append(

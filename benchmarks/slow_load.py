@@ -1,8 +1,8 @@
-"""Ask for a model whose load takes long, with the unmodified OpenAI clients and default settings.
+"""Request a model whose load takes long, with OpenAI's clients and their default settings.
 
 python -m benchmarks.slow_load --seconds 90 --node FOLDER
 
-The server is real, and its model is the fake backend's, which takes exactly as long as it is told.
+The server is real, and its model is the fake backend's, whose load takes exactly that long.
 FOLDER is where `npm install openai` was run. Each client has a server of its own, and both start
 at the same time.
 """
@@ -46,7 +46,7 @@ def serve(folder: Path) -> str:
 
 
 def python(url: str) -> str:
-    """Ask with the Python client."""
+    """Send the request with the Python client."""
     client = openai.OpenAI(base_url=url, api_key="none")
     answer = client.chat.completions.create(
         model="slow", messages=[{"role": "user", "content": "Hi"}]
@@ -55,7 +55,7 @@ def python(url: str) -> str:
 
 
 def node(folder: Path) -> Callable[[str], str]:
-    """Return what asks with the Node client that is installed in *folder*."""
+    """Return a function that sends it with the Node client that is installed in *folder*."""
 
     def ask(url: str) -> str:
         script = folder / "slow_load.mjs"
@@ -71,7 +71,7 @@ def node(folder: Path) -> Callable[[str], str]:
 
 
 def main() -> None:
-    """Parse the command line, ask, and print when each client had its answer."""
+    """Parse the command line, send the requests, and print when each client got its response."""
     parser = argparse.ArgumentParser(description="Ask for a model whose load takes long.")
     parser.add_argument("--seconds", type=float, default=90.0)
     parser.add_argument("--node", type=Path, help="folder in which npm has installed openai")

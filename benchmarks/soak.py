@@ -1,17 +1,17 @@
-"""Throw everything at a server for a long time: every answer is right, and nothing stays behind.
+"""Send a server every kind of request for a long time, and check the responses and its resources.
 
     python -m benchmarks.soak --minutes 20
 
-`pilotlight serve` runs as a process, with two models that write and one that embeds, a memory
-budget in which two of the three have room, and an `idle_ttl` of two seconds. Which two are asked
-changes every few seconds, so that models are unloaded and loaded all the time. Many clients ask
-questions of every kind, send what has to be refused, hang up wherever one can, and read and write
-slowly. Greedy answers are compared with those that each model gave alone at the start; 429 and 503
-are taken where they say when to come back, and every other error is a failure.
+`pilotlight serve` runs as a process, with two models that generate and one that embeds, a memory
+budget for two of the three, and an `idle_ttl` of two seconds. The two that are requested change
+every few seconds, so models are unloaded and loaded all the time. Many clients send requests of
+every kind, send invalid ones, disconnect at every possible point, and read and write slowly. Greedy
+responses are compared with those of each model without load at the start. A 429 or 503 is accepted
+if it has a Retry-After; every other error is a failure.
 
-Once a minute the server's resources are looked at twice: under load, and at rest, when no client
-is there and every model is unloaded. The look at rest that ends the warm-up, which is the first
-fifth of the time and at least a minute, is the level; the last one may be 5 % above it.
+Once a minute the server's resources are measured twice: under load, and at rest, when no client is
+connected and every model is unloaded. The warm-up is the first fifth of the time and at least a
+minute; the measurement at rest that ends it is the baseline. The last one may be 5 % above it.
 """
 
 import argparse
@@ -41,12 +41,12 @@ from tests.backends import random_bert
 
 _OK = 200
 _HOLD = 0.1
-"""Seconds that a request is held for a loading model: some meet the 503 behind it."""
+"""Seconds that a request is held for a loading model: some get the 503 after it."""
 _MINUTE = 60.0
 
 
 def write_models(folder: Path, backend: str) -> int:
-    """Write models and models.yaml into *folder*; return a budget in which two have room."""
+    """Write models and models.yaml into *folder*; return a memory budget for two of them."""
     options = {"first": LoadOptions(parallel=4), "second": LoadOptions(parallel=2)}
     if backend == "llama_cpp":
         spark = Path(pilotlight_llama_cpp.__file__).parent / "spark.gguf"
@@ -69,7 +69,7 @@ def write_models(folder: Path, backend: str) -> int:
 
 
 async def learn(port: int, asked: Sequence[Question]) -> dict[tuple[str, str], Story]:
-    """Return what each model answers to each question when nobody else asks."""
+    """Return the response of each model to each question without other requests."""
     expected = {}
     for model in (*WRITERS, EMBEDDER):
         for question in asked:
@@ -82,7 +82,7 @@ async def learn(port: int, asked: Sequence[Question]) -> dict[tuple[str, str], S
 
 
 async def soak(server: ServerProcess, minutes: float, clients: int, seed: int) -> list[str]:
-    """Throw everything at *server*, print it; return what was not as it should be."""
+    """Run the clients against *server*, print the results, and return the failures."""
     asked = questions()
     plan = Plan(asked, faults(), await learn(server.port, asked))
     soaking = Soak(server.port, plan, seed)
@@ -122,7 +122,7 @@ def _print_outcomes(outcomes: Mapping[tuple[str, str], int]) -> None:
 
 
 def complaints(log: Path) -> Iterator[str]:
-    """Yield what the server logged as an error: whatever a client sends, it is none."""
+    """Yield what the server logged as an error: nothing that a client sends is one."""
     for line in log.read_text().splitlines():
         try:
             record = json.loads(line)
@@ -134,7 +134,7 @@ def complaints(log: Path) -> Iterator[str]:
 
 
 def main() -> None:
-    """Parse the command line, soak, and exit with 1 where something is amiss."""
+    """Parse the command line, run the soak, and exit with 1 after a failure."""
     parser = argparse.ArgumentParser(description="Throw everything at a server for a long time.")
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--backend", choices=("llama_cpp", "onnx"), default="llama_cpp")

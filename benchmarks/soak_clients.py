@@ -1,4 +1,4 @@
-"""The clients of a soak: what each does, and whether what came of it is right."""
+"""The clients of a soak: what each sends, and whether the outcome is right."""
 
 import asyncio
 import random
@@ -15,12 +15,12 @@ WRITERS, EMBEDDER = ("first", "second"), "vectors"
 _OK, _TOO_MANY, _UNAVAILABLE = 200, 429, 503
 _PASSING = {_TOO_MANY: "queue_full", _UNAVAILABLE: "model_loading"}
 _TIDES = (("first", EMBEDDER), ("second", EMBEDDER), ("first", "second"))
-"""The models that are asked, in turns; the third has no room beside them."""
+"""The pairs of models that are requested in turn; there is no memory for the third."""
 _TIDE_SECONDS = 7.0
 
 
 class Plan(Struct, frozen=True):
-    """What is asked, and what is right."""
+    """The requests, and their right responses."""
 
     questions: Sequence[Question]
     faults: Sequence[Fault]
@@ -29,7 +29,7 @@ class Plan(Struct, frozen=True):
 
 
 class Soak:
-    """The clients of one run, and what they met."""
+    """The clients of one run, and their outcomes."""
 
     def __init__(self, port: int, plan: Plan, seed: int) -> None:
         self._port = port
@@ -40,7 +40,7 @@ class Soak:
         self.wrong: list[str] = []
 
     async def throw(self, clients: int, seconds: float) -> None:
-        """Let *clients* do their worst for *seconds*."""
+        """Run *clients* for *seconds*."""
         until = time.monotonic() + seconds
         await asyncio.gather(*(self._client(until) for _ in range(clients)))
 
@@ -62,7 +62,7 @@ class Soak:
                 self._complain("connection", f"{deed.__name__}: {error!r}")
             await asyncio.sleep(self._draw.uniform(0.0, 0.1))
 
-    # ── deeds: each returns what was thrown, and the outcome ────────────────────────────────────
+    # ── actions: each returns its name and the outcome ─────────────────────────────────────────
 
     async def _ask(self) -> tuple[str, str]:
         question, model = self._question()
@@ -76,7 +76,7 @@ class Soak:
         return f"fault: {fault.name}", self._judge_refusal(fault, answer)
 
     async def _hang_up_early(self) -> tuple[str, str]:
-        """Be gone before the request is whole: in its head or in its body."""
+        """Disconnect before the request is complete: in its headers or in its body."""
         question, model = self._question()
         request = question.request(model)
         head = request.index(b"\r\n\r\n")
@@ -93,7 +93,7 @@ class Soak:
         return f"hang-up in the {part}", "gone"
 
     async def _hang_up_waiting(self) -> tuple[str, str]:
-        """Be gone with the request sent: while it waits for a model or a slot, or runs."""
+        """Disconnect after the request: while it waits for a model or a slot, or runs."""
         question, model = self._question(anybody=True)
         connection = await Connection.open(self._port)
         await connection.send(question.request(model))
@@ -102,7 +102,7 @@ class Soak:
         return "hang-up while waiting", "gone"
 
     async def _hang_up_reading(self) -> tuple[str, str]:
-        """Be gone in the middle of a stream."""
+        """Disconnect in the middle of a stream."""
         question, model = self._question(lambda one: one.streamed)
         connection = await Connection.open(self._port)
         events = self._draw.randrange(1, 20)
@@ -138,12 +138,12 @@ class Soak:
             connection.hang_up()
         return "slow writer", self._judge(question, model, answer)
 
-    # ── choices and judgements ──────────────────────────────────────────────────────────────────
+    # ── choices and checks ──────────────────────────────────────────────────────────────────────
 
     def _question(
         self, fits: Callable[[Question], bool] = lambda _: True, *, anybody: bool = False
     ) -> tuple[Question, str]:
-        """Draw a question and a model, of those that are asked now or of *anybody*."""
+        """Choose a question and a model: one that is requested now, or with *anybody* any one."""
         tide = _TIDES[int((time.monotonic() - self._began) / _TIDE_SECONDS) % len(_TIDES)]
         asked = (*WRITERS, EMBEDDER) if anybody else tide
         fitting = [
@@ -174,7 +174,7 @@ class Soak:
         return str(fault.status)
 
     def _judge_passing(self, what: str, answer: Answer) -> str:
-        """Judge an error that may come to anybody: it says its code, and when to come back."""
+        """Check an error that any request may get: it has a code, and a Retry-After."""
         told = answer.body.decode("utf-8", "replace")
         code = _PASSING.get(answer.status)
         if code is None or f'"code":"{code}"' not in told or "retry-after" not in answer.headers:

@@ -1,4 +1,4 @@
-"""What a server holds at some moment of a soak, and whether that has grown."""
+"""Measure the resources of a server during a soak, and whether they have grown."""
 
 import asyncio
 import re
@@ -13,13 +13,13 @@ from benchmarks.server_process import Resources, ServerProcess
 
 IDLE_TTL = 2.0
 REST_SECONDS = 60.0
-"""In which everything has to come to rest."""
+"""Seconds within which the server must be idle."""
 _MINUTE = 60.0
 _TOLERANCE = 0.05
 
 
 class Look(Struct, frozen=True):
-    """What a server holds at some moment."""
+    """The resources of a server at one time."""
 
     minute: float
     resources: Resources
@@ -27,7 +27,7 @@ class Look(Struct, frozen=True):
 
 
 async def look(server: ServerProcess, began: float) -> Look:
-    """Look at what *server* holds."""
+    """Measure the resources of *server*."""
     metrics = (await exchange(server.port, get("/metrics"))).body.decode()
     gauges = {
         name: _sum(metrics, f"pilotlight_{metric}")
@@ -47,7 +47,7 @@ def _sum(metrics: str, name: str) -> int:
 
 
 async def at_rest(server: ServerProcess, began: float) -> Look:
-    """Wait until nobody is served and no model is loaded, and look; raises `TimeoutError`."""
+    """Measure once no request runs and no model is loaded; raises `TimeoutError`."""
     async with asyncio.timeout(REST_SECONDS):
         while True:
             await asyncio.sleep(IDLE_TTL / 2)
@@ -60,7 +60,7 @@ HEADINGS = "minute  when  RSS MB  fds  threads  slots  queue  kv tokens  loads\n
 
 
 def tell(when: str, seen: Look) -> None:
-    """Print the line of a look that was taken *when*."""
+    """Print the line of a measurement at the time *when*."""
     held, gauges = seen.resources, seen.gauges
     sys.stdout.write(
         f"{seen.minute:6.1f}  {when}  {held.rss / 1e6:6.1f}  {held.descriptors:3}"
@@ -71,7 +71,7 @@ def tell(when: str, seen: Look) -> None:
 
 
 def grown(level: Look, last: Look) -> Iterator[str]:
-    """Yield what there is more of than at the *level*, by more than is tolerated."""
+    """Yield the resources that exceed the baseline *level* by more than is tolerated."""
     pairs = {
         "bytes of memory": (level.resources.rss, last.resources.rss),
         "descriptors": (level.resources.descriptors, last.resources.descriptors),

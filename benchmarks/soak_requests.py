@@ -1,4 +1,4 @@
-"""What a soak throws at a server: requests with one right answer, and requests with none."""
+"""The requests of a soak: those with one right response, and those that are refused."""
 
 import base64
 import json
@@ -14,24 +14,24 @@ from benchmarks.raw_http import Answer, get, post
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 MESSAGES, EMBEDDINGS = "/v1/messages", "/v1/embeddings"
 LARGEST = 200_000
-"""Bytes of the largest body that the server is told to take."""
+"""The server's `max_request_bytes`."""
 
 Story: TypeAlias = Any
-"""What an answer says, without what differs from one to the next."""
+"""A response without the fields that differ between responses."""
 
 _ROUNDING = 1e-3
-"""Of the numbers of an embedding."""
+"""Tolerance for the numbers of an embedding."""
 _LOGPROB, _PROBABILITY = 0.4, 0.05
-"""By how much a token's log probability, and its probability, may differ from what they were alone.
+"""Tolerances of a token's log probability, and of its probability, against those without load.
 
-A prompt's token that is evaluated in a step of one token goes through other kernels than among
+A prompt's token that is evaluated in a step of its own goes through other kernels than among
 several (llama.cpp's `llamafile_sgemm` leaves a single column to `vec_dot`; ONNX Runtime shows the
-same), and what they round otherwise is made larger where activations are quantised to eight bits.
-That happens beside others, behind a beginning that a slot holds: here "Hello!" of `spark` is read
-as 3 cached tokens, 1 and 10, and a log probability of -11.75 is -11.65. An engine that reads the
-same prompt token by token, with nobody else there, says the same to the bit
-(`benchmarks.rounding`), so that it is no cell of anybody else's. Over 40 prompts of `spark` read
-so it made 0.23 at the most, 0.28 with ONNX, and 0.03 of a probability; one wrong token among a
+same). Their rounding differs, and more where activations are quantised to eight bits. That happens
+beside other requests, behind a cached prefix: here "Hello!" of `spark` is evaluated as 3 cached
+tokens, 1 and 10, and a log probability of -11.75 becomes -11.65. An engine that evaluates the same
+prompt token by token, without other requests, returns the same numbers to the bit
+(`benchmarks.rounding`), so the cause is no cell of another request. Over 40 prompts of `spark` the
+difference was at most 0.23, with ONNX 0.28, and 0.03 of a probability; one wrong token among a
 hundred made 0.8.
 """
 
@@ -40,7 +40,7 @@ _INVALID = "invalid_request_error"
 _PASSING = frozenset(
     {
         *("id", "created", "created_at", "completed_at", "call_id", "item_id"),
-        # What a prompt's beginning saved depends on what a slot holds.
+        # The cached tokens depend on what a slot holds.
         *("prompt_tokens_details", "input_tokens_details"),
         *("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
     }
@@ -64,7 +64,7 @@ _PERSON = {
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """A request with one right answer."""
+    """A request with one right response."""
 
     name: str
     path: str
@@ -73,20 +73,20 @@ class Question(Struct, frozen=True, kw_only=True):
     embeds: bool = False
 
     def request(self, model: str, *, wait: bool = False) -> bytes:
-        """Return the request that asks *model*; it may *wait* for its load."""
+        """Return the request to *model*; it may *wait* for its load."""
         patience = {"Prefer": "wait=45"} if wait else {}
         return post(self.path, {"model": model, **self.fields}, patience)
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """A request that has to be refused, with the *status* and the *code* of its error."""
+    """A request that is refused, with the *status* and the *code* of its error."""
 
     name: str
     request: Callable[[str, str], bytes]
-    """Of a model that writes and of one that embeds."""
+    """Bodies for a model that generates and for one that embeds."""
     status: int
     code: str | None
-    """None where HTTP itself is broken, and nobody is there to say more."""
+    """None where HTTP itself is broken: such a response has no code."""
 
 
 def _user(text: str) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _question(name: str, path: str, *, tokens: str = "max_tokens", **fields: Any
 
 
 def questions() -> list[Question]:
-    """Return every kind of question; the answers are greedy."""
+    """Return every kind of request with one right response: it is greedy."""
     forced = {"tools": [{"type": "function", "function": _COUNTING}], "tool_choice": "required"}
     schema = {"type": "json_schema", "json_schema": {"name": "person", "schema": _PERSON}}
     responses = {"tokens": "max_output_tokens", "input": "What is 2+2?"}
@@ -154,7 +154,7 @@ def faults() -> list[Fault]:
 
 
 def _broken_requests() -> list[Fault]:
-    """Return requests that are wrong whatever their model is."""
+    """Return requests that are refused for every model."""
 
     def raw(name: str, status: int, code: str | None, request: bytes) -> Fault:
         return Fault(name=name, request=lambda *_: request, status=status, code=code)
@@ -239,7 +239,7 @@ def _other_refused() -> list[Fault]:
 
 
 def story(answer: Answer, *, streamed: bool) -> Story:
-    """Return what *answer* says."""
+    """Return *answer* without the fields that differ between responses."""
     if not streamed:
         return _lasting(answer.json)
     told: dict[str, str] = {}
@@ -249,7 +249,7 @@ def story(answer: Answer, *, streamed: bool) -> Story:
 
 
 def _lasting(value: Any) -> Any:
-    """Return *value* without what differs from answer to answer."""
+    """Return *value* without the fields that differ between responses."""
     match value:
         case {"embedding": str(encoded)}:
             content = base64.b64decode(encoded)
@@ -263,9 +263,9 @@ def _lasting(value: Any) -> Any:
 
 
 def differences(told: Story, expected: Story, place: str = "") -> Iterator[str]:
-    """Yield where two stories are not the same, but for what rounding does to their fractions.
+    """Yield the paths at which two stories differ by more than rounding.
 
-    Beside others a text is evaluated in batches of other sizes, which round otherwise.
+    Beside other requests a text is evaluated in batches of other sizes, which round differently.
     """
     match told, expected:
         case dict(), dict():
@@ -281,7 +281,7 @@ def differences(told: Story, expected: Story, place: str = "") -> Iterator[str]:
 
 
 def _alike(told: float, expected: float, place: str) -> bool:
-    """Tell whether two numbers at *place* are the same but for how they were rounded."""
+    """Return whether two numbers at *place* differ by rounding at most."""
     if place.endswith(".logprob"):
         near = abs(told - expected) <= _LOGPROB
         return near and abs(math.exp(told) - math.exp(expected)) <= _PROBABILITY
@@ -289,7 +289,7 @@ def _alike(told: float, expected: float, place: str) -> bool:
 
 
 def _told(body: str) -> Iterator[tuple[str, str]]:
-    """Yield the pieces of a stream with what they are pieces of: how it is cut is nobody's word."""
+    """Yield the pieces of a stream with their kinds: where it is cut does not matter."""
     for line in body.splitlines():
         if not line.startswith("data: "):
             continue
