@@ -178,6 +178,13 @@ def test_unrecognised_path_is_nobodys(registry, tmp_path):
         registry.claim(path, "fake")
 
 
+def test_folder_that_is_no_model_is_refused_with_a_remedy(tmp_path, no_plugins):  # noqa: ARG001
+    """Such as a repository of the Hub with one GGUF file for each quantization."""
+    FakeModel().write(tmp_path / "q4.fake")
+    with pytest.raises(ModelFileInvalid, match=r"recognises it \(tried: fake\); name one of its"):
+        Registry({"fake": FakeBackend()}).claim(tmp_path, None)
+
+
 def test_claim_without_any_backend_says_so(no_plugins, tmp_path):  # noqa: ARG001
     """With nothing installed the error tells that."""
     with pytest.raises(ModelFileInvalid, match="none is installed"):

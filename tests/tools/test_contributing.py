@@ -63,6 +63,14 @@ def test_a_named_file_has_what_the_recipe_says(name):
         assert word in text
 
 
+def test_the_readme_lists_every_page():
+    """Those of the design are listed in docs/design.md."""
+    for index, folder in ((ROOT / "README.md", "docs"), (ROOT / "docs/design.md", "docs/design")):
+        text = index.read_text("utf-8")
+        pages = (page.relative_to(index.parent) for page in (ROOT / folder).glob("*.md"))
+        assert [str(page) for page in pages if f"({page})" not in text] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_of_the_documentation_names_files_that_exist(page):
     """A file of a backend is named without its folder where the text is about that backend."""

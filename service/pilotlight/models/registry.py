@@ -152,7 +152,8 @@ class Registry:
         claim = self.recognise(path) if backend is None else self._claim_by(backend, path)
         if claim is None:
             tried = backend or ", ".join(self._names) or "none is installed"
-            raise ModelFileInvalid(path, f"no backend recognises it (tried: {tried})")
+            remedy = "; name one of its files" if path.is_dir() else ""
+            raise ModelFileInvalid(path, f"no backend recognises it (tried: {tried}){remedy}")
         return claim
 
     def _claim_by(self, name: str, path: Path) -> Claim | None:
