@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pilotlight_backend import EngineEvent, Failed, GuideFailed, InferenceFailed, Token
 from pilotlight_llama_cpp.decoder import GenerationDecoder
+from pilotlight_llama_cpp.drafts import Drafts
 from pilotlight_llama_cpp.engine_thread import EngineThread
 from pilotlight_llama_cpp.generation_job import GenerationJob
 from pilotlight_llama_cpp.next_tokens import next_tokens
@@ -38,13 +39,10 @@ class Completions:
         decoder: GenerationDecoder,
         slots: SlotStates,
         clock: Callable[[], float],
-        learn: Callable[[PlannedRun[GenerationJob], int], None],
+        drafts: Drafts[GenerationJob] | None,
     ) -> None:
-        """*thread* ends jobs, and emits their events.
-
-        *learn* is called with a run that has a draft, and how many of its tokens were accepted.
-        """
-        self._learn = learn
+        """*thread* ends jobs, and emits their events. *drafts* learns which were accepted."""
+        self._drafts = drafts
         self._thread = thread
         self._decoder = decoder
         self._slots = slots
@@ -92,7 +90,8 @@ class Completions:
         self.counts.drafts += 1
         self.counts.drafted_tokens += run.draft.length
         self.counts.accepted_tokens += accepted
-        self._learn(run, accepted)
+        if self._drafts is not None:
+            self._drafts.verified(run, accepted)
         if accepted < run.draft.length and not self._slots.trim(run.slot) and not job.ended:
             self._thread.end(job, Failed(InferenceFailed("a refused draft cannot be removed")))
 

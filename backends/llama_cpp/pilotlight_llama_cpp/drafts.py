@@ -25,6 +25,15 @@ class Drafts(ABC, Generic[S]):
     def verified(self, run: PlannedRun[S], accepted: int) -> None:
         """Learn that so many tokens of the draft of *run* were accepted."""
 
+    def begin(self, slot: int, cached: int) -> None:
+        """Note that a sequence begins in *slot*, with so many tokens of what was there."""
+
+    def forget(self) -> None:
+        """Forget what was read of all sequences."""
+
+    def close(self) -> None:
+        """Free what drafts."""
+
     def measured(self, batch: Items[PlannedRun[S]], seconds: float) -> None:
         """Learn how long a step took."""
         if any(run.sequence.pending is None for run in batch):

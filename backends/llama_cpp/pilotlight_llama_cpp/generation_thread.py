@@ -22,10 +22,13 @@ from pilotlight_llama_cpp.between_steps import BetweenSteps
 from pilotlight_llama_cpp.completions import Completions
 from pilotlight_llama_cpp.decoder import GenerationDecoder
 from pilotlight_llama_cpp.draft_model import DraftModel
+from pilotlight_llama_cpp.drafting import Drafting
+from pilotlight_llama_cpp.drafts import Drafts, NgramDrafts
 from pilotlight_llama_cpp.encoder import Encoder
 from pilotlight_llama_cpp.engine_thread import EngineThread
 from pilotlight_llama_cpp.generation_job import GenerationJob
 from pilotlight_llama_cpp.job_images import JobImages
+from pilotlight_llama_cpp.model_drafts import ModelDrafts
 from pilotlight_llama_cpp.prompt_states import PromptStates
 from pilotlight_llama_cpp.runs import PlannedRun
 from pilotlight_llama_cpp.samplers_beside import SamplersBeside
@@ -65,10 +68,10 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         """*baked* is the prompt that *decoder* has adopted into its first slot.
 
         *cuts*: a slot can be truncated to any length. *copies*: it can also be copied to another
-        slot, and the copy truncated. *draft_model* is closed with *decoder*.
+        slot, and the copy truncated. *draft_max* is the drafted tokens of a step, which
+        *draft_model* drafts, or each job's drafter; it is closed with *decoder*.
         """
         super().__init__(decoder, clock)
-        self._draft_model = draft_model
         self._scheduler: Scheduler[GenerationJob] = Scheduler(
             slots=slots,
             chunk=chunk,
@@ -78,12 +81,11 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             deterministic=deterministic,
             unified=unified,
             whole_images=whole_images,
-            draft_max=draft_max,
-            draft_model=draft_model,
         )
+        self._drafts = self._make_drafts(draft_max, draft_model) if draft_max else None
         self._admission = self._scheduler.admission
         self._slots = SlotStates(decoder, self._admission.slots, most_checkpoints=most_checkpoints)
-        self._completions = Completions(self, decoder, self._slots, clock, self._scheduler.verified)
+        self._completions = Completions(self, decoder, self._slots, clock, self._drafts)
         self._making = SamplersBeside(self.wake)
         self._encoder: Encoder | None = None
         self._images: JobImages | None = None
@@ -96,6 +98,10 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         self._seconds_per_token = seconds_per_token
         """What a prompt's token took to evaluate, lately."""
         self._cached_tokens = self._steps = 0
+
+    def _make_drafts(self, most: int, model: DraftModel | None) -> Drafts[GenerationJob]:
+        of_step = Drafting(self._scheduler.batching, most)
+        return NgramDrafts(of_step) if model is None else ModelDrafts(of_step, model)
 
     def adapt(self, adapters: LoadedAdapters) -> None:
         """Free those of *adapters* that are unloaded and not used; before `start`."""
@@ -134,8 +140,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
 
     def _clear(self, owner: str | None) -> None:
         self._slots.clear_of(owner)
-        if self._draft_model is not None:
-            self._draft_model.forget_all()
+        if self._drafts is not None:
+            self._drafts.forget()
         if self._images is not None:
             self._images.forget(owner)
         if self._states is not None:  # after the slots: they are saved into it
@@ -214,8 +220,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         if self._encoder is not None:  # its projector uses the model, which the decoder frees
             self._encoder.close()
         super()._free()
-        if self._draft_model is not None:
-            self._draft_model.close()
+        if self._drafts is not None:
+            self._drafts.close()
 
     def _enqueue(self, job: GenerationJob) -> None:
         """Queue *job* once its sampler is made; jobs whose sampler takes no time pass it."""
@@ -279,7 +285,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         if self._images is not None:
             for job, error in self._images.deliver(self._admission.active):
                 self.end(job, Failed(error))
-        runs = self._scheduler.plan(self._decoder.room)
+        runs = self._planned()
         if self._images is not None:
             self._images.encode(self._admission.active, is_idle=not runs)
         if runs:
@@ -288,6 +294,14 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             self._evaluate(runs)
         if self._adapters is not None:
             self._adapters.free()
+
+    def _planned(self) -> list[PlannedRun[GenerationJob]]:
+        """Return the next batch. To draft is to evaluate, so the plan has no drafts yet."""
+        room = self._decoder.room
+        runs = self._scheduler.plan(room)
+        if self._drafts is None or any(run.sequence.pending is None for run in runs):
+            return runs
+        return self._drafts.extend(runs, room) if runs else runs
 
     def _look_up(self, states: PromptStates) -> None:
         """Ask the prompt cache for the prompts that are next."""
@@ -310,8 +324,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             job.sampler = self._decoder.sampler(job.sampling, job.words)
         if self._images is not None:
             self._images.begin(job)
-        if self._draft_model is not None and job.slot is not None:
-            self._draft_model.keep(job.slot.id, job.cached_tokens)
+        if self._drafts is not None and job.slot is not None:
+            self._drafts.begin(job.slot.id, job.cached_tokens)
         cached = job.cells(job.cached_tokens)
         self._cached_tokens += cached
         self.emit(job, Started(job.length, cached, job.timer.restore))
@@ -337,7 +351,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         outcome = self._decode(tuple(run.sequence for run in runs), runs)
         seconds = self._clock() - began
         if outcome is Decoded.DONE:
-            self._scheduler.measured(runs, seconds)
+            if self._drafts is not None:
+                self._drafts.measured(runs, seconds)
             if tokens >= _MEASURED:
                 self._seconds_per_token = seconds / tokens
         return outcome

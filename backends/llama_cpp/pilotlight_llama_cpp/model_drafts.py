@@ -109,6 +109,18 @@ class ModelDrafts(Drafts[S]):
             return run
         return run.with_draft(possible, Draft(len(possible), cost))
 
+    def begin(self, slot: int, cached: int) -> None:
+        """Keep of *slot* what the sequence that begins in it has cached."""
+        self._model.keep(slot, cached)
+
+    def forget(self) -> None:
+        """Forget what was read of all sequences."""
+        self._model.forget_all()
+
+    def close(self) -> None:
+        """Free the draft model."""
+        self._model.close()
+
     def verified(self, run: PlannedRun[S], accepted: int) -> None:
         """Learn that so many tokens of the draft of *run* were accepted."""
         self._trust.verified(run.draft, accepted)

@@ -5,16 +5,11 @@ batch.
 """
 
 import sys
-from collections.abc import Sequence as Items
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
 from pilotlight_llama_cpp import planning, runs
 from pilotlight_llama_cpp.admission import Admission
-from pilotlight_llama_cpp.draft_model import DraftModel
-from pilotlight_llama_cpp.drafting import Drafting
-from pilotlight_llama_cpp.drafts import Drafts, NgramDrafts
-from pilotlight_llama_cpp.model_drafts import ModelDrafts
 from pilotlight_llama_cpp.planning import Batching
 from pilotlight_llama_cpp.runs import PlannedRun, parts
 from pilotlight_llama_cpp.sequence import Sequence
@@ -51,24 +46,15 @@ class Scheduler(Generic[S]):
         deterministic: bool = False,
         unified: bool = False,
         whole_images: bool = False,
-        draft_max: int = 0,
-        draft_model: DraftModel | None = None,
     ) -> None:
         """*chunk* is the prompt tokens for which running streams wait at the most.
 
-        *unified*: all slots share one KV cache. *draft_max* is the drafted tokens of a step,
-        which *draft_model* drafts, or each sequence's drafter.
-        *whole_images*: an image is evaluated in one batch. `Admission` has the others.
+        *unified*: all slots share one KV cache. *whole_images*: an image is evaluated in one batch.
+        `Admission` has the others.
         """
         self.admission: Admission[S] = Admission(slots=slots, baked=baked, copies=copies, cuts=cuts)
         self._whole_images = whole_images
-        self._batching = Batching(chunk, chunk + slots, unified, deterministic)
-        self.drafts: Drafts[S] | None = None
-        if draft_max:
-            of_step = Drafting(self._batching, draft_max)
-            self.drafts = (
-                NgramDrafts(of_step) if draft_model is None else ModelDrafts(of_step, draft_model)
-            )
+        self.batching = Batching(chunk, chunk + slots, unified, deterministic)
         self._turns: Turns[object] = Turns()
 
     def plan(self, room: int = sys.maxsize) -> list[PlannedRun[S]]:
@@ -94,13 +80,11 @@ class Scheduler(Generic[S]):
             chosen = prompts[: step.prompts]
             tokens = sum(run.size for run in chosen)
             if tokens and any(
-                self._turns.waited(other) + tokens > self._batching.chunk
+                self._turns.waited(other) + tokens > self.batching.chunk
                 for other in streaming
                 if other != key
             ):
                 continue  # their turn comes first, in this loop
-            if step.decodes and not chosen and self.drafts is not None:
-                streams = self.drafts.extend(streams, room)
             self._turns.took(key, tokens=tokens, decodes=step.decodes, streaming=streaming)
             return sorted([*(streams if step.decodes else ()), *chosen], key=attrgetter("slot"))
         return []
@@ -112,9 +96,9 @@ class Scheduler(Generic[S]):
             members.setdefault(self._group(sequence), []).append(sequence)
         groups = {
             key: _Group(
-                runs.decodes([one for one in group if one.pending is not None], self._batching),
+                runs.decodes([one for one in group if one.pending is not None], self.batching),
                 [
-                    runs.prefill(one, self._batching, whole_images=self._whole_images)
+                    runs.prefill(one, self.batching, whole_images=self._whole_images)
                     for one in group
                     if one.pending is None and not one.is_waiting
                 ],
@@ -131,8 +115,8 @@ class Scheduler(Generic[S]):
         Vectors of images and tokens never are. An image is evaluated alone.
         """
         if not prompts or prompts[0].image is None:
-            return [run for run in prompts if run.image is None], self._batching
-        return prompts[:1], self._batching._replace(deterministic=True)
+            return [run for run in prompts if run.image is None], self.batching
+        return prompts[:1], self.batching._replace(deterministic=True)
 
     def _group(self, sequence: S) -> object:
         """Return what sequences that may share a step have in common.
@@ -140,16 +124,6 @@ class Scheduler(Generic[S]):
         A deterministic one with adapters is computed alone: their matrices are F16 or F32, whose
         kernels round differently by the number of rows.
         """
-        if self._batching.deterministic and sequence.adapters:
+        if self.batching.deterministic and sequence.adapters:
             return sequence
         return sequence.adapters
-
-    def measured(self, batch: Items[PlannedRun[S]], seconds: float) -> None:
-        """Learn how long a step took."""
-        if self.drafts is not None:
-            self.drafts.measured(batch, seconds)
-
-    def verified(self, run: PlannedRun[S], accepted: int) -> None:
-        """Learn that so many tokens of the draft of *run* were accepted."""
-        if self.drafts is not None:
-            self.drafts.verified(run, accepted)

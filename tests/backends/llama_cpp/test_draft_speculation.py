@@ -25,7 +25,7 @@ def load(path, draft, **options):
     )
     engine = backend.load(backend.probe(path), options, lambda _: None)
     if draft:
-        drafts = engine._thread._scheduler.drafts
+        drafts = engine._thread._drafts
         drafts._drafting._times, drafts._model.times = Free(), Quick()
     return engine
 
@@ -114,7 +114,7 @@ def test_forgotten_prompts_are_read_again(engine, plain):
     """Also the draft model's slots are emptied, and the answer stays the same."""
     first = Answer(engine, prompt_of(8), max_tokens=10, sampling=GREEDY).tokens
     engine.clear_prompts()
-    model = engine._thread._scheduler.drafts._model
+    model = engine._thread._drafts._model
     assert not any(model._read)
     assert Answer(engine, prompt_of(8), max_tokens=10, sampling=GREEDY).tokens == first
     assert Answer(plain, prompt_of(8), max_tokens=10, sampling=GREEDY).tokens == first
@@ -130,7 +130,7 @@ def test_context_that_ends_inside_a_draft(engine):
 def test_draft_model_that_is_no_faster_costs_its_first_credit(exact_model):
     """With its real times a model that drafts for itself stops, and the completion goes on."""
     engine = load(exact_model, exact_model)
-    drafts = engine._thread._scheduler.drafts
+    drafts = engine._thread._drafts
     drafts._model.times = Free()  # a token of the draft takes as long as one of the model
     answer = Answer(engine, prompt_of(3), max_tokens=60, sampling=GREEDY)
     assert len(answer.tokens) == 60

@@ -24,7 +24,7 @@ def load(path, speculation="ngram", **options):
     engine = backend.load(
         backend.probe(path), LoadOptions(speculation=speculation, **options), lambda _: None
     )
-    if drafts := engine._thread._scheduler.drafts:
+    if drafts := engine._thread._drafts:
         drafts._drafting._times = Free()
     return engine
 
