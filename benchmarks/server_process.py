@@ -43,6 +43,17 @@ class ServerProcess(Struct, frozen=True):
         )
 
 
+def command(flags: Mapping[str, object]) -> list[str]:
+    """Return the command that serves with *flags*."""
+    words = [str(part) for flag in flags.items() for part in flag]
+    return [sys.executable, "-m", "pilotlight", "serve", *words]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a server that has no settings but its flags."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("PILOTLIGHT_")}
+
+
 @contextmanager
 def serving(
     flags: Mapping[str, object], log: Path, *, await_ready: bool = True
@@ -53,13 +64,13 @@ def serving(
     `RuntimeError` where it ends by itself, or not with status 0.
     """
     port = free_port()
-    command = [sys.executable, "-m", "pilotlight", "serve", "--port", str(port)]
-    command += [str(part) for flag in flags.items() for part in flag]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PILOTLIGHT_")}
     with (
         log.open("wb") as written,
         subprocess.Popen(  # noqa: S603 - our own command
-            command, stdout=subprocess.DEVNULL, stderr=written, env=environment
+            command({"--port": port, **flags}),
+            stdout=subprocess.DEVNULL,
+            stderr=written,
+            env=environment(),
         ) as server,
     ):
         try:
