@@ -109,13 +109,13 @@ generated: .venv-dev/.installed  ## write openapi/openapi.yaml and docs/settings
 # its dependencies are in the others.
 requirements: .venv/bin/python $(UV)  ## compile the pinned, hashed requirements anew
 	$(UV) pip compile $(COMPILE) $(SOURCE_ELSEWHERE) --output-file requirements/dev.txt $(SOURCES) \
-		--group dev --extra pull --extra gs --extra s3
+		--group dev --extra pull --extra buckets --extra gs --extra s3
 	for backend in llama_cpp onnx; do \
 		$(UV) pip compile $(COMPILE) $(SOURCE_ELSEWHERE) \
 			--output-file requirements/serve-$$backend.txt \
 			pyproject.toml backends/contract/pyproject.toml backends/isolation/pyproject.toml \
 			backends/$$backend/pyproject.toml \
-			--extra pull --extra otel --constraint requirements/dev.txt; \
+			--extra pull --extra otel --extra buckets --constraint requirements/dev.txt; \
 	done
 	for tool in audit build docs sbom; do \
 		$(UV) pip compile $(COMPILE) --output-file requirements/$$tool.txt \

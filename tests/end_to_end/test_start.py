@@ -72,7 +72,7 @@ def test_no_backend_is_imported_before_a_model_needs_it(tmp_path):
 
 def test_what_fetches_is_not_imported_where_nothing_is_fetched(tmp_path):
     """The libraries for addresses are many and slow to import."""
-    libraries = {"aiohttp", "fsspec", "huggingface_hub", "s3fs", "gcsfs", "tqdm"}
+    libraries = {"obstore", "aiohttp", "fsspec", "huggingface_hub", "s3fs", "gcsfs", "tqdm"}
     assert modules(tmp_path)["answered"] & libraries == set()
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pilotlight.config.kinds import ConfigError
 
-_LIBRARIES = {"gs": "gcsfs", "s3": "s3fs"}
-"""The library for each kind of bucket; the extra has the scheme's name."""
+_LIBRARIES = {"gs": ("obstore", "gcsfs"), "s3": ("obstore", "s3fs")}
+"""The libraries for each kind of bucket, of which one is enough."""
 
 
 def state_address(given: str | None) -> str | None:
@@ -33,13 +33,13 @@ def state_address(given: str | None) -> str | None:
 
 
 def _check_bucket(address: str, scheme: str, rest: str) -> None:
-    library = _LIBRARIES.get(scheme)
-    if library is None:
+    libraries = _LIBRARIES.get(scheme)
+    if libraries is None:
         raise _error(address, f"expected a folder, gs://… or s3://…, not {scheme}://")
     if not rest.strip("/"):
         raise _error(address, f"expected a bucket, such as {scheme}://bucket/folder")
-    if find_spec(library) is None:  # not imported: that takes a second
-        raise _error(address, f"{library} is not installed: pip install 'pilotlight[{scheme}]'")
+    if not any(find_spec(name) for name in libraries):  # not imported: that may take a second
+        raise _error(address, "obstore is not installed: pip install 'pilotlight[buckets]'")
 
 
 def _error(given: str, reason: str) -> ConfigError:

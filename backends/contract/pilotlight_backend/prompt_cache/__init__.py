@@ -30,9 +30,9 @@ __all__ = ["Checkpoint", "Found", "PromptCache", "Snapshot", "open_cache", "owne
 def prepare(options: PromptCacheOptions) -> "RecentLengths | None":
     """Begin what takes time before `open_cache`, while the weights are read.
 
-    A bucket's library is imported: gcsfs takes 1.5 CPU seconds. Of a folder the lengths of recent
-    states are returned, which its thread is still reading. A storage that cannot be opened is
-    reported when it is used.
+    A bucket's library is imported, which may take 1.6 CPU seconds (`fsspec_bucket`). Of a folder
+    the lengths of recent states are returned, which its thread is still reading. A storage that
+    cannot be opened is reported when it is used.
     """
     if options.storage is None:
         return None

@@ -11,7 +11,7 @@ Every method may block, and raises `OSError` alone.
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,8 +25,6 @@ _PART = ".part"
 ABANDONED = 600.0
 """Seconds without a write after which a file that has no name yet counts as left behind. Its last
 write is followed by a flush, which takes a minute for 2 GB on a slow disk."""
-_MOST_TRANSFERS = 16
-"""Headers of a bucket that are read at a time."""
 
 
 class StoredFile(Struct, frozen=True):
@@ -166,130 +164,16 @@ def _header_behind(preamble: bytes, read: Callable[[int], bytes]) -> bytes:
         return b""
 
 
-class Bucket:
-    """An address that fsspec knows: `gs://`, `s3://` and whatever else it has."""
-
-    def __init__(self, address: str, options: dict[str, Any] | None = None) -> None:
-        """Open *address*; raises `ImportError` where its library is not installed."""
-        import fsspec  # noqa: PLC0415 - most servers have no bucket
-
-        scheme, _, path = address.partition("://")
-        self._path = path.strip("/")
-        with _as_os_errors():
-            # Without a cache of listings: another instance's files would stay unknown.
-            self._system = fsspec.filesystem(
-                scheme, use_listings_cache=False, skip_instance_cache=True, **(options or {})
-            )
-
-    def files(self) -> list[StoredFile]:
-        """Return every object."""
-        with _as_os_errors():
-            try:
-                listed = self._system.ls(self._path, detail=True)
-            except FileNotFoundError:
-                return []
-        return [
-            StoredFile(
-                name=one["name"].rpartition("/")[2], size=int(one["size"] or 0), used=_time_of(one)
-            )
-            for one in listed
-            if one["type"] == "file" and one["name"].endswith(SUFFIX)
-        ]
-
-    def starts(self, files: Sequence[StoredFile]) -> Iterator[tuple[StoredFile, bytes]]:
-        """Yield each object with its preamble and header, several read at a time."""
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-
-        with ThreadPoolExecutor(_MOST_TRANSFERS, "prompt cache headers") as readers:
-            for file, start in zip(files, readers.map(self._start, files), strict=True):
-                if start is not None:
-                    yield file, start
-
-    def _start(self, file: StoredFile) -> bytes | None:
-        try:
-            with _as_os_errors():
-                start: bytes = self._system.cat_file(self._at(file.name), start=0, end=_GUESS)
-                missing = PREAMBLE.size + _known_size(start) - len(start)
-                if missing > 0:
-                    start += self._system.cat_file(
-                        self._at(file.name), start=len(start), end=len(start) + missing
-                    )
-        except FileNotFoundError:
-            return None
-        return start
-
-    def read(self, name: str) -> Buffer:
-        """Return an object's bytes."""
-        with _as_os_errors():
-            whole: bytes = self._system.cat_file(self._at(name))
-        return whole
-
-    def write(self, name: str, pieces: Sequence[Buffer]) -> None:
-        """Write an object; it is there when all of it is."""
-        with _as_os_errors():
-            self._system.pipe_file(self._at(name), b"".join(pieces))
-
-    def touch(self, name: str) -> None:
-        """Do nothing: to change an object's time is to write it anew."""
-
-    def delete(self, name: str) -> None:
-        """Delete an object; a no-op where it is gone."""
-        with _as_os_errors(), suppress(FileNotFoundError):
-            self._system.rm_file(self._at(name))
-
-    def sweep(self, age: float = ABANDONED) -> int:
-        """Do nothing: buckets have no half-written objects."""
-        del age
-        return 0
-
-    def _at(self, name: str) -> str:
-        return f"{self._path}/{name}"
-
-
-_GUESS = 16_384
-"""Bytes of an object that are asked for at first: the header of 4,000 tokens."""
-
-
-def _known_size(start: bytes) -> int:
-    try:
-        return header_size(start)
-    except Damaged:
-        return 0
-
-
-def _time_of(listed: dict[str, Any]) -> float:
-    """Return when an object was written: S3 says `LastModified`, Google `updated` or `mtime`."""
-    from datetime import datetime  # noqa: PLC0415
-
-    for key in ("LastModified", "mtime", "updated", "created"):
-        value = listed.get(key)
-        if isinstance(value, datetime):
-            return value.timestamp()
-        if isinstance(value, str):
-            with suppress(ValueError):
-                return datetime.fromisoformat(value).timestamp()
-        if isinstance(value, int | float):
-            return float(value)
-    return 0.0
-
-
-@contextmanager
-def _as_os_errors() -> Iterator[None]:
-    """Raise what a bucket's library raises as `OSError`: each has errors of its own."""
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:
-        raise OSError(None, f"{type(error).__name__}: {error}") from error
-
-
 def open_storage(address: str) -> Storage:
     """Return the storage at *address*, a folder's path or an URL.
 
     Raises `ImportError` where the address's library is not installed.
     """
-    return Bucket(address) if "://" in address else Folder(Path(address).expanduser())
+    if "://" not in address:
+        return Folder(Path(address).expanduser())
+    from pilotlight_backend.prompt_cache.bucket import open_bucket  # noqa: PLC0415 - few have one
+
+    return open_bucket(address)
 
 
 def prune(storage: Storage, *, limit: int | None, ttl: float | None, now: float) -> list[str]:

@@ -11,8 +11,9 @@ import pytest
 from benchmarks import killed_writers
 from pilotlight_backend.prompt_cache import PromptCache, Snapshot
 from pilotlight_backend.prompt_cache.deletion import Deleted, delete_states
+from pilotlight_backend.prompt_cache.fsspec_bucket import FsspecBucket
 from pilotlight_backend.prompt_cache.guarded import GuardedStorage
-from pilotlight_backend.prompt_cache.storage import Bucket, Folder, prune
+from pilotlight_backend.prompt_cache.storage import Folder, prune
 from tests.backends.contract.prompt_cache.test_cache import fetched
 
 
@@ -174,26 +175,26 @@ def test_processes_that_are_killed_leave_no_damaged_file(tmp_path):
 
 def test_a_bucket_keeps_what_a_folder_keeps():
     pytest.importorskip("fsspec")
-    one = cache(Bucket("memory://bucket/states"))
+    one = cache(FsspecBucket("memory://bucket/states"))
     stored(one)
     stored(one, 1000)
     one.close(10)
-    two = cache(Bucket("memory://bucket/states"))
+    two = cache(FsspecBucket("memory://bucket/states"))
     found = fetched(two, "", range(1000, 1150))
     assert (found.tokens, found.snapshot.state) == (100, bytes([1000 % 256]) * 500)
     two.clear()
     two.close(10)
-    assert Bucket("memory://bucket/states").files() == []
+    assert FsspecBucket("memory://bucket/states").files() == []
 
 
 def test_a_bucket_that_is_not_there_has_no_files():
     pytest.importorskip("fsspec")
-    assert Bucket("memory://nothing/here").files() == []
+    assert FsspecBucket("memory://nothing/here").files() == []
 
 
 def test_what_a_buckets_library_raises_is_an_os_error(monkeypatch):
     pytest.importorskip("fsspec")
-    bucket = Bucket("memory://bucket/other")
+    bucket = FsspecBucket("memory://bucket/other")
 
     def refuse(*_args, **_options):
         raise RuntimeError("503 Slow Down")
