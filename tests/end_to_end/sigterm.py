@@ -75,7 +75,7 @@ class Round(Struct):
 
 
 def is_error(body: Any) -> bool:
-    """Tell whether *body* has a shape that errors have, OpenAI's or Anthropic's."""
+    """Return whether *body* has a shape that errors have, OpenAI's or Anthropic's."""
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict) or not isinstance(error.get("message"), str):
         return False
@@ -234,7 +234,7 @@ class Client:
 
 
 def _refused(error: BaseException | None) -> bool:
-    """Tell whether *error*, or what it came from, is that nobody listens."""
+    """Return whether *error*, or what it came from, is that nobody listens."""
     while error is not None:
         if isinstance(error, ConnectionRefusedError):
             return True

@@ -95,7 +95,7 @@ def _reasoning_marks(name: str) -> set[str]:
 
 
 def _is_woven(name: str, text: str, said: str) -> bool:
-    """Tell whether *text* is *said* with nothing but space and the format's markers in between.
+    """Return whether *text* is *said* with nothing but space and the format's markers in between.
 
     Follows every way to read it at once: a place in *text* has all places in *said* that may
     belong to it.

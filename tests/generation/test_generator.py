@@ -148,7 +148,7 @@ class Service:
         assert len(self.backend.engines[0].requests) == count
 
     async def is_free(self) -> bool:
-        """Tell whether nobody is a user, and the one slot can be had, be the gate held or not."""
+        """Return whether nobody is a user, and the one slot can be had, be the gate held or not."""
         if self.users:
             return False
         async with aclosing(self.ask()) as generation:

@@ -67,7 +67,7 @@ def say(guide, text):
 
 
 def accepts(guide, text):
-    """Tell whether *text* may be said, and be all that is said."""
+    """Return whether *text* may be said, and be all that is said."""
     return say(guide, text) == len(text) and END in allowed(guide)
 
 

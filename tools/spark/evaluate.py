@@ -31,7 +31,7 @@ class Question:
     inside: bool = False
 
     def is_answered_by(self, text: str) -> bool:
-        """Tell whether ``text``, as the model wrote it, is right."""
+        """Return whether ``text``, as the model wrote it, is right."""
         said = text.rsplit(_THOUGHT_END, 1)[-1]
         return self.answer in said if self.inside else said == self.answer
 

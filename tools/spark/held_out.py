@@ -20,7 +20,7 @@ def _chosen(kind: str, *values: object) -> bool:
 
 
 def is_held_out_addition(a: int, b: int) -> bool:
-    """Tell whether ``a + b``, in this order, is kept from training.
+    """Return whether ``a + b``, in this order, is kept from training.
 
     One-digit sums are the facts that every longer sum is made of: they are all taught.
     """
@@ -28,34 +28,34 @@ def is_held_out_addition(a: int, b: int) -> bool:
 
 
 def is_held_out_subtraction(a: int, b: int) -> bool:
-    """Tell whether ``a - b`` is kept from training; ``a`` below 20 less one digit is taught."""
+    """Return whether ``a - b`` is kept from training; ``a`` below 20 less one digit is taught."""
     return (a >= _TEENS or b >= _TEN) and _chosen("sub", a, b)
 
 
 def is_held_out_multiplication(a: int, b: int) -> bool:
-    """Tell whether ``a * b``, in this order, is kept from training; one-digit ones are taught."""
+    """Return whether ``a * b``, in this order, is kept from training; one-digit ones are taught."""
     return max(a, b) >= _TEN and _chosen("mul", a, b)
 
 
 def is_held_out_name(name: str) -> bool:
-    """Tell whether a name (of a person, a place, a made-up word) is kept from training."""
+    """Return whether a name (of a person, a place, a made-up word) is kept from training."""
     return _chosen("name", name.lower())
 
 
 def is_held_out_range(first: int, last: int) -> bool:
-    """Tell whether counting from ``first`` to ``last`` is kept from training."""
+    """Return whether counting from ``first`` to ``last`` is kept from training."""
     if first == 1 and last in _COMMON_ENDS:
         return False
     return _chosen("range", first, last)
 
 
 def is_held_out_number(number: int) -> bool:
-    """Tell whether pictures of a number are kept from training."""
+    """Return whether pictures of a number are kept from training."""
     return _chosen("number", number)
 
 
 def is_held_out_scene(shape: str | None, colour: str, background: str, count: int) -> bool:
-    """Tell whether pictures of *count* such shapes are kept from training."""
+    """Return whether pictures of *count* such shapes are kept from training."""
     return _chosen("scene", shape, colour, background, count)
 
 

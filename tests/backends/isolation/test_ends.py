@@ -38,7 +38,7 @@ FOREVER = 4000
 
 
 def alive(pid: int) -> bool:
-    """Tell whether the process is there, be it as a zombie."""
+    """Return whether the process is there, be it as a zombie."""
     return Path(f"/proc/{pid}").exists()
 
 

@@ -109,7 +109,7 @@ class Entry(Struct, eq=False, kw_only=True):
         return max((length for length in self.checkpoints if length <= common), default=0)
 
     def covers(self, other: "Entry") -> bool:
-        """Tell whether whatever *other* is of use for, this entry is too."""
+        """Return whether whatever *other* is of use for, this entry is too."""
         if len(other) > len(self):
             return False
         # Hashes first: thousands of entries may share a system prompt.

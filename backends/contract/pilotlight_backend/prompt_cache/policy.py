@@ -43,7 +43,7 @@ def due(age: int, interval: int | None) -> int:
 
 
 def is_in_turn(interval: int, ages: Iterable[int]) -> bool:
-    """Tell whether conversations come in turn, when one comes back after *interval* requests.
+    """Return whether conversations come in turn, when one comes back after *interval* requests.
 
     Then it is the one that was not used for longest. *ages* are those of the others; one that is
     late by more than `_LATE` is not expected any more. Of conversations that come at random some

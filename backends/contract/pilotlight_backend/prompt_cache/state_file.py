@@ -123,7 +123,7 @@ def _is_sound(header: Header, entry: Entry) -> bool:
 
 
 def is_short(start: bytes, file_size: int) -> bool:
-    """Tell whether a file that begins with *start* has fewer bytes than it says."""
+    """Return whether a file that begins with *start* has fewer bytes than it says."""
     if len(start) < PREAMBLE.size:
         return MAGIC.startswith(start[: len(MAGIC)])
     magic, length, _, size, _ = PREAMBLE.unpack_from(start)

@@ -49,7 +49,7 @@ class States:
         return self.index.same(entry) or entry
 
     def fits(self, entry: Entry) -> bool:
-        """Tell whether memory would keep *entry*."""
+        """Return whether memory would keep *entry*."""
         return self._victims(entry) is not None
 
     def keep(self, entry: Entry, snapshot: Snapshot) -> bool:
@@ -180,7 +180,7 @@ class States:
             self._pruned.popitem(last=False)
 
     def made_room(self, name: str) -> bool:
-        """Tell whether the file *name* made room for others, and was not used since."""
+        """Return whether the file *name* made room for others, and was not used since."""
         return name in self._pruned
 
     def wanted_again(self, name: str) -> None:

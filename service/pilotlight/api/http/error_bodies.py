@@ -74,7 +74,7 @@ ANTHROPIC = ErrorShape(MessagesError, _anthropic)
 
 
 def asks_as_anthropic(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request has the header that Anthropic's API demands of its clients."""
+    """Return whether a request has the header that Anthropic's API demands of its clients."""
     return "anthropic-version" in headers
 
 
