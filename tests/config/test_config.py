@@ -217,7 +217,7 @@ def test_bad_port_of_the_platform_is_refused_by_name():
 
 
 def test_container_without_a_home_folder_starts(monkeypatch):
-    """Where nobody knows a home folder the default paths stay as they are, and hold nothing."""
+    """Without a home folder the default paths stay as they are, and have no models."""
 
     def no_home(_: Path) -> Path:
         raise RuntimeError("Could not determine home directory.")
@@ -241,7 +241,7 @@ def test_a_secret_is_shown_to_nobody():
 
 @pytest.mark.parametrize("text", ["", " \n"])
 def test_an_empty_secret_is_refused(text):
-    """Whoever sets it wants the server closed, and a mount that failed would open it."""
+    """A user who sets it wants a closed server; a failed mount would leave it open."""
     with pytest.raises(
         ConfigError, match=r"^PILOTLIGHT_API_KEYS: its value is invalid: it must not be empty$"
     ):

@@ -1,4 +1,4 @@
-"""Which file belongs to which model, and who is told that it is not used."""
+"""Which baked prompt belongs to which model, and the warning for one that is not used."""
 
 from msgspec.structs import replace
 
@@ -54,7 +54,7 @@ def test_file_that_is_named_and_missing_is_passed_on(write):
 
 
 def test_template_that_cannot_be_read(write):
-    """Its own error comes with a request; the load goes on without the file."""
+    """A request reports the error of the template; the load continues without the file."""
     entry = option(write("m"), chat_template="gone.jinja")
     baked_path(entry).touch()
     assert with_baked(OPTIONS, entry, facts_of(entry)) == OPTIONS

@@ -1,4 +1,4 @@
-"""The models folder: what lies in it, and what it is called."""
+"""The models folder: which models it has, and their names."""
 
 import logging
 import os
@@ -172,7 +172,7 @@ def test_file_that_is_not_ours_to_read_is_passed_over(folder, no_plugins):  # no
 
 
 def test_what_cannot_be_served_is_found_and_logged_once(discovery, folder, caplog):
-    """Damage is a warning, what merely lies beside models is not; neither is said twice."""
+    """Damage is a warning, other files beside models are not; neither is logged twice."""
     caplog.set_level(logging.INFO)
     put(folder, "draws.fake", unserved="it draws pictures")
     (folder / "torn.fake").write_text("{")
@@ -258,7 +258,7 @@ def test_part_without_its_first_is_invalid(discovery, folder):
 
 
 async def test_split_model_is_found_by_its_files_name_too(discovery, folder, registry):
-    """Who knows it by its first part goes on."""
+    """A request by the name of its first part still finds it."""
     put(folder, "big-00001-of-00002.fake")
     put(folder, "big-00002-of-00002.fake")
     resolver = Resolver(registry, [], discovery, list)
@@ -314,7 +314,7 @@ def test_cache_of_the_hub_is_searched(discovery, folder):
 
 
 def test_folders_are_searched_as_deep_as_caches_go(discovery, folder):
-    """LM Studio's folders and deeper ones; what lies one too deep is listed, and says so."""
+    """LM Studio's folders and deeper ones; a model one level too deep is listed with the reason."""
     put(folder, "publisher/repository/lm.fake")
     deepest = "/".join(f"f{number}" for number in range(MAX_DEPTH))
     put(folder, f"{deepest}/deep.fake")

@@ -106,7 +106,7 @@ async def test_a_call_that_is_cancelled_before_it_begins_never_does(calls, gate)
 
 
 async def test_an_engine_that_has_failed_ends_every_wait(calls, gate):
-    """Under way or waiting, and whoever calls it later."""
+    """Calls that run or wait fail, and so do later ones."""
     tasks = [asyncio.create_task(calls.run(gate)) for _ in range(6)]
     await entered(gate, 4)
     calls.fail(InferenceFailed("it hangs"))

@@ -59,7 +59,7 @@ def test_another_file_is_of_no_known_kind(tmp_path, content):
 
 
 def test_what_cannot_be_read_is_of_no_known_kind(tmp_path):
-    """Neither a pipe, which nobody writes to, nor what is not there, nor a folder's mere name."""
+    """Neither a pipe without a writer, nor a missing file, nor a folder with such a name."""
     os.mkfifo(tmp_path / "pipe.gguf")
     (tmp_path / "folder.gguf").mkdir()
     (tmp_path / "odd" / "genai_config.json").mkdir(parents=True)
@@ -84,7 +84,7 @@ def test_a_folder_of_genai_without_its_backend_says_what_to_install(registry, ge
 
 
 def test_the_first_backend_that_recognises_a_file_has_it(no_plugins, gguf):  # noqa: ARG001
-    """A backend of somebody else's may serve such files too: the table gives nobody a right."""
+    """A third-party backend may serve such files: the table is for messages alone."""
 
     class Other(FakeBackend):
         def probe(self, path):

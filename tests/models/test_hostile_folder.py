@@ -107,7 +107,7 @@ def _made(folder: Path) -> Path:
 
 @pytest.fixture
 def ordinary_user() -> Iterator[Path]:
-    """Return a folder that everybody may read, and be nobody while the test runs as root."""
+    """Return a folder that every user may read; if the test runs as root, run it as nobody."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -188,7 +188,7 @@ async def test_file_that_is_replaced_under_a_loaded_model(pool, write, discovery
 
 
 async def test_file_that_is_deleted_under_a_loaded_model(pool, write):
-    """It goes on until it is unloaded; then it is missing."""
+    """It is served until it is unloaded; then it is missing."""
     from tests.models.test_pool import use  # noqa: PLC0415
 
     entry = write("m", reply="old")

@@ -10,7 +10,7 @@ from pilotlight_backend import LoadOptions
 
 
 def test_models_are_described_by_their_headers(registry, backend, write):
-    """A model's backend, facts and time of change are told, and nothing is loaded."""
+    """A model's backend, facts and modification time are listed, and nothing is loaded."""
     entry = write("a", architecture="qwen3", context_length=64)
     os.utime(entry.path, (5, 1767225600))
     (listed,) = describe([entry], registry)
@@ -38,7 +38,7 @@ def test_models_that_cannot_be_served_are_listed_with_their_error(registry, writ
 
 
 def test_trouble_is_the_files(registry, write, tmp_path):
-    """A file that is whole and cannot be served is told from one that is damaged or missing."""
+    """A file that is whole and unsupported is distinguished from one that is damaged or missing."""
     served, draws = write("m"), write("draws", unserved="it draws pictures")
     torn = write("torn")
     torn.path.write_text("{")

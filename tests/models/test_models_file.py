@@ -246,7 +246,7 @@ def test_projector_that_is_none_is_refused_by_its_key(read, value, reason):
     ],
 )
 def test_bad_address_is_refused_by_its_key(read, value, reason):
-    """At the start, before anybody asks for the model."""
+    """At the start, before the first request for the model."""
     with pytest.raises(ConfigError, match=rf"models\.yaml: models\.m: .*{reason}"):
         read(f"models: {{m: '{value}'}}")
 
@@ -313,7 +313,7 @@ def test_anchors_share_options(read):
     ],
 )
 def test_bad_key_is_named(read, tmp_path, text, names):
-    """What is wrong is told in one line that names the file and the key."""
+    """The error is one line with the file and the key."""
     with pytest.raises(ConfigError, match=f"^{tmp_path}/models.yaml: {names}") as caught:
         read(text)
     assert "\n" not in str(caught.value)

@@ -78,7 +78,7 @@ async def test_waiters_share_one_load(pool, backend, write):
 
 
 async def test_load_goes_on_when_waiters_leave(pool, backend, write):
-    """A waiter that gives up, or is cancelled, takes the load from nobody."""
+    """A waiter that gives up or is cancelled does not end the load for others."""
     entry = write("a")
     backend.load_gate.hold()
     with pytest.raises(ModelLoading):
@@ -95,7 +95,7 @@ async def test_load_goes_on_when_waiters_leave(pool, backend, write):
 
 
 async def test_hold_ends_with_model_loading(pool, backend, write):
-    """After the hold a request is told that the model is loading, and to come back."""
+    """After the hold a request gets `ModelLoading` with a Retry-After."""
     backend.load_gate.hold()
     with pytest.raises(ModelLoading, match="'a' is loading") as caught:
         await use(pool, write("a"), hold=0.001)
@@ -148,7 +148,7 @@ async def test_retry_after_comes_from_earlier_loads(make_pool, backend, clock, w
 
 
 async def test_wait_in_vain_is_not_begun(make_pool, backend, clock, write, tmp_path):
-    """A request that may give up is told at once where the estimate is beyond its hold."""
+    """A request that may give up gets it at once if the estimate exceeds its hold."""
     history = LoadHistory(tmp_path / "cache")
     entry = write("a", size_bytes=400)
     history.add(model_key("fake", backend.probe(entry.path)), LoadTimes(30.0, 10.0))
@@ -166,7 +166,7 @@ async def test_wait_in_vain_is_not_begun(make_pool, backend, clock, write, tmp_p
 
 
 async def test_held_requests_are_counted(make_pool, backend, write):
-    """One request more than may be held is told at once; a place that is left is free again."""
+    """One request more than may be held gets it at once, until one of the held ones leaves."""
     pool = make_pool(max_held=2)
     entry = write("a")
     backend.load_gate.hold()
@@ -345,7 +345,7 @@ class _EmptyBackend(FakeBackend):
 
 
 async def test_backend_that_loads_nothing_fails(make_pool, write):
-    """A load that returns no engine has failed, and the next request is told so too."""
+    """A load that returns no engine has failed, and the next request gets the same error."""
     pool = make_pool(registry=Registry({"empty": _EmptyBackend()}))
     entry = write("a")
     for _ in range(2):
@@ -357,7 +357,7 @@ async def test_backend_that_loads_nothing_fails(make_pool, write):
 
 
 async def test_idle_model_is_unloaded(make_pool, backend, clock, write):
-    """A model that nobody asked for during the idle time goes, and comes back when asked for."""
+    """A model without a request for the idle time is unloaded, and loaded again by the next one."""
     pool = make_pool(idle_ttl=60.0)
     entry = write("a")
     await use(pool, entry)
@@ -466,7 +466,7 @@ async def test_models_that_do_not_fit_together_take_turns(make_pool, backend, wr
 
 
 async def test_model_larger_than_the_budget_is_refused(make_pool, backend, write):
-    """What can never fit fails for good, with both figures, and nobody is unloaded for it."""
+    """A model that can never fit fails permanently, with both figures, and evicts no other."""
     pool = make_pool(memory_budget=1000)
     small = write("small", size_bytes=100)
     await use(pool, small)
@@ -510,7 +510,7 @@ async def test_engine_that_cannot_be_closed_makes_room(make_pool, write, caplog)
 
 
 class Looks:
-    """A sleep that ends when a test says so, and takes as long as was asked for."""
+    """A sleep that ends when a test wants it, and takes as long as was requested."""
 
     def __init__(self, clock) -> None:
         self._clock = clock
@@ -552,7 +552,7 @@ def looks(clock) -> Looks:
 async def hung(
     pool: Pool, backend: FakeBackend, entry: ModelEntry, looks: Looks
 ) -> ModelLoadFailed:
-    """Let a load stand until it counts as hanging, and return what its waiter is told."""
+    """Block a load until it counts as hanging, and return the error of its waiter."""
     backend.load_gate.hold()
     waiter = await start(use(pool, entry, hold=1000.0))
     await reached(backend)
@@ -563,7 +563,7 @@ async def hung(
 
 
 async def test_load_without_progress_fails_its_waiters(make_pool, backend, write, looks):
-    """They are told what hangs, and its state says it too; nobody may wait for it for ever."""
+    """Their error and the state name the hang, so that no request waits without end."""
     pool = make_pool(load_timeout=lambda _: 4.0, sleep=looks)
     entry = write("a", size_bytes=100)
     error = await hung(pool, backend, entry, looks)
@@ -604,7 +604,7 @@ async def test_load_that_goes_on_after_all_is_tried_anew(make_pool, backend, clo
 
 
 async def test_engine_that_a_hanging_load_makes_is_closed(make_pool, write, looks):
-    """A load that reports no more comes to its end, and nobody wants its engine."""
+    """A load that is given up ends nevertheless, and its engine is closed."""
     backend = _StubbornBackend()
     pool = make_pool(
         registry=Registry({"stubborn": backend}), load_timeout=lambda _: 4.0, sleep=looks
@@ -644,7 +644,7 @@ async def test_wait_for_memory_is_no_hang(make_pool, write, looks):
 
 
 async def test_memory_of_a_hanging_load_is_not_given_away(make_pool, backend, write, looks):
-    """Another model that needs it is refused, and told what holds it."""
+    """Another model that needs the memory is refused, and the error names what holds it."""
     pool = make_pool(memory_budget=150, load_timeout=lambda _: 4.0, sleep=looks)
     await hung(pool, backend, write("a", size_bytes=100), looks)
     with pytest.raises(InsufficientMemory, match="hanging engines hold 100"):
@@ -652,7 +652,7 @@ async def test_memory_of_a_hanging_load_is_not_given_away(make_pool, backend, wr
 
 
 async def test_close_does_not_wait_for_a_load_that_hangs(make_pool, backend, write, looks):
-    """A server that is told to end does, whatever hangs in it."""
+    """A server that shuts down ends, whatever hangs in it."""
     pool = make_pool(load_timeout=lambda _: 4.0, sleep=looks)
     await hung(pool, backend, write("a"), looks)
     await asyncio.wait_for(pool.close(), 10)
@@ -663,7 +663,7 @@ async def test_close_does_not_wait_for_a_load_that_hangs(make_pool, backend, wri
 
 
 async def test_close_ends_a_load(pool, backend, write):
-    """A load is abandoned at its next report; its waiters are told, and nothing stays."""
+    """A load is abandoned at its next report; its waiters get an error, and nothing leaks."""
     entry = write("a")
     backend.load_gate.hold()
     waiter = await start(use(pool, entry))
@@ -738,7 +738,7 @@ async def test_close_ends_running_requests(make_pool, backend, write):
 
 
 async def test_closed_pool_loads_nothing(pool, backend, write):
-    """Who asks after the end is told so, a request that waited for an unloading included."""
+    """Later requests get `ShuttingDown`, also one that waited for an unloading."""
     entry = write("a")
     await use(pool, entry)
     await pool.close()

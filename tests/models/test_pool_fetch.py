@@ -27,7 +27,7 @@ def server():
 
 @pytest.fixture
 def entry(server, tmp_path: Path) -> ModelEntry:
-    """Return a model that lies on the server."""
+    """Return a model that is on the server."""
     server.files["/there.fake"] = FakeModel(reply="hi").write(tmp_path / "x.fake").read_bytes()
     return configured(tmp_path, f"mine: {server.url}/there.fake")
 
@@ -45,14 +45,14 @@ def test_entry_is_called_by_its_name(entry, tmp_path):
 
 
 def test_listing_fetches_nothing(entry, registry, server):
-    """An entry that is not here yet says so."""
+    """An entry that is not fetched yet is listed as such."""
     (listed,) = describe([entry], registry)
     assert listed.error == f"{server.url}/there.fake (not fetched yet)"
     assert server.asked == []
 
 
 async def test_first_load_fetches(entry, pool, backend, server):
-    """The model is fetched, loaded, and ready; the second load asks nobody."""
+    """The model is fetched, loaded and ready; the second load sends no request."""
     await pool.ensure_ready(entry, Hold(30))
     assert [load.facts.path for load in backend.loads] == [entry.path]
     assert pool.status(entry).progress == 1.0
@@ -89,7 +89,7 @@ async def test_closed_pool_stops_the_fetch(entry, pool, server):
 
 @pytest.mark.parametrize(("status", "message"), [(404, "no such file"), (403, "access is denied")])
 async def test_refused_fetch_is_a_failed_load(entry, pool, server, status, message):
-    """What cannot pass says so to the client."""
+    """An error that is permanent has no Retry-After."""
     server.trouble = lambda *_: status
     with pytest.raises(ModelLoadFailed, match=f"mine: .*{message}") as caught:
         await pool.ensure_ready(entry, Hold(30))
@@ -109,7 +109,7 @@ async def test_wrong_sum_is_a_failed_load(server, tmp_path, pool):
 
 @pytest.fixture
 def seeing(server, entry, tmp_path: Path) -> ModelEntry:  # noqa: ARG001 - the model is there
-    """Return that model with a projector, which lies there too."""
+    """Return that model with a projector, which is on the server too."""
     server.files["/p.gguf"] = PROJECTOR + bytes(500)
     where = server.url
     return configured(tmp_path, f"mine: {{path: '{where}/there.fake', mmproj: '{where}/p.gguf'}}")
@@ -156,7 +156,7 @@ async def test_refused_projector_is_a_failed_load(seeing, pool, server, trouble,
 
 
 async def test_file_that_is_no_projector_is_a_failed_load(seeing, pool, server, registry):
-    """The list says so too."""
+    """The list of models has the same error."""
     server.files["/p.gguf"] = b"something else"
     with pytest.raises(ModelLoadFailed, match=r"mmproj-mine\.gguf: it is not a fake projector"):
         await pool.ensure_ready(seeing, Hold(30))
@@ -205,6 +205,6 @@ class Blind:
     ],
 )
 def test_estimate_of_a_fetch(progress, elapsed, seconds):
-    """The rate of this try's bytes tells; what an earlier try left does not count."""
+    """The rate is that of this attempt's bytes; those of an earlier one do not count."""
     estimate = estimate_fetch(progress, elapsed)
     assert (estimate and estimate.left) == (seconds if seconds is None else pytest.approx(seconds))

@@ -76,7 +76,7 @@ async def test_a_model_that_is_unloaded_has_stored_its_prompts_by_then(
 
 
 async def test_an_engine_that_has_died_has_no_prompts(cached_pool, write, backend, monkeypatch):
-    """Nobody is told of an error: there is nothing left that could be found."""
+    """No caller gets an error: there is nothing left to delete."""
     entry = write("a")
     await ask(cached_pool, entry, "ann")
 

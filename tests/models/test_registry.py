@@ -168,7 +168,7 @@ def test_first_backend_by_name_has_a_path(no_plugins, tmp_path):  # noqa: ARG001
 
 
 def test_unrecognised_path_is_nobodys(registry, tmp_path):
-    """A file of no known kind is no model, and no error either until somebody asks for it."""
+    """A file of an unknown kind is no model, and an error only if a request names it."""
     path = tmp_path / "readme.txt"
     path.write_text("hello")
     assert registry.recognise(path) is None
@@ -186,7 +186,7 @@ def test_folder_that_is_no_model_is_refused_with_a_remedy(tmp_path, no_plugins):
 
 
 def test_claim_without_any_backend_says_so(no_plugins, tmp_path):  # noqa: ARG001
-    """With nothing installed the error tells that."""
+    """Without a backend the error says that none is installed."""
     with pytest.raises(ModelFileInvalid, match="none is installed"):
         Registry().claim(tmp_path, None)
 
@@ -210,6 +210,6 @@ def test_faulty_probe_spoils_no_other(no_plugins, tmp_path, caplog):  # noqa: AR
 
 
 def test_faulty_embedded_model_is_the_backends_fault(no_plugins):  # noqa: ARG001
-    """A backend that cannot tell its embedded model raises one error of ours."""
+    """A backend whose `embedded` fails raises one error of the registry."""
     with pytest.raises(BackendBroken, match="'faulty' has failed"):
         Registry({"faulty": _FaultyBackend()}).embedded("faulty")

@@ -180,7 +180,7 @@ async def test_broken_backend_is_told_to_whom_it_may_concern(
     tmp_path,
     no_plugins,  # noqa: ARG001
 ):
-    """A model that works is found; a name that the broken one may have had is told why not."""
+    """A model that works is found; for an unknown name the error names the broken backend."""
     FakeModel().write(tmp_path / "good.fake")
     resolver = make_resolver(registry=_BrokenRegistry())
     assert (await resolver.resolve("good")).name == "good"

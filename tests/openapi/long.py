@@ -24,10 +24,10 @@ ALL_PHASES = "--phases=examples,coverage,fuzzing,stateful"
 
 
 def run(cases: int, seed: int, backend: str, *, keys: bool) -> str:
-    """Return what schemathesis says; raises `AssertionError` with it where it found something.
+    """Return the output of schemathesis; raises `AssertionError` with it if it found a fault.
 
-    With *keys* the server asks for one, and its own document says so: every operation is called
-    without one and with a wrong one too.
+    With *keys* the server and its own document require one: every operation is called without one
+    and with a wrong one too.
     """
     flags = [ALL_PHASES, "--mode=all", f"--max-examples={cases}", f"--seed={seed}"]
     settings = {"api_keys": Secret(KEY)} if keys else {}

@@ -97,7 +97,7 @@ def test_operations_can_be_told_apart(document: dict[str, Any]):
 
 
 def test_what_is_always_there_is_required(document: dict[str, Any]):
-    """Of an answer's field nobody need ask whether it is there; a request's may be left out."""
+    """A response's field that is always there is required; a request's may be omitted."""
     schemas = document["components"]["schemas"]
 
     assert {"object", "id", "choices"} <= set(schemas["ChatCompletion"]["required"])
@@ -116,7 +116,7 @@ RATES = {
 
 
 def test_every_error_is_documented(document: dict[str, Any]):
-    """The chat endpoint's errors stand there by status, with body, examples and headers."""
+    """The chat endpoint's errors are listed by status, with body, examples and headers."""
     responses = document["paths"]["/v1/chat/completions"]["post"]["responses"]
 
     assert set(responses) == {"200", *map(str, ERROR_STATUSES)}
@@ -149,7 +149,7 @@ def test_every_error_is_documented(document: dict[str, Any]):
 
 
 def test_how_limits_stand_is_told_of_what_counts(document: dict[str, Any]):
-    """Every answer to a POST of who was let in says so, and no other answer."""
+    """Every response to an authenticated POST has the rate limits, and no other response."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             for status, response in operation["responses"].items():
@@ -166,7 +166,7 @@ def test_every_duration_fits_its_pattern(document: dict[str, Any], seconds: floa
 
 
 def test_every_head_may_be_too_large(document: dict[str, Any]):
-    """It is refused before anybody knows which operation it is for."""
+    """It is refused before the operation is known."""
     assert all("431" in operation["responses"] for operation in operations(document))
 
 
@@ -198,7 +198,7 @@ def test_errors_of_anthropics_paths_are_documented_in_their_shape(document: dict
 
 
 def test_what_is_public_is_documented(document: dict[str, Any]):
-    """Probes and the document need no key; everything else says so, and has a 401."""
+    """Probes and the document need no key; every other operation declares one, and a 401."""
     public = {
         path
         for path, methods in document["paths"].items()
@@ -261,7 +261,7 @@ def test_the_stream_is_documented(document: dict[str, Any], path: str, name: str
 
 
 def test_the_events_of_a_response_are_documented(document: dict[str, Any]):
-    """Each kind of event is a component of its own, told by its type."""
+    """Each kind of event is a component of its own, distinguished by its type."""
     content = document["paths"]["/v1/responses"]["post"]["responses"]["200"]["content"]
 
     schema = content["text/event-stream"]["schema"]["properties"]["data"]["contentSchema"]

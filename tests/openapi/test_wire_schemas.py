@@ -28,7 +28,7 @@ class Shared(Struct, kw_only=True):
 
 
 class Piece(Struct, kw_only=True):
-    """A piece.
+    """A piece, distinguished by its index.
 
     It is told
         by its index.
@@ -76,7 +76,7 @@ def test_what_an_answer_holds_is_an_answer():
 
 
 def test_what_a_request_may_leave_out_is_not_required():
-    """A default that tells something stays; null tells nothing."""
+    """A default with a meaning stays; null has none."""
     asked = components()["Asked"]
     assert asked["required"] == ["word"]
     assert asked["properties"]["kind"] == {"type": "string", "default": "plain"}

@@ -102,7 +102,7 @@ async def test_a_removed_waiter_is_out_of_the_queue():
 
 
 async def test_the_engine_gets_one_request_beyond_its_slots(crowd):
-    """One request beyond the slots lies ready in the engine; the next waits."""
+    """One request beyond the slots is queued in the engine; the next waits here."""
     await crowd.come("a1", "a2", "a3")
     assert crowd.through == ["a1", "a2"][: 1 + AHEAD]
     assert crowd.queue.waiting == 1
@@ -161,7 +161,7 @@ async def test_a_request_cancelled_as_it_gets_its_slot_releases_it(crowd):
 
 
 async def test_requests_cancelled_in_one_moment_take_no_slot(crowd):
-    """One that leaves as its turn comes is passed over, for whoever waits behind it."""
+    """One that leaves as its turn comes is skipped, and the next one runs."""
     await crowd.come("a1", "a2", "a3", "a4", "a5")
     for name in ("a1", "a2", "a3"):
         crowd.tasks[name].cancel()  # and none of them has run when the first releases its slot
@@ -188,7 +188,7 @@ async def test_a_big_request_that_leaves_lets_smaller_ones_pass():
 
 
 async def test_a_full_queue():
-    """Where as many wait as may, in the engine and here, the next is told how many they are."""
+    """With full queues, here and in the engine, the error has the number of waiting requests."""
     crowd = Crowd(slots=1, max_queue=2)
     await crowd.come("a1", "a2", "a3")
     assert crowd.queue.waiting == 1

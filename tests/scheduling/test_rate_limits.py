@@ -20,7 +20,7 @@ def ask(limiter: RateLimiter, caller: str = "a", tokens: int = 0) -> None:
 
 
 def test_without_limits_nothing_is_counted(clock):
-    """There is nothing to refuse, and nothing to tell."""
+    """Nothing is refused, and there are no headers."""
     limiter = RateLimiter(Limits(), clock)
     for _ in range(1000):
         ask(limiter, tokens=10_000)
@@ -76,7 +76,7 @@ def test_a_refused_request_costs_nothing(clock):
 
 
 def test_requests_at_a_time(clock):
-    """One that ends makes room, be it by an error."""
+    """A request that ends makes room, also one that fails."""
     limiter = RateLimiter(Limits(concurrent_requests=2), clock)
     with limiter.request("a"):
         with pytest.raises(ZeroDivisionError), limiter.request("a"):

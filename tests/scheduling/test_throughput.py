@@ -1,4 +1,4 @@
-"""What a crowd is told whose requests an engine takes in one go."""
+"""The Retry-After of many requests that an engine runs in one batch."""
 
 from contextlib import ExitStack
 
@@ -28,14 +28,14 @@ def answer(throughput: Throughput, clock: Clock, count: int, seconds: float) -> 
 
 
 def test_nothing_is_known_before_the_first_answer(throughput, clock):
-    """A request that is under way for long tells nothing yet."""
+    """A request that still runs gives no estimate yet."""
     with throughput.request():
         clock.now += 30
         assert throughput.seconds_for(10) == UNKNOWN_QUEUE
 
 
 def test_requests_that_end_in_one_moment_tell_how_long_they_took(throughput, clock):
-    """Ten in two seconds are five a second, though no time is between one's end and the next's."""
+    """Ten in two seconds are five a second, even if they end at the same time."""
     answer(throughput, clock, 10, 2.0)
 
     assert throughput.seconds_for(50) == pytest.approx(10.0)
@@ -61,7 +61,7 @@ def test_time_without_requests_does_not_count(throughput, clock):
 
 
 def test_engine_that_slows_down_is_seen_while_it_does(throughput, clock):
-    """The time since the last answer counts while somebody waits."""
+    """The time since the last response counts while a request waits."""
     answer(throughput, clock, 10, 2.0)
     with throughput.request():
         clock.now += 8.0

@@ -22,7 +22,7 @@ def test_without_a_key_no_header_is_sent(environ):
 
 @pytest.mark.parametrize("key", ["sk-öne", "sk one", "sk\r\nHost: x", "sk\x00"])
 def test_a_key_that_no_header_holds_is_refused_unseen(key):
-    """The variable is named, the key is not told."""
+    """The error names the variable, and does not contain the key."""
     with pytest.raises(ConfigError) as caught:
         key_headers({"OPENAI_API_KEY": key})
     assert "OPENAI_API_KEY" in str(caught.value)

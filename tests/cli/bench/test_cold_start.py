@@ -67,7 +67,7 @@ def test_medians_are_of_each_phase():
 
 
 def test_a_real_start_is_measured(tmp_path):
-    """The server's own timing is read, and lies within what was seen from outside."""
+    """The server's own timing is read, and is within what the client measured."""
     flags = [f"--models-dir={tmp_path}", f"--models-file={tmp_path / 'none.yaml'}"]
     (start,) = measure(flags, model="spark", prompt="Hello!", rounds=1, files=None)
     assert 0 < start.listening < start.phases["import"] < start.first_token

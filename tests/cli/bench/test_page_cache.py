@@ -9,7 +9,7 @@ from pilotlight.cli.bench import cold_start
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a file, on a system that lets nobody drop the whole cache."""
+    """Return a file, on a system where the whole page cache cannot be dropped."""
     monkeypatch.setattr(cold_start, "_DROP_CACHES", tmp_path / "missing/drop_caches")
     path = tmp_path / "model"
     path.write_bytes(b"x" * 10_000)

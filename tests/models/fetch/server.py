@@ -35,7 +35,7 @@ class FileServer:
         """Released by each answer that stands still."""
         self.url = ""
         self.other: Callable[[BaseHTTPRequestHandler, str], bool] = lambda *_: False
-        """Answers what is no file, and tells whether it did."""
+        """Respond to a path that is no file, and return whether it was one."""
 
     def spans(self) -> list[Span]:
         """Return the ranges that were asked for, but for looks at the first byte."""

@@ -60,7 +60,7 @@ def test_place(text, name, model):
     ],
 )
 def test_place_by_name(text, name, root):
-    """A name stands in place of the file's, before the suffix."""
+    """A name replaces the file's, before the suffix."""
     assert place(parse_address(text), Path("/models"), name).root == Path("/models", root)
 
 

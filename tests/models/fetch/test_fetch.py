@@ -222,7 +222,7 @@ def test_fetch_leaves_no_thread_and_no_file_open(server, address, root):
 
 @pytest.mark.parametrize("etag", ['"2"', None])
 def test_another_version_begins_anew(server, address, root, etag):
-    """What was fetched of an older file, or of one that cannot be told, is the file was deleted."""
+    """Bytes of an older file, or of one without a version, are discarded."""
     server.gate.clear()
     server.free = 4
     stop, note = stop_when_standing(server)
@@ -366,7 +366,7 @@ def test_folder_that_cannot_be_written(address, tmp_path):
 
 
 def test_place_that_is_taken(server, address, root):
-    """Somebody else's file is never replaced, nor taken for the model."""
+    """A file of another origin is never replaced, nor taken for the model."""
     root.parent.mkdir()
     root.write_bytes(b"mine")
     with pytest.raises(FetchFailed, match="is already in the models folder") as caught:
@@ -386,7 +386,7 @@ def test_sha256_that_is_added_later_is_checked(address, root):
 
 
 def test_place_that_is_taken_by_the_same_file(server, address, root):
-    """A sha256 tells that it is the one."""
+    """A matching sha256 proves that it is the right file."""
     root.parent.mkdir()
     root.write_bytes(DATA)
     assert not bring(parse_address(f"{address.url}#sha256={SHA256}"), root)
@@ -407,7 +407,7 @@ def test_two_fetch_one_file(server, address, root):
 
 
 def test_nobody_waits_for_a_fetch_that_is_alone(address, root):
-    """The wait is for another process, so it is told of only where there is one."""
+    """The phase `wait` is for another process, so it is reported only if there is one."""
     phases: list[str] = []
     assert bring(address, root, lambda progress: phases.append(progress.phase))
     assert phases[0] == "fetch"

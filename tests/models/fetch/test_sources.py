@@ -157,7 +157,7 @@ def test_folder_has_no_sum(base, models_dir):
 
 
 def test_token_goes_to_the_hub_alone(hub, server, models_dir):
-    """Where the Hub sends to a store of files, the store is not told."""
+    """Where the Hub redirects to a storage, the storage does not get the token."""
     server.files["/store"] = DATA
     server.redirects[f"{HUB_ROOT}m.gguf"] = server.url.replace("127.0.0.1", "localhost") + "/store"
     assert bring(f"{hub}/m.gguf", models_dir).read_bytes() == DATA

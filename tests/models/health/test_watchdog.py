@@ -1,4 +1,4 @@
-"""A step that hangs is told from one that is slow, by looks at a clock that the test sets."""
+"""A step that hangs is distinguished from one that is slow, by checks at times that a test sets."""
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_time_begins_with_the_first_look(timer):
 
 
 def test_frozen_process_finds_its_step_where_it_was(timer):
-    """An hour in which nobody looked was no hour in which the engine could compute."""
+    """An hour without a check does not count as an hour of computing."""
     assert not timer.hangs(0, [Step(1, 0)])
     assert not timer.hangs(3600, [Step(1, 0)])
     assert not timer.hangs(3630, [Step(1, 0)])

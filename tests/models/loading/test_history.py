@@ -53,7 +53,7 @@ def test_without_a_folder_it_lasts_as_long_as_the_process(tmp_path):
 
 
 def test_what_earlier_runs_noted_is_kept_by_one_that_only_adds(tmp_path):
-    """A load that ends before anybody asked loses nothing, and comes last."""
+    """A load that ends before the file was read is kept, after those in the file."""
     earlier = LoadHistory(tmp_path)
     earlier.add("a", LoadTimes(1.0, 1.0))
     earlier.add("b", LoadTimes(2.0, 1.0))

@@ -79,7 +79,7 @@ def test_a_load_that_is_overdue_moves_on_and_is_never_whole(clock):
 
 
 def test_the_share_never_falls(clock):
-    """Where a disk becomes slow it grows more slowly; where a size was told wrong it stands."""
+    """If a disk becomes slow it grows more slowly; if a size was wrong it stays."""
     tracker = LoadTracker(clock)
     tracker.begin()
     reports = [(1, 50, 100), (60, 51, 100), (1, 51, 1000), (1, 5, 0), (1, 200, 100)]

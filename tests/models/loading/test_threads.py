@@ -53,7 +53,7 @@ async def test_it_returns_what_the_work_returns():
 
 
 async def test_work_that_is_given_up_ends_at_its_next_report():
-    """And nobody hears that report; who waited is cancelled when it has ended."""
+    """The report is dropped, and the cancelled caller returns when the thread has ended."""
     work, undone = Work(), []
     assert await given_up(work, undone) == [1]
     assert isinstance(work.raised, Abandoned)

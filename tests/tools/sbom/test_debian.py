@@ -1,4 +1,4 @@
-"""Debian's packages, as dpkg's list tells them."""
+"""Debian's packages, from dpkg's list."""
 
 from tools.sbom import debian
 from tools.sbom.part import Part

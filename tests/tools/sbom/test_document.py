@@ -107,7 +107,7 @@ def test_each_distribution_has_version_and_purl(small):
 
 
 def test_what_was_installed_from_sources_is_not_said_to_be_on_pypi(small):
-    """Somebody else may have the name there."""
+    """Another project may have that name there."""
     told = {canonical(one["name"]): one.get("purl") for one in every(small)}
     assert told["pilotlight"] == "pkg:generic/pilotlight@0.1.0"
     assert told["pilotlight-onnx"] == "pkg:generic/pilotlight-onnx@0.1.0"

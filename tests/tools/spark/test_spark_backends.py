@@ -98,7 +98,7 @@ def test_both_backends_tokenize_alike(engines, prompts):
 
 @pytest.mark.parametrize("prompt", [[0], [0, 0], [5, 0], [5, 0, 0, 7]])
 def test_the_token_that_pads_batches_is_a_token(engines, prompt):
-    """A prompt that holds it, or ends in it, is gone on from as any other is, by both alike."""
+    """A prompt that contains it, or ends in it, is continued like any other, by both alike."""
     one, other = (Answer(engine, prompt, max_tokens=3, sampling=GREEDY) for engine in engines)
     assert one.tokens == other.tokens
     assert len(one.tokens) == 3

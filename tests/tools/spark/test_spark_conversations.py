@@ -1,4 +1,4 @@
-"""The training data is drawn from a seed and never shows what is held out."""
+"""The training data is drawn from a seed and contains nothing of the held-out data."""
 
 import json
 import re
@@ -78,7 +78,7 @@ def test_no_held_out_product_is_trained_on(texts: list[str]) -> None:
 
 
 def test_no_held_out_name_is_trained_on(samples: list[Sample]) -> None:
-    """A name that the model is told and asked for in a test was never its name in training."""
+    """A name that a test gives to the model is no name of the training data."""
     told = [s.answer for s in samples if s.task == "telling" and s.answer.startswith("Nice")]
     names = [re.fullmatch(r"Nice to meet you, (.*)!", answer) for answer in told]
     assert names
