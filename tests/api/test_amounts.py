@@ -229,6 +229,6 @@ def test_no_setting_is_beyond_what_is_stated(setting, stated):
 
 
 def test_openais_endpoints_state_their_own_bound_of_tools():
-    """It is OpenAI's, and the setting's description tells it."""
+    """It is OpenAI's, and the setting's description names it."""
     assert most(ChatCompletionRequest, "tools", "maxItems") == 128
     assert most(ResponseRequest, "tools", "maxItems") == 128

@@ -404,7 +404,7 @@ async def test_a_model_in_its_own_words(start, tmp_path):
 
 
 async def test_the_chat_path_can_be_moved(start):
-    """At its new path the endpoint answers, at the old one nothing does, and the document tells."""
+    """The endpoint is at its new path alone, in the document too."""
     service = await start(chat_completions_path="/ask/me")
     service.write(reply="Hello.")
 

@@ -1,4 +1,4 @@
-"""The guard before the routes: what is public, who is let in, and what the others are told."""
+"""The guard before the routes: what is public, which callers are admitted, and their errors."""
 
 import asyncio
 import logging
@@ -63,7 +63,7 @@ async def test_probes_and_the_document_need_no_key(closed: FakeService, path, he
 
 
 async def test_a_public_path_knows_its_methods(closed: FakeService):
-    """What is wrong there is told to everybody."""
+    """Errors of a public path need no key."""
     response = await closed.client.post("/livez")
     assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
 
@@ -242,7 +242,7 @@ async def test_the_error_is_anthropics_on_their_paths(closed: FakeService, path)
 
 
 async def test_a_traceback_has_no_key(closed: FakeService, caplog: pytest.LogCaptureFixture):
-    """What nobody foresaw is logged with its traceback, and the request's headers are not."""
+    """An unforeseen error is logged with its traceback, and without the request's headers."""
 
     @get("/v1/trouble")
     async def trouble(request: Request[Any, Any, Any]) -> str:
@@ -296,7 +296,7 @@ async def test_the_body_is_not_read(closed: FakeService):
 
 
 async def test_a_websocket_is_closed(closed: FakeService):
-    """There are none, but nobody is told that."""
+    """There are none, and the reason does not reveal that."""
     (told,) = await sent_by(closed.app, scope_of("/v1/realtime", "websocket"))
     assert (told["type"], told["code"]) == ("websocket.close", 1008)
     assert "key" in told["reason"]
@@ -306,7 +306,7 @@ async def test_a_websocket_is_closed(closed: FakeService):
 
 
 async def test_a_handler_knows_its_caller(start: Callable[..., Any]):
-    """By a key or by the proxy; of an open server it is nobody."""
+    """By a key or by the proxy; the caller of an open server is anonymous."""
     seen: list[Caller] = []
 
     @get("/v1/whoami")
@@ -329,7 +329,7 @@ async def test_a_handler_knows_its_caller(start: Callable[..., Any]):
 
 
 def test_before_the_guard_nobody_is_known():
-    """Whoever asks too early, or of a request that was refused, is told of nobody."""
+    """Before the guard, and for a refused request, the caller is anonymous."""
     assert caller_of(scope_of("/")) == ANONYMOUS
     assert caller_of({**scope_of("/"), "state": {}}) == ANONYMOUS
 

@@ -112,7 +112,7 @@ UNSUPPORTED = (400, "model_unsupported")
 
 @pytest.mark.parametrize("isolation", ["none", "process"])
 async def test_no_error_tells_a_folder_of_the_server(settings, isolation, tmp_path, monkeypatch):
-    """Every kind of broken model, at every endpoint that tells of it; the log has the whole."""
+    """Every kind of broken model, at every endpoint with its error; the log has it in full."""
     monkeypatch.setitem(fetch.__kwdefaults__, "retries", Retries(tries=2, wait=0.0))
     names = [*BROKEN, *OPTIONS]
     if isolation == "process":

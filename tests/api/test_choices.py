@@ -54,7 +54,7 @@ async def test_several_answers(service):
 
 
 async def test_the_answers_of_one_prompt_share_it(service):
-    """The engine is told that the requests have one prompt, and each has a seed of its own."""
+    """The engine learns that the requests share a prompt, and each has a seed of its own."""
     await service.ask(n=3, seed=7)
 
     requests = service.engine.requests
@@ -135,7 +135,7 @@ async def test_log_probabilities(service):
 
 
 async def test_log_probabilities_without_others(service):
-    """`logprobs` alone tells the tokens that came."""
+    """`logprobs` alone returns the sampled tokens only."""
     answer = await service.ask(logprobs=True)
 
     content = answer["choices"][0]["logprobs"]["content"]
@@ -170,7 +170,7 @@ async def test_log_probabilities_of_half_characters(start):
 
 
 async def test_only_content_has_log_probabilities(start):
-    """A thought's tokens, and a call's, are not told."""
+    """The tokens of reasoning and of calls have none."""
     service = await start()
     service.write(reply=f"<think>Hm.</think>Ok.{CALL}")
 
@@ -211,7 +211,7 @@ async def test_the_model_is_shown_what_it_may_call(service, choice, shown):
     ],
 )
 async def test_a_choice_that_is_not_there(service, choice, param):
-    """A tool that the request does not list, or of a kind that nobody has, is a 400."""
+    """A tool that the request does not declare, or of an unknown type, is a 400."""
     response = await service.post(chat(tools=TOOLS, tool_choice=choice))
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param
@@ -284,7 +284,7 @@ async def test_an_answer_is_gone_on_from(service, content):
 
 
 async def test_a_thought_that_the_template_opens_is_closed_before_what_has_begun(start):
-    """Where the template opens the thought whatever it is told, the beginning comes behind it."""
+    """If the template always opens the reasoning, the continued text follows it."""
     service = await start()
     template = "{% for m in messages %}{{ m.content }}{% endfor %}<think>\n"
     service.write(reply="<think>ok</think> three", chat_template=template)
@@ -317,7 +317,7 @@ async def test_a_thought_that_the_template_opens_is_closed_before_what_has_begun
     ],
 )
 async def test_how_a_prompt_ends(service, fields, end):
-    """As vLLM's fields say; the prompt is the one that `/tokenize` tells."""
+    """By vLLM's fields; the prompt is the one that `/tokenize` returns."""
     body = begun("One, two") | fields
     assert (await service.post(body)).status_code == 200
 

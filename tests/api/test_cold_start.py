@@ -30,7 +30,7 @@ async def loading(service) -> None:
 
 
 async def test_the_answer_of_a_cold_model_carries_the_timing(service):
-    """Each phase is told once, in order; the process's own start is told with its first model."""
+    """Each phase is listed once, in order; the process's own start with its first model."""
     response = await service.post(chat())
     told = phases(response.headers["server-timing"])
     assert tuple(told) == ("import", "begin", *LOAD, *ANSWER)
@@ -95,7 +95,7 @@ async def rest_of(call: Call) -> list[object]:
 
 
 async def test_the_wait_is_shown_in_events(service):
-    """Each tells state and progress in a chunk without choices; then the answer comes."""
+    """Each is a chunk without choices, with state and progress; then the response follows."""
     call = await shown(service, "events")
     first = (await call.next())[0]
     assert (call.status, first["object"], first["choices"]) == (200, "chat.completion.chunk", [])
@@ -233,7 +233,7 @@ async def test_readyz_tells_why_one_model_failed(service):
 @pytest.mark.parametrize(("model", "status"), [("nobody", 404), ("", 400), (" ", 400)])
 @pytest.mark.parametrize("path", ["/readyz", "/health"])
 async def test_readyz_refuses_a_name_that_is_none(service, path, model, status):
-    """A name that means nothing is told as everywhere else."""
+    """An unknown name is an error as on every endpoint."""
     refused = await service.client.get(path, params={"model": model})
     assert refused.status_code == status
     assert refused.json()["error"]["param"] == "model"
@@ -264,7 +264,7 @@ async def test_metrics_count_answers_errors_and_loads(service):
 
 
 async def test_a_client_that_leaves_is_counted_as_cancelled(service):
-    """It is no error of anybody's."""
+    """It is not counted as an error."""
     service.backend.token_gate.hold()
     call = Call(service.app, chat(stream=True))
     await call.next()
@@ -274,7 +274,7 @@ async def test_a_client_that_leaves_is_counted_as_cancelled(service):
 
 
 async def test_the_names_that_clients_send_are_no_labels(service):
-    """Whoever asks for a thousand models that are not there makes no thousand series."""
+    """Requests for a thousand unknown models make no thousand series."""
     for number in range(5):
         await service.client.post(CHAT, json=chat(f"nobody-{number}"))
     text = (await service.client.get("/metrics")).text

@@ -148,7 +148,7 @@ async def test_a_stream_adds_up_to_the_whole_answer(start, reply, echo):
 
 @pytest.mark.parametrize("reply", [THINKING, CALL])
 async def test_text_is_told_as_it_is(start, reply):
-    """Thoughts and calls stay in the text: nobody asked for a conversation."""
+    """Reasoning and calls stay in the text of a completion."""
     service = await start()
     service.write(reply=reply)
 
@@ -167,7 +167,7 @@ async def test_a_model_without_a_chat_template_completes(start):
 
 @pytest.mark.parametrize("template", ["{% if %}", "{{ messages", "x" * 300_000])
 async def test_a_model_with_a_broken_chat_template_completes(start, template):
-    """Texts and tokens need no template; a conversation is told what is wrong with it, for good."""
+    """Texts and tokens need no template; a conversation gets the template's error, permanently."""
     service = await start()
     service.write(chat_template=template, reply="Hello.")
 
@@ -438,7 +438,7 @@ async def test_the_likeliest_answers_are_told():
 
 
 async def test_answers_that_are_equally_likely_stay_in_order():
-    """The first of them is told."""
+    """The first of them is returned."""
     answers = [answered(0, (b"a", -1.0)), answered(1, (b"b", -1.0))]
     answer, _ = await fold(generation(*answers), prompts=1, n=1, best_of=2, logprobs=True)
     assert [choice.text for choice in answer.choices] == ["a"]
@@ -446,7 +446,7 @@ async def test_answers_that_are_equally_likely_stay_in_order():
 
 
 async def test_best_of_generates_more_than_it_tells(service):
-    """The engine is asked for log probabilities, and the client told none."""
+    """The engine returns log probabilities, and the response has none."""
     answer = await ask(service, ["one", "two"], n=1, best_of=3)
 
     assert texts(answer) == ["Hello."] * 2
@@ -461,7 +461,7 @@ async def test_best_of_generates_more_than_it_tells(service):
     "fields", [{"n": 3, "best_of": 2}, {"best_of": 2, "stream": True}, {"best_of": 0}]
 )
 async def test_best_of_that_cannot_be(service, fields):
-    """Fewer than are told, or what a stream cannot take back, is refused."""
+    """Fewer than `n`, or a stream, which cannot take back a choice, is refused."""
     assert (await refused(service, **fields))["param"] == "best_of"
 
 
@@ -517,7 +517,7 @@ async def test_the_prompt_is_not_what_stops(service):
 
 
 async def test_echo_without_the_token_that_texts_begin_with(start):
-    """The prompt is told as it was sent."""
+    """The prompt is echoed as it was sent."""
     service = await start()
     service.write(reply="Hello.", bos_token="<s>", add_bos=True)  # noqa: S106 - a special token
     assert texts(await ask(service, "Once ", echo=True)) == ["Once Hello."]
@@ -529,7 +529,7 @@ async def test_echo_with_the_best(service):
 
 
 async def test_echo_of_a_token_that_is_none(service):
-    """It has no text, and its place is told."""
+    """It has no text, and the error has its path."""
     assert (await refused(service, [72, 9999], echo=True))["param"] == "prompt[1]"
     assert (await refused(service, ["x", [9999]], echo=True))["param"] == "prompt[1][0]"
 
@@ -558,7 +558,7 @@ async def test_log_probabilities(service):
 
 
 async def test_log_probabilities_without_others(service):
-    """With 0 each token is told alone."""
+    """With 0 each token is returned without alternatives."""
     (choice,) = (await ask(service, max_tokens=1, logprobs=0))["choices"]
     assert choice["logprobs"]["top_logprobs"] == [{"H": -0.5}]
 
@@ -599,7 +599,7 @@ def joined(chunks: list[Any]) -> dict[str, list[Any]]:
     ],
 )
 async def test_tokens_and_their_places(start, reply, stop, tokens, offsets):
-    """Every token of the text is told once, at its character; a stop's tokens are not."""
+    """Every token of the text is listed once, with its offset; a stop's tokens are not."""
     service = await start()
     service.write(reply=reply or "")
 
@@ -663,7 +663,7 @@ async def test_length_ends_an_answer(start):
 
 
 async def test_a_token_that_stops(service):
-    """It is not told, and the reason is `stop`."""
+    """It is not in the text, and the finish reason is `stop`."""
     (choice,) = (await ask(service, stop_token_ids=[ord("o")]))["choices"]
     assert (choice["text"], choice["finish_reason"]) == ("Hell", "stop")
 
@@ -750,14 +750,14 @@ async def test_a_model_that_is_loading(service):
 
 
 async def test_the_answer_of_a_cold_model_carries_the_timing(service):
-    """Where the time of its start went stands in the headers."""
+    """The headers have the timing of the cold start."""
     response = await post(service)
     assert "read;dur=" in response.headers["server-timing"]
     assert "server-timing" not in (await post(service)).headers
 
 
 async def test_the_wait_is_shown_in_events(service):
-    """On request it is told in chunks without choices, before the answer."""
+    """On request it is sent in chunks without choices, before the text."""
     service.backend.load_gate.hold()
     body = completion(stream=True, echo=True, stream_options={"include_loading": "events"})
     call = Call(service.app, body, path=PATH)
@@ -805,7 +805,7 @@ def test_every_field_of_openai_is_known():
 
 
 def test_every_field_is_documented():
-    """Each field stands in one of the three tables: honoured, accepted, refused."""
+    """Each field is in one of the three tables: honoured, accepted, refused."""
     tables = [documented("Completions", name) for name in ("honoured", "accepted", "refused")]
     assert set.union(*tables) == set(CompletionRequest.__struct_fields__)
     assert sum(map(len, tables)) == len(set.union(*tables))

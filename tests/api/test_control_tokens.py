@@ -82,7 +82,7 @@ async def test_tools_write_no_turns(service):
 
 
 async def test_an_answer_that_has_begun_ends_no_turn(service):
-    """The text that is gone on from stays text too."""
+    """The continued text stays text too."""
     prompt = await answered(
         service,
         "/v1/chat/completions",
@@ -218,7 +218,7 @@ async def test_other_endpoints_leave_them_out_too(steering):
 
 
 async def test_log_probabilities_name_them(steering):
-    """Each token that was sampled is told, in its place, those without text too."""
+    """Each sampled token is listed in order, also those without text."""
     answer = await steering.ask(logprobs=True)
     told = answer["choices"][0]["logprobs"]["content"]
     assert [one["token"] for one in told] == list(SAID)

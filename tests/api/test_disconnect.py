@@ -86,7 +86,7 @@ async def test_hanging_up_in_the_queue(start):
 
 
 async def test_hanging_up_during_an_answer_that_is_no_stream(start):
-    """An answer that is not streamed is cancelled too, though nothing was sent yet."""
+    """A whole response is cancelled too, before anything was sent."""
     service = await one_slot(start)
     call = Call(service.app, chat())
     await reached(service)
@@ -114,7 +114,7 @@ async def test_hanging_up_while_the_model_loads(start):
     "path", [CHAT, "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"]
 )
 async def test_hanging_up_in_the_middle_of_the_body(start, caplog, path):
-    """It is nobody's failure: the log is silent, nothing is loaded, and nothing is left."""
+    """It is no failure: nothing is logged or loaded, and nothing leaks."""
     service = await start()
     service.write()
     call = Call(service.app, chat(), path=path, whole=False)

@@ -303,7 +303,7 @@ async def test_model_that_embeds_is_no_writer(embedding, stream):
     ],
 )
 async def test_bodies_that_are_none(embedding, content, status, code):
-    """They are told as everywhere."""
+    """They have the errors of every endpoint."""
     response = await post(embedding, content)
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
@@ -334,7 +334,7 @@ async def test_engine_that_fails_is_a_500(embedding):
 
 
 async def test_cold_model_is_held_for_and_leaves_a_timing(embedding):
-    """The first answer tells where the time went; a warm one has nothing to tell."""
+    """The first response has the timing of the load; a warm one has none."""
     first = await post(embedding, body())
     names = re.findall(r"(\w+);dur=", first.headers["server-timing"])
     assert names == [
@@ -353,7 +353,7 @@ async def test_second_models_timing_has_no_import(embedding):
 
 
 async def test_loading_model_is_a_503_with_retry_after(embedding):
-    """Where the client does not wait; the load goes on, and a later try is answered."""
+    """With a short hold; the load continues, and a later request succeeds."""
     embedding.backend.load_gate.hold()
     response = await post(embedding, body(), prefer="wait=0")
     assert (response.status_code, response.json()["error"]["code"]) == (503, "model_loading")
@@ -365,7 +365,7 @@ async def test_loading_model_is_a_503_with_retry_after(embedding):
 
 
 async def test_model_that_cannot_be_loaded_is_a_503(embedding):
-    """No try can help, and the header says so."""
+    """A retry cannot help, and the header says so."""
     embedding.write("bad", embedding_length=LENGTH, load_error="invalid")
     response = await post(embedding, body(model="bad"))
     assert (response.status_code, response.json()["error"]["code"]) == (503, "model_load_failed")
@@ -478,7 +478,7 @@ async def test_client_that_hangs_up_while_the_model_loads_leaves_nothing(embeddi
 
 
 async def test_shutdown_ends_a_request_with_an_error(start):
-    """Whoever still waits is told, and whoever comes is sent away."""
+    """A waiting request gets an error, and a new one is refused."""
     service = await one_at_a_time(start)
     call = asyncio.create_task(post(service, body()))
     await reached(service)

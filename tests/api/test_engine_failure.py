@@ -1,4 +1,4 @@
-"""Engines that hang or die: their own requests fail, and everything else goes on."""
+"""Engines that hang or die: their own requests fail, and no others."""
 
 import asyncio
 import os
@@ -49,7 +49,7 @@ def recover(service: FakeService) -> None:
 
 
 def failed(got: list[Any]) -> dict[str, Any]:
-    """Return the error of a stream that broke: it says so, and ends in order."""
+    """Return the error of a stream that broke; the stream has it, and ends in order."""
     *_, error, broken, done = got
     assert broken["choices"][0]["finish_reason"] == "error"
     assert done == "[DONE]"
@@ -268,7 +268,7 @@ async def test_death_while_nobody_asks_is_not_noticed(isolated):
 
 
 async def test_death_while_it_loads_is_a_failed_load(isolated):
-    """The client is told to come back; the process that serves goes on."""
+    """The client gets a Retry-After; the server's process lives."""
     service = await isolated()
     service.write(load_error="abort")
     answer = await service.post(chat())
@@ -306,7 +306,7 @@ def _busy(service: FakeService) -> bool:
 
 
 async def test_load_that_hangs_fails_its_requests(start):
-    """The client and the probes are told what hangs; nothing matches on a message for that."""
+    """The client's error and the probes name what hangs, in fields and not in messages alone."""
     service = await start(load_timeout=0.4, hold=30)
     service.write(reply="Hello.", size_bytes=600)
     service.backend.load_gate.hold()
@@ -368,7 +368,7 @@ async def test_hang_that_cannot_be_ended_is_told(start, isolation):
 
 
 async def test_hang_that_ends_is_told_no_more(start):
-    """The process is sound again, and nobody need restart it."""
+    """The process is healthy again, and needs no restart."""
     service = await start(step_timeout=0.4)
     service.write(reply=LONG, hang_after=5)
     assert (await service.post(chat())).status_code == 500
@@ -479,7 +479,7 @@ async def test_unloading_ends_the_process(isolated):
 
 
 async def test_an_engine_that_has_just_died_is_no_shutdown(start, monkeypatch):
-    """Who asks between a death and the look that finds it is told of a failure: no server ends."""
+    """A request between a death and its detection gets `inference_error`: no server shuts down."""
     service = await start()
     service.write(reply="Hello.")
     await service.ask()

@@ -514,7 +514,7 @@ async def test_a_method_that_is_not_allowed(service, method, path, allowed):
 
 @pytest.mark.parametrize("name", ["nobody", "org/nobody:1b", "☃"])
 async def test_a_model_that_is_not_there(service, name):
-    """A model that nobody knows is a 404 that names it."""
+    """A request for an unknown model is a 404 with its name."""
     message = f"there is no model {name!r}; GET /v1/models lists the models"
     body = error(message, "model", kind="model_not_found", code="model_not_found")
     assert_is(await service.post(chat(name)), 404, body)
@@ -700,7 +700,7 @@ async def test_an_engine_that_fails_in_a_stream(service):
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_what_nobody_foresaw(service, monkeypatch, caplog, stream):
-    """A bug of ours is a 500 that tells the client nothing of it; the log has it all."""
+    """A fault of the server is a 500 without details; the log has them."""
 
     async def resolve(*_):
         raise ZeroDivisionError("secret")

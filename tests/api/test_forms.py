@@ -303,7 +303,7 @@ async def test_function_without_parameters(service, parameters, choice):
 
 
 async def test_function_of_any_parameters(service):
-    """Who wants an open object says so."""
+    """An open object needs `additionalProperties: true`."""
     any_of = {"type": "object", "additionalProperties": True}
     look = {"type": "function", "function": {"name": "look", "parameters": any_of}}
     service.write(reply=CALL)
@@ -335,7 +335,7 @@ async def test_each_answer_has_a_guide_of_its_own(start):
 
 
 async def test_log_probabilities_are_the_models_own(start):
-    """A form changes what is chosen, and not what the model is told to have thought of it."""
+    """A grammar changes the sampled tokens, and not the log probabilities."""
     service = await start()
     service.write(reply="xyz")
 
@@ -350,7 +350,7 @@ async def test_log_probabilities_are_the_models_own(start):
     ("effort", "tokens"), [("minimal", 128), ("low", 512), ("medium", 2048), ("high", 8192)]
 )
 async def test_an_effort_bounds_the_thought(start, effort, tokens):
-    """A thought that goes on is closed after its tokens, and the answer follows."""
+    """Reasoning that exceeds its tokens is closed, and the content follows."""
     service = await start(context_length=20_000)
     service.write(reply="<think>" + "a" * 10_000 + "</think>Four.", context_length=20_000)
 

@@ -38,6 +38,6 @@ def test_hold(headers, hold):
 
 
 def test_hold_where_the_cpu_is_taken_away():
-    """There nobody gives up early: a load goes on only while somebody waits."""
+    """There no request gives up early: a load makes progress only while one waits."""
     assert hold_of({}, default=45.0, to_the_end=True) == Hold(45, STAYS)
     assert hold_of({"x-stainless-read-timeout": "20"}, default=45.0, to_the_end=True) == Hold(18)

@@ -171,7 +171,7 @@ async def test_the_line_of_embeddings(start, lines):
     ],
 )
 async def test_the_line_of_a_refusal(service, lines, path, body, told):
-    """The error's code is told, and counted by the endpoint."""
+    """The line has the error's code, which is counted by endpoint."""
     status, code = told
     await service.post(body, path)
     (line,) = lines.access
@@ -200,7 +200,7 @@ async def test_what_is_below_a_template_is_not_told(service, lines):
 
 
 async def test_a_path_that_is_not_served_breaks_no_line(service, lines):
-    """It is told escaped and cut, without its query."""
+    """It is logged escaped and cut, without its query."""
     await service.client.get("/a%0Ab%1B%20" + "x" * 500 + "?key=secret")
     (line,) = lines.access
     assert line["path"].startswith("/a%0Ab%1B%20xxx")
@@ -251,7 +251,7 @@ async def hung_up(service: FakeService, *, stream: bool) -> None:
 
 
 async def test_a_client_that_hangs_up_in_a_stream(service, lines):
-    """The line says so; the status is what was sent."""
+    """The line records that; the status is the one that was sent."""
     await hung_up(service, stream=True)
     (line,) = lines.access
     assert (line["status"], line["client_gone"]) == (200, True)
@@ -316,7 +316,7 @@ def until(lines: Lines, count: int) -> None:
 
 
 async def test_a_failure_that_nobody_caught(lines):
-    """An application that raises, or is cancelled, is told of as a 500 all the same."""
+    """An application that raises, or is cancelled, is recorded as a 500 too."""
 
     async def fails(*_: Any) -> None:
         raise RuntimeError("boom")
@@ -370,6 +370,6 @@ async def test_who_is_not_let_in_is_told_too(start, lines):
 
 
 async def test_without_keys_nobody_is_named(service, lines):
-    """There is no caller where nobody has to say who it is."""
+    """An open server records no caller."""
     await service.post(chat("m"))
     assert "caller" not in lines.access[0]

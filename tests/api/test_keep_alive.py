@@ -264,7 +264,7 @@ async def test_a_wait_that_is_over_ends_the_stream(start):
 
 
 async def test_an_engine_that_dies_ends_the_streams_that_wait(start):
-    """Whoever waits in its own queue is told so in the stream."""
+    """A request in the queue gets the error in its stream."""
     service = await start(parallel=1, sse_ping_interval=OFTEN)
     service.write(reply="Hello.", fail_after=1)
     service.app.state.service.generator._announce_after = 0.0
@@ -331,7 +331,7 @@ async def test_a_shown_load_goes_on_as_pings(start):
 
 
 async def test_a_shown_load_needs_no_pings(start):
-    """It is asked for by the request; the setting switches off what nobody asked for."""
+    """The request asks for them; the setting switches off the pings alone."""
     service = await start(sse_ping_interval=0.0)
     service.write(reply="Hello.")
     service.backend.load_gate.hold()

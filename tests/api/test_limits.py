@@ -1,4 +1,4 @@
-"""Limits on the wire: what a caller is told, and what is refused."""
+"""Limits on the wire: the headers, and what is refused."""
 
 import asyncio
 

@@ -48,7 +48,7 @@ async def test_the_models_are_listed(service):
 
 
 async def test_a_damaged_model_is_listed_too(service):
-    """A file that nobody can serve is shown, without a backend."""
+    """A file that no backend serves is listed, without a backend."""
     (service.folder / "torn.gguf").write_bytes(b"GGUF\3\0\0\0")
 
     torn = (await service.client.get("/v1/models/torn")).json()
@@ -141,7 +141,7 @@ async def test_probes_while_a_model_is_preloaded(service, start):
 
 
 async def test_probes_when_the_preload_failed(service, start):
-    """A load that fails for good is told, with its reason."""
+    """A load that fails permanently is reported with its reason."""
     service.write("bad", load_error="invalid")
     failed = await start(preload=("bad",))
     await ready(failed)

@@ -293,7 +293,7 @@ async def test_a_stream_adds_up_to_the_whole_message(start, reply):
 
 
 async def test_a_stop_sequence(service):
-    """The one that was met is told, and is not in the text."""
+    """The sequence that was found is returned, and is not in the text."""
     answer = await message(service, stop_sequences=["zz", "lo"])
     told = joined(await stream(service, stop_sequences=["zz", "lo"]))
 
@@ -304,7 +304,7 @@ async def test_a_stop_sequence(service):
 
 
 async def test_max_tokens(service):
-    """An answer that is cut says so."""
+    """A response that is cut has its own stop reason."""
     answer = await message(service, max_tokens=3)
     assert answer["content"] == [{"type": "text", "text": "Hel"}]
     assert (answer["stop_reason"], answer["usage"]["output_tokens"]) == ("max_tokens", 3)
@@ -383,7 +383,7 @@ async def test_no_tokens(service):
 
 
 async def test_a_prefill(service):
-    """A last assistant message is what the answer goes on from, after no thought."""
+    """The response continues the last assistant message, without reasoning."""
     prompt = await prompt_of(service, messages=[*HI, {"role": "assistant", "content": "Well, "}])
     assert prompt.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\nWell, ")
 
@@ -400,7 +400,7 @@ async def test_a_prefill(service):
     ],
 )
 async def test_thinking_is_switched_in_the_template(service, fields, thinks):
-    """What the request says of thinking the template is told."""
+    """The template gets the request's `thinking`."""
     prompt = await prompt_of(service, **fields)
     assert prompt.endswith("assistant\n" if thinks else "<think>\n\n</think>\n\n")
 
@@ -555,7 +555,7 @@ async def test_counted_tokens_are_the_prompts(service, fields):
 
 
 async def test_counting_a_prompt_over_the_context(start):
-    """It is what the count is for: there is no error, and the number is told."""
+    """That is what counting is for: there is no error, and the count is returned."""
     service = await start(context_length=64)
     service.write(reply="Hello.")
     counted = await post(service, {"model": "m", "messages": HI, "system": "x" * 100}, COUNT)
@@ -649,7 +649,7 @@ def assistant(*blocks):
     ],
 )
 async def test_a_field_at_fault_is_named(service, fields, param):
-    """A value that cannot be honoured is a 400 in Anthropic's shape, and its place is told."""
+    """A value that cannot be honoured is a 400 in Anthropic's shape, with its path."""
     for streamed in (False, True):
         response = await post(service, asked(**({"stream": streamed} | fields)))
         body = response.json()
@@ -754,7 +754,7 @@ async def test_a_model_that_never_loads(service):
 
 
 async def test_a_prompt_over_the_context(start):
-    """It is told before a stream begins."""
+    """The error comes before a stream begins."""
     service = await start(context_length=64)
     service.write(reply="Hello.")
     for streamed in (False, True):
@@ -782,7 +782,7 @@ async def test_a_full_queue(start):
 
 
 async def test_an_engine_that_fails(service):
-    """A whole answer is a 500; a stream tells what came, then the error, and no `message_stop`."""
+    """A whole response is a 500; a stream has its text, then the error, and no `message_stop`."""
     service.write(reply="Hello.", fail_after=3)
     response = await post(service, asked())
     assert_error(response, 500, "api_error", "inference_error")
@@ -885,7 +885,7 @@ def documented(heading):
 
 
 def test_every_field_is_documented():
-    """Each field stands in one of the three tables: honoured, accepted, refused."""
+    """Each field is in one of the three tables: honoured, accepted, refused."""
     tables = [documented("honoured"), documented("accepted"), documented("refused")]
     assert set.union(*tables) == set(MessagesRequest.__struct_fields__)
     assert sum(map(len, tables)) == len(set.union(*tables))

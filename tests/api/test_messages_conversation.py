@@ -41,7 +41,7 @@ def called(name: str, **given: object) -> dict:
 
 @pytest.mark.parametrize("content", ["one\ntwo", text("one", "two"), text("one\ntwo")])
 def test_text_is_one_string(content):
-    """Blocks are joined by lines, whoever's they are."""
+    """Blocks are joined by newlines, for every role."""
     messages, _ = rendered(
         {"role": "user", "content": content},
         {"role": "assistant", "content": content},
@@ -85,7 +85,7 @@ def test_a_system_message_that_is_cleared(turns, seen):
 
 
 def test_thinking_is_reasoning_content():
-    """What was thought stands apart from the text; what nobody can read is left out."""
+    """Thinking is separate from the text; redacted thinking is omitted."""
     messages, _ = rendered(
         HI,
         {

@@ -43,7 +43,7 @@ def test_a_tool():
     ],
 )
 def test_a_tool_choice(choice, names, required):
-    """What is shown may be called, and has to be where the choice says so."""
+    """The tools that the choice leaves may be called, and must be if it requires a call."""
     offer = offer_of(asked(tools=[ADD, ADD | {"name": "sub"}], tool_choice=choice))
     assert [tool.name for tool in offer.tools] == names
     places = {"add": "tools[0].input_schema", "sub": "tools[1].input_schema"}

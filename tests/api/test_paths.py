@@ -1,4 +1,4 @@
-"""Paths: their aliases, what a wrong one is told, and the methods that each has."""
+"""Paths: their aliases, the errors of wrong ones, and the methods of each."""
 
 from collections.abc import Callable
 from typing import Any

@@ -361,7 +361,7 @@ async def test_nobody_comes_back(start):
 
 
 async def test_a_stream_that_has_ended_is_kept_as_long(start):
-    """Its client may have missed the last events; whoever resumes it starts the time anew."""
+    """Its client may have missed the last events; a resumption restarts the time."""
     timers = Timers()
     service = await replaying(start, timers)
     stream = (await service.post(BODIES[CHAT])).content
@@ -396,7 +396,7 @@ async def test_a_hang_up_before_the_first_event_cancels(start, path):
 
 
 async def test_the_buffer_is_full_without_a_client(start):
-    """A stream that nobody reads is cancelled, and holds no more than its buffer."""
+    """A stream without a reader is cancelled, and holds no more than its buffer."""
     service = await replaying(start, max_bytes=3000)
     service.write("long", reply="word " * 400)
     service.backend.token_gate.hold()

@@ -63,7 +63,7 @@ def test_lenient_decoding_forgives_nothing_else(fields, place):
 
 @pytest.mark.parametrize("ignore_unknown", [False, True])
 def test_lenient_decoding_knows_an_object_without_a_tag(ignore_unknown):
-    """Among types that are told apart by a tag, one may go without; the others may not."""
+    """Among types that are distinguished by a tag, one may omit it; the others may not."""
     item = {"role": "user", "content": [{"type": "input_text", "text": "hi"}]}
     body = {"model": "m", "input": [item, item | {"type": "message"}]}
     decoded = lenient.decode(body, ResponseRequest, ignore_unknown=ignore_unknown)
@@ -76,7 +76,7 @@ def test_lenient_decoding_knows_an_object_without_a_tag(ignore_unknown):
 
 
 def test_lenient_decoding_looks_at_the_type_first():
-    """Of a wrong kind of tool, its type is told and not a field that another kind lacks."""
+    """The error of a wrong kind of tool names its type, and not a field of another kind."""
     tools = [{"vector_store_ids": [], "type": "retrieval"}]
     body = {"model": "m", "input": "hi", "tools": tools}
     with pytest.raises(msgspec.ValidationError, match=r"at `\$.type` - at `\$.tools\[0\]`"):
@@ -100,7 +100,7 @@ def test_every_field_of_openai_is_known():
 
 
 def test_every_field_is_documented():
-    """Each field stands in one of the three tables: honoured, accepted, refused."""
+    """Each field is in one of the three tables: honoured, accepted, refused."""
     tables = [
         documented("Chat completions", "honoured"),
         documented("Chat completions", "accepted"),

@@ -327,7 +327,7 @@ async def test_model_that_ranks_does_nothing_else(ranking):
 
 
 async def test_omitted_model_is_the_only_one_that_ranks(ranking):
-    """With several, or none, the 400 says so."""
+    """With several, or none, it is a 400."""
     assert (await ask(ranking, body(["a"], None)))["model"] == "r"
     ranking.write("s", relevance="logit")
     error = await refused(ranking, body(["a"], None))

@@ -543,7 +543,7 @@ async def test_hanging_up_frees_the_slot(start):
 
 
 async def test_hanging_up_during_a_response_that_is_no_stream(start):
-    """It is cancelled too, though nothing was sent yet."""
+    """It is cancelled too, before anything was sent."""
     service = await start(parallel=1)
     service.write(reply="A long answer.")
     service.backend.token_gate.hold()
@@ -709,7 +709,7 @@ async def test_an_effort_is_a_budget(service, effort, guided):
     ],
 )
 async def test_tools_that_are_shown(service, choice, shown):
-    """Tools that may not be called are not in the prompt; the others stand there as chat's do."""
+    """Tools that may not be called are not in the prompt; the others are written as in chat."""
     prompt = await prompt_of(service, tools=TOOLS, tool_choice=choice)
     assert {name for name in ("add", "mul") if f'"name": "{name}"' in prompt} == shown
     assert prompt.count('{"type": "function", "function": {"name": ') == len(shown)
@@ -794,7 +794,7 @@ FORMAT = {"type": "json_schema", "name": "c", "schema": CONST}
     ],
 )
 async def test_the_form_of_an_answer(service, answer_format, said):
-    """`text.format` restricts the answer, and stands in it."""
+    """`text.format` restricts the text, and the response repeats it."""
     service.write(reply="xyz")
     response = await respond(
         service, text={"format": answer_format}, reasoning={"effort": "none"}, max_output_tokens=64
@@ -968,7 +968,7 @@ BUILT_IN = sorted(
 
 @pytest.mark.parametrize("kind", BUILT_IN)
 async def test_a_built_in_tool(service, kind):
-    """A tool that OpenAI runs is skipped, and stands in the answer as it was declared."""
+    """A tool that OpenAI runs is skipped, and the response has it as it was declared."""
     built_in = {"vector_store_ids": ["v"], "server_label": "s", "type": kind}
     response = await respond(service, "hi", tools=[tool("add"), built_in])
     assert response["tools"][0]["name"] == "add"
@@ -1031,7 +1031,7 @@ def test_every_field_of_openai_is_known():
 
 
 def test_every_field_is_documented():
-    """Each field stands in one of the three tables: honoured, accepted, refused."""
+    """Each field is in one of the three tables: honoured, accepted, refused."""
     tables = [documented("Responses", name) for name in ("honoured", "accepted", "refused")]
     assert set.union(*tables) == set(ResponseRequest.__struct_fields__)
     assert sum(map(len, tables)) == len(set.union(*tables))

@@ -153,7 +153,7 @@ def test_a_thought_that_nothing_follows():
 
 @pytest.mark.parametrize("content", [None, []])
 def test_a_thought_without_text_is_its_summary(content):
-    """Of OpenAI's own models nothing else is told; one that is all encrypted is nothing."""
+    """OpenAI's own models return nothing else; an item that is encrypted alone is skipped."""
     summary = [{"type": "summary_text", "text": "Briefly."}]
     item = thought() | {"content": content, "encrypted_content": "x"}
     messages = rendered([item | {"summary": summary}, said("Four.", "assistant")])

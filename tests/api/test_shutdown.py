@@ -1,4 +1,4 @@
-"""What a shutdown tells the requests that it finds."""
+"""The errors of requests during a shutdown."""
 
 import asyncio
 

@@ -101,7 +101,7 @@ class Slow(KeepAlive):
 
 
 async def test_words_that_come_too_late_are_not_said():
-    """What tells that a model loads has no place behind the answer's first words."""
+    """Loading events do not follow the first words of the response."""
     idle = Slow()
     client = Client([], idle)
     async with asyncio.timeout(10):

@@ -136,7 +136,7 @@ async def test_a_stream_of_responses_fails(start):
 
 
 async def test_a_stream_whose_loading_is_shown(start):
-    """Its 200 is sent while the model loads, so that the stream tells."""
+    """Its 200 is sent while the model loads, so the error is in the stream."""
     service = await start(request_timeout=LONGER)
     service.write()
     service.backend.load_gate.hold()

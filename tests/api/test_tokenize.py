@@ -104,7 +104,7 @@ async def test_the_token_that_texts_begin_with(begins, fields, told):
 
 
 async def test_the_token_before_a_text_that_only_looks_like_it(begins):
-    """It is one token, though the text's own names are not."""
+    """It is one token; the same name within the text is not."""
     tokens = (await tokenized(begins, prompt="<s>", parse_special=False))["tokens"]
     assert len(tokens) == 1 + len("<s>")
 
@@ -226,7 +226,7 @@ async def test_tokens_to_text(start):
     ],
 )
 async def test_tokens_that_are_none(service, tokens, param):
-    """The one that is at fault is told by its place."""
+    """The error has the path of the token at fault."""
     assert (await refused(service, "/detokenize", tokens=tokens))["param"] == param
 
 
@@ -306,7 +306,7 @@ async def test_a_model_that_is_loading(service, path, fields):
     ("path", "fields"), [("/tokenize", {"content": "Hi"}), ("/detokenize", {"tokens": [72]})]
 )
 async def test_hanging_up_while_the_model_loads(service, path, fields):
-    """Nobody uses the model then."""
+    """No request holds the model then."""
     service.backend.load_gate.hold()
     call = Call(service.app, {"model": "m"} | fields, path=path)
     assert await asyncio.to_thread(service.backend.load_gate.wait_reached)
@@ -318,5 +318,5 @@ async def test_hanging_up_while_the_model_loads(service, path, fields):
 
 
 def test_every_field_is_documented():
-    """Each but the model stands in the table of docs/api.md."""
+    """Each but the model is in the table of docs/api.md."""
     assert documented("Tokens", "field") | {"model"} == set(TokenizeRequest.__struct_fields__)

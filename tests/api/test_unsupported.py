@@ -16,7 +16,7 @@ def drawing(service):
 
 
 async def test_it_is_listed_with_the_reason(service, drawing):  # noqa: ARG001
-    """Its state is a word of its own; whoever looks sees why, without a log."""
+    """It has a state of its own, and the reason is in the list, not in the log alone."""
     listed = (await service.client.get("/v1/models")).json()["data"]
     (model,) = [one for one in listed if one["id"] == "drawing"]
     assert (model["state"], model["error"]) == ("unsupported", f"drawing.fake: {WHY}")
