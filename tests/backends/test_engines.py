@@ -152,7 +152,7 @@ def test_penalties_see_the_prompt_and_the_answer(engine, penalty):
 
 
 def test_stop_token_ends_the_answer(engine):
-    """A stop token is counted and not told."""
+    """A stop token is counted and not emitted."""
     tokens = Answer(engine, prompt_of(1), sampling=GREEDY).tokens
     stop = tokens[5]
     answer = Answer(engine, prompt_of(1), sampling=GREEDY, stop_token_ids=frozenset({stop}))
@@ -359,7 +359,7 @@ class BrokenGuide:
 
 
 def test_prompt_is_kept_where_its_guide_broke(model):
-    """A guide's fault is not the cache's: the same prompt is continued from what is held."""
+    """A guide's fault is not the cache's: the same prompt continues its cached tokens."""
     engine = model.load(parallel=1)
     broken = Answer(engine, prompt_of(3), sampling=GREEDY, guide=BrokenGuide(after=2))
     assert isinstance(broken.last, Failed)

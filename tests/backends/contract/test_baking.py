@@ -74,7 +74,7 @@ def test_difference_is_named(path, ours, reason):
 
 
 def test_header_of_another_shape(path):
-    """A file whose checksums are right and whose header is none of ours is no crash."""
+    """A file with right checksums and a foreign header is refused, and is no crash."""
     preamble = struct.Struct("<8sIIQI")
     header = b'{"tokens": "?"}'
     path.write_bytes(

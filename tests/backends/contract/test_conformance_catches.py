@@ -219,7 +219,7 @@ class Uninformed(HalfGuide):
     "test", [SUITE.test_only_what_the_guide_allows_is_chosen, SUITE.test_guide_may_force_the_end]
 )
 def test_ignored_guide_is_caught(engine, prompt, half, test):
-    """An engine that does not restrict its tokens, or does not tell the guide, fails."""
+    """An engine that does not restrict its tokens, or does not call `accept`, fails."""
     deaf = FaultyEngine(engine, request=lambda one: replace(one, guide=half(one.guide)))
     arguments = (GREEDY,) if test == SUITE.test_only_what_the_guide_allows_is_chosen else ()
     with pytest.raises(AssertionError):
@@ -258,7 +258,7 @@ def slow(backend: FakeBackend, tmp_path: Path, monkeypatch) -> FakeEngine:
 
 
 def test_prefill_that_no_cancel_ends_is_caught(slow):
-    """An engine that reads a prompt to its end, though nobody waits for it, fails."""
+    """An engine that evaluates a cancelled prompt to its end fails."""
     with pytest.raises(AssertionError):
         SUITE.test_cancel_ends_the_prefill(DeafEngine(slow), [1, 2, 3], list(range(1, 201)))
 

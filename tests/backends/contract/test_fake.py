@@ -107,7 +107,7 @@ def test_facts_are_what_the_file_says(backend: FakeBackend, tmp_path: Path):
     ],
 )
 def test_wrong_model_file_is_refused(backend: FakeBackend, tmp_path: Path, text, names):
-    """A key or a value that nobody knows makes the file invalid, and the message names it."""
+    """An unknown key or value makes the file invalid, and the message names it."""
     path = tmp_path / "model.fake"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(ModelFileInvalid, match=names):
@@ -250,7 +250,7 @@ def test_ignore_eos_repeats_the_reply(load):
 
 
 def test_min_tokens_repeat_the_reply(load):
-    """A reply that is too short starts again, and one that is long enough is told once."""
+    """A reply that is too short starts again, and one that is long enough is generated once."""
     for count, said in ((3, [b"a", b"b", b"a"]), (1, [b"a", b"b"])):
         request = GenerateRequest(prompt=(1,), max_tokens=5, min_tokens=count)
         assert pieces(run(load(reply="ab"), request)) == said
@@ -495,7 +495,7 @@ def test_times_stretch_a_load_and_its_tokens(load):
 
 
 def test_engine_thread_is_named_for_its_model(load):
-    """A stray thread can be told by its name."""
+    """A thread that leaks is recognised by its name."""
     engine = load()
     assert "fake-model" in {thread.name for thread in threading.enumerate()}
     engine.close()

@@ -43,7 +43,7 @@ def test_guide_leaves_what_it_allows():
 
 
 def test_token_that_the_model_must_not_say_is_left_out_too():
-    """What the model's authors forbid stays forbidden, though a guide allows it."""
+    """Tokens that the model's authors forbid stay forbidden, even if a guide allows them."""
     logits = row(3, 2, 1)
     restrict(Only(1, 2), logits, suppressed=(1,))
     assert logits.tolist() == [-np.inf, -np.inf, 1]
@@ -69,7 +69,7 @@ def test_scores_that_are_no_numbers_are_not_the_guide_s_fault():
 
 
 def test_token_that_was_refused_is_not_accepted():
-    """A guide is not told a token that it had refused."""
+    """A guide does not accept a token that it has refused."""
     guide = Only(1)
     logits = row(3, 2, 1)
     restrict(guide, logits)

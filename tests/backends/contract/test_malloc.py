@@ -1,4 +1,4 @@
-"""What is freed goes back to the system, where the C library can be told so."""
+"""Freed memory returns to the system, where the C library can be asked to."""
 
 import ctypes
 import platform

@@ -79,5 +79,5 @@ def test_errors_that_cause_each_other_end():
     ],
 )
 def test_what_loads_say_is_kept(error, told):
-    """Nobody's request is in it, and whoever runs the server needs it."""
+    """They contain no request, and the operator of the server needs them."""
     assert trace(error).splitlines()[-1] == f"pilotlight_backend.errors.{told}"

@@ -1,4 +1,4 @@
-"""What clients are told of files."""
+"""What errors for clients contain of paths."""
 
 from pathlib import Path
 

@@ -221,7 +221,7 @@ def test_min_p_is_a_share_of_the_largest():
 
 
 def test_top_p_below_one_by_the_least_keeps_all_that_count():
-    """Rounding at the far end of the sum drops no token that could be told."""
+    """Rounding at the far end of the sum drops no token that counts."""
     logits = noise(3000, spread=0.5)
     top_p = math.nextafter(1.0, 0.0)
     assert 2990 <= len(kept(logits, top_p=top_p)) <= 3000

@@ -46,7 +46,7 @@ def test_a_frame_that_nobody_can_mean_is_refused():
 
 
 def test_outbox_waits_for_nobody_and_loses_nothing():
-    """Nobody reads while ten megabytes are sent; then all of it comes, in order."""
+    """Ten megabytes are sent without a reader; then all of it arrives, in order."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         outbox = Outbox(ours, "outbox")

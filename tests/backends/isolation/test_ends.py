@@ -38,7 +38,7 @@ FOREVER = 4000
 
 
 def alive(pid: int) -> bool:
-    """Return whether the process is there, be it as a zombie."""
+    """Return whether the process exists, also as a zombie."""
     return Path(f"/proc/{pid}").exists()
 
 
@@ -74,7 +74,7 @@ def test_abort_in_the_middle_of_an_answer(load):
 
 
 def test_dead_engine_refuses_and_closes(load):
-    """Nothing that is asked of it waits for ever."""
+    """No call to it waits without end."""
     engine = load()
     os.kill(engine.pid, signal.SIGKILL)
     assert eventually(lambda: engine.stats().dead)
@@ -92,7 +92,7 @@ def test_dead_engine_refuses_and_closes(load):
 
 
 def test_call_under_way_fails_with_its_process(load):
-    """Who waits for a process that hangs is told when it is killed, and why."""
+    """A call to a process that hangs raises when it is killed, with the reason."""
     engine = load()
     os.kill(engine.pid, signal.SIGSTOP)
     raised = []
@@ -111,7 +111,7 @@ def test_call_under_way_fails_with_its_process(load):
 
 
 def test_death_while_it_loads(backend, tmp_path):
-    """The load says so; it may be tried again."""
+    """The load raises; a later one may succeed."""
     facts = backend.probe(FakeModel(load_error="abort").write(tmp_path / "m.fake"))
     with pytest.raises(
         LoadFailed, match=r"m\.fake: the process that loads it was killed by SIGABRT"
@@ -354,7 +354,7 @@ fake.FakeBakingEngine = Strict
 
 
 def test_isolated_engine_is_a_remote_one(load):
-    """The service tells by its type that what it asks may wait."""
+    """The service knows by its type that a call may block."""
     engine = load()
     assert isinstance(engine, RemoteEngine)
     assert engine.pid != os.getpid()
@@ -363,7 +363,7 @@ def test_isolated_engine_is_a_remote_one(load):
 
 
 def test_file_that_is_cut_short_under_a_loaded_model(tmp_path):
-    """llama.cpp maps it: the engine may die of it, and nobody else does."""
+    """llama.cpp maps it: the engine may die of it, and no other process does."""
     backend = IsolatedBackend(LlamaCppBackend())
     path = tmp_path / "spark.gguf"
     path.write_bytes(backend.embedded().read_bytes())

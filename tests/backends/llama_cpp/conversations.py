@@ -100,7 +100,7 @@ class Conversation:
     history: list[int] = field(default_factory=list)
     written: int = 0
     last: tuple[int, ...] = ()
-    """What its slot held after its last turn, if nobody took it."""
+    """The tokens in its slot after its last turn, unless the slot was taken."""
 
     def __post_init__(self):
         self.history = [*BEGIN, *self.system]

@@ -96,7 +96,7 @@ def test_load_with_other_settings_says_which(exact_model, tmp_path, caplog, chan
 
 
 def test_other_weights_of_the_same_shape_are_another_model(exact_model, tmp_path, caplog):
-    """A model that was trained on is told by its weights: its name and its size are the same."""
+    """A model that was trained further is recognised by its weights: name and size are the same."""
     other = tmp_path / "other.gguf"
     shape = dataclasses.replace(random_gguf.TINY, weights="Q8_0")
     random_gguf.write(other, shape, seed=4)
@@ -181,7 +181,7 @@ def test_prompt_that_is_hardly_one_is_refused(exact_model, tmp_path):
 
 
 def test_state_that_cannot_be_taken_is_an_error(exact_model, tmp_path, monkeypatch):
-    """No memory for the copy: that is said, and the engine goes on."""
+    """Without memory for the copy it raises, and the engine continues."""
     engine = load(exact_model)
 
     def no_memory(_slot):

@@ -236,7 +236,7 @@ def test_cache_is_weighed_once(models, monkeypatch):
 
 
 def test_weights_that_llama_cpp_refuses(models, tmp_path):
-    """Its own words are told, and nothing is left."""
+    """The error has llama.cpp's own message, and nothing leaks."""
     path = tmp_path / "broken.gguf"
     path.write_bytes(
         models["bert", 1].read_bytes().replace(b"attn_output_norm", b"attn_output_mron")

@@ -133,7 +133,7 @@ def test_ends_and_stops_are_withheld_until_min_tokens(runner, decoder):
 
 
 def test_timings_tell_the_phases(runner):
-    """Waiting, prompt and answer are told apart, and none is negative."""
+    """Queue, prefill and decoding are measured separately, and none is negative."""
     client = Client(runner, range(1, 30), limit=2)
     run_out(runner, client)
     timings = client.last.timings
@@ -178,7 +178,7 @@ def test_cancel_in_the_answer(runner):
 
 
 def test_cancel_by_the_listener_itself(runner):
-    """What a stop string does: the listener cancels while it is told a token."""
+    """As for a stop string: the listener cancels while it handles a token."""
     client = Client(runner, [1])
     client.emit = lambda _event: client.ticket.cancel() if client.tokens else None
     run_out(runner, client)
@@ -220,7 +220,7 @@ def test_samplers_are_closed_however_a_request_ends(runner, decoder):
 
 
 def test_slot_that_cannot_be_truncated_is_evaluated_anew(runner, decoder):
-    """A recurrent model reuses nothing of a prompt that differs, and says so."""
+    """A recurrent model reuses nothing of a prompt that differs, and reports no cached tokens."""
     decoder.truncates = False
     first = Client(runner, [1, 2, 3, 4], limit=2)
     run_out(runner, first)
@@ -245,7 +245,7 @@ def test_broken_decode_fails_its_requests_and_no_later_one(runner, decoder):
 
 
 def test_full_cache_lets_go_of_idle_slots_first(runner, decoder):
-    """Where there is no room, what nobody uses goes before anybody fails."""
+    """Without room, idle slots are freed before a request fails."""
     run_out(runner, Client(runner, [1, 2, 3], limit=1))
     decoder.outcomes = [Decoded.REFUSED]
     client = Client(runner, [7, 8], limit=1)
@@ -270,7 +270,7 @@ def test_full_cache_fails_only_whom_it_is_too_small_for(runner, decoder):
 
 
 def test_listener_that_fails_ends_its_own_request(runner, decoder, caplog):
-    """What a listener raises is logged with its traceback, and concerns nobody else."""
+    """What a listener raises is logged with its traceback, and affects no other request."""
 
     def fail(_event):
         raise RuntimeError("no ears")
@@ -318,7 +318,7 @@ def test_stop_fails_all_and_frees_the_context(runner, decoder):
 
 
 def test_thread_survives_a_step_that_raises(runner, decoder, caplog):
-    """A fault nobody foresaw fails the requests at hand; the thread serves the next one."""
+    """An unforeseen fault fails the requests of the step; the thread serves the next one."""
 
     def fail(_runs):
         raise RuntimeError("unforeseen")
@@ -379,7 +379,7 @@ def sharers(runner, count, prompt=range(1, 21), limit=3):
 
 
 def test_shared_prompt_is_evaluated_once(sharing, decoder):
-    """Those who wait are not started until the prompt is there, and are told what is cached."""
+    """Waiting sharers start when the prompt is evaluated, and report their cached tokens."""
     first, *others = clients = sharers(sharing, 3)
     sharing.step()
     assert first.events == [Started(20, 0)]
@@ -465,7 +465,7 @@ def test_stop_ends_those_who_wait_for_a_prompt(sharing, decoder):
 
 
 def test_copy_that_fails_is_evaluated(sharing, decoder):
-    """Where nothing could be copied the request reads its prompt, and says so."""
+    """If nothing could be copied, the request evaluates its prompt, and reports that."""
     decoder.restores = False
     first, second = sharers(sharing, 2)
     run_out(sharing, first, second)
@@ -530,7 +530,7 @@ def test_cancel_lets_a_step_without_a_prompt_end(runner, decoder):
 
 
 def test_stop_ends_the_step_under_way(runner, decoder):
-    """Whoever is in it, and whatever it evaluates: each ends as closed."""
+    """Whatever its requests evaluate: each ends as closed."""
     clients = [Client(runner, [1]), Client(runner, range(1, 30)), Client(runner, [3])]
     while_decoding(decoder, runner.stop)
     runner.run()
@@ -806,7 +806,7 @@ def test_cancel_within_forced_tokens_ends_at_the_next_step(runner, decoder):
 
 
 class NeverStored:
-    """States that are being written for ever."""
+    """States whose write never ends."""
 
     is_writing = True
     idle_timeout = None

@@ -61,7 +61,7 @@ class FakeContext:
         return True
 
     def copy(self, source, target, length, _state=None):
-        """Copy at the next decode, as llama.cpp does; until then nobody may ask what is held."""
+        """Copy at the next decode, as llama.cpp does; until then the cells must not be read."""
         held = self.held(source)
         self.slots[target] = [None] * min(length, held)
         self.copies[target] = (source, length)
@@ -243,7 +243,7 @@ def test_baked_prompt_is_not_put_where_a_copy_is_under_way(growing, slot):
 
 
 def test_the_long_one_is_made_while_the_short_one_serves(fakes, growing):
-    """A long prompt announces itself; until it needs the room, nobody waits."""
+    """A long prompt is expected; until it needs the room, no request waits."""
     fakes.gate.clear()
     growing.expect(3000)
     assert growing.decode([run(0, 0, SHORT)]) is Decoded.DONE

@@ -20,7 +20,7 @@ def aborting(family):
 
 
 def test_model_that_llama_cpp_aborts_on_is_unsupported(aborting, random_model):
-    """The process goes on, another model answers, and what was said names no folder."""
+    """The process continues, another model serves, and the error names no folder."""
     backend = LlamaCppBackend()
     with pytest.raises(ModelUnsupported, match=r"cannot run it: llama-kv-cache\.cpp:\d+: GGML"):
         backend.load(backend.probe(aborting), OPTIONS, lambda _: None)

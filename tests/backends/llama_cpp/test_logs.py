@@ -29,7 +29,7 @@ def test_levels(lines):
 
 
 def test_continuation_is_joined(lines):
-    """A line that comes in pieces is told once, at the level of its beginning."""
+    """A line that comes in pieces is logged once, at the level of its first piece."""
     log = logs.LogLines()
     log.feed(WARN, "one")
     log.feed(CONTINUATION, ", two")

@@ -237,7 +237,7 @@ def test_decode_that_fails_ends_the_requests_of_its_step(runner, decoder, outcom
 
 
 def test_engine_that_raises_goes_on(runner, decoder):
-    """What nobody foresaw ends the step's requests, and is told to no other."""
+    """An unforeseen error ends the requests of its step, and no other."""
     _, one = submit(runner, [1])
     decoder.outcomes = [lambda: 1 / 0]
     two = Heard()

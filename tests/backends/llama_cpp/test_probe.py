@@ -77,7 +77,7 @@ def probe_bytes(tmp_path):
 
 @pytest.mark.parametrize("version", [2, 3])
 def test_good_header(probe_bytes, version):
-    """Both versions in use tell name, context, template, special tokens and KV size."""
+    """Both versions in use have name, context, template, special tokens and KV size."""
     facts = probe_bytes(
         gguf(
             {
@@ -181,7 +181,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
     ],
 )
 def test_other_files_are_no_models(probe_bytes, data, reason):
-    """What does not begin like a GGUF is somebody else's, but where it is called one."""
+    """A file without GGUF's first bytes is not llama.cpp's, unless its name ends in `.gguf`."""
     assert probe_bytes(data, name="model.bin") is None
     for name in ("model.gguf", "MODEL.GGUF"):
         with pytest.raises(ModelFileInvalid, match=reason):
@@ -216,7 +216,7 @@ def test_missing_file_and_folder_are_no_models(tmp_path):
     ],
 )
 def test_gguf_that_cannot_be_served(probe_bytes, keys, reason):
-    """What lies beside models and is none, and models that llama.cpp cannot generate with."""
+    """Other files of models, and models that llama.cpp cannot generate with."""
     with pytest.raises(ModelUnsupported, match=reason):
         probe_bytes(gguf(keys))
 
@@ -239,7 +239,7 @@ def test_architecture_that_llama_cpp_knows(probe_bytes, architecture):
 
 
 def test_library_that_is_not_found_knows_everything(probe_bytes, monkeypatch):
-    """Where llama.cpp lies elsewhere, the load says what it does not know."""
+    """If llama.cpp is in another place, the load reports an unknown architecture."""
     monkeypatch.setattr("pilotlight_llama_cpp.servable._library_text", lambda: None)
     keys = {"general.architecture": (STRING, "flux"), "flux.context_length": (U32, 64)}
     assert probe_bytes(gguf(keys)).architecture == "flux"
@@ -364,7 +364,7 @@ def test_hostile_counts_take_no_time(tmp_path):
 
 
 def test_pipe_is_no_model_and_not_waited_for(tmp_path):
-    """Whatever it is called, nobody waits for who might write to it."""
+    """Whatever its name, the probe does not wait for a writer."""
     os.mkfifo(tmp_path / "model.gguf")
     with pytest.raises(ModelFileInvalid, match="not a regular file"):
         within(lambda: probe(tmp_path / "model.gguf"), 10)
@@ -489,7 +489,7 @@ def test_encoder_embeds_whatever_it_says(probe_bytes, architecture, pooling):
     ],
 )
 def test_pooling_that_is_refused(probe_bytes, keys, reason):
-    """What nobody knows, and a header that lies."""
+    """An unknown type, and one that its header contradicts."""
     with pytest.raises(ModelFileInvalid, match=reason):
         probe_bytes(gguf(keys))
 

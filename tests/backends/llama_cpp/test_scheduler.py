@@ -161,7 +161,7 @@ def test_deterministic_forced_tokens_are_evaluated_one_a_step():
 
 
 def test_admission_is_first_come_first_served():
-    """Slots go to those who wait longest, and nobody passes them."""
+    """Slots go to the requests that wait longest, without overtaking."""
     scheduler = Scheduler(slots=2, chunk=8)
     first, second, third, fourth = enqueue(scheduler, *(prompt_of(4, first=n) for n in range(4)))
     assert scheduler.admission.admit() == [first, second]
@@ -302,7 +302,7 @@ def test_every_slot_is_as_good_as_the_one_with_the_baked_prompt():
 
 
 def test_baked_prompt_does_not_cost_another_conversation():
-    """A newcomer gets the empty slot, though another one holds the baked prompt already."""
+    """A new request gets the empty slot, even if another one holds the baked prompt already."""
     scheduler = Scheduler(slots=2, chunk=64, baked=BAKED)
     (first,) = enqueue(scheduler, (*BAKED, *ANN))
     step(scheduler)
@@ -407,7 +407,7 @@ def test_waiting_sharer_is_released():
 
 
 def test_late_sharer_continues_an_idle_slot_and_the_next_copies_it():
-    """Whether the slot that holds the prompt is busy or idle, nobody reads it again."""
+    """Whether the slot that holds the prompt is busy or idle, it is not evaluated again."""
     scheduler = Scheduler(slots=2, chunk=64, copies=True)
     (first,) = enqueue(scheduler, prompt_of(20), shares=True)
     step(scheduler)
@@ -419,7 +419,7 @@ def test_late_sharer_continues_an_idle_slot_and_the_next_copies_it():
 
 
 def test_sharer_of_another_scope_does_not_wait():
-    """It could not use the other's slot, and the wait would tell that somebody has sent it."""
+    """It could not use the other's slot, and the wait would reveal the other request."""
     scheduler = Scheduler(slots=2, chunk=8, copies=True)
     sequences = [
         Sequence(prompt_of(20), limit=9, shares_prompt=True, scope=scope) for scope in ("a", "b")
@@ -466,7 +466,7 @@ def test_sharers_of_one_token_do_not_wait():
 
 
 def test_where_slots_cannot_be_copied_everyone_reads():
-    """A recurrent state cannot be cut back; nobody waits in vain."""
+    """A recurrent state cannot be truncated, so no request waits for it."""
     scheduler = Scheduler(slots=2, chunk=64)
     enqueue(scheduler, *[prompt_of(40)] * 2, shares=True)
     assert [step(scheduler) for _ in range(2)] == [[(0, 0, 40, True)], [(1, 0, 40, True)]]
@@ -565,7 +565,7 @@ def test_a_stream_at_the_end_of_the_context_does_not_hold_up_others():
 
 
 def test_a_cached_state_waits_for_a_longer_context_while_others_run():
-    """Without running streams it is restored at once: nobody else would wait."""
+    """Without running streams it is restored at once: no other request waits."""
     scheduler = Scheduler(slots=3, chunk=64)
     (running,) = enqueue(scheduler, prompt_of(3))
     step(scheduler)

@@ -67,7 +67,7 @@ def test_streams_of_a_set_share_its_steps():
 
 
 def test_newcomers_do_not_overtake():
-    """A set that comes waits for those that are here: new ones in each step starve nobody."""
+    """A new set waits for those that are here: new ones in each step starve no other."""
     turns = Turns()
     seen = []
     for number in range(50):

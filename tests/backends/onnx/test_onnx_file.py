@@ -79,7 +79,7 @@ def test_whole_real_model(check, spark):
 
 
 def test_large_fields_are_skipped(tmp_path):
-    """A graph of a terabyte is as quickly checked as a small one: nobody reads what is in it."""
+    """A graph of a terabyte is checked as fast as a small one: its tensors are not read."""
     path = tmp_path / "model.onnx"
     length = b"\x80\x80\x80\x80\x80\x20"  # 2^40 in seven-bit digits
     with path.open("wb") as file:

@@ -228,7 +228,7 @@ def test_graph_of_another_name(folder):
 
 
 def test_other_folders_and_files_are_no_models(tmp_path):
-    """What has no genai_config.json is somebody else's."""
+    """A folder without genai_config.json is not this backend's."""
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.onnx").write_bytes(GRAPH)
     assert probe(tmp_path) is None
@@ -457,7 +457,7 @@ def test_name_outside_the_folder_is_refused_wherever_it_is(folder, fields):
     ],
 )
 def test_native_code_of_a_model_is_not_run(folder, options):
-    """A model is data, wherever in its folder or the machine the library lies."""
+    """A model is data, wherever in its folder or on the machine the library is."""
     with pytest.raises(ModelFileInvalid, match="names native code, which is not run"):
         probe(folder(decoder(session_options=options)))
 
@@ -483,7 +483,7 @@ def test_deep_configuration_is_refused(folder):
 @pytest.mark.parametrize("name", ["genai_config.json", "tokenizer_config.json", "tokenizer.json"])
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 def test_what_is_no_file_is_not_read(folder, name, kind):
-    """Nobody waits for a pipe, or reads a device to its end."""
+    """The probe neither waits for a pipe nor reads a device to its end."""
     path = folder(GENAI, {})
     (path / name).unlink()
     if kind == "pipe":

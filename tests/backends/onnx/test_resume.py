@@ -1,4 +1,4 @@
-"""A generator of the library's that was terminated, and goes on."""
+"""A generator of the library that was terminated, and continues."""
 
 import threading
 
@@ -49,7 +49,7 @@ def read_until_ended(generator, ender):
 
 
 def test_terminated_generator_goes_on_from_where_it_was(model):
-    """What it held before is as good as in a generator that nobody terminated."""
+    """Its content is as good as in a generator that was never terminated."""
     expected = scores(model, ended=False)
     for _ in range(3):
         assert np.array_equal(scores(model, ended=True), expected)

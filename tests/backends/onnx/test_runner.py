@@ -180,7 +180,7 @@ def test_logprobs_are_the_model_s_own(start):
 
 
 def test_timings_tell_the_phases(start):
-    """Waiting, prompt and answer are told apart, and none is negative."""
+    """Queue, prefill and decoding are measured separately, and none is negative."""
     timings = Client(start(), range(1, 30), limit=2).last.timings
     assert timings.queue > 0
     assert timings.prefill > 0
@@ -208,7 +208,7 @@ def test_stats_add_up(start):
 
 
 def test_busy_and_waiting_are_counted(start, decoder):
-    """A snapshot tells who runs and who waits."""
+    """A snapshot has the number of running and of waiting requests."""
     gate = Gate()
     decoder.next("append", gate)
     runner = start()
@@ -225,7 +225,7 @@ def test_busy_and_waiting_are_counted(start, decoder):
 
 @pytest.mark.parametrize("slots", [1, 2, 5])
 def test_requests_start_in_the_order_they_came(start, decoder, slots):
-    """Nobody passes those who wait longer, however many threads there are."""
+    """Requests do not overtake older ones, however many threads there are."""
     gates = [Gate() for _ in range(slots)]
     decoder.next("append", *gates)
     runner = start(slots)
@@ -246,7 +246,7 @@ def test_requests_start_in_the_order_they_came(start, decoder, slots):
 
 
 def test_slots_work_side_by_side(start, decoder):
-    """A request that takes its time keeps nobody else from an answer."""
+    """A slow request does not delay the response of another."""
     gate = Gate()
     decoder.next("append", gate)
     runner = start(2)
@@ -276,7 +276,7 @@ def test_request_submitted_by_a_listener(start):
 
 
 def test_cancel_in_the_queue(start, decoder):
-    """A request that waits is gone at anybody's next step, and was never started."""
+    """A cancelled request in the queue ends at the next step of any slot, and never starts."""
     first, second = Gate(), Gate()
     decoder.next("append", first)
     runner = start(2)
@@ -397,7 +397,7 @@ def test_cancel_in_the_answer_keeps_what_the_slot_holds(start, decoder):
 
 @pytest.mark.parametrize("kind", [Started, Token])
 def test_cancel_by_the_listener_itself(start, decoder, kind):
-    """What a stop string does: the listener cancels while it is told something."""
+    """As for a stop string: the listener cancels while it handles an event."""
 
     def cancel(client, event):
         if isinstance(event, kind):
@@ -475,7 +475,7 @@ def test_failure_fails_only_its_own_request(start, decoder, caplog, call):
 
 @pytest.mark.parametrize("call", ["append", "logits"])
 def test_failure_in_the_answer(start, decoder, caplog, call):
-    """What was told stays told; what the slot held is gone with its generator."""
+    """Tokens that were emitted stay; the slot's tokens are gone with its generator."""
     decoder.next(call, None, fail)
     runner = start()
     with caplog.at_level(logging.ERROR):
@@ -500,7 +500,7 @@ def test_failure_to_cut_back(start, decoder, caplog):
 
 
 def test_failure_to_open_again_and_again(start, decoder, caplog):
-    """Where there is no room for a generator, each request is told, and none waits for it."""
+    """Without room for a generator each request fails, and none waits for it."""
     decoder.next("open", *[fail] * 4)
     runner = start(2)
     with caplog.at_level(logging.ERROR):
@@ -529,7 +529,7 @@ def test_logits_that_are_no_numbers(start, decoder, caplog):
 
 @pytest.mark.parametrize("kind", [Started, Token, Finish])
 def test_listener_that_raises_ends_its_own_request(start, decoder, caplog, kind):
-    """What a listener raises is logged with its traceback, and concerns nobody else."""
+    """What a listener raises is logged with its traceback, and affects no other request."""
 
     def deaf(_client, event):
         if type(event) is kind:
@@ -600,7 +600,7 @@ def test_same_prompt_again_evaluates_its_last_tokens(start, decoder):
 
 
 def test_model_that_cannot_rewind_starts_anew(start, decoder):
-    """A recurrent model reuses nothing, and says so; one sequence is freed before the next."""
+    """A recurrent model reuses nothing, and reports that; one sequence is freed before the next."""
     runner = start(reuse=False)
     for _ in range(2):
         client = Client(runner, [1, 2, 3], limit=1)
@@ -847,7 +847,7 @@ def test_stop_ends_sharers_that_wait(start, decoder):
 
 
 def test_sharers_read_for_themselves_without_reuse(start):
-    """Where a generator cannot be cut back, nothing is cached, and nobody waits."""
+    """If a generator cannot be truncated, nothing is cached, and no request waits."""
     clients = sharers(start(2, reuse=False), 3)
     assert [client.tokens for client in clients] == [[20, 21, 22]] * 3
     assert [client.last.usage.cached_tokens for client in clients] == [0, 0, 0]

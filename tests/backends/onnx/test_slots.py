@@ -245,7 +245,7 @@ def test_sharers_follow_each_other_in_one_slot():
 
 
 def test_those_behind_a_sharer_get_the_other_slots():
-    """Who waits for a prompt blocks nobody, and has its slot before those who came later."""
+    """A request that waits for a prompt blocks no other, and gets its slot before later ones."""
     slots = slots_of(2)
     first, second = enqueue(slots, *[SHARED] * 2, shares=True)
     strangers = enqueue(slots, [7], [8], [9])
@@ -260,7 +260,7 @@ def test_those_behind_a_sharer_get_the_other_slots():
 
 
 def test_one_slot_serves_in_order():
-    """With one slot nobody can step aside, and nobody passes."""
+    """With one slot requests run in order."""
     slots = slots_of(1)
     jobs = [
         *enqueue(slots, SHARED, SHARED, shares=True),
@@ -405,7 +405,7 @@ def test_fork_takes_the_place_of_the_branch_where_that_is_cheaper():
 
 
 def test_conversation_whose_cache_is_too_small_keeps_its_slot():
-    """What it holds is of no use to anybody else: it gets a larger cache there."""
+    """Its tokens are of no use to any other request: it gets a larger cache there."""
     slots = slots_of(2)
     serve(slots, slots.all[0], [*SYSTEM, *TURN], room=64)
     serve(slots, slots.all[1], [9] * 10)

@@ -249,7 +249,7 @@ def test_every_prefix_of_a_file_is_refused(vocabulary):
 
 @pytest.mark.parametrize("kind", ["missing", "folder"])
 def test_no_file(tmp_path, kind):
-    """A folder without a tokenizer.json is told so."""
+    """A folder without a tokenizer.json gets an error that names it."""
     if kind == "folder":
         (tmp_path / "tokenizer.json").mkdir()
     with pytest.raises(ModelFileInvalid, match=r"^tokenizer\.json: it cannot be read"):
