@@ -46,7 +46,10 @@ _KINDS = {
         "it is a LoRA adapter, not a model: name it below `adapters:` of its model in models.yaml"
     ),
     "imatrix": "it is an importance matrix for quantisation, not a model",
-    "mmproj": "it is a multimodal projector (mmproj), not a model",
+    "mmproj": (
+        "it is a projector of images, not a model: call it mmproj-MODEL.gguf, or name it with"
+        " `mmproj:` at its model in models.yaml"
+    ),
     "vocab": "it has a vocabulary but no weights",
 }
 """By `general.type`, which is "model" or missing for models."""

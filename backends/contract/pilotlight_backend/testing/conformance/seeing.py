@@ -70,7 +70,7 @@ class Said:
     logprobs: list[float]
 
     def __eq__(self, other: object) -> bool:
-        """Return whether the tokens are the same, and what they are chosen from is but for rounding.
+        """Return whether the tokens are the same, and their candidates but for rounding.
 
         A prompt whose last token is evaluated alone may round otherwise than one of a chunk.
         """
