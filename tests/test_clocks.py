@@ -1,4 +1,4 @@
-"""Only what somebody is told is read from the clock on the wall, which may jump."""
+"""Only times that are shown are read from the wall clock, which may jump."""
 
 import ast
 from pathlib import Path

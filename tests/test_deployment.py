@@ -39,7 +39,7 @@ def test_what_is_given_wins_over_the_platform():
     [("cloud_run", 10.0, True), ("cloud_run", 45.0, False), ("knative", 0.0, False)],
 )
 def test_what_would_stall_is_warned_of(platform, hold, warned):
-    """A short hold where the CPU is taken away is told, with its cure."""
+    """A short hold where the CPU is throttled is logged, with the remedy."""
     told = warning(platform, hold)
     assert (told is not None) is warned
     assert not warned or "--hold" in told

@@ -54,7 +54,7 @@ def test_every_error_is_one_of_the_table():
 
 @pytest.mark.parametrize(("name", "status", "kind", "code"), TABLE)
 def test_docstring_draws_it(name, status, kind, code):
-    """The tree in the module's docstring tells the truth."""
+    """The tree in the module's docstring matches the classes."""
     assert re.search(rf"── {name} +{status} +{kind} +{code}\b", errors.__doc__)
 
 

@@ -22,7 +22,7 @@ def authenticator(**settings) -> Authenticator:
 
 
 def test_without_keys_and_proxies_everybody_may_call():
-    """Whatever they present, nobody looks at it."""
+    """Whatever keys requests present, they are not checked."""
     open_door = authenticator()
     assert not open_door.closed
     assert open_door.authenticate([key("x"), (b"x-api-key", b"y"), ANN], PROXY) == ANONYMOUS
@@ -63,7 +63,7 @@ def test_a_proxys_user_needs_no_key():
 
 
 def test_who_calls_past_the_proxy_needs_a_key():
-    """And so does the proxy itself where it vouches for nobody."""
+    """And so does a request of the proxy itself without a user."""
     known = authenticator(api_keys=Secret("one"), trusted_proxies=("10.1.0.0/16",))
     assert known.authenticate([ANN, key("one")], ELSEWHERE) == Caller("key-1", "key")
     assert known.authenticate([key("one")], PROXY) == Caller("key-1", "key")

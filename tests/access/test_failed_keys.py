@@ -9,7 +9,7 @@ from pilotlight.errors import InvalidApiKey, RateLimited
 
 
 def test_a_minutes_worth_comes_back_evenly():
-    """The wait that is told is true: what is refused does not make it longer."""
+    """The Retry-After is exact: a refused request does not prolong it."""
     failed = FailedKeys(2)
     assert [failed.fail("192.0.2.1", 0.0) for _ in range(4)] == [0.0, 0.0, 30.0, 30.0]
     assert failed.fail("192.0.2.1", 20.0) == pytest.approx(10.0)
@@ -61,7 +61,7 @@ def test_a_right_key_is_served_from_the_same_address():
 
 @pytest.mark.parametrize(("peer", "counted_apart"), [("10.0.0.1", True), ("192.0.2.9", False)])
 def test_a_trusted_proxys_clients_count_apart(peer, counted_apart):
-    """By the last address that is no proxy's; from anybody else the header is not believed."""
+    """By the last address that is not a proxy's; the header of any other peer is ignored."""
     settings = Settings(
         api_keys=Secret("s3cret"), trusted_proxies=("10.0.0.0/8",), failed_keys_per_minute=1
     )

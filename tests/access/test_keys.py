@@ -72,7 +72,7 @@ def test_a_line_is_split_at_its_first_colon(line, name, key):
     ],
 )
 def test_a_bad_line_is_refused_by_its_number(line, reason):
-    """Nothing of the line is told: mistyped, its key can stand anywhere in it."""
+    """The error quotes nothing of the line: mistyped, its key can be anywhere in it."""
     with pytest.raises(InvalidKeys) as refused:
         read_file(f"# keys\none:first\n\n{line}\n")
 
@@ -84,7 +84,7 @@ def test_a_bad_line_is_refused_by_its_number(line, reason):
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nobody\n"])
 def test_a_file_without_a_key_is_refused(text):
-    """Whoever names one wants the server closed."""
+    """A user who names a file wants a closed server."""
     with pytest.raises(InvalidKeys, match="it contains no key"):
         read_file(text)
 

@@ -106,7 +106,7 @@ async def test_async(spark: Any):
 
 
 def test_stop_sequences_and_max_tokens(client: anthropic.Anthropic):
-    """Each ends the answer, and the stop reason tells which."""
+    """Each ends the response, and the stop reason names which."""
     asked = {"model": "spark", "messages": COUNT, "thinking": {"type": "disabled"}}
     whole = client.messages.create(max_tokens=200, extra_body=GREEDY, **asked)
     cut = client.messages.create(
@@ -284,7 +284,7 @@ def test_a_cold_model_ends_in_an_answer(cold: FakeServer, streamed: bool):  # no
 
 
 def test_a_model_that_never_loads_is_tried_once(troubled: FakeServer):
-    """Where no try can help the client is told so, and makes none."""
+    """A client does not retry where the header says that it cannot help."""
     with (
         anthropic.Anthropic(base_url=troubled.url, api_key="none") as client,
         pytest.raises(anthropic.InternalServerError) as failed,

@@ -57,7 +57,7 @@ def joined(chunks: list[AIMessageChunk]) -> AIMessageChunk:
 
 
 def test_invoke(spark: LiveServer):
-    """A conversation is answered, and its usage is told in LangChain's words."""
+    """A conversation gets a response, and its usage is in LangChain's fields."""
     answer = model(spark).invoke([SystemMessage("You are helpful."), HumanMessage(QUESTION)])
 
     assert isinstance(answer, AIMessage)
@@ -181,7 +181,7 @@ class Forecast(BaseModel):
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 def test_structured_output(spark: LiveServer, method: str):
-    """A schema is kept, be it the answer's or that of a call that has to be made."""
+    """The output matches the schema, of a response format or of a required call."""
     structured = model(spark).with_structured_output(Forecast, method=method)
 
     assert isinstance(structured.invoke(WEATHER), Forecast)

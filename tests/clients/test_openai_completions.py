@@ -45,7 +45,7 @@ def texts(answer: Completion) -> list[str]:
 
 
 def test_an_answer(client: openai.OpenAI):
-    """A conversation written out is gone on from, as the chat template would have it."""
+    """A prompt that is a rendered conversation is continued as the chat template has it."""
     answer = complete(client, temperature=0, max_tokens=40)
 
     assert "4" in answer.choices[0].text

@@ -79,7 +79,7 @@ def test_both_encodings_say_the_same(client: openai.OpenAI):
 
 
 def test_base64_stays_where_it_is_asked_for(client: openai.OpenAI):
-    """Whoever asks for base64 by name gets it unread, four bytes for each number."""
+    """A client that asks for base64 by name gets it undecoded, four bytes for each number."""
     answer = client.embeddings.create(model="bert", input="hello", encoding_format="base64")
 
     assert isinstance(answer.data[0].embedding, str)
@@ -125,7 +125,7 @@ async def test_many_clients_at_once(server: LiveServer):
 
 
 def test_errors_are_the_clients_own(client: openai.OpenAI):
-    """Too long an input, a model that writes, and a name that nobody has."""
+    """Too long an input, a model that generates, and an unknown name."""
     with pytest.raises(openai.BadRequestError) as too_long:
         client.embeddings.create(model="bert", input=["hello", "hello " * 600])
     assert (too_long.value.code, too_long.value.param) == ("context_length_exceeded", "input[1]")

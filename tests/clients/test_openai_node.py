@@ -115,7 +115,7 @@ def test_a_parsed_answer(node: Node, spark: LiveServer):
 
 
 def test_completions(node: Node, spark: LiveServer):
-    """A text is gone on from, whole with its beginning, and as a stream without it."""
+    """A text is continued: whole with its prefix, and as a stream without it."""
     whole = ask(node, "completion", spark, chat("spark"))
     pieces = ask(node, "completions", spark, chat("spark"))
 
@@ -144,7 +144,7 @@ def test_embeddings(node: Node, fakes: Any):
 
 
 def test_an_abort_frees_the_slot(node: Node, fakes: Any):
-    """Whoever leaves, a stream or an answer, makes room: there is one slot, and a long answer."""
+    """A client that disconnects frees its slot: there is one, and a long response."""
     slow = {"reply": "word " * 800, "token_seconds": 0.05}
     server = fakes({"parallel": 1}, m=slow)
 
@@ -188,7 +188,7 @@ def test_a_full_queue(node: Node, full: FakeServer):
 
 
 def test_a_full_queue_is_tried_again(node: Node, full: FakeServer):
-    """The client tries again by itself, when it is told to."""
+    """The client retries by itself, as the headers say."""
     error = ask(node, "answer", full, chat(), {"maxRetries": 1})["error"]
 
     assert error["class"] == "RateLimitError"
@@ -196,7 +196,7 @@ def test_a_full_queue_is_tried_again(node: Node, full: FakeServer):
 
 
 def test_a_model_that_never_loads_is_tried_once(node: Node, troubled: FakeServer):
-    """Where no try can help the client is told so, and makes none."""
+    """A client does not retry where the header says that it cannot help."""
     error = ask(node, "answer", troubled, chat("bad"))["error"]
 
     assert (error["class"], error["status"]) == ("InternalServerError", 503)
@@ -224,7 +224,7 @@ def test_models(node: Node, spark: LiveServer):
 
 
 def test_the_lock_names_no_registry():
-    """What is installed is told by versions and hashes alone, so that any mirror may bring it."""
+    """Packages are pinned by version and hash alone, so any mirror can serve them."""
     text = (SOURCES / "package-lock.json").read_text()
 
     assert "registry" not in text

@@ -101,7 +101,7 @@ def test_stop_ends_the_answer_before_it(client: openai.OpenAI):
 
 
 def test_max_tokens_ends_the_answer(client: openai.OpenAI):
-    """An answer that is cut says so and counts its tokens."""
+    """A response that is cut has finish reason `length`, and counts its tokens."""
     answer = client.chat.completions.create(model="spark", messages=COUNT, max_tokens=5)
 
     assert answer.choices[0].finish_reason == "length"
@@ -187,7 +187,7 @@ def test_a_cold_model_ends_in_an_answer(tmp_path: Path, serve: Callable[..., Any
 
 
 def test_a_model_that_never_loads_is_tried_once(tmp_path: Path, serve: Callable[..., Any]):
-    """Where no try can help the client is told so, and makes none."""
+    """A client does not retry where the header says that it cannot help."""
     FakeModel(load_error="invalid").write(tmp_path / "bad.fake")
     settings = Settings(models_dir=tmp_path, models_file=tmp_path / "none.yaml")
     server = serve(create_app(settings, backends={"fake": FakeBackend()}))

@@ -189,7 +189,7 @@ def test_an_answer_of_a_type(client: openai.OpenAI):
 
 
 def test_an_answer_that_is_cut(client: openai.OpenAI):
-    """It says so, in a stream as well; the client has no final response then."""
+    """The response is `incomplete`, in a stream as well; the client has no final response then."""
     response = client.responses.create(model="spark", input="Count to 20.", max_output_tokens=5)
     stream = client.responses.create(
         model="spark", input="Count to 20.", max_output_tokens=5, stream=True

@@ -58,7 +58,7 @@ def test_the_ai_sdk_is_locked_in_the_table_s_version():
 
 
 def test_the_page_has_what_is_in_the_catalog():
-    """Whoever changes a version runs the client again."""
+    """A changed version needs another run of the client."""
     (table,) = re.findall(f"{page.BEGIN}\n(.*){page.END}", PAGE.read_text(), re.DOTALL)
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()[2:]]
     listed = [(name.partition(" (")[0], version) for name, version, *_ in rows]

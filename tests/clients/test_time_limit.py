@@ -11,7 +11,7 @@ from tests.conftest import chat
 
 
 async def test_openais_client_does_not_try_again(start):
-    """A 504 is tried again by itself; this one is told not to be."""
+    """Clients retry a 504 by default; the header of this one prevents it."""
     service = await start(request_timeout=1.0)
     service.write(reply="Hello.")
     service.backend.token_gate.hold()

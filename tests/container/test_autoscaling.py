@@ -51,7 +51,7 @@ def seconds(duration: str) -> int:
 
 
 MAPS = {"labels", "annotations", "matchLabels", "data"}
-"""Fields whose keys are anybody's."""
+"""Fields with arbitrary keys."""
 
 
 def fields(node: Any) -> Iterator[str]:

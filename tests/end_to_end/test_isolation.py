@@ -105,7 +105,7 @@ def test_signal_to_the_whole_group_lets_streams_end(tmp_path, number):
 
 
 def test_server_that_is_killed_takes_its_engines_along(tmp_path):
-    """Nobody is there to end them, and they end."""
+    """Without a server they end by themselves."""
     for name in ("m", "n"):
         FakeModel(reply="Hello.").write(tmp_path / f"{name}.fake")
     with served(tmp_path) as (process, url):

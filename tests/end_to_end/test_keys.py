@@ -1,4 +1,4 @@
-"""API keys in the process that people run: closed, read anew, and told to nobody."""
+"""API keys of the real process: it is closed, reloads them, and reveals none."""
 
 import os
 import re
@@ -116,7 +116,7 @@ def test_no_key_is_told_to_anybody(tmp_path: Path):
 
 
 def test_a_header_does_not_say_who_the_peer_is(tmp_path: Path):
-    """`X-Forwarded-For` is what uvicorn would believe from loopback, or from whom it is told."""
+    """`X-Forwarded-For` is what uvicorn would trust from loopback, or from configured addresses."""
     with serving(tmp_path, "--trusted-proxies=127.0.0.1", FORWARDED_ALLOW_IPS="*") as server:
         user = {"x-forwarded-user": "ann"}
         for forwarded in ({}, {"x-forwarded-for": "192.0.2.1"}, {"forwarded": "for=192.0.2.1"}):
@@ -170,7 +170,7 @@ def test_bad_keys_end_the_start(tmp_path: Path, arguments, variables, named):
     [["--api-keys", ANN], [f"--api-keys={ANN}"], ["--api-key", ANN], [f"--api-key={ANN}"]],
 )
 def test_a_key_is_no_flag(flags):
-    """It is refused without being told once more: everybody can read a command line."""
+    """It is refused without being printed: other users can read a command line."""
     ended = run("serve", "--port=0", *flags)
     assert ended.returncode != 0
     assert "set PILOTLIGHT_API_KEYS" in ended.stderr

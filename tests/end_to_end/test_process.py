@@ -261,7 +261,7 @@ class Ending:
 
 
 def test_sigterm_lets_a_stream_end(start, tmp_path: Path):
-    """Within the grace a running stream comes to its own end, and nobody else is let in."""
+    """Within the grace a running stream completes, and no other request is admitted."""
     ending = Ending(start, tmp_path, grace="30")
     with httpx.Client(base_url=ending.server.url, timeout=30) as other:
         while other.get("/readyz").status_code != 503:

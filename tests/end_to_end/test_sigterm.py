@@ -20,7 +20,7 @@ MOMENTS = (
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=["cut short", "let end", "starting"])
 async def test_every_client_is_told_something(tmp_path: Path, moment: Moment):
-    """Whatever was under way, nobody is left without an answer, and the process ends with 0."""
+    """Whatever was running, each request gets a response, and the process exits with 0."""
     ended = await sigterm.one_round(sigterm.fake_load(tmp_path), moment, tmp_path, each=1)
     assert ended.held, sigterm.table([ended])
     assert sum(ended.outcomes.values()) >= 16

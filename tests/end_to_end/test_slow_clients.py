@@ -145,7 +145,7 @@ def test_the_second_head_on_a_connection(impatient, piece):
 
 
 def test_a_body_that_does_not_come(impatient):
-    """It is told so, with the documented error, and the connection ends."""
+    """It gets the documented error, and the connection is closed."""
     with connected(impatient) as client:
         client.sendall(POST % b"/v1/chat/completions" + b'{"model":')
         said = to_the_end(client)
@@ -254,7 +254,7 @@ def test_what_has_no_end_takes_no_memory(lean, beginning):
 
 
 def test_requests_that_come_at_once(lean):
-    """Heads that are small by themselves are no large one, though they come in one piece."""
+    """Heads that are small by themselves do not count as a large one if they come in one piece."""
     times = 20
     large = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: %b\r\n\r\n" % (b"x" * 10_000)
     last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

@@ -169,7 +169,7 @@ def test_structured_output_is_valid(parrot, text, stream):
 
 
 def test_a_conversation_is_continued_from_its_cache(parrot):
-    """The second turn evaluates what is new, and the usage says so."""
+    """The second turn evaluates the new tokens only, and the usage shows it."""
     turns = [{"role": "user", "content": "a long beginning " * 20}]
     first = httpx.post(parrot + CHAT, json={"model": "parrot", "messages": turns}).json()
     turns += [first["choices"][0]["message"], {"role": "user", "content": "more"}]

@@ -236,7 +236,7 @@ _YAML = (
     ),
 )
 def models_file(content: bytes) -> None:
-    """Entries that can be told to clients, or `ConfigError` that names the file."""
+    """Entries that JSON can hold, or a `ConfigError` that names the file."""
     with file_of(content, "models.yaml") as path, bounded():
         try:
             entries = read_models_file(path)

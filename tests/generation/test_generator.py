@@ -487,7 +487,7 @@ async def test_unknown_model_is_not_found(service):
 
 
 async def test_no_backend_at_all_is_an_error(tmp_path, service):
-    """A server without a backend says so to every request."""
+    """Without a backend every request gets an error that says so."""
     registry = Registry()
     resolver = Resolver(registry, [], Discovery(tmp_path, registry), list)
     service.generator = service.make_generator(resolver=resolver, max_queue=1)

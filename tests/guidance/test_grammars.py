@@ -213,7 +213,7 @@ def test_any_spelling_of_a_text_will_do():
 
 
 def test_tokens_without_bytes_are_never_allowed():
-    """A token that says nothing could come for ever; padding beyond the vocabulary too."""
+    """A token without text could repeat without end; padding beyond the vocabulary too."""
     nothing = {token for token, piece in enumerate(PIECES) if not piece}
     guide = guides(Regex("(?s:.*)"))()
     assert nothing

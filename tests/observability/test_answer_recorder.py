@@ -49,7 +49,7 @@ def test_the_restore_of_a_cached_prompt_is_a_phase_between_queue_and_prefill(clo
 
 
 def test_a_warm_answer_has_none(clock):
-    """Nothing is told where the model was ready."""
+    """Nothing is recorded if the model was ready."""
     recorder = AnswerRecorder(clock)
     recorder.submitted()
     assert recorder.begun() is None

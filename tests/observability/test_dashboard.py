@@ -75,7 +75,7 @@ async def test_every_metric_on_it_is_exported(start, asked):
 
 
 async def test_every_metric_is_on_it_or_left_out(start, asked):
-    """A metric that nobody shows is left out on purpose."""
+    """A metric without a panel is excluded on purpose."""
     service = await start()
     await used(service)
     scrape = (await service.client.get("/metrics")).text
@@ -125,7 +125,7 @@ def test_a_real_model_exports_the_same(spark: LiveServer, asked):
 
 
 def test_it_is_a_dashboard_of_grafana_11(dashboard):
-    """Built-in panels, told apart, none above another, all of the chosen data source."""
+    """Built-in panels with own names, without overlap, all of the chosen data source."""
     assert dashboard["schemaVersion"] >= 39
     assert dashboard["templating"]["list"][0]["type"] == "datasource"
     panels = dashboard["panels"]

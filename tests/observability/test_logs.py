@@ -75,7 +75,7 @@ def test_exception_is_a_field_of_the_one_line():
 
 @pytest.mark.parametrize("message", ['"quoted"\n\ttab', "\x00\x1b[31m", "name \udcff", "\ud83d"])
 def test_strange_text_stays_one_line(message):
-    """Control characters are escaped, and a file name that is no UTF-8 is still told."""
+    """Control characters are escaped, and a file name that is not UTF-8 is logged nevertheless."""
     line = JsonFormatter().format(record("%s", message))
     assert line.isprintable()
     assert json.loads(line)["message"] == message.encode("utf-8", "backslashreplace").decode()
@@ -103,7 +103,7 @@ def test_format_follows_the_setting_and_the_terminal(monkeypatch, log_format, st
 
 
 def test_level_is_the_least_that_is_logged(monkeypatch):
-    """What is below the level is not written; uvicorn tells only what is wrong."""
+    """What is below the level is not written; of uvicorn only warnings and errors."""
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     configure_logging(Settings(log_level="info", log_format="text"))
     logging.getLogger("a").debug("one")

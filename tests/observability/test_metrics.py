@@ -1,4 +1,4 @@
-"""What is counted, and how it is told."""
+"""What is counted, and how it is exposed."""
 
 import threading
 
@@ -138,7 +138,7 @@ def test_the_version_is_told(metrics):
 
 
 def test_records_do_not_pile_up(metrics):
-    """Where nobody scrapes, records are counted all the same, and let go."""
+    """Without a scrape records are counted too, and freed."""
     for _ in range(_MANY):
         metrics.note(ANSWER)
     assert metrics._importing is not None

@@ -1,4 +1,4 @@
-"""What routers and autoscalers read, from a model that nobody asked for yet to one that is full."""
+"""What routers and autoscalers read, from a model that was never requested to one that is full."""
 
 import asyncio
 from collections.abc import Mapping
@@ -126,7 +126,7 @@ def test_a_model_that_was_never_loaded_has_every_gauge():
     ],
 )
 def test_a_load_is_busy(model, busy):
-    """Also one that nobody waits for: its clients were refused, and come back."""
+    """Also one without waiting requests: its clients were refused, and come back."""
     assert model.busy == busy
 
 
@@ -136,7 +136,7 @@ def test_a_model_that_embeds_has_no_cache():
 
 
 def test_each_model_is_in_one_state():
-    """Every state of a known model is told, so that one that it left is told to be left."""
+    """Every state of a known model has a series, so the one that it left becomes 0."""
     text = exposed({"m": READY, "n": ModelSnapshot(state="failed", held=2), "o": ModelSnapshot()})
     states = {
         (sample.labels["model"], sample.labels["state"]): sample.value

@@ -118,7 +118,7 @@ class _Console(Lines):
 
 
 async def test_no_trace_tells_what_an_exception_quotes(start, lines):
-    """An error that nobody foresaw is logged with its class and frames, in either format."""
+    """An unforeseen error is logged with its class and frames, in either format."""
     console = _Console()
     logging.getLogger().addHandler(console)
     try:

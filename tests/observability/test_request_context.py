@@ -89,7 +89,7 @@ def test_a_span_that_cannot_be_understood_is_ignored(headers):
 
 
 async def test_it_is_current_for_what_the_request_begins():
-    """Tasks and threads that a request begins know it; nobody else does."""
+    """Tasks and threads that a request starts have its context; no others have."""
     with activated(one := context()):
         task = asyncio.create_task(asyncio.to_thread(current))
         assert current() is one
@@ -111,7 +111,7 @@ async def test_requests_are_told_apart():
 
 
 def test_notes_are_the_current_requests():
-    """What happens outside of a request is nobody's."""
+    """Outside of a request there is no context."""
     record = AnswerRecord(model="m", outcome="stop")
     note_answer(record)
     note_error("queue_full")

@@ -105,7 +105,7 @@ def test_a_ranking_has_the_number_of_its_documents():
 
 
 def test_an_answer_that_failed():
-    """Its error's code is the type; a model that nobody knows is not named."""
+    """The type is the error's code; an unknown model is not named."""
     span = answer_span(AnswerRecord(model="", outcome="model_not_found", took=0.5), "chat")
     assert (span.name, span.error, phases(span)) == ("chat", "model_not_found", [])
     assert "gen_ai.request.model" not in span.attributes

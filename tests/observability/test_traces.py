@@ -32,7 +32,7 @@ TRACEPARENT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
 
 
 class Told:
-    """What a service told, span by span."""
+    """The spans that a service has exported."""
 
     def __init__(self, service: FakeService) -> None:
         sdk = pytest.importorskip("opentelemetry.sdk.trace.export", reason=REASON)
@@ -147,7 +147,7 @@ async def test_a_broken_header_begins_a_trace(service, told, header):
 
 
 async def test_a_client_that_hangs_up(service, told):
-    """The span says so, and the phase that it left ends there."""
+    """The span records that, and the phase that it interrupted ends there."""
     service.backend.token_gate.hold()
     call = Call(service.app, chat("m", stream=True))
     await call.next()
@@ -176,7 +176,7 @@ async def test_failures_are_errors_and_refusals_are_not(start):
 
 
 async def test_a_load_that_fails(start):
-    """It is told too, with its code."""
+    """It has a span too, with its code."""
     service = await start()
     told = await Told(service).begin()
     service.write("m", load_error="invalid")
@@ -208,7 +208,7 @@ def collector() -> Iterator[Collector]:
 
 
 async def test_a_collector_is_told(start, collector, monkeypatch):
-    """Spans leave as OTLP over HTTP, the last when the service ends, with who tells them."""
+    """Spans leave as OTLP over HTTP, the last ones at the shutdown, with the service's name."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=a")
     service = await start(otlp_endpoint=collector.url)
     service.write()
@@ -319,7 +319,7 @@ LITESTARS = {
 
 
 def test_without_a_collector_nothing_of_it_is_imported(tmp_path: Path):
-    """A service that tells no traces imports none of what could, installed or not."""
+    """A service without traces imports no library for them, installed or not."""
     done = subprocess.run(
         [sys.executable, "-c", OFF, str(tmp_path)],
         check=False,

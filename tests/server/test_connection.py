@@ -207,7 +207,7 @@ async def test_a_request_that_does_not_come_closes_the_connection(client: Client
 
 
 async def test_empty_lines_between_requests_start_the_timer(client: Client):
-    """They end uvicorn's keep-alive timer; without another the connection would stay for ever."""
+    """They end uvicorn's keep-alive timer; without another the connection would never close."""
     client.send(GET)
     await client.finish()
     assert client.loop.pending(TIMEOUT) == []

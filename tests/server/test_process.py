@@ -111,7 +111,7 @@ def test_it_does_not_warn_where_nobody_else_does(host):
     ],
 )
 def test_the_lines_to_paste_have_a_place_for_the_key(settings, needed):
-    """Where one is needed; which it is nobody is told."""
+    """Where a key is required; the error does not reveal which."""
     printed = banner(Settings(**settings), Listener("127.0.0.1"))
     lines = [line for line in printed.splitlines() if "curl" in line]
     assert len(lines) == 2

@@ -139,8 +139,8 @@ class RequestSettings(ModelSettings, frozen=True, kw_only=True):
     stream_replay: Annotated[
         Seconds,
         Meta(
-            description="Seconds that a stream goes on and is kept after its client disconnects, so"
-            " that it can be resumed at `/v1/stream`. 0: not at all; a disconnect cancels it."
+            description="Seconds that a stream continues and is kept after its client disconnects,"
+            " so that it can be resumed at `/v1/stream`. 0: not at all; a disconnect cancels it."
         ),
     ] = 0.0
     stream_replay_bytes: Annotated[
