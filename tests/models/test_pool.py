@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,8 @@ from pilotlight.models.loading.history import LoadHistory, model_key
 from pilotlight.models.loading.progress import LoadTimes
 from pilotlight.models.pool import Pool
 from pilotlight.models.registry import Registry
-from pilotlight_backend import Failed, GenerateRequest
+from pilotlight_backend import Failed, GenerateRequest, LoadOptions
+from pilotlight_backend.cgroup import memory_size
 from pilotlight_backend.testing.conformance.listener import submit
 from pilotlight_backend.testing.fake import FakeBackend
 
@@ -478,6 +480,25 @@ async def test_model_larger_than_the_budget_is_refused(make_pool, backend, write
     assert caught.value.retry_after is None
     assert pool.status(small).state == "ready"
     assert len(backend.loads) == 1
+
+
+async def test_draft_model_counts_in_the_budget(make_pool, write):
+    """Its file, and a KV cache with as many slots as its model has."""
+    draft = write("draft", kv_bytes_per_token=1, context_length=50).path
+    options = LoadOptions(parallel=2, speculation="draft", draft_model=draft)
+    need = 1000 + draft.stat().st_size + 2 * 50
+    big = write("big", size_bytes=1000)
+    pool = make_pool(memory_budget=need - 1, load_options=lambda _: options)
+    with pytest.raises(InsufficientMemory, match=rf"needs {memory_size(need)} of memory"):
+        await use(pool, big)
+    await use(make_pool(memory_budget=need, load_options=lambda _: options), big)
+
+
+async def test_draft_model_that_is_missing_is_for_the_load_to_report(make_pool, write):
+    """The fake backend drafts nothing, and needs none."""
+    options = LoadOptions(speculation="draft", draft_model=Path("none.fake"))
+    pool = make_pool(memory_budget=1000, load_options=lambda _: options)
+    await use(pool, write("big", size_bytes=1000))
 
 
 async def test_failed_load_gives_its_memory_back(make_pool, write):

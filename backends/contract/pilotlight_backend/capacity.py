@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from pilotlight_backend import cgroup
 from pilotlight_backend.attention import BITS, uses_flash_attention
 from pilotlight_backend.errors import InsufficientMemory
+from pilotlight_backend.split_file import each_part
 from pilotlight_backend.types import LoadOptions, ModelFacts
 
 logger = logging.getLogger("pilotlight.backend")
@@ -112,7 +113,7 @@ def memory_need(facts: ModelFacts, options: LoadOptions, length: int) -> int:
 
 
 def _speculation(facts: ModelFacts, options: LoadOptions) -> int:
-    """Return the bytes of drafted tokens' logits, and of a draft model's file.
+    """Return the bytes of drafted tokens' logits, and of a draft model's files.
 
     A row of logits is computed in one buffer and copied to another (`output_reserve` in
     llama-context.cpp).
@@ -123,5 +124,19 @@ def _speculation(facts: ModelFacts, options: LoadOptions) -> int:
     draft = 0
     if options.speculation == "draft" and options.draft_model is not None:
         with suppress(OSError):  # the load says what is wrong with it
-            draft = options.draft_model.stat().st_size
+            draft = sum(part.stat().st_size for part in each_part(options.draft_model))
     return 2 * rows * facts.vocabulary_size * _LOGIT + draft
+
+
+def draft_options(options: LoadOptions) -> LoadOptions:
+    """Return the options of the draft model of a model that is loaded with *options*."""
+    return replace(options, speculation="none", draft_model=None, projector=None, baked=None)
+
+
+def draft_slots(draft: ModelFacts, facts: ModelFacts, options: LoadOptions) -> int:
+    """Return the bytes that the draft model *draft* takes beside its files, which are counted.
+
+    *facts* and *options* are those of the model that it drafts for: it has as many slots.
+    """
+    length = min(draft.context_length, served_length(facts, options))
+    return memory_need(draft, draft_options(options), length) - draft.size_bytes

@@ -18,12 +18,12 @@ from pilotlight_backend import (
     ModelUnsupported,
     attention,
 )
-from pilotlight_backend.capacity import check_memory, context_length, in_force
+from pilotlight_backend.capacity import check_memory, context_length, draft_slots, in_force
 from pilotlight_backend.cgroup import granted_cpus
 from pilotlight_backend.readahead import read_ahead
 from pilotlight_backend.split_file import parts
 from pilotlight_llama_cpp import lora_file, probe
-from pilotlight_llama_cpp.draft_file import draft_facts, slots_of_draft
+from pilotlight_llama_cpp.draft_file import draft_facts
 from pilotlight_llama_cpp.guarded_thread import Aborted, GuardedThread
 from pilotlight_llama_cpp.phases import Phase, Report
 from pilotlight_llama_cpp.projector_file import (
@@ -94,7 +94,8 @@ class LlamaCppBackend:
             facts = with_projector(facts, options.projector)
         facts = in_force(replace(facts, context_length=context_length(facts, options)), options)
         draft = draft_facts(options)
-        check_memory(facts, options, beside=slots_of_draft(draft, facts, options))
+        slots = draft_slots(draft, facts, options) if draft else 0
+        check_memory(facts, options, beside=slots)
         known, reason = self._given_up.get(facts.path, (None, ""))
         if known == facts:
             raise ModelUnsupported(facts.path, reason)

@@ -4,9 +4,9 @@ from contextlib import ExitStack
 from itertools import count
 
 from pilotlight_backend import LoadFailed, LoadOptions, ModelFacts
+from pilotlight_backend.capacity import draft_options
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.context import LlamaContext
-from pilotlight_llama_cpp.draft_file import options_of_draft
 from pilotlight_llama_cpp.draft_model import DraftModel
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.phases import Report
@@ -48,7 +48,7 @@ def load(
             small,
             AbortFlag(small.lib),  # of its own, and never set: its steps are short
             context_length=min(draft.context_length, facts.context_length),
-            options=options_of_draft(options),
+            options=draft_options(options),
             threads=threads,
         )
         undo.callback(context.close)

@@ -87,6 +87,33 @@ def test_speculation_counts_logits_and_the_draft_model(tmp_path):
     assert more(speculation="none", draft_model=draft) == 0
 
 
+def test_every_part_of_a_draft_model_counts(tmp_path):
+    """It may be a split file."""
+    for number in (1, 2):
+        (tmp_path / f"d-{number:05}-of-00002.gguf").write_bytes(bytes(1000 * number))
+    drafts = replace(
+        OPTIONS, speculation="draft", draft_max=10, draft_model=tmp_path / "d-00001-of-00002.gguf"
+    )
+    plain = replace(drafts, draft_model=None)
+    assert (
+        capacity.memory_need(FACTS, drafts, 256) - capacity.memory_need(FACTS, plain, 256) == 3000
+    )
+
+
+@pytest.mark.parametrize(("trained", "length"), [(100, 100), (10_000, 1024)])
+def test_draft_model_has_as_many_slots_as_its_model(trained, length):
+    """As long as its model's, and at most as long as it was trained with; no file counts."""
+    draft = ModelFacts(
+        path=Path("d.gguf"),
+        architecture="x",
+        context_length=trained,
+        size_bytes=777,
+        kv_bytes_per_token=3,
+    )
+    options = replace(OPTIONS, parallel=5, context_length=1024, speculation="draft")
+    assert capacity.draft_slots(draft, FACTS, options) == 5 * length * 3
+
+
 def test_what_is_loaded_beside_counts(monkeypatch):
     """A draft model's slots."""
     need = capacity.memory_need(FACTS, OPTIONS, FACTS.context_length)

@@ -17,7 +17,14 @@ from pilotlight.models.loading.progress import LoadTimes, LoadTracker, stall
 from pilotlight.models.loading.threads import Stalled, in_thread
 from pilotlight.models.projectors import served_facts
 from pilotlight.models.registry import Claim, Registry
-from pilotlight_backend import Backend, BaseEngine, LoadOptions, ModelFacts, capacity
+from pilotlight_backend import (
+    Backend,
+    BackendError,
+    BaseEngine,
+    LoadOptions,
+    ModelFacts,
+    capacity,
+)
 
 if TYPE_CHECKING:
     from pilotlight.models.fetch.progress import FetchProgress
@@ -37,19 +44,21 @@ class LoadPlan(Struct, frozen=True):
     own_process: bool
     facts: ModelFacts
     options: LoadOptions
+    beside: int = 0
+    """The bytes of the slots of its draft model."""
 
     @property
     def need(self) -> int:
         """The bytes of memory that the model will use."""
-        return eviction.memory_need(self.facts, self.options) + self._process
+        return eviction.memory_need(self.facts, self.options) + self._beside
 
     def fitting(self, room: int) -> str:
         """Return which options would let it fit into *room* bytes, for people."""
-        return capacity.fitting(self.facts, self.options, room - self._process)
+        return capacity.fitting(self.facts, self.options, room - self._beside)
 
     @property
-    def _process(self) -> int:
-        return eviction.PROCESS_BYTES if self.own_process else 0
+    def _beside(self) -> int:
+        return self.beside + (eviction.PROCESS_BYTES if self.own_process else 0)
 
     @property
     def key(self) -> str:
@@ -57,15 +66,19 @@ class LoadPlan(Struct, frozen=True):
         return model_key(self.name, self.facts)
 
 
-def within(options: LoadOptions, facts: ModelFacts, budget: int | None) -> LoadOptions:
+def within(
+    options: LoadOptions, facts: ModelFacts, budget: int | None, *, beside: int = 0
+) -> LoadOptions:
     """Return *options* with a prompt cache that fits into *budget*, bytes for all models.
+
+    *beside* is the bytes of what is loaded with the model.
 
     Without a budget the engine takes a part of all the memory that is left.
     """
     cache = options.prompt_cache
     if budget is None or cache.memory_bytes is not None:
         return options
-    left = max(budget - eviction.memory_need(facts, options), 0)
+    left = max(budget - eviction.memory_need(facts, options) - beside, 0)
     memory = left // capacity.PROMPT_CACHE_SHARE
     return replace(options, prompt_cache=replace(cache, memory_bytes=memory))
 
@@ -114,7 +127,9 @@ class Loader:
         """Fetch the files of *entry* and find its backend; raises what either raises."""
         if entry.origins:
             tracker.fetched(brought=await fetch_origins(entry.origins, tracker.note_fetch))
-        claim = await asyncio.to_thread(self._claim, entry)
+        options = self._load_options(entry)
+        claim, draft = await asyncio.to_thread(self._claims, entry, options)
+        beside = capacity.draft_slots(draft, claim.facts, options) if draft else 0
         backend = self._place(entry, claim.backend)
         return LoadPlan(
             entry=entry,
@@ -122,12 +137,20 @@ class Loader:
             backend=backend,
             own_process=backend is not claim.backend,
             facts=claim.facts,
-            options=within(self._load_options(entry), claim.facts, self._memory_budget),
+            options=within(options, claim.facts, self._memory_budget, beside=beside),
+            beside=beside,
         )
 
-    def _claim(self, entry: ModelEntry) -> Claim:
+    def _claims(self, entry: ModelEntry, options: LoadOptions) -> tuple[Claim, ModelFacts | None]:
+        """Return the claim of *entry*, and the facts of its draft model."""
         claim = self._registry.claim(entry.path, entry.options.backend)
-        return replace(claim, facts=served_facts(entry, claim, self._registry))
+        claim = replace(claim, facts=served_facts(entry, claim, self._registry))
+        if options.speculation != "draft" or options.draft_model is None:
+            return claim, None
+        try:
+            return claim, self._registry.claim(options.draft_model, claim.backend.name).facts
+        except (BackendError, OSError):  # the load reports it
+            return claim, None
 
     async def earlier(self, plan: LoadPlan) -> Sequence[LoadTimes]:
         """Return how long earlier loads of the same model took."""
