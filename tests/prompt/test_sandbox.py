@@ -1,10 +1,16 @@
 """The sandbox of chat templates: nothing outside is reachable, and every operation is bounded."""
 
+import time
 import tracemalloc
 
 import pytest
 
-from pilotlight.prompt.errors import TemplateExceeded, TemplateFailed, TemplateInvalid
+from pilotlight.prompt.errors import (
+    TemplateExceeded,
+    TemplateFailed,
+    TemplateInvalid,
+    TemplateRefused,
+)
 from pilotlight.prompt.sandbox import limits
 from pilotlight.prompt.sandbox.budget import Budget
 from pilotlight.prompt.sandbox.json_filters import tojson
@@ -204,6 +210,11 @@ def test_endless_template_is_stopped(source):
         "{{ 1 if ['x' * 9999999] * 999999 == ['x' * 9999999 ~ ''] * 999999 }}",
         "{{ [['x' * 9999999] * 999999]|select('eq', ['x' * 9999999 ~ ''] * 999999)|list }}",
         "{{ {'a': 'x' * 9999999, 'b': ['x' * 9999999] * 9}|dictsort(by='value') }}",
+        # A list that holds itself many times.
+        (
+            "{% set a = [] %}{% for i in range(99999) %}{% set _ = a.append(a) %}{% endfor %}"
+            "{{ a|string|length }}"
+        ),
     ],
 )
 def test_what_is_refused_takes_no_memory(source):
@@ -217,6 +228,59 @@ def test_what_is_refused_takes_no_memory(source):
     finally:
         tracemalloc.stop()
     assert peak < 48 * 1024 * 1024
+
+
+TWICE = (
+    "{% set n = namespace(a=[1]) %}{% for i in range(50) %}{% set n.b = [] %}"
+    "{% set _ = n.b.append(n.a) %}{% set _ = n.b.append(n.a) %}{% set n.a = n.b %}{% endfor %}"
+)
+"""A list of two lists of two lists …, which has 2⁵⁰ elements when it is read."""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        TWICE + "{{ n.a is upper }}",
+        TWICE + "{{ [n.a]|select('lower')|list }}",
+        TWICE + "{{ 'http://a.com'|urlize(target=n.a) }}",
+        TWICE + "{{ raise_exception(n.a) }}",
+        TWICE + "{{ messages[n.a].x }}",
+        TWICE + "{{ dict(a=n.a).values() }}",
+        TWICE + "{{ dict(a=n.a).items() ~ '' }}",
+        # Each element is within the limits, and takes time to measure.
+        "{{ ([[1] * 90000] * 90000)|join|length }}",
+        "{{ ','.join([[1] * 90000] * 90000)|length }}",
+        "{{ '%s' % (([1] * 90000,) * 90000) }}",
+        "{{ '%s'|format(*([[1] * 90000] * 90000))|length }}",
+        "{{ ([['']] * 120000)|sum(start=[])|length }}",
+        "{{ ([[]] * 120000)|sum(start=[1] * 999999)|length }}",
+    ],
+)
+def test_what_is_refused_takes_no_time(source):
+    """No operation reads more than a value's limit before it is refused."""
+    template = compiled(source)
+    began = time.thread_time()
+    with pytest.raises((TemplateFailed, TemplateRefused)):
+        template.render([USER], tools=None, add_generation_prompt=True)
+    assert time.thread_time() - began < 2  # 0.3; endless before
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ ([[1] * 9000] * 90000)|select('eq', 1)|list }}",
+        "{{ (['x' * 10**6] * 10**5)|select('lower')|list }}",
+        "{% if [1] * 9000 == 1 %}{% endif %}" * 200,
+    ],
+)
+def test_comparisons_and_tests_are_timed(source, monkeypatch):
+    """Each takes a while, and no loop of the template's own is around them."""
+    template = compiled(source)
+    monkeypatch.setattr(limits, "MAX_SECONDS", 0.05)
+    began = time.thread_time()
+    with pytest.raises(TemplateFailed, match="ran for more than"):
+        template.render([USER], tools=None, add_generation_prompt=True)
+    assert time.thread_time() - began < 2
 
 
 def test_template_that_only_takes_time_is_stopped():

@@ -23,6 +23,7 @@ from pilotlight.prompt.sandbox.budget import BUDGET, Budget
 from pilotlight.prompt.sandbox.environment import Counting, TemplateEnvironment, make_environment
 from pilotlight.prompt.sandbox.formatting import check_time_format
 from pilotlight.prompt.sandbox.json_filters import tojson
+from pilotlight.prompt.sandbox.sizes import written_size
 
 _QUICK_SECONDS = 0.02
 """CPU time of a rendering up to which the next one may run on the event loop."""
@@ -56,6 +57,7 @@ def _strftime(now: datetime, form: Any) -> str:
 
 
 def _raise_exception(message: object) -> None:
+    written_size(message)
     raise TemplateRefused(str(message))
 
 

@@ -22,7 +22,7 @@ from pilotlight.prompt.sandbox.formatting import bounded_format
 from pilotlight.prompt.sandbox.json_filters import from_json, tojson
 from pilotlight.prompt.sandbox.methods import check_called
 from pilotlight.prompt.sandbox.operators import check_joined, check_operator
-from pilotlight.prompt.sandbox.sizes import comparable, held, size, written_size
+from pilotlight.prompt.sandbox.sizes import held, readable, size, written_size
 
 
 class _GenerationTag(Extension):
@@ -75,9 +75,11 @@ class Counting(Extension):
         """Count a slice; a slice of a list is the template's own."""
         return budget_of(context).made(OwnList(value) if type(value) is list else value)
 
-    def compared(self, value: Any) -> Any:
+    @pass_context
+    def compared(self, context: Context, value: Any) -> Any:
         """Check an operand of a comparison."""
-        return comparable(value)
+        budget_of(context).check_time()
+        return readable(value)
 
     @pass_context
     def concat(self, context: Context, *parts: object) -> Any:
@@ -153,6 +155,10 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         given = [held(one) for one in arguments]
         fresh = check_called(called, [*given, *named.values()])
         return budget_of(context).made(super().call(context, called, *given, **named), fresh=fresh)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return the item; an error about a missing one writes *argument*."""
+        return super().getitem(obj, readable(argument))
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Allow `append` and `pop` on lists that the template wrote itself, and on no other.

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from pilotlight.prompt.errors import TemplateExceeded
 from pilotlight.prompt.sandbox import limits
-from pilotlight.prompt.sandbox.sizes import comparable, length, size, written_size
+from pilotlight.prompt.sandbox.sizes import length, readable, size, written_size, written_together
 
 Arguments = list[Any]
 """The arguments of a call, keyword arguments last."""
@@ -114,7 +114,7 @@ def _joined(parts: Any, separator: Any) -> int:
     if isinstance(parts, str):
         parts_size, count = len(parts), len(parts)
     elif isinstance(parts, (list, tuple)):
-        parts_size, count = sum(map(written_size, parts)), len(parts)
+        parts_size, count = written_together(parts), len(parts)
     else:
         parts_size, count = written_size(parts), length(parts)
     escaped = 1
@@ -177,7 +177,7 @@ def listed(value: Any, arguments: Arguments) -> int:
 
 def compared(value: Any, _arguments: Arguments) -> int:
     """Check that the elements of *value* can be compared in bounded time."""
-    comparable(value)
+    readable(value)
     return 0
 
 
@@ -190,10 +190,12 @@ def keyed(value: Any, arguments: Arguments) -> int:
     return listed(value, arguments)
 
 
-def summed(value: Any, _arguments: Arguments) -> int:
-    """Estimate `sum`, which may join lists."""
-    _check_elements(written_size(value))
-    return 0
+def summed(value: Any, arguments: Arguments) -> int:
+    """Estimate `sum`; from a list on it joins lists, and copies the sum for each."""
+    written = written_size(value)
+    _check_elements(written)
+    begun = [one for one in arguments if isinstance(one, (list, tuple))]
+    return length(value) * (written + sum(map(len, begun))) if begun else 0
 
 
 def split(value: Any, arguments: Arguments) -> int:

@@ -37,7 +37,7 @@ from pilotlight.prompt.sandbox.estimates import (
     wrapped,
 )
 from pilotlight.prompt.sandbox.formatting import percent
-from pilotlight.prompt.sandbox.sizes import comparable, held
+from pilotlight.prompt.sandbox.sizes import held, readable, written_size
 
 _FILTERS: dict[str, Estimate] = {
     # These return parts of the value, or a number.
@@ -91,15 +91,27 @@ _COMPARING = frozenset(
 """Tests that compare values, as the operators do."""
 
 
+_CASES = frozenset({"lower", "upper"})
+"""Tests that write the value as text."""
+
+
 def bounded_tests(tests: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of *tests* that compare, each within the limits."""
-    return {name: _bounded_test(test) for name, test in tests.items() if name in _COMPARING}
+    """Return *tests*, each within the limits: `select` calls one for every element of a list."""
+    return {name: _bounded_test(name, test) for name, test in tests.items()}
 
 
-def _bounded_test(test: Callable[..., Any]) -> Callable[..., Any]:
+def _bounded_test(name: str, test: Callable[..., Any]) -> Callable[..., Any]:
+    wants_environment = hasattr(test, "jinja_pass_arg")
+
+    @pass_context
     @wraps(test)
-    def bounded(*values: Any) -> Any:
-        return test(*map(comparable, values))
+    def bounded(context: Context, *values: Any) -> Any:
+        budget_of(context).check_time()
+        for value in values if name in _COMPARING else ():
+            readable(value)
+        if name in _CASES:
+            written_size(values[0])
+        return test(*(context.environment,) * wants_environment, *values)
 
     return bounded
 
@@ -125,7 +137,7 @@ def _bounded(name: str, function: Callable[..., Any], estimate: Estimate) -> Cal
         given = [*map(held, arguments)]
         keywords = [named[one] for one in order if one in named]
         keywords += [one for key, one in named.items() if key not in order]
-        if estimate(value, given + keywords) > limits.MAX_OUTPUT:
+        if estimate(value, readable(given + keywords)) > limits.MAX_OUTPUT:
             raise too_large(name)
         leading: dict[str | None, tuple[Any, ...]] = {
             "context": (context,),

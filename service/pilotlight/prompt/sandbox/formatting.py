@@ -16,7 +16,7 @@ from markupsafe import Markup
 from pilotlight.prompt.errors import TemplateExceeded
 from pilotlight.prompt.sandbox import limits
 from pilotlight.prompt.sandbox.estimates import ESCAPED, Arguments, number, too_large
-from pilotlight.prompt.sandbox.sizes import length, written_size
+from pilotlight.prompt.sandbox.sizes import length, written_size, written_together
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -39,6 +39,7 @@ def percent(value: Any, arguments: Arguments) -> int:
     if text.count("%") > _FIELDS:
         raise too_large("%")
     arguments = [one for each in arguments for one in _values(each)]
+    written_together(arguments)
     longest = max(map(written_size, arguments), default=0)
     escaped = ESCAPED if isinstance(value, Markup) else 1
     total, at = len(text), text.find("%")

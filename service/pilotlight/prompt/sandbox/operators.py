@@ -7,7 +7,7 @@ from markupsafe import Markup
 from pilotlight.prompt.sandbox import limits
 from pilotlight.prompt.sandbox.estimates import ESCAPED, too_large
 from pilotlight.prompt.sandbox.formatting import percent
-from pilotlight.prompt.sandbox.sizes import bits, length, written_size
+from pilotlight.prompt.sandbox.sizes import bits, length, written_together
 
 
 def check_operator(operator: str, left: Any, right: Any) -> None:
@@ -43,6 +43,5 @@ def _limit_of(value: Any) -> int:
 
 
 def check_joined(parts: tuple[object, ...]) -> None:
-    """Raise `TemplateExceeded` if `~` would write too long a text."""
-    if sum(map(written_size, parts)) > limits.MAX_OUTPUT:
-        raise too_large("~")
+    """Raise `TemplateExceeded` if `~` would write too long a text of *parts*."""
+    written_together(parts)

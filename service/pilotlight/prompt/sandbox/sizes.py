@@ -1,6 +1,6 @@
 """The size of a value, with everything inside it."""
 
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sized, ValuesView
 from itertools import islice
 from typing import Any
 
@@ -12,6 +12,7 @@ from pilotlight.prompt.sandbox import limits
 UNSIZED = frozenset({int, bool, float, type(None)})
 _PLAIN = frozenset({str, dict, list, tuple, *UNSIZED})
 """The types of most values: they need no `isinstance` check."""
+_COLLECTIONS = (list, tuple, set, frozenset, KeysView, ValuesView, ItemsView)
 _ESCAPED, _ESCAPED_ASCII = 10, 4
 """Characters that `repr` writes for one; strings inside a list are written with it."""
 
@@ -25,8 +26,8 @@ def size(value: object) -> int:
     return _size(value, ascii_weight=1, weight=1)
 
 
-def comparable(value: Any) -> Any:
-    """Return *value* if it can be compared in bounded time; else raise `TemplateExceeded`.
+def readable(value: Any) -> Any:
+    """Return *value* if all of it can be read in bounded time; else raise `TemplateExceeded`.
 
     A list can hold one long text a million times, and one comparison reads them all.
     """
@@ -38,6 +39,19 @@ def comparable(value: Any) -> Any:
 def written_size(value: object) -> int:
     """Return the characters of *value* as text, at most; raises as `size` does."""
     return _size(value, ascii_weight=_ESCAPED_ASCII, weight=_ESCAPED)
+
+
+def written_together(values: Iterable[object]) -> int:
+    """Return the characters of all *values* as text, at most; raises above the limits.
+
+    Each of a million values may be one that takes long to measure, so the first ones are enough.
+    """
+    characters = 0
+    for one in values:
+        characters += written_size(one)
+        if characters > limits.MAX_OUTPUT:
+            raise TemplateExceeded("the chat template makes a text that is too large")
+    return characters
 
 
 def _size(value: object, *, ascii_weight: int, weight: int) -> int:
@@ -52,7 +66,7 @@ def _size(value: object, *, ascii_weight: int, weight: int) -> int:
         elements += 1
         if isinstance(one, str):
             characters += len(one) * (ascii_weight if one.isascii() else weight)
-        elif isinstance(one, (list, tuple, set, frozenset)):
+        elif isinstance(one, _COLLECTIONS):
             inside += one
         elif isinstance(one, Mapping):
             inside += one.keys()
@@ -61,7 +75,8 @@ def _size(value: object, *, ascii_weight: int, weight: int) -> int:
             inside.append(object.__getattribute__(one, "_Namespace__attrs"))
         else:
             characters += number_size(one)
-        if characters > limits.MAX_OUTPUT or elements > limits.MAX_ELEMENTS:
+        # Those to come count before they are read: each could be a long list that holds itself.
+        if characters > limits.MAX_OUTPUT or elements + len(inside) > limits.MAX_ELEMENTS:
             raise TemplateExceeded("the chat template makes a value that is too large")
     return characters + 4 * elements
 
