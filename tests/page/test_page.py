@@ -172,6 +172,20 @@ def test_markup_of_a_model_is_harmless(browser: Browser, serve_models: Serve):
     assert browser.attribute(f"{answer} a[href^=https]", "rel") == "noopener noreferrer"
 
 
+def test_an_answer_that_is_nested_too_deeply_for_markdown(browser: Browser, serve_models: Serve):
+    """It is shown as it is written, and the page starts with it after a reload."""
+    visited(browser, serve_models(m={"reply": ("- - " * 4000, "The end.")}))
+    ask(browser, "hi")
+    browser.see("The end.")
+    settled(browser)
+    assert browser.text(".turn.assistant .prose p").startswith("- - - -")
+
+    browser.reload()
+    browser.see("The end.")
+    browser.find("#model-state:not(:empty)")
+    assert not browser.problems()
+
+
 # ── tools, schemas, images, code ────────────────────────────────────────────────────────────────
 
 

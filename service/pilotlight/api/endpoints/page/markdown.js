@@ -112,6 +112,19 @@ function replaceImage(image) {
   );
 }
 
+/**
+ * Return a text as HTML, which is sanitized afterwards. What is nested too deeply for marked, such
+ * as the thousands of `>` of a model that repeats itself, is shown as it is written.
+ * @param {string} text
+ */
+function parsed(text) {
+  try {
+    return marked.parse(text, { async: false });
+  } catch {
+    return `<p>${escaped(text)}</p>`;
+  }
+}
+
 /** @param {string} text */
 function escaped(text) {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
@@ -124,7 +137,7 @@ function escaped(text) {
  * @returns {DocumentFragment}
  */
 export function rendered(text, again) {
-  const fragment = DOMPurify.sanitize(marked.parse(text, { async: false }), ALLOWED);
+  const fragment = DOMPurify.sanitize(parsed(text), ALLOWED);
   for (const code of fragment.querySelectorAll("pre > code")) frame(code, again);
   for (const table of fragment.querySelectorAll("table")) {
     const scroller = h("div", {
@@ -146,7 +159,8 @@ export function rendered(text, again) {
  * @param {() => void} again
  */
 export function codeBlock(code, language, again) {
-  const longest = Math.max(2, ...[...code.matchAll(/`+/g)].map(([ticks]) => ticks.length));
+  let longest = 2;
+  for (const [ticks] of code.matchAll(/`+/g)) longest = Math.max(longest, ticks.length);
   const fence = "`".repeat(longest + 1);
   return rendered(`${fence}${language}\n${code}\n${fence}`, again);
 }
