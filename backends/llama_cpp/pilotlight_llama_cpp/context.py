@@ -307,7 +307,10 @@ class LlamaContext:
         self._lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
         if state is not None:
             return self.rewind(target, length, state)
-        return self.truncate(target, length) and self.held(target) == length
+        if self.truncate(target, length) and self.held(target) == length:
+            return True
+        self._lib.llama_memory_seq_rm(self._memory, target, -1, -1)
+        return False
 
     def held(self, slot: int) -> int:
         """Return how many tokens *slot* holds."""

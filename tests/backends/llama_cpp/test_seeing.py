@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from pilotlight_backend import EngineClosed, LoadOptions, PromptCacheOptions
-from pilotlight_backend.testing.conformance.listener import run
+from pilotlight_backend.testing.conformance.listener import run, submit
 from pilotlight_backend.testing.conformance.seeing import asking, end_of, picture, said
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 
@@ -63,6 +63,20 @@ def test_image_is_restored_from_storage_and_not_encoded(load, name, tmp_path):
         again
     )
     assert end_of(response).usage.prompt_tokens == end_of(again).usage.prompt_tokens - 4
+
+
+@pytest.mark.parametrize("name", ["mlp", "qwen2vl", "qwen35"])
+def test_choices_of_a_prompt_that_ends_with_an_image(load, name):
+    """A copy ends where the image does: with M-RoPE its positions are fewer than its numbers."""
+    engine = load(name)
+    words = engine.tokenize("What do you see? " * 8, special=False)
+    asked = replace(asking(words, TALL, []), shares_prompt=True)
+    choices = [submit(engine, asked).listener for _ in range(2)]
+    for one in choices:
+        one.finish()
+    engine.clear_prompts()
+    assert [said(one) for one in choices] == [said(run(engine, asked))] * 2
+    assert engine.stats().images_encoded == 2
 
 
 def test_closed_engine_refuses_images(load):
