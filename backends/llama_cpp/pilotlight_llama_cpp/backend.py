@@ -93,7 +93,7 @@ class LlamaCppBackend:
         if options.projector not in {None, facts.projector}:
             facts = with_projector(facts, options.projector)
         facts = in_force(replace(facts, context_length=context_length(facts, options)), options)
-        draft = draft_facts(options)
+        draft = draft_facts(options) if facts.generates else None
         slots = draft_slots(draft, facts, options) if draft else 0
         check_memory(facts, options, beside=slots)
         known, reason = self._given_up.get(facts.path, (None, ""))

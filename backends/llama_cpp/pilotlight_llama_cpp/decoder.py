@@ -85,6 +85,9 @@ class FixedContext(SlotDecoder, Protocol):
     def held(self, slot: int) -> int:
         """Return how many tokens a slot holds."""
 
+    def likeliest(self, row: int) -> tuple[int, float]:
+        """Return the likeliest token that follows a row of the batch, and its probability."""
+
 
 class GenerationDecoder(SlotDecoder, Protocol):
     """What `GenerationThread` uses: `GrowingContext`."""

@@ -3,11 +3,15 @@
 from contextlib import ExitStack
 from itertools import count
 
+from msgspec.structs import replace
+
 from pilotlight_backend import LoadFailed, LoadOptions, ModelFacts
-from pilotlight_backend.capacity import draft_options
+from pilotlight_backend.capacity import draft_options, in_force
+from pilotlight_backend.cgroup import available_memory
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.context import LlamaContext
 from pilotlight_llama_cpp.draft_model import DraftModel
+from pilotlight_llama_cpp.growing_context import GrowingContext, lengths
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.phases import Report
 
@@ -44,24 +48,42 @@ def load(
                 f"draft_model: {draft.path.name} has another vocabulary than {facts.path.name}:"
                 f" {wrong}; name a smaller model of the same family"
             )
-        context = LlamaContext(
-            small,
-            AbortFlag(small.lib),  # of its own, and never set: its steps are short
-            context_length=min(draft.context_length, facts.context_length),
-            options=draft_options(options),
-            threads=threads,
-        )
+        context = _context(draft, small, facts, draft_options(options), threads)
         undo.callback(context.close)
         drafts = DraftModel(
             context,
             slots=options.parallel,
             chunk=options.chunk,
             vocabulary_size=min(model.vocabulary_size, small.vocabulary_size),
-            free=small.close,
         )
         drafts.warm()
         undo.pop_all()
     return drafts
+
+
+def _context(
+    draft: ModelFacts, small: LlamaModel, facts: ModelFacts, options: LoadOptions, threads: int
+) -> GrowingContext:
+    """Return the context of *small*, whose facts are *draft*; it grows as the model's own does."""
+    abort = AbortFlag(small.lib)  # of its own, and never set: its steps are short
+    length = min(draft.context_length, facts.context_length)
+
+    def make(length: int) -> LlamaContext:
+        return LlamaContext(small, abort, context_length=length, options=options, threads=threads)
+
+    return GrowingContext(
+        small,
+        abort,
+        make,
+        slots=options.parallel,
+        lengths=lengths(
+            in_force(replace(draft, context_length=length), options),
+            small,
+            slots=options.parallel,
+            gpu_layers=options.gpu_layers,
+            available_memory=available_memory(),
+        ),
+    )
 
 
 def difference(model: LlamaModel, other: LlamaModel) -> str:

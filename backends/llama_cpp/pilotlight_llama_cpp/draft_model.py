@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from pilotlight_backend import LoadFailed
 from pilotlight_backend.placement import common_prefix
 from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
+from pilotlight_llama_cpp.slots import WORTH_COPYING
 from pilotlight_llama_cpp.step_times import StepTimes
 
 
@@ -27,11 +29,18 @@ class Wanted(NamedTuple):
 
 
 class DraftContext(Protocol):
-    """What drafts need of a context: `LlamaContext`."""
+    """What drafts need of a context: `GrowingContext`."""
 
     @property
     def length(self) -> int:
-        """Tokens that a slot can hold."""
+        """Tokens that a slot can hold once the context has grown."""
+
+    @property
+    def room(self) -> int:
+        """Tokens that a slot can hold without waiting for a longer context."""
+
+    def expect(self, length: int) -> None:
+        """Prepare for a sequence of at least *length* tokens."""
 
     def decode(self, runs: Sequence[Run], /) -> Decoded:
         """Evaluate a batch."""
@@ -39,11 +48,14 @@ class DraftContext(Protocol):
     def truncate(self, slot: int, length: int) -> bool:
         """Keep a slot's first *length* tokens; False if it had to be cleared."""
 
+    def copy(self, source: int, target: int, length: int) -> bool:
+        """Copy a slot's first tokens into another one; False: that is empty."""
+
     def likeliest(self, row: int) -> tuple[int, float]:
         """Return the likeliest token that follows a row of the batch, and its probability."""
 
     def close(self) -> None:
-        """Free the context."""
+        """Free everything."""
 
 
 class _Run(NamedTuple):
@@ -70,36 +82,45 @@ class DraftModel:
         slots: int,
         chunk: int,
         vocabulary_size: int,
-        free: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """*chunk* is the tokens of a prompt that are read at once.
+        """*context* can decode *chunk* tokens and one for each slot at once; it is owned.
 
-        *vocabulary_size* is the tokens that both models have. *free* is called when the context is
-        closed.
+        *vocabulary_size* is the tokens that both models have.
         """
         self._context = context
         self._chunk = chunk
         self._vocabulary_size = vocabulary_size
-        self._free = free
         self._clock = clock
         self._read: list[list[int]] = [[] for _ in range(slots)]
         """The tokens that each slot holds."""
+        self._scopes = [""] * slots
+        """Whose they are."""
+        self._longest = context.length
+        """The tokens of a sequence up to which drafts are tried."""
         self.times = StepTimes()
 
     def warm(self) -> None:
-        """Learn what a token takes: the second time, when pages and buffers are warm."""
+        """Learn what a token takes: the second time, when pages and buffers are warm.
+
+        Raises `LoadFailed` if the model cannot compute it.
+        """
         for _ in range(2):
             self.times = StepTimes()
-            self._evaluate([_Run(0, 0, (0,))])
+            if not self._evaluate([_Run(0, 0, (0,))]):
+                raise LoadFailed("draft_model: llama.cpp cannot decode a token with it")
             self.forget(0)
 
     def behind(self, slot: int, tokens: Tokens) -> int | None:
-        """Return how many of *tokens* are not read yet; None if they cannot be.
+        """Return how many of *tokens* are not read yet; None if they cannot be, or not now.
 
-        An image has negative numbers, and the large model's vocabulary may have more tokens.
+        An image has negative numbers, and the large model's vocabulary may have more tokens. No
+        stream waits for a longer context.
         """
-        if len(tokens) >= self._context.length:
+        if len(tokens) >= self._longest:
+            return None
+        self._context.expect(len(tokens))
+        if len(tokens) >= self._context.room:
             return None
         common = common_prefix(self._read[slot], tokens)
         if not all(0 <= token < self._vocabulary_size for token in tokens[common:]):
@@ -113,6 +134,21 @@ class DraftModel:
         self._evaluate([_Run(slot, start, tokens[start:end])])
         return end - start
 
+    def copy(self, slot: int, tokens: Tokens) -> bool:
+        """Copy what another slot of the same scope has read of *tokens*, if *slot* gains by it."""
+        own = common_prefix(self._read[slot], tokens)
+        most, source = max(
+            (common_prefix(read, tokens), -other)
+            for other, read in enumerate(self._read)
+            if self._scopes[other] == self._scopes[slot]
+        )
+        if most - own < WORTH_COPYING:
+            return False
+        length = min(most, len(tokens) - 1)
+        copied = self._context.copy(-source, slot, length)
+        self._read[slot] = list(tokens[:length]) if copied else []
+        return copied
+
     def draft(self, wanted: Sequence[Wanted]) -> dict[int, list[int]]:
         """Return the drafts by slot; the slots are in rising order.
 
@@ -120,10 +156,7 @@ class DraftModel:
         """
         drafts: dict[int, list[int]] = {one.slot: [] for one in wanted}
         sure = dict.fromkeys(drafts, 1.0)
-        runs = []
-        for one in wanted:
-            start = self._cut(one.slot, one.tokens)
-            runs.append(_Run(one.slot, start, one.tokens[start:]))
+        runs = self._first(wanted)
         left = {one.slot: one for one in wanted}
         while runs and self._evaluate(runs):
             following, row = [], -1
@@ -135,10 +168,22 @@ class DraftModel:
                 if sure[run.slot] < one.least or token >= self._vocabulary_size:
                     continue
                 draft.append(token)
-                if len(draft) < one.most and run.reach < self._context.length:
+                if len(draft) < one.most and run.reach < self._context.room:
                     following.append(_Run(run.slot, run.reach, (token,)))
             runs = following
         return drafts
+
+    def _first(self, wanted: Sequence[Wanted]) -> list[_Run]:
+        """Return what each sequence has new, as far as a batch has room; the rest have no draft."""
+        runs: list[_Run] = []
+        room = self._chunk
+        for one in wanted:
+            start = self._cut(one.slot, one.tokens)
+            room -= len(one.tokens) - start - 1
+            if room < 0:
+                break
+            runs.append(_Run(one.slot, start, one.tokens[start:]))
+        return runs
 
     def _cut(self, slot: int, tokens: Tokens) -> int:
         """Keep what *slot* has of *tokens* but the last one; return how many that are."""
@@ -152,25 +197,26 @@ class DraftModel:
 
     def _evaluate(self, runs: Sequence[_Run]) -> bool:
         began = self._clock()
-        if self._context.decode(runs) is not Decoded.DONE:
+        outcome = self._context.decode(runs)
+        if outcome is not Decoded.DONE:
             for run in runs:
                 self.forget(run.slot)
+            if outcome is Decoded.REFUSED:  # the context cannot grow: nor would it at each step
+                self._longest = min(self._longest, max(run.reach for run in runs))
             return False
         self.times.add([sum(len(run.tokens) for run in runs)], self._clock() - began)
         for run in runs:
             self._read[run.slot].extend(run.tokens)
         return True
 
-    def keep(self, slot: int, length: int) -> None:
-        """Keep at most the first *length* tokens of *slot*, those that its request has cached.
+    def begin(self, slot: int, scope: str) -> None:
+        """Give *slot* to a request of *scope*.
 
-        What is behind them may be another caller's: the time of a response would reveal it.
+        What another scope has left is of no use to it: the time of a response would reveal it.
         """
-        read = self._read[slot]
-        if length < len(read):
-            if not self._context.truncate(slot, length):
-                length = 0
-            del read[length:]
+        if scope != self._scopes[slot]:
+            self.forget(slot)
+        self._scopes[slot] = scope
 
     def forget(self, slot: int) -> None:
         """Empty *slot*."""
@@ -184,6 +230,5 @@ class DraftModel:
                 self.forget(slot)
 
     def close(self) -> None:
-        """Free the context, and then the model."""
+        """Free everything."""
         self._context.close()
-        self._free()

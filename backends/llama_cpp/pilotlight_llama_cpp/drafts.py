@@ -25,8 +25,8 @@ class Drafts(ABC, Generic[S]):
     def verified(self, run: PlannedRun[S], accepted: int) -> None:
         """Learn that so many tokens of the draft of *run* were accepted."""
 
-    def begin(self, slot: int, cached: int) -> None:
-        """Note that a sequence begins in *slot*, with so many tokens of what was there."""
+    def begin(self, slot: int, scope: str) -> None:
+        """Note that a sequence of *scope* begins in *slot*."""
 
     def forget(self) -> None:
         """Forget what was read of all sequences."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pilotlight_backend import LoadFailed, LoadOptions, ModelFacts, SamplingParams
+from pilotlight_backend.capacity import draft_slots
 from pilotlight_backend.cgroup import available_memory
 from pilotlight_backend.projectors import without_projector
 from pilotlight_llama_cpp import draft_load
@@ -72,6 +73,7 @@ def load(
                 slots=options.parallel,
                 gpu_layers=options.gpu_layers,
                 available_memory=available_memory(),
+                beside=draft.size_bytes + draft_slots(draft, facts, options) if draft else 0,
                 baked=len(prompt.tokens) if prompt else 0,
                 expected=0 if recent is None else recent.of(identity),
             ),
@@ -81,17 +83,20 @@ def load(
         _warm(model, context)
         baked = adopt(context, prompt, facts, options)
         draft_model = _load_draft(draft, model, facts, options, report, threads=threads)
+        if draft_model is not None:
+            undo.callback(draft_model.close)
+        engine = LlamaCppEngine(
+            _with_vocabulary(facts, model),
+            model,
+            context,
+            options,
+            baked=baked,
+            identity=identity,
+            projector=projector,
+            draft_model=draft_model,
+        )
         undo.pop_all()
-    return LlamaCppEngine(
-        _with_vocabulary(facts, model),
-        model,
-        context,
-        options,
-        baked=baked,
-        identity=identity,
-        projector=projector,
-        draft_model=draft_model,
-    )
+    return engine
 
 
 def _load_draft(

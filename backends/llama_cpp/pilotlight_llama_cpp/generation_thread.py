@@ -325,7 +325,7 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         if self._images is not None:
             self._images.begin(job)
         if self._drafts is not None and job.slot is not None:
-            self._drafts.begin(job.slot.id, job.cached_tokens)
+            self._drafts.begin(job.slot.id, job.scope)
         cached = job.cells(job.cached_tokens)
         self._cached_tokens += cached
         self.emit(job, Started(job.length, cached, job.timer.restore))

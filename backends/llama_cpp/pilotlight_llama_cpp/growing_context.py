@@ -57,11 +57,13 @@ def lengths(
     slots: int,
     gpu_layers: int,
     available_memory: int | None,
+    beside: int = 0,
     baked: int = 0,
     expected: int = 0,
 ) -> tuple[int, ...]:
     """Return the lengths that contexts for *facts* have one after another; the last is the full.
 
+    *beside* is the bytes of a draft model, which is loaded later.
     *baked* is the number of tokens of the baked prompt, which takes its part of each slot.
     *expected* is the number of tokens that the first request is likely to continue.
     """
@@ -70,7 +72,9 @@ def lengths(
         return (full,)  # a slot's state would not be the same in the longer context
     token = facts.kv_bytes_per_token * slots
     # While the slots are moved both contexts are in memory.
-    room = None if available_memory is None else available_memory - facts.size_bytes - full * token
+    room = None
+    if available_memory is not None:
+        room = available_memory - facts.size_bytes - full * token - beside
     # One that saves less than half is not worth it, nor one that would soon grow.
     doubled = takewhile(lambda length: 2 * length <= full, (SHORT << n for n in count()))
     shorter = [
@@ -130,6 +134,11 @@ class GrowingContext:
         self._adapters: tuple[Adapter, ...] = ()
 
     # ── growing ────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def length(self) -> int:
+        """How many tokens a slot can hold in the longest context."""
+        return self._full
 
     @property
     def room(self) -> int:
@@ -324,6 +333,10 @@ class GrowingContext:
     def sample(self, sampler: Sampler, row: int) -> int:
         """Sample the token that follows the batch's *row*."""
         return self._context.sample(sampler, row)
+
+    def likeliest(self, row: int) -> tuple[int, float]:
+        """Return the likeliest token that follows the batch's *row*, and its probability."""
+        return self._context.likeliest(row)
 
     def accept(self, sampler: Sampler, token: int) -> None:
         """Have *sampler* look back on *token*, which was not sampled."""

@@ -74,7 +74,7 @@ class ModelDrafts(Drafts[S]):
         trust, offers, is_reading = self._trust, list[Offer | None](), False
         for run in streams:
             length = run.sequence.most_drafted(most) if run.sampled else 0
-            behind = self._model.behind(run.slot, _tokens(run)) if length > 0 else None
+            behind = self._behind(run) if length > 0 else None
             if behind is None:
                 offers.append(None)
             elif behind <= _CAUGHT_UP:
@@ -88,6 +88,14 @@ class ModelDrafts(Drafts[S]):
                     count = self._model.read(run.slot, _tokens(run))
                     trust.spend(self._model.times.step([count]) / token)
         return offers
+
+    def _behind(self, run: PlannedRun[S]) -> int | None:
+        """Return how many tokens the draft model has to read, once it has copied what it can."""
+        tokens = _tokens(run)
+        behind = self._model.behind(run.slot, tokens)
+        if behind is not None and behind > _CAUGHT_UP and self._model.copy(run.slot, tokens):
+            return self._model.behind(run.slot, tokens)
+        return behind
 
     def _seconds(self, batch: Items[Part], longer: Items[Part]) -> float:
         """Return what it takes to draft from *batch* to *longer*, and to verify that."""
@@ -109,9 +117,9 @@ class ModelDrafts(Drafts[S]):
             return run
         return run.with_draft(possible, Draft(len(possible), cost))
 
-    def begin(self, slot: int, cached: int) -> None:
-        """Keep of *slot* what the sequence that begins in it has cached."""
-        self._model.keep(slot, cached)
+    def begin(self, slot: int, scope: str) -> None:
+        """Keep in *slot* what a sequence of *scope*, which begins there, may use."""
+        self._model.begin(slot, scope)
 
     def forget(self) -> None:
         """Forget what was read of all sequences."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pilotlight_backend.prompt_cache import Checkpoint
     from pilotlight_llama_cpp.sequence import Sequence
 
-_WORTH_COPYING = 64
+WORTH_COPYING = 64
 """Prompt tokens that a copy must save. llama.cpp copies the whole slot, whatever it holds: 4,096
 tokens of Qwen3-0.6B took 25 to 60 ms, like one to three tokens of prefill; longer slots more."""
 
@@ -171,11 +171,11 @@ class Prefixes:
                 key=lambda offer: offer.tokens,
             )
             gain = copied.tokens - best.tokens
-            if gain > 0 and (sequence.shares_prompt or gain >= _WORTH_COPYING):
+            if gain > 0 and (sequence.shares_prompt or gain >= WORTH_COPYING):
                 best = copied
         if sequence.stored is not None:
             stored = min(sequence.stored.tokens, most)
-            if stored - best.tokens >= _WORTH_COPYING:
+            if stored - best.tokens >= WORTH_COPYING:
                 best = Offer(stored, "cache")
         return best
 

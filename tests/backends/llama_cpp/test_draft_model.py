@@ -2,6 +2,7 @@
 
 import pytest
 
+from pilotlight_backend import LoadFailed
 from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.draft_model import DraftModel, Wanted
 from pilotlight_llama_cpp.step_times import StepTimes
@@ -18,7 +19,18 @@ class Counting:
         self.rows = []
         self.probability = 0.9
         self.outcome = Decoded.DONE
+        self.room = self.length
+        self.expected = []
+        self.copies = []
         self.is_closed = False
+
+    def expect(self, length):
+        self.expected.append(length)
+
+    def copy(self, source, target, length):
+        self.copies.append((source, target, length))
+        self.held[target] = self.held[source][:length]
+        return len(self.held[target]) == length
 
     def decode(self, runs):
         if self.outcome is Decoded.DONE:
@@ -129,7 +141,10 @@ def test_prompt_is_read_in_chunks(model, context):
 
 def test_draft_ends_with_the_slot(model):
     """A slot's last cell is for a token that is certain."""
-    drafted = model.draft([Wanted(0, list(range(62)), 9, 0.0)])[0]
+    tokens = list(range(62))
+    while model.behind(0, tokens) > 1:
+        model.read(0, tokens)
+    drafted = model.draft([Wanted(0, tokens, 9, 0.0)])[0]
     assert drafted == [62, 63, 64]
 
 
@@ -159,18 +174,16 @@ def test_warm_model_knows_what_a_token_takes(context):
     assert context.held == {0: []}
 
 
-def test_context_is_freed_before_the_model(context):
-    """llama.cpp wants it so."""
-    states = []
-    model = DraftModel(
-        context,
-        slots=1,
-        chunk=8,
-        vocabulary_size=9,
-        free=lambda: states.append(context.is_closed),
-    )
+def test_context_is_freed_with_it(model, context):
     model.close()
-    assert states == [True]
+    assert context.is_closed
+
+
+def test_model_that_computes_nothing_is_refused(model, context):
+    """The load fails, and not each draft."""
+    context.outcome = Decoded.BROKEN
+    with pytest.raises(LoadFailed, match=r"draft_model: llama\.cpp cannot decode a token with it"):
+        model.warm()
 
 
 def test_times_are_those_of_the_draft_model(context):
@@ -184,13 +197,83 @@ def test_times_are_those_of_the_draft_model(context):
     assert model.times.step([1]) == pytest.approx(1.0, rel=0.1)
 
 
-def test_a_request_keeps_what_it_has_cached_and_no_more(model, context):
-    """Another caller's prompt may be behind it."""
+def test_a_request_uses_what_its_own_scope_has_left(model, context):
+    """Of another caller's prompt nothing stays: the time of a response would reveal it."""
+    model.begin(0, "ann")
     model.draft([Wanted(0, [1, 2, 3, 4], 1, 0.0)])
-    context.batches.clear()
-    model.keep(0, 2)
-    assert model.behind(0, [1, 2, 3, 4]) == 2
-    assert model.draft([Wanted(0, [1, 2, 3, 4], 1, 0.0)]) == {0: [5]}
-    assert context.batches == [[(0, [3, 4])]]
-    model.keep(0, 9)
+    model.begin(0, "ann")
     assert model.behind(0, [1, 2, 3, 4, 5]) == 1
+    model.begin(0, "bob")
+    assert model.behind(0, [1, 2, 3, 4, 5]) == 5
+    assert context.held[0] == []
+
+
+def test_longer_context_is_prepared_and_not_waited_for(model, context):
+    """A sequence that does not fit drafts nothing until it is made."""
+    context.room = 4
+    assert model.behind(0, [1, 2, 3]) == 3
+    assert model.behind(0, [1, 2, 3, 4]) is None
+    assert context.expected == [3, 4]
+    assert model.draft([Wanted(0, [1, 2], 9, 0.0)]) == {0: [3, 4, 5]}
+    context.room = 64
+    assert model.behind(0, [1, 2, 3, 4, 5]) == 1
+
+
+def test_context_that_cannot_grow_is_not_tried_again(model, context):
+    """Shorter sequences draft on."""
+    context.outcome = Decoded.REFUSED
+    model.read(0, list(range(8)))
+    context.outcome = Decoded.DONE
+    assert model.behind(0, list(range(7))) is None
+    assert model.behind(0, list(range(6))) == 6
+
+
+def test_first_tokens_share_a_batch_as_far_as_it_has_room(model, context):
+    """A batch has room for a chunk of eight, and one for each slot; the rest draft later."""
+    wanted = [Wanted(0, list(range(6)), 2, 0.0), Wanted(1, list(range(5)), 2, 0.0)]
+    assert model.draft(wanted) == {0: [6, 7], 1: []}
+    assert [len(batch) for batch in context.batches] == [1, 1]
+    assert model.draft(wanted[1:]) == {1: [5, 6]}
+
+
+SHARED = [token % 100 for token in range(120)]
+
+
+@pytest.fixture
+def sharing(context):
+    context.length = context.room = 1000
+    model = DraftModel(context, slots=3, chunk=200, vocabulary_size=100, clock=lambda: 0.0)
+    for slot in range(3):
+        model.begin(slot, "ann")
+    model.read(0, [*SHARED, 7])
+    return model
+
+
+def test_prompt_that_another_slot_has_read_is_copied(sharing, context):
+    """As far as it is the same; the copy's last token is still to be evaluated."""
+    assert sharing.copy(1, [*SHARED, 50, 51])
+    assert sharing.copy(2, SHARED)
+    assert context.copies == [(0, 1, 120), (0, 2, 119)]
+    assert sharing.behind(1, [*SHARED, 50, 51]) == 2
+    assert sharing.draft([Wanted(1, [*SHARED, 50, 51], 1, 0.0)]) == {1: [52]}
+    assert context.held[1] == [*SHARED, 50, 51]
+
+
+def test_copy_that_gains_little_is_not_made(sharing, context):
+    """llama.cpp copies the whole slot; the slot itself is no other one."""
+    sharing.read(1, SHARED[:60])
+    assert not sharing.copy(1, SHARED)
+    assert not sharing.copy(0, [*SHARED, 7, 8])
+    assert not context.copies
+
+
+def test_what_another_scope_has_read_is_not_copied(sharing, context):
+    sharing.begin(1, "bob")
+    assert not sharing.copy(1, SHARED)
+    assert not context.copies
+
+
+def test_copy_that_fails_leaves_an_empty_slot(sharing, context):
+    context.held[0].clear()
+    assert not sharing.copy(1, [*SHARED, 50])
+    assert sharing.behind(1, [*SHARED, 50]) == 121

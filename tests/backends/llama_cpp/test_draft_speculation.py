@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from pilotlight_backend import LoadFailed, LoadOptions, SamplingParams, Token
+from pilotlight_llama_cpp import growing_context
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_llama_cpp.draft_load import difference
 from tests.backends.answer import GREEDY, Answer, prompt_of
@@ -108,6 +109,55 @@ def test_choices_and_the_next_turn(engine, plain):
         turn = [*prompt_of(7, 100), *told[-1][0], 3, 4]
         told[-1].append(Answer(one, turn, max_tokens=20, sampling=GREEDY).tokens)
     assert told[0] == told[1]
+
+
+def test_choices_read_their_prompt_once(exact_model, monkeypatch):
+    """The draft model copies it from one slot to the others."""
+    engine = load(exact_model, exact_model)
+    model, read = engine._thread._drafts._model, []
+    evaluate = model._evaluate
+    monkeypatch.setattr(
+        model,
+        "_evaluate",
+        lambda runs: (read.extend(len(run.tokens) for run in runs), evaluate(runs))[1],
+    )
+    choices = [
+        Answer(
+            engine,
+            prompt_of(7, 200),
+            max_tokens=40,
+            shares_prompt=True,
+            sampling=SamplingParams(seed=seed),
+        )
+        for seed in range(4)
+    ]
+    told = [choice.tokens for choice in choices]
+    assert len({*map(tuple, told)}) == 4
+    assert all(choice.last.usage.drafted_tokens for choice in choices)
+    assert sum(count for count in read if count > 20) < 300
+    plain = load(exact_model, None)
+    assert [
+        Answer(plain, prompt_of(7, 200), max_tokens=40, sampling=SamplingParams(seed=seed)).tokens
+        for seed in range(4)
+    ] == told
+    engine.close()
+    plain.close()
+
+
+def test_draft_model_starts_short_and_grows(exact_model, plain, monkeypatch):
+    """Nothing changes in a completion over which both contexts grow."""
+    monkeypatch.setattr(growing_context, "SHORT", 256)
+    engine = load(exact_model, exact_model)
+    context = engine._thread._drafts._model._context
+    assert context.room == 256
+    told = [
+        Answer(one, prompt_of(6, 150), max_tokens=200, sampling=GREEDY).tokens
+        for one in (plain, engine)
+    ]
+    assert told[0] == told[1]
+    assert context.room == 512
+    assert engine.stats().accepted_tokens > 110  # 106 tokens fit into the short one
+    engine.close()
 
 
 def test_forgotten_prompts_are_read_again(engine, plain):
