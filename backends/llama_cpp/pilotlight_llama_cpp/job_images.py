@@ -30,8 +30,14 @@ class JobImages:
     def deliver(
         self, jobs: Collection[GenerationJob]
     ) -> Iterator[tuple[GenerationJob, BackendError]]:
-        """Give each of *jobs* the vectors that it waits for; yield those that failed."""
+        """Give each of *jobs* the vectors that it waits for; yield those that failed.
+
+        One whose prompt is evaluated needs none any more: a large image's take 60 MB.
+        """
         for job in list(jobs):
+            if job.pending is not None:
+                self.release(job)
+                continue
             for one in [one for one in job.encodings if job.has_encoded and one.done]:
                 if one.error is not None:
                     yield job, one.error
@@ -56,6 +62,7 @@ class JobImages:
         self._encoder.forget(owner)
 
     def release(self, job: GenerationJob) -> None:
-        """Note that *job* has ended."""
+        """Note that *job* needs no image any more."""
+        job.encoded.clear()
         while job.encodings:
             self._encoder.release(job.encodings.pop())

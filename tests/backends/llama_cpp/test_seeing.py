@@ -79,6 +79,16 @@ def test_choices_of_a_prompt_that_ends_with_an_image(load, name):
     assert engine.stats().images_encoded == 2
 
 
+def test_vectors_go_when_the_prompt_is_evaluated(load):
+    """A long completion does not keep them: those of a large image take 60 MB."""
+    engine = load("mlp")
+    asked = submit(engine, replace(request(engine), max_tokens=500))
+    asked.listener.wait_tokens(3)
+    assert (asked.ticket.encoded, asked.ticket.encodings) == ({}, [])
+    asked.ticket.cancel()
+    asked.listener.finish()
+
+
 def test_closed_engine_refuses_images(load):
     """A request that comes while its model is unloaded ends with an error, and not the process."""
     engine = load("mlp")
