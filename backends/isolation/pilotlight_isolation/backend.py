@@ -55,13 +55,13 @@ class IsolatedBackend:
         try:
             process.send(wire.Load(plugin, facts, options, logging.getLogger().level))
             loaded = _await_load(process, progress, LoadProgress("read", 0, facts.size_bytes))
+            if loaded is not None:
+                return ENGINES[loaded.kind](process, name, loaded)
         except BaseException:
             process.kill()
             process.reap()
             raise
-        if loaded is None:
-            raise LoadFailed(f"{name}: the process that loads it {process.reap()}")
-        return ENGINES[loaded.kind](process, name, loaded)
+        raise LoadFailed(f"{name}: the process that loads it {process.reap()}")
 
 
 def _await_load(

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from pilotlight_isolation import wire
 from pilotlight_isolation.channel import FrameDecoder, Outbox
@@ -34,42 +34,26 @@ class EngineProcess:
         Ctrl-C's, do not reach it: the service closes it once its streams have ended.
         """
         self._name = name
-        self._socket, theirs = socket.socketpair()
-        # The child inherits the read end, and nothing is ever written. However the service ends,
-        # the kernel closes the write end and signals the child.
-        theirs_alive, self._alive = os.pipe()
-        row = open_row()
-        self.row = Row(row)
-        given = (theirs.fileno(), row, theirs_alive)
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                # -P: do not import from the working directory.
-                # The name shows in `ps`.
-                [
-                    *(sys.executable, "-P", "-m", "pilotlight_isolation"),
-                    *(*map(str, given), name),
-                ],
-                env=child_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=given,
-                start_new_session=True,
-            )
-        except BaseException:
-            self._socket.close()
-            os.close(self._alive)
-            self.row.close()
-            raise
-        finally:
-            theirs.close()
-            os.close(theirs_alive)
+        with ExitStack() as given, ExitStack() as undo:
+            self._socket, theirs = socket.socketpair()
+            given.enter_context(theirs)
+            undo.enter_context(self._socket)
+            # The child inherits the read end, and nothing is ever written. However the service
+            # ends, the kernel closes the write end and signals the child.
+            theirs_alive, self._alive = os.pipe()
+            given.callback(os.close, theirs_alive)
+            undo.callback(os.close, self._alive)
+            row = open_row()
+            self.row = Row(row)
+            undo.callback(self.row.close)
+            self._selector = undo.enter_context(selectors.DefaultSelector())
+            self._process = _start(name, (theirs.fileno(), row, theirs_alive))
+            undo.pop_all()
         assert self._process.stdout  # noqa: S101 - a pipe was asked for
         self._output = self._process.stdout
         self._frames = FrameDecoder()
         self._line = bytearray()
         self._outbox = Outbox(self._socket, f"to {name}")
-        self._selector = selectors.DefaultSelector()
         self._selector.register(self._socket, selectors.EVENT_READ)
         self._selector.register(self._output, selectors.EVENT_READ)
 
@@ -152,6 +136,21 @@ class EngineProcess:
     def _log(self, line: bytes) -> None:
         if text := line.decode("utf-8", "replace").rstrip():
             logger.warning("%s: %s", self._name, text)
+
+
+def _start(name: str, given: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    """Start the process with the descriptors that it is *given*."""
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        # -P: do not import from the working directory.
+        # The name shows in `ps`.
+        [sys.executable, "-P", "-m", "pilotlight_isolation", *map(str, given), name],
+        env=child_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=given,
+        start_new_session=True,
+    )
 
 
 def _cause(status: int) -> str:

@@ -1,5 +1,6 @@
 """How an engine's process ends, and what it takes with it: its own requests, and nothing else."""
 
+import errno
 import logging
 import os
 import signal
@@ -143,6 +144,24 @@ def test_deaths_leave_nothing_behind(load):
         assert not alive(engine.pid)
     # An earlier test's engine may close the last of its files meanwhile.
     assert all(now <= then for now, then in zip(left(), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    "function", ["os.pipe", "os.memfd_create", "selectors.DefaultSelector", "subprocess.Popen"]
+)
+def test_process_that_cannot_be_started_leaves_no_file(backend, tmp_path, monkeypatch, function):
+    """Where there are too many open files, each further load would leave some."""
+
+    def fail(*_args, **_options):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    facts = backend.probe(FakeModel().write(tmp_path / "m.fake"))
+    before = left()
+    monkeypatch.setattr(function, fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        backend.load(facts, LoadOptions(), lambda _: None)
+    monkeypatch.undo()
+    assert left() == before
 
 
 # ── hanging ─────────────────────────────────────────────────────────────────────────────────────
