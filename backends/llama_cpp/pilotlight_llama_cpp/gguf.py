@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from pilotlight_backend import ModelFileInvalid
+from pilotlight_backend.bounded_read import open_regular
 
 MAGIC = b"GGUF"
 
@@ -67,7 +68,7 @@ class Header:
         """The `ggml_type` of each tensor."""
         self.tensor_count = 0
         self._walked = 0
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.size_bytes = len(self._data)
         try:

@@ -61,8 +61,10 @@ def read(path: Path) -> ProjectorFile:
             )
     except FileNotFoundError as error:
         raise ModelFileInvalid(path, "no such file") from error
-    except (OSError, ValueError) as error:
-        raise ModelFileInvalid(path, "it cannot be read") from error
+    except OSError as error:
+        raise ModelFileInvalid(path, f"it cannot be read: {error.strerror}") from error
+    except ValueError as error:  # an empty file cannot be mapped
+        raise ModelFileInvalid(path, "the file is empty") from error
 
 
 def _work_bytes(header: Header) -> int:

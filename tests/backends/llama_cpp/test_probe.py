@@ -370,6 +370,15 @@ def test_pipe_is_no_model_and_not_waited_for(tmp_path):
         within(lambda: probe(tmp_path / "model.gguf"), 10)
 
 
+def test_pipe_is_no_part_and_not_waited_for(tmp_path):
+    """Nor the second part of a model that is split."""
+    first, second = (tmp_path / f"m-0000{number}-of-00002.gguf" for number in (1, 2))
+    first.write_bytes(gguf({"split.no": (U32, 0), "split.count": (U32, 2)}))
+    os.mkfifo(second)
+    with pytest.raises(ModelFileInvalid, match=f"its part {second.name} cannot be read"):
+        within(lambda: probe(first), 10)
+
+
 def test_device_is_no_model(tmp_path):
     """A name in the models folder may lead to what has no end."""
     (tmp_path / "model.gguf").symlink_to("/dev/zero")

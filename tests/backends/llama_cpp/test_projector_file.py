@@ -1,11 +1,14 @@
 """Which projector is a model's, by its name and its header."""
 
+import os
+
 import pytest
 
 from benchmarks import random_gguf, random_projector
 from pilotlight_backend import InsufficientMemory, LoadFailed, LoadOptions, ModelFileInvalid
 from pilotlight_backend.capacity import memory_need
 from pilotlight_backend.projectors import without_projector
+from pilotlight_backend.testing.conformance.listener import within
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_llama_cpp.projector_file import beside, read, with_projector
 
@@ -28,6 +31,16 @@ def test_projector_is_found_beside_the_model(folder):
 
 def test_a_folder_that_is_gone_has_no_projector(tmp_path):
     assert beside(tmp_path / "gone" / "a.gguf") is None
+
+
+def test_pipe_is_no_projector_and_not_waited_for(tmp_path, caplog, random_model):
+    """The model beside it is served, and reads text alone."""
+    model = tmp_path / "a.gguf"
+    model.symlink_to(random_model)
+    os.mkfifo(tmp_path / "mmproj-a.gguf")
+    facts = within(lambda: LlamaCppBackend().probe(model), 10)
+    assert facts.input_modalities == ("text",)
+    assert "it cannot be read: not a regular file" in caplog.text
 
 
 @pytest.fixture(scope="module")
