@@ -47,26 +47,26 @@ def pull(arguments: dict[str, Any]) -> None:
 
 
 def _served_as(path: Path, settings: Settings, configured: Sequence["ModelEntry"]) -> str:
+    """Return what is served of *path*, which is a model, a folder of some, or a projector."""
     from pilotlight.models.discovery import Discovery  # noqa: PLC0415
     from pilotlight.models.registry import Claim, Registry  # noqa: PLC0415
     from pilotlight_backend.projectors import is_projector  # noqa: PLC0415
 
-    discovery = Discovery(settings.models_dir, Registry(only=settings.backends))
-    found = discovery.scan(configured)
+    found = Discovery(settings.models_dir, Registry(only=settings.backends)).scan(configured)
+    served = [(one.entry, one.claim) for one in found if isinstance(one.claim, Claim)]
+    if names := [entry.name for entry, _ in served if _is_inside(entry.path, path)]:
+        return f"served as {', '.join(names)}"
     for one in found:
-        if one.entry.path == path or path in one.entry.path.parents:
-            if isinstance(one.claim, Claim):
-                return f"served as {one.entry.name}"
+        if _is_inside(one.entry.path, path):
             return f"cannot be served: {one.claim}"
     if not is_projector(path.name):
         return "cannot be served: no installed backend recognises it"
-    names = [one.entry.name for one in found if _projector_of(one.claim) == path]
+    names = [entry.name for entry, claim in served if claim.facts.projector == path]
     if not names:
         return "projector of no model here; --name mmproj-MODEL makes it that of MODEL"
     return f"projector of {', '.join(names)}"
 
 
-def _projector_of(claim: object) -> Path | None:
-    from pilotlight.models.registry import Claim  # noqa: PLC0415
-
-    return claim.facts.projector if isinstance(claim, Claim) else None
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Return whether *path* is *folder* or in it; models.yaml may name it by another path."""
+    return path.resolve().is_relative_to(folder.resolve())

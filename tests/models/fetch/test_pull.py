@@ -111,6 +111,15 @@ def test_projector_comes_with_a_model_of_the_hub(hub, pull, models_dir):
     ]
 
 
+def test_each_model_of_a_pulled_folder_is_named(hub, pull, models_dir, tmp_path):
+    """By models.yaml where that names its file, by whatever path."""
+    model = next(Path("backends").rglob("spark.gguf")).read_bytes()
+    be_hub(hub, {"q4.gguf": model, "q8.gguf": model, "README.md": b"#"})
+    (tmp_path / "models.yaml").write_text("best: models/../models/repo/q8.gguf")
+    status, output, errors = ended(pull("hf://owner/repo"))
+    assert (status, output) == (0, f"{models_dir}/repo\nserved as q4, best\n"), errors
+
+
 def test_projector_that_is_pulled_later_is_that_of_its_model(hub, pull, models_dir):
     """And of no model, where its name says whose it is and that one is not there."""
     models_dir.mkdir()
