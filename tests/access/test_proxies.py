@@ -33,6 +33,26 @@ def test_another_peer_is_not(peer):
 
 
 @pytest.mark.parametrize(
+    ("listed", "client"),
+    [
+        (b"203.0.113.9", "203.0.113.9"),
+        (b"6.6.6.6, 203.0.113.9, 10.1.2.3", "203.0.113.9"),
+        (b"203.0.113.9:5678, 10.1.2.3:443", "203.0.113.9"),
+        (b"2001:db8::1, fd00::2", "2001:db8::1"),
+        (b"[2001:db8::1]:5678, [fd00::2]:443", "2001:db8::1"),
+        (b"[2001:db8::1]", "2001:db8::1"),
+        (b"unknown", "unknown"),
+        (b"[", ""),
+        (b"", "10.1.9.9"),
+    ],
+)
+def test_a_client_behind_proxies(listed, client):
+    """The last address that is no proxy's, without the port that some gateways write."""
+    assert PROXIES.client([(b"x-forwarded-for", listed)], "10.1.9.9") == client
+    assert PROXIES.client([(b"x-forwarded-for", listed)], "203.0.113.1") == "203.0.113.1"
+
+
+@pytest.mark.parametrize(
     ("value", "groups"),
     [
         (b"a,b", ("a", "b")),

@@ -52,7 +52,7 @@ class TrustedProxies(Struct, frozen=True, kw_only=True):
         if peer is None or not self._trusts(peer):
             return peer
         listed = ",".join(_text(value) for name, value in headers if name == b"x-forwarded-for")
-        hops = [hop.strip() for hop in listed.split(",") if hop.strip()]
+        hops = [_without_port(hop.strip()) for hop in listed.split(",") if hop.strip()]
         return next((hop for hop in reversed(hops) if not self._trusts(hop)), peer)
 
     def _trusts(self, peer: str) -> bool:
@@ -63,6 +63,13 @@ class TrustedProxies(Struct, frozen=True, kw_only=True):
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped  # how a socket that listens on :: sees IPv4
         return any(address in network for network in self.networks)
+
+
+def _without_port(hop: str) -> str:
+    """Return the address of an entry of `X-Forwarded-For`: some gateways write `1.2.3.4:5678`."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def _text(value: bytes) -> str:
