@@ -247,7 +247,10 @@ async def test_null_is_left_out(service):
 
 async def test_fields_without_effect(service):
     """They are accepted, and the answer is the same."""
-    fields = {"user": "somebody", "stream_options": {"include_obfuscation": True}}
+    fields = {
+        "user": "somebody",
+        "stream_options": {"include_obfuscation": True, "continuous_usage_stats": True},
+    }
     assert texts(await ask(service, **fields)) == ["Hello."]
 
 

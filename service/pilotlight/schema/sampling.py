@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeAlias
 from msgspec import Meta
 
 from pilotlight.schema.base import ModelName, NonEmpty, Request, TokenId
-from pilotlight.schema.support import NO_EFFECT, SAMPLING
+from pilotlight.schema.support import NO_EFFECT, SAMPLING, accepted
 from pilotlight_backend.adapters import LARGEST_SCALE, MOST_ADAPTERS
 
 CacheSalt = Annotated[
@@ -92,6 +92,9 @@ class StreamOptions(Request, kw_only=True):
         ),
     ] = None
     include_obfuscation: Annotated[bool | None, NO_EFFECT] = None
+    continuous_usage_stats: Annotated[
+        bool | None, accepted("of vLLM's streams each chunk has a usage, here the last one")
+    ] = None
 
 
 class SamplingRequest(Request, kw_only=True):
