@@ -261,6 +261,17 @@ async def test_parameters_that_cannot_be_kept(service, changed, path, says, choi
     assert said["message"] == f"{said['param']}: {says} (function 'odd')"
 
 
+@pytest.mark.parametrize("strict", [True, False])
+async def test_a_name_that_a_grammar_cannot_have(service, strict):
+    """The error is about the name, and names it."""
+    odd = tool("look up", a={"type": "integer"})
+    odd["function"]["strict"] = strict
+    response = await service.post(chat(tools=[tool("add"), odd], tool_choice="required"))
+    said = response.json()["error"]
+    assert (response.status_code, said["param"]) == (400, "tools[1].function.name")
+    assert "expected up to 128 letters, digits" in said["message"]
+
+
 async def test_strict_parameters_that_cannot_be_kept(service):
     """Who is strict is refused with `auto` too; who is not has what can be kept."""
     odd = tool("odd", **LOOK_AHEAD)

@@ -194,6 +194,12 @@ async def test_tools_that_an_item_adds(service):
     response = await service.post(asked(RESPONSES, input=given), path=RESPONSES)
     assert response.json()["error"]["param"] == "input[0].tools[2].strict"
 
+    odd = {"a": {"type": "string", "pattern": "^(?!x)a+$"}}
+    tools[2] |= {"strict": True, "parameters": {"type": "object", "properties": odd}}
+    response = await service.post(asked(RESPONSES, input=given), path=RESPONSES)
+    path = "input[0].tools[2].parameters.properties.a.pattern"
+    assert response.json()["error"]["param"] == path
+
 
 @pytest.mark.parametrize(
     "item",

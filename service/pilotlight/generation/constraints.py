@@ -159,7 +159,7 @@ def _checked(function: Function, check: Callable[[], Any], *, must: bool) -> Fun
             raise InvalidRequest(message, param=param) from None
     except InvalidRequest as error:
         if must:
-            param = function.param
+            param = error.param or function.param
             raise InvalidRequest(f"{param}: {error}", param=param) from None
     return replace(function, parameters=supported(_loose(function.parameters)))
 

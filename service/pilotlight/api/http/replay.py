@@ -62,9 +62,6 @@ class EventBuffer:
                 self.size += len(entry)
                 self.end += 1
 
-    def _id_line(self) -> bytes:
-        return f"id: {self._stream}:{self.end}\n".encode()
-
     def since(self, number: int) -> bytes:
         """Return the entries from *number* on."""
         return b"".join(self._entries[one] for one in range(number, self.end))

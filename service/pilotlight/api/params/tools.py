@@ -1,6 +1,6 @@
 """Which of its tools a request offers to the model, and whether the model must call one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -53,17 +53,19 @@ def declared_tools(
     tool_of: Callable[[T], Tool],
     *,
     schema: str,
-    more: Sequence[DeclaredTool] = (),
+    more: Iterable[tuple[str, DeclaredTool]] = (),
 ) -> DeclaredTools:
     """Return *tools*, of which a model can be offered those of *kind*, and *more* of them.
 
-    *schema* is the path of the parameters in one of *tools*. Of two with one name the first counts.
+    *schema* is the path of the parameters in a tool; *more* has the path of each tool. Of two with
+    one name the first counts.
     """
+    listed = [(f"tools[{index}]", tool) for index, tool in enumerate(tools)] + list(more)
     schemas: dict[str, str] = {}
-    for index, tool in enumerate(tools):
+    for path, tool in listed:
         name = tool_of(tool).name if isinstance(tool, kind) else getattr(tool, "name", "")
-        schemas.setdefault(name, f"tools[{index}].{schema}")
-    both = [*tools, *more]
+        schemas.setdefault(name, f"{path}.{schema}")
+    both = [tool for _, tool in listed]
     named: dict[str, Tool] = {}
     for made in map(tool_of, offered(both, kind)):
         named.setdefault(made.name, made)

@@ -1,8 +1,8 @@
 """What a request for a response has that settings limit."""
 
+from pilotlight.api.endpoints.responses.tools import tool_items
 from pilotlight.api.params.amounts import Amount, Schema, Taken, messages, tools
 from pilotlight.schema.declared import DeclaredTool
-from pilotlight.schema.responses.input import InputTools
 from pilotlight.schema.responses.request import ResponseJsonSchemaFormat, ResponseRequest
 from pilotlight.schema.responses.tools import ResponseFunctionTool
 
@@ -20,11 +20,10 @@ def amounts(asked: ResponseRequest) -> Taken:
 def _added_tools(asked: ResponseRequest) -> Taken:
     """Yield the amounts of tools in items; `max_tools` limits those of the request together."""
     count = len(asked.tools or ())
-    for index, item in enumerate(asked.input):
-        if isinstance(item, InputTools):
-            count += len(item.tools)
-            yield Amount(f"input[{index}].tools", count, "tools in all", "max_tools")
-            yield from tools(item.tools, _schema_of, f"input[{index}].tools")
+    for path, item in tool_items(asked):
+        count += len(item.tools)
+        yield Amount(path, count, "tools in all", "max_tools")
+        yield from tools(item.tools, _schema_of, path)
 
 
 def _schema_of(tool: DeclaredTool) -> tuple[str, object]:

@@ -1,5 +1,7 @@
 """A response's tools and choice of them."""
 
+from collections.abc import Iterator
+
 from pilotlight.api.params.tools import NamedTool, Offer, ToolChoice, allowed, declared_tools, offer
 from pilotlight.prompt.conversation import Tool
 from pilotlight.schema.responses import request as wire
@@ -9,13 +11,23 @@ from pilotlight.schema.responses.tools import ResponseFunctionTool
 
 def offer_of(asked: wire.ResponseRequest) -> Offer:
     """Return what *asked* offers. Raises `InvalidRequest` for a choice of what is not there."""
-    items = () if isinstance(asked.input, str) else asked.input
-    added = [tool for item in items if isinstance(item, InputTools) for tool in item.tools]
+    added = (
+        (f"{path}[{number}]", tool)
+        for path, item in tool_items(asked)
+        for number, tool in enumerate(item.tools)
+    )
     declared = declared_tools(
         asked.tools or (), ResponseFunctionTool, _tool_of, schema="parameters", more=added
     )
     choice = _choice(asked.tool_choice)
     return offer(declared, choice, parallel=asked.parallel_tool_calls is not False)
+
+
+def tool_items(asked: wire.ResponseRequest) -> Iterator[tuple[str, InputTools]]:
+    """Yield the items of *asked* that have tools, each with the path of these."""
+    for index, item in enumerate(() if isinstance(asked.input, str) else asked.input):
+        if isinstance(item, InputTools):
+            yield f"input[{index}].tools", item
 
 
 def _tool_of(tool: ResponseFunctionTool) -> Tool:

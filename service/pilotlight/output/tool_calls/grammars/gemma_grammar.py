@@ -80,8 +80,7 @@ class _Rules:
     def _refuse(self, reason: str) -> InvalidRequest:
         return InvalidRequest(
             f"the parameters of the function {self._function.name!r} are not supported for this"
-            f" model's tool calls: {reason}",
-            param="tools",
+            f" model's tool calls: {reason}"
         )
 
     def _named(self, body: str) -> str:

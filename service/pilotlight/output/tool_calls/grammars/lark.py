@@ -25,6 +25,12 @@ class Function(Struct, frozen=True):
     param: str = "tools"
     """The schema's JSON path in the request."""
 
+    @property
+    def name_param(self) -> str:
+        """The name's JSON path, which is beside the schema's."""
+        above, dot, _ = self.param.rpartition(".")
+        return f"{above}.name" if dot else self.param
+
 
 class GrammarWriter(Protocol):
     """Writes the grammar of a format's calls."""
@@ -64,7 +70,7 @@ def calls(
             raise InvalidRequest(
                 f"the function name {function.name!r} is not supported in constrained calls:"
                 " expected up to 128 letters, digits, '_', '-' and '.'",
-                param="tools",
+                param=function.name_param,
             )
     more = f"({between} tool_call)*" if parallel else ""
     lines = [

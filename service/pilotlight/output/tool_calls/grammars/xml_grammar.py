@@ -64,8 +64,7 @@ class XmlLayout(Struct, frozen=True):
             if _NO_KEY & set(key):
                 raise InvalidRequest(
                     f"the parameter {key!r} of the function {function.name!r} is not supported in"
-                    " this model's tool calls: it has '<', '>' or a line break",
-                    param="tools",
+                    " this model's tool calls: it has '<', '>' or a line break"
                 )
             before = literal(self.key.replace("$key", key))
             name = f"tool_text_{index}_{len(texts)}"
@@ -85,7 +84,7 @@ class XmlLayout(Struct, frozen=True):
             end = self.line + self.value_end
             return text_rules(name, schema, end, strict=function.strict)
         except InvalidRequest as error:
-            raise InvalidRequest(f"{error} (function {function.name!r})", param="tools") from None
+            raise InvalidRequest(f"{error} (function {function.name!r})") from None
 
     def _value(self, schema: Any, root: Mapping[str, Any]) -> str:
         types = allowed_types(schema, root)
