@@ -91,9 +91,9 @@ def full(_full: FakeServer) -> FakeServer:
 
 @pytest.fixture(autouse=True)
 def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Hold that no client speaks to anything but this machine, whatever it would like to tell.
+    """Fail a test whose client connects to another machine, as for telemetry.
 
-    Some catch every error of such a call, so it is remembered and not only refused.
+    Some clients catch every error of such a call, so it is recorded and not only refused.
     """
     called: list[str] = []
     connect, resolve = socket.socket.connect, socket.getaddrinfo

@@ -50,7 +50,7 @@ def question(client: Client, _: ChatCompletionRequest) -> Any:
 
 
 def answer(client: Client | AuthenticatedClient, request: ChatCompletionRequest) -> Any:
-    """Ask, and tell the answer or the error."""
+    """Send the request, and print the response or the error."""
     response = create_chat_completion.sync_detailed(client=client, body=request)
     return told(response.parsed) | {"status": int(response.status_code)}
 

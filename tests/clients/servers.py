@@ -58,7 +58,7 @@ def remembering(app: Any, statuses: list[int]) -> Any:
 
 @contextmanager
 def asking(server: FakeServer) -> Iterator[None]:
-    """Have a request under way, whose answer nobody reads; hang up at the end."""
+    """Keep a request running whose response is not read, while the context lasts."""
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
     headers = {"content-type": "application/json"}
     connection.request("POST", CHAT, body=msgspec.json.encode(chat()), headers=headers)

@@ -90,7 +90,7 @@ def test_tokens_are_the_text(client: openai.OpenAI, spark: Any):
 
 
 def test_log_probabilities(client: openai.OpenAI):
-    """Greedy tokens are the likeliest of those told, and spell the text from their places on."""
+    """Greedy tokens are the likeliest of those returned, and spell the text at their offsets."""
     (choice,) = complete(client, temperature=0, max_tokens=12, logprobs=3).choices
 
     logprobs = choice.logprobs
@@ -106,7 +106,7 @@ def test_log_probabilities(client: openai.OpenAI):
 
 
 def test_the_best_of_several(client: openai.OpenAI):
-    """What is told are the likeliest of the answers that the same seed gives without a choice."""
+    """The choices are the likeliest of those that the same seed gives with `n`."""
     asked = {"seed": 7, "max_tokens": 8, "logprobs": 0, **FREE}
     every = complete(client, "Once upon", n=6, **asked)
 

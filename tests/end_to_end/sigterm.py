@@ -1,11 +1,11 @@
-"""SIGTERM at any moment: every client is told something, and the process ends with 0.
+"""SIGTERM at any time: every client gets a response, and the process exits with 0.
 
     python -m tests.end_to_end.sigterm --times 200 [--seed N] [--backend fake]
 
-A server is started, put under load, and told to end, over and over. A client has either a whole
-answer, an error of the documented shape, a stream that ends as its protocol has it, or finds the
-listener closed. Told apart from that are a kept connection that was closed between two requests,
-and connections to a server that was told to end before it could answer anybody.
+A server is started, put under load, and gets SIGTERM, over and over. A client gets a whole
+response, an error of the documented shape, or a stream that ends as its protocol has it, or it
+finds the listener closed. Counted separately are kept connections that were closed between two
+requests, and connections to a server that got SIGTERM before it could serve.
 """
 
 import argparse
@@ -44,7 +44,7 @@ _LONGEST = 30.0
 
 
 class Moment(Struct, frozen=True):
-    """When a server is told to end, and how long requests have then; both in seconds."""
+    """When a server gets SIGTERM, and its grace period; both in seconds."""
 
     after: float
     grace: float
@@ -166,9 +166,9 @@ class Client:
     def __init__(
         self, ask: Ask, url: str, *, keeps: bool, note: Callable[[str, str], None]
     ) -> None:
-        """Make one that *keeps* its connection, or has another for each request.
+        """Make a client that *keeps* its connection, or opens one for each request.
 
-        A kept one may be lost between two requests, as anybody's may with HTTP/1.1.
+        A kept one may be lost between two requests, as with HTTP/1.1 in general.
         """
         self._ask = ask
         self._url = url
@@ -176,7 +176,7 @@ class Client:
         self._note = note
 
     async def run(self, told: Callable[[], bool]) -> None:
-        """Ask until nobody listens any more; *told* says whether the server was told to end."""
+        """Send requests until the listener is closed; *told* returns whether SIGTERM was sent."""
         limits = httpx.Limits(max_keepalive_connections=1 if self._keeps else 0)
         headers = {} if self._keeps else {"connection": "close"}
         async with httpx.AsyncClient(
@@ -234,7 +234,7 @@ class Client:
 
 
 def _refused(error: BaseException | None) -> bool:
-    """Return whether *error*, or what it came from, is that nobody listens."""
+    """Return whether *error*, or its cause, is a refused connection."""
     while error is not None:
         if isinstance(error, ConnectionRefusedError):
             return True
@@ -373,7 +373,7 @@ def _forgiving(outcomes: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
 async def _ended(
     server: "subprocess.Popen[str]", moment: Moment, told: asyncio.Event
 ) -> int | None:
-    """Tell *server* to end at *moment*; return its exit code, None where it does not end."""
+    """Send *server* SIGTERM at *moment*; return its exit code, None if it does not exit."""
     await asyncio.sleep(moment.after)
     told.set()
     server.send_signal(signal.SIGTERM)
@@ -385,7 +385,7 @@ async def _ended(
 
 
 def complaints(log: str) -> str:
-    """Return what of *log* tells of something that broke."""
+    """Return the lines of *log* that report a failure."""
     lines = log.splitlines()
     return "\n".join(
         line for line in lines if "Traceback" in line or "ERROR" in line or '"error"' in line
@@ -396,7 +396,7 @@ def complaints(log: str) -> str:
 
 
 def moments(seed: int, times: int) -> list[Moment]:
-    """Return when servers are told to end: mostly under load, and one in eight as it starts."""
+    """Return when servers get SIGTERM: mostly under load, and one in eight as it starts."""
     chance = random.Random(seed)  # noqa: S311 - a test's seed is no secret
     return [
         Moment(

@@ -1,4 +1,4 @@
-"""Cloud Run's request-based billing, emulated: the process stands still while nobody asks it.
+"""Cloud Run's request-based billing, emulated: the process is frozen between requests.
 
 Between a proxy and `pilotlight serve`: while no request is in flight the process is stopped, as the
 platform takes the CPU away; with the first one it goes on. It computes freely from its start until

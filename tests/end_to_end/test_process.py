@@ -238,7 +238,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 class Ending:
-    """A server with one slow stream under way, told to end."""
+    """A server with one slow stream that gets SIGTERM."""
 
     def __init__(self, start: Callable[..., Served], tmp_path: Path, *, grace: str) -> None:
         models = tmp_path / "m"

@@ -1,4 +1,4 @@
-"""The embedded model and a picture, over HTTP: it answers, keeps what it has seen, and says so."""
+"""The embedded model and a picture, over HTTP: the response, its cached tokens, its usage."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Clients that are commands: how each is told of the server, and how its outcome is checked."""
+"""Clients that are commands: how each is configured, and how its outcome is checked."""
 
 import json
 from collections.abc import Callable
