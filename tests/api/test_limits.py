@@ -6,6 +6,7 @@ import pytest
 
 from pilotlight.api.http.rate_limit_headers import duration
 from pilotlight.config import Secret
+from tests.api.caller import Call
 from tests.conftest import chat
 
 ALICE = {"authorization": "Bearer alices-key"}
@@ -91,6 +92,26 @@ async def test_tokens_of_a_minute(start):
 
     assert refused.status_code == 429
     assert refused.json()["error"]["message"] == "this caller's limit is 10 tokens a minute"
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "body"),
+    [
+        ("/v1/embeddings", {"embedding_length": 4}, {"input": ["abcd"] * 50}),
+        ("/v1/rerank", {"relevance": "logit"}, {"query": "q", "documents": ["abcd"] * 50}),
+    ],
+)
+async def test_tokens_of_a_client_that_disconnects(start, path, model, body):
+    """A request that has begun costs its tokens, whether its client waits for the end or not."""
+    service = await start(tokens_per_minute=10_000, **KEYS)
+    service.write("e", **model)
+    service.backend.token_gate.hold()
+    call = Call(service.app, {"model": "e", **body}, ALICE, path)
+    assert await asyncio.to_thread(service.backend.token_gate.wait_reached)
+    await call.hang_up()
+    left = service.app.state.service.limiter.allowances("key:alice")["tokens"].remaining
+    assert left <= 10_000 - 200
+    service.backend.token_gate.release()
 
 
 async def test_requests_at_a_time(start):

@@ -3,6 +3,7 @@
 import asyncio
 from array import array
 from collections.abc import Mapping, Sequence
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from msgspec import Struct
@@ -119,7 +120,8 @@ class Embedder:
     ) -> "tuple[list[array[float]], Finish | Failed]":
         recorder.submitted()
         try:
-            return await embedder.embed(inputs, started=recorder.begun)
+            started = partial(recorder.begun_pooling, sum(map(len, inputs)))
+            return await embedder.embed(inputs, started=started)
         except BackendError as error:
             raise _request_error(params, inputs, error) from error
 

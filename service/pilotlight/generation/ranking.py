@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 from msgspec import Struct
@@ -127,7 +128,8 @@ class Reranker:
     ) -> tuple[list[float], Finish | Failed]:
         recorder.submitted()
         try:
-            return await ranker.rank(pairs, started=recorder.begun)
+            started = partial(recorder.begun_pooling, sum(map(len, pairs)))
+            return await ranker.rank(pairs, started=started)
         except BackendError as error:
             raise _request_error(params, pairs, error) from error
 

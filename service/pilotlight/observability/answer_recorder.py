@@ -58,6 +58,14 @@ class AnswerRecorder:
             self.timing["restore"] = restore
         return dict(self.timing)
 
+    def begun_pooling(self, tokens: int) -> None:
+        """Record that a request that embeds or ranks has a slot, and the *tokens* of its inputs.
+
+        From now on they count as used, also if its client disconnects.
+        """
+        self.begun()
+        self.spent(Usage(prompt_tokens=tokens, completion_tokens=0))
+
     def first_token(self) -> Phases | None:
         """Record a token; return the complete timing, the first time."""
         if self._first_token:
