@@ -9,7 +9,7 @@ MAX_MADE = 256 * 1024 * 1024
 MADE_PER_CHARACTER = 16
 """More bytes for each character of the messages: templates copy a text several times."""
 MAX_STEPS = 200_000
-"""Passes of loops and calls of macros in one rendering; they take less than a second."""
+"""Passes of loops and calls of macros in one rendering; calls take about 3 s, passes less."""
 MAX_SECONDS = 10.0
 """Seconds of CPU time for one rendering; 10 MB of conversation take 0.5 s."""
 MAX_BITS = 1024
