@@ -66,7 +66,7 @@ def main() -> None:
     given = parser.parse_args()
     name = given.model.stem.lower()
     flags = {
-        "--models-dir": given.model.resolve().parent,
+        "--models-dir": given.model.absolute().parent,
         "--preload": name,
         "--parallel": STREAMS + PICTURES,
         "--context-length": 2048,
