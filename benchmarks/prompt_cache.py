@@ -70,7 +70,10 @@ def characters(server: ServerProcess, model: str, tokens: int) -> int:
 
 
 def ask(server: ServerProcess, model: str, messages: list[dict[str, str]]) -> Turn:
-    """Ask for the next turn of a conversation, streamed."""
+    """Ask for the next turn of a conversation, streamed.
+
+    Raises `ConnectionError` where the stream is cut.
+    """
     body = {
         "model": model,
         "messages": messages,
@@ -95,6 +98,8 @@ def ask(server: ServerProcess, model: str, messages: list[dict[str, str]]) -> Tu
                 first = time.perf_counter() - began
             content += piece
     connection.close()
+    if not usage:
+        raise ConnectionError("the stream was cut")
     cached = usage["prompt_tokens_details"]["cached_tokens"]
     return Turn(usage["prompt_tokens"], cached, first, content)
 
