@@ -14,11 +14,18 @@ llama-cpp-python's sdist, with the same compiler and for the same CPU (target `l
 import argparse
 import statistics
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.versus_rows import GROUPS, Row
-from benchmarks.versus_servers import LLAMA_SERVER, OURS, OURS_DETERMINISTIC, Servers
+from benchmarks.versus_servers import (
+    LLAMA_SERVER,
+    OURS,
+    OURS_DETERMINISTIC,
+    Servers,
+    write_models_file,
+)
 
 
 class Table:
@@ -60,6 +67,20 @@ def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
     return f"{statistics.median(ratios):>8.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
+def compare(servers: Servers, given: argparse.Namespace) -> None:
+    """Measure, and print a table."""
+    table = Table()
+    for number in range(given.rounds):
+        # Every second round in the other order: what follows what is no advantage.
+        order = given.servers if number % 2 == 0 else given.servers[::-1]
+        for group in given.only:
+            for server in order:
+                table.add(server, GROUPS[group](servers, server, number))
+        sys.stderr.write(f"{servers.model.name}: round {number + 1} of {given.rounds}\n")
+    print(servers.model.name)  # noqa: T201
+    print("\n".join(table.lines()), flush=True)  # noqa: T201
+
+
 def main() -> None:
     """Parse the command line, measure, and print a table for each model."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -75,18 +96,11 @@ def main() -> None:
         default=[OURS, LLAMA_SERVER, OURS_DETERMINISTIC],
     )
     given = parser.parse_args()
-    for path in given.models:
-        servers = Servers(given.llama_server.resolve(), path.resolve(), given.threads)
-        table = Table()
-        for number in range(given.rounds):
-            # Every second round in the other order: what follows what is no advantage.
-            order = given.servers if number % 2 == 0 else given.servers[::-1]
-            for group in given.only:
-                for server in order:
-                    table.add(server, GROUPS[group](servers, server, number))
-            sys.stderr.write(f"{path.name}: round {number + 1} of {given.rounds}\n")
-        print(path.name)  # noqa: T201
-        print("\n".join(table.lines()), flush=True)  # noqa: T201
+    with tempfile.TemporaryDirectory() as folder:
+        for path in given.models:
+            model = path.resolve()
+            models_file = write_models_file(Path(folder) / "models.yaml", model)
+            compare(Servers(given.llama_server.resolve(), model, models_file, given.threads), given)
 
 
 if __name__ == "__main__":

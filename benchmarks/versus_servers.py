@@ -1,6 +1,7 @@
 """The servers that are compared: how each is started, and what the kernel knows of it."""
 
 import http.client
+import json
 import os
 import subprocess
 import sysconfig
@@ -53,6 +54,8 @@ class Servers(Struct, frozen=True):
 
     program: Path
     model: Path
+    models_file: Path
+    """Names the model, with its options."""
     threads: int | None = None
     """Compute threads; None: each server's default."""
 
@@ -91,11 +94,20 @@ class Servers(Struct, frozen=True):
                 "-np", str(slots), "-c", str(slots * length), *threads,
             ]  # fmt: skip
         command = [
-            _PILOTLIGHT, "serve", "--port", str(port), "--models-dir", str(self.model.parent),
-            "--models-file", str(self.model.parent / "none.yaml"), "--preload", self.model.stem,
-            "--parallel", str(slots), "--context-length", str(length), *threads,
+            _PILOTLIGHT, "serve", "--port", str(port), "--models-file", str(self.models_file),
+            "--preload", self.model.stem.lower(), "--parallel", str(slots), "--context-length", str(length), *threads,
         ]  # fmt: skip
         return [*command, "--deterministic"] if name == OURS_DETERMINISTIC else command
+
+
+def write_models_file(path: Path, model: Path) -> Path:
+    """Write a models.yaml to *path* that names *model*, and return the path.
+
+    llama-server calls tools in a format of its own where a template shows none.
+    """
+    options = {"path": str(model), "tool_call_format": "hermes"}
+    path.write_text(json.dumps({"models": {model.stem.lower(): options}}))
+    return path
 
 
 def _is_ready(port: int, path: str) -> bool:
