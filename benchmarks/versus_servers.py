@@ -95,7 +95,8 @@ class Servers(Struct, frozen=True):
             ]  # fmt: skip
         command = [
             _PILOTLIGHT, "serve", "--port", str(port), "--models-file", str(self.models_file),
-            "--preload", self.model.stem.lower(), "--parallel", str(slots), "--context-length", str(length), *threads,
+            "--preload", self.model.stem.lower(), "--parallel", str(slots),
+            "--context-length", str(length), *threads,
         ]  # fmt: skip
         return [*command, "--deterministic"] if name == OURS_DETERMINISTIC else command
 
