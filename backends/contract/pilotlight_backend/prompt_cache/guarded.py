@@ -127,6 +127,9 @@ class GuardedStorage:
         except Damaged as error:
             self._discard(name, error)
             return None
+        except MemoryError:  # the storage is not at fault
+            logger.warning("there is no memory to read the cached state %s", name)
+            return None
         self._reading.succeed()
         return snapshot
 
@@ -138,6 +141,9 @@ class GuardedStorage:
             self._opened().write(name, state_file.pieces(entry, snapshot))
         except OSError as error:
             self._writing.fail(error)
+            return None
+        except MemoryError:
+            logger.warning("there is no memory to write the cached state %s", name)
             return None
         self._writing.succeed()
         self._unfit.discard(name)

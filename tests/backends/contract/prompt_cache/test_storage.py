@@ -92,6 +92,28 @@ def test_a_storage_that_fails_is_left_alone_for_a_while_and_said_once(tmp_path, 
     states.close(10)
 
 
+def test_state_that_memory_has_no_room_for_is_a_miss_and_no_fault_of_the_storage(tmp_path, caplog):
+    class Full(Folder):
+        def read(self, *_):
+            raise MemoryError
+
+        def write(self, *_):
+            raise MemoryError
+
+    first = cache(Folder(tmp_path))
+    stored(first)
+    first.close(10)
+    states = cache(Full(tmp_path))
+    assert fetched(states, "", range(150)) is None
+    stored(states, 1000)
+    assert [one.getMessage().rpartition(" ")[0] for one in caplog.records] == [
+        "there is no memory to read the cached state",
+        "there is no memory to write the cached state",
+    ]
+    assert states.stats().storage_errors == 0
+    states.close(10)
+
+
 def test_a_folder_that_vanishes_is_made_again(tmp_path):
     folder = tmp_path / "states"
     states = cache(Folder(folder))
