@@ -325,6 +325,10 @@ class LlamaContext:
         token: int = self._lib.llama_sampler_sample(sampler.chain, self._pointer, row)
         return token
 
+    def rest(self) -> None:
+        """Use the time while nothing runs. Takes no time itself."""
+        self._greedy.rest(self._model.vocabulary_size)
+
     def likeliest(self, row: int) -> tuple[int, float]:
         """Return the likeliest token that follows the batch's *row*, and its probability."""
         import numpy as np  # noqa: PLC0415

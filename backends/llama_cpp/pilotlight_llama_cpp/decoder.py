@@ -68,6 +68,9 @@ class SlotDecoder(Protocol):
     def close(self) -> None:
         """Free everything."""
 
+    def rest(self) -> None:
+        """Use the time while nothing runs; takes no time."""
+
 
 class FixedContext(SlotDecoder, Protocol):
     """A context of one length: `LlamaContext`."""

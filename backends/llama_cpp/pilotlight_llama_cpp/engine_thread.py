@@ -178,6 +178,7 @@ class EngineThread(ABC, Generic[J, E]):
                     timeout = self._idle_timeout()
                     if timeout is not None and timeout <= 0:
                         break
+                    self._rest()
                     self._wake.wait(timeout)
                 else:
                     return not self._closing
@@ -248,6 +249,9 @@ class EngineThread(ABC, Generic[J, E]):
     def _free(self) -> None:
         """Free what the thread owns, once every job has ended."""
         self._decoder.close()
+
+    def _rest(self) -> None:
+        """Begin what uses the time while nothing runs. Takes no time; the lock is held."""
 
     # ── what a subclass says ───────────────────────────────────────────────────────────────────
 

@@ -192,6 +192,9 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             return None
         return 0.0 if self._to_flush else self._states.idle_timeout
 
+    def _rest(self) -> None:
+        self._decoder.rest()
+
     def _use_idle_time(self) -> None:
         if self._states is None:
             return

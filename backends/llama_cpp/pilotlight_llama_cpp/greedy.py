@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _WORTH = 200_000_000
 """Logits behind which numpy pays: chains take 0.3 s for them, its import 0.1 to 0.2 s and 20 MB."""
+_LARGE = 50_000
+"""Tokens of a vocabulary for which numpy is imported while nothing runs, when that delays no
+stream. With smaller ones its memory is not worth it."""
 
 
 class Greedy:
@@ -33,11 +36,17 @@ class Greedy:
         if not self._is_ready and self._thread is None:
             self._seen += logits
             if self._seen >= _WORTH or "numpy" in sys.modules:
-                self._thread = threading.Thread(
-                    target=self._import, name="llama.cpp numpy", daemon=True
-                )
-                self._thread.start()
+                self._begin()
         return self._is_ready
+
+    def rest(self, vocabulary_size: int) -> None:
+        """Use the time while nothing runs: import numpy for a large vocabulary."""
+        if self._thread is None and vocabulary_size >= _LARGE:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=self._import, name="llama.cpp numpy", daemon=True)
+        self._thread.start()
 
     def _import(self) -> None:
         import numpy  # noqa: F401, ICN001, PLC0415

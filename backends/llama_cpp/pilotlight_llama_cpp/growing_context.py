@@ -334,6 +334,10 @@ class GrowingContext:
         """Sample the token that follows the batch's *row*."""
         return self._context.sample(sampler, row)
 
+    def rest(self) -> None:
+        """Use the time while nothing runs. Takes no time itself."""
+        self._context.rest()
+
     def likeliest(self, row: int) -> tuple[int, float]:
         """Return the likeliest token that follows the batch's *row*, and its probability."""
         return self._context.likeliest(row)

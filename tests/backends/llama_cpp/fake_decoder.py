@@ -127,6 +127,9 @@ class FakeDecoder:
     def _close_sampler(self):
         self.open_samplers -= 1
 
+    def rest(self):
+        pass
+
     def sample(self, _sampler, row):
         return self.answers.pop(0) if self.answers else self.rows[row]
 

@@ -57,6 +57,33 @@ def test_numpy_is_imported_beside_once_it_pays(monkeypatch):
     assert choice.is_ready(100)
 
 
+def test_numpy_is_imported_while_nothing_runs_if_the_vocabulary_is_large(monkeypatch):
+    monkeypatch.setattr(greedy, "sys", type("Sys", (), {"modules": {}}))
+    choice = Greedy()
+    choice.rest(49_999)
+    assert choice._thread is None
+    choice.rest(50_000)
+    first = choice._thread
+    choice.rest(50_000)
+    assert choice._thread is first
+    first.join(10)
+    assert choice.is_ready(50_000)
+
+
+def test_thread_that_becomes_idle_lets_its_context_rest(monkeypatch):
+    backend = LlamaCppBackend()
+    options = LoadOptions(parallel=1, context_length=64)
+    engine = backend.load(backend.probe(backend.embedded()), options, lambda _: None)
+    rested = threading.Event()
+    monkeypatch.setattr(engine._thread._decoder, "rest", rested.set)
+    run(
+        engine,
+        GenerateRequest(prompt=(5, 6), max_tokens=2, sampling=SamplingParams(temperature=0.0)),
+    )
+    assert rested.wait(10)
+    engine.close()
+
+
 def test_numpy_that_is_there_is_used_at_once():
     choice = Greedy()
     choice.is_ready(1)
