@@ -20,6 +20,8 @@ _LONG, _BESIDE = 4000, 4
 _TOKENS = range(300, 1000)
 """Ids of plain tokens in any vocabulary."""
 _MIB = 1 << 20
+_PAUSE = 1.0
+"""Seconds behind what warms a server up."""
 
 _SCHEMA = {
     "type": "object",
@@ -103,6 +105,12 @@ async def _at_once(server: Running, draw: Draw, streams: int) -> tuple[float, li
     return time.perf_counter() - began, heard
 
 
+def _warm(server: Running, draw: Draw) -> None:
+    """Ask for a completion, and leave the server alone for what it does behind its first one."""
+    asyncio.run(_at_once(server, draw, 1))
+    time.sleep(_PAUSE)
+
+
 # ── many streams ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -110,7 +118,7 @@ def streams(servers: Servers, name: str, round_: int) -> Figures:
     """Yield tokens a second, first tokens of eight at once, and structured output."""
     draw = Draw(round_)
     with servers.running(name, slots=max(_STREAMS), length=1024) as server:
-        asyncio.run(_at_once(server, draw, 1))  # for warmth
+        _warm(server, draw)
         for count in _STREAMS:
             before = server.cpu_seconds()
             seconds, heard = asyncio.run(_at_once(server, draw, count))
@@ -141,7 +149,7 @@ def structured(servers: Servers, name: str, round_: int) -> Figures:
         },
     }
     with servers.running(name, slots=4, length=4096) as server:
-        asyncio.run(_at_once(server, Draw(round_), 1))
+        _warm(server, Draw(round_))
         for row, body in asked.items():
             whole = {"model": server.model, "temperature": 0, **body}
             try:
@@ -163,7 +171,7 @@ def speculation(servers: Servers, name: str, round_: int) -> Figures:
     body = {"prompt": edit, "max_tokens": 600, "temperature": 0, "ignore_eos": True}
     for drafts in (True, False):
         with servers.running(name, slots=4, length=4096, speculation=drafts) as server:
-            asyncio.run(_at_once(server, Draw(round_), 1))
+            _warm(server, Draw(round_))
             whole = {"model": server.model, **body}
             heard = asyncio.run(stream(server.port, _COMPLETIONS, whole))
             row = "with drafts" if drafts else "without"
@@ -178,7 +186,7 @@ def prefill(servers: Servers, name: str, round_: int) -> Figures:
     """Yield the seconds of a long prompt, alone and beside streams, and resident sets."""
     draw = Draw(round_)
     with servers.running(name, slots=_AT_ONCE, length=_LONG + 608) as server:
-        asyncio.run(_at_once(server, draw, 1))
+        _warm(server, draw)
         yield Row("resident set, loaded, MiB"), server.resident() / _MIB
         asyncio.run(_at_once(server, draw, _AT_ONCE))
         yield Row(f"resident set, {_AT_ONCE} streams, MiB"), server.resident() / _MIB

@@ -40,8 +40,11 @@ class Greedy:
         return self._is_ready
 
     def rest(self, vocabulary_size: int) -> None:
-        """Use the time while nothing runs: import numpy for a large vocabulary."""
-        if self._thread is None and vocabulary_size >= _LARGE:
+        """Use the time while nothing runs: import numpy for a large vocabulary.
+
+        Not before the first request has ended: the start is to be short.
+        """
+        if self._thread is None and self._seen and vocabulary_size >= _LARGE:
             self._begin()
 
     def _begin(self) -> None:

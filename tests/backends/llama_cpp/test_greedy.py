@@ -60,6 +60,8 @@ def test_numpy_is_imported_beside_once_it_pays(monkeypatch):
 def test_numpy_is_imported_while_nothing_runs_if_the_vocabulary_is_large(monkeypatch):
     monkeypatch.setattr(greedy, "sys", type("Sys", (), {"modules": {}}))
     choice = Greedy()
+    choice.rest(50_000)  # nothing was sampled yet
+    assert not choice.is_ready(50_000)
     choice.rest(49_999)
     assert choice._thread is None
     choice.rest(50_000)
