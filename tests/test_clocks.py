@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 SOURCES = Path(__file__).parents[1]
 WALL = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow")}
 TOLD = {
@@ -31,6 +33,7 @@ def readings(source: str) -> int:
     )
 
 
+@pytest.mark.slow
 def test_durations_and_deadlines_are_of_a_monotonic_clock():
     """Everything else counts with `time.monotonic` or `time.perf_counter`."""
     found = {}

@@ -188,6 +188,7 @@ async def test_without_the_setting_there_is_no_cors(service: FakeService):
     assert "vary" not in (await service.client.get("/livez", headers=ORIGIN)).headers
 
 
+@pytest.mark.slow
 def test_every_header_of_the_document_can_be_read():
     """Those that belong to the connection have no use for scripts."""
     text = (Path(__file__).parents[2] / "openapi/openapi.yaml").read_text()

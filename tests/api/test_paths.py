@@ -202,6 +202,7 @@ async def test_the_root_leads_to_swagger_without_the_page(start: Callable[..., A
         assert (response.status_code, response.headers["location"]) == (307, "/swagger")
 
 
+@pytest.mark.slow
 def test_head_is_get_without_a_body(spark: LiveServer):
     """The same status and headers, `Content-Length` too; over a socket, on a kept connection."""
     paths = ["/livez", "/readyz", "/health", "/v1/models", "/models", "/v1/models/spark"]

@@ -141,6 +141,7 @@ async def test_no_trace_tells_what_an_exception_quotes(start, lines):
         assert ", in tokenize" in first
 
 
+@pytest.mark.slow
 async def test_no_span_tells(start):
     """What leaves the machine least of all."""
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason=REASON)

@@ -420,6 +420,7 @@ COUNT = (
 )
 
 
+@pytest.mark.slow
 def test_answers_do_not_change_where_it_grows(load):
     """Two streams are in the middle of their answers when it does; both are the same to the bit."""
     growing, full = load(256), load(1024)

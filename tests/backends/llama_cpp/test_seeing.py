@@ -113,6 +113,7 @@ def test_another_image_is_not_restored(load, tmp_path):
     assert second.stats().images_encoded == 1
 
 
+@pytest.mark.slow
 def test_context_grows_by_the_cells_of_an_image(load):
     """With M-RoPE an image takes more cells than positions."""
     engine = load("qwen2vl", replace(OPTIONS, context_length=4096))

@@ -171,6 +171,7 @@ def test_context_that_ends_inside_a_draft(engine):
     assert answer.last.reason == "length"
 
 
+@pytest.mark.slow
 def test_distribution_is_that_of_the_model(exact_model, monkeypatch):
     """Chi-squared over 800 completions; tokens behind the first one are drafted.
 
