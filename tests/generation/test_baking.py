@@ -129,6 +129,7 @@ async def test_first_request_begins_with_it(start):
     assert other["choices"][0]["message"]["content"] == "Yes."
 
 
+@pytest.mark.slow
 async def test_greedy_completion_of_a_real_model_is_the_same(tmp_path):
     """With the file and without, token for token; the usage differs."""
     path = tmp_path / "lamp.gguf"

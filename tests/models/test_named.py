@@ -40,6 +40,7 @@ def resolver(folder, backend, configured=()) -> Resolver:
     return Resolver(registry, configured, Discovery(folder, registry), tuple)
 
 
+@pytest.mark.slow
 async def test_one_of_five_thousand_files_is_probed(tmp_path, backend, no_plugins):  # noqa: ARG001
     whole = put(tmp_path, "m0.fake").read_bytes()
     for number in range(1, 5000):

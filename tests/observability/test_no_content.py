@@ -85,6 +85,7 @@ def lines() -> Iterator[Lines]:
         yield kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text"])
 async def test_neither_logs_nor_metrics_tell(start, lines, accept):
     """Prompts, tools, names that clients invent, keys, queries: none of it is kept."""

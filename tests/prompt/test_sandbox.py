@@ -386,6 +386,7 @@ def test_bounds_change_nothing_that_is_small(source, text):
     assert render(source) == text
 
 
+@pytest.mark.slow
 def test_long_conversation_is_within_the_bounds():
     """What stops an endless template does not stop a large request."""
     messages = [{"role": "user", "content": "x" * 1000}] * 10_000

@@ -59,6 +59,7 @@ def alone(model, path, scale=1.0, **options):
     return tokens
 
 
+@pytest.mark.slow
 def test_eight_streams_of_three_adapters_and_the_base_answer_as_alone(
     exact_model, engine, adapters
 ):

@@ -120,6 +120,7 @@ def test_eight_mixed_streams_answer_as_without(exact_model):
     assert told[0] == told[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["gemma3", "gpt-oss"])
 def test_sliding_windows_answer_as_without(family, architecture):
     """Refused tokens are removed from a window's cache too, beyond its length."""
