@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pilotlight_backend import LoadFailed, LoadOptions, ModelFacts, SamplingParams
+from pilotlight_backend.baking import MappedPrompt
 from pilotlight_backend.capacity import draft_slots
 from pilotlight_backend.cgroup import available_memory
 from pilotlight_backend.projectors import without_projector
@@ -61,22 +62,14 @@ def load(
         if prompt:
             undo.callback(prompt.close)
         identity = state_identity(model, facts, options)
+        expected = 0 if recent is None else recent.of(identity)
         abort = AbortFlag(model.lib)
         context = GrowingContext(
             model,
             abort,
             _maker(model, abort, options, threads, projector),
             slots=options.parallel,
-            lengths=lengths(
-                facts,
-                model,
-                slots=options.parallel,
-                gpu_layers=options.gpu_layers,
-                available_memory=available_memory(),
-                beside=draft.size_bytes + draft_slots(draft, facts, options) if draft else 0,
-                baked=len(prompt.tokens) if prompt else 0,
-                expected=0 if recent is None else recent.of(identity),
-            ),
+            lengths=_lengths(facts, model, options, draft, baked=prompt, expected=expected),
         )
         undo.callback(context.close)
         report("warm")
@@ -97,6 +90,28 @@ def load(
         )
         undo.pop_all()
     return engine
+
+
+def _lengths(
+    facts: ModelFacts,
+    model: LlamaModel,
+    options: LoadOptions,
+    draft: ModelFacts | None,
+    *,
+    baked: MappedPrompt | None,
+    expected: int,
+) -> tuple[int, ...]:
+    """Return the lengths that the context grows through, beside a draft model if there is one."""
+    return lengths(
+        facts,
+        model,
+        slots=options.parallel,
+        gpu_layers=options.gpu_layers,
+        available_memory=available_memory(),
+        beside=draft.size_bytes + draft_slots(draft, facts, options) if draft else 0,
+        baked=len(baked.tokens) if baked else 0,
+        expected=expected,
+    )
 
 
 def _load_draft(
