@@ -115,6 +115,11 @@ class Encoder:
         """Whether an image waits for `begin` or `encode_next`."""
         return bool(self._queue) and self._thread is None
 
+    @property
+    def is_encoding(self) -> bool:
+        """Whether an image is encoded on another thread."""
+        return self._thread is not None
+
     def begin(self) -> None:
         """Encode what waits, on another thread."""
         with self._lock:

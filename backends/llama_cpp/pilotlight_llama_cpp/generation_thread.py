@@ -301,7 +301,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
     def _planned(self) -> list[PlannedRun[GenerationJob]]:
         """Return the next batch. To draft is to evaluate, so the plan has no drafts yet."""
         room = self._decoder.room
-        runs = self._scheduler.plan(room)
+        is_encoding = self._images is not None and self._images.is_encoding
+        runs = self._scheduler.plan(room, is_encoding=is_encoding)
         if self._drafts is None or any(run.sequence.pending is None for run in runs):
             return runs
         return self._drafts.extend(runs, room) if runs else runs

@@ -21,6 +21,11 @@ class JobImages:
         """Whether an image waits for a decision where it is encoded."""
         return self._encoder.is_waiting
 
+    @property
+    def is_encoding(self) -> bool:
+        """Whether an image is encoded beside the engine's steps."""
+        return self._encoder.is_encoding
+
     def begin(self, job: GenerationJob) -> None:
         """Begin to encode the images of the prompt that are not cached, in their order."""
         needed = (span.image for span in job.spans if span.start >= job.cached_tokens)

@@ -27,6 +27,9 @@ class Batching(NamedTuple):
     """`n_ubatch`, and `n_batch`."""
     unified: bool = False
     deterministic: bool = False
+    slowdown: int = 1
+    """How many times as long prompts take as they do alone: 2 while an image is encoded on half of
+    the cores. A token of a prompt counts as so many of a chunk."""
 
 
 class Plan(NamedTuple):
@@ -44,8 +47,9 @@ def plan(
     """Return the next step of *streams* and *prompts*, each of these with its next chunk.
 
     *waited* is the prompt tokens that were evaluated since the streams decoded: they wait for a
-    chunk at the most. In one batch with prompts they decode only if that saves a pass, as with
-    prompts of one token, or in a unified cache.
+    chunk at the most, or for one run that cannot be cut, such as an image. In one batch with
+    prompts they decode only if that saves a pass, as with prompts of one token, or in a unified
+    cache.
     """
     if not prompts:
         return Plan(decodes=True, prompts=0)
@@ -53,7 +57,7 @@ def plan(
     if not streams:
         return Plan(decodes=False, prompts=count)
     chosen = prompts[:count]
-    if waited + _tokens(chosen) > batching.chunk:
+    if waited and waited + _tokens(chosen) * batching.slowdown > batching.chunk:
         return Plan(decodes=True, prompts=0)
     apart = _cost(streams, batching) + _cost(chosen, batching)
     fits = _tokens(streams) + _tokens(chosen) <= batching.most
@@ -80,7 +84,7 @@ def together(prompts: Sequence[Part], batching: Batching, *, streams: int = 0) -
         waiting = (count - start) + _LAST_TOKENS * (count + streams)
         least[start], end = min(
             (waiting * _cost(prompts[start:stop], batching) + least[stop], stop)
-            for stop in _stops(prompts, start, batching.chunk)
+            for stop in _stops(prompts, start, batching.chunk // batching.slowdown)
         )
     return end
 

@@ -103,9 +103,11 @@ def prefill(sequence: S, batching: Batching, *, whole_images: bool) -> PlannedRu
     """
     slot = _slot(sequence)
     start, whole = len(slot.held), batching.chunk
+    if not batching.deterministic:
+        whole = max(1, whole // batching.slowdown)
     image = sequence.next_image
     if image is not None and image.start == start:
-        return _image(sequence, image, most=None if whole_images else batching.chunk)
+        return _image(sequence, image, most=None if whole_images else whole)
     if batching.deterministic:
         whole -= start % whole
     end = min(start + whole, len(sequence.prompt))

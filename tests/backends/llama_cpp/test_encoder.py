@@ -211,6 +211,7 @@ def test_image_is_encoded_on_the_calling_thread(encoder, projector):
     encoder.encode_next()
 
     assert (first.done, second.done) == (True, False)
+    assert not encoder.is_encoding
     encoder.encode_next()
     encoder.encode_next()
     assert not encoder.is_waiting
@@ -227,6 +228,7 @@ def test_nothing_is_encoded_on_two_threads_at_once(encoder, projector, woken):
     encoder.encode_next()
 
     assert not encoder.is_waiting
+    assert encoder.is_encoding
     assert projector.encoded == []
     projector.gate.set()
     woken.wait(2)

@@ -16,10 +16,10 @@ def prompt_of(length, *, first=0):
     return tuple(range(first, first + length))
 
 
-def step(scheduler):
+def step(scheduler, *, is_encoding=False):
     """Admit, plan and pretend to evaluate; sampled tokens are 900, 901, ..."""
     scheduler.admission.admit()
-    parts = scheduler.plan()
+    parts = scheduler.plan(is_encoding=is_encoding)
     for part in parts:
         part.record()
         if part.sampled:
@@ -92,6 +92,64 @@ def test_stream_waits_for_a_chunk_of_several_prompts():
     steps = [[slot for slot, *_ in step(scheduler)] for _ in range(5)]
     decodes = [[0, 1, 2], [0, 1, 2, 3, 4]]
     assert steps == [[1, 2], decodes[0], [3, 4], decodes[1], [5]]
+
+
+def test_stream_waits_for_half_a_chunk_while_an_image_is_encoded():
+    """The encoder takes half of the cores, so half of a chunk takes as long as a whole one."""
+    scheduler = Scheduler(slots=2, chunk=64)
+    enqueue(scheduler, prompt_of(3), prompt_of(200, first=5000))
+    step(scheduler)
+    steps = [step(scheduler, is_encoding=encoding) for encoding in (True, True, True, False)]
+    assert steps == [
+        [(1, 0, 32, False)],
+        [(0, 3, 1, True)],
+        [(1, 32, 32, False)],
+        [(0, 4, 1, True)],
+    ]
+    assert step(scheduler) == [(1, 64, 64, False)]
+
+
+def test_what_was_evaluated_beside_an_encoding_counts_twice():
+    """The streams have waited that long, also if the next image's vectors come behind it."""
+    scheduler = Scheduler(slots=3, chunk=64)
+    enqueue(scheduler, prompt_of(3))
+    step(scheduler)
+    enqueue(scheduler, prompt_of(25, first=1000), prompt_of(25, first=2000))
+    steps = [step(scheduler, is_encoding=encoding) for encoding in (True, False, False)]
+    assert [[slot for slot, *_ in runs] for runs in steps] == [[1], [0, 1], [2]]
+
+
+def test_prompts_alone_have_whole_chunks_while_an_image_is_encoded():
+    """Nobody waits for less."""
+    scheduler = Scheduler(slots=1, chunk=64)
+    enqueue(scheduler, prompt_of(100))
+    steps = [step(scheduler, is_encoding=True) for _ in range(2)]
+    assert steps == [[(0, 0, 64, False)], [(0, 64, 36, True)]]
+
+
+def test_deterministic_chunks_stay_whole_while_an_image_is_encoded():
+    """Their ends determine the result; a stream decodes between two of them."""
+    scheduler = Scheduler(slots=2, chunk=64, deterministic=True)
+    enqueue(scheduler, prompt_of(3), prompt_of(150, first=5000))
+    step(scheduler)
+    steps = [step(scheduler, is_encoding=True) for _ in range(5)]
+    assert [[(slot, size) for slot, _, size, _ in runs] for runs in steps] == [
+        [(1, 64)], [(0, 1)], [(1, 64)], [(0, 1)], [(1, 22)],
+    ]  # fmt: skip
+
+
+def test_image_larger_than_a_chunk_does_not_starve():
+    """It is evaluated in one batch, for which streams wait once."""
+    image = Image.of(1, 1, bytes(3))
+    prompt = expand([1, image, 2], lambda _: (Patch(96, 96),))
+    scheduler = Scheduler(slots=2, chunk=64, whole_images=True)
+    enqueue(scheduler, prompt_of(3))
+    step(scheduler)
+    seeing = Sequence(prompt.tokens, limit=9, spans=prompt.spans)
+    seeing.encoded[image.digest] = [array("f", [0.0] * 96)]
+    scheduler.admission.enqueue(seeing)
+    steps = [[slot for slot, *_ in step(scheduler, is_encoding=True)] for _ in range(4)]
+    assert steps == [[0, 1], [1], [0], [0, 1]]
 
 
 def test_deterministic_prompt_is_in_no_batch_with_others():

@@ -24,13 +24,13 @@ def enqueue(scheduler, adapters, length, *, first=0, limit=100):
     return sequence
 
 
-def step(scheduler):
+def step(scheduler, *, is_encoding=False):
     """Pretend to evaluate a step; return its sequences, which all have the same adapters."""
     for sequence in list(scheduler.admission.active):
         if sequence.completion_tokens >= sequence.limit:
             scheduler.admission.release(sequence)
     scheduler.admission.admit()
-    runs = scheduler.plan()
+    runs = scheduler.plan(is_encoding=is_encoding)
     assert len({run.sequence.adapters for run in runs}) <= 1
     for run in runs:
         run.record()
@@ -53,6 +53,19 @@ def test_streams_of_three_sets_decode_in_turn():
     steps = adapters_of(step(scheduler) for _ in range(9))
     assert set(steps[:3]) == {BASE, FIRST, SECOND}
     assert steps == steps[:3] * 3
+
+
+def test_whole_chunk_of_a_set_does_not_starve_while_an_image_is_encoded():
+    """Streams of another set wait for half a chunk then; a deterministic one cannot be cut."""
+    scheduler = Scheduler(slots=3, chunk=CHUNK, deterministic=True)
+    enqueue(scheduler, BASE, 3)
+    enqueue(scheduler, FIRST, 3, first=10)
+    for _ in range(2):
+        step(scheduler)
+    long = enqueue(scheduler, FIRST, CHUNK + 9, first=100)
+    for _ in range(12):
+        step(scheduler, is_encoding=True)
+    assert long.completion_tokens
 
 
 def test_streams_of_a_set_share_its_steps():
