@@ -20,7 +20,7 @@ from tests.end_to_end.test_process import environment, write_plugin
 
 
 def test_deaths_under_load():
-    """One of two models under load is killed five times: only its own streams fail.
+    """One of two models under load is killed until that hit five times: only its own streams fail.
 
     `python -m benchmarks.engine_deaths` does the same fifty times.
     """
@@ -29,7 +29,7 @@ def test_deaths_under_load():
     assert set(deaths.outcomes["other"]) == {"whole"}
     assert set(deaths.outcomes["dying"]) == {"whole", "inference_error"}
     assert len(deaths.rounds) == 5
-    assert sum(one.failed for one in deaths.rounds) >= 5
+    assert all(one.failed for one in deaths.rounds)
     assert deaths.processes == 0
     assert deaths.descriptors <= 0
     assert deaths.threads == {}
