@@ -200,8 +200,9 @@ class _Circuit:
                 self._what,
                 error.strerror or error,
             )
-        self._failed_at = self._clock()
+        # Counted before: who sees the storage left alone sees the error that is the reason.
         self.errors += 1
+        self._failed_at = self._clock()
 
     def succeed(self) -> None:
         """Note that it works."""

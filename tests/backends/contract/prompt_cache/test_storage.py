@@ -32,6 +32,13 @@ def stored(cache, first=0, size=500):
     assert cache.wait(10)
 
 
+def catch_up(states):
+    """Wait until the reader of *states* has done what it was given: the first listing too."""
+    done = threading.Event()
+    states._tier.reader.submit(done.set)
+    assert done.wait(10)
+
+
 class Failing(Folder):
     """A folder whose calls named in *broken* fail."""
 
@@ -71,6 +78,7 @@ def test_a_storage_that_fails_is_left_alone_for_a_while_and_said_once(tmp_path, 
         first.close(10)
     storage.broken.add(what)
     states = cache(storage, clock=lambda: now)
+    catch_up(states)  # a request need not wait for the listing that fails
     for number in range(3):
         assert fetched(states, "", range(150)) is None
         if what == "write":
@@ -90,6 +98,21 @@ def test_a_storage_that_fails_is_left_alone_for_a_while_and_said_once(tmp_path, 
     assert fetched(states, "", range(150)).tokens == 100
     assert "again" in caplog.text
     states.close(10)
+
+
+def test_an_error_is_counted_before_the_storage_is_left_alone(tmp_path):
+    """Another thread that finds the storage left alone reports the error as well."""
+    counts = []
+
+    def clock():
+        counts.append(files.errors)
+        return 0.0
+
+    storage = Failing(tmp_path)
+    storage.broken.add("files")
+    files = GuardedStorage(lambda: storage, prefix="abc-", limit=None, ttl=None, clock=clock)
+    assert files.files() is None
+    assert counts == [1]
 
 
 def test_state_that_memory_has_no_room_for_is_a_miss_and_no_fault_of_the_storage(tmp_path, caplog):
