@@ -20,6 +20,7 @@ TABLE = [
     ("InvalidImageUrl", 400, "invalid_request_error", "invalid_image_url"),
     ("ImagesUnsupported", 400, "invalid_request_error", "images_unsupported"),
     ("InvalidApiKey", 401, "invalid_request_error", "invalid_api_key"),
+    ("MalformedRequest", 400, "invalid_request_error", "malformed_request"),
     ("MethodNotAllowed", 405, "invalid_request_error", "method_not_allowed"),
     ("RequestTimeout", 408, "invalid_request_error", "request_timeout"),
     ("RequestTooLarge", 413, "invalid_request_error", "request_too_large"),
@@ -90,7 +91,12 @@ def test_a_key_error_knows_what_to_ask_for():
 
 @pytest.mark.parametrize(
     ("kind", "closes"),
-    [(errors.RequestTimeout, True), (errors.HeadTooLarge, True), (errors.RequestTooLarge, False)],
+    [
+        (errors.RequestTimeout, True),
+        (errors.HeadTooLarge, True),
+        (errors.MalformedRequest, True),
+        (errors.RequestTooLarge, False),
+    ],
 )
 def test_an_error_knows_whether_the_connection_ends(kind, closes):
     """It does where the rest of the request never came."""

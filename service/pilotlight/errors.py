@@ -12,6 +12,7 @@
     │   ├── RequestTooLarge         413  invalid_request_error  request_too_large
     │   ├── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type  Accept-E…
     │   ├── HeadTooLarge            431  invalid_request_error  head_too_large          Connection
+    │   ├── MalformedRequest        400  invalid_request_error  malformed_request       Connection
     │   ├── PreviousResponseNotFound  400  invalid_request_error  previous_response_not_found
     │   ├── StreamNotFound          404  invalid_request_error  stream_not_found
     │   ├── ThreadNotFound          404  invalid_request_error  thread_not_found
@@ -157,6 +158,16 @@ class HeadTooLarge(InvalidRequest):
 
     status = 431
     code = "head_too_large"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.closes = True
+
+
+class MalformedRequest(InvalidRequest):
+    """The request line, a header or the framing of the body is not valid HTTP."""
+
+    code = "malformed_request"
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -145,6 +145,7 @@ def test_every_error_is_documented(document: dict[str, Any]):
         errors.InvalidImage.code,
         errors.InvalidImageUrl.code,
         errors.ImagesUnsupported.code,
+        errors.MalformedRequest.code,
     }
 
 
@@ -165,9 +166,13 @@ def test_every_duration_fits_its_pattern(document: dict[str, Any], seconds: floa
     jsonschema_rs.validate(schema, duration(seconds))
 
 
-def test_every_head_may_be_too_large(document: dict[str, Any]):
+def test_every_head_may_be_too_large_or_malformed(document: dict[str, Any]):
     """It is refused before the operation is known."""
-    assert all("431" in operation["responses"] for operation in operations(document))
+    for operation in operations(document):
+        assert "431" in operation["responses"]
+        refused = operation["responses"]["400"]
+        assert "malformed_request" in refused["content"]["application/json"]["examples"]
+        assert "Connection" in refused["headers"]
 
 
 def test_every_response_has_a_request_id(document: dict[str, Any]):

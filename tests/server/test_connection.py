@@ -1,14 +1,18 @@
-"""The connection's limits, byte by byte: no socket, and timers that the tests run out."""
+"""The connection's limits and refusals, byte by byte: no socket, and timers that tests run out."""
 
 import asyncio
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from pilotlight.api.http.errors import error_response
+from pilotlight.api.http.unparsed import Unparsed
+from pilotlight.errors import ServiceError
 from pilotlight.server.connection import HttpConnection, connection_class
 
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -22,14 +26,21 @@ class Transport:
 
     def __init__(self) -> None:
         self.sent = b""
-        self.reading = True
+        self.wrote_eof = False
         self.ended: str | None = None
 
     def get_extra_info(self, name: str) -> Any:  # noqa: ARG002 - no address, no TLS
         return None
 
     def write(self, data: bytes) -> None:
+        assert not self.wrote_eof
         self.sent += data
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.wrote_eof = True
 
     def is_closing(self) -> bool:
         return self.ended is not None
@@ -41,10 +52,10 @@ class Transport:
         self.ended = "aborted"
 
     def pause_reading(self) -> None:
-        self.reading = False
+        pass
 
     def resume_reading(self) -> None:
-        self.reading = True
+        pass
 
 
 class Timer:
@@ -87,19 +98,29 @@ class Client:
     def __init__(self, *, receive_timeout: float = TIMEOUT) -> None:
         self.transport, self.loop = Transport(), Loop()
         self.paths: list[str] = []
+        self.reads_bodies = False
         self.answer = asyncio.Event()
         self.headers: list[tuple[bytes, bytes]] = []
         limits = {"receive_timeout": receive_timeout, "max_header_bytes": LIMIT}
         self.connection: HttpConnection = connection_class(**limits)(
-            config=Config(self._app, interface="asgi3", proxy_headers=False, log_config=None),
+            config=Config(self._served, interface="asgi3", proxy_headers=False, log_config=None),
             server_state=ServerState(),
             app_state={},
             _loop=self.loop,
         )
         self.connection.connection_made(self.transport)
 
-    async def _app(self, scope: Any, _receive: Any, send: Any) -> None:
+    async def _served(self, scope: Any, receive: Any, send: Any) -> None:
+        scope["pilotlight"] = SimpleNamespace(max_retry_after=60.0)
+        try:
+            await Unparsed(self._app)(scope, receive, send)
+        except ServiceError as error:
+            await error_response(scope, error)(scope, receive, send)
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         self.paths.append(scope["path"])
+        while self.reads_bodies and (await receive()).get("more_body"):
+            pass
         await self.answer.wait()
         start = {"type": "http.response.start", "status": 200, "headers": self.headers}
         await send(start)
@@ -114,13 +135,20 @@ class Client:
         self.answer.set()
         await asyncio.gather(*self.connection.tasks)
 
-    def refusal(self) -> Any:
-        """Return the body of the 431 that was sent."""
-        head, _, body = self.transport.sent.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    async def refusal(self, status: bytes, before: bytes = b"") -> Any:
+        """Return the body of the last response, an error with *status* after what is *before*."""
+        while self.connection.tasks:
+            await asyncio.gather(*self.connection.tasks)
+        assert self.transport.sent.startswith(before)
+        head, _, body = self.transport.sent.removeprefix(before).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 " + status)
         assert b"\r\nconnection: close" in head
         assert b"\r\ncontent-length: %d" % len(body) in head
         return json.loads(body)
+
+    def is_lingering(self) -> bool:
+        """Return whether the end of the response is sent, and the connection ends in a moment."""
+        return self.transport.wrote_eof and len(self.loop.pending(1.0)) == 1
 
 
 @pytest.fixture
@@ -153,11 +181,11 @@ async def test_a_large_head_is_refused(client: Client, pieces: list[bytes]):
     """The client gets a second to read the response; what it sends meanwhile is not parsed."""
     for piece in pieces:
         client.send(piece)
-    error = client.refusal()["error"]
+    error = (await client.refusal(b"431 "))["error"]
     assert (error["type"], str(LIMIT) in error["message"]) == ("invalid_request_error", True)
     sent = client.transport.sent
     assert client.transport.ended is None
-    assert not client.transport.reading
+    assert client.is_lingering()
 
     client.send(GET)
     assert (client.transport.sent, client.paths) == (sent, [])
@@ -170,16 +198,16 @@ async def test_a_large_head_is_refused(client: Client, pieces: list[bytes]):
 async def test_anthropics_clients_are_refused_in_their_shape(client: Client):
     """By the path, the part of it that has arrived."""
     client.send(b"POST /v1/messages?beta=true HTTP/1.1\r\na: " + b"x" * LIMIT + b"\r\n")
-    body = client.refusal()
+    body = await client.refusal(b"431 ")
     assert body["type"] == "error"
-    assert body["request_id"].encode() in client.transport.sent.partition(b"\r\n\r\n")[0]
 
 
-async def test_a_large_trailer_ends_the_connection(client: Client):
-    """A response is under way: there is no place for another."""
+async def test_a_large_trailer_ends_the_request(client: Client):
+    client.reads_bodies = True
     client.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
     client.send(b"a: " + b"x" * LIMIT + b"\r\n")
-    assert (client.transport.sent, client.transport.ended) == (b"", "aborted")
+    assert (await client.refusal(b"431 "))["error"]["code"] == "head_too_large"
+    assert client.is_lingering()
 
 
 async def test_a_body_is_not_counted(client: Client):
@@ -190,11 +218,117 @@ async def test_a_body_is_not_counted(client: Client):
     assert client.transport.sent.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-async def test_what_is_no_http_is_a_400(client: Client):
-    client.send(b"\x16\x03\x01\x02\x00\r\n\r\n")
-    assert client.transport.sent.startswith(b"HTTP/1.1 400 ")
+MALFORMED = {
+    "TLS": (b"\x16\x03\x01\x02\x00\r\n\r\n", "Invalid method"),
+    "method": (b"G(T / HTTP/1.1\r\n\r\n", "Invalid method"),
+    "version": (b"GET / HTTP/9.9\r\n\r\n", "Invalid HTTP version"),
+    "protocol": (b"GET / HTTX/1.1\r\n\r\n", "Expected HTTP/"),
+    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "this is HTTP/2"),
+    "space in the path": (b"GET /a b HTTP/1.1\r\n\r\n", "Expected HTTP/"),
+    "path": (b"GET http://[ HTTP/1.1\r\n\r\n", "Invalid path"),
+    "NUL in a header": (b"GET / HTTP/1.1\r\na: b\0c\r\n\r\n", "Invalid header value"),
+    "header without a colon": (b"GET / HTTP/1.1\r\na b\r\n\r\n", "Invalid header token"),
+    "negative length": (HEAD + b"Content-Length: -1\r\n\r\n", "character in Content-Length"),
+    "two lengths": (HEAD + b"Content-Length: 1\r\n" * 2 + b"\r\n", "Duplicate Content-Length"),
+    "two framings": (
+        HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "Transfer-Encoding can't be present",
+    ),
+}
+
+
+@pytest.mark.parametrize(("sent", "reason"), MALFORMED.values(), ids=MALFORMED)
+async def test_what_is_no_http_is_a_400(sent: bytes, reason: str):
+    """At once, and a byte at a time. The application's own endpoints do not see it."""
+    for pieces in ([sent], [bytes([one]) for one in sent]):
+        client = Client()
+        for piece in pieces:
+            client.send(piece)
+        error = (await client.refusal(b"400 "))["error"]
+        assert (error["type"], error["code"]) == ("invalid_request_error", "malformed_request")
+        assert error["message"].startswith("the request is not valid HTTP/1.1: ")
+        assert reason in error["message"]
+        assert client.is_lingering()
+        assert client.paths == []
+        assert client.loop.pending(TIMEOUT) == []
+
+
+async def test_what_follows_a_request_is_refused_after_its_response(client: Client):
+    """In one piece, while the first is answered; uvicorn would write the 400 before it."""
+    client.send(b"POST /v1/messages HTTP/1.1\r\nContent-Length: 0\r\n\r\n" + b"no HTTP\r\n\r\n")
+    assert client.transport.sent == b""
+    await client.finish()
+    first, end, _ = client.transport.sent.partition(b"two\r\n0\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+    body = await client.refusal(b"400 ", before=first + end)
+    assert body["error"]["code"] == "malformed_request"
+    assert "type" not in body  # nothing of its path has arrived, and the earlier one is not its own
+    assert client.is_lingering()
+
+
+async def test_what_follows_a_complete_response_is_refused(client: Client):
+    client.send(GET)
+    await client.finish()
+    before = client.transport.sent
+    client.send(b"no HTTP\r\n\r\n")
+    assert (await client.refusal(b"400 ", before))["error"]["code"] == "malformed_request"
+
+
+async def test_what_follows_a_last_request_is_not_answered(client: Client):
+    """`Connection: close` ends the connection: data after it is no request (RFC 9112, 9.6)."""
+    client.send(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n" + GET)
+    await client.finish()
+    assert client.transport.sent.count(b"HTTP/1.1 ") == 1
+    assert client.transport.sent.startswith(b"HTTP/1.1 200 OK\r\n")
     assert client.transport.ended == "closed"
-    assert client.loop.pending(TIMEOUT) == []
+
+
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def test_a_body_that_cannot_be_parsed_is_refused(client: Client):
+    """Whoever reads it gets the error, and no other response follows."""
+    client.reads_bodies = True
+    client.send(CHUNKED + b"1\r\nx\r\n")
+    await asyncio.sleep(0)
+    client.send(b"no size\r\n" + GET)
+    error = (await client.refusal(b"400 "))["error"]
+    assert error["message"].endswith("Invalid character in chunk size")
+    assert client.is_lingering()
+    assert len(client.paths) == 1
+
+
+async def test_a_body_that_cannot_be_parsed_waits_for_the_requests_before_it(client: Client):
+    client.reads_bodies = True
+    client.send(GET + CHUNKED + b"no size\r\n")
+    await client.finish()
+    first, end, _ = client.transport.sent.partition(b"two\r\n0\r\n\r\n")
+    error = (await client.refusal(b"400 ", before=first + end))["error"]
+    assert error["code"] == "malformed_request"
+
+
+async def test_the_rest_of_a_body_that_nobody_reads_gets_no_second_response(client: Client):
+    """A client would take it for that of its next request."""
+    client.send(CHUNKED)
+    await client.finish()
+    sent = client.transport.sent
+    assert sent.count(b"HTTP/1.1 ") == 1
+    client.send(b"no size\r\n")
+    assert client.transport.sent == sent
+    assert client.is_lingering()
+
+
+async def test_a_lost_connection_ends_the_request_that_is_answered(client: Client):
+    """And not only the one that came last, which waits for its turn."""
+    client.reads_bodies = True
+    client.send(CHUNKED)
+    answered = client.connection.cycle
+    client.send(b"0\r\n\r\n" + b"no HTTP\r\n\r\n")
+    assert client.connection.cycle is not answered
+    client.connection.connection_lost(None)
+    assert answered.disconnected
+    await client.finish()
+    assert client.transport.sent == b""
 
 
 @pytest.mark.parametrize("data", [b"", HEAD, b"\r\n\r\n"], ids=["nothing", "a part", "empty lines"])

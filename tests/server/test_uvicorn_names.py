@@ -11,11 +11,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 # The methods that HttpConnection overrides: each calls uvicorn's with the same arguments.
 OVERRIDDEN = {
@@ -34,9 +30,45 @@ OVERRIDDEN = {
     "_unset_keepalive_if_required": [],
     "shutdown": [],
 }
-PROTOCOL_ATTRIBUTES = ("cycle", "transport", "loop", "timeout_keep_alive_task", "url")
+PROTOCOL_ATTRIBUTES = (
+    "cycle",
+    "transport",
+    "loop",
+    "timeout_keep_alive_task",
+    "url",
+    "headers",
+    "parser",
+    "pipeline",
+    "app",
+    "app_state",
+    "asgi_version",
+    "scheme",
+    "server",
+    "client",
+    "flow",
+    "server_state",
+    "access_logger",
+)
+CYCLE_ARGUMENTS = [
+    "scope",
+    "transport",
+    "flow",
+    "logger",
+    "access_logger",
+    "access_log",
+    "default_headers",
+    "message_event",
+    "expect_100_continue",
+    "keep_alive",
+    "on_response",
+]
 CYCLE_ATTRIBUTES = (
     "scope",
+    "transport",
+    "keep_alive",
+    "disconnected",
+    "more_body",
+    "message_event",
     "response_complete",
     "waiting_for_100_continue",
     "chunked_encoding",
@@ -66,10 +98,9 @@ def test_class_sets_the_attributes(kind, names):
     assert [name for name in names if f"self.{name}" not in source] == []
 
 
-def test_status_lines_end_with_a_line_break():
-    """The 431 is written with them."""
-    assert STATUS_LINE[431].startswith(b"HTTP/1.1 431 ")
-    assert STATUS_LINE[431].endswith(b"\r\n")
+def test_a_request_is_made_with_these_arguments():
+    """A head that cannot be parsed becomes one too."""
+    assert list(inspect.signature(RequestResponseCycle).parameters) == CYCLE_ARGUMENTS
 
 
 def test_the_installed_minor_version_is_the_pinned_one():

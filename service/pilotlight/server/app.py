@@ -18,6 +18,7 @@ from pilotlight.api.http.paths import Aliases, Paths
 from pilotlight.api.http.rate_limit_headers import RateLimitHeaders
 from pilotlight.api.http.replay import Replays
 from pilotlight.api.http.time_limit import TimeLimit
+from pilotlight.api.http.unparsed import Unparsed
 from pilotlight.api.once import Once
 from pilotlight.config import Settings, parse_size
 from pilotlight.service import Service
@@ -89,7 +90,7 @@ def create_app_of(
     guarded: ASGIApp = Guard(RateLimitHeaders(timed, service.limiter), authenticator)
     if settings.cors_origins:
         guarded = Cors(guarded, settings.cors_origins)
-    instrumented = Instrumentation(guarded, service.metrics, service.traces)
+    instrumented = Instrumentation(Unparsed(guarded), service.metrics, service.traces)
     app = Application(Aliases(instrumented), litestar, state, lambda: _running(service))
     return app
 

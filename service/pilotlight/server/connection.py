@@ -1,27 +1,24 @@
 """An HTTP connection with a time limit for receiving a request and a size limit for its headers.
 
 uvicorn's only timer runs between two requests and ends with the next byte, whatever that is, and
-httptools does not limit headers (uvicorn 0.54, httptools 0.9). Responses to HTTP/1.0 are mended
-too. The overridden parts of uvicorn are private: tests/server/test_uvicorn_names.py lists them.
+httptools does not limit headers (uvicorn 0.54, httptools 0.9). What is not HTTP gets uvicorn's
+plain text at once, before the responses that are under way: here it waits for them, and gets the
+documented error. Responses to HTTP/1.0 are mended too. The overridden parts of uvicorn are private:
+tests/server/test_uvicorn_names.py lists them.
 """
 
 import asyncio
+import sys
 from typing import Any
 
-import msgspec
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from httptools import HttpParserCallbackError
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from pilotlight.api.http.error_bodies import ANTHROPIC, shape_at
-from pilotlight.errors import HeadTooLarge
-from pilotlight.observability.request_context import request_id
+from pilotlight.api.http.unparsed import mark_unparsed
+from pilotlight.errors import HeadTooLarge, MalformedRequest, ServiceError
 
 _LINGER = 1.0
-"""Seconds in which a refused client can read the response. Closing a socket with unread data resets
-the connection, and the response may be lost."""
+"""Seconds in which a refused client can read the response."""
 _LINE_OVERHEAD = len(": \r\n")
 
 
@@ -40,6 +37,14 @@ class HttpConnection(HttpToolsProtocol):
         self._idle = 0
         """Bytes received since the parser last reported headers or a piece of a body."""
         self._too_large = self._refused = False
+        self._in_head = False
+        """Whether a request has begun whose headers are not complete."""
+        self._receiving: RequestResponseCycle | None = None
+        """The request whose body is not complete."""
+        self._answering: RequestResponseCycle | None = None
+        """The request that was passed to the application last."""
+        self._fault: ServiceError | None = None
+        """Why the rest of the body of `_receiving` cannot be read."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timer for a request."""
@@ -47,25 +52,33 @@ class HttpConnection(HttpToolsProtocol):
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer."""
+        """Stop the timer, and end the request that is answered.
+
+        uvicorn ends the one that came last, which may wait for its turn.
+        """
         self._stop_timer()
+        self.pipeline.clear()
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse *data*, unless the client was refused."""
+        """Parse *data*, unless the client was refused: then the rest stays in the socket."""
         if self._refused:
+            self.transport.pause_reading()
             return
         self._idle += len(data)
         super().data_received(data)
         if self._idle > self.max_header_bytes:
-            self._refuse()
+            self._refuse(self._head_too_large())
         elif self._timer is None and self._is_idle():
             self._start_timer()  # empty lines are no request, and end uvicorn's timer
 
     def on_message_begin(self) -> None:
         """Reset the size, and start the timer."""
         super().on_message_begin()
-        self._head = 0
+        self._head, self._in_head = 0, True
         if self._timer is None:
             self._start_timer()
 
@@ -84,6 +97,7 @@ class HttpConnection(HttpToolsProtocol):
         self._idle = 0
         self._start_timer()
         super().on_headers_complete()
+        self._in_head, self._receiving = False, self.cycle
 
     def on_body(self, body: bytes) -> None:
         """Reset the count of unparsed bytes."""
@@ -93,6 +107,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Stop the timer: the request is complete."""
         self._idle = 0
+        self._in_head, self._receiving = False, None
         self._stop_timer()
         super().on_message_complete()
 
@@ -103,18 +118,34 @@ class HttpConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Start the application for a request; uvicorn calls this in turn for pipelined ones."""
+        self._answering = cycle
         if cycle.scope["http_version"] == "1.0":
             cycle.waiting_for_100_continue = False  # HTTP/1.0 has no 1xx (RFC 9110, 15.2)
             app = close_delimited(cycle, app)
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, self._with_faults(cycle, app))
 
-    def send_400_response(self, msg: str) -> None:
-        """Send a 431 if the parser was stopped because of the size, else uvicorn's 400."""
-        self._stop_timer()
-        if self._too_large:
-            self._refuse()
-        else:
-            super().send_400_response(msg)
+    def _with_faults(self, cycle: RequestResponseCycle, app: Any) -> Any:
+        """Wrap *app* so that reading a body raises the fault that ended its parsing."""
+
+        async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+            async def receive_sound() -> Any:
+                message = await receive()
+                if self._fault is not None and cycle is self._receiving:
+                    raise self._fault
+                return message
+
+            await app(scope, receive_sound, send)
+
+        return wrapped
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's plain text
+        """Refuse what the parser has stopped at; uvicorn calls this while it handles the error."""
+        self._refuse(self._head_too_large() if self._too_large else _malformed(sys.exc_info()[1]))
+
+    def _head_too_large(self) -> HeadTooLarge:
+        return HeadTooLarge(
+            f"the request line and the headers are larger than {self.max_header_bytes} bytes"
+        )
 
     def _count(self, size: int) -> None:
         self._head += size
@@ -147,19 +178,82 @@ class HttpConnection(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
 
-    def _refuse(self) -> None:
-        """Send a 431, if no response is under way, and close the connection."""
+    def _refuse(self, error: ServiceError) -> None:
+        """Answer with *error* in its turn, and close the connection. Nothing is parsed any more."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
         self._stop_timer()
         self._unset_keepalive_if_required()
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.abort()  # in the middle of a body or of another response
-            return
-        self.transport.write(_refusal(self.url, self.max_header_bytes))
-        self.transport.pause_reading()
-        self.loop.call_later(_LINGER, self.transport.abort)
+        body_of = self._receiving
+        if body_of is None:
+            self._answer_head(error)
+        elif body_of.response_complete:
+            # A second response would be taken for that of another request.
+            _Lingering(self.transport, self.loop).close()
+        else:
+            self._fault = error
+            body_of.keep_alive = False
+            body_of.transport = _Lingering(self.transport, self.loop)  # type: ignore[assignment]
+            body_of.message_event.set()
+
+    def _answer_head(self, error: ServiceError) -> None:
+        """Let the application answer a head that cannot be parsed, after the requests before it."""
+        earlier, url = self.cycle, self.url if self._in_head else b""
+        scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": self.parser.get_method().decode("latin-1") if url else "",
+            "scheme": self.scheme,
+            "path": url.partition(b"?")[0].decode("latin-1"),
+            "raw_path": url,
+            "query_string": b"",
+            "root_path": "",
+            "headers": self.headers if self._in_head else [],
+            "server": self.server,
+            "client": self.client,
+            "state": self.app_state.copy(),
+        }
+        mark_unparsed(scope, error)
+        self.cycle = RequestResponseCycle(
+            scope=scope,  # type: ignore[arg-type]
+            transport=_Lingering(self.transport, self.loop),  # type: ignore[arg-type]
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=False,
+            on_response=self.on_response_complete,
+        )
+        self.cycle.more_body = False
+        if earlier is None or earlier.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.pipeline.appendleft((self.cycle, self.app))
+
+
+class _Lingering:
+    """A transport that closes one direction, and the other when the client does or a moment later.
+
+    Closing a socket with unread data resets the connection, and the response may be lost (RFC 9112,
+    9.6).
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+
+    def close(self) -> None:
+        """Send the end of the response, and end the connection within `_LINGER` seconds."""
+        if self._transport.can_write_eof():  # not over TLS
+            self._transport.write_eof()
+        self._loop.call_later(_LINGER, self._transport.abort)
 
 
 def close_delimited(cycle: RequestResponseCycle, app: Any) -> Any:
@@ -197,18 +291,11 @@ def connection_class(*, receive_timeout: float, max_header_bytes: int) -> type[H
     return type("LimitedConnection", (HttpConnection,), limits)
 
 
-def _refusal(url: bytes, limit: int) -> bytes:
-    """Return the 431 for a request to *url*, which may be incomplete, above *limit* bytes."""
-    shape = shape_at(url.partition(b"?")[0].decode("latin-1"))
-    error = HeadTooLarge(f"the request line and the headers are larger than {limit} bytes")
-    request = request_id(None)
-    body = msgspec.json.encode(shape.body(HeadTooLarge, error.message, None, request))
-    lines = [
-        STATUS_LINE[error.status].removesuffix(b"\r\n"),
-        b"content-type: application/json",
-        b"content-length: %d" % len(body),
-        b"connection: close",
-        b"x-request-id: " + request.encode(),
-        *([b"request-id: " + request.encode()] if shape is ANTHROPIC else []),
-    ]
-    return b"\r\n".join((*lines, b"", body))
+def _malformed(error: BaseException | None) -> MalformedRequest:
+    """Return the client's error for the parser's *error*."""
+    reason = str(error)
+    if isinstance(error, HttpParserCallbackError):  # of uvicorn's callbacks, only a path fails
+        reason = "Invalid path"
+    elif reason == "Pause on PRI/Upgrade":  # the preface of RFC 9113, 3.4
+        reason = "this is HTTP/2"
+    return MalformedRequest(f"the request is not valid HTTP/1.1: {reason}")

@@ -28,6 +28,7 @@ from pilotlight.api.openapi.wire_schemas import REF, finished, merged, spelled_o
 from pilotlight.errors import (
     HeadTooLarge,
     InvalidApiKey,
+    MalformedRequest,
     RateLimited,
     RequestTimeout,
     ServiceError,
@@ -263,7 +264,7 @@ def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, An
     responses = {
         str(status): _response(one, schemas) for status, one in operation.responses.items()
     }
-    errors = [*operation.errors, HeadTooLarge]
+    errors = [*operation.errors, MalformedRequest, HeadTooLarge]
     if not operation.public:  # the guard's errors
         errors = list(dict.fromkeys((InvalidApiKey, *errors, RateLimited)))
     responses |= _errors(errors, operation.error_shape, schemas)
@@ -348,7 +349,7 @@ def _error(
         headers |= _ACCEPTED
     if InvalidApiKey in kinds:
         headers |= _CHALLENGE
-    if any(issubclass(kind, RequestTimeout | HeadTooLarge) for kind in kinds):
+    if any(issubclass(kind, RequestTimeout | HeadTooLarge | MalformedRequest) for kind in kinds):
         headers |= _CLOSES
     if headers:
         described["headers"] = headers
