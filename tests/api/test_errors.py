@@ -1,6 +1,8 @@
 """Each row of the table of errors: status, the whole body, headers."""
 
 import asyncio
+import codecs
+import json
 import logging
 
 import httpx
@@ -274,7 +276,6 @@ async def test_a_field_that_is_missing(service, name):
         (b'{"model": "m"} x', None),
         (b"\xff\xfe", None),
         (b'{"model": "\xff"}', None),
-        (b"\xef\xbb\xbf{}", None),
         (b"\x1f\x8b\x08gzip", None),
     ],
 )
@@ -411,6 +412,50 @@ async def test_no_content_type_at_all(service):
 async def test_a_content_type_that_is_json(service, given):
     """The content type's case and parameters do not matter."""
     assert (await service.post(chat(), **{"content-type": given})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, chat()),
+        ("/v1/completions", {"model": "m", "prompt": "hi"}),
+        ("/v1/responses", {"model": "m", "input": "hi"}),
+        ("/v1/messages", {**chat(), "max_tokens": 9}),
+        ("/tokenize", {"model": "m", "prompt": "hi"}),
+    ],
+)
+async def test_a_byte_order_mark(service, path, body):
+    """It is ignored before UTF-8, as Windows' clients send it (RFC 8259, 8.1)."""
+    encoded = msgspec.json.encode(body)
+    response = await service.post(codecs.BOM_UTF8 + encoded, path=path)
+    assert response.status_code == 200, response.text
+    doubled = await service.post(2 * codecs.BOM_UTF8 + encoded, path=path)
+    assert doubled.status_code == 400
+
+
+async def test_a_byte_order_mark_alone_is_an_empty_body(service):
+    response = await service.post(codecs.BOM_UTF8 + b"\r\n")
+    assert_is(response, 400, error("the body is empty, expected a JSON object"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [
+        ("utf-16", "UTF-16"),
+        ("utf-16-le", "UTF-16"),
+        ("utf-16-be", "UTF-16"),
+        ("utf-32", "UTF-32"),
+        ("utf-32-le", "UTF-32"),
+        ("utf-32-be", "UTF-32"),
+    ],
+)
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages"])
+async def test_a_body_that_is_not_utf_8(service, path, encoding, named):
+    """With a byte order mark, `utf-16` and `utf-32`, and without."""
+    response = await service.post(json.dumps(chat()).encode(encoding), path=path)
+    assert response.status_code == 400
+    told = response.json()["error"]
+    assert told["message"] == f"the body is encoded in {named}, expected UTF-8"
 
 
 async def chunks():

@@ -1,5 +1,6 @@
 """From a request's bytes to a struct, or to the documented error."""
 
+import codecs
 from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +16,13 @@ from pilotlight.schema.declared import decode_declared
 from pilotlight_backend import decode_errors
 
 T = TypeVar("T")
+
+_OTHER_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),  # before UTF-16's, which it begins with
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
 
 
 class BodyDecoder(Generic[T]):
@@ -39,7 +47,7 @@ class BodyDecoder(Generic[T]):
             raise UnsupportedMediaType(
                 f"the content type is {media_type or 'missing'}, expected application/json"
             )
-        body = await _bytes_of(request)
+        body = without_mark(await _bytes_of(request))
         if not body.strip():
             raise InvalidRequest("the body is empty, expected a JSON object")
         return self.decode(body, ignore_unknown=ignore_unknown)
@@ -69,6 +77,23 @@ class BodyDecoder(Generic[T]):
                 raise refused from None
             # Lenient decoding is slower. It raises the same error for what is wrong in both.
             return lenient.decode(value, self._kind, ignore_unknown=ignore_unknown)
+
+
+def without_mark(body: bytes) -> bytes:
+    """Return *body* without a byte order mark; raises `InvalidRequest` if it is not UTF-8.
+
+    JSON is UTF-8 (RFC 8259, 8.1), and a parser may ignore the mark that Windows' clients send. A
+    text in UTF-16 or UTF-32 without a mark has a zero in its first four bytes, as JSON begins with
+    ASCII (RFC 4627, 3).
+    """
+    if body.startswith(codecs.BOM_UTF8):
+        return body.removeprefix(codecs.BOM_UTF8)
+    coding = next((name for mark, name in _OTHER_MARKS if body.startswith(mark)), None)
+    if coding is None and b"\0" in body[:4]:
+        coding = "UTF-32" if body[:4].count(0) > 2 else "UTF-16"  # noqa: PLR2004 - of four bytes
+    if coding is not None:
+        raise InvalidRequest(f"the body is encoded in {coding}, expected UTF-8")
+    return body
 
 
 def _declared(kind: type[Any], value: Any) -> Any:
