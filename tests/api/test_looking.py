@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+from contextlib import AsyncExitStack
 
+import httpx
 import pytest
 
 from tests.api.caller import Call
@@ -185,13 +187,75 @@ async def test_head(service, path):
     assert answer.headers["content-type"] == whole.headers["content-type"]
 
 
-async def test_the_page_and_its_files_come_from_here(service):
-    """The Swagger page refers to this server's files alone, and each of them is served."""
-    page = await service.client.get("/swagger")
+PREFIX = "/llm/eu"
 
-    references = re.findall(r'(?:src|href|url)[=:]\s*"([^"]+)"', page.text)
+
+class Stripping(httpx.ASGITransport):
+    """A reverse proxy that serves the application below `PREFIX`, and strips that."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        assert request.url.path.startswith(f"{PREFIX}/"), request.url
+        inner = request.url.copy_with(raw_path=request.url.raw_path.removeprefix(PREFIX.encode()))
+        return await super().handle_async_request(
+            httpx.Request(request.method, inner, headers=request.headers)
+        )
+
+
+@pytest.fixture
+async def proxied(start):
+    """Return a function that starts a service behind such a proxy, and returns its client."""
+    async with AsyncExitStack() as stack:
+
+        async def proxied(**settings) -> httpx.AsyncClient:
+            service = await start(**settings)
+            client = httpx.AsyncClient(
+                transport=Stripping(service.app), base_url="http://proxy", follow_redirects=True
+            )
+            return await stack.enter_async_context(client)
+
+        yield proxied
+
+
+@pytest.mark.parametrize(
+    ("path", "settings", "count"),
+    [
+        ("/swagger", {}, 3),
+        ("/swagger/", {}, 3),
+        ("/", {}, 3),
+        ("/", {"page": False}, 3),
+    ],
+)
+async def test_pages_below_a_prefix_refer_to_files_that_are_served(proxied, path, settings, count):
+    """Every link is relative, to this server's files alone, and each of them is served."""
+    client = await proxied(**settings)
+    page = await client.get(PREFIX + path)
+    assert page.status_code == 200
+    references = re.findall(r'\b(?:src|href|url)[=:]\s*"([^"#]+)"', page.text)
     files = [one for one in references if not one.startswith("data:")]
-    assert len(files) == 3
+    assert len(files) == count
     for file in files:
-        assert re.match(r"/[a-z]", file)
-        assert (await service.client.get(file)).status_code == 200
+        assert (await client.get(page.url.join(file))).status_code == 200, file
+
+
+async def test_modules_of_the_page_below_a_prefix_import_modules_that_are_served(proxied):
+    client = await proxied()
+    page = await client.get(f"{PREFIX}/")
+    (entry,) = re.findall(r'<script type="module" src="([^"]+)"', page.text)
+    pending, seen = {page.url.join(entry)}, set()
+    while pending:
+        seen.add(url := pending.pop())
+        module = await client.get(url)
+        assert module.status_code == 200, url
+        imported = re.findall(r'(?:\bfrom |\bimport\()"([^"]+)"', module.text)
+        pending |= {url.join(one) for one in imported if one.startswith(".")} - seen
+    assert len(seen) > 20
+
+
+async def test_the_document_below_a_prefix_names_the_server_it_comes_from(proxied):
+    """Swagger UI sends what is tried out to an address relative to the document's."""
+    client = await proxied()
+    document = await client.get(f"{PREFIX}/openapi.json")
+    (server,) = document.json()["servers"]
+    base = str(document.url.join(server["url"])).removesuffix("/")
+    assert base == f"http://proxy{PREFIX}"
+    assert (await client.get(f"{base}/v1/models")).status_code == 200

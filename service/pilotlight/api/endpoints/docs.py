@@ -1,5 +1,7 @@
 """`/`, `/openapi.json`, `/openapi.yaml` and `/swagger`, all from this process: no CDN.
 
+Every address in a page is relative, so that a proxy may serve it under a prefix.
+
 The chat page at `/` is a folder of static files, `page/`. Its routes are here, in a module that is
 imported anyway: the page adds no import to the start, and no file of it is read before a request.
 """
@@ -91,14 +93,14 @@ _SWAGGER = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Pilotlight</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="/swagger/swagger-ui.css">
+<link rel="stylesheet" href="swagger/swagger-ui.css">
 </head>
 <body>
 <div id="swagger-ui"></div>
-<script src="/swagger/swagger-ui-bundle.js"></script>
+<script src="swagger/swagger-ui-bundle.js"></script>
 <script>
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "openapi.json",
   dom_id: "#swagger-ui",
   tryItOutEnabled: true,
   defaultModelsExpandDepth: 0,
@@ -190,7 +192,7 @@ def page_handlers(settings: Settings) -> Sequence[HTTPRouteHandler]:
     @get("/", opt={"operation": _ROOT})
     async def root() -> Response[bytes]:
         # Temporary, because browsers cache a permanent redirect, and the page may be turned on.
-        there = {"Location": "/swagger"}
+        there = {"Location": "swagger"}
         return Response(b"", status_code=307, headers=there, media_type=MediaType.TEXT)
 
     @get("/", opt={"operation": _CHAT_PAGE})
@@ -212,8 +214,7 @@ def page_handlers(settings: Settings) -> Sequence[HTTPRouteHandler]:
 def _page_html(chat_path: str) -> bytes:
     """Return the page for a server whose chat endpoint is at *chat_path*; empty if it has none."""
     html = (_PAGE_FOLDER / "index.html").read_bytes()
-    # Relative, like every address of the page, so that a proxy may serve it under a prefix. A
-    # setting's path has no character that HTML would have to escape.
+    # A setting's path has no character that HTML would have to escape.
     return html.replace(b"{{chat_path}}", chat_path.removeprefix("/").encode())
 
 
@@ -252,7 +253,10 @@ def docs_handlers(document: Callable[[], dict[str, Any]]) -> Sequence[HTTPRouteH
         "/swagger",
         opt={"operation": _SWAGGER_PAGE},
     )
-    async def swagger() -> Response[str]:
+    async def swagger(request: Request[Any, Any, Any]) -> Response[str]:
+        if request.scope["raw_path"].endswith(b"/"):  # its files are not below /swagger/swagger/
+            there = {"Location": "../swagger"}
+            return Response("", status_code=307, headers=there, media_type=MediaType.TEXT)
         return Response(_SWAGGER, media_type=MediaType.HTML)
 
     @get("/swagger/{file:str}", opt={"operation": _FILE})

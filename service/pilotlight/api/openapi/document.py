@@ -209,6 +209,8 @@ def build_document(
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             "x-chat-completions-path": chat_completions_path,
         },
+        # Relative to this document: a proxy may serve it under a prefix. The default is `/`.
+        "servers": [{"url": "."}],
         "tags": _TAGS,
         # Once for all operations: openapi-python-client 0.29 takes a key that is optional in one
         # operation for a required one.
