@@ -1,6 +1,7 @@
 """The life of models: loading, sharing, failing, idling, making room, closing."""
 
 import asyncio
+import logging
 import threading
 import time
 from contextlib import AsyncExitStack
@@ -22,6 +23,7 @@ from pilotlight.models.loading.progress import LoadTimes
 from pilotlight.models.pool import Pool
 from pilotlight.models.registry import Registry
 from pilotlight_backend import Failed, GenerateRequest, LoadOptions
+from pilotlight_backend import InsufficientMemory as TooLittleMemory
 from pilotlight_backend.cgroup import memory_size
 from pilotlight_backend.testing.conformance.listener import submit
 from pilotlight_backend.testing.fake import FakeBackend
@@ -525,6 +527,158 @@ async def test_engine_that_cannot_be_closed_makes_room(make_pool, write, caplog)
     engine.close = fail
     assert (await use(pool, b)).entry == b
     assert "cannot unmap" in caplog.text
+
+
+# Memory that a backend finds missing
+
+
+class Machine:
+    """A fake backend that counts the models it has loaded against the memory of its machine."""
+
+    def __init__(self, backend: FakeBackend, size: int, monkeypatch) -> None:
+        self._backend, self._size, self._load = backend, size, backend.load
+        self.tries: list[str] = []
+        monkeypatch.setattr(backend, "load", self.load)
+
+    def available(self) -> int:
+        return self._size - sum(engine.facts.size_bytes for engine in self._backend.engines)
+
+    def load(self, facts, options, progress):
+        self.tries.append(facts.path.stem)
+        if facts.size_bytes > (available := self.available()):
+            raise TooLittleMemory(facts.size_bytes, available)
+        return self._load(facts, options, progress)
+
+
+@pytest.fixture
+def machine(backend, monkeypatch) -> Machine:
+    """Return a machine of 250 bytes."""
+    return Machine(backend, 250, monkeypatch)
+
+
+def states(pool, *entries) -> list[str]:
+    return [pool.status(entry).state for entry in entries]
+
+
+async def test_idle_models_make_room_where_a_load_finds_too_little_memory(
+    make_pool, machine, clock, write, caplog
+):
+    """Without a budget: the least recently used one goes, and the load is tried again."""
+    caplog.set_level(logging.INFO, "pilotlight")
+    pool = make_pool(available=machine.available)
+    a, b, c = (write(name, size_bytes=100) for name in "abc")
+    for entry in (a, b, a):
+        clock.advance(1)
+        await use(pool, entry)
+    caplog.clear()
+    assert (await use(pool, c)).entry == c
+    assert states(pool, a, b, c) == ["ready", "absent", "ready"]
+    assert machine.tries == ["a", "b", "c", "c"]
+    assert [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING] == [
+        "loading c again without b: the model needs 100 bytes of memory, 50 bytes are available"
+    ]
+    assert not [one for one in caplog.records if one.levelno > logging.WARNING]
+
+
+async def test_as_many_idle_models_go_as_a_load_needs(make_pool, machine, clock, write):
+    pool = make_pool(available=machine.available)
+    a, b, c = (write(name, size_bytes=50) for name in "abc")
+    big = write("big", size_bytes=180)
+    for entry in (a, b, c):
+        clock.advance(1)
+        await use(pool, entry)
+    await use(pool, big)
+    assert states(pool, a, b, c, big) == ["absent", "absent", "ready", "ready"]
+    assert machine.tries[3:] == ["big", "big"]
+
+
+@pytest.mark.usefixtures("machine")
+async def test_every_idle_model_goes_where_the_memory_left_is_unknown(make_pool, write):
+    pool = make_pool(available=lambda: None)
+    a, b = (write(name, size_bytes=50) for name in "ab")
+    big = write("big", size_bytes=200)
+    for entry in (a, b, big):
+        await use(pool, entry)
+    assert states(pool, a, b, big) == ["absent", "absent", "ready"]
+
+
+async def test_busy_models_stay_where_a_load_finds_too_little_memory(
+    make_pool, machine, clock, write
+):
+    """And the failure is the backend's, as ever: nothing was unloaded, nothing is tried again."""
+    pool = make_pool(available=machine.available)
+    a, b, c = (write(name, size_bytes=100) for name in "abc")
+    async with pool.lease(a, Hold(10)), pool.lease(b, Hold(10)):
+        with pytest.raises(InsufficientMemory, match="c: the model needs 100 bytes") as caught:
+            await use(pool, c)
+        assert caught.value.retry_after
+        assert states(pool, a, b) == ["ready", "ready"]
+        assert machine.tries == ["a", "b", "c"]
+    clock.advance(10)
+    await use(pool, c)
+    assert states(pool, a, b, c) == ["absent", "ready", "ready"]
+
+
+async def test_load_that_finds_too_little_memory_again_fails(make_pool, machine, write):
+    """It is tried once more and no oftener, though every idle model has gone."""
+    pool = make_pool(available=machine.available)
+    a, b = (write(name, size_bytes=100) for name in "ab")
+    big = write("big", size_bytes=300)
+    for entry in (a, b):
+        await use(pool, entry)
+    with pytest.raises(InsufficientMemory, match="needs 300 bytes of memory, 250 bytes are"):
+        await use(pool, big)
+    assert states(pool, a, b, big) == ["absent", "absent", "failed"]
+    assert machine.tries == ["a", "b", "big", "big"]
+    await use(pool, a)
+    assert pool.status(a).state == "ready"
+
+
+async def test_two_loads_share_the_room_of_one_idle_model(make_pool, machine, write):
+    """The second one waits until it is unloaded for the first."""
+    pool = make_pool(available=machine.available)
+    a = write("a", size_bytes=200)
+    b, c = (write(name, size_bytes=100) for name in "bc")
+    await use(pool, a)
+    models = await asyncio.gather(use(pool, b), use(pool, c))
+    assert [model.entry for model in models] == [b, c]
+    assert states(pool, a, b, c) == ["absent", "ready", "ready"]
+    assert len(machine.tries) <= 1 + 2 * 2
+
+
+async def test_other_failures_unload_nothing(make_pool, machine, write):
+    pool = make_pool(available=machine.available)
+    a, bad = write("a", size_bytes=100), write("bad", size_bytes=100, load_error="transient")
+    await use(pool, a)
+    with pytest.raises(ModelLoadFailed):
+        await use(pool, bad)
+    assert states(pool, a) == ["ready"]
+    assert machine.tries == ["a", "bad"]
+
+
+async def test_close_ends_a_load_that_makes_room(make_pool, machine, write):
+    """The pool closes while an idle model is unloaded for it."""
+    pool = make_pool(available=machine.available)
+    a, b = (write(name, size_bytes=200) for name in "ab")
+    model = await use(pool, a)
+    closing, go_on = threading.Event(), threading.Event()
+    close = model.engine.close
+
+    def slow_close() -> None:
+        closing.set()
+        assert go_on.wait(10)
+        close()
+
+    model.engine.close = slow_close
+    waiting = await start(use(pool, b))
+    assert await asyncio.to_thread(closing.wait, 10)
+    ending = await start(pool.close())
+    go_on.set()
+    await ending
+    with pytest.raises(ShuttingDown):
+        await waiting
+    assert states(pool, a) == ["absent"]
+    assert machine.tries == ["a", "b"]
 
 
 # Loads that hang

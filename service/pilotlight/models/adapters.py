@@ -186,7 +186,9 @@ class Adapters:
                 entry.path, f"the backend {model.backend!r} has no LoRA adapters"
             )
         await self._reserve(model, one, facts.size_bytes)
-        return await model.calls.run(partial(engine.load_adapter, entry.path))
+        return await self._memory.load(
+            entry.name, lambda: model.calls.run(partial(engine.load_adapter, entry.path))
+        )
 
     async def _reserve(self, model: LoadedModel, one: PooledAdapter, size: int) -> None:
         """Reserve memory; where there is none, idle adapters of the model go, the oldest first."""

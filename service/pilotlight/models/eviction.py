@@ -35,10 +35,15 @@ def choose(residents: Sequence[Resident], need: int, budget: int | None) -> list
         return []
     used = sum(resident.need for resident in residents)
     evicted: list[ModelEntry] = []
-    idle = (resident for resident in residents if not resident.users)
-    for resident in sorted(idle, key=lambda resident: resident.last_used):
+    for resident in idle(residents):
         if used + need <= budget:
             break
         used -= resident.need
         evicted.append(resident.entry)
     return evicted if used + need <= budget else None
+
+
+def idle(residents: Sequence[Resident]) -> list[Resident]:
+    """Return the models that no request uses, least recently used first."""
+    unused = (resident for resident in residents if not resident.users)
+    return sorted(unused, key=lambda resident: resident.last_used)

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from pilotlight.errors import InsufficientMemory
 from pilotlight.models import eviction
@@ -13,18 +14,30 @@ from pilotlight.models.loading.loader import LoadPlan
 from pilotlight.models.loading.threads import on_own_thread
 from pilotlight.models.prompts import AT_UNLOAD, save_prompts
 from pilotlight.models.state import PooledModel
-from pilotlight_backend.cgroup import memory_size
+from pilotlight_backend import InsufficientMemory as TooLittleMemory
+from pilotlight_backend.cgroup import available_memory, memory_size
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Memory:
     """Reserves memory within a budget. Used on one loop."""
 
-    def __init__(self, budget: int | None, models: Mapping[ModelEntry, PooledModel]) -> None:
-        """*budget* is bytes, None for unlimited; *models* are the pool's, a live view."""
+    def __init__(
+        self,
+        budget: int | None,
+        models: Mapping[ModelEntry, PooledModel],
+        available: Callable[[], int | None] = available_memory,
+    ) -> None:
+        """*budget* is bytes, None for unlimited; *models* are the pool's, a live view.
+
+        *available* returns the bytes that the machine has left, None if that is unknown.
+        """
         self._budget = budget
         self._models = models
+        self._available = available
         self._hangs: set[Hang] = set()
         self._changed = asyncio.Event()
         """Set when a model may have become idle or was unloaded: who waits for memory checks."""
@@ -71,6 +84,42 @@ class Memory:
         """Give back what `grow` has reserved."""
         model.need = max(0, model.need - size)
         self.changed()
+
+    async def load(self, name: str, load: Callable[[], Awaitable[T]]) -> T:
+        """Return what *load* returns, the load of the model or adapter *name*.
+
+        If its backend finds too little memory, idle models are unloaded and it is tried once more:
+        without a budget, or with one above what the machine has, nothing else makes room. Raises
+        what *load* raises.
+        """
+        try:
+            return await load()
+        except TooLittleMemory as error:
+            if not (unloaded := await self._free(error.required)):
+                raise
+            names = ", ".join(entry.name for entry in unloaded)
+            logger.warning("loading %s again without %s: %s", name, names, error)
+        return await load()
+
+    async def _free(self, required: int) -> list[ModelEntry]:
+        """Unload idle models until *required* bytes are available; return which, if there are any.
+
+        Those that are being unloaded anyway come first.
+        What is available is measured: the mapped weights of an idle model count as available
+        already, and do not make room.
+        """
+        unloaded: list[ModelEntry] = []
+        while closing := self._closing() or [
+            self._models[one.entry] for one in eviction.idle(self._residents())[:1]
+        ]:
+            unloaded += [model.entry for model in closing]
+            await asyncio.wait([model.closing or self.unload(model) for model in closing])
+            if (self._available() or 0) >= required:
+                break
+        return unloaded
+
+    def _closing(self) -> list[PooledModel]:
+        return [model for model in self._models.values() if model.closing]
 
     def _check(self, plan: LoadPlan, budget: int) -> None:
         needs = f"the model {plan.entry.name!r} needs {memory_size(plan.need)} of memory"

@@ -28,6 +28,7 @@ from pilotlight.models.registry import Registry
 from pilotlight.models.state import ModelStatus, ModelUse, OnLoad, PooledModel
 from pilotlight.retry_after import after_load
 from pilotlight_backend import Backend, InferenceFailed, LoadOptions
+from pilotlight_backend.cgroup import available_memory
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Pool:
         step_timeout: Callable[[ModelEntry], float] = lambda _: 0.0,
         load_timeout: Callable[[ModelEntry], float] = lambda _: 0.0,
         on_load: OnLoad = lambda _: None,
+        available: Callable[[], int | None] = available_memory,
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -56,7 +58,8 @@ class Pool:
 
         *max_held* requests may wait for loads at a time. *on_load* gets each load that ended.
         *place* returns what loads a model, given its backend. *step_timeout* and *load_timeout*
-        are seconds, 0 for unlimited.
+        are seconds, 0 for unlimited. *available* returns the bytes of memory that are left, None
+        if that is unknown.
         """
         self._clock = clock
         self._jitter = jitter
@@ -64,7 +67,7 @@ class Pool:
         self._held = 0
         self._closed = False
         self._models: dict[ModelEntry, PooledModel] = {}
-        self._memory = Memory(memory_budget, self._models)
+        self._memory = Memory(memory_budget, self._models, available)
         self._idle = IdleTimer(self._models, idle_ttl, unload=self._memory.unload, clock=clock)
         loader = Loader(
             registry,

@@ -54,7 +54,9 @@ class LoadRunner:
             plan = await self._loader.plan(model.entry, tracker)
             await self._memory.reserve(model, plan)
             model.earlier_loads = await self._loader.earlier(plan)
-            engine = await self._loader.load(plan, tracker)
+            engine = await self._memory.load(
+                model.entry.name, partial(self._loader.load, plan, tracker)
+            )
             facts = engine.facts
         except asyncio.CancelledError:
             self._fail(model, shutting_down(), logging.INFO)  # no error: the pool closes
