@@ -305,7 +305,9 @@ def _url(lines: Iterable[str]) -> str:
 
 def table(deaths: Deaths) -> Sequence[str]:
     """Return the lines of the table."""
-    lines = [f"{'signal':<8} {'rounds':>6} {'failed':>6} {'missed':>6} {'seconds until served':>22}"]
+    lines = [
+        f"{'signal':<8} {'rounds':>6} {'failed':>6} {'missed':>6} {'seconds until served':>22}"
+    ]
     for number in SIGNALS:
         own = [one for one in deaths.rounds if one.signal == number.name]
         if own:

@@ -160,10 +160,11 @@ async def test_prefer_ends_a_shown_wait(start):
 async def test_a_load_that_fails_ends_a_shown_wait(start):
     """The stream says why."""
     service = await start()
-    service.write(load_error="invalid", load_seconds=0.6)
-    told = await service.stream(stream_options={"include_loading": "events"})
-    assert told[0]["loading"]["state"] == "loading"
-    assert told[-3]["error"]["code"] == "model_load_failed"
+    service.write(load_error="invalid")
+    call = await shown(service, "events")
+    assert (await call.next())[0]["loading"]["state"] == "loading"
+    service.backend.load_gate.release()
+    assert (await rest_of(call))[-3]["error"]["code"] == "model_load_failed"
 
 
 async def test_what_is_refused_at_once_keeps_its_status(service):

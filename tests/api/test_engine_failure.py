@@ -204,8 +204,8 @@ async def test_what_a_hung_engine_says_later_is_not_heard(start):
 async def test_slow_engine_is_left_alone(start, isolation):
     """Steps that take their time, and an answer that takes longer than a step may, are no hang."""
     service = await start(step_timeout=0.4, isolation=isolation)
-    service.write(reply="slow", token_seconds=0.15)
-    assert (await service.ask())["choices"][0]["message"]["content"] == "slow"
+    service.write(reply="as slow as that", token_seconds=0.05)
+    assert (await service.ask())["choices"][0]["message"]["content"] == "as slow as that"
 
 
 async def test_engine_is_watched_as_models_yaml_says(start, tmp_path: Path):

@@ -168,11 +168,11 @@ def test_an_idle_connection(start):
     """It is closed after `--keep-alive`, and not before its time."""
     flags = ("--receive-timeout", LONG, "--keep-alive", str(ALLOWED))
     with start(*flags) as server, connected(server) as client:
+        asked = time.monotonic()  # this process may see the answer late, and the end no earlier
         client.sendall(GET)
         assert status(client) == 200
-        answered = time.monotonic()
         assert to_the_end(client) == b""
-        assert time.monotonic() - answered > ALLOWED / 2
+        assert time.monotonic() - asked > ALLOWED - 0.01  # uvloop counts milliseconds
 
 
 def test_a_patient_client(impatient):

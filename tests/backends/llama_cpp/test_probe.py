@@ -357,10 +357,10 @@ def test_hostile_counts_take_no_time(tmp_path):
     with path.open("wb") as file:
         file.write(gguf({"a": (ARRAY, (STRING, 2**40, b""))}))
         file.truncate(1 << 40)
-    start = time.perf_counter()
+    start = time.thread_time()
     with pytest.raises(ModelFileInvalid):
         probe(path)
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 5  # 0.0003; to walk it takes hours
 
 
 def test_pipe_is_no_model_and_not_waited_for(tmp_path):

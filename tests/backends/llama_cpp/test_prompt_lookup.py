@@ -1,7 +1,6 @@
 """Prompt lookup: what followed where the last tokens came before."""
 
 import random
-import time
 
 import pytest
 
@@ -78,14 +77,38 @@ def test_length_of_a_match_is_bounded():
     assert lookup_of([1] * 5000).find(2).length == LONGEST
 
 
-def test_time_of_a_token_does_not_grow():
-    """In the worst text, with candidates without end, a token takes less than a millisecond."""
-    lookup = lookup_of([1, 2, 3] * 20_000)
-    began = time.process_time()
-    for _ in range(100):
-        lookup.extend([1, 2, 3])
+class Counted(int):
+    """A token that counts how often one is compared with another."""
+
+    comparisons = 0
+
+    __hash__ = int.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.comparisons += 1
+        return int(self) == other
+
+
+def comparisons(tokens, count):
+    """Return how many tokens are compared for the last *count* of *tokens*, with a lookup each."""
+    tokens = [Counted(token) for token in tokens]
+    lookup = lookup_of(tokens[:-count])
+    Counted.comparisons = 0
+    for token in tokens[-count:]:
+        lookup.extend([token])
         lookup.find(32)
-    assert time.process_time() - began < 0.3
+    return Counted.comparisons
+
+
+@pytest.mark.parametrize("kinds", [1, 2, 4])
+def test_comparisons_of_a_token_do_not_grow(kinds):
+    """In the worst texts, which repeat themselves without end, long ones and short ones."""
+    chance = random.Random(kinds)  # noqa: S311 - repeatable
+    words = [[chance.randrange(4) for _ in range(40)] for _ in range(kinds)]
+    text = [token for _ in range(1000) for token in chance.choice(words)]
+    short, long = comparisons(text[-4000:], 100), comparisons(text, 100)
+    assert 100 <= long <= 100 * 2 * 16 * LONGEST  # `_CANDIDATES` in each of two chains
+    assert long <= 2 * short
 
 
 FUNCTIONS = [[1, 2, 3, 4, 5, 6, 7, 100 + number] for number in range(60)]
