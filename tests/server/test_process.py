@@ -149,8 +149,9 @@ def frozen_before() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("frozen_before")
-async def test_what_is_there_for_good_is_not_collected():
+async def test_what_is_there_for_good_is_not_collected(monkeypatch):
     """What the start built is set aside at once, and what preloading brought when it is done."""
+    monkeypatch.setattr("pilotlight.server.http_server._FIRST_REQUEST", 0.01)
     loading = asyncio.Event()
     imported: list[str] = []
     service = SimpleNamespace(
@@ -183,6 +184,26 @@ async def test_requests_that_waited_for_a_preload_come_before_the_other_endpoint
         loading.set()
         for _ in range(5):
             await asyncio.sleep(0)
+        assert not imported.is_set()
+    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(imported.wait(), 10)
+
+
+@pytest.mark.usefixtures("frozen_before")
+async def test_requests_in_the_socket_come_before_the_other_endpoints(monkeypatch):
+    """The model was ready before the server accepted them."""
+    monkeypatch.setattr("pilotlight.server.http_server._FIRST_REQUEST", 30.0)
+    ready, imported = asyncio.Event(), asyncio.Event()
+    ready.set()
+    admission = Admission()
+    loop = asyncio.get_running_loop()
+    service = SimpleNamespace(
+        preloaded=ready.wait, preload=SimpleNamespace(names=("m",)), admission=admission
+    )
+    task = asyncio.create_task(settle(service, lambda: loop.call_soon_threadsafe(imported.set)))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    with admission.request():
         assert not imported.is_set()
     await asyncio.wait_for(task, 10)
     await asyncio.wait_for(imported.wait(), 10)

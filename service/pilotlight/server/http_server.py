@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from uvicorn.config import Config
@@ -20,9 +21,12 @@ from pilotlight.service import Service
 
 logger = logging.getLogger(__name__)
 
+_FIRST_REQUEST = 0.5
+"""Seconds after a preload in which a request is expected: those that came during the start are
+still in the socket if the model was ready first."""
 _FIRST_ANSWERS = 10.0
-"""Seconds after a preload for which imports wait until no request is in flight. The requests that
-waited for the model need the CPU; a server that is never idle imports all the same."""
+"""Seconds after that for which imports wait until no request is in flight. The requests that waited
+for the model need the CPU; a server that is never idle imports all the same."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -112,6 +116,9 @@ async def settle(service: Service, import_rest: Callable[[], None]) -> None:
     gc.enable()
     if service.preload.names:
         await service.preloaded()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_REQUEST):
+                await service.admission.served()
         await service.admission.drained(_FIRST_ANSWERS)
         await asyncio.to_thread(import_rest)
         gc.freeze()
