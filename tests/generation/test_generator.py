@@ -28,6 +28,7 @@ from pilotlight.generation import (
     GenerationEvent,
     GenerationParams,
     Generator,
+    TextPrompt,
     ToolCalling,
     rendering,
 )
@@ -671,6 +672,32 @@ async def test_a_check_that_hangs_keeps_no_other_model_s_waiting(service, markin
     service.backend.token_gate.release()
     await asyncio.gather(*busy)
     assert await service.is_free()
+
+
+# While the model loads
+
+
+async def test_templates_are_imported_while_a_chat_request_waits(service, monkeypatch):
+    """Behind the load they would be on the way to the first token."""
+    imported = threading.Event()
+    monkeypatch.setattr("pilotlight.generation.generator.import_templates", imported.set)
+    service.model(reply="Hello.")
+    service.backend.load_gate.hold()
+    answer = asyncio.create_task(service.answer())
+    assert await asyncio.to_thread(imported.wait, 10)
+    assert not answer.done()
+    service.backend.load_gate.release()
+    await answer
+
+
+async def test_requests_without_a_conversation_import_no_templates(service, monkeypatch):
+    imported: list[str] = []
+    monkeypatch.setattr(
+        "pilotlight.generation.generator.import_templates", lambda: imported.append("jinja2")
+    )
+    service.model(reply="Hello.")
+    await service.answer(prompts=(TextPrompt("hi"),))
+    assert imported == []
 
 
 # What is kept

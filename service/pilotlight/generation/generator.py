@@ -15,8 +15,8 @@ from pilotlight.generation.engine_errors import check_requests, generation_error
 from pilotlight.generation.events import Events, total_usage
 from pilotlight.generation.guide_factory import GuideFactory
 from pilotlight.generation.image_reading import ImageReader, image_reader
-from pilotlight.generation.params import GenerationParams, Prompt
-from pilotlight.generation.prepared_model import PreparedModel, prepare
+from pilotlight.generation.params import ChatPrompt, GenerationParams, Prompt
+from pilotlight.generation.prepared_model import PreparedModel, import_templates, prepare
 from pilotlight.generation.rendering import Rendered, render, text_of_prompt
 from pilotlight.generation.single_flight import SingleFlight
 from pilotlight.generation.waiting import ANNOUNCE_AFTER, announced
@@ -52,6 +52,7 @@ class Generator:
         self._special_tokens = special_tokens
         self._checking: WeakKeyDictionary[LoadedModel, asyncio.Lock] = WeakKeyDictionary()
         self._guides = GuideFactory()
+        self._importing: asyncio.Future[None] | None = None
         self._prepared_models: SingleFlight[LoadedModel, PreparedModel] = SingleFlight()
 
     async def status(self, name: str) -> ModelStatus:
@@ -67,6 +68,7 @@ class Generator:
         or "". With *announces*, a request that waits long for its slot is checked and yields one
         empty sequence: headers can be sent, since nothing is wrong with the request.
         """
+        self._expect(params.prompts)
         async with self._leases.lease(params.model, hold, caller, params.lora) as lease:
             model, recorder = lease.model, lease.recorder
             params = replace(params, adapters=lease.adapters)
@@ -81,6 +83,12 @@ class Generator:
             async with aclosing(stream):
                 async for events in stream:
                     yield events
+
+    def _expect(self, prompts: Sequence[Prompt]) -> None:
+        """Begin to import what renders conversations: meanwhile a cold model loads."""
+        if not self._importing and any(isinstance(prompt, ChatPrompt) for prompt in prompts):
+            loop = asyncio.get_running_loop()
+            self._importing = loop.run_in_executor(None, import_templates)
 
     async def _queued(
         self,

@@ -107,8 +107,13 @@ def _assistant_names(names: ControlNames, reasoning_format: str | None) -> Contr
     return names.without(tags if all(tag in names for tag in tags) else ())
 
 
+def import_templates() -> None:
+    """Import jinja2, which a start does not need."""
+    import pilotlight.prompt.chat_template  # noqa: F401, PLC0415
+
+
 def _compile(model: LoadedModel, source: str) -> "ChatTemplate":
-    # Imports jinja2, which a start does not need.
+    # Imports jinja2: see `import_templates`.
     from pilotlight.prompt.chat_template import ChatTemplate  # noqa: PLC0415
 
     facts = model.facts
