@@ -1,10 +1,10 @@
-"""Loads a model that generates: weights, projector, baked prompt, context, engine.
+"""Makes the engine of a model that generates: projector, baked prompt, context, engine.
 
-Imported with the first load: a probe must not import the native library.
+Imported while llama.cpp loads the weights.
 """
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from pilotlight_backend.cgroup import available_memory
 from pilotlight_backend.projectors import without_projector
 from pilotlight_llama_cpp import draft_load
 from pilotlight_llama_cpp.abort_flag import AbortFlag
+from pilotlight_llama_cpp.background import in_background
 from pilotlight_llama_cpp.baking import adopt, find
 from pilotlight_llama_cpp.context import LlamaContext
 from pilotlight_llama_cpp.draft_model import DraftModel
@@ -35,6 +36,7 @@ logger = logging.getLogger("pilotlight.llama_cpp")
 
 
 def load(
+    model: LlamaModel,
     facts: ModelFacts,
     options: LoadOptions,
     report: Report,
@@ -43,17 +45,15 @@ def load(
     recent: "RecentLengths | None" = None,
     draft: ModelFacts | None = None,
 ) -> LlamaCppEngine:
-    """Make model, context and engine; free what was made if a part fails.
+    """Make the context and the engine of *model*; free what was made if a part fails.
 
     *report* is called with each phase. *recent* is the lengths of stored states, *draft* the facts
     of the draft model.
     """
     with ExitStack() as undo:
-        report("load")
-        model = LlamaModel(
-            facts.path, gpu_layers=options.gpu_layers, proceed=lambda: report("load")
-        )
-        undo.callback(model.close)
+        # That computes nothing: its thread makes no OpenMP pool.
+        control = in_background(model.read_control, f"vocabulary {facts.path.name}")
+        undo.callback(wait, [control])  # the model is not closed under it
         projector = _load_projector(facts, options, model, threads)
         if projector is not None:
             undo.callback(projector.close)
@@ -73,7 +73,8 @@ def load(
         )
         undo.callback(context.close)
         report("warm")
-        _warm(model, context)
+        context.warm()
+        control.result()
         baked = adopt(context, prompt, facts, options)
         draft_model = _load_draft(draft, model, facts, options, report, threads=threads)
         if draft_model is not None:
@@ -145,17 +146,6 @@ def _maker(
         )
 
     return make
-
-
-def _warm(model: LlamaModel, context: GrowingContext) -> None:
-    """Evaluate one token, and read the vocabulary meanwhile.
-
-    That computes nothing: its thread makes no OpenMP pool.
-    """
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        reading = thread.submit(model.read_control)
-        context.warm()
-        reading.result()
 
 
 def _with_vocabulary(facts: ModelFacts, model: LlamaModel) -> ModelFacts:

@@ -16,7 +16,9 @@ from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
+
+from pilotlight_llama_cpp.background import settle
 
 logger = logging.getLogger("pilotlight.llama_cpp")
 
@@ -27,47 +29,60 @@ class Aborted(Exception):
     """llama.cpp aborted. The message is its own, with the file name instead of the build path."""
 
 
+class _Order(NamedTuple):
+    """A call that the thread wants made on its caller's."""
+
+    done: Future[None]
+    call: Callable[[], None]
+
+
 class GuardedThread(Generic[T]):
     """A thread in which llama.cpp may abort; it can call back on the thread that waits for it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._orders: SimpleQueue[_Order | None] = SimpleQueue()
+        """None once there is an outcome."""
         self._outcome: Future[T] = Future()
 
-    def run(self, work: Callable[[], T]) -> T:
-        """Run *work* and return or raise what it does; raises `Aborted` if llama.cpp aborts."""
+    def run(self, work: Callable[[], T], *, beside: Callable[[], None] = lambda: None) -> T:
+        """Run *work* and return or raise what it does; raises `Aborted` if llama.cpp aborts.
+
+        *beside* is called on this thread meanwhile: calls that *work* orders are made when it has
+        returned. What it raises ends *work* at its next order, and is raised here.
+        """
         # A daemon, so that the process can end while it waits after an abort.
         threading.Thread(
             target=self._work, args=(work,), name=f"load {self._name}", daemon=True
         ).start()
-        self._outcome.add_done_callback(lambda _: self._orders.put(lambda: None))
-        while not self._outcome.done():
-            self._orders.get()()
+        self._outcome.add_done_callback(lambda _: self._orders.put(None))
+        try:
+            beside()
+        except BaseException as error:
+            self._refuse_orders(error)
+            raise
+        while (order := self._orders.get()) is not None:
+            settle(order.done, order.call)
         return self._outcome.result()
 
     def on_callers_thread(self, call: Callable[[], None]) -> None:
         """Call *call* on the thread that called `run`, and raise what it raises."""
         done: Future[None] = Future()
-        self._orders.put(lambda: _settle(done, call))
+        self._orders.put(_Order(done, call))
         done.result()
+
+    def _refuse_orders(self, error: BaseException) -> None:
+        """Raise *error* from every order until the work has ended."""
+        while (order := self._orders.get()) is not None:
+            order.done.set_exception(error)
 
     def _work(self, work: Callable[[], T]) -> None:
         _guarded.abort = self._aborted
-        _settle(self._outcome, work)
+        settle(self._outcome, work)
 
     def _aborted(self, message: str) -> None:
         self._outcome.set_exception(Aborted(message))
         threading.Event().wait()
-
-
-def _settle(future: "Future[Any]", call: Callable[[], Any]) -> None:
-    try:
-        result = call()
-    except BaseException as error:  # noqa: BLE001 - raised by `Future.result`
-        future.set_exception(error)
-    else:
-        future.set_result(result)
 
 
 class _Guarded(threading.local):

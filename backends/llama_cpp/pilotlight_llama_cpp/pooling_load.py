@@ -1,4 +1,4 @@
-"""Loads a model that embeds or ranks. Imported with the first load, like `generation_load`."""
+"""Makes the engine of a model that embeds or ranks. Imported like `generation_load`."""
 
 from contextlib import ExitStack
 
@@ -14,18 +14,13 @@ from pilotlight_llama_cpp.ranking_engine import LlamaCppRankingEngine
 
 
 def load(
-    facts: ModelFacts, options: LoadOptions, report: Report, *, threads: int
+    model: LlamaModel, facts: ModelFacts, options: LoadOptions, report: Report, *, threads: int
 ) -> EmbeddingEngine | RankingEngine:
-    """Make model, context and engine; free what was made if a part fails.
+    """Make the context and the engine of *model*; free what was made if a part fails.
 
     *report* is called with each phase.
     """
     with ExitStack() as undo:
-        report("load")
-        model = LlamaModel(
-            facts.path, gpu_layers=options.gpu_layers, proceed=lambda: report("load")
-        )
-        undo.callback(model.close)
         context = (RankingContext if facts.ranks else EmbeddingContext)(
             model,
             AbortFlag(model.lib),

@@ -66,6 +66,51 @@ def test_reports_are_made_on_the_callers_thread():
     assert seen == [threading.current_thread()] * 3
 
 
+def test_work_runs_beside_the_caller_and_its_orders_wait():
+    """The caller is free until then: it makes the calls when it has returned."""
+    thread, began, seen = GuardedThread("a"), threading.Event(), []
+
+    def work():
+        began.set()
+        thread.on_callers_thread(lambda: seen.append("order"))
+        return 5
+
+    def beside():
+        assert began.wait(30)
+        seen.append("beside")
+
+    assert thread.run(work, beside=beside) == 5
+    assert seen == ["beside", "order"]
+
+
+def test_what_the_caller_raises_ends_the_work():
+    """At its next order; it is over when the error is raised."""
+    thread, ended = GuardedThread("a"), []
+
+    def work():
+        try:
+            while True:
+                thread.on_callers_thread(lambda: None)
+        finally:
+            ended.append(True)
+
+    with pytest.raises(ZeroDivisionError):
+        thread.run(work, beside=lambda: 1 // 0)
+    assert ended == [True]
+
+
+def test_caller_that_raises_after_the_work_has_ended():
+    """There is no order left that could end it."""
+    thread, ended = GuardedThread("a"), threading.Event()
+
+    def beside():
+        assert ended.wait(30)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        thread.run(ended.set, beside=beside)
+
+
 def test_abort_in_the_midst_of_work():
     """The caller has the message; the thread stays where it is, as a daemon."""
     from pilotlight_llama_cpp import guarded_thread  # noqa: PLC0415
