@@ -223,6 +223,8 @@ class Service:
 
     def begin(self) -> None:
         """Start to preload models; a second call does nothing."""
+        if not self._settings.preload:
+            self.pool.load_under_way.set()
         if self._preloading is None:
             self._naming = asyncio.create_task(self.preload.resolve(), name="names to preload")
             self._preloading = asyncio.create_task(self._preload(self._naming), name="preload")
@@ -234,6 +236,12 @@ class Service:
             logger.error("%s", error)  # noqa: TRY400 - no bug of ours to trace
         else:
             await self.preload.run()
+        finally:  # also if there is nothing to load
+            self.pool.load_under_way.set()
+
+    def wait_for_load(self, seconds: float) -> None:
+        """Block until the first preloaded model needs little of the GIL, or *seconds* are over."""
+        self.pool.load_under_way.wait(seconds)
 
     async def named(self) -> None:
         """Return when the models to preload are known; raises `ConfigError` where one is not."""

@@ -168,15 +168,18 @@ def build_once_it_loads(service, *given):
     look("serving")
     return built
 
-class NoteBackend:
+class NoteImports:
     def find_spec(self, name, *_):
         if name == "pilotlight_llama_cpp.backend":  # the first thing that a load imports
             look("loading")
             loading.set()
+        if name == "pilotlight.server.app":
+            look("building")
 
+process._FIRST_LOAD = 30  # a busy machine is no reason to build before the load is under way
 process.listen = note_listening
 process._import_and_build = build_once_it_loads
-sys.meta_path.insert(0, NoteBackend())
+sys.meta_path.insert(0, NoteImports())
 cli.main(["serve", "--port", "0", "--preload", "spark", "--models-dir", sys.argv[1]])
 look("ended")
 print(json.dumps(seen))
@@ -185,6 +188,7 @@ print(json.dumps(seen))
 FOLDERS = {
     "listening": {"cli", "config", "observability", "schema", "server"},
     "loading": {"access", "models", "scheduling"},
+    "building": set(),
     "serving": {"api"},
     "ended": {"generation", "guidance", "output", "prompt"},
 }
@@ -227,6 +231,7 @@ def test_each_point_of_the_start_imports_what_it_needs(tmp_path):
         assert parts(names, "pilotlight.", packages=True) == expected, when
         assert names & SLOW == (set() if when != "ended" else {"jinja2"} | OF_LITESTAR), when
     assert "uvicorn" not in seen["loading"]
+    assert "llama_cpp.llama_cpp" in seen["building"], "llama.cpp loads before that is imported"
     assert "litestar" not in seen["serving"]
     assert "litestar" in seen["ended"], "it is imported once the server has settled"
     assert parts(seen["serving"], "pilotlight.api.endpoints.") == EAGER

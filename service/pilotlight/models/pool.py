@@ -9,6 +9,7 @@ do not fit together would evict each other before either serves a request.
 import asyncio
 import logging
 import random
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -111,6 +112,11 @@ class Pool:
     def use(self) -> dict[str, ModelUse]:
         """Return how much each model that was ever requested is used, by its name."""
         return {entry.name: _use(model) for entry, model in self._models.items()}
+
+    @property
+    def load_under_way(self) -> threading.Event:
+        """Set once a load needs little of this process's GIL; see `LoadRunner.under_way`."""
+        return self._loads.under_way
 
     @property
     def hangs(self) -> Sequence[Hang]:

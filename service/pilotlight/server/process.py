@@ -31,6 +31,10 @@ _NAMING = 0.1
 """Seconds that serving waits for the names to preload. A models folder that takes longer to search,
 such as a mounted bucket, does not hold up the probes; a misspelt name then ends a server that has
 begun."""
+_FIRST_LOAD = 0.3
+"""Seconds that the import of the web framework waits for the first load to be under way. Each holds
+the GIL, and the load would begin later by as much. A load that is not under way by then waits for
+files or memory, and needs no GIL for that."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -89,7 +93,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     _look_for_models_folder(settings)
     if not authenticator.closed and (exposed := exposure_warning(listener)):
         logger.warning("%s", exposed)
-    # The web framework is imported on a thread: models load meanwhile.
+    # The web framework is imported on a thread: models load meanwhile, in native code.
     server = await asyncio.to_thread(_import_and_build, service, settings, authenticator, listener)
     naming = asyncio.create_task(service.named())
     await asyncio.wait({naming}, timeout=_NAMING)
@@ -111,6 +115,7 @@ def _import_and_build(
     authenticator: "Authenticator",
     listener: socket.socket,
 ) -> "HttpServer":
+    service.wait_for_load(_FIRST_LOAD)
     from pilotlight.server.deferred_modules import defer  # noqa: PLC0415
 
     defer()

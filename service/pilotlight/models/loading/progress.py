@@ -1,6 +1,7 @@
 """The progress of one load: its phases, the estimate of what is left, and when it has stalled."""
 
 import math
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
@@ -144,8 +145,12 @@ class LoadTracker:
     and write single references, so there is no lock.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, clock: Callable[[], float], *, reported: threading.Event | None = None
+    ) -> None:
+        """Begin now. *reported* is set by the backend's first report."""
         self._clock = clock
+        self._reported = reported or threading.Event()
         self._created = clock()
         self._began: float | None = None
         """When the backend started to load; None before, for example while waiting for memory."""
@@ -184,6 +189,7 @@ class LoadTracker:
             self._end_phase(self._progress)
         self.moves += progress != self._progress
         self._progress = progress
+        self._reported.set()
 
     def end(self) -> Phases:
         """Record that the model is ready, and return the seconds of each phase."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -36,12 +37,15 @@ class LoadRunner:
         self._on_ready = on_ready
         self._on_load = on_load
         self._succeeded = 0
+        self.under_way = threading.Event()
+        """Set once a load needs little of this process's GIL: its backend reads or computes in
+        native code, which it reports, or in another process, or it has ended."""
 
     def start(self, model: PooledModel) -> None:
         """Start the load of an absent model."""
         model.state = "loading"
         model.failure = None
-        model.tracker = LoadTracker(self._clock)
+        model.tracker = LoadTracker(self._clock, reported=self.under_way)
         model.load = asyncio.create_task(
             self._load(model, model.tracker), name=f"load {model.entry.name}"
         )
@@ -54,6 +58,8 @@ class LoadRunner:
             plan = await self._loader.plan(model.entry, tracker)
             await self._memory.reserve(model, plan)
             model.earlier_loads = await self._loader.earlier(plan)
+            if plan.own_process:
+                self.under_way.set()
             engine = await self._memory.load(
                 model.entry.name, partial(self._loader.load, plan, tracker)
             )
@@ -88,6 +94,7 @@ class LoadRunner:
             logger.info("loaded %s with %s in %.2f s", model.entry.name, plan.name, took)
             self._ready(model, model.loaded, age)
         finally:
+            self.under_way.set()
             model.load = model.tracker = None
 
     def _ready(self, model: PooledModel, loaded: LoadedModel, seconds: float) -> None:
