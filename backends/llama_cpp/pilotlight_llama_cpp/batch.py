@@ -16,6 +16,8 @@ class Decoded(Enum):
     DONE = "done"
     REFUSED = "refused"
     """Nothing was evaluated, the cache is as it was: no room, or a batch that llama.cpp rejects."""
+    TOO_SHORT = "too short"
+    """Nothing was evaluated: the context cannot grow to what the batch needs."""
     ABORTED = "aborted"
     """The computation was stopped. `recover` the batch's slots."""
     BROKEN = "broken"

@@ -103,6 +103,10 @@ class GenerationDecoder(SlotDecoder, Protocol):
     def room(self) -> int:
         """How many tokens a slot can hold without waiting for a longer context."""
 
+    @property
+    def shortage(self) -> str:
+        """Why a decode was `TOO_SHORT`, and what would help."""
+
     def expect(self, length: int) -> None:
         """Prepare for a sequence of at least *length* tokens."""
 

@@ -201,7 +201,7 @@ class DraftModel:
         if outcome is not Decoded.DONE:
             for run in runs:
                 self.forget(run.slot)
-            if outcome is Decoded.REFUSED:  # the context cannot grow: nor would it at each step
+            if outcome is Decoded.TOO_SHORT:  # the context cannot grow: nor would it at each step
                 self._longest = min(self._longest, max(run.reach for run in runs))
             return False
         self.times.add([sum(len(run.tokens) for run in runs)], self._clock() - began)

@@ -339,6 +339,10 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             case Decoded.DONE:
                 self._completions.extend(runs)
             case Decoded.REFUSED:
+                for slot in self._admission.idle_holders():
+                    self._slots.clear(slot)
+                self._evaluate_apart(runs)
+            case Decoded.TOO_SHORT:  # other slots have no room for it
                 self._evaluate_apart(runs)
             case Decoded.ABORTED:  # its jobs end at the next step
                 self._slots.recover(runs)
@@ -370,14 +374,14 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
         return any(job.pending is None for job in jobs)
 
     def _evaluate_apart(self, runs: list[PlannedRun[GenerationJob]]) -> None:
-        """Clear idle slots, then decode each run alone, so that only those without room fail."""
-        for slot in self._admission.idle_holders():
-            self._slots.clear(slot)
+        """Decode each run alone, so that only those without room fail."""
         for run in (run.without_draft() for run in runs):
             match self._decode_runs([run]):
                 case Decoded.DONE:
                     self._completions.extend([run])
                 case Decoded.ABORTED:
                     self._slots.recover([run])
+                case Decoded.TOO_SHORT:
+                    self._fail(run.sequence, InferenceFailed(self._decoder.shortage))
                 case _:
                     self._fail(run.sequence, InferenceFailed("the KV cache is full"))

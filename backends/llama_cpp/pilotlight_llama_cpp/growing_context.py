@@ -38,6 +38,11 @@ _AHEAD = 256
 """Tokens before the end of a context at which the next one is begun: generating them takes longer
 than to make it. In a short context it is a quarter of its length."""
 
+_REMEDY = (
+    "a lower context_length or parallel needs less memory, and so do keys and values of q8_0"
+    " (cache_type_k, cache_type_v)"
+)
+
 _POLL = 0.1
 """Seconds between two looks at the abort flag while a longer context is made. llama.cpp cannot stop
 that, and the flag is C memory without an event to wait for."""
@@ -124,6 +129,8 @@ class GrowingContext:
         self._slots = slots
         self._lengths = lengths
         self._full = lengths[-1]
+        self.shortage = ""
+        """Why a decode was `TOO_SHORT`, and what would help; for clients."""
         self._context = make(lengths[0])
         self._maker = ThreadPoolExecutor(1, "llama.cpp context")
         self._making: _Making | None = None
@@ -189,16 +196,21 @@ class GrowingContext:
         try:
             grown = making.context.result()
         except (LoadFailed, MemoryError) as error:
-            logger.error("the context cannot grow to %d tokens: %s", making.length, error)  # noqa: TRY400 - no bug of ours to trace
-            return False
+            return self._stay_short(making.length, str(error))
         if reason := self._move_into(grown):
             grown.close()
-            logger.error("the context cannot grow to %d tokens: %s", making.length, reason)
-            return False
+            return self._stay_short(making.length, reason)
         self._context.close()
         self._context = grown
         logger.info("the context has grown to %d tokens a slot", making.length)
         return True
+
+    def _stay_short(self, length: int, reason: str) -> bool:
+        """Record why there is no context of *length* tokens; return False."""
+        problem = f"the context cannot grow to {length} tokens a slot: {reason}"
+        logger.error("%s; %s", problem, _REMEDY)
+        self.shortage = f"{problem}; {_REMEDY}"
+        return False
 
     def _move_into(self, grown: FixedContext) -> str:
         """Move what every slot holds into *grown*; return why that failed, "" if it did not."""
@@ -239,7 +251,7 @@ class GrowingContext:
             if self._is_aborted_meanwhile(reach):
                 return Decoded.ABORTED
             if not self._grow(reach):
-                return Decoded.REFUSED
+                return Decoded.TOO_SHORT
         self._copies.clear()  # llama.cpp makes them in this decode, also if the decode fails
         self._context.adapt(self._adapters)
         return self._context.decode(runs)

@@ -36,6 +36,7 @@ class FakeDecoder:
         self.batches = []
         self.expected = []
         self.room = sys.maxsize
+        self.shortage = "the context cannot grow"
         self.outcomes = []
         """Of the next decodes; once it is empty they succeed."""
         self.truncates = True

@@ -221,7 +221,7 @@ def test_longer_context_is_prepared_and_not_waited_for(model, context):
 
 def test_context_that_cannot_grow_is_not_tried_again(model, context):
     """Shorter sequences draft on."""
-    context.outcome = Decoded.REFUSED
+    context.outcome = Decoded.TOO_SHORT
     model.read(0, list(range(8)))
     context.outcome = Decoded.DONE
     assert model.behind(0, list(range(7))) is None

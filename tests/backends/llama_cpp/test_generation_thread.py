@@ -269,6 +269,25 @@ def test_full_cache_fails_only_whom_it_is_too_small_for(runner, decoder):
     assert isinstance(large.last.error, InferenceFailed)
 
 
+def test_context_that_cannot_grow_fails_the_long_request_alone(decoder):
+    """Its error says so. Idle slots keep what they hold: that is no room for another slot."""
+    runner = GenerationThread(decoder, slots=3, chunk=CHUNK)
+    run_out(runner, Client(runner, [9, 8, 7], limit=1))
+    small = Client(runner, [1], limit=5)
+    large = Client(runner, [2, 3, 4, 5])
+
+    def refuse_large(runs):
+        long = any(run.start + len(run.tokens) > 3 for run in runs if run.tokens[0] == 2)
+        return Decoded.TOO_SHORT if long else Decoded.DONE
+
+    decoder.outcomes = [refuse_large] * 10
+    run_out(runner, small, large)
+    assert small.tokens == [1, 2, 3, 4, 5]
+    assert isinstance(large.last.error, InferenceFailed)
+    assert str(large.last.error) == "the context cannot grow"
+    assert [9, 8, 7] in decoder.held.values()
+
+
 def test_listener_that_fails_ends_its_own_request(runner, decoder, caplog):
     """What a listener raises is logged with its traceback, and affects no other request."""
 

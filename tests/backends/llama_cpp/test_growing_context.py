@@ -257,7 +257,12 @@ def test_a_context_that_cannot_be_made_refuses_the_batch_alone(fakes, growing):
     """What is held stays, and another try is another chance."""
     fakes.error = LoadFailed("no memory")
     growing.decode([run(0, 0, SHORT), run(1, 0, 3)])
-    assert growing.decode([run(0, SHORT, 1)]) is Decoded.REFUSED
+    assert growing.decode([run(0, SHORT, 1)]) is Decoded.TOO_SHORT
+    assert growing.shortage == (
+        "the context cannot grow to 2048 tokens a slot: no memory; a lower context_length or"
+        " parallel needs less memory, and so do keys and values of q8_0 (cache_type_k,"
+        " cache_type_v)"
+    )
     assert growing.decode([run(1, 3, 1)]) is Decoded.DONE
     fakes.error = None
     assert growing.decode([run(0, SHORT, 1)]) is Decoded.DONE
@@ -268,7 +273,7 @@ def test_a_state_that_does_not_fit_is_never_half_used(fakes, growing):
     """The short context goes on with what it has."""
     fakes.loses = True
     growing.decode([run(0, 0, SHORT)])
-    assert growing.decode([run(0, SHORT, 1)]) is Decoded.REFUSED
+    assert growing.decode([run(0, SHORT, 1)]) is Decoded.TOO_SHORT
     assert not fakes.made[0].closed
     assert fakes.made[1].closed
     assert growing.truncate(0, 10)
@@ -287,9 +292,9 @@ def test_a_state_that_cannot_be_saved_leaves_no_longer_context(fakes, growing, c
         raise error
 
     fakes.made[0].save = fail
-    assert growing.decode([run(0, SHORT, 1)]) is Decoded.REFUSED
+    assert growing.decode([run(0, SHORT, 1)]) is Decoded.TOO_SHORT
     assert [made.closed for made in fakes.made] == [False, True]
-    assert f"cannot grow to {2 * SHORT} tokens: a slot's state cannot be moved: {error}" in (
+    assert f"cannot grow to {2 * SHORT} tokens a slot: a slot's state cannot be moved: {error}" in (
         caplog.text
     )
     fakes.made.pop(1)
@@ -459,3 +464,4 @@ def test_a_request_fails_alone_where_it_cannot_grow(load, monkeypatch):
     assert len(short.tokens) == 20
     assert isinstance(long.last, Failed)
     assert isinstance(long.last.error, InferenceFailed)
+    assert str(long.last.error).startswith("the context cannot grow to 512 tokens a slot")
