@@ -1,28 +1,28 @@
 """The KV cache and the computation over it: a `llama_context` with a sequence for each slot."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pilotlight_backend import (
     Adapter,
-    CacheType,
     Guide,
     InferenceFailed,
     LoadFailed,
     LoadOptions,
     Token,
 )
-from pilotlight_backend.attention import uses_flash_attention
 from pilotlight_backend.prompt_cache.buffers import allocate
 from pilotlight_llama_cpp import logs
 from pilotlight_llama_cpp.abort_flag import AbortFlag
+from pilotlight_llama_cpp.attention_params import set_attention
 from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
 from pilotlight_llama_cpp.greedy import Greedy, likeliest
 from pilotlight_llama_cpp.image_batch import ImageBatch, ImageTraits
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.sampling import Sampler
 from pilotlight_llama_cpp.speculation import drafted_rows
+from pilotlight_llama_cpp.whole_states import split
 
 if TYPE_CHECKING:  # numpy takes a tenth of a second to import, and few requests need it
     from pilotlight_backend.logits import Logits
@@ -30,12 +30,6 @@ if TYPE_CHECKING:  # numpy takes a tenth of a second to import, and few requests
 _CELLS = 256
 """llama.cpp rounds the length of a KV stream up to a multiple of this (`llama_context` constructor
 in llama-context.cpp, GGML_PAD)."""
-
-_TYPES: dict[CacheType, int] = {
-    "f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "iq4_nl": 20,
-    "bf16": 30,
-}  # fmt: skip
-"""`enum ggml_type` in ggml.h; the binding has no BF16."""
 
 
 class _WarmRun(NamedTuple):
@@ -67,13 +61,15 @@ class LlamaContext:
         self._model = model
         self._abort = abort
         self._lib = model.lib
-        slots = options.parallel
+        slots = self._streams = options.parallel
         self._room = options.chunk + slots
         if images is not None and not images.is_causal:
             # A batch without causal attention must be one ubatch: else llama.cpp aborts.
             self._room = max(self._room, images.most_rows)
         self.length = -(-context_length // _CELLS) * _CELLS
         """Tokens that a slot can hold."""
+        self.is_movable = not model.sliding_window
+        """Whether `states` has all that slots hold. Of a sliding window `warm` finds it out."""
         params = self._lib.llama_context_default_params()
         # Without kv_unified llama.cpp divides n_ctx by n_seq_max: each stream has a part of it.
         params.n_ctx = self.length * slots
@@ -84,7 +80,7 @@ class LlamaContext:
         # 512 tokens and a vocabulary of 150,000.
         params.n_outputs_max = slots + drafted_rows(options, model)
         params.n_threads = params.n_threads_batch = threads
-        self._set_attention(params, options)
+        set_attention(self._lib, params, options)
         params.no_perf = True
         with model.adapting, logs.complaint() as complaint:
             self._pointer: Any = self._lib.llama_init_from_model(model.pointer, params)
@@ -99,27 +95,6 @@ class LlamaContext:
         self._greedy = Greedy()
         self._make_batch()
         self._images = None if images is None else ImageBatch(self._lib, images, self._room)
-
-    def _set_attention(self, params: Any, options: LoadOptions) -> None:
-        """Set the options for attention in *params*.
-
-        With `deterministic` each slot has a KV stream, and there is no flash attention: a
-        sequence's logits then do not depend on the others in its batch, and with Q8_0 and Q4_0
-        weights they are the same to the bit if the prompt is cut into the same chunks
-        (benchmarks/rounding.py). In a unified cache the cells of a sequence lie among those of
-        others; flash attention takes another path for one stream than for several
-        (ggml-cpu/ops.cpp, use_split_kv_path).
-        """
-        lib = self._lib
-        params.kv_unified = options.kv_unified
-        params.type_k = _TYPES[options.cache_type_k]
-        params.type_v = _TYPES[options.cache_type_v]
-        if not uses_flash_attention(options):
-            params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        elif options.flash_attention == "on":
-            params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
-        else:
-            params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO
 
     def _make_batch(self) -> None:
         """Make the batch over arrays of ours, which a step fills by slices and not item by item."""
@@ -192,7 +167,15 @@ class LlamaContext:
         """Evaluate one token, so that the first request does not meet cold pages and buffers."""
         if self.decode([_WarmRun()]) is not Decoded.DONE:
             raise LoadFailed("the warm-up failed: llama.cpp cannot decode a token")
+        self.is_movable = self.is_movable or self._can_move(0)
         self.truncate(0, 0)
+
+    def _can_move(self, slot: int) -> bool:
+        """Return whether the state of *slot* can be split from that of the others."""
+        try:
+            return all(self.put(slot, state) for _, state in self.states([slot]))
+        except InferenceFailed:
+            return False
 
     def truncate(self, slot: int, length: int) -> bool:
         """Keep the first *length* tokens of *slot*; clear it and return False if it cannot.
@@ -250,6 +233,28 @@ class LlamaContext:
             self._pointer, slot, self._flags(partial=partial)
         )
         return size
+
+    def states(self, slots: Collection[int]) -> Iterator[tuple[int, memoryview]]:
+        """Yield *slots*, each with its state for `put` in a context of another length.
+
+        Unlike that of `save` it has all of a sliding window. Raises `InferenceFailed`.
+        """
+        if not self._model.sliding_window:
+            yield from ((slot, self.save(slot)) for slot in slots)
+        elif slots:
+            try:
+                yield from split(self._save_all(), slots, streams=self._streams)
+            except ValueError as error:
+                raise InferenceFailed(f"slots cannot be moved: {error}") from error
+
+    def _save_all(self) -> memoryview:
+        """Return the state of all slots."""
+        size = self._lib.llama_state_get_size(self._pointer)
+        state = allocate(size)
+        target = (ctypes.c_uint8 * size).from_buffer(state)
+        if self._lib.llama_state_get_data(self._pointer, target, size) != size:
+            raise InferenceFailed("llama.cpp did not return the state of its slots")
+        return state
 
     def put(self, slot: int, state: memoryview) -> int:
         """Replace what *slot* holds by *state*; return its tokens then, 0 if it was rejected.

@@ -3,7 +3,7 @@
 Protocols, so that tests drive the thread and the growing context with fakes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -79,8 +79,15 @@ class FixedContext(SlotDecoder, Protocol):
     def length(self) -> int:
         """Tokens that a slot can hold."""
 
+    @property
+    def is_movable(self) -> bool:
+        """Whether `states` has all that slots hold; known once the context is warm."""
+
     def warm(self) -> None:
         """Evaluate one token."""
+
+    def states(self, slots: Collection[int]) -> Iterator[tuple[int, memoryview]]:
+        """Yield slots, each with its state for `put` in a context of another length."""
 
     def put(self, slot: int, state: memoryview) -> int:
         """Put a state into a slot; return how many tokens the slot holds then."""

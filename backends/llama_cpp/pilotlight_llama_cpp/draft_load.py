@@ -10,8 +10,9 @@ from pilotlight_backend.capacity import draft_options, in_force
 from pilotlight_backend.cgroup import available_memory
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.context import LlamaContext
+from pilotlight_llama_cpp.context_lengths import lengths
 from pilotlight_llama_cpp.draft_model import DraftModel
-from pilotlight_llama_cpp.growing_context import GrowingContext, lengths
+from pilotlight_llama_cpp.growing_context import GrowingContext
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.phases import Report
 
@@ -50,13 +51,14 @@ def load(
             )
         context = _context(draft, small, facts, draft_options(options), threads)
         undo.callback(context.close)
+        context.warm()
         drafts = DraftModel(
             context,
             slots=options.parallel,
             chunk=options.chunk,
             vocabulary_size=min(model.vocabulary_size, small.vocabulary_size),
         )
-        drafts.warm()
+        drafts.measure()
         undo.pop_all()
     return drafts
 

@@ -100,16 +100,11 @@ class DraftModel:
         """The tokens of a sequence up to which drafts are tried."""
         self.times = StepTimes()
 
-    def warm(self) -> None:
-        """Learn what a token takes: the second time, when pages and buffers are warm.
-
-        Raises `LoadFailed` if the model cannot compute it.
-        """
-        for _ in range(2):
-            self.times = StepTimes()
-            if not self._evaluate([_Run(0, 0, (0,))]):
-                raise LoadFailed("draft_model: llama.cpp cannot decode a token with it")
-            self.forget(0)
+    def measure(self) -> None:
+        """Learn what a token takes; *context* is warm. Raises `LoadFailed`."""
+        if not self._evaluate([_Run(0, 0, (0,))]):
+            raise LoadFailed("draft_model: llama.cpp cannot decode a token with it")
+        self.forget(0)
 
     def behind(self, slot: int, tokens: Tokens) -> int | None:
         """Return how many of *tokens* are not read yet; None if they cannot be, or not now.

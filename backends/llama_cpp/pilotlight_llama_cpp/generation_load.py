@@ -20,9 +20,10 @@ from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.background import in_background
 from pilotlight_llama_cpp.baking import adopt, find
 from pilotlight_llama_cpp.context import LlamaContext
+from pilotlight_llama_cpp.context_lengths import lengths
 from pilotlight_llama_cpp.draft_model import DraftModel
 from pilotlight_llama_cpp.engine import LlamaCppEngine
-from pilotlight_llama_cpp.growing_context import GrowingContext, MakeContext, lengths
+from pilotlight_llama_cpp.growing_context import GrowingContext, MakeContext
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.phases import Report
 from pilotlight_llama_cpp.projector import Projector

@@ -5,12 +5,14 @@ it (the constructor of `llama_kv_cache`), which touches each of its pages. Four 
 tokens of Qwen3-0.6B are 1.9 GB and took 0.9 s of a load of 1.2 s; a quarter of them took 0.17 s.
 Neither the time nor the memory is spent before a conversation is that long. So the length doubles
 each time: a first prompt of 1,500 tokens waited 1.5 s for the whole, 0.5 to 0.7 s for 2,048.
+
+Slots are moved with every cell in its place, so that what follows is computed to the bit as in a
+context of full length.
 """
 
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from itertools import count, takewhile
 from typing import NamedTuple, Protocol
 
 from pilotlight_backend import (
@@ -18,25 +20,18 @@ from pilotlight_backend import (
     BackendError,
     Guide,
     LoadFailed,
-    ModelFacts,
     SamplingParams,
     Token,
 )
 from pilotlight_backend.baking import MappedPrompt
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.batch import Decoded, Run, Tokens
+from pilotlight_llama_cpp.context_lengths import ahead
 from pilotlight_llama_cpp.decoder import FixedContext
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.sampling import Sampler, Samplers
 
 logger = logging.getLogger("pilotlight.llama_cpp")
-
-SHORT = 1024
-"""Tokens of a slot in the first context."""
-
-_AHEAD = 256
-"""Tokens before the end of a context at which the next one is begun: generating them takes longer
-than to make it. In a short context it is a quarter of its length."""
 
 _REMEDY = (
     "a lower context_length or parallel needs less memory, and so do keys and values of q8_0"
@@ -55,49 +50,14 @@ class MakeContext(Protocol):
         """Make it."""
 
 
-def lengths(
-    facts: ModelFacts,
-    model: LlamaModel,
-    *,
-    slots: int,
-    gpu_layers: int,
-    available_memory: int | None,
-    beside: int = 0,
-    baked: int = 0,
-    expected: int = 0,
-) -> tuple[int, ...]:
-    """Return the lengths that contexts for *facts* have one after another; the last is the full.
-
-    *beside* is the bytes of a draft model, which is loaded later.
-    *baked* is the number of tokens of the baked prompt, which takes its part of each slot.
-    *expected* is the number of tokens that the first request is likely to continue.
-    """
-    full = facts.context_length
-    if gpu_layers or not model.movable_cache:
-        return (full,)  # a slot's state would not be the same in the longer context
-    token = facts.kv_bytes_per_token * slots
-    # While the slots are moved both contexts are in memory.
-    room = None
-    if available_memory is not None:
-        room = available_memory - facts.size_bytes - full * token - beside
-    # One that saves less than half is not worth it, nor one that would soon grow.
-    doubled = takewhile(lambda length: 2 * length <= full, (SHORT << n for n in count()))
-    shorter = [
-        length
-        for length in doubled
-        if baked <= length // 2
-        and expected <= length - _ahead(length)
-        and (room is None or length * token <= room)
-    ]
-    return (*shorter, full)
-
-
 class _Copy(NamedTuple):
     """A copy between slots that llama.cpp makes at the start of the next decode."""
 
     source: int
     target: int
     length: int
+    state: memoryview | None
+    """The partial state at the *length*, of a source that cannot be cut back."""
 
 
 class _Making(NamedTuple):
@@ -158,7 +118,7 @@ class GrowingContext:
     def expect(self, length: int) -> None:
         """Begin to make a longer context, on another thread, if *length* tokens may need it."""
         current = self._context.length
-        if current < self._full and length > current - _ahead(current):
+        if current < self._full and length > current - ahead(current):
             self._longer(length)
 
     def _longer(self, reach: int) -> _Making:
@@ -174,7 +134,7 @@ class GrowingContext:
         """Return the length of the next context, in which *reach* tokens do not soon need more."""
         current = self._context.length
         longer = [length for length in self._lengths if length > current]
-        return next((one for one in longer if reach <= one - _ahead(one)), self._full)
+        return next((one for one in longer if reach <= one - ahead(one)), self._full)
 
     def _discard(self) -> None:
         """Free the context that is being made, when it is."""
@@ -225,9 +185,12 @@ class GrowingContext:
         # unless the slot was emptied since.
         copies = [copy for copy in self._copies if self._context.held(copy.target)]
         targets = {copy.target for copy in copies}
-        for slot in range(self._slots):
-            held = 0 if slot in targets else self._context.held(slot)
-            if held and grown.put(slot, self._context.save(slot)) != held:
+        held = {
+            slot: self._context.held(slot) for slot in range(self._slots) if slot not in targets
+        }
+        moved = [slot for slot, tokens in held.items() if tokens]
+        for slot, state in self._context.states(moved):
+            if grown.put(slot, state) != held[slot]:
                 return False
         if not all(grown.copy(*copy) for copy in copies):
             return False
@@ -310,8 +273,16 @@ class GrowingContext:
     # ── passed to the context or the model ────────────────────────────────────────────────────────
 
     def warm(self) -> None:
-        """Evaluate one token, so that the first request does not meet cold pages and buffers."""
+        """Evaluate one token, so that the first request does not meet cold pages and buffers.
+
+        A context whose slots cannot be moved is replaced by one of full length.
+        """
         self._context.warm()
+        if self._context.length < self._full and not self._context.is_movable:
+            logger.info("the context starts in full length: its slots cannot be moved")
+            self._context.close()
+            self._context = self._make(self._full)
+            self._context.warm()
 
     def truncate(self, slot: int, length: int) -> bool:
         """Keep the first *length* tokens of *slot*; False if it had to be cleared."""
@@ -329,7 +300,7 @@ class GrowingContext:
     def copy(self, source: int, target: int, length: int, state: memoryview | None = None) -> bool:
         """Copy the first *length* tokens of *source* to *target*; False: that is empty now."""
         copied = self._context.copy(source, target, length, state)
-        self._copies.append(_Copy(source, target, length))
+        self._copies.append(_Copy(source, target, length, state))
         return copied
 
     def sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Sampler:
@@ -391,10 +362,6 @@ class GrowingContext:
         if self._baked:
             self._baked.close()
         self._model.close()
-
-
-def _ahead(length: int) -> int:
-    return min(_AHEAD, length // 4)
 
 
 def _close_made(made: Future[FixedContext]) -> None:

@@ -55,14 +55,8 @@ class LlamaModel:
         # A saved state has only the window's last tokens, so a sliding window that is restored
         # cannot be truncated as one that was computed.
         self.plain_cache: bool = self.cuttable_cache and not self.sliding_window
-        self.movable_cache: bool = self.plain_cache and not any(
-            key.endswith(_LONG_ROPE) for key in self.metadata()
-        )
-        """Whether a slot's state is the same in a context of another length.
-
-        Long-rope models choose their rope factors by the context length (`get_rope_factors` in
-        llama-model.cpp).
-        """
+        self.movable_cache: bool = self._has_movable_cache()
+        """Whether a context may start short, and its slots be moved into a longer one."""
         self.suppressed = self._suppressed()
         self._special = (
             self.lib.LLAMA_TOKEN_ATTR_CONTROL
@@ -102,6 +96,19 @@ class LlamaModel:
         if not pointer:
             raise ModelFileInvalid(path, f"llama.cpp cannot load it: {complaint.text}")
         return pointer
+
+    def _has_movable_cache(self) -> bool:
+        """Return whether a slot is the same to the bit in a longer context, and that saves memory.
+
+        Long-rope models choose their rope factors by the context length (`get_rope_factors` in
+        llama-model.cpp). A recurrent state takes the same memory with each length. Beside one, the
+        state of a sliding window has its last tokens alone, which take other cells than before.
+        """
+        if self.lib.llama_model_is_recurrent(self.pointer):
+            return False
+        if self.sliding_window and not self.cuttable_cache:
+            return False
+        return not any(key.endswith(_LONG_ROPE) for key in self.metadata())
 
     def _suppressed(self) -> tuple[int, ...]:
         """Return the tokens that the header says must not be sampled."""

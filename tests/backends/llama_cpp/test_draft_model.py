@@ -165,11 +165,10 @@ def test_slots_are_forgotten(model, context):
     assert model.behind(0, [1, 2]) == 2
 
 
-def test_warm_model_knows_what_a_token_takes(context):
-    """The second decode is measured: the first one meets cold pages."""
-    moments = iter([0.0, 5.0, 6.0, 6.25])
+def test_measured_model_knows_what_a_token_takes(context):
+    moments = iter([6.0, 6.25])
     model = DraftModel(context, slots=1, chunk=8, vocabulary_size=9, clock=lambda: next(moments))
-    model.warm()
+    model.measure()
     assert model.times.step([1]) == pytest.approx(0.25, rel=0.01)
     assert context.held == {0: []}
 
@@ -183,7 +182,7 @@ def test_model_that_computes_nothing_is_refused(model, context):
     """The load fails, and not each draft."""
     context.outcome = Decoded.BROKEN
     with pytest.raises(LoadFailed, match=r"draft_model: llama\.cpp cannot decode a token with it"):
-        model.warm()
+        model.measure()
 
 
 def test_times_are_those_of_the_draft_model(context):

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from pilotlight_backend import LoadFailed, LoadOptions, SamplingParams, Token
-from pilotlight_llama_cpp import growing_context
+from pilotlight_llama_cpp import context_lengths
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_llama_cpp.draft_load import difference
 from tests.backends.answer import GREEDY, Answer, prompt_of
@@ -146,7 +146,7 @@ def test_choices_read_their_prompt_once(exact_model, monkeypatch):
 
 def test_draft_model_starts_short_and_grows(exact_model, plain, monkeypatch):
     """Nothing changes in a completion over which both contexts grow."""
-    monkeypatch.setattr(growing_context, "SHORT", 256)
+    monkeypatch.setattr(context_lengths, "SHORT", 256)
     engine = load(exact_model, exact_model)
     context = engine._thread._drafts._model._context
     assert context.room == 256

@@ -21,7 +21,7 @@ _MIB = 1 << 20
 @pytest.fixture
 def allocated(caplog, monkeypatch):
     """Return a function that loads a model and returns llama.cpp's buffers, in bytes by kind."""
-    monkeypatch.setattr("pilotlight_llama_cpp.growing_context.SHORT", 1 << 20)  # whole at once
+    monkeypatch.setattr("pilotlight_llama_cpp.context_lengths.SHORT", 1 << 20)  # whole at once
 
     def load(path, options):
         caplog.set_level(logging.DEBUG, "pilotlight.llama_cpp")

@@ -1,15 +1,17 @@
 """A context that starts short: when it grows, what it carries over, where it starts long."""
 
+import logging
 import threading
 from types import SimpleNamespace
 
 import pytest
 
 from pilotlight_backend import Failed, InferenceFailed, LoadFailed, LoadOptions, ModelFacts
-from pilotlight_llama_cpp import growing_context
+from pilotlight_llama_cpp import context_lengths
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_llama_cpp.batch import Decoded
-from pilotlight_llama_cpp.growing_context import SHORT, GrowingContext, lengths
+from pilotlight_llama_cpp.context_lengths import SHORT, lengths
+from pilotlight_llama_cpp.growing_context import GrowingContext
 from tests.backends.answer import GREEDY, Answer
 from tests.backends.llama_cpp.fake_decoder import FakeFlag
 
@@ -22,6 +24,8 @@ class FakeContext:
 
     def __init__(self, length):
         self.length = length
+        self.is_movable = True
+        self.warmed = 0
         self.slots = {}
         self.copies = {}
         self.closed = False
@@ -50,6 +54,12 @@ class FakeContext:
         assert slot not in self.copies
         return memoryview(bytearray(self.slots.get(slot, ())))
 
+    def warm(self):
+        self.warmed += 1
+
+    def states(self, slots):
+        return ((slot, self.save(slot)) for slot in slots)
+
     def put(self, slot, state):
         self.slots[slot] = [] if self.loses else list(state)
         return self.held(slot)
@@ -60,11 +70,12 @@ class FakeContext:
             self.copies.pop(slot, None)
         return True
 
-    def copy(self, source, target, length, _state=None):
+    def copy(self, source, target, length, state=None):
         """Copy at the next decode, as llama.cpp does; until then the cells must not be read."""
         held = self.held(source)
         self.slots[target] = [None] * min(length, held)
         self.copies[target] = (source, length)
+        self.copied_with = state
         return held >= length
 
     def close(self):
@@ -80,6 +91,7 @@ class Fakes:
         self.gate = threading.Event()
         self.gate.set()
         self.error = None
+        self.is_movable = True
         self.loses = False
         self.model = SimpleNamespace(closed=False, close=self._close)
 
@@ -92,6 +104,7 @@ class Fakes:
             if self.error:
                 raise self.error
         context = FakeContext(length)
+        context.is_movable = self.is_movable
         context.loses = bool(self.made) and self.loses
         self.made.append(context)
         return context
@@ -202,6 +215,32 @@ def test_copies_under_way_are_carried_over(fakes, growing):
     short, full = fakes.made
     assert short.closed
     assert full.slots == {0: [1] * SHORT + [2], 1: [1] * 900 + [3]}
+
+
+def test_copy_of_a_recurrent_state_is_repeated_with_its_checkpoint(fakes, growing):
+    """The source holds more, and cannot be cut back."""
+    state = memoryview(b"checkpoint")
+    growing.decode([run(0, 0, SHORT, token=1)])
+    assert growing.copy(0, 1, 900, state)
+    assert growing.decode([run(0, SHORT, 1, token=2), run(1, 900, 1, token=3)]) is Decoded.DONE
+    assert fakes.made[1].copied_with is state
+
+
+def test_context_whose_slots_cannot_be_moved_is_replaced_when_it_is_warm(fakes, growing, caplog):
+    caplog.set_level(logging.INFO)
+    fakes.is_movable = False
+    fakes.made[0].is_movable = False
+    growing.warm()
+    short, full = fakes.made
+    assert (short.closed, full.length, full.warmed) == (True, FULL, 1)
+    assert "the context starts in full length" in caplog.text
+    assert growing.decode([run(0, 0, FULL)]) is Decoded.DONE
+    assert len(fakes.made) == 2
+
+
+def test_warm_context_whose_slots_can_be_moved_stays_short(fakes, growing):
+    growing.warm()
+    assert [(made.length, made.warmed) for made in fakes.made] == [(SHORT, 1)]
 
 
 def test_copy_that_an_aborted_step_left_does_not_keep_a_longer_context_away(fakes, growing):
@@ -328,13 +367,14 @@ def test_a_baked_prompt_that_is_long_makes_it_grow(fakes, growing, baked):
 # Where it starts short
 
 
-def facts(context_length=4096, size_bytes=1000, kv_bytes_per_token=1):
+def facts(context_length=4096, size_bytes=1000, kv_bytes_per_token=1, state_bytes=0):
     return ModelFacts(
         path="m",
         architecture="qwen3",
         context_length=context_length,
         size_bytes=size_bytes,
         kv_bytes_per_token=kv_bytes_per_token,
+        state_bytes=state_bytes,
     )
 
 
@@ -351,12 +391,29 @@ def facts(context_length=4096, size_bytes=1000, kv_bytes_per_token=1):
         (facts(), True, 0, 1000 + 2 * (4096 + 2 * SHORT), (SHORT, 2 * SHORT, 4096)),
         (facts(), True, 0, 1000 + 2 * (4096 + 2 * SHORT) - 1, (SHORT, 4096)),
         (facts(), True, 0, 1000 + 2 * (4096 + SHORT) - 1, (4096,)),
+        (facts(state_bytes=9), True, 0, 1000 + 2 * (4096 + SHORT + 18), (SHORT, 4096)),
+        (facts(state_bytes=9), True, 0, 1000 + 2 * (4096 + SHORT + 18) - 1, (4096,)),
     ],
 )
 def test_lengths(model_facts, movable, gpu_layers, available, expected):
     """It starts short where the state can be moved, and where there is room for both contexts."""
-    model = SimpleNamespace(movable_cache=movable)
+    model = SimpleNamespace(movable_cache=movable, sliding_window=0)
     found = lengths(model_facts, model, slots=2, gpu_layers=gpu_layers, available_memory=available)
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("available", "expected"),
+    [
+        (1000 + 2 * (4096 + 4 * SHORT), (SHORT, 2 * SHORT, 4096)),
+        (1000 + 2 * (4096 + 4 * SHORT) - 1, (SHORT, 4096)),
+        (1000 + 2 * (4096 + 2 * SHORT) - 1, (4096,)),
+    ],
+)
+def test_sliding_window_needs_room_for_the_state_of_all_slots(available, expected):
+    """It is moved beside both contexts."""
+    model = SimpleNamespace(movable_cache=True, sliding_window=512)
+    found = lengths(facts(), model, slots=2, gpu_layers=0, available_memory=available)
     assert found == expected
 
 
@@ -370,7 +427,7 @@ def test_lengths(model_facts, movable, gpu_layers, available, expected):
 )
 def test_a_long_baked_prompt_starts_longer(baked, expected):
     """Each request would need the longer context at once."""
-    model = SimpleNamespace(movable_cache=True)
+    model = SimpleNamespace(movable_cache=True, sliding_window=0)
     found = lengths(facts(), model, slots=2, gpu_layers=0, available_memory=None, baked=baked)
     assert found == expected
 
@@ -385,7 +442,7 @@ def test_a_long_baked_prompt_starts_longer(baked, expected):
     ],
 )
 def test_it_starts_as_long_as_the_first_request_is_expected_to_need(tokens, expected):
-    model = SimpleNamespace(movable_cache=True)
+    model = SimpleNamespace(movable_cache=True, sliding_window=0)
     found = lengths(facts(), model, slots=2, gpu_layers=0, available_memory=None, expected=tokens)
     assert found == expected
 
@@ -398,7 +455,7 @@ def load(monkeypatch):
     engines = []
 
     def load(short):
-        monkeypatch.setattr(growing_context, "SHORT", short)
+        monkeypatch.setattr(context_lengths, "SHORT", short)
         backend = LlamaCppBackend()
         facts = backend.probe(backend.embedded())
         options = LoadOptions(parallel=2, chunk=64)
