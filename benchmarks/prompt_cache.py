@@ -1,14 +1,16 @@
 """Compare conversations with and without a prompt cache: in one process, and across a restart.
 
     python -m benchmarks.prompt_cache model.gguf --conversations 12 --tokens 1500 --memory 1GiB
+    python -m benchmarks.prompt_cache model.gguf --conversations 12 --memory 1GiB --storage FOLDER
     python -m benchmarks.prompt_cache model.gguf --restart --storage FOLDER
 
 Without `--restart` so many conversations are asked in turn on four slots, `--turns` each; figures
-are of the turns after the first. Without a cache those are all alike, so two are asked.
+are of the turns after the first. Without a cache those are all alike, so two are asked. `--storage`
+is what `--state-dir` takes, a folder or a bucket's address: what memory has no room for goes there.
 
 With it each conversation has one turn, the server is ended by SIGTERM and started again. The first
 turn after that is sent at once, as a platform does that starts an instance for a request, and timed
-from exec. `--storage` is what `--state-dir` takes: a folder, or a bucket's address.
+from exec.
 """
 
 import argparse
@@ -158,7 +160,9 @@ class Comparison(NamedTuple):
     folder: Path
 
     @contextmanager
-    def server(self, *, await_ready: bool = True, **cache: object) -> Iterator[ServerProcess]:
+    def server(
+        self, cache: dict[str, object], *, await_ready: bool = True
+    ) -> Iterator[ServerProcess]:
         """Serve with the flags in *cache*."""
         flags = {"--models-dir": self.model.parent, "--parallel": SLOTS, **self.flags}
         flags |= {f"--{name.replace('_', '-')}": value for name, value in cache.items()}
@@ -167,17 +171,22 @@ class Comparison(NamedTuple):
             yield server
 
 
-def many(compare: Comparison, total: int, tokens: int, memory: str, rounds: int) -> None:
-    """Print the figures of *total* conversations in turn, with and without *memory*."""
+def many(
+    compare: Comparison, total: int, tokens: int, rounds: int, cache: dict[str, object]
+) -> None:
+    """Print the figures of *total* conversations in turn, with and without *cache*."""
     model = compare.model.stem
     rows = {}
-    for cache in ("0", memory):
-        with compare.server(prompt_cache=cache, preload=model) as server:
+    for name, flags in (
+        ("none", {"prompt_cache": "0"}),
+        (" ".join(map(str, cache.values())), cache),
+    ):
+        with compare.server({"preload": model, **flags}) as server:
             length = characters(server, model, tokens)
             conversations = [conversation(number, length) for number in range(total)]
-            asked = 2 if cache == "0" else rounds
+            asked = rounds if flags is cache else 2
             turns = [in_turn(server, model, conversations) for _ in range(asked)]
-            rows[cache] = figures([turn for later in turns[1:] for turn in later])
+            rows[name] = figures([turn for later in turns[1:] for turn in later])
             size = turns[0][0].prompt
     _table(f"{total} conversations of {size} tokens in turn on {SLOTS} slots", rows)
     shares = " ".join(f"{figures(later).share:.3f}" for later in turns[1:])
@@ -193,12 +202,12 @@ def restarted(compare: Comparison, total: int, tokens: int, storage: str) -> Non
     }
     rows = {}
     for name, cache in caches.items():
-        with compare.server(preload=model, **cache) as server:
+        with compare.server({"preload": model, **cache}) as server:
             length = characters(server, model, tokens)
             conversations = [conversation(number, length) for number in range(total)]
             size = in_turn(server, model, conversations)[0].prompt
         began = time.perf_counter()
-        with compare.server(preload=model, await_ready=False, **cache) as server:
+        with compare.server({"preload": model, **cache}, await_ready=False) as server:
             started = time.perf_counter() - began
             first, *others = in_turn(server, model, conversations)
         share, _ = figures([first, *others])
@@ -245,13 +254,10 @@ def main() -> None:
             storage = arguments.storage or f"{folder}/states"
             restarted(compare, arguments.conversations, arguments.tokens, storage)
         else:
-            many(
-                compare,
-                arguments.conversations,
-                arguments.tokens,
-                arguments.memory,
-                arguments.turns,
-            )
+            cache: dict[str, object] = {"prompt_cache": arguments.memory}
+            if arguments.storage:
+                cache["state_dir"] = arguments.storage
+            many(compare, arguments.conversations, arguments.tokens, arguments.turns, cache)
 
 
 if __name__ == "__main__":

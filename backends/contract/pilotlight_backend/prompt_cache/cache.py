@@ -59,7 +59,7 @@ class PromptCache:
         self._on_written = on_written
         self._lock = threading.Lock()
         self._written = threading.Condition(self._lock)
-        self._states = States(memory_limit)
+        self._states = States(memory_limit, self._spill)
         self._counts: Counter[str] = Counter()
         self._closing = False
         self._idle_bytes = 0
@@ -205,17 +205,13 @@ class PromptCache:
             entry = states.known(entry)
             entry.is_in_slot = stays
             self._counts["saves"] += 1
-            is_kept = states.keep(entry, snapshot)
             is_written = store and entry.file is None and self._is_storable(entry)
-            if is_written:
-                self._idle_bytes += file_size(entry)
-                states.saving[entry] = snapshot
+            if is_written:  # first: then nothing that is evicted is written at the same time
                 states.index.add(entry)
-            if not (is_kept or is_written):
-                return
-            states.supersede(entry)
-        if is_written and self._tier is not None:
-            self._tier.writer.submit(partial(self._write, self._tier.files, entry))
+                self._begin_to_write(entry, snapshot)
+            is_kept = states.keep(entry, snapshot)
+            if is_kept or is_written:
+                states.supersede(entry)
 
     def store_next(self) -> bool:
         """Begin to write the most valuable state that memory has and storage lacks, if there is."""
@@ -226,10 +222,30 @@ class PromptCache:
             entry = states.most_valuable(lambda one: one.file is None and self._is_storable(one))
             if entry is None or entry.snapshot is None:
                 return False
-            self._idle_bytes += file_size(entry)
-            states.saving[entry] = entry.snapshot
-        tier.writer.submit(partial(self._write, tier.files, entry))
+            self._begin_to_write(entry, entry.snapshot)
         return True
+
+    def _spill(self, entry: Entry) -> None:
+        """Begin to write *entry*, which memory evicts, if it is expected again; the lock is held.
+
+        While requests never end there is no idle time in which it would be written. Of those that
+        come once nothing is: each takes the place of another, and to write it takes CPU time of
+        the requests that run.
+        """
+        snapshot = entry.snapshot
+        if snapshot is None or entry.file is not None or entry.is_in_slot:
+            return
+        may_write = self.stores and not self._states.saving
+        if may_write and self._states.is_expected(entry) and self._is_storable(entry):
+            self._begin_to_write(entry, snapshot)
+
+    def _begin_to_write(self, entry: Entry, snapshot: Snapshot) -> None:
+        """Have *snapshot* written, which stays in memory until then. The lock is held."""
+        if self._tier is None:
+            raise AssertionError("only what is storable is written")
+        self._idle_bytes += file_size(entry)
+        self._states.saving[entry] = snapshot
+        self._tier.writer.submit(partial(self._write, self._tier.files, entry))
 
     def _entry(
         self,

@@ -37,9 +37,14 @@ def due(age: int, interval: int | None) -> int:
     It was used *age* requests ago, and *interval* requests before that. Without an interval the
     best guess is that it stays unused as long as it was.
     """
-    if interval is None or age > _LATE * interval:
+    if interval is None or not is_expected(age, interval):
         return max(age, 1)
     return max(interval - age, 1)
+
+
+def is_expected(age: int, interval: int) -> bool:
+    """Return whether a state that comes every *interval* requests may still come after *age*."""
+    return age <= _LATE * interval
 
 
 def is_in_turn(interval: int, ages: Iterable[int]) -> bool:
@@ -49,7 +54,7 @@ def is_in_turn(interval: int, ages: Iterable[int]) -> bool:
     late by more than `_LATE` is not expected any more. Of conversations that come at random some
     other one has nearly always waited for longer.
     """
-    return not any(interval < age <= _LATE * interval for age in ages)
+    return not any(interval < age and is_expected(age, interval) for age in ages)
 
 
 def value(resident: Resident) -> float:

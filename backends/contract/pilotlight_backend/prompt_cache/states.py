@@ -22,9 +22,12 @@ _MOST_PRUNED = 1024
 class States:
     """Entries, with what they take of memory."""
 
-    def __init__(self, memory_limit: int) -> None:
-        """*memory_limit* is in bytes."""
+    def __init__(
+        self, memory_limit: int, on_eviction: Callable[[Entry], None] = lambda _: None
+    ) -> None:
+        """*memory_limit* is in bytes. *on_eviction* is called with what is about to make room."""
         self._memory_limit = memory_limit
+        self._on_eviction = on_eviction
         self.index = PrefixIndex()
         self.memory = 0
         """Bytes of the states in memory, without those that only wait to be written."""
@@ -63,6 +66,7 @@ class States:
         for victim in victims:
             self.evictions += 1
             self._remember(victim)
+            self._on_eviction(victim)
             self.unload(victim)
         self.index.add(entry)
         entry.snapshot = snapshot
@@ -83,6 +87,11 @@ class States:
             room,
         )
         return None if ids is None else [residents[number] for number in ids]
+
+    def is_expected(self, entry: Entry) -> bool:
+        """Return whether the conversation of *entry* has come back before, or is in turn."""
+        interval = entry.interval or self._cycle
+        return interval is not None and policy.is_expected(self.now - entry.used, interval)
 
     def _resident(self, number: int, entry: Entry) -> policy.Resident:
         tokens = 0 if entry.is_in_slot else len(entry) - self.index.shared(entry)

@@ -323,6 +323,54 @@ def test_a_state_that_is_larger_than_the_storage_is_not_written(tmp_path: Path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def taken(states, first):
+    """Use the state of a conversation, whose slot is taken again."""
+    prompt = range(first, first + 101)
+    states.used(states.find("", prompt, 100))
+    assert not states.wants("", prompt[:100], least=1, size=10)
+
+
+def conversation(states, first, *, stays=False):
+    states.find("", range(first, first + 100), 99)
+    states.put("", range(first, first + 100), snapshot(10), least=1, stays=stays)
+
+
+def test_what_memory_evicts_is_written_if_its_conversation_came_back(tmp_path: Path):
+    """Requests that never end leave no idle time, in which it would be written."""
+    states = cache(tmp_path, memory=25)
+    conversation(states, 1000)
+    taken(states, 1000)
+    for first in (2000, 3000, 4000, 5000):
+        conversation(states, first)
+    assert states.wait(10)
+    assert states.find("", range(1000, 1101), 100) is None
+    assert fetched(states, "", range(1000, 1101)).tokens == 100
+    assert states.stats().stored == 1
+    states.close(10)
+
+
+def test_what_came_once_is_not_written_when_it_makes_room(tmp_path: Path):
+    """It would be a write for each request."""
+    states = cache(tmp_path, memory=25)
+    for first in range(1000, 9000, 1000):
+        conversation(states, first)
+    states.close(10)
+    assert states.stats().evictions == 6
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_slot_still_has_is_not_written_when_it_makes_room(tmp_path: Path):
+    """It is saved when the slot is taken."""
+    states = cache(tmp_path, memory=25)
+    conversation(states, 1000)
+    states.used(states.find("", range(1000, 1101), 100))
+    for first in (2000, 3000):
+        conversation(states, first)
+    states.close(10)
+    assert states.stats().evictions == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def work(monkeypatch):
     """Count the blocks that are hashed and the prompts that are compared token by token."""
