@@ -160,6 +160,20 @@ def test_draft_model_starts_short_and_grows(exact_model, plain, monkeypatch):
     engine.close()
 
 
+@pytest.mark.slow
+def test_draft_model_with_a_window_grows_with_its_model(family, monkeypatch):
+    """Drafts are accepted on both sides of the move, so refused ones are cut from its slots."""
+    monkeypatch.setattr(context_lengths, "SHORT", 256)
+    engine = load(family("gemma3"), family("gemma3"))
+    contexts = engine._context, engine._thread._drafts._model._context
+    assert [context.room for context in contexts] == [256, 256]
+    answer = Answer(engine, prompt_of(6, 150), max_tokens=200, sampling=GREEDY)
+    assert len(answer.tokens) == 200
+    assert [context.room for context in contexts] == [512, 512]
+    assert engine.stats().accepted_tokens > 110  # 106 tokens fit into the short ones
+    engine.close()
+
+
 def test_forgotten_prompts_are_read_again(engine, plain):
     """Also the draft model's slots are emptied, and the answer stays the same."""
     first = Answer(engine, prompt_of(8), max_tokens=10, sampling=GREEDY).tokens
