@@ -7,6 +7,8 @@ from pathlib import Path
 
 _BLOCK = 8 << 20
 _READERS = 4  # network file systems are faster with several requests at once
+_PROBED = 128 << 10
+"""The kernel reads so many bytes ahead by default, so pages are cached by about as many."""
 
 
 def read_ahead(paths: list[Path], progress: Callable[[int], None]) -> None:
@@ -43,6 +45,9 @@ def _blocks(readers: ThreadPoolExecutor, path: Path) -> Iterator[int]:
 
 
 def _read_block(file: int, offset: int) -> int:
+    """Read a block, unless it is in the page cache: to copy 400 MB took 75 ms of CPU time."""
+    if (cached := _cached(file, offset)) is not None:
+        return cached
     count = 0
     while count < _BLOCK:
         data = os.pread(file, min(1 << 20, _BLOCK - count), offset + count)
@@ -50,3 +55,21 @@ def _read_block(file: int, offset: int) -> int:
             break
         count += len(data)
     return count
+
+
+def _cached(file: int, offset: int) -> int | None:
+    """Return the bytes of a block that is in the page cache, as far as its samples tell; or None.
+
+    A page that was evicted between two samples is read by a page fault later.
+    """
+    if not hasattr(os, "RWF_NOWAIT"):  # Linux has it alone
+        return None
+    size = min(_BLOCK, os.fstat(file).st_size - offset)
+    byte = bytearray(1)
+    try:
+        for sample in (*range(offset, offset + size, _PROBED), offset + size - 1):
+            if not os.preadv(file, [byte], sample, os.RWF_NOWAIT):
+                return None
+    except OSError:  # it would have to wait, or the file system cannot tell
+        return None
+    return size

@@ -1,5 +1,7 @@
 """Reading ahead of the load."""
 
+import errno
+import os
 import threading
 
 import pytest
@@ -27,3 +29,47 @@ def test_progress_that_raises_ends_the_reading(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         read_ahead([path], lambda _count: (_ for _ in ()).throw(KeyboardInterrupt))
     assert threading.active_count() == threads
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Note the offsets that are read."""
+    offsets = []
+    pread = os.pread
+
+    def counted(file, count, offset):
+        offsets.append(offset)
+        return pread(file, count, offset)
+
+    monkeypatch.setattr(os, "pread", counted)
+    return offsets
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="Linux alone tells")
+def test_what_is_in_the_page_cache_is_not_read(tmp_path, read):
+    """It was just written, so it is there; all of it is counted."""
+    path = tmp_path / "a"
+    path.write_bytes(bytes((20 << 20) + 5))
+    heard = []
+    read_ahead([path], heard.append)
+    assert read == []
+    assert heard == [8 << 20, 16 << 20, (20 << 20) + 5]
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.EOPNOTSUPP])
+def test_a_block_of_which_a_part_is_not_cached_is_read(tmp_path, read, monkeypatch, code):
+    """Or of which the file system does not tell."""
+    path = tmp_path / "a"
+    path.write_bytes(bytes(20 << 20))
+    preadv = os.preadv
+
+    def partly(file, buffers, offset, flags=0):
+        if offset == (15 << 20):
+            raise OSError(code, os.strerror(code))
+        return preadv(file, buffers, offset, flags)
+
+    monkeypatch.setattr(os, "preadv", partly)
+    heard = []
+    read_ahead([path], heard.append)
+    assert sorted(read) == [n << 20 for n in range(8, 16)]
+    assert heard[-1] == 20 << 20
