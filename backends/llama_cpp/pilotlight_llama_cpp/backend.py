@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import wait
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -170,6 +171,7 @@ def _start(
         lambda: _import_engine(facts, options, report, recent, draft), f"import {facts.path.name}"
     )
     with ExitStack() as undo:
+        undo.callback(wait, [importing])  # nothing of a load goes on behind it
         model = LlamaModel(
             facts.path, gpu_layers=options.gpu_layers, proceed=lambda: report("load")
         )

@@ -54,7 +54,7 @@ def load(
     with ExitStack() as undo:
         # That computes nothing: its thread makes no OpenMP pool.
         control = in_background(model.read_control, f"vocabulary {facts.path.name}")
-        undo.callback(wait, [control])  # the model is not closed under it
+        undo.callback(wait, [control])  # the model is not freed under it
         projector = _load_projector(facts, options, model, threads)
         if projector is not None:
             undo.callback(projector.close)
@@ -72,7 +72,8 @@ def load(
             slots=options.parallel,
             lengths=_lengths(facts, model, options, draft, baked=prompt, expected=expected),
         )
-        undo.callback(context.close)
+        undo.callback(context.close)  # it frees the model, so
+        undo.callback(wait, [control])
         report("warm")
         context.warm()
         control.result()

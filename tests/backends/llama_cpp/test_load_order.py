@@ -69,8 +69,11 @@ def closed(monkeypatch):
 
 
 def threads_of(path):
-    """Return the threads that a load of *path* left."""
-    return [one.name for one in threading.enumerate() if path.name in one.name]
+    """Return the threads that a load of *path* left, but for those that are about to end."""
+    left = [one for one in threading.enumerate() if path.name in one.name]
+    for one in left:
+        one.join(10)
+    return [one.name for one in left if one.is_alive()]
 
 
 def test_llama_cpp_loads_while_files_are_read_and_the_engine_is_imported(random_model):
@@ -119,6 +122,34 @@ def test_load_that_is_given_up_leaves_nothing(random_model, closed, phase):
     assert threads_of(random_model) == []
     assert all(model.pointer is None for model in closed)
     assert len(set(closed)) == (phase == "warm")  # until then llama.cpp has made none
+
+
+def test_vocabulary_is_read_to_its_end_before_the_model_is_freed(random_model, monkeypatch):
+    """On another thread, which a load that is given up would leave with a freed pointer."""
+    events, warming = [], threading.Event()
+    read, close = LlamaModel.read_control, LlamaModel.close
+
+    def slow_read(model):
+        assert warming.wait(10)
+        read(model)
+        events.append("read")
+
+    def note_close(model):
+        events.append("close")
+        close(model)
+
+    def progress(report):
+        if report.phase == "warm":
+            # Long enough for a load that does not wait to close the model.
+            threading.Timer(0.2, warming.set).start()
+            raise GivenUp
+
+    monkeypatch.setattr(LlamaModel, "read_control", slow_read)
+    monkeypatch.setattr(LlamaModel, "close", note_close)
+    backend = LlamaCppBackend()
+    with pytest.raises(GivenUp):
+        backend.load(backend.probe(random_model), OPTIONS, progress)
+    assert events[0] == "read"
 
 
 def test_file_that_cannot_be_read_is_an_error_of_the_model(random_model, monkeypatch):
