@@ -619,9 +619,25 @@ async def test_busy_models_stay_where_a_load_finds_too_little_memory(
     assert states(pool, a, b, c) == ["absent", "ready", "ready"]
 
 
-async def test_load_that_finds_too_little_memory_again_fails(make_pool, machine, write):
-    """It is tried once more and no oftener, though every idle model has gone."""
+async def test_model_that_can_never_fit_unloads_nothing(make_pool, machine, write):
+    """Each request for it would cost the other models their load."""
     pool = make_pool(available=machine.available)
+    a, b = (write(name, size_bytes=100) for name in "ab")
+    big = write("big", size_bytes=251)
+    for entry in (a, b):
+        await use(pool, entry)
+    with pytest.raises(InsufficientMemory, match="needs 251 bytes of memory, 50 bytes are"):
+        await use(pool, big)
+    assert states(pool, a, b, big) == ["ready", "ready", "failed"]
+    assert machine.tries == ["a", "b", "big"]
+
+
+async def test_load_that_finds_too_little_memory_again_fails(make_pool, machine, write):
+    """It is tried once more and no oftener, though every idle model has gone.
+
+    Their weights counted as available before, so they made less room than they took.
+    """
+    pool = make_pool(available=lambda: 100)
     a, b = (write(name, size_bytes=100) for name in "ab")
     big = write("big", size_bytes=300)
     for entry in (a, b):

@@ -104,11 +104,14 @@ class Memory:
     async def _free(self, required: int) -> list[ModelEntry]:
         """Unload idle models until *required* bytes are available; return which, if there are any.
 
-        Those that are being unloaded anyway come first.
+        None is unloaded if all of them would not be enough: each request for a model that is too
+        large would unload the others. Those that are being unloaded anyway come first.
         What is available is measured: the mapped weights of an idle model count as available
         already, and do not make room.
         """
         unloaded: list[ModelEntry] = []
+        if not self._can_free(required):
+            return unloaded
         while closing := self._closing() or [
             self._models[one.entry] for one in eviction.idle(self._residents())[:1]
         ]:
@@ -117,6 +120,15 @@ class Memory:
             if (self._available() or 0) >= required:
                 break
         return unloaded
+
+    def _can_free(self, required: int) -> bool:
+        """Return whether *required* bytes may be available without any idle model."""
+        available = self._available()
+        if available is None:
+            return True
+        closing = sum(model.need for model in self._closing())
+        idle = sum(one.need for one in eviction.idle(self._residents()))
+        return required <= available + closing + idle
 
     def _closing(self) -> list[PooledModel]:
         return [model for model in self._models.values() if model.closing]
