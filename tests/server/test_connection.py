@@ -274,6 +274,22 @@ async def test_what_follows_a_complete_response_is_refused(client: Client):
     assert (await client.refusal(b"400 ", before))["error"]["code"] == "malformed_request"
 
 
+async def test_refused_client_that_sends_no_more_gets_its_response(client: Client):
+    """The connection of one for which `eof_received` is false is closed by asyncio."""
+    client.send(b"no HTTP\r\n\r\n")
+    assert client.connection.eof_received()
+    assert (await client.refusal(b"400 "))["error"]["code"] == "malformed_request"
+    assert client.is_lingering()
+
+
+@pytest.mark.parametrize("behind", [b"", b"no HTTP\r\n\r\n"], ids=["valid", "refused behind it"])
+async def test_client_that_sends_no_more_has_gone(client: Client, behind: bytes):
+    """What is generated for it would be of no use."""
+    client.send(GET + behind)
+    assert not client.connection.eof_received()
+    await client.finish()
+
+
 async def test_what_follows_a_last_request_is_not_answered(client: Client):
     """`Connection: close` ends the connection: data after it is no request (RFC 9112, 9.6)."""
     client.send(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n" + GET)

@@ -18,6 +18,7 @@ OVERRIDDEN = {
     "connection_made": ["transport"],
     "connection_lost": ["exc"],
     "data_received": ["data"],
+    "eof_received": [],
     "on_message_begin": [],
     "on_url": ["url"],
     "on_header": ["name", "value"],

@@ -75,6 +75,15 @@ class HttpConnection(HttpToolsProtocol):
         elif self._timer is None and self._is_idle():
             self._start_timer()  # empty lines are no request, and end uvicorn's timer
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Return whether a client that sends no more gets its response: only if it is refused.
+
+        `printf ... | nc -N` sends its end at once. After a valid request that means that the client
+        has gone, for which asyncio closes the connection.
+        """
+        super().eof_received()
+        return self._refused and self._answering is self.cycle
+
     def on_message_begin(self) -> None:
         """Reset the size, and start the timer."""
         super().on_message_begin()
