@@ -109,8 +109,11 @@ class LlamaCppBackend:
         """Load a model that was checked: read its files here, do everything else on another thread.
 
         llama.cpp makes the vocabulary before it needs the weights: 0.4 s for 262,000 tokens on one
-        thread. The files are read and the engine is imported meanwhile; the load waits for the last
-        byte with its first tensor, since reading by page faults is slower.
+        thread. The files are read and the engine is imported meanwhile. Then llama.cpp maps them,
+        and its first tensor waits for the last byte. The kernel reads what it maps at once
+        (MAP_POPULATE in llama-mmap.cpp), by page faults one at a time; this thread's reads are in
+        front of that. A file of 640 MB on a cold disk was loaded in 0.6 s, and in 0.9 s one after
+        the other.
 
         That thread ends with the load, for two reasons. llama.cpp may abort there
         (`guarded_thread`). And OpenMP keeps a pool of threads for each thread that has computed:

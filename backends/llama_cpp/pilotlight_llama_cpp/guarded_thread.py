@@ -12,17 +12,24 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Generic, NamedTuple, TypeVar
 
-from pilotlight_llama_cpp.background import settle
+from pilotlight_llama_cpp.background import in_background, settle
 
 logger = logging.getLogger("pilotlight.llama_cpp")
 
 T = TypeVar("T")
+
+
+_ENDS_WITHIN = 1.0
+"""Seconds in which work that is given up may end. llama.cpp maps files with MAP_POPULATE
+(llama-mmap.cpp): that call returns when the kernel has read the whole file, which takes minutes
+from a slow disk, and only then is there an order to refuse."""
 
 
 class Aborted(Exception):
@@ -49,7 +56,8 @@ class GuardedThread(Generic[T]):
         """Run *work* and return or raise what it does; raises `Aborted` if llama.cpp aborts.
 
         *beside* is called on this thread meanwhile: calls that *work* orders are made when it has
-        returned. What it raises ends *work* at its next order, and is raised here.
+        returned. What it raises ends *work* at its next order, and is raised here, also if *work*
+        has not ended `_ENDS_WITHIN` seconds later.
         """
         # A daemon, so that the process can end while it waits after an abort.
         threading.Thread(
@@ -59,7 +67,8 @@ class GuardedThread(Generic[T]):
         try:
             beside()
         except BaseException as error:
-            self._refuse_orders(error)
+            refusing = partial(self._refuse_orders, error)
+            wait([in_background(refusing, f"end {self._name}")], _ENDS_WITHIN)
             raise
         while (order := self._orders.get()) is not None:
             settle(order.done, order.call)

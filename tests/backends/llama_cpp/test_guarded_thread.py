@@ -1,6 +1,7 @@
 """Models that llama.cpp aborts on: an error of their load, and of nothing else."""
 
 import threading
+from queue import SimpleQueue
 
 import pytest
 
@@ -97,6 +98,26 @@ def test_what_the_caller_raises_ends_the_work():
     with pytest.raises(ZeroDivisionError):
         thread.run(work, beside=lambda: 1 // 0)
     assert ended == [True]
+
+
+def test_caller_that_raises_does_not_wait_for_a_call_that_cannot_be_ended(monkeypatch):
+    """As llama.cpp's mapping of a file on a slow disk. The work ends at its next order."""
+    monkeypatch.setattr("pilotlight_llama_cpp.guarded_thread._ENDS_WITHIN", 0.01)
+    thread, mapped, raised = GuardedThread("a"), threading.Event(), SimpleQueue()
+
+    def work():
+        assert mapped.wait(30)
+        try:
+            thread.on_callers_thread(lambda: raised.put(None))
+        except ZeroDivisionError as error:
+            raised.put(error)
+            raise
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        thread.run(work, beside=lambda: 1 // 0)
+    assert raised.empty()
+    mapped.set()
+    assert raised.get(timeout=30) is caught.value
 
 
 def test_caller_that_raises_after_the_work_has_ended():
