@@ -26,21 +26,21 @@ def lengths(
 ) -> tuple[int, ...]:
     """Return the lengths that contexts for *facts* have one after another; the last is the full.
 
-    *beside* is the bytes of a draft model, which is loaded later.
+    *beside* is the bytes that other contexts and a draft model take later.
     *baked* is the number of tokens of the baked prompt, which takes its part of each slot.
     *expected* is the number of tokens that the first request is likely to continue.
     """
     full = facts.context_length
     if gpu_layers or not model.movable_cache:
         return (full,)
-    token = facts.kv_bytes_per_token * slots
-    # While the slots are moved both contexts are in memory, and of a sliding window the state of
-    # all slots.
-    moved = 2 if model.sliding_window else 1
+    token = facts.kv_bytes_per_token
+    # While the slots are moved both contexts are in memory, the state of one slot, and of a sliding
+    # window that of all slots.
+    moved = 1 + (2 * slots if model.sliding_window else slots)
     room = None
     if available_memory is not None:
-        states = 2 * facts.state_bytes * slots
-        room = available_memory - facts.size_bytes - full * token - states - beside
+        states = (2 * slots + 1) * facts.state_bytes
+        room = available_memory - facts.size_bytes - full * token * slots - states - beside
     # One that saves less than half is not worth it, nor one that would soon grow.
     doubled = takewhile(lambda length: 2 * length <= full, (SHORT << n for n in count()))
     shorter = [

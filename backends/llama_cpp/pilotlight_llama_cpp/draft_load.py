@@ -84,6 +84,8 @@ def _context(
             slots=options.parallel,
             gpu_layers=options.gpu_layers,
             available_memory=available_memory(),
+            # The model's own context, which may still be short, grows too.
+            beside=options.parallel * facts.kv_bytes_per_token * facts.context_length,
         ),
     )
 

@@ -192,6 +192,7 @@ class GrowingContext:
         for slot, state in self._context.states(moved):
             if grown.put(slot, state) != held[slot]:
                 return False
+            del state  # before the next one is made: `context_lengths` counts one
         if not all(grown.copy(*copy) for copy in copies):
             return False
         self._copies = copies

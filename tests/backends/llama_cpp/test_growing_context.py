@@ -2,12 +2,13 @@
 
 import logging
 import threading
+import weakref
 from types import SimpleNamespace
 
 import pytest
 
 from pilotlight_backend import Failed, InferenceFailed, LoadFailed, LoadOptions, ModelFacts
-from pilotlight_llama_cpp import context_lengths
+from pilotlight_llama_cpp import context_lengths, draft_load
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.context_lengths import SHORT, lengths
@@ -147,6 +148,25 @@ def test_every_slot_is_carried_over(fakes, growing):
     assert longer.slots == {0: [1] * 600 + [3] * 500, 1: [2] * 30}
     assert growing.decode([run(0, 1100, 500), run(1, 30, 1)]) is Decoded.DONE
     assert len(fakes.made) == 2
+
+
+def test_states_are_moved_one_at_a_time(fakes, growing, monkeypatch):
+    """Each is as large as what its slot holds: there is room for one beside the contexts."""
+    alive = []
+
+    def states(slots):
+        for slot in slots:
+            assert not any(made() for made in alive)
+            state = memoryview(bytearray(growing._context.slots[slot]))
+            alive.append(weakref.ref(state))
+            yield slot, state
+            del state
+
+    growing.decode([run(0, 0, 600, token=1), run(1, 0, 30, token=2)])
+    monkeypatch.setattr(fakes.made[0], "states", states)
+    assert growing.decode([run(0, 600, 500, token=3)]) is Decoded.DONE
+    assert len(alive) == 2
+    assert fakes.made[1].slots == {0: [1] * 600 + [3] * 500, 1: [2] * 30}
 
 
 @pytest.mark.parametrize(
@@ -388,15 +408,15 @@ def facts(context_length=4096, size_bytes=1000, kv_bytes_per_token=1, state_byte
         (facts(2 * SHORT - 1), True, 0, None, (2 * SHORT - 1,)),
         (facts(), False, 0, None, (4096,)),
         (facts(), True, -1, None, (4096,)),
-        (facts(), True, 0, 1000 + 2 * (4096 + 2 * SHORT), (SHORT, 2 * SHORT, 4096)),
-        (facts(), True, 0, 1000 + 2 * (4096 + 2 * SHORT) - 1, (SHORT, 4096)),
-        (facts(), True, 0, 1000 + 2 * (4096 + SHORT) - 1, (4096,)),
-        (facts(state_bytes=9), True, 0, 1000 + 2 * (4096 + SHORT + 18), (SHORT, 4096)),
-        (facts(state_bytes=9), True, 0, 1000 + 2 * (4096 + SHORT + 18) - 1, (4096,)),
+        (facts(), True, 0, 1000 + 2 * 4096 + 6 * SHORT, (SHORT, 2 * SHORT, 4096)),
+        (facts(), True, 0, 1000 + 2 * 4096 + 6 * SHORT - 1, (SHORT, 4096)),
+        (facts(), True, 0, 1000 + 2 * 4096 + 3 * SHORT - 1, (4096,)),
+        (facts(state_bytes=9), True, 0, 1000 + 2 * 4096 + 3 * SHORT + 45, (SHORT, 4096)),
+        (facts(state_bytes=9), True, 0, 1000 + 2 * 4096 + 3 * SHORT + 44, (4096,)),
     ],
 )
 def test_lengths(model_facts, movable, gpu_layers, available, expected):
-    """It starts short where the state can be moved, and where there is room for both contexts."""
+    """It starts short where the state can be moved, and both contexts and a slot's state fit."""
     model = SimpleNamespace(movable_cache=movable, sliding_window=0)
     found = lengths(model_facts, model, slots=2, gpu_layers=gpu_layers, available_memory=available)
     assert found == expected
@@ -405,16 +425,33 @@ def test_lengths(model_facts, movable, gpu_layers, available, expected):
 @pytest.mark.parametrize(
     ("available", "expected"),
     [
-        (1000 + 2 * (4096 + 4 * SHORT), (SHORT, 2 * SHORT, 4096)),
-        (1000 + 2 * (4096 + 4 * SHORT) - 1, (SHORT, 4096)),
-        (1000 + 2 * (4096 + 2 * SHORT) - 1, (4096,)),
+        (1000 + 2 * 4096 + 10 * SHORT, (SHORT, 2 * SHORT, 4096)),
+        (1000 + 2 * 4096 + 10 * SHORT - 1, (SHORT, 4096)),
+        (1000 + 2 * 4096 + 5 * SHORT - 1, (4096,)),
     ],
 )
 def test_sliding_window_needs_room_for_the_state_of_all_slots(available, expected):
-    """It is moved beside both contexts."""
+    """It is split beside both contexts, and the state of one slot beside it."""
     model = SimpleNamespace(movable_cache=True, sliding_window=512)
     found = lengths(facts(), model, slots=2, gpu_layers=0, available_memory=available)
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("available", "expected"),
+    [
+        (1000 + 2 * 4096 + 3 * SHORT + 2 * 10 * 4096, (SHORT, 4096)),
+        (1000 + 2 * 4096 + 3 * SHORT + 2 * 10 * 4096 - 1, (4096,)),
+    ],
+)
+def test_draft_model_leaves_room_for_the_model_to_grow(monkeypatch, available, expected):
+    """It is loaded while the model's own context is short, and would take that for free memory."""
+    monkeypatch.setattr(draft_load, "available_memory", lambda: available)
+    monkeypatch.setattr(draft_load, "AbortFlag", lambda _: FakeFlag())
+    monkeypatch.setattr(draft_load, "GrowingContext", lambda *_, lengths, **__: lengths)
+    small = SimpleNamespace(movable_cache=True, sliding_window=0, lib=None)
+    model = facts(kv_bytes_per_token=10)
+    assert draft_load._context(facts(), small, model, LoadOptions(parallel=2), 1) == expected
 
 
 @pytest.mark.parametrize(
