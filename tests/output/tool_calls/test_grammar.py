@@ -91,6 +91,17 @@ def test_sample_call_is_accepted(name, text):
     assert accepts(matcher(name), text.replace("\\u00e9", "é"))
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_arguments_are_spaced_as_templates_write_them(name):
+    """What is certain need not be sampled then. Command R writes them over several lines."""
+    text = SAMPLES[name]["one"].text
+    head, spaced, tail = text.rpartition('": ')
+    if not spaced:
+        pytest.skip("the arguments are not JSON")
+    for other in ('":', '":  ', '":\n  ', '" : '):
+        assert accepts(matcher(name), head + other + tail) == (name == "command_r"), other
+
+
 @accepted
 def test_other_names_are_rejected(name, text):
     """Only the functions at hand may be called."""

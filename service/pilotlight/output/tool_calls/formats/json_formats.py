@@ -118,6 +118,7 @@ COMMAND_R = ToolCallFormat(
         after=literal("\n    }"),
         between=literal(",\n    "),
         closing=literal("\n]```"),
+        indented=True,
     ).grammar,
     triggers=(Trigger(r"Action:[ \t\r\n]*```json", expression=True),),
 )

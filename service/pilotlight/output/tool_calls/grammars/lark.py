@@ -43,6 +43,8 @@ class GrammarWriter(Protocol):
         """
 
 
+_SEPARATORS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""Those of `tojson` in chat templates, so of what models are trained on. llguidance's options."""
 _NAME = re.compile(r"[\w.-]{1,128}")
 
 
@@ -88,16 +90,24 @@ def literal(text: str) -> str:
     return encoded(text)
 
 
-def json_object(schema: Mapping[str, Any]) -> str:
-    """Return the expression of a function's arguments as a JSON object."""
+def json_object(schema: Mapping[str, Any], *, indented: bool = False) -> str:
+    """Return the expression of a function's arguments as a JSON object; see `json_value`."""
     if schema.get("properties") == {} and schema.get("additionalProperties") is False:
         return literal("{}")
-    return json_value({"type": "object", **schema})
+    return json_value({"type": "object", **schema}, indented=indented)
 
 
-def json_value(schema: Any) -> str:
-    """Return the expression of JSON text that is valid by *schema*."""
-    return "%json " + encoded({"allOf": [schema]} if isinstance(schema, bool) else schema)
+def json_value(schema: Any, *, indented: bool = False) -> str:
+    """Return the expression of JSON text that is valid by *schema*.
+
+    It is written as templates write it to the model (`_SEPARATORS`); *indented* with any
+    whitespace. What is certain need not be sampled then: a call of three arguments took a quarter
+    of the time, and a weak model cannot fill it with whitespace.
+    """
+    whole = {"allOf": [schema]} if isinstance(schema, bool) else schema
+    if isinstance(whole, Mapping) and not indented:
+        whole = {**whole, "x-guidance": _SEPARATORS}
+    return "%json " + encoded(whole)
 
 
 def with_definitions(schema: Any, root: Mapping[str, Any]) -> Any:
@@ -127,6 +137,8 @@ class Layout(Struct, frozen=True):
     opening: str = ""
     between: str = ""
     closing: str = ""
+    indented: bool = False
+    """Whether models write the arguments over several lines."""
 
     def grammar(self, functions: Sequence[Function], *, parallel: bool) -> str:
         """Return the rules of calls to *functions*."""
@@ -146,9 +158,10 @@ class Layout(Struct, frozen=True):
             for odd, part in enumerate(self.before)
             if part
         ]
+        arguments = json_object(function.parameters, indented=self.indented)
         return "\n".join(
             (
                 " ".join((f"tool_call_{index}:", *before, f"tool_body_{index}")),
-                f"tool_body_{index}: {json_object(function.parameters)} {self.after}",
+                f"tool_body_{index}: {arguments} {self.after}",
             )
         )
