@@ -136,11 +136,13 @@ class LlamaCppBackend:
         def report(phase: Phase) -> None:
             thread.on_callers_thread(lambda: progress(LoadProgress(phase, total, total)))
 
+        def note_read(count: int) -> None:
+            thread.raise_failure()  # a file that llama.cpp refuses is not read to its end
+            progress(LoadProgress("read", count, total))
+
         def read() -> None:
             try:
-                read_ahead(
-                    _files(facts, draft), lambda count: progress(LoadProgress("read", count, total))
-                )
+                read_ahead(_files(facts, draft), note_read)
             except OSError as error:
                 reason = f"it cannot be read: {error.strerror}"
                 raise ModelFileInvalid(facts.path, reason) from error

@@ -74,6 +74,11 @@ class GuardedThread(Generic[T]):
             settle(order.done, order.call)
         return self._outcome.result()
 
+    def raise_failure(self) -> None:
+        """Raise what the work has raised, if it has: nothing beside it is of use any more."""
+        if self._outcome.done() and (failure := self._outcome.exception()):
+            raise failure
+
     def on_callers_thread(self, call: Callable[[], None]) -> None:
         """Call *call* on the thread that called `run`, and raise what it raises."""
         done: Future[None] = Future()

@@ -2,14 +2,17 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
-from pilotlight_backend import LoadOptions, ModelFileInvalid
+from pilotlight_backend import LoadOptions, ModelFileInvalid, ModelUnsupported
 from pilotlight_llama_cpp import backend as module
+from pilotlight_llama_cpp import guarded_thread
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 from pilotlight_llama_cpp.model import LlamaModel
 
@@ -102,6 +105,37 @@ def test_import_that_fails_fails_the_load(random_model, monkeypatch, closed):
         backend.load(backend.probe(random_model), OPTIONS, lambda _: None)
     (model,) = closed
     assert model.pointer is None
+
+
+@pytest.mark.parametrize(
+    "failure", [b"m.cpp:5: GGML_ASSERT(x) failed", None], ids=["abort", "error"]
+)
+def test_file_that_llama_cpp_refuses_is_not_read_to_its_end(
+    random_model, monkeypatch, tmp_path, failure
+):
+    """A large one on a slow disk would take minutes, for a load that has failed."""
+    path = shutil.copy(random_model, tmp_path / "refused.gguf")  # an abort leaves its thread
+    failed = threading.Event()
+
+    def refuse(*_):
+        failed.set()
+        if failure is not None:
+            guarded_thread._receive(failure)
+        raise ModelFileInvalid(path, "llama.cpp cannot load it")
+
+    def read_ahead(_, progress):
+        assert failed.wait(30)
+        give_up = time.monotonic() + 30
+        while time.monotonic() < give_up:
+            progress(1)
+            time.sleep(0.001)
+
+    monkeypatch.setattr(LlamaModel, "_load", refuse)
+    monkeypatch.setattr(module, "read_ahead", read_ahead)
+    backend, phases = LlamaCppBackend(), []
+    with pytest.raises(ModelFileInvalid if failure is None else ModelUnsupported):
+        backend.load(backend.probe(path), OPTIONS, lambda one: phases.append(one.phase))
+    assert "load" not in phases
 
 
 class GivenUp(Exception):
