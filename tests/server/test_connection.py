@@ -99,6 +99,8 @@ class Client:
         self.transport, self.loop = Transport(), Loop()
         self.paths: list[str] = []
         self.reads_bodies = False
+        self.body = b""
+        """What the application has read."""
         self.answer = asyncio.Event()
         self.headers: list[tuple[bytes, bytes]] = []
         limits = {"receive_timeout": receive_timeout, "max_header_bytes": LIMIT}
@@ -119,8 +121,11 @@ class Client:
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         self.paths.append(scope["path"])
-        while self.reads_bodies and (await receive()).get("more_body"):
-            pass
+        while self.reads_bodies:
+            message = await receive()
+            self.body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
         await self.answer.wait()
         start = {"type": "http.response.start", "status": 200, "headers": self.headers}
         await send(start)
@@ -272,6 +277,50 @@ async def test_what_follows_a_complete_response_is_refused(client: Client):
     before = client.transport.sent
     client.send(b"no HTTP\r\n\r\n")
     assert (await client.refusal(b"400 ", before))["error"]["code"] == "malformed_request"
+
+
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize(
+    "body",
+    [b"Content-Length: 2\r\n\r\n{}", b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"],
+    ids=["length", "chunks"],
+)
+async def test_offer_of_another_protocol_is_ignored(client: Client, body: bytes, size: int):
+    """Java's HttpClient makes it with each request, and has the body read all the same."""
+    sent = HEAD + H2C + body + GET
+    client.reads_bodies = True
+    for start in range(0, len(sent), size):
+        client.send(sent[start : start + size])
+    await client.finish()
+    while client.connection.tasks:
+        await client.finish()
+    assert client.body == b"{}"
+    assert client.paths == ["/v1/chat/completions", "/livez"]
+    assert client.transport.sent.count(b"HTTP/1.1 200 OK\r\n") == 2
+    assert client.loop.pending(TIMEOUT) == []
+    assert client.transport.ended is None
+
+
+@pytest.mark.parametrize(
+    ("connection", "ended"), [(b"Upgrade, close", "closed"), (b"upgrade , keep-alive", None)]
+)
+async def test_other_options_of_the_connection_are_kept(
+    client: Client, connection: bytes, ended: str | None
+):
+    client.send(b"GET / HTTP/1.1\r\nUpgrade: TLS/1.3\r\nConnection: " + connection + b"\r\n\r\n")
+    await client.finish()
+    assert client.paths == ["/"]
+    assert client.transport.ended == ended
+
+
+async def test_connect_is_refused(client: Client):
+    """To the parser it is an upgrade too; the server is no proxy."""
+    client.send(b"CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n\r\n")
+    error = (await client.refusal(b"400 "))["error"]
+    assert error["message"] == "the request is not valid HTTP/1.1: Invalid path"
 
 
 async def test_refused_client_that_sends_no_more_gets_its_response(client: Client):

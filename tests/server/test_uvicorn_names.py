@@ -26,6 +26,8 @@ OVERRIDDEN = {
     "on_body": ["body"],
     "on_message_complete": [],
     "handle_websocket_upgrade": [],
+    "_should_upgrade": [],
+    "_unsupported_upgrade_warning": [],
     "_start_asgi_task": ["cycle", "app"],
     "send_400_response": ["msg"],
     "_unset_keepalive_if_required": [],

@@ -11,7 +11,7 @@ import asyncio
 import sys
 from typing import Any
 
-from httptools import HttpParserCallbackError
+from httptools import HttpParserCallbackError, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from pilotlight.api.http.unparsed import mark_unparsed
@@ -36,6 +36,8 @@ class HttpConnection(HttpToolsProtocol):
         """Parsed bytes of the request line and headers, or of trailers."""
         self._idle = 0
         """Bytes received since the parser last reported headers or a piece of a body."""
+        self._data = b""
+        """What is being parsed."""
         self._too_large = self._refused = False
         self._in_head = False
         """Whether a request has begun whose headers are not complete."""
@@ -69,7 +71,9 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.pause_reading()
             return
         self._idle += len(data)
+        self._data = data
         super().data_received(data)
+        self._data = b""
         if self._idle > self.max_header_bytes:
             self._refuse(self._head_too_large())
         elif self._timer is None and self._is_idle():
@@ -105,6 +109,8 @@ class HttpConnection(HttpToolsProtocol):
         """Restart the timer for the body."""
         self._idle = 0
         self._start_timer()
+        if self._ignores_upgrade():
+            return
         super().on_headers_complete()
         self._in_head, self._receiving = False, self.cycle
 
@@ -116,6 +122,8 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Stop the timer: the request is complete."""
         self._idle = 0
+        if self._ignores_upgrade():
+            return
         self._in_head, self._receiving = False, None
         self._stop_timer()
         super().on_message_complete()
@@ -124,6 +132,25 @@ class HttpConnection(HttpToolsProtocol):
         """Stop the timer: another protocol takes over."""
         self._stop_timer()
         super().handle_websocket_upgrade()
+
+    def _ignores_upgrade(self) -> bool:
+        """Return whether the request is answered in HTTP/1.1 though it offers another protocol."""
+        offers = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        return offers and not self._should_upgrade()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Parse a request again without its `Upgrade`, which a server may ignore (RFC 9110, 7.8).
+
+        httptools takes what follows such a head for the other protocol, and drops the body. Java's
+        HttpClient offers h2c with each request. uvicorn calls this where the parser has stopped.
+        """
+        offset = getattr(sys.exc_info()[1], "args", (0,))[0]
+        head = without_upgrade(
+            self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers
+        )
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        super().data_received(head + self._data[offset:])
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Start the application for a request; uvicorn calls this in turn for pipelined ones."""
@@ -263,6 +290,22 @@ class _Lingering:
         if self._transport.can_write_eof():  # not over TLS
             self._transport.write_eof()
         self._loop.call_later(_LINGER, self._transport.abort)
+
+
+def without_upgrade(
+    method: bytes, url: bytes, version: str, headers: list[tuple[bytes, bytes]]
+) -> bytes:
+    """Return the head of a request that offers no other protocol; names are in lower case."""
+    offer = {b"upgrade", b"http2-settings"}
+    lines = [b"%s %s HTTP/%s" % (method, url, version.encode())]
+    for name, value in headers:
+        kept = value
+        if name == b"connection":
+            options = [one.strip() for one in value.split(b",")]
+            kept = b", ".join(one for one in options if one.lower() not in offer)
+        if name not in offer and (kept or name != b"connection"):
+            lines.append(b"%s: %s" % (name, kept))
+    return b"\r\n".join([*lines, b"", b""])
 
 
 def close_delimited(cycle: RequestResponseCycle, app: Any) -> Any:
