@@ -41,6 +41,7 @@ from pilotlight_llama_cpp.media import EnginePrompt, cells, expand, floor, lengt
 from pilotlight_llama_cpp.model import LlamaModel
 from pilotlight_llama_cpp.projector import Projector
 from pilotlight_llama_cpp.prompt_states import PromptStates
+from pilotlight_llama_cpp.scheduler import Scheduler
 from pilotlight_llama_cpp.speculation import drafted_rows, no_speculation
 
 logger = logging.getLogger("pilotlight.llama_cpp")
@@ -92,8 +93,7 @@ class LlamaCppEngine:
         self, baked: tuple[int, ...], draft_model: DraftModel | None
     ) -> GenerationThread:
         options, model = self._options, self._model
-        return GenerationThread(
-            self._context,
+        scheduler: Scheduler[GenerationJob] = Scheduler(
             slots=options.parallel,
             chunk=options.chunk,
             baked=baked,
@@ -102,6 +102,10 @@ class LlamaCppEngine:
             deterministic=options.deterministic,
             unified=options.kv_unified,
             whole_images=self._projector is not None and not self._projector.is_causal,
+        )
+        return GenerationThread(
+            self._context,
+            scheduler,
             draft_max=self._drafted_rows,
             draft_model=draft_model,
             seconds_per_token=self._facts.size_bytes * _SECONDS_PER_BYTE,

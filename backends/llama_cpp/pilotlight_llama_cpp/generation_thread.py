@@ -50,38 +50,21 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
     def __init__(
         self,
         decoder: GenerationDecoder,
+        scheduler: Scheduler[GenerationJob],
         *,
-        slots: int,
-        chunk: int,
-        baked: tuple[int, ...] = (),
-        copies: bool = False,
-        cuts: bool = True,
-        deterministic: bool = False,
-        unified: bool = False,
-        whole_images: bool = False,
         draft_max: int = 0,
         draft_model: DraftModel | None = None,
         most_checkpoints: int = 0,
         seconds_per_token: float = 0.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """*baked* is the prompt that *decoder* has adopted into its first slot.
+        """*scheduler* has the slots of *decoder*, and plans the steps of this thread alone.
 
-        *cuts*: a slot can be truncated to any length. *copies*: it can also be copied to another
-        slot, and the copy truncated. *draft_max* is the drafted tokens of a step, which
-        *draft_model* drafts, or each job's drafter; it is closed with *decoder*.
+        *draft_max* is the drafted tokens of a step, which *draft_model* drafts, or each job's
+        drafter; it is closed with *decoder*.
         """
         super().__init__(decoder, clock)
-        self._scheduler: Scheduler[GenerationJob] = Scheduler(
-            slots=slots,
-            chunk=chunk,
-            baked=baked,
-            copies=copies,
-            cuts=cuts,
-            deterministic=deterministic,
-            unified=unified,
-            whole_images=whole_images,
-        )
+        self._scheduler = scheduler
         self._drafts = self._make_drafts(draft_max, draft_model) if draft_max else None
         self._admission = self._scheduler.admission
         self._slots = SlotStates(decoder, self._admission.slots, most_checkpoints=most_checkpoints)

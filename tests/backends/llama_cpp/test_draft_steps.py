@@ -10,6 +10,7 @@ from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.drafting import Draft, Offer
 from pilotlight_llama_cpp.generation_job import GenerationJob
 from pilotlight_llama_cpp.generation_thread import GenerationThread
+from pilotlight_llama_cpp.scheduler import Scheduler
 from tests.backends.llama_cpp.fake_decoder import END, FakeDecoder
 from tests.backends.llama_cpp.test_generation_thread import SPELLING, FakeGuide, sampled_by
 
@@ -72,7 +73,7 @@ def decoder():
 def runner(decoder):
     ticks = itertools.count()
     return GenerationThread(
-        decoder, slots=2, chunk=32, draft_max=16, clock=lambda: float(next(ticks))
+        decoder, Scheduler(slots=2, chunk=32), draft_max=16, clock=lambda: float(next(ticks))
     )
 
 
@@ -281,7 +282,7 @@ def test_slot_that_cannot_be_cut_back_fails_its_request(runner, decoder):
 
 def test_without_drafting_nothing_is_drafted(decoder):
     """The engine decides, whatever a request brings."""
-    runner = GenerationThread(decoder, slots=1, chunk=32)
+    runner = GenerationThread(decoder, Scheduler(slots=1, chunk=32))
     client = Client(runner, [1, 1], (3, 4, 5), limit=3)
     run_out(runner, client)
     assert [len(batch[0][2]) for batch in decoder.batches] == [2, 1, 1]

@@ -26,6 +26,7 @@ from pilotlight_backend.spelling import Spelling
 from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.generation_job import GenerationJob
 from pilotlight_llama_cpp.generation_thread import GenerationThread
+from pilotlight_llama_cpp.scheduler import Scheduler
 from tests.backends.llama_cpp.fake_decoder import END, FakeDecoder
 
 CHUNK = 8
@@ -49,7 +50,9 @@ def decoder():
 @pytest.fixture
 def runner(decoder):
     ticks = itertools.count()
-    return GenerationThread(decoder, slots=2, chunk=CHUNK, clock=lambda: float(next(ticks)))
+    return GenerationThread(
+        decoder, Scheduler(slots=2, chunk=CHUNK), clock=lambda: float(next(ticks))
+    )
 
 
 class Client:
@@ -271,7 +274,7 @@ def test_full_cache_fails_only_whom_it_is_too_small_for(runner, decoder):
 
 def test_context_that_cannot_grow_fails_the_long_request_alone(decoder):
     """Its error says so. Idle slots keep what they hold: that is no room for another slot."""
-    runner = GenerationThread(decoder, slots=3, chunk=CHUNK)
+    runner = GenerationThread(decoder, Scheduler(slots=3, chunk=CHUNK))
     run_out(runner, Client(runner, [9, 8, 7], limit=1))
     small = Client(runner, [1], limit=5)
     large = Client(runner, [2, 3, 4, 5])
@@ -361,7 +364,7 @@ def with_baked(decoder, prompt):
     """Return a runner whose first slot holds *prompt*, as a load leaves it."""
     decoder.baked = prompt
     decoder.held[0] = list(prompt)
-    return GenerationThread(decoder, slots=2, chunk=CHUNK, baked=prompt)
+    return GenerationThread(decoder, Scheduler(slots=2, chunk=CHUNK, baked=prompt))
 
 
 def test_baked_prompt_is_put_into_the_slots_that_lack_it(decoder):
@@ -389,7 +392,7 @@ def sharing(decoder):
     """Return a runner of three slots that can be copied."""
     ticks = itertools.count()
     return GenerationThread(
-        decoder, slots=3, chunk=CHUNK, copies=True, clock=lambda: float(next(ticks))
+        decoder, Scheduler(slots=3, chunk=CHUNK, copies=True), clock=lambda: float(next(ticks))
     )
 
 
@@ -416,7 +419,9 @@ def test_shared_prompt_is_evaluated_once(sharing, decoder):
 def test_waiting_for_a_shared_prompt_is_queueing(decoder):
     """The reader's steps through the prompt are no `prefill` of who waits for it."""
     runner = GenerationThread(
-        decoder, slots=2, chunk=CHUNK, copies=True, clock=lambda: float(len(decoder.batches))
+        decoder,
+        Scheduler(slots=2, chunk=CHUNK, copies=True),
+        clock=lambda: float(len(decoder.batches)),
     )
     first, second = sharers(runner, 2)
     run_out(runner, first, second)
@@ -865,7 +870,7 @@ def test_a_checkpoint_that_cannot_be_saved_fails_no_request(decoder, caplog):
         raise MemoryError
 
     decoder.save = fail
-    runner = GenerationThread(decoder, slots=1, chunk=CHUNK)
+    runner = GenerationThread(decoder, Scheduler(slots=1, chunk=CHUNK))
     client = Client(runner, range(1, 12), limit=2)
     client.ticket.branches = (4,)
     run_out(runner, client)
