@@ -30,6 +30,7 @@ from pilotlight_backend import (
     Started,
     Token,
 )
+from pilotlight_llama_cpp import context_lengths
 from pilotlight_llama_cpp.backend import LlamaCppBackend
 
 ARCHITECTURES = (
@@ -115,6 +116,8 @@ class Totals(NamedTuple):
     cached_tokens: int
     memory_hits: int
     storage_hits: int
+    grown: int
+    """Engines whose context was longer at their end than at their start."""
 
 
 class Fuzz:
@@ -132,10 +135,12 @@ class Fuzz:
         # With a cache as well, so that prompts are cut at the same branches; it is kept empty.
         self._fresh = self._load(prompt_cache=PromptCacheOptions(memory_bytes=memory))
         self.engine = self._load(prompt_cache=self._options)
+        self._first_length = self.engine._context._context.length
         (self._start,) = self._fresh.tokenize("<|im_start|>", special=True)
         (self._end,) = self._fresh.tokenize("<|im_end|>", special=True)
         self._histories = [self._turn(150)]
         self._hits = [0, 0]
+        self._grown = 0
         self._answers = self._different = self._asked = self._cached = 0
 
     def _load(self, **options: Any) -> Any:
@@ -279,6 +284,7 @@ class Fuzz:
         stats = self.engine.stats().prompt_cache
         self._hits[0] += stats.memory_hits
         self._hits[1] += stats.storage_hits
+        self._grown += self.engine._context._context.length > self._first_length
         self.engine.close()
 
     def close(self) -> Totals:
@@ -290,7 +296,9 @@ class Fuzz:
             if time.monotonic() > deadline:
                 raise Mismatch(f"threads are left: {sorted(one.name for one in left)}")
             time.sleep(0.01)
-        return Totals(self._answers, self._different, self._asked, self._cached, *self._hits)
+        return Totals(
+            self._answers, self._different, self._asked, self._cached, *self._hits, self._grown
+        )
 
 
 def run(
@@ -316,7 +324,14 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--memory", type=int, default=MEMORY)
+    parser.add_argument(
+        "--first-context",
+        type=int,
+        default=context_lengths.SHORT,
+        help="tokens of a slot in the first context; with 256 most engines grow",
+    )
     arguments = parser.parse_args()
+    context_lengths.SHORT = arguments.first_context
     failed = 0
     for architecture in arguments.architectures:
         with tempfile.TemporaryDirectory() as name:
