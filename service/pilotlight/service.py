@@ -223,8 +223,6 @@ class Service:
 
     def begin(self) -> None:
         """Start to preload models; a second call does nothing."""
-        if not self._settings.preload:
-            self.pool.load_under_way.set()
         if self._preloading is None:
             self._naming = asyncio.create_task(self.preload.resolve(), name="names to preload")
             self._preloading = asyncio.create_task(self._preload(self._naming), name="preload")
