@@ -144,6 +144,8 @@ class Slots(Generic[J]):
             raise AssertionError("no request is queued")
         self.queue.remove(job)
         job.cached_tokens = self._reusable(slot, job)
+        if slot.is_cleared or slot.scope != job.scope:
+            slot.forget()  # *job* may be cancelled before the slot is emptied for its prompt
         slot.scope = job.scope
         slot.is_cleared = False
         slot.job = job

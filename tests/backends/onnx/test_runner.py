@@ -411,6 +411,22 @@ def test_cancel_by_the_listener_itself(start, decoder, kind):
     assert Client(runner, [1, 2], limit=1).tokens == [2]
 
 
+def test_a_cancelled_request_does_not_take_over_what_its_slot_held(start):
+    """Those tokens are of another scope: its own next request must not find them."""
+
+    def cancel(client, event):
+        if isinstance(event, Started):
+            client.ticket.cancel()
+
+    runner = start()
+    prompt = [1, 2, 3, 4, 5]
+    assert Client(runner, prompt, limit=1, scope="theirs").tokens == [5]
+    assert Client(runner, [9], scope="ours", emit=cancel).last.reason == "cancelled"
+    again = Client(runner, prompt, limit=1, scope="ours")
+    assert again.tokens == [5]
+    assert again.events[0] == Started(5, 0)
+
+
 def test_cancel_twice_and_after_the_end(start, decoder):
     """The last event comes once, and who has the slot next hears nothing of it."""
     runner = start()
