@@ -842,12 +842,68 @@ async def test_memory_of_a_hanging_load_is_not_given_away(make_pool, backend, wr
         await use(pool, write("b", size_bytes=100))
 
 
+async def test_a_load_that_waits_for_memory_hears_that_it_hangs(make_pool, backend, write, looks):
+    """It was in use when the wait began, and is not given back."""
+    pool = make_pool(memory_budget=150, load_timeout=lambda _: 4.0, sleep=looks)
+    backend.load_gate.hold()
+    first = await start(use(pool, write("a", size_bytes=100), hold=1000.0))
+    await reached(backend)
+    second = await start(use(pool, write("b", size_bytes=100), hold=1000.0))
+    await looks.until(first)
+    with pytest.raises(ModelLoadFailed, match="has made no progress"):
+        await asyncio.wait_for(first, 10)
+    with pytest.raises(InsufficientMemory, match="hanging engines hold 100"):
+        await asyncio.wait_for(second, 10)
+
+
+async def test_an_unload_that_hangs_holds_up_no_load(make_pool, write, monkeypatch):
+    """What waits for its memory is refused; once it ends after all, there is room."""
+    monkeypatch.setattr("pilotlight.models.memory._UNLOADING", 0.05)
+    pool = make_pool(memory_budget=150)
+    first = write("a", size_bytes=100)
+    engine = (await use(pool, first)).base
+    let, close = threading.Event(), engine.close
+    monkeypatch.setattr(engine, "close", lambda: (let.wait(), close()))
+    second = write("b", size_bytes=100)
+    with pytest.raises(InsufficientMemory, match="hanging engines hold 100"):
+        await asyncio.wait_for(use(pool, second), 10)
+    assert [(one.entry, one.during, one.need) for one in pool.hangs] == [(first, "unload", 100)]
+    assert pool.status(first).state == "absent"
+    ended = asyncio.Event()
+    monkeypatch.setattr(pool._memory, "changed", ended.set)
+    let.set()
+    await asyncio.wait_for(ended.wait(), 10)
+    assert not pool.hangs
+
+
 async def test_close_does_not_wait_for_a_load_that_hangs(make_pool, backend, write, looks):
     """A server that shuts down ends, whatever hangs in it."""
     pool = make_pool(load_timeout=lambda _: 4.0, sleep=looks)
     await hung(pool, backend, write("a"), looks)
     await asyncio.wait_for(pool.close(), 10)
     assert len(pool.hangs) == 1
+
+
+async def test_close_does_not_wait_for_what_may_hang(
+    make_pool, backend, write, monkeypatch, caplog
+):
+    """Neither for a load that was not declared to hang, nor for an engine that does not close."""
+    monkeypatch.setattr("pilotlight.models.pool._ENDING", 0.05)
+    pool = make_pool()
+    ready = await use(pool, write("a"))
+    let = threading.Event()
+    monkeypatch.setattr(ready.base, "close", let.wait)
+    backend.load_gate.hold()
+    loading = await start(use(pool, write("b")))
+    await reached(backend)
+    await asyncio.wait_for(pool.close(save=0.0), 10)
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    said = {record.getMessage().partition(";")[0] for record in errors}
+    assert said == {"load b hangs", "close a hangs"}
+    let.set()
+    backend.load_gate.release()
+    with pytest.raises(ShuttingDown):
+        await loading
 
 
 # The end

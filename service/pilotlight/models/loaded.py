@@ -93,10 +93,10 @@ class LoadedModel(Struct, frozen=True, eq=False, weakref=True):
 
 
 class Hang(Struct, frozen=True, eq=False):
-    """A load or a step that hangs in this process: its thread cannot be ended."""
+    """A load, a step or an unload that hangs in this process: its thread cannot be ended."""
 
     entry: ModelEntry
-    during: Literal["load", "step"]
+    during: Literal["load", "step", "unload"]
     need: int
     """Bytes of memory that stay in use."""
 

@@ -8,18 +8,23 @@ from typing import TypeVar
 from pilotlight.errors import InsufficientMemory
 from pilotlight.models import eviction
 from pilotlight.models.catalog import ModelEntry
+from pilotlight.models.health.watchdog import kill
 from pilotlight.models.loaded import Hang
 from pilotlight.models.loading.failure import COOL_DOWN
 from pilotlight.models.loading.loader import LoadPlan
 from pilotlight.models.loading.threads import on_own_thread
 from pilotlight.models.prompts import AT_UNLOAD, save_prompts
 from pilotlight.models.state import PooledModel
+from pilotlight_backend import BaseEngine
 from pilotlight_backend import InsufficientMemory as TooLittleMemory
 from pilotlight_backend.cgroup import available_memory, memory_size
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_UNLOADING = 60.0
+"""Seconds after which an engine that is being closed hangs: it has nothing left to compute."""
 
 
 class Memory:
@@ -54,14 +59,15 @@ class Memory:
         Raises `InsufficientMemory` if *model* can never fit.
         """
         need = plan.need
-        if self._budget is not None:
-            self._check(plan, self._budget)
+        self._check(plan)
         while (evicted := eviction.choose(self._residents(), need, self._budget)) is None:
             self._changed.clear()
             await self._changed.wait()
+            self._check(plan)  # what it waited for may hang now
         model.need = need
         if closings := [self.unload(self._models[entry]) for entry in evicted]:
             await asyncio.wait(closings)
+            self._check(plan)  # one of them may hang
 
     async def grow(self, model: PooledModel, size: int, name: str) -> None:
         """Reserve *size* more bytes for *model*, which is in use: unload idle models.
@@ -133,7 +139,10 @@ class Memory:
     def _closing(self) -> list[PooledModel]:
         return [model for model in self._models.values() if model.closing]
 
-    def _check(self, plan: LoadPlan, budget: int) -> None:
+    def _check(self, plan: LoadPlan) -> None:
+        budget = self._budget
+        if budget is None:
+            return
         needs = f"the model {plan.entry.name!r} needs {memory_size(plan.need)} of memory"
         if plan.need > budget:
             raise InsufficientMemory(
@@ -178,16 +187,32 @@ class Memory:
         assert model.loaded  # noqa: S101 - true while draining
         if save > 0 and not model.has_died:
             await save_prompts(model.loaded.base, save)
-        try:
-            await on_own_thread(model.loaded.base.close, f"close {model.entry.name}")
-        except Exception:  # a plugin's edge
-            logger.exception("cannot close the engine of %s", model.entry.name)
+        engine = model.loaded.base
+        closing = on_own_thread(engine.close, f"close {model.entry.name}")
+        await asyncio.wait((closing,), timeout=_UNLOADING)
+        if not closing.done():
+            self._give_up(model, engine, closing)
+        elif error := closing.exception():  # a plugin's edge
+            logger.error("cannot close the engine of %s", model.entry.name, exc_info=error)
         model.forget_engine()
         model.closing = None
         model.need = 0
         model.state = "absent"
         self.changed()
         logger.info("unloaded %s", model.entry.name)
+
+    def _give_up(
+        self, model: PooledModel, engine: BaseEngine, closing: asyncio.Future[None]
+    ) -> None:
+        """Leave an engine that does not close to its thread, or kill its process if it has one."""
+        reason = f"unloading {model.entry.name!r} hangs: it took more than {_UNLOADING:g} s"
+        if kill(engine, reason):
+            logger.error("%s; its process was killed", reason)
+            return
+        logger.error("%s; its thread and its memory stay until this process ends", reason)
+        hang = Hang(model.entry, "unload", model.need)
+        self.add_hang(hang)
+        closing.add_done_callback(lambda _: self.remove_hang(hang))
 
     # ── memory that hangs ──────────────────────────────────────────────────────────────────────
 
@@ -199,6 +224,7 @@ class Memory:
     def add_hang(self, hang: Hang) -> None:
         """Count the memory of *hang* as used until `remove_hang`."""
         self._hangs.add(hang)
+        self.changed()
 
     def remove_hang(self, hang: Hang) -> None:
         """Count the memory of *hang* as free again."""

@@ -33,6 +33,10 @@ from pilotlight_backend.cgroup import available_memory
 
 logger = logging.getLogger(__name__)
 
+_ENDING = 5.0
+"""Seconds that loads and engines have to end when the pool is closed. Platforms kill a process some
+seconds after they asked it to end: Cloud Run ten."""
+
 
 class Pool:
     """Every model that was ever requested, and the memory they share."""
@@ -312,7 +316,8 @@ class Pool:
         """Cancel every load and close every engine; running requests fail.
 
         Prompts are written to storage for *save* seconds at the most. Returns when their threads
-        have ended: a load's at its next progress report. Threads that hang are not waited for.
+        have ended: a load's at its next progress report. Threads that hang are not waited for: a
+        load or a step may hang that was not declared to yet, or never is.
         """
         self._closed = True
         self._watchdog.close()
@@ -321,20 +326,33 @@ class Pool:
         loads = [model.load for model in self._models.values() if model.load]
         for load in loads:
             load.cancel()
-        if loads:
-            await asyncio.wait(loads)
-        ready = [model for model in self._models.values() if model.state == "ready"]
-        closings = [self._memory.unload(model, save=save) for model in ready]
-        closings += [m.closing for m in self._models.values() if m.closing]
-        if closings:
-            await asyncio.wait(closings)
+        closings = self._closings(save)
+        await _end([*loads, *closings], save + _ENDING)
+        late = [closing for closing in self._closings(0.0) if closing not in closings]
+        await _end(late, _ENDING)  # of what was loaded nevertheless
         await self._loads.close()
+
+    def _closings(self, save: float) -> list[asyncio.Task[None]]:
+        """Begin to unload what is loaded; return the tasks of all that is being unloaded."""
+        for model in self._models.values():
+            if model.state == "ready":
+                self._memory.unload(model, save=save)
+        return [model.closing for model in self._models.values() if model.closing]
 
 
 def _use(model: PooledModel) -> ModelUse:
     ready = model.state == "ready"
     stats = model.loaded.base.stats() if ready and model.loaded else None
     return ModelUse(model.state, model.status().progress, model.held, stats, model.prompt_cache)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]], seconds: float) -> None:
+    """Wait for *tasks* to end, for so many *seconds* at the most; say which do not."""
+    if not tasks:
+        return
+    _, left = await asyncio.wait(tasks, timeout=seconds)
+    for task in left:
+        logger.error("%s hangs; its thread ends with the process", task.get_name())
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

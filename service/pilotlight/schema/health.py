@@ -13,7 +13,7 @@ class Hanging(Response, kw_only=True):
 
     id: str
     """The model's name."""
-    during: Literal["load", "step"]
+    during: Literal["load", "step", "unload"]
     """The model is not loaded again while its load hangs; an engine that hangs is replaced."""
     memory_bytes: int
     """Memory that cannot be freed; 0 if unknown."""
