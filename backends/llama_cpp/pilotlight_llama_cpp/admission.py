@@ -40,6 +40,8 @@ class Admission(Generic[S]):
         self._sources: set[int] = set()
         """Slots that are copied at the start of the next step, and must not change before it."""
         self._uses = 0
+        self.lacking = 0
+        """Tokens that a slot must hold for the cached states that wait for a longer context."""
 
     def enqueue(self, sequence: S) -> None:
         """Put *sequence* at the end of the queue."""
@@ -76,13 +78,14 @@ class Admission(Generic[S]):
         """Give idle slots to the head of the queue; return the sequences that start.
 
         *room* is the tokens that a slot can hold now. Running streams do not wait for the longer
-        context that a cached state needs: its sequence waits.
+        context that a cached state needs: its sequence waits, and `lacking` says for which length.
 
         Sequences that share a prompt wait in a reserved slot until its prefill ends. If the
         sequence that prefills it ends before, the first of them continues it. A slot that is the
         source of a pending copy is not given away before the step that makes the copy.
         """
         admitted: list[S] = []
+        self.lacking = 0
         for sequence in tuple(self.reserve()):
             if self._is_kept_waiting(sequence):
                 continue
@@ -90,6 +93,7 @@ class Admission(Generic[S]):
             if slot.id in self._sources:
                 break  # later sequences do not overtake it
             if self._is_stepping and offer.source == "cache" and _stored(sequence) >= room:
+                self.lacking = max(self.lacking, _stored(sequence) + 1)
                 continue
             self.waiting.remove(sequence)
             sequence.offer = offer

@@ -268,6 +268,8 @@ class GenerationThread(EngineThread[GenerationJob, EngineEvent]):
             self._look_up(self._states)
         for job in self._admission.admit(self._decoder.room):
             self._start(job)
+        if self._admission.lacking:
+            self._decoder.expect(self._admission.lacking)
         if self._images is not None:
             for job, error in self._images.deliver(self._admission.active):
                 self.end(job, Failed(error))

@@ -4,6 +4,7 @@ import itertools
 import logging
 import re
 import threading
+from array import array
 
 import pytest
 
@@ -22,6 +23,8 @@ from pilotlight_backend import (
 )
 from pilotlight_backend import Forced as MustCome
 from pilotlight_backend.forcing import Forcing
+from pilotlight_backend.prompt_cache import Found, Snapshot
+from pilotlight_backend.prompt_cache.entry import Entry
 from pilotlight_backend.spelling import Spelling
 from pilotlight_llama_cpp.batch import Decoded
 from pilotlight_llama_cpp.generation_job import GenerationJob
@@ -270,6 +273,20 @@ def test_full_cache_fails_only_whom_it_is_too_small_for(runner, decoder):
     run_out(runner, small, large)
     assert small.tokens == [1, 2, 3, 4, 5]
     assert isinstance(large.last.error, InferenceFailed)
+
+
+def test_the_context_that_a_cached_prompt_waits_for_is_begun(runner, decoder):
+    """Its own prompt would fit into the present one; streams go on meanwhile."""
+    decoder.room = 100
+    running = Client(runner, [9], limit=5)
+    runner.step()
+    cached = Client(runner, range(1, 91), limit=5)
+    tokens = array("i", [*range(1, 81), *range(500, 600)])
+    entry = Entry(seed=b"", tokens=tokens, least=1, size=10)
+    cached.ticket.stored = Found(entry, Snapshot(b""), 80, "memory")
+    runner.step()
+    assert decoder.expected == [1, 90, 181]
+    assert (len(running.tokens), cached.events) == (2, [])
 
 
 def test_context_that_cannot_grow_fails_the_long_request_alone(decoder):

@@ -631,7 +631,9 @@ def test_a_cached_state_waits_for_a_longer_context_while_others_run():
     entry = Entry(seed=b"", tokens=array("i", restored.prompt[:140]), least=1, size=10)
     restored.stored = Found(entry, Snapshot(b""), 140, "memory")
     assert scheduler.admission.admit(140) == [short]
+    assert scheduler.admission.lacking == 141
     assert scheduler.admission.admit(141) == [restored]
+    assert scheduler.admission.lacking == 0
     scheduler.admission.release(restored)
     scheduler.admission.release(running)
     scheduler.admission.release(short)
