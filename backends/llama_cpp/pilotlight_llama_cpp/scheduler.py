@@ -68,7 +68,8 @@ class Scheduler(Generic[S]):
         adapters. Runs are sorted by slot: llama.cpp computes neighbours together (`ubatches`).
         Eight streams in another order took twice as long.
         """
-        self.admission.copied()
+        if not self.admission.active:
+            self.admission.copied()  # who was to copy has left
         shared = self._beside_encoding() if is_encoding else self.batching
         groups = self._groups(room, shared)
         streaming = [key for key, group in groups.items() if group.streams]
@@ -87,6 +88,7 @@ class Scheduler(Generic[S]):
             ):
                 continue  # their turn comes first, in this loop
             self._turns.took(key, tokens=tokens, decodes=step.decodes, streaming=streaming)
+            self.admission.copied()
             return sorted([*(streams if step.decodes else ()), *chosen], key=attrgetter("slot"))
         return []
 

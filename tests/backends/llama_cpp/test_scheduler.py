@@ -643,6 +643,41 @@ def test_a_cached_state_waits_for_a_longer_context_while_others_run():
     assert again.offer.source == "cache"
 
 
+def test_a_source_is_kept_until_the_copy_is_made():
+    """Not only until the next look at what there is to evaluate: an image may be encoded first."""
+    image = Image.of(1, 1, bytes(3))
+    prompt = expand([*prompt_of(80), image, 7], lambda _: (Patch(4, 4),))
+    scheduler = Scheduler(slots=2, chunk=256, copies=True)
+    (first,) = enqueue(scheduler, prompt_of(100))
+    step(scheduler)
+    scheduler.admission.release(first)
+    copying = Sequence(prompt.tokens, limit=9, spans=prompt.spans)
+    scheduler.admission.enqueue(copying)
+    assert scheduler.admission.admit() == [copying]
+    assert (copying.offer.copied_from, copying.cached_tokens) == (0, 80)
+    assert copying.is_waiting
+    assert scheduler.plan() == []
+    enqueue(scheduler, prompt_of(100, first=900))
+    assert scheduler.admission.admit() == []
+    copying.encoded[image.digest] = [array("f", [0.0] * 4)]
+    assert [run.sequence for run in scheduler.plan()] == [copying]
+    assert len(scheduler.admission.admit()) == 1
+
+
+def test_a_copy_that_is_given_up_keeps_no_slot():
+    scheduler = Scheduler(slots=2, chunk=256, copies=True)
+    (first,) = enqueue(scheduler, prompt_of(100))
+    step(scheduler)
+    scheduler.admission.release(first)
+    (copying,) = enqueue(scheduler, (*prompt_of(80), *prompt_of(20, first=500)))
+    assert scheduler.admission.admit() == [copying]
+    assert copying.offer.copied_from == 0
+    scheduler.admission.release(copying)
+    enqueue(scheduler, prompt_of(100, first=900))
+    assert scheduler.plan() == []
+    assert len(scheduler.admission.admit()) == 1
+
+
 def test_a_shared_prompt_is_read_from_storage_for_one_of_its_sequences():
     """The others wait without a step, and copy its slot once its prefill has ended."""
     scheduler = Scheduler(slots=3, chunk=256, copies=True)
