@@ -79,6 +79,19 @@ def check_memory(facts: ModelFacts, options: LoadOptions, *, beside: int = 0) ->
         raise InsufficientMemory(required, available, fitting(facts, options, available - beside))
 
 
+def check_growth(facts: ModelFacts, options: LoadOptions, length: int) -> None:
+    """Raise `InsufficientMemory` where a KV cache with *length* tokens for each slot cannot fit.
+
+    For a context that grows: since `check_memory` other models may have taken what was left.
+    """
+    available = cgroup.available_memory()
+    if available is None or options.gpu_layers:
+        return
+    required = options.parallel * (facts.kv_bytes_per_token * length + facts.state_bytes)
+    if required > available:
+        raise InsufficientMemory(required, available)
+
+
 def fitting(facts: ModelFacts, options: LoadOptions, room: int) -> str:
     """Return which `context_length` and `parallel` would let the model fit into *room* bytes."""
     for parallel in dict.fromkeys((options.parallel, 1)):

@@ -6,7 +6,7 @@ from itertools import count
 from msgspec.structs import replace
 
 from pilotlight_backend import LoadFailed, LoadOptions, ModelFacts
-from pilotlight_backend.capacity import draft_options, in_force
+from pilotlight_backend.capacity import check_growth, draft_options, in_force
 from pilotlight_backend.cgroup import available_memory
 from pilotlight_llama_cpp.abort_flag import AbortFlag
 from pilotlight_llama_cpp.context import LlamaContext
@@ -68,9 +68,12 @@ def _context(
 ) -> GrowingContext:
     """Return the context of *small*, whose facts are *draft*; it grows as the model's own does."""
     abort = AbortFlag(small.lib)  # of its own, and never set: its steps are short
-    length = min(draft.context_length, facts.context_length)
+    own = in_force(
+        replace(draft, context_length=min(draft.context_length, facts.context_length)), options
+    )
 
     def make(length: int) -> LlamaContext:
+        check_growth(own, options, length)
         return LlamaContext(small, abort, context_length=length, options=options, threads=threads)
 
     return GrowingContext(
@@ -79,7 +82,7 @@ def _context(
         make,
         slots=options.parallel,
         lengths=lengths(
-            in_force(replace(draft, context_length=length), options),
+            own,
             small,
             slots=options.parallel,
             gpu_layers=options.gpu_layers,

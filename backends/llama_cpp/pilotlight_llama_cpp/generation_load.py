@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from pilotlight_backend import LoadFailed, LoadOptions, ModelFacts, SamplingParams
 from pilotlight_backend.baking import MappedPrompt
-from pilotlight_backend.capacity import draft_slots
+from pilotlight_backend.capacity import check_growth, draft_slots
 from pilotlight_backend.cgroup import available_memory
 from pilotlight_backend.projectors import without_projector
 from pilotlight_llama_cpp import draft_load
@@ -68,7 +68,7 @@ def load(
         context = GrowingContext(
             model,
             abort,
-            _maker(model, abort, options, threads, projector),
+            _maker(model, abort, facts, options, threads=threads, projector=projector),
             slots=options.parallel,
             lengths=_lengths(facts, model, options, draft, baked=prompt, expected=expected),
         )
@@ -135,7 +135,9 @@ def _load_draft(
 def _maker(
     model: LlamaModel,
     abort: AbortFlag,
+    facts: ModelFacts,
     options: LoadOptions,
+    *,
     threads: int,
     projector: Projector | None,
 ) -> MakeContext:
@@ -143,6 +145,7 @@ def _maker(
     images = None if projector is None else projector.traits
 
     def make(length: int) -> LlamaContext:
+        check_growth(facts, options, length)
         return LlamaContext(
             model, abort, context_length=length, options=options, threads=threads, images=images
         )

@@ -121,3 +121,17 @@ def test_what_is_loaded_beside_counts(monkeypatch):
     capacity.check_memory(FACTS, OPTIONS, beside=10)
     with pytest.raises(InsufficientMemory):
         capacity.check_memory(FACTS, OPTIONS, beside=11)
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_cache_grows_where_there_is_memory(monkeypatch, missing):
+    need = 4 * (100 * 2048 + 7)
+    monkeypatch.setattr(cgroup, "available_memory", lambda: need - missing)
+    known = replace(FACTS, kv_bytes_per_token=100, state_bytes=7)
+    if not missing:
+        capacity.check_growth(known, LoadOptions(parallel=4), 2048)
+        return
+    with pytest.raises(InsufficientMemory) as caught:
+        capacity.check_growth(known, LoadOptions(parallel=4), 2048)
+    assert (caught.value.required, caught.value.available) == (need, need - 1)
+    capacity.check_growth(known, LoadOptions(parallel=4, gpu_layers=1), 2048)
