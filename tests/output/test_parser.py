@@ -104,3 +104,47 @@ def test_reasoning_tokens_are_those_that_led_to_nothing_else(opened, pieces, tok
     for piece in pieces:
         answer.feed(piece)
     assert answer.reasoning_tokens == tokens
+
+
+GEMMA = '<|tool_call>call:f{k:<|"|>%s<|"|>}<tool_call|>'
+HARMONY = (
+    '<|channel|>commentary to=functions.f<|constrain|>json<|message|>{"k": "%s"}<|call|>'
+    "<|start|>assistant<|channel|>final<|message|>done"
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 1000])
+@pytest.mark.parametrize(
+    ("reasoning", "tool_calls", "written", "text"),
+    [
+        ("channel", "gemma4", GEMMA, "see <|channel>final and go"),
+        ("channel", "gemma4", GEMMA, "a <|channel>thought b<channel|> c"),
+        ("channel", "gemma4", GEMMA, "a <|channel>thought b"),
+        ("channel", "gemma4", GEMMA, "a <|channel"),
+        ("harmony", "harmony", HARMONY, "a<|end|> b<|end|>c"),
+        ("harmony", "harmony", HARMONY, "a<|channel|>analysis<|message|>b<|end|> c"),
+        ("harmony", "harmony", HARMONY, "<|start|>assistant<|message|>b<|call|>"),
+    ],
+)
+def test_markers_of_reasoning_are_text_in_arguments(reasoning, tool_calls, written, text, size):
+    """As when a model edits a chat template. The arguments follow their call at once."""
+    said = (written % text).encode()
+    pieces = [said[at : at + size] for at in range(0, len(said), size)]
+    content = "done" if tool_calls == "harmony" else ""
+    assert read(parser(reasoning, tool_calls), pieces) == (
+        "",
+        content,
+        [("f", f'{{"k": "{text}"}}')],
+    )
+
+
+def test_text_of_one_piece_is_one_event():
+    """Also where it is read character by character: a stream has an event for each."""
+    answer = parser("channel", "gemma4")
+    assert answer.feed(b"Hello there") == [ContentDelta("Hello there")]
+    begun = answer.feed(b'<|tool_call>call:f{k:<|"|>one')
+    more = answer.feed(b" two")
+    assert begun[1:] == [ToolCallArguments(0, '{"k": "one')]
+    assert more == [ToolCallArguments(0, " two")]
+    thought = parser("channel", "gemma4").feed(b"<|channel>thought\nHm, so")
+    assert thought == [ReasoningDelta("Hm, so")]

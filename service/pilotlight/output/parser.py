@@ -2,8 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-from pilotlight.output.events import ContentDelta, OutputEvent, ReasoningDelta
-from pilotlight.output.reasoning import ReasoningParser
+from pilotlight.output.events import (
+    ContentDelta,
+    OutputEvent,
+    ReasoningDelta,
+    ToolCallArguments,
+)
+from pilotlight.output.reasoning import ReasoningParser, interrupts_content
 from pilotlight.output.text import TextDecoder
 from pilotlight.output.tool_calls import Schemas, ToolCallParser
 
@@ -27,6 +32,7 @@ class OutputParser:
         self._text = TextDecoder()
         self._reasoning = ReasoningParser(reasoning, opened=opened) if reasoning else None
         self._tool_calls = ToolCallParser(tool_calls, new_id, schemas) if tool_calls else None
+        self._interrupts = bool(tool_calls and reasoning and interrupts_content(reasoning))
         self._in_reasoning = bool(reasoning) and opened
         self._reasoning_tokens = 0
 
@@ -39,6 +45,11 @@ class OutputParser:
     def in_reasoning(self) -> bool:
         """Whether the last event is reasoning."""
         return self._in_reasoning
+
+    @property
+    def in_call(self) -> bool:
+        """Whether the next text belongs to a call that was emitted."""
+        return self._tool_calls is not None and self._tool_calls.in_call
 
     @property
     def pending(self) -> bool:
@@ -64,9 +75,20 @@ class OutputParser:
     def _parse_reasoning(self, text: str) -> list[OutputEvent]:
         if not text:
             return []
-        if self._reasoning:
+        if self._reasoning is None:
+            return self._parse_calls([ContentDelta(text)])
+        if not self._interrupts:
             return self._parse_calls(self._reasoning.feed(text))
-        return self._parse_calls([ContentDelta(text)])
+        events: list[OutputEvent] = []
+        for character in text:  # so that a call begins and ends between two of them
+            _extend(events, self._parse_character(self._reasoning, character))
+        return events
+
+    def _parse_character(self, reasoning: ReasoningParser, character: str) -> list[OutputEvent]:
+        """Return the events of *character*. Within a call, markers of reasoning are text."""
+        if self._tool_calls is not None and self._tool_calls.in_call:
+            return list(self._tool_calls.feed(character))
+        return self._parse_calls(reasoning.feed(character))
 
     def _parse_calls(self, deltas: Sequence[ReasoningDelta | ContentDelta]) -> list[OutputEvent]:
         """Pass content through the tool-call parser."""
@@ -81,3 +103,23 @@ class OutputParser:
             else:
                 events.append(delta)
         return events
+
+
+def _extend(events: list[OutputEvent], more: Sequence[OutputEvent]) -> None:
+    """Add *more* to *events*; neighbours that are pieces of the same text are one event."""
+    for event in more:
+        joined = _joined(events[-1], event) if events else None
+        if joined is None:
+            events.append(event)
+        else:
+            events[-1] = joined
+
+
+def _joined(one: OutputEvent, other: OutputEvent) -> OutputEvent | None:
+    if isinstance(one, ContentDelta) and isinstance(other, ContentDelta):
+        return ContentDelta(one.text + other.text)
+    if isinstance(one, ReasoningDelta) and isinstance(other, ReasoningDelta):
+        return ReasoningDelta(one.text + other.text)
+    if isinstance(one, ToolCallArguments) and isinstance(other, ToolCallArguments):
+        return ToolCallArguments(one.index, one.text + other.text)
+    return None

@@ -5,6 +5,7 @@ from pilotlight.output.reasoning.formats import (
     ReasoningFormat,
     closed,
     detect,
+    interrupts_content,
     markers,
     opened,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "ReasoningTracker",
     "closed",
     "detect",
+    "interrupts_content",
     "markers",
     "opened",
 ]

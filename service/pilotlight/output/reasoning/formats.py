@@ -238,6 +238,11 @@ def markers(name: str | None) -> frozenset[str]:
     return frozenset({written.opening, written.closer, *written.prefixes, *states})
 
 
+def interrupts_content(name: str) -> bool:
+    """Return whether a marker of the format *name* may come after content has begun."""
+    return bool(FORMATS[name].states["content"].targets)
+
+
 def opened(name: str, rendered_prompt: str) -> bool:
     """Return whether the prompt opened the reasoning, so that the output begins within it."""
     return rendered_prompt.rstrip(SPACE).endswith(FORMATS[name].opening)

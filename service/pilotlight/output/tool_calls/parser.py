@@ -69,6 +69,11 @@ class ToolCallParser:
         return self._truncated
 
     @property
+    def in_call(self) -> bool:
+        """Whether the next text belongs to a call that was emitted."""
+        return self._call is not None and self._emitted
+
+    @property
     def pending(self) -> bool:
         """Whether text is held back that may become content."""
         return bool(self._held or self._space or (self._call and not self._emitted))
