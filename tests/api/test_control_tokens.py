@@ -237,6 +237,18 @@ async def test_log_probabilities_name_them(steering):
     assert names == list(SAID)
 
 
+async def test_log_probabilities_are_in_order_where_text_is_held_back(start):
+    """A token without text waits with those before it."""
+    service = await start()
+    said = ("<th", "<|fim_pad|>", "ree>", ".")
+    service.write(
+        reply=said, special_tokens=SPECIAL, chat_template="<think>{{ messages[0].content }}"
+    )
+    choice = (await service.ask(logprobs=True))["choices"][0]
+    assert choice["message"]["content"] == "<three>."
+    assert [one["token"] for one in choice["logprobs"]["content"]] == list(said)
+
+
 async def test_an_answer_of_control_tokens_alone_is_empty(start):
     """It has no text, its tokens are named, and it ends as others do."""
     service = await start()

@@ -100,11 +100,13 @@ class Choice:
 
     def _parse(self, token: Token) -> Sequence[GenerationEvent]:
         """Return the output events that *token* completes."""
-        if token.piece in self._skipped:
+        if token.piece in self._skipped and not self._pending_tokens:
             return self._stops.feed(self._skip(token))
         if self._pending_tokens is not None:
             self._pending_tokens.append(token)
-        return self._filter(self._parser.feed(token.piece))
+        # One that is skipped waits with those before it, whose text is held back.
+        text = b"" if token.piece in self._skipped else token.piece
+        return self._filter(self._parser.feed(text))
 
     @property
     def _over_call_limit(self) -> bool:
@@ -153,7 +155,9 @@ class Choice:
     def _skip(self, token: Token) -> Sequence[OutputEvent]:
         """Return the events of a skipped token: empty content if logprobs are requested."""
         self._parser.feed(b"")  # counts as a reasoning token within reasoning
-        counts = self._pending_tokens is not None and not self._parser.in_reasoning
+        parser = self._parser
+        is_content = not (parser.in_reasoning or parser.in_call)
+        counts = self._pending_tokens is not None and is_content
         return [ContentDelta("", (token,))] if counts else []
 
     @staticmethod
