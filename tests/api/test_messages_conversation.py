@@ -200,6 +200,17 @@ def test_a_last_message_that_calls_is_a_turn():
     assert messages[-1]["tool_calls"] == [called("add", a=1)]
 
 
+def test_successive_assistant_messages_at_the_end_are_one():
+    """It begins the answer; if any of them calls, it is a turn."""
+    one, two = ({"role": "assistant", "content": text} for text in "AB")
+    assert rendered(HI, one, two) == ([HI], "A\nB")
+    calls = {"role": "assistant", "content": [use("add", a=1)]}
+    messages, prefill = rendered(HI, calls, two)
+    assert prefill == ""
+    assert [one["role"] for one in messages] == ["user", "assistant"]
+    assert messages[-1]["tool_calls"] == [called("add", a=1)]
+
+
 def test_a_prefill_alone_leaves_no_message():
     """What to make of that is the template's business."""
     assert rendered({"role": "assistant", "content": "x"}) == ([], "x")

@@ -30,14 +30,14 @@ def conversation_of(asked: CountTokensRequest, tools: Sequence[Tool]) -> Convers
 
     A last assistant turn without calls is the prefill.
     """
-    turns: Sequence[Turn] = list(_turns(asked.messages))
+    turns: Sequence[Turn] = _merged(_turns(asked.messages))
     prefill: str | None = None
     if isinstance(asked.messages[-1], wire.AssistantTurn):  # and not a system turn that is empty
         turns, prefill = split_prefill(turns)
     if asked.system:
-        turns = [SystemTurn(_parts(asked.system)), *turns]
+        turns = _merged([SystemTurn(_parts(asked.system)), *turns])
     return Conversation(
-        turns=_merged(turns),
+        turns=turns,
         tools=tools,
         template_options=_template_options(asked, prefill),
         prefill=prefill or "",
